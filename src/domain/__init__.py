@@ -1,0 +1,4 @@
+"""The rules of a call: pure values and one automaton, without I/O, clock or library.
+
+Read in this order: `identifiers`, `sequence`, `media`, `ledger`, `events`, `interaction`, `access`.
+"""

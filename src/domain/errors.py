@@ -1,0 +1,55 @@
+"""What a caller of the domain must not do.
+
+    DomainError
+    ├── InvalidIdentifier        a name outside its alphabet
+    ├── InvalidMedia             a format nobody can play
+    ├── InvalidAudio             audio that is not whole samples
+    │   └── FrameTooLarge        more audio than one frame may hold
+    ├── InvalidSequenceNumber    a seq outside 0 … 2^53 - 1
+    ├── UnbalancedLedger         counters that contradict each other
+    ├── IllegalTransition        a verb the interaction's state does not know
+    ├── StaleGeneration          a start under a generation that is not newer
+    └── NotAllowed               a sender reaching for what is not its own
+
+What the network may do (a gap, a duplicate, a cut) is a value, never an exception.
+"""
+
+
+class DomainError(Exception):
+    """Root of everything the domain refuses."""
+
+
+class InvalidIdentifier(DomainError):
+    """A tenant, interaction or stream name is outside its alphabet or length."""
+
+
+class InvalidMedia(DomainError):
+    """A media format has a rate, encoding or channel count that is not supported."""
+
+
+class InvalidAudio(DomainError):
+    """A frame's audio is empty or ends inside a sample."""
+
+
+class FrameTooLarge(InvalidAudio):
+    """A frame carries more audio than `media.MAX_FRAME_BYTES`."""
+
+
+class InvalidSequenceNumber(DomainError):
+    """A sequence number is outside 0 … 2^53 - 1."""
+
+
+class UnbalancedLedger(DomainError):
+    """A ledger's counters contradict each other."""
+
+
+class IllegalTransition(DomainError):
+    """The interaction is in a state that does not know the verb."""
+
+
+class StaleGeneration(DomainError):
+    """A start was granted under a generation that is not newer than the one held."""
+
+
+class NotAllowed(DomainError):
+    """The sender may not touch this tenant or interaction."""

@@ -1,0 +1,55 @@
+"""The account of one run: what was received, and what became of it."""
+
+from dataclasses import dataclass
+
+from domain.errors import UnbalancedLedger
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Counters of a whole run, over all generations that resume it.
+
+    `received` counts frames, readable or not; each ends as exactly one of `published`,
+    `duplicate`, `rejected`, `lost`. `missing` counts seqs between the first and the last accepted
+    that are not published, whatever the cause. `bytes` and `audio_ms` are of the published audio.
+
+    Raises:
+        UnbalancedLedger: a counter is negative, the balance does not hold, or more frames are
+            lost than missing.
+
+    """
+
+    received: int = 0
+    published: int = 0
+    duplicate: int = 0
+    rejected: int = 0
+    lost: int = 0
+    missing: int = 0
+    bytes: int = 0
+    audio_ms: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.counters().values()) < 0:
+            raise UnbalancedLedger("a counter is negative")
+        settled = self.published + self.duplicate + self.rejected + self.lost
+        if self.received != settled:
+            raise UnbalancedLedger(f"received {self.received} is not {settled}, what was settled")
+        if self.lost > self.missing:
+            raise UnbalancedLedger("a lost frame is also a missing one")
+
+    def counters(self) -> dict[str, int]:
+        """Return the counters by name, in the order in which they are published."""
+        return {
+            "received": self.received,
+            "published": self.published,
+            "duplicate": self.duplicate,
+            "rejected": self.rejected,
+            "lost": self.lost,
+            "missing": self.missing,
+            "bytes": self.bytes,
+            "audio_ms": self.audio_ms,
+        }
+
+
+NOTHING = Ledger()
+"""The account of a run in which nothing has happened yet."""

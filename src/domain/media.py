@@ -1,0 +1,107 @@
+"""What the bytes of a frame mean: sample width, duration, bounds."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from domain.errors import FrameTooLarge, InvalidAudio, InvalidMedia
+from domain.sequence import check_seq
+
+MAX_FRAME_BYTES = 100_000
+"""Most audio one frame may hold: the largest chunk that carriers document."""
+
+SAMPLE_RATES_HZ = frozenset({8_000, 16_000, 24_000, 48_000})
+"""Telephony narrow band (G.711), wide band (G.722), and the two rates of speech models and Opus."""
+
+
+class Encoding(StrEnum):
+    """How one sample is written."""
+
+    PCM16 = "pcm16"
+    """Signed 16-bit linear PCM, little endian."""
+    MULAW = "mulaw"
+    """G.711 µ-law, 8 bits a sample."""
+
+
+_SAMPLE_WIDTH_BYTES = {Encoding.PCM16: 2, Encoding.MULAW: 1}
+
+
+@dataclass(frozen=True, slots=True)
+class MediaFormat:
+    """The format of all audio of one run.
+
+    Raises:
+        InvalidMedia: the rate is not one of `SAMPLE_RATES_HZ`, or `channels` is not 1.
+
+    """
+
+    sample_rate: int
+    encoding: Encoding = Encoding.PCM16
+    channels: int = 1
+
+    def __post_init__(self) -> None:
+        if self.sample_rate not in SAMPLE_RATES_HZ:
+            rates = ", ".join(str(rate) for rate in sorted(SAMPLE_RATES_HZ))
+            raise InvalidMedia(f"sample_rate must be one of {rates}")
+        if self.channels != 1:
+            raise InvalidMedia("channels must be 1")
+
+    @property
+    def sample_width(self) -> int:
+        """Bytes of one sample of all channels."""
+        return _SAMPLE_WIDTH_BYTES[self.encoding] * self.channels
+
+    @property
+    def bytes_per_second(self) -> int:
+        """Bytes of one second of audio."""
+        return self.sample_rate * self.sample_width
+
+    def duration_ms(self, audio_bytes: int) -> int:
+        """Whole milliseconds that `audio_bytes` of audio last, rounded down."""
+        return audio_bytes * 1_000 // self.bytes_per_second
+
+    def check(self, audio: bytes) -> None:
+        """Accept audio of whole samples, one sample to `MAX_FRAME_BYTES`.
+
+        Raises:
+            FrameTooLarge: more than `MAX_FRAME_BYTES`.
+            InvalidAudio: empty, or the last sample is cut.
+
+        """
+        size = len(audio)
+        if not 0 < size <= MAX_FRAME_BYTES or size % self.sample_width:
+            self._refuse(size)
+
+    def _refuse(self, size: int) -> None:
+        if size > MAX_FRAME_BYTES:
+            raise FrameTooLarge(f"a frame holds at most {MAX_FRAME_BYTES} bytes of audio")
+        if size == 0:
+            raise InvalidAudio("a frame holds at least one sample")
+        raise InvalidAudio(f"audio must be whole samples of {self.sample_width} bytes")
+
+
+@dataclass(frozen=True, slots=True)
+class AudioFrame:
+    """One carrier-cut chunk of audio.
+
+    `seq` is the sender's own frame counter, `received_at_ms` the wall clock of reception in
+    milliseconds since 1970, `audio` the bytes as sent.
+
+    Raises:
+        InvalidSequenceNumber: `seq` is outside its range.
+        InvalidAudio: `audio` is not whole samples of `media`, or too much for one frame.
+
+    """
+
+    media: MediaFormat
+    seq: int
+    received_at_ms: int
+    audio: bytes
+
+    def __post_init__(self) -> None:
+        check_seq(self.seq)
+        self.media.check(self.audio)
+
+    @property
+    def audio_ms(self) -> int:
+        """Whole milliseconds this frame lasts, rounded down."""
+        return self.media.duration_ms(len(self.audio))
