@@ -1,0 +1,130 @@
+"""Use case: decide who may connect, from the credential and the address it comes from."""
+
+import hmac
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+from application.ports.errors import InvalidToken
+from application.ports.tokens import TokenVerifier
+from domain.access import Sender
+from domain.errors import InvalidIdentifier
+from domain.identifiers import InteractionId, TenantId
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class NoCredential:
+    """The sender shows no credential at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCredential:
+    """A bearer token, not yet verified."""
+
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PairCredential:
+    """A user name and password, as the bytes that were sent: `user:password`."""
+
+    pair: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class UnusableCredential:
+    """Something is shown that is no credential we know; it is not treated as absent."""
+
+
+Credential = NoCredential | TokenCredential | PairCredential | UnusableCredential
+
+
+class Unauthenticated(Exception):
+    """The credential does not verify. The message says why, for the log, without the credential."""
+
+
+class AddressRefused(Exception):
+    """The sender's address is not among those that may connect."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccessPolicy:
+    """Who may connect without a token.
+
+    `pairs` are accepted as `user:password` bytes; with none, no credential is needed.
+    `networks` None accepts any address; `tenants` None any tenant.
+    """
+
+    carriers: bool = False
+    pairs: tuple[bytes, ...] = field(default=(), repr=False)
+    networks: tuple[Network, ...] | None = None
+    tenants: frozenset[TenantId] | None = None
+
+
+class AdmitSender:
+    """Checks a credential against the policy; every configured check must pass."""
+
+    def __init__(self, policy: AccessPolicy, token_verifier: TokenVerifier | None) -> None:
+        self._policy = policy
+        self._token_verifier = token_verifier
+
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether a bearer token can be accepted."""
+        return self._token_verifier is not None
+
+    @property
+    def takes_pairs(self) -> bool:
+        """Whether a user name and password can be accepted."""
+        return self._policy.carriers and bool(self._policy.pairs)
+
+    def __call__(self, credential: Credential, address: Address | None) -> Sender:
+        """Return who the sender is. `address` is None when it cannot be told.
+
+        Raises:
+            Unauthenticated: the credential does not verify, or one is needed.
+            AddressRefused: the credential is right, the address is not.
+
+        """
+        if isinstance(credential, TokenCredential):
+            sender = self._verify_token(credential.token)
+        else:
+            self._verify_without_token(credential)
+            sender = Sender(open_tenants=self._policy.tenants)
+        if address is None:
+            raise AddressRefused("the address behind the trusted proxies cannot be told")
+        if not sender.has_token and not self._is_inside(address):
+            raise AddressRefused("the address is not among those allowed")
+        return sender
+
+    def _verify_token(self, token: str) -> Sender:
+        if self._token_verifier is None:
+            raise Unauthenticated("tokens are not configured")
+        try:
+            claims = self._token_verifier.verify(token)
+            interaction_id = claims.interaction_id
+            return Sender(
+                token_tenant=TenantId(claims.tenant_id),
+                token_interaction=None if interaction_id is None else InteractionId(interaction_id),
+            )
+        except (InvalidToken, InvalidIdentifier) as invalid:
+            raise Unauthenticated(str(invalid)) from invalid
+
+    def _verify_without_token(self, credential: Credential) -> None:
+        if not self._policy.carriers:
+            raise Unauthenticated("connections without a token are not configured")
+        if isinstance(credential, PairCredential):
+            # Every pair is compared, so that time does not tell which one came close.
+            matches = [hmac.compare_digest(credential.pair, pair) for pair in self._policy.pairs]
+            if not any(matches):
+                raise Unauthenticated("wrong user name or password")
+        elif not isinstance(credential, NoCredential):
+            raise Unauthenticated("unusable Authorization header")
+        elif self._policy.pairs:
+            raise Unauthenticated("a user name and password are needed")
+
+    def _is_inside(self, address: Address) -> bool:
+        networks = self._policy.networks
+        return networks is None or any(address in network for network in networks)

@@ -1,0 +1,24 @@
+"""How many connections there may be at once."""
+
+
+class Capacity:
+    """Counts places; whoever takes one gives it back."""
+
+    def __init__(self, places: int) -> None:
+        self._free = places
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no place is left."""
+        return self._free <= 0
+
+    def take(self) -> bool:
+        """Take a place; False when none is left."""
+        if self.is_full:
+            return False
+        self._free -= 1
+        return True
+
+    def give_back(self) -> None:
+        """Give back a place that was taken."""
+        self._free += 1

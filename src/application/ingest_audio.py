@@ -1,0 +1,42 @@
+"""Use case: a frame of audio arrives. This is the hot path: no await, no task, no log line."""
+
+from application.live_stream import LiveStream
+from application.ports.clock import Clock
+from application.ports.telemetry import Telemetry
+from domain.events import GapDetected
+from domain.media import AudioFrame
+
+
+class IngestAudio:
+    """Gives frames their place in the stream and sends them on their way."""
+
+    def __init__(self, clock: Clock, telemetry: Telemetry) -> None:
+        self._clock = clock
+        self._telemetry = telemetry
+
+    def __call__(self, stream: LiveStream, seq: int | None, audio: bytes) -> bool:
+        """Accept one frame; without a `seq` of its own it takes the next. False for a duplicate.
+
+        Raises:
+            InvalidAudio, InvalidSequenceNumber: the frame is refused; the caller says so with
+                `refuse`. Nothing has changed.
+
+        """
+        interaction = stream.interaction
+        number = interaction.unnumbered_seq if seq is None else seq
+        frame = AudioFrame(interaction.opening.media, number, self._clock.epoch_ms(), audio)
+        events = interaction.hear(frame)
+        self._telemetry.frames("received")
+        if not events:
+            self._telemetry.frames("duplicate")
+            return False
+        if isinstance(events[0], GapDetected):
+            self._telemetry.frames("missing", events[0].missing)
+        stream.outbox.put(events, self._clock.monotonic())
+        return True
+
+    def refuse(self, stream: LiveStream, reason: str, *, unnumbered: bool = False) -> None:
+        """Count a frame that cannot be used; `reason` is one of a closed set of labels."""
+        stream.interaction.refuse(unnumbered=unnumbered)
+        self._telemetry.frames("received")
+        self._telemetry.frames("rejected", reason=reason)

@@ -1,0 +1,273 @@
+"""The way of one stream's events to the destination: in order, in bounded batches.
+
+Events wait in an open batch. It is closed when it is full, or when the publication loop takes it;
+at that moment every frame that the interaction has accepted is in this batch or an earlier one,
+so the interaction's account is exactly the account after the batch. One batch is under way at a
+time. Whatever ends the publication of the stream is kept in `failure`; events put after it are
+held, and counted by `forget_unconfirmed`.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from application.ports.clock import Clock
+from application.ports.publisher import (
+    Appended,
+    Batch,
+    Failed,
+    Fenced,
+    Hole,
+    Lease,
+    Outcome,
+    Vanished,
+)
+from domain.events import AudioAccepted, Event
+from domain.interaction import Account, Interaction
+
+BATCH_EVENTS = 128
+BATCH_BYTES = 512 * 1024
+"""A batch is one call of the broker, which serves nobody else meanwhile: about a millisecond."""
+
+WINDOW_EVENTS = 1_024
+WINDOW_BYTES = 1024 * 1024
+"""Unconfirmed events and audio of one stream at which its sender is no longer read."""
+
+AGE_STEP_SECONDS = 1.0
+"""How finely the ages of positions are remembered for retention."""
+
+Failure = Fenced | Hole | Vanished | Failed
+
+
+class PublicationListener(Protocol):
+    """Whoever owns the stream and wants to know what became of its events."""
+
+    def on_confirmed(self, frames: int, last_seq: int | None) -> None:
+        """`frames` more are published; `last_seq` is the highest seq published by now."""
+        ...
+
+    def on_failure(self, failure: Failure) -> None:
+        """Nothing more will be published under this lease."""
+        ...
+
+
+@dataclass(slots=True)
+class _Open:
+    """The batch that still takes events; `received_at` are monotonic seconds, one a frame."""
+
+    events: list[Event] = field(default_factory=list)
+    received_at: list[float] = field(default_factory=list)
+    audio_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Closed:
+    batch: Batch
+    received_at: list[float]
+    audio_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """Unconfirmed frames that were dropped: published after all, or lost."""
+
+    published_frames: int
+    lost_frames: int
+    lost_bytes: int
+
+
+class Outbox:
+    """The unconfirmed events of one stream, from the interaction to the publication loop."""
+
+    def __init__(
+        self,
+        interaction: Interaction,
+        lease: Lease,
+        clock: Clock,
+        *,
+        retention_seconds: float,
+        on_work: Callable[["Outbox"], None],
+        on_buffered: Callable[[int], None],
+        on_published: Callable[[list[float]], None],
+    ) -> None:
+        self._interaction = interaction
+        self._lease = lease
+        self._clock = clock
+        self._retention_seconds = retention_seconds
+        self._on_work = on_work
+        self._on_buffered = on_buffered
+        self._on_published = on_published
+        self._listener: PublicationListener | None = None
+        self._open = _Open()
+        self._published = interaction.account
+        self._open_position = self._published.next_position
+        self._closed: deque[_Closed] = deque()
+        self._under_way: _Closed | None = None
+        self._account_due = False
+        self._events = 0
+        self._audio_bytes = 0
+        self._keep_from = 0
+        self._ages: deque[tuple[float, int]] = deque()
+        self._failure: Failure | None = None
+        self._change = asyncio.Event()
+
+    @property
+    def lease(self) -> Lease:
+        """The right under which the events are published."""
+        return self._lease
+
+    @property
+    def failure(self) -> Failure | None:
+        """What ended the publication, None while it goes on."""
+        return self._failure
+
+    @property
+    def published(self) -> Account:
+        """The run as of the last confirmation."""
+        return self._published
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the sender must not be read until something is confirmed."""
+        return self._events >= WINDOW_EVENTS or self._audio_bytes >= WINDOW_BYTES
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether everything put so far is published."""
+        return not (self._events or self._account_due or self._under_way)
+
+    def listen(self, listener: PublicationListener | None) -> None:
+        """Tell `listener`, and nobody else, what becomes of the events."""
+        self._listener = listener
+
+    def put(self, events: tuple[Event, ...], received_at: float) -> None:
+        """Add the events of one verb of the interaction, heard at monotonic `received_at`."""
+        open_batch = self._open
+        for event in events:
+            open_batch.events.append(event)
+            if isinstance(event, AudioAccepted):
+                size = len(event.frame.audio)
+                open_batch.received_at.append(received_at)
+                open_batch.audio_bytes += size
+                self._audio_bytes += size
+                self._on_buffered(size)
+        self._events += len(events)
+        if len(open_batch.events) >= BATCH_EVENTS or open_batch.audio_bytes >= BATCH_BYTES:
+            self._close_open()
+        self._on_work(self)
+
+    def put_account(self) -> None:
+        """Have the interaction's account published although there is no event for it."""
+        self._account_due = True
+        self._on_work(self)
+
+    def take(self) -> Batch | None:
+        """Return the next batch to publish; None when there is none or one is under way."""
+        if self._under_way is not None or self._failure is not None:
+            return None
+        if not self._closed and (self._open.events or self._account_due):
+            self._close_open()
+        if not self._closed:
+            return None
+        self._under_way = self._closed.popleft()
+        return self._under_way.batch
+
+    def settle(self, outcome: Outcome) -> None:
+        """Take note of what became of the batch under way."""
+        closed, self._under_way = self._under_way, None
+        if closed is None or self._failure is not None:
+            return
+        if isinstance(outcome, Appended):
+            self._confirm(closed)
+        else:
+            self._closed.appendleft(closed)
+            self._fail(outcome)
+
+    def supersede(self, generation: int) -> None:
+        """Stop publishing: a newer generation holds the stream."""
+        self._fail(Fenced(generation))
+
+    async def wait_for_room(self) -> None:
+        """Wait until the sender may be read again, or nothing more will be published."""
+        while self.is_full and self._failure is None:
+            await self._wait_for_change()
+
+    async def wait_until_empty(self) -> None:
+        """Wait until everything put so far is published, or nothing more will be."""
+        while not self.is_empty and self._failure is None:
+            await self._wait_for_change()
+
+    async def wait_until_fenced(self) -> None:
+        """Wait until a newer generation holds the stream."""
+        while not isinstance(self._failure, Fenced):
+            await self._wait_for_change()
+
+    def forget_unconfirmed(self, published: Account) -> Forgotten:
+        """Drop all events and take up publishing again after `published`."""
+        events = [event for closed in self._closed for event in closed.batch.events]
+        events += self._open.events
+        frames = [event for event in events if isinstance(event, AudioAccepted)]
+        lost = [event for event in frames if event.position >= published.next_position]
+        self._on_buffered(-self._audio_bytes)
+        self._open, self._events, self._audio_bytes = _Open(), 0, 0
+        self._published = published
+        self._open_position = published.next_position
+        self._closed.clear()
+        self._account_due = False
+        self._failure = None
+        return Forgotten(
+            published_frames=len(frames) - len(lost),
+            lost_frames=len(lost),
+            lost_bytes=sum(len(event.frame.audio) for event in lost),
+        )
+
+    def _close_open(self) -> None:
+        account = self._interaction.account
+        self._closed.append(
+            _Closed(
+                Batch(
+                    self._lease,
+                    self._interaction.opening.interaction_id,
+                    self._open_position,
+                    self._open.events,
+                    account,
+                    self._first_to_keep(account.next_position),
+                ),
+                self._open.received_at,
+                self._open.audio_bytes,
+            )
+        )
+        self._open = _Open()
+        self._open_position = account.next_position
+        self._account_due = False
+
+    def _first_to_keep(self, next_position: int) -> int:
+        now = self._clock.monotonic()
+        if not self._ages or self._ages[-1][0] + AGE_STEP_SECONDS <= now:
+            self._ages.append((now, next_position))
+        while self._ages and self._ages[0][0] + self._retention_seconds <= now:
+            self._keep_from = self._ages.popleft()[1]
+        return self._keep_from
+
+    def _confirm(self, closed: _Closed) -> None:
+        self._published = closed.batch.account
+        self._events -= len(closed.batch.events)
+        self._audio_bytes -= closed.audio_bytes
+        self._on_buffered(-closed.audio_bytes)
+        self._on_published(closed.received_at)
+        self._change.set()
+        if self._listener is not None:
+            self._listener.on_confirmed(len(closed.received_at), closed.batch.account.last_seq)
+
+    def _fail(self, failure: Failure) -> None:
+        if self._failure is None:
+            self._failure = failure
+            self._change.set()
+            if self._listener is not None:
+                self._listener.on_failure(failure)
+
+    async def _wait_for_change(self) -> None:
+        self._change.clear()
+        await self._change.wait()

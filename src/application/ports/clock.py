@@ -1,0 +1,15 @@
+"""The port that tells time."""
+
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Two clocks: one for durations, one for time stamps."""
+
+    def monotonic(self) -> float:
+        """Return seconds since an arbitrary instant; never goes back, for every time limit."""
+        ...
+
+    def epoch_ms(self) -> int:
+        """Return the wall clock in milliseconds since 1970; may jump, for time stamps only."""
+        ...

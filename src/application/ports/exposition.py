@@ -1,0 +1,16 @@
+"""The port that renders what `Telemetry` counted."""
+
+from typing import Protocol
+
+
+class MetricsExposition(Protocol):
+    """Renders metrics for a scraper."""
+
+    @property
+    def media_type(self) -> str:
+        """The content type of what `render` returns."""
+        ...
+
+    def render(self) -> bytes:
+        """Return all metrics as they are now."""
+        ...

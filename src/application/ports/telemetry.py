@@ -1,0 +1,40 @@
+"""The port through which the service says what it counts."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+
+class Telemetry(Protocol):
+    """Takes counts as they arise. Called on the hot path: it neither waits nor fails."""
+
+    def handshake(self, outcome: str) -> None:
+        """Count a handshake by what became of it (`accepted` or the refusal's reason)."""
+        ...
+
+    def stream_opened(self, dialect: str) -> None:
+        """Count a started stream as open."""
+        ...
+
+    def stream_closed(self, dialect: str) -> None:
+        """Count a started stream as open no more."""
+        ...
+
+    def frames(self, outcome: str, count: int = 1, reason: str = "") -> None:
+        """Count frames by outcome: received, published, duplicate, rejected, lost, missing."""
+        ...
+
+    def ignored(self, event: str) -> None:
+        """Count a message whose event is not known; `event` is one of a closed set of labels."""
+        ...
+
+    def confirmed(self, seconds: Sequence[float]) -> None:
+        """Observe, for each frame, the time from reception to the broker's confirmation."""
+        ...
+
+    def buffered(self, count: int) -> None:
+        """Set how many bytes of audio are not yet confirmed."""
+        ...
+
+    def broker(self, *, up: bool) -> None:
+        """Set whether the broker takes writes."""
+        ...

@@ -1,0 +1,25 @@
+"""The port that verifies bearer tokens."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class TokenClaims:
+    """What a verified token says, as it says it."""
+
+    tenant_id: str
+    interaction_id: str | None
+
+
+class TokenVerifier(Protocol):
+    """Verifies bearer tokens against the configured key, audience and issuer."""
+
+    def verify(self, token: str) -> TokenClaims:
+        """Return the claims of a token whose signature, times and required claims are right.
+
+        Raises:
+            InvalidToken: in every other case, whatever the token looks like.
+
+        """
+        ...

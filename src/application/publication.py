@@ -1,0 +1,98 @@
+"""The one loop of a process that hands the streams' batches to the publisher.
+
+Frames only mark their stream as having work; the loop takes one batch of each such stream, gives
+all of them to the publisher at once, and tells each outbox what became of its own. While a call
+of the publisher is under way new frames gather, so batches grow with the load by themselves.
+"""
+
+import asyncio
+
+from application.outbox import Outbox
+from application.ports.clock import Clock
+from application.ports.errors import BrokerUnavailable, PublisherError
+from application.ports.publisher import Batch, Failed, Lease, Outcome, StreamPublisher
+from application.ports.telemetry import Telemetry
+from domain.interaction import Interaction
+
+APPEND_SECONDS = 5.0
+"""How long one call of the publisher may take before its outcome counts as unknown."""
+
+PROCESS_WINDOW_BYTES = 256 * 1024 * 1024
+"""Unconfirmed audio of all streams at which no sender is read."""
+
+
+class Publication:
+    """Owns the loop; `run` is its body, started and cancelled by the composition."""
+
+    def __init__(
+        self,
+        publisher: StreamPublisher,
+        clock: Clock,
+        telemetry: Telemetry,
+        *,
+        retention_seconds: float,
+    ) -> None:
+        self._publisher = publisher
+        self._clock = clock
+        self._telemetry = telemetry
+        self._retention_seconds = retention_seconds
+        self._with_work: dict[Outbox, None] = {}
+        self._work = asyncio.Event()
+        self._buffered_bytes = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no sender must be read until something is confirmed."""
+        return self._buffered_bytes >= PROCESS_WINDOW_BYTES
+
+    def outbox(self, interaction: Interaction, lease: Lease) -> Outbox:
+        """Create the outbox of a stream that was just started under `lease`."""
+        return Outbox(
+            interaction,
+            lease,
+            self._clock,
+            retention_seconds=self._retention_seconds,
+            on_work=self._note_work,
+            on_buffered=self._note_buffered,
+            on_published=self._note_published,
+        )
+
+    async def run(self) -> None:
+        """Publish for ever. A failure belongs to the streams it concerns, never to the loop."""
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            taken = [(outbox, outbox.take()) for outbox in self._with_work]
+            self._with_work.clear()
+            under_way = [(outbox, batch) for outbox, batch in taken if batch is not None]
+            if not under_way:
+                continue
+            outcomes = await self._append([batch for _, batch in under_way])
+            for (outbox, _), outcome in zip(under_way, outcomes, strict=True):
+                outbox.settle(outcome)
+                if not outbox.is_empty:
+                    self._note_work(outbox)
+
+    async def _append(self, batches: list[Batch]) -> list[Outcome]:
+        try:
+            async with asyncio.timeout(APPEND_SECONDS):
+                return list(await self._publisher.append(batches))
+        except TimeoutError as timeout:
+            error: PublisherError = BrokerUnavailable(f"no answer within {APPEND_SECONDS:g} s")
+            error.__cause__ = timeout
+        except PublisherError as failure:
+            error = failure
+        return [Failed(error)] * len(batches)
+
+    def _note_work(self, outbox: Outbox) -> None:
+        self._with_work[outbox] = None
+        self._work.set()
+
+    def _note_buffered(self, change: int) -> None:
+        self._buffered_bytes += change
+        self._telemetry.buffered(self._buffered_bytes)
+
+    def _note_published(self, received_at: list[float]) -> None:
+        now = self._clock.monotonic()
+        self._telemetry.frames("published", len(received_at))
+        self._telemetry.confirmed([now - at for at in received_at])
