@@ -1,0 +1,1 @@
+"""Technologies, at the edge: `inbound` calls the application, the application calls `outbound`."""

@@ -1,0 +1,12 @@
+"""The wire formats of the carriers, one file each, without I/O: bytes in, `messages` out.
+
+`DIALECTS` is the register: a new dialect is one file and one line here.
+"""
+
+from adapters.inbound.dialects.dialect import Dialect
+from adapters.inbound.dialects.exostreamkit import Exostreamkit
+from adapters.inbound.dialects.recognition import FirstMessageNotJson, UnknownDialect, recognise
+
+DIALECTS: tuple[Dialect, ...] = (Exostreamkit(),)
+
+__all__ = ["DIALECTS", "Dialect", "FirstMessageNotJson", "UnknownDialect", "recognise"]

@@ -1,0 +1,172 @@
+"""The dialect `exostreamkit`: `start`, `audio` …, `end` as JSON, or raw PCM after `start`.
+
+    {"event":"start","interaction_id":str,"tenant_id":str,"sample_rate":int,"encoding":"pcm16"}
+    {"event":"audio","data":base64 of little-endian PCM16,"seq":int}
+    {"event":"end"}
+
+Unknown fields are ignored; of duplicate keys the last wins. `_read` defines what a message means;
+`_audio_decoder` is a short cut to the same for the one message that comes fifty times a second.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from adapters.inbound.dialects.dialect import Dialect
+from adapters.inbound.dialects.messages import (
+    Audio,
+    End,
+    Message,
+    Refusal,
+    Refused,
+    Start,
+    Unknown,
+)
+from domain.errors import DomainError, InvalidMedia
+from domain.events import EndReason
+from domain.identifiers import InteractionId, StreamId, TenantId
+from domain.ledger import Ledger
+from domain.media import Encoding, MediaFormat
+from domain.sequence import MAX_SEQ
+
+_EVENTS = frozenset({"start", "audio", "end"})
+_UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
+
+_Seq = Annotated[int, msgspec.Meta(ge=0, le=MAX_SEQ)]
+
+
+class _AudioMessage(msgspec.Struct):
+    """The short cut; msgspec reads `bytes` as strict standard base64."""
+
+    event: Literal["audio"]
+    data: bytes
+    seq: _Seq
+
+
+class _AnyMessage(msgspec.Struct):
+    """Every field that has a meaning, not yet read."""
+
+    event: msgspec.Raw = msgspec.Raw()
+    data: msgspec.Raw = msgspec.Raw()
+    seq: msgspec.Raw = msgspec.Raw()
+    interaction_id: msgspec.Raw = msgspec.Raw()
+    tenant_id: msgspec.Raw = msgspec.Raw()
+    sample_rate: msgspec.Raw = msgspec.Raw()
+    encoding: msgspec.Raw = msgspec.Raw()
+    resume: msgspec.Raw = msgspec.Raw(b"false")
+
+
+_audio_decoder = msgspec.json.Decoder(_AudioMessage)
+_any_decoder = msgspec.json.Decoder(_AnyMessage)
+
+
+class Exostreamkit(Dialect):
+    """Decodes and answers `exostreamkit`."""
+
+    name = "exostreamkit"
+    most_refused_in_a_row = 50
+
+    def recognises(self, first: Mapping[str, object]) -> bool:
+        """Recognise any of the three events."""
+        return first.get("event") in _EVENTS
+
+    def decode_text(self, text: str) -> Message:
+        """Decode a JSON message."""
+        try:
+            message = _audio_decoder.decode(text)
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+            return _read(text)
+        return Audio(message.seq, message.data)
+
+    def decode_binary(self, data: bytes) -> Message:
+        """Take a binary message as raw PCM."""
+        return Audio(None, data)
+
+    def started(
+        self, interaction_id: InteractionId, generation: int, last_seq: int | None
+    ) -> str | None:
+        """Say `started`."""
+        return _encode(
+            event="started",
+            interaction_id=str(interaction_id),
+            generation=generation,
+            last_seq=last_seq,
+        )
+
+    def ack(self, seq: int) -> str | None:
+        """Say `ack`."""
+        return f'{{"event":"ack","seq":{seq}}}'
+
+    def error(self, refused: Refused) -> str | None:
+        """Say `error`."""
+        return _encode(
+            event="error",
+            code=refused.refusal.value,
+            message=refused.explanation,
+            seq=refused.seq,
+        )
+
+    def ended(self, interaction_id: InteractionId, ledger: Ledger) -> str | None:
+        """Say `ended`."""
+        return _encode(event="ended", interaction_id=str(interaction_id), ledger=ledger.counters())
+
+
+def _encode(**reply: Any) -> str:  # noqa: ANN401  # JSON values
+    return msgspec.json.encode(reply).decode()
+
+
+def _read(text: str) -> Message:
+    try:
+        message = _any_decoder.decode(text)
+        event = _field(message.event, str)
+    except msgspec.ValidationError:
+        return Refused(Refusal.INVALID_MESSAGE, "a message is a JSON object with a string 'event'")
+    except _UNREADABLE:
+        return Refused(Refusal.MALFORMED_JSON, "the message is not JSON")
+    if event == "audio":
+        return _read_audio(message)
+    if event == "start":
+        return _read_start(message)
+    if event == "end":
+        return End(EndReason.ENDED)
+    return Unknown()
+
+
+def _read_audio(message: _AnyMessage) -> Message:
+    try:
+        seq = _field(message.seq, _Seq)
+    except _UNREADABLE:
+        return Refused(Refusal.INVALID_SEQ, f"seq must be an integer from 0 to {MAX_SEQ}")
+    try:
+        return Audio(seq, _field(message.data, bytes))
+    except _UNREADABLE:
+        return Refused(Refusal.INVALID_AUDIO, "data must be standard base64, padded", seq)
+
+
+def _read_start(message: _AnyMessage) -> Message:
+    try:
+        interaction_id = InteractionId(_field(message.interaction_id, str))
+        if _field(message.encoding, str) != Encoding.PCM16:
+            raise InvalidMedia("encoding must be 'pcm16'")  # one way out
+        return Start(
+            tenant_id=TenantId(_field(message.tenant_id, str)),
+            interaction_id=interaction_id,
+            stream_id=StreamId(interaction_id),
+            media=MediaFormat(_field(message.sample_rate, int), Encoding.PCM16),
+            resume=_field(message.resume, bool),
+        )
+    except DomainError as error:
+        return Refused(Refusal.INVALID_MESSAGE, str(error))
+    except _UNREADABLE:
+        return Refused(
+            Refusal.INVALID_MESSAGE,
+            "start needs interaction_id, tenant_id, sample_rate and encoding",
+        )
+
+
+def _field(raw: msgspec.Raw, kind: Any) -> Any:  # noqa: ANN401  # what msgspec takes as a type
+    """Read one field; an absent one is an empty text, and no JSON at all."""
+    if not raw:
+        raise msgspec.ValidationError("absent")
+    return msgspec.json.decode(raw, type=kind)

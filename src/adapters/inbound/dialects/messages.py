@@ -1,0 +1,63 @@
+"""What a sender can say, whatever its dialect."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from domain.events import CallDetails, EndReason
+from domain.identifiers import InteractionId, StreamId, TenantId
+from domain.media import MediaFormat
+
+
+class Refusal(StrEnum):
+    """Why a message cannot be used: the `code` of an error reply and the reason of a metric."""
+
+    MALFORMED_JSON = "malformed_json"
+    INVALID_MESSAGE = "invalid_message"
+    INVALID_AUDIO = "invalid_audio"
+    INVALID_SEQ = "invalid_seq"
+    UNEXPECTED_EVENT = "unexpected_event"
+    FRAME_TOO_LARGE = "frame_too_large"
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Start a stream; `resume` asks to go on with its open run."""
+
+    tenant_id: TenantId
+    interaction_id: InteractionId
+    stream_id: StreamId
+    media: MediaFormat
+    resume: bool = False
+    call: CallDetails = field(default_factory=CallDetails)
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """A frame; `seq` None when the sender does not number it, then it takes the next number."""
+
+    seq: int | None
+    audio: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The run is over."""
+
+    reason: EndReason
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """An event that is none of the dialect's; it is ignored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A message that cannot be used; `seq` if it could be read."""
+
+    refusal: Refusal
+    explanation: str
+    seq: int | None = None
+
+
+Message = Start | Audio | End | Unknown | Refused

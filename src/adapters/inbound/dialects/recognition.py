@@ -1,0 +1,52 @@
+"""Which dialect a connection speaks, told from its first message."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from adapters.inbound.dialects.dialect import Dialect
+
+_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class FirstMessageNotJson(Exception):
+    """The first text message is not JSON."""
+
+
+class UnknownDialect(Exception):
+    """The first message belongs to no dialect."""
+
+
+def recognise(first: str | bytes, dialects: Iterable[Dialect]) -> Dialect:
+    """Return the dialect of a connection by its first message, text or binary.
+
+    Raises:
+        FirstMessageNotJson: a text that is not JSON.
+        UnknownDialect: anything else that no dialect recognises.
+
+    """
+    message = _read_object(first)
+    for dialect in dialects:
+        if dialect.recognises(message):
+            return dialect
+    raise UnknownDialect("the first message belongs to no dialect")
+
+
+def _read_object(first: str | bytes) -> dict[str, object]:
+    try:
+        fields = _decoder.decode(first)
+    except msgspec.ValidationError as error:
+        raise UnknownDialect("the first message is not a JSON object") from error
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        if isinstance(first, str):
+            raise FirstMessageNotJson("the first message is not JSON") from error
+        raise UnknownDialect("the first message is binary") from error
+    return {name: _read_value(value) for name, value in fields.items()}
+
+
+def _read_value(value: msgspec.Raw) -> object:
+    """Read a value; one that is out of range matters to the dialect, not to recognition: None."""
+    try:
+        return msgspec.json.decode(value)
+    except (msgspec.MsgspecError, RecursionError):
+        return None

@@ -1,0 +1,104 @@
+"""Who gets past the handshake, and the HTTP answer to who does not."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from adapters.inbound.authorization import read_credential
+from adapters.inbound.client_address import client_address
+from application.admit_sender import AddressRefused, AdmitSender, Unauthenticated
+from application.broker_watch import BrokerWatch
+from application.capacity import Capacity
+from application.ports.telemetry import Telemetry
+from domain.access import Sender
+
+BROKER_WAIT_SECONDS = 5.0
+"""How long a handshake waits for the broker: carriers give up after 10 s and retry only once."""
+
+RETRY_AFTER_SECONDS = b"5"
+REALM = b'realm="rtaa-ingest"'
+
+_log = logging.getLogger(__name__)
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRefusal:
+    """The HTTP answer to a handshake that is not accepted."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+class Gate:
+    """Checks handshakes: credential, address, capacity, broker, in this order."""
+
+    def __init__(
+        self,
+        admit_sender: AdmitSender,
+        capacity: Capacity,
+        broker_watch: BrokerWatch,
+        telemetry: Telemetry,
+        *,
+        trusted_proxy_hops: int,
+    ) -> None:
+        self._admit_sender = admit_sender
+        self._capacity = capacity
+        self._broker_watch = broker_watch
+        self._telemetry = telemetry
+        self._trusted_proxy_hops = trusted_proxy_hops
+
+    async def enter(self, peer: str | None, headers: Headers) -> Sender | HttpRefusal:
+        """Return who enters, holding a place to be given back by `leave`; or the refusal."""
+        credential = read_credential(_values(headers, b"authorization"))
+        forwarded_for = _values(headers, b"x-forwarded-for")
+        address = client_address(peer, forwarded_for, self._trusted_proxy_hops)
+        try:
+            sender = self._admit_sender(credential, address)
+        except Unauthenticated as why:
+            return self._refuse(401, "unauthenticated", str(why), self._challenges())
+        except AddressRefused as why:
+            return self._refuse(403, "address_refused", str(why))
+        if not self._capacity.take():
+            return self._refuse(503, "full", "no place left", [_RETRY_AFTER])
+        try:
+            broker_is_up = await self._broker_watch.wait_until_up(BROKER_WAIT_SECONDS)
+        except BaseException:
+            self.leave()
+            raise
+        if not broker_is_up:
+            self.leave()
+            return self._refuse(503, "no_broker", "the broker takes no writes", [_RETRY_AFTER])
+        self._telemetry.handshake("accepted")
+        return sender
+
+    def leave(self) -> None:
+        """Give back the place of one who entered."""
+        self._capacity.give_back()
+
+    def _refuse(self, status: int, outcome: str, why: str, headers: Headers = ()) -> HttpRefusal:
+        self._telemetry.handshake(outcome)
+        _log.warning("handshake refused", extra={"status": status, "why": why})
+        body = _BODIES[status]
+        length = (b"content-length", str(len(body)).encode())
+        kind = (b"content-type", b"text/plain; charset=utf-8")
+        return HttpRefusal(status, [*headers, kind, length], body)
+
+    def _challenges(self) -> Headers:
+        """Name every method on offer; a 401 names at least one (RFC 9110 §15.5.2)."""
+        challenges = []
+        if self._admit_sender.takes_tokens or not self._admit_sender.takes_pairs:
+            challenges.append((b"www-authenticate", b"Bearer " + REALM))
+        if self._admit_sender.takes_pairs:
+            challenges.append((b"www-authenticate", b"Basic " + REALM))
+        return challenges
+
+
+_RETRY_AFTER = (b"retry-after", RETRY_AFTER_SECONDS)
+_BODIES = {401: b"unauthenticated\n", 403: b"forbidden\n", 503: b"unavailable\n"}
+
+
+def _values(headers: Headers, name: bytes) -> list[bytes]:
+    return [value for key, value in headers if key.lower() == name]

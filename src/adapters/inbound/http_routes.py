@@ -1,0 +1,80 @@
+"""HTTP for operators and platforms: health, readiness, metrics."""
+
+from datetime import UTC, datetime
+from typing import Literal
+
+from litestar import MediaType, Response, get
+from litestar.handlers import HTTPRouteHandler
+from msgspec import Struct
+
+from application.broker_watch import BrokerWatch
+from application.capacity import Capacity
+from application.ports.clock import Clock
+from application.ports.exposition import MetricsExposition
+
+
+class Health(Struct):
+    """Whether the service is up, and whether its broker takes writes."""
+
+    status: Literal["healthy", "degraded"]
+    service: Literal["ingest"]
+    pubsub: bool
+    timestamp: str
+
+
+class Liveness(Struct):
+    """The process works."""
+
+    status: Literal["alive"] = "alive"
+
+
+class Readiness(Struct):
+    """Whether new calls are taken, and if not, why."""
+
+    ready: bool
+    reason: str | None = None
+
+
+def http_routes(
+    broker_watch: BrokerWatch, capacity: Capacity, clock: Clock, exposition: MetricsExposition
+) -> list[HTTPRouteHandler]:
+    """Build the routes."""
+
+    @get("/health", sync_to_thread=False, operation_id="Health")
+    def health() -> Health:
+        """Tell health; 200 without a broker too: a restart would throw the buffered audio away."""
+        now = datetime.fromtimestamp(clock.epoch_ms() / 1000, UTC)
+        return Health(
+            status="healthy" if broker_watch.is_up else "degraded",
+            service="ingest",
+            pubsub=broker_watch.is_up,
+            timestamp=now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        )
+
+    @get("/health/live", sync_to_thread=False, operation_id="Liveness")
+    def live() -> Liveness:
+        """Answer while the process works."""
+        return Liveness()
+
+    @get(
+        "/health/ready",
+        sync_to_thread=False,
+        operation_id="Readiness",
+        responses=None,
+    )
+    def ready() -> Response[Readiness]:
+        """Answer 200 if new calls are taken, 503 with the reason if not."""
+        reason = None
+        if not broker_watch.is_up:
+            reason = "the broker takes no writes"
+        elif capacity.is_full:
+            reason = "all places are taken"
+        status = 200 if reason is None else 503
+        return Response(Readiness(reason is None, reason), status_code=status)
+
+    @get("/metrics", sync_to_thread=False, media_type=MediaType.TEXT, operation_id="Metrics")
+    def metrics() -> Response[bytes]:
+        """Render the metrics in the Prometheus text format."""
+        return Response(exposition.render(), media_type=exposition.media_type)
+
+    return [health, live, ready, metrics]

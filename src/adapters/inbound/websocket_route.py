@@ -1,0 +1,51 @@
+"""The Litestar WebSocket at `/v1/ingest`.
+
+The socket is read and written with raw ASGI messages: Litestar's own readers lose binary frames
+on a text read, and its error handling would put exception texts on the wire. Refusals are sent as
+HTTP answers by hand too, since Litestar can refuse a WebSocket with a bare 403 only.
+"""
+
+from litestar import WebSocket, websocket
+from litestar.handlers import WebsocketRouteHandler
+from litestar.types import Send
+
+from adapters.inbound.conversation import Calls, Conversation
+from adapters.inbound.gate import Gate, HttpRefusal
+
+INGEST_PATH = "/v1/ingest"
+
+
+def ingest_route(gate: Gate, calls: Calls) -> WebsocketRouteHandler:
+    """Build the route over which carriers send audio."""
+
+    @websocket(INGEST_PATH)
+    async def ingest(socket: WebSocket) -> None:  # type: ignore[type-arg]  # no typed state
+        client = socket.scope["client"]
+        admitted = await gate.enter(client and client[0], list(socket.scope["headers"]))
+        if isinstance(admitted, HttpRefusal):
+            await _refuse(socket.send, admitted)
+            return
+        try:
+            await socket.accept()
+            await Conversation(calls, admitted, socket.receive, socket.send).run()
+        finally:
+            gate.leave()
+
+    return ingest
+
+
+async def _refuse(send: Send, refusal: HttpRefusal) -> None:
+    await send(
+        {
+            "type": "websocket.http.response.start",
+            "status": refusal.status,
+            "headers": list(refusal.headers),
+        }
+    )
+    await send(
+        {
+            "type": "websocket.http.response.body",
+            "body": refusal.body,
+            "more_body": False,
+        }
+    )

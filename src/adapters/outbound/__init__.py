@@ -1,0 +1,1 @@
+"""What the application calls, named by technology."""

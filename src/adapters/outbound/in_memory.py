@@ -1,0 +1,237 @@
+"""A destination inside the process, for development: nothing survives it, nobody else sees it."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from time import monotonic
+
+from application.ports.destination import (
+    Destination,
+    DestinationAdapter,
+    DestinationOptions,
+    Problem,
+    Trial,
+)
+from application.ports.errors import BrokerUnavailable
+from application.ports.publisher import (
+    Appended,
+    Batch,
+    Fenced,
+    Hole,
+    Lease,
+    Outcome,
+    StreamPublisher,
+    Vanished,
+)
+from application.ports.reader import PublishedEvent, StreamFacts, StreamReader
+from domain.errors import NotAllowed
+from domain.events import EndReason, InteractionEnded, InteractionStarted, Opening
+from domain.identifiers import StreamKey
+from domain.interaction import Account, Grant, State
+from domain.media import MediaFormat
+
+
+@dataclass(slots=True)
+class _Stored:
+    """One stream as it is published."""
+
+    events: list[PublishedEvent] = field(default_factory=list)
+    owner: str = ""
+    grant: Grant | None = None
+    media: MediaFormat | None = None
+    with_token: bool = False
+    account: Account = field(default_factory=Account)
+    first_kept: int = 0
+    expires_at: float = 0.0
+
+    @property
+    def generation(self) -> int:
+        return 0 if self.grant is None else self.grant.generation
+
+    @property
+    def is_open(self) -> bool:
+        return self.grant is not None and self.account.state is not State.ENDED
+
+
+class InMemoryStreams(StreamPublisher, StreamReader, Destination):
+    """All three ports over one dictionary; `unplugged` makes every call fail."""
+
+    def __init__(self, streams: dict[StreamKey, _Stored], options: DestinationOptions) -> None:
+        self._streams = streams
+        self._options = options
+        self.unplugged = False
+
+    @property
+    def publisher(self) -> "InMemoryStreams":
+        """The port through which streams are published."""
+        return self
+
+    @property
+    def reader(self) -> "InMemoryStreams":
+        """The port through which they are read back."""
+        return self
+
+    async def begin(self, opening: Opening, *, owner: str, has_token: bool) -> Grant:
+        """Take the next generation and publish the start. See `StreamPublisher.begin`."""
+        self._check_plugged()
+        self._forget_expired()
+        stored = self._streams.setdefault(opening.stream, _Stored())
+        if stored.grant is not None and stored.owner == owner:
+            return stored.grant
+        if stored.is_open and stored.with_token and not has_token:
+            raise NotAllowed("the open run was begun with a token")
+        resumed = stored.is_open and opening.resume and stored.media == opening.media
+        if stored.is_open and not resumed:
+            self._close_run(stored)
+        account = stored.account
+        if not resumed:
+            account = Account(next_position=account.next_position)
+            stored.with_token = has_token
+        account = replace(account, state=State.LIVE)
+        grant = Grant(stored.generation + 1, resumed, account)
+        started = InteractionStarted(
+            account.next_position, grant.generation, resumed, replace(opening, resume=resumed)
+        )
+        stored.events.append(PublishedEvent(grant.generation, started))
+        stored.owner, stored.grant, stored.media = owner, grant, opening.media
+        stored.account = replace(account, next_position=account.next_position + 1)
+        self._touch(stored)
+        return grant
+
+    async def append(self, batches: Sequence[Batch]) -> Sequence[Outcome]:
+        """Publish a batch of each stream. See `StreamPublisher.append`."""
+        self._check_plugged()
+        return [self._append(batch) for batch in batches]
+
+    async def standing(self, lease: Lease) -> Account | Fenced | Vanished:
+        """Tell where the stream stands. See `StreamPublisher.standing`."""
+        self._check_plugged()
+        stored = self._streams.get(lease.stream)
+        if stored is None:
+            return Vanished()
+        if (stored.generation, stored.owner) != (lease.generation, lease.owner):
+            return Fenced(stored.generation)
+        return stored.account
+
+    async def read(self, stream: StreamKey) -> AsyncIterator[PublishedEvent]:
+        """Yield what is kept. See `StreamReader.read`."""
+        self._check_plugged()
+        stored = self._streams.get(stream)
+        for event in () if stored is None else tuple(stored.events):
+            yield event
+
+    async def facts(self, stream: StreamKey) -> StreamFacts | None:
+        """Return the facts. See `StreamReader.facts`."""
+        self._check_plugged()
+        stored = self._streams.get(stream)
+        if stored is None:
+            return None
+        return StreamFacts(stored.generation, stored.account, stored.first_kept)
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+    async def verify_writable(self) -> None:
+        """Memory takes writes unless unplugged."""
+        self._check_plugged()
+
+    async def advise(self, expected_bytes: int) -> Sequence[str]:  # noqa: ARG002  # the port's
+        """Warn that this is not for production."""
+        return ["PUBSUB_ADAPTER=in_memory: nothing leaves this process, for development only"]
+
+    def _append(self, batch: Batch) -> Outcome:
+        stored = self._streams.get(batch.lease.stream)
+        if stored is None:
+            return Vanished()
+        if (stored.generation, stored.owner) != (batch.lease.generation, batch.lease.owner):
+            return Fenced(stored.generation)
+        next_position = stored.account.next_position
+        if batch.first_position > next_position:
+            return Hole(next_position)
+        if batch.account.next_position < next_position:
+            return Appended(next_position)
+        new = batch.events[next_position - batch.first_position :]
+        stored.events += [PublishedEvent(stored.generation, event) for event in new]
+        stored.account = batch.account
+        stored.first_kept = max(stored.first_kept, batch.keep_from)
+        del stored.events[: _count_below(stored.events, stored.first_kept)]
+        self._touch(stored)
+        return Appended(stored.account.next_position)
+
+    def _close_run(self, stored: _Stored) -> None:
+        position = stored.account.next_position
+        ended = InteractionEnded(position, EndReason.DISCONNECTED, stored.account.ledger)
+        stored.events.append(PublishedEvent(stored.generation, ended))
+        stored.account = replace(stored.account, next_position=position + 1, state=State.ENDED)
+
+    def _check_plugged(self) -> None:
+        if self.unplugged:
+            raise BrokerUnavailable("unplugged") from ConnectionError("the plug was pulled")
+
+    def _touch(self, stored: _Stored) -> None:
+        stored.expires_at = monotonic() + self._options.expire_seconds
+
+    def _forget_expired(self) -> None:
+        now = monotonic()
+        for key in [key for key, stored in self._streams.items() if 0 < stored.expires_at < now]:
+            del self._streams[key]
+
+
+def _count_below(events: list[PublishedEvent], position: int) -> int:
+    first = events[0].event.position if events else position
+    return min(max(0, position - first), len(events))
+
+
+class _InMemoryTrial(Trial):
+    def __init__(self, adapter: "InMemory") -> None:
+        self._adapter = adapter
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return {}
+
+    async def unplug(self) -> None:
+        for destination in self._adapter.connected:
+            destination.unplugged = True
+
+    async def plug(self) -> None:
+        for destination in self._adapter.connected:
+            destination.unplugged = False
+
+
+class InMemory(DestinationAdapter):
+    """What the container registers; `PUBSUB_ADAPTER=in_memory`.
+
+    Destinations of one adapter share their streams, as processes share a broker.
+    """
+
+    name = "in_memory"
+
+    def __init__(self) -> None:
+        self._streams: dict[StreamKey, _Stored] = {}
+        self.connected: list[InMemoryStreams] = []
+
+    def problems(self, environment: Mapping[str, str]) -> Sequence[Problem]:  # noqa: ARG002  # the port's
+        """There is nothing to set."""
+        return []
+
+    def describe(self, environment: Mapping[str, str]) -> Mapping[str, str]:  # noqa: ARG002  # the port's
+        """There is nothing to show."""
+        return {}
+
+    def connect(
+        self,
+        options: DestinationOptions,
+        environment: Mapping[str, str],  # noqa: ARG002  # the port's
+    ) -> InMemoryStreams:
+        """Construct a destination over the adapter's streams."""
+        destination = InMemoryStreams(self._streams, options)
+        self.connected.append(destination)
+        return destination
+
+    @asynccontextmanager
+    async def trial(self) -> AsyncIterator[Trial]:
+        """Start empty."""
+        self._streams.clear()
+        self.connected.clear()
+        yield _InMemoryTrial(self)

@@ -1,0 +1,124 @@
+"""`Telemetry` in the Prometheus text format.
+
+The hot path only adds to plain integers; they are turned into metrics when somebody asks.
+"""
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from application.ports.exposition import MetricsExposition
+from application.ports.telemetry import Telemetry
+
+CONFIRM_BUCKETS = (
+    0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0,
+)  # fmt: skip
+"""Upper bounds in seconds: from a broker next door to an outage ridden out."""
+
+
+class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
+    """Counts, and renders what was counted."""
+
+    def __init__(self) -> None:
+        self._handshakes: Counter[str] = Counter()
+        self._streams: Counter[str] = Counter()
+        self._frames: Counter[tuple[str, str]] = Counter()
+        self._ignored: Counter[str] = Counter()
+        self._confirm_counts = [0] * (len(CONFIRM_BUCKETS) + 1)
+        self._confirm_sum = 0.0
+        self._buffered_bytes = 0
+        self._broker_up = False
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+
+    def handshake(self, outcome: str) -> None:
+        """Count a handshake."""
+        self._handshakes[outcome] += 1
+
+    def stream_opened(self, dialect: str) -> None:
+        """Count a stream as open."""
+        self._streams[dialect] += 1
+
+    def stream_closed(self, dialect: str) -> None:
+        """Count a stream as open no more."""
+        self._streams[dialect] -= 1
+
+    def frames(self, outcome: str, count: int = 1, reason: str = "") -> None:
+        """Count frames."""
+        self._frames[outcome, reason] += count
+
+    def ignored(self, event: str) -> None:
+        """Count a message that was ignored."""
+        self._ignored[event] += 1
+
+    def confirmed(self, seconds: Sequence[float]) -> None:
+        """Observe times to confirmation."""
+        for value in seconds:
+            self._confirm_counts[bisect_left(CONFIRM_BUCKETS, value)] += 1
+        self._confirm_sum += sum(seconds)
+
+    def buffered(self, count: int) -> None:
+        """Set the unconfirmed bytes."""
+        self._buffered_bytes = count
+
+    def broker(self, *, up: bool) -> None:
+        """Set whether the broker takes writes."""
+        self._broker_up = up
+
+    media_type = CONTENT_TYPE_LATEST
+
+    def render(self) -> bytes:
+        """Return all metrics in the text format."""
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield all metrics."""
+        handshakes = CounterMetricFamily(
+            "ingest_handshakes", "Handshakes by outcome", labels=["outcome"]
+        )
+        for outcome, count in self._handshakes.items():
+            handshakes.add_metric([outcome], count)
+        yield handshakes
+        streams = GaugeMetricFamily("ingest_streams", "Started and open", labels=["dialect"])
+        for dialect, count in self._streams.items():
+            streams.add_metric([dialect], count)
+        yield streams
+        frames = CounterMetricFamily(
+            "ingest_frames", "Frames by what became of them", labels=["outcome", "reason"]
+        )
+        for (outcome, reason), count in self._frames.items():
+            frames.add_metric([outcome, reason], count)
+        yield frames
+        ignored = CounterMetricFamily(
+            "ingest_ignored_messages", "Messages of unknown events", labels=["event"]
+        )
+        for event, count in self._ignored.items():
+            ignored.add_metric([event], count)
+        yield ignored
+        yield self._confirm_histogram()
+        yield GaugeMetricFamily(
+            "ingest_buffered_bytes", "Audio not yet confirmed", value=self._buffered_bytes
+        )
+        yield GaugeMetricFamily(
+            "ingest_broker_up", "Whether the broker takes writes", value=int(self._broker_up)
+        )
+
+    def _confirm_histogram(self) -> HistogramMetricFamily:
+        bounds = [*(str(bound) for bound in CONFIRM_BUCKETS), "+Inf"]
+        buckets = list(zip(bounds, accumulate(self._confirm_counts), strict=True))
+        return HistogramMetricFamily(
+            "ingest_confirm_seconds",
+            "From a frame's reception to the broker's confirmation",
+            buckets=buckets,
+            sum_value=self._confirm_sum,
+        )

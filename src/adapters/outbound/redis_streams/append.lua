@@ -1,0 +1,57 @@
+-- Publish consecutive entries of one stream: all of them, or those before the first error.
+--
+-- KEYS  1 stream · 2 facts
+-- ARGV  1 generation · 2 owner · 3 position of the first entry · 4 first_seq · 5 last_seq
+--       6 ledger · 7 state · 8 first position to keep · 9 milliseconds to live
+--       then for each entry: type · seq · received_at_ms · audio, or data for other types
+-- Reply {'appended', next} | {'fenced', generation} | {'hole', next} | {'vanished'}
+--    or {'failed', next, error}
+local stream, facts = KEYS[1], KEYS[2]
+local generation, position = ARGV[1], tonumber(ARGV[3])
+local held = redis.call('HMGET', facts, 'generation', 'owner', 'next', 'trimmed')
+if not held[1] or redis.call('EXISTS', stream) == 0 then return {'vanished'} end
+if held[1] ~= generation or held[2] ~= ARGV[2] then return {'fenced', held[1]} end
+
+local function int(number) return string.format('%.0f', number) end
+
+local next = tonumber(held[3])
+if position > next then return {'hole', int(next)} end
+
+local failure, last_seq = nil, ''
+for i = 10, #ARGV, 4 do
+  if position >= next then -- below it: stored by an earlier call whose answer was lost
+    local id, kind, reply = generation .. '-' .. int(position), ARGV[i], nil
+    if kind == 'audio' then
+      reply = redis.pcall('XADD', stream, id, 'type', 'audio', 'seq', ARGV[i + 1],
+                          'received_at_ms', ARGV[i + 2], 'audio', ARGV[i + 3])
+    else
+      reply = redis.pcall('XADD', stream, id, 'type', kind, 'data', ARGV[i + 3])
+    end
+    if type(reply) == 'table' and reply.err then
+      failure = reply.err
+      break
+    end
+    next = position + 1
+    if kind == 'audio' then last_seq = ARGV[i + 1] end
+  end
+  position = position + 1
+end
+
+if failure then
+  redis.call('HSET', facts, 'next', int(next))
+  if last_seq ~= '' then redis.call('HSET', facts, 'last_seq', last_seq) end
+  return {'failed', int(next), failure}
+end
+
+if position < next then return {'appended', int(next)} end -- an old batch: the account is newer
+redis.call('HSET', facts, 'next', int(next), 'ledger', ARGV[6], 'state', ARGV[7])
+if ARGV[4] ~= '' then redis.call('HSET', facts, 'first_seq', ARGV[4]) end
+if ARGV[5] ~= '' then redis.call('HSET', facts, 'last_seq', ARGV[5]) end
+local keep_from = tonumber(ARGV[8])
+if keep_from > tonumber(held[4]) then
+  redis.call('XTRIM', stream, 'MINID', '=', generation .. '-' .. int(keep_from))
+  redis.call('HSET', facts, 'trimmed', int(keep_from))
+end
+redis.call('PEXPIRE', stream, ARGV[9])
+redis.call('PEXPIRE', facts, ARGV[9])
+return {'appended', int(next)}

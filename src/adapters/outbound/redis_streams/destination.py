@@ -1,0 +1,148 @@
+"""Redis as a destination: its settings, its connection, what an operator should know of it."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit, urlunsplit
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from adapters.outbound.redis_streams.embedded import EmbeddedValkey
+from adapters.outbound.redis_streams.failures import translate
+from adapters.outbound.redis_streams.publisher import RedisStreamPublisher
+from adapters.outbound.redis_streams.reader import RedisStreamReader
+from application.ports.destination import (
+    Destination,
+    DestinationAdapter,
+    DestinationOptions,
+    Problem,
+    Trial,
+)
+
+CONNECTIONS = 16
+"""Appends need one; the others begin streams while appends are under way."""
+
+CONNECT_SECONDS = 2.0
+ANSWER_SECONDS = 5.0
+PROBE_SECONDS = 10
+
+_SCHEMES = ("redis", "rediss", "unix")
+_ACCEPTED = "redis://, rediss:// or unix:// with host or path"
+
+
+class RedisDestination(Destination):
+    """One client and the two ports over it."""
+
+    def __init__(self, options: DestinationOptions, url: str) -> None:
+        pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=CONNECTIONS,
+            timeout=ANSWER_SECONDS,
+            socket_connect_timeout=CONNECT_SECONDS,
+            socket_timeout=ANSWER_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,
+        )
+        self._client = Redis(connection_pool=pool, retry=Retry(NoBackoff(), 0))
+        self._probe_key = f"{options.prefix}:writable"
+        self._publisher = RedisStreamPublisher(self._client, options)
+        self._reader = RedisStreamReader(self._client, options)
+        self._pool = pool
+
+    @property
+    def publisher(self) -> RedisStreamPublisher:
+        """The port through which streams are published."""
+        return self._publisher
+
+    @property
+    def reader(self) -> RedisStreamReader:
+        """The port through which they are read back."""
+        return self._reader
+
+    async def close(self) -> None:
+        """Disconnect."""
+        await self._client.aclose()
+        await self._pool.disconnect()
+
+    async def verify_writable(self) -> None:
+        """Write a key that vanishes: PING is answered by a broker that takes no writes."""
+        try:
+            await self._client.set(self._probe_key, b"1", ex=PROBE_SECONDS)
+        except RedisError as error:
+            raise translate(error) from error
+
+    async def advise(self, expected_bytes: int) -> Sequence[str]:
+        """Warn of eviction, and of less memory than may be needed."""
+        try:
+            memory = await self._client.info("memory")
+        except RedisError as error:
+            raise translate(error) from error
+        warnings = []
+        policy, limit = str(memory["maxmemory_policy"]), int(memory["maxmemory"])
+        if policy != "noeviction":
+            warnings.append(
+                f"the broker may evict live calls: maxmemory-policy is {policy}, not noeviction"
+            )
+        if 0 < limit < expected_bytes:
+            warnings.append(
+                f"the broker's maxmemory of {limit >> 20} MiB is less than the "
+                f"{expected_bytes >> 20} MiB that MAX_STREAMS, RETENTION_SECONDS and "
+                f"EXPIRE_SECONDS may call for"
+            )
+        return warnings
+
+
+class _ValkeyTrial(Trial):
+    def __init__(self, valkey: EmbeddedValkey) -> None:
+        self._valkey = valkey
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return {"REDIS_URL": self._valkey.url}
+
+    async def unplug(self) -> None:
+        self._valkey.stop()
+
+    async def plug(self) -> None:
+        self._valkey.start()
+
+
+class RedisStreams(DestinationAdapter):
+    """What the container registers; `PUBSUB_ADAPTER=redis_streams`."""
+
+    name = "redis_streams"
+
+    def problems(self, environment: Mapping[str, str]) -> Sequence[Problem]:
+        """Check `REDIS_URL`."""
+        url = environment.get("REDIS_URL", "")
+        if not url:
+            return [Problem("REDIS_URL", "nothing", _ACCEPTED)]
+        try:
+            scheme = urlsplit(url).scheme
+            if scheme not in _SCHEMES:
+                return [Problem("REDIS_URL", f"the scheme {scheme!r}", _ACCEPTED)]
+            self.connect(DestinationOptions(), environment)
+        except ValueError:
+            return [Problem("REDIS_URL", "an address that cannot be read", _ACCEPTED)]
+        return []
+
+    def describe(self, environment: Mapping[str, str]) -> Mapping[str, str]:
+        """Show `REDIS_URL` without user, password and query."""
+        parts = urlsplit(environment["REDIS_URL"])
+        secret, _, address = parts.netloc.rpartition("@")
+        shown = f"***@{address}" if secret else address
+        return {"REDIS_URL": urlunsplit((parts.scheme, shown, parts.path, "", ""))}
+
+    def connect(
+        self, options: DestinationOptions, environment: Mapping[str, str]
+    ) -> RedisDestination:
+        """Construct the client; it connects when it is first used."""
+        return RedisDestination(options, environment["REDIS_URL"])
+
+    @asynccontextmanager
+    async def trial(self) -> AsyncIterator[Trial]:
+        """Start a Valkey of one's own."""
+        with EmbeddedValkey() as valkey:
+            yield _ValkeyTrial(valkey)

@@ -1,0 +1,161 @@
+"""Keys and entries as consumers find them, in both directions."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from application.ports.errors import BrokerRefused
+from domain.events import (
+    AudioAccepted,
+    CallDetails,
+    EndReason,
+    Event,
+    GapDetected,
+    InteractionEnded,
+    InteractionStarted,
+    Opening,
+)
+from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
+from domain.interaction import Account, State
+from domain.ledger import Ledger
+from domain.media import AudioFrame, Encoding, MediaFormat
+
+
+def stream_key(prefix: str, stream: StreamKey) -> str:
+    """Key of the stream's entries. The inner braces put both keys in one cluster slot."""
+    return f"{prefix}:audio:{{{stream}}}"
+
+
+def facts_key(prefix: str, stream: StreamKey) -> str:
+    """Key of the hash beside it."""
+    return f"{prefix}:interaction:{{{stream}}}"
+
+
+def index_key(prefix: str) -> str:
+    """Key of the stream of all starts and ends."""
+    return f"{prefix}:interactions"
+
+
+def opening_json(opening: Opening) -> bytes:
+    """Write `data` of a `started` entry, without generation, resumed and the closing brace."""
+    started_at = datetime.fromtimestamp(opening.started_at_ms / 1000, UTC)
+    return msgspec.json.encode(
+        {
+            "tenant_id": str(opening.stream.tenant_id),
+            "interaction_id": str(opening.interaction_id),
+            "stream_id": str(opening.stream.stream_id),
+            "dialect": opening.dialect,
+            "sample_rate": opening.media.sample_rate,
+            "encoding": opening.media.encoding.value,
+            "channels": opening.media.channels,
+            "call_sid": opening.call.call_sid,
+            "from": opening.call.caller,
+            "to": opening.call.callee,
+            "custom_parameters": opening.call.custom_parameters,
+            "started_at": started_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        }
+    )[:-1]
+
+
+def format_name(media: MediaFormat) -> str:
+    """Name the format by which a run is known to go on."""
+    return f"{media.encoding}/{media.sample_rate}/{media.channels}"
+
+
+def entry_arguments(event: Event) -> tuple[str, int | str, int | str, bytes]:
+    """Type, seq, received_at_ms and audio or data of an entry, as `append.lua` takes them."""
+    if isinstance(event, AudioAccepted):
+        frame = event.frame
+        return "audio", frame.seq, frame.received_at_ms, frame.audio
+    if isinstance(event, GapDetected):
+        gap = {"first_missing": event.first_missing, "missing": event.missing}
+        return "gap", "", "", msgspec.json.encode(gap)
+    if isinstance(event, InteractionEnded):
+        ended: dict[str, Any] = {"reason": event.reason.value, "ledger": event.ledger.counters()}
+        if event.recovered:
+            ended["recovered"] = True
+        return "ended", "", "", msgspec.json.encode(ended)
+    raise TypeError(f"{type(event).__name__} is published by begin, not by append")
+
+
+def ledger_json(ledger: Ledger) -> bytes:
+    """Write the ledger as it stands in the hash."""
+    return msgspec.json.encode(ledger.counters())
+
+
+class EntryReader:
+    """Turns the entries of one stream, in order, back into events.
+
+    Audio takes its format from the start before it; `started` is the JSON of the latest start, for
+    a stream whose first entries retention has forgotten.
+    """
+
+    def __init__(self, started: bytes | None) -> None:
+        self._media = None if started is None else _read_opening(started)[0].media
+
+    def read(self, entry_id: bytes, fields: Mapping[bytes, bytes]) -> tuple[int, Event]:
+        """Return the generation and the event of one entry.
+
+        Raises:
+            BrokerRefused: the entry is not one of ours.
+
+        """
+        try:
+            generation, position = (int(part) for part in entry_id.split(b"-"))
+            return generation, self._event(position, fields)
+        except (KeyError, ValueError, msgspec.MsgspecError) as error:
+            raise BrokerRefused(f"entry {entry_id!r} cannot be read") from error
+
+    def _event(self, position: int, fields: Mapping[bytes, bytes]) -> Event:
+        kind = fields[b"type"]
+        if kind == b"audio":
+            if self._media is None:
+                raise ValueError("audio of unknown format")
+            seq, received_at_ms = int(fields[b"seq"]), int(fields[b"received_at_ms"])
+            frame = AudioFrame(self._media, seq, received_at_ms, fields[b"audio"])
+            return AudioAccepted(position, frame)
+        if kind == b"started":
+            opening, generation = _read_opening(fields[b"data"])
+            self._media = opening.media
+            return InteractionStarted(position, generation, opening.resume, opening)
+        data = msgspec.json.decode(fields[b"data"])
+        if kind == b"gap":
+            return GapDetected(position, data["first_missing"], data["missing"])
+        if kind == b"ended":
+            ledger = Ledger(**data["ledger"])
+            recovered = data.get("recovered", False)
+            return InteractionEnded(position, EndReason(data["reason"]), ledger, recovered)
+        raise ValueError("unknown type")
+
+
+def read_account(
+    next_position: bytes | None,
+    first_seq: bytes | None,
+    last_seq: bytes | None,
+    ledger: bytes | None,
+    state: bytes = b"live",
+) -> Account:
+    """Read an account from fields of the hash; absent ones may be None or empty."""
+    return Account(
+        int(next_position or 0),
+        int(first_seq) if first_seq else None,
+        int(last_seq) if last_seq else None,
+        Ledger(**msgspec.json.decode(ledger)) if ledger else Ledger(),
+        State(state.decode()),
+    )
+
+
+def _read_opening(started: bytes) -> tuple[Opening, int]:
+    data = msgspec.json.decode(started)
+    opening = Opening(
+        stream=StreamKey(TenantId(data["tenant_id"]), StreamId(data["stream_id"])),
+        interaction_id=InteractionId(data["interaction_id"]),
+        dialect=data["dialect"],
+        media=MediaFormat(data["sample_rate"], Encoding(data["encoding"]), data["channels"]),
+        started_at_ms=round(datetime.fromisoformat(data["started_at"]).timestamp() * 1000),
+        resume=data["resumed"],
+        call=CallDetails(data["call_sid"], data["from"], data["to"], data["custom_parameters"]),
+    )
+    return opening, data["generation"]
