@@ -1,0 +1,1 @@
+"""Processes: command line, settings from the environment, composition root, server."""

@@ -1,0 +1,69 @@
+"""The Litestar application and the life of what runs beside it."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from litestar import Litestar
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+
+from adapters.inbound.http_routes import http_routes
+from adapters.inbound.websocket_route import ingest_route
+from entrypoints.container import Container
+
+VERSION = "0.1.0"
+
+_log = logging.getLogger(__name__)
+
+
+def _stop_if_failed(task: asyncio.Task[None]) -> None:
+    """End the process when a task it cannot work without has failed: a platform starts it anew."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.critical("%s failed", task.get_name(), exc_info=error)
+        signal.raise_signal(signal.SIGTERM)
+
+
+def create_app(container: Container) -> Litestar:
+    """Build the application of one process. Nothing is connected before its lifespan begins."""
+
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        watch, publication = container.broker_watch(), container.publication()
+        tasks = [
+            asyncio.create_task(watch.run(), name="broker watch"),
+            asyncio.create_task(publication.run(), name="publication"),
+        ]
+        for task in tasks:
+            task.add_done_callback(_stop_if_failed)
+        try:
+            yield
+        finally:
+            await container.cut_interaction().close()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await container.destination().close()
+
+    return Litestar(
+        route_handlers=[
+            ingest_route(container.gate(), container.calls()),
+            *http_routes(
+                container.broker_watch(),
+                container.capacity(),
+                container.clock(),
+                container.telemetry(),
+            ),
+        ],
+        lifespan=[lifespan],
+        openapi_config=OpenAPIConfig(
+            title="rtaa-ingest",
+            version=VERSION,
+            path="/schema",
+            render_plugins=[JsonRenderPlugin(path=["/", "/openapi.json"])],
+        ),
+        logging_config=None,
+        debug=False,
+    )

@@ -1,0 +1,100 @@
+"""The composition root: which object is made of which others. Declarations only."""
+
+from dependency_injector import containers, providers
+
+from adapters.inbound.conversation import Calls, TimeLimits
+from adapters.inbound.dialects import DIALECTS
+from adapters.inbound.gate import Gate
+from adapters.outbound.jwt_rs256 import JwtRs256Verifier
+from adapters.outbound.prometheus import PrometheusTelemetry
+from adapters.outbound.system_clock import SystemClock
+from application.admit_sender import AdmitSender
+from application.broker_watch import BrokerWatch
+from application.capacity import Capacity
+from application.cut_interaction import CutInteraction
+from application.end_interaction import EndInteraction
+from application.ingest_audio import IngestAudio
+from application.live_stream import LiveStreams
+from application.ports.destination import Destination
+from application.publication import Publication
+from application.start_interaction import StartInteraction
+from entrypoints.settings import Settings
+
+
+def _connect(settings: Settings) -> Destination:
+    return settings.adapter.connect(settings.destination_options, settings.environment)
+
+
+def _token_verifier(settings: Settings) -> JwtRs256Verifier | None:
+    if settings["JWT_PUBLIC_KEY"] is None:
+        return None
+    return JwtRs256Verifier(
+        settings["JWT_PUBLIC_KEY"],
+        audience=settings["JWT_AUDIENCE"],
+        issuer=settings["JWT_ISSUER"],
+        leeway_seconds=settings["JWT_LEEWAY_SECONDS"],
+    )
+
+
+class Container(containers.DeclarativeContainer):
+    """One process of the service; `settings` is given."""
+
+    settings = providers.Dependency(instance_of=Settings)
+    setting = settings.provided
+
+    clock = providers.Singleton(SystemClock)
+    telemetry = providers.Singleton(PrometheusTelemetry)
+    destination = providers.Singleton(_connect, settings)
+    token_verifier = providers.Singleton(_token_verifier, settings)
+
+    capacity = providers.Singleton(Capacity, setting["MAX_STREAMS"])
+    broker_watch = providers.Singleton(BrokerWatch, destination, telemetry)
+    live_streams = providers.Singleton(LiveStreams)
+    publication = providers.Singleton(
+        Publication,
+        destination.provided.publisher,
+        clock,
+        telemetry,
+        retention_seconds=setting["RETENTION_SECONDS"],
+    )
+
+    admit_sender = providers.Singleton(AdmitSender, setting.access_policy, token_verifier)
+    start_interaction = providers.Singleton(
+        StartInteraction, destination.provided.publisher, publication, live_streams
+    )
+    ingest_audio = providers.Singleton(IngestAudio, clock, telemetry)
+    end_interaction = providers.Singleton(EndInteraction, clock, live_streams)
+    cut_interaction = providers.Singleton(
+        CutInteraction,
+        destination.provided.publisher,
+        end_interaction,
+        live_streams,
+        telemetry,
+        resume_seconds=setting["RESUME_SECONDS"],
+    )
+
+    gate = providers.Singleton(
+        Gate,
+        admit_sender,
+        capacity,
+        broker_watch,
+        telemetry,
+        trusted_proxy_hops=setting["TRUSTED_PROXY_HOPS"],
+    )
+    calls = providers.Singleton(
+        Calls,
+        start=start_interaction,
+        ingest=ingest_audio,
+        end=end_interaction,
+        cut=cut_interaction,
+        clock=clock,
+        telemetry=telemetry,
+        dialects=DIALECTS,
+        ack_interval=setting["ACK_INTERVAL"],
+        limits=providers.Singleton(
+            TimeLimits,
+            start_seconds=setting["START_TIMEOUT_SECONDS"],
+            idle_seconds=setting["IDLE_TIMEOUT_SECONDS"],
+            call_seconds=setting["MAX_CALL_SECONDS"],
+        ),
+    )
