@@ -1,0 +1,56 @@
+# Everything runs from .venv, which is made from the hash-locked files in requirements/.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check --quiet
+
+.PHONY: help demo install serve test check format lock clean
+.DEFAULT_GOAL := help
+
+help:  ## Show what can be made
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+
+demo: $(VENV)/installed  ## Play real calls through the service and prove what arrived
+	$(BIN)/rtaa-ingest demo
+
+install: $(VENV)/installed  ## Make .venv with the rtaa-ingest command
+
+serve: $(VENV)/installed  ## Run the service for development, on a throw-away broker
+	SUPPORT_EXOTEL=$${SUPPORT_EXOTEL:-true} LOG_FORMAT=$${LOG_FORMAT:-console} $(BIN)/rtaa-ingest serve --embedded
+
+test: $(VENV)/installed-dev  ## Run all tests
+	$(BIN)/pytest
+
+check: $(VENV)/installed-dev  ## Check format, lint, types and import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/installed-dev  ## Format the code and mend what lint can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock:  ## Renew requirements/ from pyproject.toml (needs uv)
+	uv pip compile $(LOCK) pyproject.toml -o requirements/runtime.txt
+	uv pip compile $(LOCK) pyproject.toml --group dev -c requirements/runtime.txt -o requirements/dev.txt
+	uv pip compile $(LOCK) --group pyproject.toml:build -o requirements/build.txt
+LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+
+clean:  ## Remove what was made
+	rm -rf $(VENV) demo-output dist
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; name one with: make PYTHON=/path/to/python3"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: $(VENV)/bin/python requirements/runtime.txt requirements/build.txt pyproject.toml
+	$(PIP) install --require-hashes -r requirements/runtime.txt
+	$(PIP) install --require-hashes -r requirements/build.txt
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed requirements/dev.txt
+	$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
