@@ -1,13 +1,13 @@
 """The address a connection comes from, also behind proxies that are trusted."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 Address = IPv4Address | IPv6Address
 
 
 def client_address(
-    peer: str | None, forwarded_for: Iterable[bytes], trusted_hops: int
+    peer: str | None, forwarded_for: Sequence[bytes], trusted_hops: int
 ) -> Address | None:
     """Return the sender's address, None when it cannot be told.
 
@@ -16,9 +16,9 @@ def client_address(
     over all `X-Forwarded-For` headers joined. Without the header, or with no trusted hop, it is
     the peer.
     """
-    entries = b",".join(forwarded_for).decode("latin-1").split(",")
-    if not trusted_hops or entries == [""]:
+    if not trusted_hops or not forwarded_for:
         return _parse(peer or "")
+    entries = b",".join(forwarded_for).decode("latin-1").split(",")
     if len(entries) < trusted_hops:
         return None
     return _parse(entries[-trusted_hops].strip())

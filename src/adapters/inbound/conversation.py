@@ -137,19 +137,24 @@ class Conversation:
     async def _converse(self) -> Closing | None:
         """Alternate between listening, which may be interrupted, and steps, which may not."""
         while True:
-            try:
-                async with asyncio.timeout(self._seconds_left()) as self._alarm:
-                    message = await self._listen()
-            except TimeoutError:
-                closing = self._interruption or self._overdue()
-            else:
-                if message is None:
-                    return None
-                closing = self._interruption or await self._on_other(message)
-            finally:
-                self._alarm = None
+            said = await self._listen_until_due()
+            if said is None:
+                return None
+            closing = self._interruption or await self._on_other(said)
             if closing is not None:
                 return closing
+
+    async def _listen_until_due(self) -> Message | Closing | None:
+        while True:
+            try:
+                async with asyncio.timeout(self._seconds_left()) as self._alarm:
+                    return await self._listen()
+            except TimeoutError:
+                overdue = self._interruption or self._overdue()
+                if overdue is not None:
+                    return overdue
+            finally:
+                self._alarm = None
 
     async def _listen(self) -> Message | Closing | None:
         """Take in audio until something else is said, which is returned; None: the sender left."""

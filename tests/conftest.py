@@ -1,0 +1,78 @@
+"""What all tests share: Hypothesis without a clock, one broker, one key pair."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import count
+
+import pytest
+import redis
+from hypothesis import settings
+from running import Keys, Service
+
+from adapters.outbound.redis_streams.embedded import EmbeddedValkey
+
+settings.register_profile("tests", deadline=None, print_blob=True)
+settings.load_profile("tests")
+
+_names = count(1)
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[EmbeddedValkey]:
+    with EmbeddedValkey() as server:
+        yield server
+
+
+@pytest.fixture
+def broker(valkey: EmbeddedValkey) -> Iterator[redis.Redis]:
+    """A plain client of the broker: what a consumer sees."""
+    with redis.Redis.from_url(valkey.url) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def keys() -> Keys:
+    return Keys()
+
+
+@pytest.fixture
+def name() -> str:
+    """An interaction of the test's own."""
+    return f"int-{next(_names)}"
+
+
+Start = Callable[..., Service]
+
+
+@pytest.fixture
+def start_service(valkey: EmbeddedValkey) -> Iterator[Start]:
+    """Start services with the given variables; by default on the broker, open to all."""
+    with ExitStack() as services:
+
+        def start(*, ready: bool = True, **variables: str) -> Service:
+            environment = {
+                "PUBSUB_ADAPTER": "redis_streams",
+                "REDIS_URL": valkey.url,
+                "SUPPORT_EXOTEL": "true",
+                "LOG_LEVEL": "error",
+                **variables,
+            }
+            service = Service({k: v for k, v in environment.items() if v}).start(ready=ready)
+            services.callback(service.stop)
+            return service
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def service(valkey: EmbeddedValkey) -> Iterator[Service]:
+    """One service for a module, open to all, with a short patience."""
+    environment = {
+        "PUBSUB_ADAPTER": "redis_streams",
+        "REDIS_URL": valkey.url,
+        "SUPPORT_EXOTEL": "true",
+        "RESUME_SECONDS": "0.5",
+        "LOG_LEVEL": "error",
+    }
+    with Service(environment) as running:
+        yield running

@@ -1,0 +1,69 @@
+"""What operators and platforms ask over HTTP."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+from running import Caller, Service
+
+
+def test_health_says_so_with_a_timestamp(service: Service) -> None:
+    status, body = service.get("/health")
+    health = json.loads(body)
+    assert status == 200
+    assert list(health) == ["status", "service", "pubsub", "timestamp"]
+    assert health | {"timestamp": ""} == {
+        "status": "healthy",
+        "service": "ingest",
+        "pubsub": True,
+        "timestamp": "",
+    }
+    assert datetime.fromisoformat(health["timestamp"]).tzinfo is not None
+
+
+def test_live_and_ready_are_200(service: Service) -> None:
+    assert service.get("/health/live")[0] == 200
+    assert service.get("/health/ready") == (200, b'{"ready":true,"reason":null}')
+
+
+def test_the_schema_is_openapi_and_describes_the_routes(service: Service) -> None:
+    schema = service.get_json("/schema")
+    assert schema["openapi"].startswith("3.")
+    assert {"/health", "/health/live", "/health/ready", "/metrics"} <= set(schema["paths"])
+
+
+def test_an_unknown_path_is_404_and_says_nothing_of_us(service: Service) -> None:
+    status, body = service.get("/nothing")
+    assert status == 404
+    assert b"Traceback" not in body
+
+
+async def test_metrics_tell_what_became_of_frames(start_service: Any, name: str) -> None:
+    service = start_service()
+    caller = await Caller.dial(service.url)
+    await caller.start(name)
+    assert service.metric("ingest_streams", dialect="exostreamkit") == 1
+    await caller.speak(0, 1, 1, 4)
+    await caller.say("{")
+    await caller.end()
+    families = {
+        family.name: family
+        for family in text_string_to_metric_families(service.get("/metrics")[1].decode())
+    }
+    counted = {
+        (s.labels["outcome"], s.labels["reason"]): s.value
+        for s in families["ingest_frames"].samples
+    }
+    assert counted == {
+        ("received", ""): 5,
+        ("published", ""): 3,
+        ("duplicate", ""): 1,
+        ("missing", ""): 2,
+        ("rejected", "malformed_json"): 1,
+    }
+    assert service.metric("ingest_confirm_seconds_count") == 3
+    assert service.metric("ingest_confirm_seconds_bucket", le="+Inf") == 3
+    assert service.metric("ingest_broker_up") == 1
+    assert service.metric("ingest_buffered_bytes") == 0
+    assert service.metric("ingest_streams", dialect="exostreamkit") == 0

@@ -1,0 +1,188 @@
+"""A run over several connections: taken up, taken over, ended on a lost sender's behalf."""
+
+import asyncio
+from typing import Any
+
+from published import Broker, audio, entries, facts
+from running import Caller, Keys, Service, pcm, wait_until
+
+
+async def until_state(broker: Broker, name: str, state: str) -> None:
+    await asyncio.to_thread(wait_until, lambda: facts(broker, name)["state"] == state)
+
+
+async def test_a_cut_run_goes_on_at_last_seq_and_nothing_is_stored_twice(
+    start_service: Any, broker: Broker, name: str
+) -> None:
+    service = start_service()
+    caller = await Caller.dial(service.url)
+    await caller.start(name)
+    await caller.speak(*range(20))
+    await caller.hear_ack(9)
+    caller.vanish()
+    await until_state(broker, name, "cut")
+    last = int(facts(broker, name)["last_seq"])
+
+    again = await Caller.dial(service.url)
+    started = await again.start(name, resume=True)
+    assert started == {
+        "event": "started",
+        "interaction_id": name,
+        "generation": 2,
+        "last_seq": last,
+    }
+    await again.speak(*range(15, 30))
+    ledger = await again.end()
+    assert [seq for seq, _ in audio(broker, name)] == list(range(30))
+    assert ledger["published"] == 30
+    assert ledger["duplicate"] == last - 14
+    assert (ledger["missing"], ledger["audio_ms"]) == (0, 600)
+    kinds = [e["type"] for _, e in entries(broker, name)]
+    assert kinds.count("ended") == 1
+    positions = [int(entry_id.split("-")[1]) for entry_id, _ in entries(broker, name)]
+    assert positions == list(range(len(kinds)))
+
+
+async def test_binary_frames_go_on_from_last_seq_after_a_resume(
+    start_service: Any, broker: Broker, name: str
+) -> None:
+    service = start_service()
+    caller = await Caller.dial(service.url)
+    await caller.start(name)
+    await caller.speak(40, 41)
+    caller.vanish()
+    await until_state(broker, name, "cut")
+    again = await Caller.dial(service.url)
+    assert (await again.start(name, resume=True))["last_seq"] == 41
+    await again.say(pcm(1))
+    await again.end()
+    assert [seq for seq, _ in audio(broker, name)] == [40, 41, 42]
+
+
+async def test_a_lost_sender_is_ended_as_disconnected_once(
+    service: Service, broker: Broker, name: str
+) -> None:
+    caller = await Caller.dial(service.url)
+    await caller.start(name)
+    await caller.speak(0, 1)
+    caller.vanish()
+    await until_state(broker, name, "ended")
+    found = entries(broker, name)
+    assert [e["type"] for _, e in found] == ["started", "audio", "audio", "ended"]
+    assert found[-1][1]["data"]["reason"] == "disconnected"
+    assert found[-1][1]["data"]["ledger"]["published"] == 2
+
+
+async def test_a_close_without_an_end_is_a_lost_sender_too(
+    service: Service, broker: Broker, name: str
+) -> None:
+    caller = await Caller.dial(service.url)
+    await caller.start(name)
+    await caller.socket.close(1000)
+    await until_state(broker, name, "ended")
+    assert entries(broker, name)[-1][1]["data"]["reason"] == "disconnected"
+
+
+async def test_a_start_after_the_end_opens_a_new_run_where_positions_go_on(
+    service: Service, broker: Broker, name: str
+) -> None:
+    for resume in (False, True):
+        caller = await Caller.dial(service.url)
+        assert (await caller.start(name, resume=resume))["last_seq"] is None
+        await caller.speak(0)
+        assert (await caller.end())["published"] == 1
+    assert [entry_id for entry_id, _ in entries(broker, name)] == [
+        "1-0", "1-1", "1-2", "2-3", "2-4", "2-5",
+    ]  # fmt: skip
+
+
+async def test_a_reconnect_without_resume_is_a_new_run_and_the_old_one_is_ended(
+    start_service: Any, broker: Broker, name: str
+) -> None:
+    service = start_service()
+    caller = await Caller.dial(service.url)
+    await caller.start(name)
+    await caller.speak(7, 8)
+    caller.vanish()
+    await until_state(broker, name, "cut")
+    again = await Caller.dial(service.url)
+    started = await again.start(name)
+    assert (started["generation"], started["last_seq"]) == (2, None)
+    await again.speak(0)
+    assert (await again.end())["received"] == 1
+    assert [e["type"] for _, e in entries(broker, name)] == [
+        "started", "audio", "audio", "ended", "started", "audio", "ended",
+    ]  # fmt: skip
+
+
+async def test_a_newer_connection_supersedes_the_older_with_4409(
+    start_service: Any, broker: Broker, name: str
+) -> None:
+    service = start_service()
+    older, newer = await Caller.dial(service.url), await Caller.dial(service.url)
+    await older.start(name)
+    await older.speak(0, 1)
+    assert (await newer.start(name, resume=True))["last_seq"] == 1
+    assert await older.closed() == 4409
+    assert [r["seq"] for r in older.replies if r["event"] == "ack"] == [1]
+    await newer.speak(2)
+    await newer.end()
+    assert [seq for seq, _ in audio(broker, name)] == [0, 1, 2]
+    assert [e["type"] for _, e in entries(broker, name)].count("ended") == 1
+
+
+async def test_another_process_takes_over_and_the_older_can_write_nothing_more(
+    start_service: Any, broker: Broker, name: str
+) -> None:
+    one, two = start_service(), start_service()
+    older, newer = await Caller.dial(one.url), await Caller.dial(two.url)
+    await older.start(name)
+    await older.speak(0, 1)
+    await asyncio.to_thread(wait_until, lambda: facts(broker, name).get("last_seq") == "1")
+    assert (await newer.start(name, resume=True))["last_seq"] == 1
+    await older.say(pcm(99))  # it does not know yet
+    assert await older.closed() == 4409
+    await newer.speak(2)
+    await newer.end()
+    assert [seq for seq, _ in audio(broker, name)] == [0, 1, 2]
+    assert [e["type"] for _, e in entries(broker, name)].count("ended") == 1
+
+
+async def test_a_run_begun_with_a_token_is_taken_up_only_with_a_token_of_its_tenant(
+    start_service: Any, broker: Broker, keys: Keys, name: str
+) -> None:
+    service = start_service(JWT_PUBLIC_KEY=keys.public_pem)
+    rightful = keys.bearer(tenant_id="tenant-abc")
+    caller = await Caller.dial(service.url, rightful)
+    await caller.start(name)
+    await caller.speak(0)
+    for headers in (None, keys.bearer(tenant_id="other")):
+        for resume in (True, False):
+            thief = await Caller.dial(service.url, headers)
+            await thief.start(name, wait=False, resume=resume)
+            assert await thief.closed() == 4403
+            assert thief.replies == []
+    await caller.speak(1)
+    caller.vanish()
+    again = await Caller.dial(service.url, rightful)
+    assert (await again.start(name, resume=True))["generation"] == 2
+    assert (await again.end())["published"] == 2
+
+
+async def test_many_calls_leave_no_task_and_no_place_behind(
+    start_service: Any, name: str
+) -> None:
+    service = start_service(RESUME_SECONDS="0", MAX_STREAMS="30")
+    for round_ in range(4):
+        callers = [await Caller.dial(service.url) for _ in range(30)]
+        for n, caller in enumerate(callers):
+            await caller.start(f"{name}-{round_}-{n}")
+        for n, caller in enumerate(callers):
+            if n % 2:
+                caller.vanish()
+            else:
+                await caller.end()
+        await asyncio.to_thread(
+            wait_until, lambda: service.metric("ingest_streams", dialect="exostreamkit") == 0
+        )
+        await asyncio.to_thread(wait_until, lambda: service.get("/health/ready")[0] == 200)

@@ -1,0 +1,31 @@
+"""What a consumer finds at the broker, read with plain commands and none of our code."""
+
+import json
+from typing import Any
+
+import redis
+
+Broker = redis.Redis
+
+
+def entries(broker: Broker, name: str, tenant: str = "tenant-abc") -> list[tuple[str, dict[str, Any]]]:
+    """The published stream as a consumer finds it, JSON read."""
+    found: Any = broker.xrange(f"rtaa:audio:{{{tenant}/{name}}}")
+    result = []
+    for entry_id, fields in found:
+        entry: dict[str, Any] = {key.decode(): value for key, value in fields.items()}
+        entry["type"] = entry["type"].decode()
+        if "data" in entry:
+            entry["data"] = json.loads(entry["data"])
+        result.append((entry_id.decode(), entry))
+    return result
+
+
+def audio(broker: Broker, name: str) -> list[tuple[int, bytes]]:
+    found = entries(broker, name)
+    return [(int(e["seq"]), e["audio"]) for _, e in found if e["type"] == "audio"]
+
+
+def facts(broker: Broker, name: str) -> dict[str, str]:
+    found: Any = broker.hgetall(f"rtaa:interaction:{{tenant-abc/{name}}}")
+    return {key.decode(): value.decode() for key, value in found.items()}

@@ -1,0 +1,284 @@
+"""Real servers for the tests: the service on a port, a client over a socket, keys and tokens."""
+
+import asyncio
+import base64
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+import jwt
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from entrypoints.registry import destination_adapters
+from entrypoints.server import build_server
+from entrypoints.settings import read_settings
+
+LIMIT_SECONDS = 15.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = LIMIT_SECONDS) -> None:
+    """Wait for a condition, which is checked often; fail when it does not come true."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "the condition did not come true in time"
+        time.sleep(0.01)
+
+
+class Service:
+    """The service in this process, on a thread and a port of its own; `with` starts and stops it."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.port = free_port()
+        self.environment = {"HOST": "127.0.0.1", "PORT": str(self.port), **environment}
+        settings = read_settings(destination_adapters(), self.environment)
+        self._server = build_server(settings)
+        self._thread = threading.Thread(target=self._server.run, name="service", daemon=True)
+
+    @property
+    def url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}/v1/ingest"
+
+    def get(self, path: str) -> tuple[int, bytes]:
+        try:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{self.port}{path}", timeout=5
+            ) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as refused:
+            with refused:
+                return refused.code, refused.read()
+
+    def get_json(self, path: str) -> Any:
+        return json.loads(self.get(path)[1])
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The value of one sample, 0 if there is none; labels not named may be anything."""
+        total = 0.0
+        for line in self.get("/metrics")[1].decode().splitlines():
+            sample, _, value = line.rpartition(" ")
+            if sample.partition("{")[0] == name and all(
+                f'{key}="{label}"' in sample for key, label in labels.items()
+            ):
+                total += float(value)
+        return total
+
+    def start(self, *, ready: bool = True) -> Self:
+        self._thread.start()
+        wait_until(lambda: self._server.started)
+        if ready:
+            wait_until(lambda: self.get("/health/ready")[0] == 200)
+        return self
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(LIMIT_SECONDS)
+        assert not self._thread.is_alive(), "the service did not stop"
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+class ServiceProcess:
+    """`rtaa-ingest serve` as a process of its own, with its log in a file."""
+
+    def __init__(self, environment: Mapping[str, str], log: Path) -> None:
+        self.port = free_port()
+        self.log = log
+        self.url = f"ws://127.0.0.1:{self.port}/v1/ingest"
+        with log.open("wb") as lines:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "entrypoints.cli", "serve"],
+                env={
+                    **os.environ,
+                    "HOST": "127.0.0.1",
+                    "PORT": str(self.port),
+                    **environment,
+                },
+                stdout=lines,
+                stderr=lines,
+            )
+
+    def wait_until_ready(self) -> Self:
+        def ready() -> bool:
+            assert self.process.poll() is None, self.log.read_text()
+            try:
+                with urllib.request.urlopen(
+                    f"http://127.0.0.1:{self.port}/health/ready", timeout=1
+                ) as answer:
+                    return bool(answer.status == 200)
+            except OSError:
+                return False
+
+        wait_until(ready)
+        return self
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(LIMIT_SECONDS)
+
+    def stop(self) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(LIMIT_SECONDS)
+
+
+@contextmanager
+def service_process(environment: Mapping[str, str], log: Path) -> Any:
+    service = ServiceProcess(environment, log)
+    try:
+        yield service.wait_until_ready()
+    finally:
+        if service.process.poll() is None:
+            service.kill()
+
+
+class Caller:
+    """A sender of the dialect exostreamkit that writes exactly what a test tells it to."""
+
+    dialled: ClassVar[list["Caller"]] = []
+
+    def __init__(self, socket_: ClientConnection) -> None:
+        self.socket = socket_
+        self.replies: list[dict[str, Any]] = []
+        self.dialled.append(self)
+
+    @classmethod
+    async def hang_up_all(cls) -> None:
+        """Close what a test has left open."""
+        while cls.dialled:
+            await cls.dialled.pop().socket.close()
+
+    @classmethod
+    async def dial(cls, url: str, headers: Any = None) -> Self:
+        return cls(
+            await connect(
+                url,
+                additional_headers=headers,
+                compression=None,
+                ping_interval=None,
+                open_timeout=LIMIT_SECONDS,
+                max_size=None,
+            )
+        )
+
+    async def say(self, message: Any) -> None:
+        """Send bytes as binary, text as it is, anything else as JSON."""
+        raw = message if isinstance(message, bytes | str) else json.dumps(message)
+        await self.socket.send(raw)
+
+    async def start(self, name: str, *, wait: bool = True, **fields: Any) -> dict[str, Any]:
+        await self.say(start_message(name, **fields))
+        return await self.hear("started") if wait else {}
+
+    async def speak(self, *seqs: int, size: int = 320) -> None:
+        for seq in seqs:
+            await self.say(audio_message(seq, pcm(seq, size)))
+
+    async def hear(self, event: str | None = None) -> dict[str, Any]:
+        """Return the next reply; of `event`, if it is named, keeping those before it."""
+        while True:
+            async with asyncio.timeout(LIMIT_SECONDS):
+                reply: dict[str, Any] = json.loads(await self.socket.recv())
+            self.replies.append(reply)
+            if event in (None, reply["event"]):
+                return reply
+
+    async def hear_ack(self, seq: int) -> None:
+        """Wait until everything up to `seq` is acknowledged."""
+        while (await self.hear("ack"))["seq"] < seq:
+            pass
+
+    async def end(self) -> dict[str, Any]:
+        await self.say({"event": "end"})
+        ledger: dict[str, Any] = (await self.hear("ended"))["ledger"]
+        return ledger
+
+    async def closed(self) -> int | None:
+        """Hear everything up to the close and return its code."""
+        try:
+            while True:
+                await self.hear()
+        except ConnectionClosed as closed:
+            return closed.rcvd.code if closed.rcvd else None
+
+    def vanish(self) -> None:
+        """Reset the connection without a word."""
+        sock: socket.socket = self.socket.transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        self.socket.transport.abort()
+
+
+def pcm(seed: int, size: int = 320) -> bytes:
+    """Audio that tells frames apart."""
+    return (seed % 65_536).to_bytes(2, "little") * (size // 2)
+
+
+def start_message(name: str, tenant: str = "tenant-abc", **fields: Any) -> dict[str, Any]:
+    return {
+        "event": "start",
+        "interaction_id": name,
+        "tenant_id": tenant,
+        "sample_rate": 8000,
+        "encoding": "pcm16",
+        **fields,
+    }
+
+
+def audio_message(seq: Any, audio: bytes) -> dict[str, Any]:
+    return {"event": "audio", "data": base64.b64encode(audio).decode(), "seq": seq}
+
+
+class Keys:
+    """An RSA pair for tests."""
+
+    def __init__(self) -> None:
+        self._private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self.public_pem = (
+            self._private.public_key()
+            .public_bytes(
+                serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+            )
+            .decode()
+        )
+
+    def token(self, **claims: Any) -> str:
+        now = int(time.time())
+        return jwt.encode({"iat": now, "exp": now + 600, **claims}, self._private, "RS256")
+
+    def bearer(self, **claims: Any) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token(**claims)}"}
+
+
+def basic(user: str, password: str) -> dict[str, str]:
+    pair = base64.b64encode(f"{user}:{password}".encode()).decode()
+    return {"Authorization": f"Basic {pair}"}
