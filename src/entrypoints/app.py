@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from litestar import Litestar
@@ -19,15 +18,16 @@ VERSION = "0.1.0"
 _log = logging.getLogger(__name__)
 
 
-def _stop_if_failed(task: asyncio.Task[None]) -> None:
-    """End the process when a task it cannot work without has failed: a platform starts it anew."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        _log.critical("%s failed", task.get_name(), exc_info=error)
-        signal.raise_signal(signal.SIGTERM)
+def create_app(container: Container, on_failure: Callable[[], None]) -> Litestar:
+    """Build the application of one process. Nothing is connected before its lifespan begins.
 
+    `on_failure` is called when a task without which the service does not work has failed.
+    """
 
-def create_app(container: Container) -> Litestar:
-    """Build the application of one process. Nothing is connected before its lifespan begins."""
+    def watch_over(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.critical("%s failed", task.get_name(), exc_info=error)
+            on_failure()
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
@@ -37,7 +37,7 @@ def create_app(container: Container) -> Litestar:
             asyncio.create_task(publication.run(), name="publication"),
         ]
         for task in tasks:
-            task.add_done_callback(_stop_if_failed)
+            task.add_done_callback(watch_over)
         try:
             yield
         finally:

@@ -1,19 +1,71 @@
 """The uvicorn server as this service needs it."""
 
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
 import uvicorn
 
+from application.ports.errors import BrokerUnavailable, PublisherError
 from entrypoints.app import create_app
 from entrypoints.container import Container
 from entrypoints.logs import configure_logs
 from entrypoints.settings import Settings
+from entrypoints.sizing import ask_advice, expected_bytes
 
 MAX_MESSAGE_BYTES = 256 * 1024
 """Largest WebSocket message; 100,000 bytes of audio are 133,336 characters of base64."""
 
 SHUTDOWN_SECONDS = 10
 
+ADVICE_RETRY_SECONDS = 5.0
 
-def build_server(settings: Settings) -> uvicorn.Server:
+_log = logging.getLogger(__name__)
+
+
+class IngestServer(uvicorn.Server):
+    """Ends with status 0 after SIGTERM, and does something beside serving once it listens."""
+
+    def __init__(self, config: uvicorn.Config, beside: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(config)
+        self._beside = beside
+        self._beside_task: asyncio.Future[None] | None = None
+        self.has_failed = False
+
+    def fail(self) -> None:
+        """Shut down because the service does not work any more: a platform starts it anew."""
+        self.has_failed = True
+        self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, then begin what is done beside it; nothing waits for that."""
+        await super().startup(sockets)
+        self._beside_task = asyncio.ensure_future(self._beside())
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop what is done beside serving, then serving."""
+        if self._beside_task is not None:
+            self._beside_task.cancel()
+        await super().shutdown(sockets)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture signals as uvicorn does, and do not raise SIGTERM again at the end.
+
+        uvicorn lets every captured signal kill the process once it has shut down. For Ctrl-C that
+        is right, a shell wants to know; a SIGTERM has been obeyed by then.
+        """
+        with super().capture_signals():
+            yield
+            self._captured_signals = [
+                captured for captured in self._captured_signals if captured != signal.SIGTERM
+            ]
+
+
+def build_server(settings: Settings) -> IngestServer:
     """Build the server of one process.
 
     - `websockets-sansio` is uvicorn's WebSocket with real TCP back-pressure and right close codes.
@@ -24,8 +76,9 @@ def build_server(settings: Settings) -> uvicorn.Server:
     - No access log: its lines hold query strings.
     """
     configure_logs(settings["LOG_LEVEL"], settings["LOG_FORMAT"])
+    container = Container(settings=settings)
     config = uvicorn.Config(
-        create_app(Container(settings=settings)),
+        create_app(container, on_failure=lambda: server.fail()),
         host=settings["HOST"],
         port=settings["PORT"],
         http="h11",
@@ -41,4 +94,23 @@ def build_server(settings: Settings) -> uvicorn.Server:
         lifespan="on",
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
-    return uvicorn.Server(config)
+    server = IngestServer(config, lambda: _log_advice(container, settings))
+    return server
+
+
+async def _log_advice(container: Container, settings: Settings) -> None:
+    """Log what the destination advises, once it can be asked."""
+    expected = expected_bytes(
+        settings["MAX_STREAMS"], settings["RETENTION_SECONDS"], settings["EXPIRE_SECONDS"]
+    )
+    while True:
+        try:
+            for advice in await ask_advice(container.destination(), expected):
+                _log.warning(advice)
+        except (BrokerUnavailable, TimeoutError):
+            await asyncio.sleep(ADVICE_RETRY_SECONDS)
+        except PublisherError as error:
+            _log.info("the destination gives no advice", extra={"why": str(error)})
+            return
+        else:
+            return

@@ -88,7 +88,7 @@ def test_every_provider_builds() -> None:
     assert built["destination"] is container.destination()
     assert built["calls"].start is container.start_interaction()
     assert all(isinstance(p, providers.Provider) for p in container.providers.values())
-    create_app(container)
+    create_app(container, on_failure=lambda: None)
 
 
 def test_nobody_else_claims_our_import_names() -> None:

@@ -80,8 +80,8 @@ class RedisDestination(Destination):
         except RedisError as error:
             raise translate(error) from error
         warnings = []
-        policy, limit = str(memory["maxmemory_policy"]), int(memory["maxmemory"])
-        if policy != "noeviction":
+        policy, limit = memory.get("maxmemory_policy"), int(memory.get("maxmemory", 0))
+        if policy not in ("noeviction", None):  # a managed broker may keep it to itself
             warnings.append(
                 f"the broker may evict live calls: maxmemory-policy is {policy}, not noeviction"
             )

@@ -1,0 +1,59 @@
+"""What a carrier knows of one call afterwards, and whether anything of it was lost."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+NORMAL_CLOSURE = 1000
+"""RFC 6455 §7.4.1."""
+
+NEVER = ("missing", "lost", "rejected", "duplicate")
+"""Counters of the service's ledger that a faithful sender on a good line leaves at 0."""
+
+
+@dataclass(slots=True)
+class CallAccount:
+    """The sender's side of a call; `ledger` is the service's, None without an `ended`.
+
+    `failure` says why the call went no further. `expects_acks` is false against a service that
+    is configured to send none.
+    """
+
+    interaction: str
+    expects_acks: bool = True
+    frames_sent: int = 0
+    bytes_sent: int = 0
+    started: bool = False
+    acked_through: int | None = None
+    refused: list[str] = field(default_factory=list)
+    ledger: Mapping[str, int] | None = None
+    close_code: int | None = None
+    failure: str | None = None
+
+    @property
+    def last_seq(self) -> int | None:
+        """The seq of the last frame sent; frames are numbered from 0."""
+        return self.frames_sent - 1 if self.frames_sent else None
+
+    def complaints(self) -> list[str]:
+        """Return everything that a call without loss would not show."""
+        found = [] if self.failure is None else [self.failure]
+        if not self.started:
+            return found or ["the service did not say 'started'"]
+        found += [f"refused: {refusal}" for refusal in self.refused[:3]]
+        found += self._complaints_of_ledger()
+        if self.expects_acks and self.acked_through != self.last_seq:
+            found.append(f"acked through {self.acked_through}, sent through {self.last_seq}")
+        if self.failure is None and self.close_code != NORMAL_CLOSURE:
+            found.append(f"closed with {self.close_code}")
+        return found
+
+    def _complaints_of_ledger(self) -> list[str]:
+        if self.ledger is None:
+            return ["no 'ended', so no ledger"]
+        found = []
+        for name, sent in (("published", self.frames_sent), ("bytes", self.bytes_sent)):
+            counted = self.ledger.get(name)
+            if counted != sent:
+                found.append(f"{name} {counted} of {sent} sent")
+        found += [f"{name} {count}" for name in NEVER if (count := self.ledger.get(name)) != 0]
+        return found

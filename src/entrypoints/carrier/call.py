@@ -1,0 +1,162 @@
+"""One call, from the handshake to the close, as a carrier makes it."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidHandshake,
+    InvalidStatus,
+    InvalidURI,
+)
+
+from entrypoints.carrier.account import NORMAL_CLOSURE, CallAccount
+from entrypoints.carrier.recording import Recording
+from entrypoints.carrier.wire import Acked, Call, Ended, Refused, Started, Unreadable, Wire
+
+HANDSHAKE_SECONDS = 10.0
+"""How long Exotel waits for a handshake before it gives up."""
+
+CLOSE_SECONDS = 5.0
+
+BROKEN_OFF = 1006
+"""No close frame came (RFC 6455 §7.4.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A call to be made.
+
+    `paced` sends frame k at start + k * `frame_ms`, otherwise as fast as TCP takes them.
+    `limit_seconds` is for the whole call. `headers` of the handshake hold the credential.
+    """
+
+    url: str
+    tenant: str
+    interaction: str
+    recording: Recording = field(repr=False)
+    wire: Wire
+    headers: Mapping[str, str] = field(repr=False)
+    limit_seconds: float
+    frame_ms: int = 20
+    paced: bool = True
+    expects_acks: bool = True
+
+    @property
+    def frame_count(self) -> int:
+        """How many frames the call has."""
+        return self.recording.frame_count(self.frame_ms)
+
+
+async def make_call(
+    plan: Plan, on_frame: Callable[[], None], handshakes: asyncio.Semaphore
+) -> CallAccount:
+    """Make the call and return its account; `on_frame` is called after each frame is sent.
+
+    `handshakes` bounds how many of many calls connect at a time; waiting for it does not count.
+    Whatever goes wrong, short of being cancelled, is in the account.
+    """
+    account = CallAccount(plan.interaction, plan.expects_acks)
+    try:
+        async with handshakes:
+            socket = await _connect(plan)
+        async with socket:
+            await _hold_within_limit(socket, plan, account, on_frame)
+    except InvalidStatus as refusal:
+        account.failure = f"handshake refused with HTTP {refusal.response.status_code}"
+    except (InvalidHandshake, InvalidURI, UnicodeError) as error:
+        account.failure = f"handshake failed: {type(error).__name__}"
+    except TimeoutError:
+        account.failure = f"no answer to the handshake within {HANDSHAKE_SECONDS:g} s"
+    except OSError as error:
+        account.failure = f"not connected: {error.strerror or type(error).__name__}"
+    return account
+
+
+async def _connect(plan: Plan) -> ClientConnection:
+    # As carriers do: no pings, no compression, and no proxy that the environment may name.
+    return await connect(
+        plan.url,
+        additional_headers=dict(plan.headers),
+        compression=None,
+        ping_interval=None,
+        open_timeout=HANDSHAKE_SECONDS,
+        close_timeout=CLOSE_SECONDS,
+        proxy=None,
+    )
+
+
+async def _hold_within_limit(
+    socket: ClientConnection, plan: Plan, account: CallAccount, on_frame: Callable[[], None]
+) -> None:
+    try:
+        async with asyncio.timeout(plan.limit_seconds):
+            await _hold(socket, plan, account, on_frame)
+    except TimeoutError:
+        account.failure = f"not over after {plan.limit_seconds:g} s"
+        socket.transport.abort()  # a peer that is stuck would not answer a close either
+
+
+async def _hold(
+    socket: ClientConnection, plan: Plan, account: CallAccount, on_frame: Callable[[], None]
+) -> None:
+    listening = asyncio.create_task(_listen(socket, plan.wire, account))
+    try:
+        await _speak(socket, plan, account, on_frame)
+        await listening  # the service closes
+    except ConnectionClosed:
+        await listening  # what it said before is still to be read
+        account.failure = _closed_early(socket)
+    finally:
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+        account.close_code = socket.close_code
+
+
+async def _speak(
+    socket: ClientConnection, plan: Plan, account: CallAccount, on_frame: Callable[[], None]
+) -> None:
+    loop = asyncio.get_running_loop()
+    call = Call(plan.tenant, plan.interaction, plan.recording.sample_rate)
+    for message in plan.wire.opening(call):
+        await socket.send(message)
+    started_at = loop.time()
+    for seq, audio in enumerate(plan.recording.frames(plan.frame_ms)):
+        due_at = started_at + seq * plan.frame_ms / 1_000
+        # A wait of 0 lets the other calls, and the replies to this one, have their turn.
+        await asyncio.sleep(max(0.0, due_at - loop.time()) if plan.paced else 0)
+        await socket.send(plan.wire.frame(seq, audio))
+        account.frames_sent += 1
+        account.bytes_sent += len(audio)
+        on_frame()
+    for message in plan.wire.closing():
+        await socket.send(message)
+
+
+async def _listen(socket: ClientConnection, wire: Wire, account: CallAccount) -> None:
+    try:
+        while True:
+            match wire.read(await socket.recv()):
+                case Started():
+                    account.started = True
+                case Acked(seq):
+                    account.acked_through = seq
+                case Refused(code, explanation):
+                    account.refused.append(f"{code}: {explanation}")
+                case Ended(ledger):
+                    account.ledger = ledger
+                case Unreadable(text):
+                    account.refused.append(f"a reply that cannot be read: {text}")
+    except ConnectionClosed:
+        pass
+
+
+def _closed_early(socket: ClientConnection) -> str:
+    if socket.close_code == NORMAL_CLOSURE:
+        return "closed before everything was sent"
+    if socket.close_code in (None, BROKEN_OFF):
+        return "the connection broke off"
+    reason = f" ({socket.close_reason})" if socket.close_reason else ""
+    return f"closed by the service with {socket.close_code}{reason}"

@@ -1,0 +1,80 @@
+"""Recordings that a call can be made of: WAV files, PCM, 16 bits, mono."""
+
+import wave
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+SAMPLE_RATES_HZ = (8_000, 16_000, 24_000, 48_000)
+SAMPLE_WIDTH_BYTES = 2
+MAX_WAV_BYTES = 512 * 1024 * 1024
+"""A recording is held in memory, once for all the calls that play it."""
+
+SPEECH_DIRECTORY = Path(__file__).parent / "speech"
+
+
+class UnusableRecording(ValueError):
+    """The file is no recording that a call can be made of; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """Little-endian PCM16, mono."""
+
+    name: str
+    sample_rate: int
+    pcm: bytes = field(repr=False)
+
+    @property
+    def seconds(self) -> float:
+        """How long it plays."""
+        return len(self.pcm) / (self.sample_rate * SAMPLE_WIDTH_BYTES)
+
+    def frame_bytes(self, frame_ms: int) -> int:
+        """Bytes of a frame of `frame_ms`; the rates divide by 1000, so that it is exact."""
+        return self.sample_rate * frame_ms // 1_000 * SAMPLE_WIDTH_BYTES
+
+    def frame_count(self, frame_ms: int) -> int:
+        """How many frames of `frame_ms` it is cut into."""
+        return -(-len(self.pcm) // self.frame_bytes(frame_ms))
+
+    def frames(self, frame_ms: int) -> Iterator[bytes]:
+        """Cut it into frames of `frame_ms`; the last may be shorter."""
+        size = self.frame_bytes(frame_ms)
+        return (self.pcm[start : start + size] for start in range(0, len(self.pcm), size))
+
+
+def packaged_speech() -> list[Path]:
+    """Return the recordings that come with the package, by rate: 8, 16 and 24 kHz."""
+    return sorted(SPEECH_DIRECTORY.glob("*.wav"))
+
+
+def read_recording(path: Path) -> Recording:
+    """Read a WAV file.
+
+    Raises:
+        UnusableRecording: it cannot be read, or is of another format.
+
+    """
+    try:
+        if path.stat().st_size > MAX_WAV_BYTES:
+            raise UnusableRecording(f"{path}: larger than {MAX_WAV_BYTES >> 20} MiB")
+        with wave.open(str(path), "rb") as wav:
+            sample_rate = wav.getframerate()
+            _check_format(path, wav.getsampwidth(), wav.getnchannels(), sample_rate)
+            pcm = wav.readframes(wav.getnframes())
+    except OSError as error:
+        raise UnusableRecording(f"{path}: {error.strerror or 'cannot be read'}") from error
+    except (wave.Error, EOFError) as error:
+        raise UnusableRecording(f"{path}: no PCM WAV file ({error or 'it is cut'})") from error
+    if not pcm or len(pcm) % SAMPLE_WIDTH_BYTES:
+        raise UnusableRecording(f"{path}: no audio in it, or its last sample is cut")
+    return Recording(path.name, sample_rate, pcm)
+
+
+def _check_format(path: Path, width: int, channels: int, sample_rate: int) -> None:
+    if width != SAMPLE_WIDTH_BYTES or channels != 1 or sample_rate not in SAMPLE_RATES_HZ:
+        raise UnusableRecording(
+            f"{path}: {width * 8} bits, {channels} channel(s), {sample_rate} Hz; "
+            f"needed: 16 bits, mono, {', '.join(map(str, SAMPLE_RATES_HZ))} Hz"
+        )

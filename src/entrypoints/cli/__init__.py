@@ -1,0 +1,29 @@
+"""The command line `rtaa-ingest`: one command a file, found by its name.
+
+A command's module is imported when the command is used: the server's libraries take a second to
+load, which a mere `token` or `simulate` does not need.
+"""
+
+from importlib import import_module
+
+import click
+
+COMMANDS = ("serve", "check", "demo", "simulate", "export", "token")
+"""In the order in which a newcomer needs them; each is a function of that name in its module."""
+
+
+class _CommandByName(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"{__name__}.{cmd_name}"), cmd_name)
+        return command
+
+
+@click.group(cls=_CommandByName, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="rtaa-ingest", prog_name="rtaa-ingest")
+def main() -> None:
+    """Take live phone audio in over WebSockets and publish it, in order and confirmed."""

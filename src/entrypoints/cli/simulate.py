@@ -1,0 +1,190 @@
+"""`rtaa-ingest simulate`: play WAV files as concurrent calls, and judge how they came through."""
+
+import asyncio
+import base64
+import secrets
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from entrypoints.carrier.account import CallAccount
+from entrypoints.carrier.call import Plan, make_call
+from entrypoints.carrier.recording import (
+    Recording,
+    UnusableRecording,
+    packaged_speech,
+    read_recording,
+)
+from entrypoints.carrier.wire import BINARY_WIRES, WIRES
+from entrypoints.cli.descriptors import allow_descriptors
+from entrypoints.cli.screen import Tally, console, table, watched
+
+HANDSHAKES_AT_A_TIME = 64
+"""More would only wait in the service's accept queue and look slow."""
+
+GRACE_SECONDS = 30.0
+"""How much longer than its audio a call may take, unless told."""
+
+EACH_SHOWN = 20
+"""Calls up to which each has its row; complaints are shown of as many."""
+
+
+@click.command()
+@click.argument("wav", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--url", default="ws://127.0.0.1:8080/v1/ingest", show_default=True)
+@click.option("--calls", type=click.IntRange(1, 100_000), default=1, show_default=True)
+@click.option("--dialect", type=click.Choice(sorted(WIRES)), default="exostreamkit")
+@click.option("--binary", is_flag=True, help="Send frames as raw PCM instead of JSON.")
+@click.option("--frame-ms", type=click.IntRange(1, 1000), default=20, show_default=True)
+@click.option(
+    "--speed",
+    type=click.Choice(["realtime", "flat-out"]),
+    default="realtime",
+    show_default=True,
+)
+@click.option(
+    "--token",
+    envvar="SIMULATE_TOKEN",
+    show_envvar=True,
+    help="A bearer token. The variable keeps it out of the list of processes.",
+)
+@click.option(
+    "--basic",
+    envvar="SIMULATE_BASIC",
+    show_envvar=True,
+    metavar="USER:PASSWORD",
+    help="User name and password.",
+)
+@click.option("--tenant", default="demo", show_default=True)
+@click.option(
+    "--interaction-prefix", help="Calls are named PREFIX-1, PREFIX-2, …  [default: a fresh one]"
+)
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(0.1),
+    help=f"Seconds that a call may take.  [default: its audio's length + {GRACE_SECONDS:g}]",
+)
+@click.option("--without-acks", is_flag=True, help="The service runs with ACK_INTERVAL=0.")
+def simulate(
+    *,
+    wav: tuple[Path, ...],
+    url: str,
+    calls: int,
+    dialect: str,
+    binary: bool,
+    frame_ms: int,
+    speed: str,
+    token: str | None,
+    basic: str | None,
+    tenant: str,
+    interaction_prefix: str | None,
+    time_limit: float | None,
+    without_acks: bool,
+) -> None:
+    """Play WAV files (PCM, 16 bits, mono) as calls; exit 1 if anything of them is lost.
+
+    Several files are taken in turn. Without any, speech that comes with the package is played.
+    """
+    if not url.startswith(("ws://", "wss://")):
+        raise click.BadParameter("needed: ws:// or wss://", param_hint="--url")
+    wires = BINARY_WIRES if binary else WIRES
+    if dialect not in wires:
+        raise click.UsageError(f"{dialect} has no binary frames")
+    recordings = _read_recordings(wav)
+    headers = _credential(token, basic)
+    prefix = interaction_prefix or f"sim-{secrets.token_hex(4)}"
+    wire = wires[dialect]()
+    plans = [
+        Plan(
+            url=url,
+            tenant=tenant,
+            interaction=f"{prefix}-{number + 1}",
+            recording=(recording := recordings[number % len(recordings)]),
+            wire=wire,
+            headers=headers,
+            limit_seconds=time_limit or recording.seconds + GRACE_SECONDS,
+            frame_ms=frame_ms,
+            paced=speed == "realtime",
+            expects_acks=not without_acks,
+        )
+        for number in range(calls)
+    ]
+    allow_descriptors()
+    with watched(f"{calls} call(s)", "frames", sum(p.frame_count for p in plans)) as tally:
+        accounts = asyncio.run(make_calls(plans, tally))
+    _report(accounts)
+    sys.exit(1 if any(account.complaints() for account in accounts) else 0)
+
+
+async def make_calls(plans: Sequence[Plan], tally: Tally) -> list[CallAccount]:
+    """Make the calls at once, and return their accounts in the same order."""
+    handshakes = asyncio.Semaphore(HANDSHAKES_AT_A_TIME)
+    calls = (make_call(plan, tally.add, handshakes) for plan in plans)
+    return await asyncio.gather(*calls)
+
+
+def _read_recordings(paths: Sequence[Path]) -> list[Recording]:
+    try:
+        return [read_recording(path) for path in paths or packaged_speech()]
+    except UnusableRecording as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _credential(token: str | None, basic: str | None) -> dict[str, str]:
+    """Return the headers that hold the credential. No message repeats any of it."""
+    if token and basic:
+        raise click.UsageError("--token or --basic, not both")
+    if token:
+        if not (token.isascii() and token.isprintable()) or " " in token:
+            raise click.UsageError("the token holds characters that no token has")
+        return {"Authorization": f"Bearer {token}"}
+    if basic:
+        if ":" not in basic:
+            raise click.UsageError("--basic takes USER:PASSWORD")
+        return {"Authorization": f"Basic {base64.b64encode(basic.encode()).decode()}"}
+    return {}
+
+
+def _report(accounts: Sequence[CallAccount]) -> None:
+    out = console()
+    failed = [account for account in accounts if account.complaints()]
+    if len(accounts) <= EACH_SHOWN:
+        columns = ("call", "sent", "acked", "published", "missing", "lost", "close", "verdict")
+        out.print(table("Calls", columns, [_row(account) for account in accounts]))
+    else:
+        out.print(table("All calls", ("figure", "value"), _totals(accounts, len(failed))))
+    for account in failed[:EACH_SHOWN]:
+        complaint = f"{account.interaction}: {'; '.join(account.complaints())}"
+        out.print(complaint, style="red", markup=False)
+    if len(failed) > EACH_SHOWN:
+        out.print(f"… and {len(failed) - EACH_SHOWN} more", style="red")
+
+
+def _row(account: CallAccount) -> tuple[object, ...]:
+    ledger = account.ledger or {}
+    counters = [ledger.get(name, "-") for name in ("published", "missing", "lost")]
+    verdict = "LOSS" if account.complaints() else "ok"
+    acked = "-" if account.acked_through is None else account.acked_through
+    close = account.close_code or "-"
+    return (account.interaction, account.frames_sent, acked, *counters, close, verdict)
+
+
+def _totals(accounts: Sequence[CallAccount], failed: int) -> list[tuple[str, object]]:
+    def total(counter: str) -> int:
+        return sum((account.ledger or {}).get(counter, 0) for account in accounts)
+
+    closes = Counter(str(account.close_code or "none") for account in accounts)
+    acked = sum(account.acked_through == account.last_seq for account in accounts)
+    return [
+        ("calls", len(accounts)),
+        ("calls without loss", len(accounts) - failed),
+        ("calls with loss", failed),
+        ("calls ended with a ledger", sum(account.ledger is not None for account in accounts)),
+        ("calls acked through their last frame", acked),
+        ("frames sent", sum(account.frames_sent for account in accounts)),
+        *((f"frames {name}", total(name)) for name in ("published", "missing", "lost")),
+        ("close codes", ", ".join(f"{code} x {count}" for code, count in sorted(closes.items()))),
+    ]
