@@ -78,7 +78,7 @@ def build_server(settings: Settings) -> IngestServer:
     configure_logs(settings["LOG_LEVEL"], settings["LOG_FORMAT"])
     container = Container(settings=settings)
     config = uvicorn.Config(
-        create_app(container, on_failure=lambda: server.fail()),
+        create_app(container, on_failure=lambda: server.fail()),  # noqa: PLW0108  # made below
         host=settings["HOST"],
         port=settings["PORT"],
         http="h11",

@@ -1,0 +1,293 @@
+"""The commands, run as a user runs them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import wave
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import redis
+from published import audio
+from running import (
+    Caller,
+    Keys,
+    Service,
+    ServiceProcess,
+    basic,
+    free_port,
+    pcm,
+    service_process,
+    wait_until,
+)
+from websockets.exceptions import InvalidStatus
+
+from adapters.outbound.redis_streams.embedded import EmbeddedValkey
+
+
+def run(
+    *arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run `rtaa-ingest` with only the given variables beside the machine's own."""
+    ours = ("PUBSUB", "REDIS", "EXOTEL", "SUPPORT", "JWT")
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
+    return subprocess.run(
+        [sys.executable, "-m", "entrypoints.cli", *arguments],
+        env={**clean, "COLUMNS": "200", **(env or {})},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+OPEN = {"PUBSUB_ADAPTER": "redis_streams", "SUPPORT_EXOTEL": "true"}
+
+
+def test_the_demo_proves_every_byte_and_says_where_the_recordings_are(tmp_path: Path) -> None:
+    done = run("demo", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    written = sorted((tmp_path / "demo-output").glob("*.wav"))
+    assert len(written) >= 3
+    assert all(path.name in done.stdout for path in written)
+    assert done.stdout.count("identical") == len(written)
+
+
+def test_the_demo_notices_one_flipped_byte(tmp_path: Path) -> None:
+    """The service is run with a publisher that flips one bit of one frame on its way out."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import adapters.outbound.redis_streams.layout as layout\n"
+        "whole = layout.entry_arguments\n"
+        "def flipped(event):\n"
+        "    kind, seq, at, payload = whole(event)\n"
+        "    if kind == 'audio' and seq == 7:\n"
+        "        payload = bytes([payload[0] ^ 1]) + payload[1:]\n"
+        "    return kind, seq, at, payload\n"
+        "layout.entry_arguments = flipped\n"
+    )
+    done = run("demo", cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)})
+    assert done.returncode == 1
+    assert "DIFFERS" in done.stdout
+
+
+def test_wrong_settings_are_told_all_at_once_and_nothing_starts() -> None:
+    done = run("serve", env={"PUBSUB_ADAPTER": "carrier_pigeon", "PORT": "eighty"})
+    assert done.returncode == 1
+    for name in ("PUBSUB_ADAPTER", "PORT", "SUPPORT_EXOTEL"):
+        assert name in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_check_says_who_is_accepted_and_hides_secrets(valkey: EmbeddedValkey) -> None:
+    done = run(
+        "check",
+        env={
+            **OPEN,
+            "REDIS_URL": valkey.url.replace("//", "//:hidden-redis@"),
+            "EXOTEL_USERNAME": "key",
+            "EXOTEL_PASSWORD": "hidden-password",
+        },
+    )
+    said = done.stdout + done.stderr
+    assert "hidden" not in said
+    assert "Basic" in said
+    done = run(
+        "check",
+        env={**OPEN, "REDIS_URL": valkey.url, "JWT_PUBLIC_KEY": Keys().public_pem},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "EXOTEL_TENANTS" in done.stdout  # the warning: token tenants are reachable without
+
+
+def test_check_fails_without_a_broker() -> None:
+    done = run("check", env={**OPEN, "REDIS_URL": "redis://127.0.0.1:1/0"})
+    assert done.returncode == 1
+
+
+def test_check_warns_of_eviction_and_of_too_little_memory() -> None:
+    config = {"maxmemory-policy": "allkeys-lru", "maxmemory": "100mb"}
+    with EmbeddedValkey(**config) as valkey:
+        done = run("check", env={**OPEN, "REDIS_URL": valkey.url})
+    assert done.returncode == 0
+    assert "allkeys-lru" in done.stdout
+    assert "MAX_STREAMS" in done.stdout
+
+
+def test_simulate_plays_calls_in_both_forms_with_every_credential(
+    valkey: EmbeddedValkey, keys: Keys, tmp_path: Path
+) -> None:
+    environment = {
+        **OPEN,
+        "REDIS_URL": valkey.url,
+        "JWT_PUBLIC_KEY": keys.public_pem,
+        "EXOTEL_USERNAME": "key",
+        "EXOTEL_PASSWORD": "word",
+    }
+    with service_process(environment, tmp_path / "log") as service:
+        common = ["simulate", "--url", service.url, "--speed", "flat-out", "--tenant", "tenant-abc"]
+        token = {"SIMULATE_TOKEN": keys.token(tenant_id="tenant-abc")}
+        pair = {"SIMULATE_BASIC": "key:word"}
+        assert run(*common, "--calls", "5", env=token).returncode == 0
+        assert run(*common, "--calls", "5", "--binary", env=pair).returncode == 0
+        assert run(*common, env={"SIMULATE_BASIC": "key:wrong"}).returncode == 1
+        assert run(*common).returncode == 1
+        assert service.stop() == 0
+
+
+def test_simulate_fails_when_the_service_is_killed_under_it(
+    valkey: EmbeddedValkey, tmp_path: Path
+) -> None:
+    environment = {**OPEN, "REDIS_URL": valkey.url}
+    with (
+        service_process(environment, tmp_path / "log") as service,
+        subprocess.Popen(
+            [sys.executable, "-m", "entrypoints.cli", "simulate", "--url", service.url],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        ) as simulate,
+    ):
+        with redis.Redis.from_url(valkey.url) as broker:
+            before = len(broker.keys("rtaa:audio:*"))  # type: ignore[arg-type]
+            wait_until(lambda: len(broker.keys("rtaa:audio:*")) > before)  # type: ignore[arg-type]
+        service.kill()
+        simulate.communicate(timeout=30)
+        assert simulate.returncode == 1
+
+
+async def test_export_writes_what_was_published(
+    service: Service, valkey: EmbeddedValkey, broker: redis.Redis, name: str, tmp_path: Path
+) -> None:
+    caller = await Caller.dial(service.url)
+    await caller.start(name)
+    await caller.speak(0, 1, 4)
+    await caller.end()
+    env = {"PUBSUB_ADAPTER": "redis_streams", "REDIS_URL": valkey.url}
+    done = run("export", "tenant-abc", name, "--output", str(tmp_path), env=env)
+    assert done.returncode == 0, done.stderr
+    (wav_path,) = tmp_path.glob("*.wav")
+    with wave.open(str(wav_path)) as wav:
+        found = wav.readframes(wav.getnframes())
+        assert (wav.getframerate(), wav.getsampwidth(), wav.getnchannels()) == (8000, 2, 1)
+    sent = dict(audio(broker, name))
+    assert found == sent[0] + sent[1] + bytes(640) + sent[4]
+    (json_path,) = tmp_path.glob("*.json")
+    account = json.loads(json_path.read_text())
+    assert account["ledger"]["published"] == 3
+    assert account["complete"] is False
+    unknown = run("export", "tenant-abc", "nobody", "--output", str(tmp_path), env=env)
+    assert unknown.returncode == 1
+    assert "Traceback" not in unknown.stderr
+
+
+def test_a_minted_token_opens_the_door(valkey: EmbeddedValkey, tmp_path: Path) -> None:
+    assert run("token", "--new-key", str(tmp_path)).returncode == 0
+    private = tmp_path / "private.pem"
+    assert private.stat().st_mode & 0o077 == 0
+    minted = run("token", "--key", str(private), "--tenant", "tenant-abc")
+    assert minted.returncode == 0
+    environment = {
+        **OPEN,
+        "SUPPORT_EXOTEL": "false",
+        "REDIS_URL": valkey.url,
+        "JWT_PUBLIC_KEY_FILE": str(tmp_path / "public.pem"),
+    }
+    with service_process(environment, tmp_path / "log") as service:
+        done = run(
+            "simulate", "--url", service.url, "--speed", "flat-out", "--tenant", "tenant-abc",
+            env={"SIMULATE_TOKEN": minted.stdout.strip()},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout
+
+
+async def test_nothing_secret_is_in_any_log_line(
+    valkey: EmbeddedValkey, keys: Keys, name: str, tmp_path: Path
+) -> None:
+    environment = {
+        **OPEN,
+        "REDIS_URL": valkey.url,
+        "JWT_PUBLIC_KEY": keys.public_pem,
+        "EXOTEL_USERNAME": "key",
+        "EXOTEL_PASSWORD": "hidden-password",
+        "LOG_LEVEL": "debug",
+        "RESUME_SECONDS": "0",
+    }
+    token = keys.token(tenant_id="tenant-abc")
+    with service_process(environment, tmp_path / "log") as service:
+        url = f"{service.url}?secret=hidden-query"
+        for headers in (
+            {"Authorization": f"Bearer {token}x"},
+            {"Authorization": "Bearer hidden-garbage"},
+            basic("key", "hidden-wrong"),
+        ):
+            with pytest.raises(InvalidStatus):
+                await Caller.dial(url, headers)
+        caller = await Caller.dial(url, {"Authorization": f"Bearer {token}"})
+        await caller.start(name)
+        await caller.say(pcm(0x5A5A))
+        await caller.say('{"event":"audio","data":"hidden-data","seq":1}')
+        await caller.end()
+        other = await Caller.dial(url, basic("key", "hidden-password"))
+        await other.say('{"event":"start","interaction_id":"hidden id","tenant_id":"t"}')
+        assert await other.closed() == 4400
+        assert service.stop() == 0
+    log = (tmp_path / "log").read_text()
+    lines = [json.loads(line) for line in log.splitlines()]
+    assert {"stream started", "stream ended", "handshake refused"} <= {
+        line["event"] for line in lines
+    }
+    assert "hidden" not in log
+    assert token not in log
+    assert token.split(".")[2] not in log
+    assert "ZZZZ" not in log
+    assert "ASGI" not in log
+
+
+def test_sigterm_ends_with_status_0_and_sigint_is_told(
+    valkey: EmbeddedValkey, tmp_path: Path
+) -> None:
+    environment = {**OPEN, "REDIS_URL": valkey.url}
+    with service_process(environment, tmp_path / "term") as service:
+        assert service.stop() == 0
+    with service_process(environment, tmp_path / "int") as service:
+        service.process.send_signal(signal.SIGINT)
+        assert service.process.wait(15) == 128 + signal.SIGINT
+
+
+def test_an_embedded_broker_is_announced_and_gone_with_the_service(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with log.open("wb") as lines:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "entrypoints.cli", "serve", "--embedded"],
+            env={**os.environ, "SUPPORT_EXOTEL": "true", "PORT": str(free_port())},
+            stdout=lines,
+            stderr=lines,
+        )
+    wait_until(lambda: "redis://" in log.read_text())
+    url = log.read_text().split("redis://")[1].split()[0]
+    with redis.Redis.from_url(f"redis://{url}") as broker:
+        wait_until(lambda: _answers(broker))
+        process.kill()  # the hardest end: the broker must be gone all the same
+        process.wait(15)
+        wait_until(lambda: not _answers(broker))
+
+
+def _answers(broker: redis.Redis) -> bool:
+    try:
+        return bool(broker.ping())
+    except redis.ConnectionError:
+        return False
+
+
+def test_a_service_without_its_broker_starts_and_recovers(tmp_path: Path) -> None:
+    with EmbeddedValkey() as valkey:
+        valkey.stop()
+        service = ServiceProcess({**OPEN, "REDIS_URL": valkey.url}, tmp_path / "log")
+        try:
+            valkey.start()
+            service.wait_until_ready()
+        finally:
+            service.kill()
