@@ -177,7 +177,7 @@ class Outbox:
     def settle(self, outcome: Outcome) -> None:
         """Take note of what became of the batch under way."""
         closed, self._under_way = self._under_way, None
-        if closed is None or self._failure is not None:
+        if closed is None:
             return
         if isinstance(outcome, Appended):
             self._confirm(closed)
@@ -206,7 +206,8 @@ class Outbox:
 
     def forget_unconfirmed(self, published: Account) -> Forgotten:
         """Drop all events and take up publishing again after `published`."""
-        events = [event for closed in self._closed for event in closed.batch.events]
+        unsettled = [*self._closed] if self._under_way is None else [self._under_way, *self._closed]
+        events = [event for closed in unsettled for event in closed.batch.events]
         events += self._open.events
         frames = [event for event in events if isinstance(event, AudioAccepted)]
         lost = [event for event in frames if event.position >= published.next_position]
@@ -215,6 +216,7 @@ class Outbox:
         self._published = published
         self._open_position = published.next_position
         self._closed.clear()
+        self._under_way = None
         self._account_due = False
         self._failure = None
         return Forgotten(

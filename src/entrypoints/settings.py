@@ -203,7 +203,11 @@ class Settings:
         passwords = [self["EXOTEL_PASSWORD"], self["EXOTEL_PASSWORD_NEXT"]]
         return AccessPolicy(
             carriers=self["SUPPORT_EXOTEL"],
-            pairs=tuple(f"{user}:{password}".encode() for password in passwords if password),
+            pairs=tuple(
+                f"{user}:{password}".encode(errors="surrogateescape")
+                for password in passwords
+                if password
+            ),
             networks=self["EXOTEL_ALLOWED_IPS"],
             tenants=self["EXOTEL_TENANTS"],
         )

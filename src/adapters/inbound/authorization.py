@@ -35,6 +35,6 @@ def _read_pair(value: bytes) -> Credential:
         pair = binascii.a2b_base64(value, strict_mode=True)
     except binascii.Error:
         return UnusableCredential()
-    if b":" not in pair:
+    if b":" not in pair or binascii.b2a_base64(pair, newline=False) != value:
         return UnusableCredential()
     return PairCredential(pair)

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from adapters.inbound.dialects.dialect import Dialect
+from adapters.inbound.dialects.json_text import UNREADABLE, is_json
 from adapters.inbound.dialects.messages import (
     Audio,
     End,
@@ -31,7 +32,6 @@ from domain.media import Encoding, MediaFormat
 from domain.sequence import MAX_SEQ
 
 _EVENTS = frozenset({"start", "audio", "end"})
-_UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 
 _Seq = Annotated[int, msgspec.Meta(ge=0, le=MAX_SEQ)]
 
@@ -69,13 +69,14 @@ class Exostreamkit(Dialect):
 
     def recognises(self, first: Mapping[str, object]) -> bool:
         """Recognise any of the three events."""
-        return first.get("event") in _EVENTS
+        event = first.get("event")
+        return isinstance(event, str) and event in _EVENTS
 
     def decode_text(self, text: str) -> Message:
         """Decode a JSON message."""
         try:
             message = _audio_decoder.decode(text)
-        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        except UNREADABLE:
             return _read(text)
         return Audio(message.seq, message.data)
 
@@ -120,9 +121,11 @@ def _read(text: str) -> Message:
     try:
         message = _any_decoder.decode(text)
         event = _field(message.event, str)
-    except msgspec.ValidationError:
-        return Refused(Refusal.INVALID_MESSAGE, "a message is a JSON object with a string 'event'")
-    except _UNREADABLE:
+    except UNREADABLE:
+        if is_json(text):
+            return Refused(
+                Refusal.INVALID_MESSAGE, "a message is a JSON object with a string 'event'"
+            )
         return Refused(Refusal.MALFORMED_JSON, "the message is not JSON")
     if event == "audio":
         return _read_audio(message)
@@ -136,11 +139,11 @@ def _read(text: str) -> Message:
 def _read_audio(message: _AnyMessage) -> Message:
     try:
         seq = _field(message.seq, _Seq)
-    except _UNREADABLE:
+    except UNREADABLE:
         return Refused(Refusal.INVALID_SEQ, f"seq must be an integer from 0 to {MAX_SEQ}")
     try:
         return Audio(seq, _field(message.data, bytes))
-    except _UNREADABLE:
+    except UNREADABLE:
         return Refused(Refusal.INVALID_AUDIO, "data must be standard base64, padded", seq)
 
 
@@ -158,7 +161,7 @@ def _read_start(message: _AnyMessage) -> Message:
         )
     except DomainError as error:
         return Refused(Refusal.INVALID_MESSAGE, str(error))
-    except _UNREADABLE:
+    except UNREADABLE:
         return Refused(
             Refusal.INVALID_MESSAGE,
             "start needs interaction_id, tenant_id, sample_rate and encoding",

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import msgspec
 
 from adapters.inbound.dialects.dialect import Dialect
+from adapters.inbound.dialects.json_text import UNREADABLE, is_json
 
 _decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -35,12 +36,10 @@ def recognise(first: str | bytes, dialects: Iterable[Dialect]) -> Dialect:
 def _read_object(first: str | bytes) -> dict[str, object]:
     try:
         fields = _decoder.decode(first)
-    except msgspec.ValidationError as error:
-        raise UnknownDialect("the first message is not a JSON object") from error
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        if isinstance(first, str):
+    except UNREADABLE as error:
+        if isinstance(first, str) and not is_json(first):
             raise FirstMessageNotJson("the first message is not JSON") from error
-        raise UnknownDialect("the first message is binary") from error
+        raise UnknownDialect("the first message is not a JSON object") from error
     return {name: _read_value(value) for name, value in fields.items()}
 
 
@@ -48,5 +47,5 @@ def _read_value(value: msgspec.Raw) -> object:
     """Read a value; one that is out of range matters to the dialect, not to recognition: None."""
     try:
         return msgspec.json.decode(value)
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         return None

@@ -22,16 +22,23 @@ PASSING = (
 )
 """Failures that may pass by themselves."""
 
-PASSING_CODES = (
+PASSING_CODES = frozenset({
     "OOM", "READONLY", "LOADING", "MISCONF", "NOREPLICAS", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN",
     "BUSY", "UNKILLABLE",
-)  # fmt: skip
+})  # fmt: skip
 """First words of error replies that may pass by themselves; all others are for good."""
+
+
+NO_CREDENTIALS = "Authentication required."
+"""What is left of NOAUTH in redis-py's `AuthenticationError`, which it also raises for a wrong one:
+a wrong password may be in rotation, none at all is a setting."""
 
 
 def translate(error: RedisError) -> PublisherError:
     """Return the port's error for what redis-py raised, which is its cause."""
-    passing = isinstance(error, PASSING) or str(error).startswith(PASSING_CODES)
+    text = str(error)
+    passing = isinstance(error, PASSING) or _code(text) in PASSING_CODES
+    passing = passing and text != NO_CREDENTIALS
     failure = (BrokerUnavailable if passing else BrokerRefused)(f"{type(error).__name__}: {error}")
     failure.__cause__ = error
     return failure
@@ -40,4 +47,8 @@ def translate(error: RedisError) -> PublisherError:
 def translate_reply(reply: bytes) -> PublisherError:
     """Return the port's error for an error reply that a script passed on."""
     text = reply.decode(errors="replace")
-    return (BrokerUnavailable if text.startswith(PASSING_CODES) else BrokerRefused)(text)
+    return (BrokerUnavailable if _code(text) in PASSING_CODES else BrokerRefused)(text)
+
+
+def _code(text: str) -> str:
+    return text.partition(" ")[0]

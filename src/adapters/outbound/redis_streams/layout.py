@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from application.ports.errors import BrokerRefused
+from domain.errors import DomainError
 from domain.events import (
     AudioAccepted,
     CallDetails,
@@ -85,6 +86,18 @@ def ledger_json(ledger: Ledger) -> bytes:
     return msgspec.json.encode(ledger.counters())
 
 
+_NOT_OURS = (
+    DomainError,
+    msgspec.MsgspecError,
+    KeyError,
+    TypeError,
+    ValueError,
+    OverflowError,
+    RecursionError,
+)
+"""What reading an entry can raise when somebody else wrote it."""
+
+
 class EntryReader:
     """Turns the entries of one stream, in order, back into events.
 
@@ -105,7 +118,7 @@ class EntryReader:
         try:
             generation, position = (int(part) for part in entry_id.split(b"-"))
             return generation, self._event(position, fields)
-        except (KeyError, ValueError, msgspec.MsgspecError) as error:
+        except _NOT_OURS as error:
             raise BrokerRefused(f"entry {entry_id!r} cannot be read") from error
 
     def _event(self, position: int, fields: Mapping[bytes, bytes]) -> Event:
