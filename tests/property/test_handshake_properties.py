@@ -1,0 +1,103 @@
+"""What a handshake shows, read whatever it is."""
+
+from base64 import b64encode
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adapters.inbound.authorization import read_credential
+from adapters.inbound.client_address import client_address
+from application.admit_sender import (
+    NoCredential,
+    PairCredential,
+    TokenCredential,
+    UnusableCredential,
+)
+
+ADDRESSES = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6))
+ENTRIES = st.one_of(
+    ADDRESSES.map(str),
+    ADDRESSES.map(lambda address: f" {address}\t"),
+    st.ip_addresses(v=4).map(lambda address: f"::ffff:{address}"),
+    st.sampled_from(["", " ", "unknown", "1.2.3", "1.2.3.4:5", "::1%eth0", "[::1]"]),
+)
+HEADERS = st.lists(st.lists(ENTRIES, min_size=1, max_size=4).map(",".join), max_size=4)
+
+
+def read_address(text: str) -> str | None:
+    """Read an address the long way round."""
+    try:
+        address: IPv4Address | IPv6Address = ip_address(text.strip())
+    except ValueError:
+        return None
+    mapped = getattr(address, "ipv4_mapped", None)
+    return str(mapped or address)
+
+
+@settings(deadline=None, max_examples=400)
+@given(HEADERS, st.integers(0, 6), ENTRIES)
+def test_the_client_is_counted_from_the_right_over_all_headers(
+    headers: list[str], hops: int, peer: str
+) -> None:
+    if hops == 0 or not headers:
+        expected = read_address(peer) if peer == peer.strip() else None
+    else:
+        from_the_right = [entry for header in headers for entry in header.split(",")][::-1]
+        expected = read_address(from_the_right[hops - 1]) if len(from_the_right) >= hops else None
+    address = client_address(peer, [header.encode() for header in headers], hops)
+    assert (None if address is None else str(address)) == expected
+
+
+@settings(deadline=None, max_examples=300)
+@given(HEADERS, st.lists(ADDRESSES, min_size=1, max_size=4), st.lists(ENTRIES, max_size=3))
+def test_nothing_that_a_client_sends_changes_what_the_proxies_added(
+    spoofed: list[str], added: list[IPv4Address | IPv6Address], more: list[str]
+) -> None:
+    proxies = [str(address).encode() for address in added]
+    client = [header.encode() for header in spoofed + more]
+    honest = client_address("10.0.0.1", proxies, len(proxies))
+    assert client_address("10.0.0.1", client + proxies, len(proxies)) == honest
+    assert client_address("10.0.0.1", [b",".join(client + proxies)], len(proxies)) == honest
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.one_of(st.none(), st.text()), st.lists(st.binary(), max_size=4), st.integers(0, 20))
+def test_any_headers_give_an_address_or_none(
+    peer: str | None, headers: list[bytes], hops: int
+) -> None:
+    assert isinstance(client_address(peer, headers, hops), IPv4Address | IPv6Address | None)
+
+
+@settings(deadline=None, max_examples=500)
+@given(
+    st.one_of(
+        st.binary(),
+        st.binary().map(lambda value: b"Basic " + value),
+        st.binary().map(lambda value: b"Bearer " + value),
+        st.text("Basicere \t=:/+aZ09").map(str.encode),
+    )
+)
+def test_any_header_is_some_credential_and_never_none(header: bytes) -> None:
+    credential = read_credential([header])
+    assert isinstance(credential, TokenCredential | PairCredential | UnusableCredential)
+    if isinstance(credential, PairCredential):
+        assert b64encode(credential.pair) in header
+    if isinstance(credential, TokenCredential):
+        assert credential.token.encode("ascii") in header
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.binary(), max_size=4))
+def test_only_one_header_can_be_read(headers: list[bytes]) -> None:
+    credential = read_credential(headers)
+    assert isinstance(credential, NoCredential) == (not headers)
+    if len(headers) > 1:
+        assert credential == UnusableCredential()
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.binary())
+def test_a_pair_is_read_exactly_where_it_has_a_colon(pair: bytes) -> None:
+    credential = read_credential([b"Basic " + b64encode(pair)])
+    assert credential == (PairCredential(pair) if b":" in pair else UnusableCredential())

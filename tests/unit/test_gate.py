@@ -1,0 +1,182 @@
+import asyncio
+from base64 import b64encode
+from collections.abc import Sequence
+from ipaddress import ip_network
+
+import pytest
+
+from adapters.inbound import gate as gate_module
+from adapters.inbound.gate import Gate, Headers, HttpRefusal
+from adapters.outbound.prometheus import PrometheusTelemetry
+from application.admit_sender import AccessPolicy, AdmitSender
+from application.broker_watch import BrokerWatch
+from application.capacity import Capacity
+from application.ports.destination import Destination
+from application.ports.errors import BrokerUnavailable, InvalidToken
+from application.ports.publisher import StreamPublisher
+from application.ports.reader import StreamReader
+from application.ports.tokens import TokenClaims, TokenVerifier
+from domain.access import Sender
+from domain.identifiers import TenantId
+
+PAIR = b"exotel:s3cret"
+RIGHT = (b"Authorization", b"Basic " + b64encode(PAIR))
+WRONG = (b"authorization", b"Basic " + b64encode(b"exotel:wrong"))
+INSIDE, OUTSIDE = "203.0.113.7", "198.51.100.1"
+
+
+class OneToken(TokenVerifier):
+    def verify(self, token: str) -> TokenClaims:
+        if token != "of-alice":
+            raise InvalidToken("token refused")
+        return TokenClaims("alice", None)
+
+
+class AlwaysThere(Destination):
+    def __init__(self) -> None:
+        self.is_down = False
+
+    @property
+    def publisher(self) -> StreamPublisher:
+        raise NotImplementedError
+
+    @property
+    def reader(self) -> StreamReader:
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        raise NotImplementedError
+
+    async def verify_writable(self) -> None:
+        if self.is_down:
+            raise BrokerUnavailable("gone")
+
+    async def advise(self, expected_bytes: int) -> Sequence[str]:
+        raise NotImplementedError
+
+
+class Bench:
+    """A gate on which every configured check can fail."""
+
+    def __init__(
+        self, *, places: int = 1, hops: int = 0, pairs: tuple[bytes, ...] = (PAIR,)
+    ) -> None:
+        policy = AccessPolicy(carriers=True, pairs=pairs, networks=(ip_network("203.0.113.0/24"),))
+        telemetry = PrometheusTelemetry()
+        self.destination = AlwaysThere()
+        self.watch = BrokerWatch(self.destination, telemetry)
+        self.capacity = Capacity(places)
+        self.gate = Gate(
+            AdmitSender(policy, OneToken()),
+            self.capacity,
+            self.watch,
+            telemetry,
+            trusted_proxy_hops=hops,
+        )
+
+    def is_full(self) -> bool:
+        return self.capacity.is_full
+
+    async def enter(self, peer: str | None, *headers: tuple[bytes, bytes]) -> Sender | HttpRefusal:
+        await self.watch.check()
+        return await self.gate.enter(peer, headers)
+
+    async def status(self, peer: str | None, *headers: tuple[bytes, bytes]) -> int:
+        answer = await self.enter(peer, *headers)
+        return answer.status if isinstance(answer, HttpRefusal) else 101
+
+
+def values(headers: Headers, name: bytes) -> list[bytes]:
+    return [value for key, value in headers if key == name]
+
+
+async def test_a_sender_that_passes_every_check_enters_and_holds_a_place() -> None:
+    bench = Bench()
+    assert await bench.enter(INSIDE, RIGHT) == Sender()
+    assert bench.is_full()
+    bench.gate.leave()
+    assert not bench.is_full()
+    token = (b"AUTHORIZATION", b"Bearer of-alice")
+    assert await bench.enter(OUTSIDE, token) == Sender(token_tenant=TenantId("alice"))
+
+
+async def test_refusals_come_in_the_order_of_the_contract(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gate_module, "BROKER_WAIT_SECONDS", 0.01)
+    bench = Bench(places=0)
+    bench.destination.is_down = True
+    assert await bench.status(OUTSIDE, WRONG) == 401
+    assert await bench.status(OUTSIDE, RIGHT) == 403
+    assert await bench.status(INSIDE, RIGHT) == 503
+
+
+async def test_a_401_names_each_method_on_offer_and_not_what_was_wrong() -> None:
+    bench = Bench()
+    answers = [
+        await bench.enter(INSIDE, *headers)
+        for headers in ([], [WRONG], [RIGHT, RIGHT], [(b"authorization", b"Bearer x")])
+    ]
+    for answer in answers:
+        assert isinstance(answer, HttpRefusal)
+        assert answer == answers[0]
+        challenges = values(answer.headers, b"www-authenticate")
+        assert [challenge.split()[0] for challenge in challenges] == [b"Bearer", b"Basic"]
+
+
+@pytest.mark.parametrize("is_down", [True, False])
+async def test_a_503_says_when_to_come_again_and_holds_no_place(
+    is_down: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate_module, "BROKER_WAIT_SECONDS", 0.01)
+    bench = Bench(places=int(is_down))
+    bench.destination.is_down = is_down
+    answer = await bench.enter(INSIDE, RIGHT)
+    assert isinstance(answer, HttpRefusal)
+    assert answer.status == 503
+    assert values(answer.headers, b"retry-after")
+    assert not is_down or not bench.is_full()
+
+
+async def test_a_handshake_that_meets_no_broker_waits_for_it() -> None:
+    bench = Bench()
+    waiting = asyncio.create_task(bench.gate.enter(INSIDE, [RIGHT]))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await bench.watch.check()
+    assert await asyncio.wait_for(waiting, 1) == Sender()
+
+
+async def test_a_handshake_that_gives_up_waiting_gives_its_place_back() -> None:
+    bench = Bench()
+    waiting = asyncio.create_task(bench.gate.enter(INSIDE, [RIGHT]))
+    await asyncio.sleep(0)
+    assert bench.is_full()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert not bench.is_full()
+
+
+@pytest.mark.parametrize(
+    ("forwarded_for", "status"),
+    [
+        ([], 101),
+        ([INSIDE], 101),
+        ([f"{OUTSIDE}, {INSIDE}"], 101),
+        ([OUTSIDE, f"::ffff:{INSIDE}"], 101),
+        ([f"{INSIDE}, {OUTSIDE}"], 403),
+        (["garbage"], 403),
+        ([""], 403),
+    ],
+)
+async def test_behind_a_proxy_the_forwarded_address_counts(
+    forwarded_for: list[str], status: int
+) -> None:
+    headers = [(b"X-Forwarded-For", header.encode()) for header in forwarded_for]
+    assert await Bench(hops=1).status(INSIDE, RIGHT, *headers) == status
+
+
+@pytest.mark.parametrize("peer", [None, "", OUTSIDE])
+async def test_without_a_proxy_a_forwarded_address_does_not_count(peer: str | None) -> None:
+    assert await Bench().status(peer, RIGHT, (b"x-forwarded-for", INSIDE.encode())) == 403

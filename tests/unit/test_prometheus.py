@@ -1,0 +1,120 @@
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from adapters.outbound.prometheus import CONFIRM_BUCKETS, PrometheusTelemetry
+
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+def scraped(telemetry: PrometheusTelemetry) -> Samples:
+    text = telemetry.render().decode()
+    samples = [s for family in text_string_to_metric_families(text) for s in family.samples]
+    read = {(s.name, tuple(sorted(s.labels.items()))): s.value for s in samples}
+    assert len(read) == len(samples), "a series is exposed twice"
+    return read
+
+
+def one(telemetry: PrometheusTelemetry, name: str, **labels: str) -> float:
+    return scraped(telemetry)[name, tuple(sorted(labels.items()))]
+
+
+def kinds(telemetry: PrometheusTelemetry) -> dict[str, str]:
+    text = telemetry.render().decode()
+    return {family.name: family.type for family in text_string_to_metric_families(text)}
+
+
+def test_nothing_counted_is_still_a_scrape() -> None:
+    telemetry = PrometheusTelemetry()
+    assert one(telemetry, "ingest_buffered_bytes") == 0
+    assert one(telemetry, "ingest_broker_up") == 0
+    assert one(telemetry, "ingest_confirm_seconds_count") == 0
+    assert telemetry.media_type.startswith("text/plain")
+
+
+def test_metrics_are_of_the_kinds_their_names_say() -> None:
+    telemetry = PrometheusTelemetry()
+    telemetry.handshake("accepted")
+    found = kinds(telemetry)
+    assert found["ingest_handshakes"] == "counter"
+    assert found["ingest_frames"] == "counter"
+    assert found["ingest_streams"] == "gauge"
+    assert found["ingest_confirm_seconds"] == "histogram"
+    assert found["ingest_buffered_bytes"] == "gauge"
+    assert found["ingest_broker_up"] == "gauge"
+
+
+def test_handshakes_are_counted_by_outcome() -> None:
+    telemetry = PrometheusTelemetry()
+    for outcome in ("accepted", "unauthenticated", "accepted", "full"):
+        telemetry.handshake(outcome)
+    assert one(telemetry, "ingest_handshakes_total", outcome="accepted") == 2
+    assert one(telemetry, "ingest_handshakes_total", outcome="unauthenticated") == 1
+    assert one(telemetry, "ingest_handshakes_total", outcome="full") == 1
+
+
+def test_streams_go_up_and_down_by_dialect() -> None:
+    telemetry = PrometheusTelemetry()
+    telemetry.stream_opened("exostreamkit")
+    telemetry.stream_opened("exostreamkit")
+    telemetry.stream_opened("agentstream")
+    telemetry.stream_closed("agentstream")
+    assert one(telemetry, "ingest_streams", dialect="exostreamkit") == 2
+    assert one(telemetry, "ingest_streams", dialect="agentstream") == 0
+
+
+def test_frames_are_counted_by_outcome_and_reason() -> None:
+    telemetry = PrometheusTelemetry()
+    telemetry.frames("received")
+    telemetry.frames("received", 4)
+    telemetry.frames("rejected", reason="invalid_audio")
+    telemetry.frames("rejected", 2, reason="invalid_seq")
+    telemetry.frames("missing", 10**12)
+    assert one(telemetry, "ingest_frames_total", outcome="received", reason="") == 5
+    rejected = {"outcome": "rejected"}
+    assert one(telemetry, "ingest_frames_total", **rejected, reason="invalid_audio") == 1
+    assert one(telemetry, "ingest_frames_total", **rejected, reason="invalid_seq") == 2
+    assert one(telemetry, "ingest_frames_total", outcome="missing", reason="") == 10**12
+
+
+def test_ignored_messages_are_counted_by_event() -> None:
+    telemetry = PrometheusTelemetry()
+    telemetry.ignored("other")
+    telemetry.ignored("other")
+    assert one(telemetry, "ingest_ignored_messages_total", event="other") == 2
+
+
+def test_gauges_show_the_last_value() -> None:
+    telemetry = PrometheusTelemetry()
+    for count in (10, 5_000, 7):
+        telemetry.buffered(count)
+    telemetry.broker(up=True)
+    assert one(telemetry, "ingest_buffered_bytes") == 7
+    assert one(telemetry, "ingest_broker_up") == 1
+    telemetry.broker(up=False)
+    assert one(telemetry, "ingest_broker_up") == 0
+
+
+@pytest.mark.parametrize(
+    "observed",
+    [
+        [0.0], [0.001], [0.0011], [60.0], [60.1], [1e9], [0.03, 0.03, 7.0, 0.001, 100.0],
+        list(CONFIRM_BUCKETS), [bound * 1.01 for bound in CONFIRM_BUCKETS],
+    ],
+)  # fmt: skip
+def test_a_bucket_counts_the_frames_confirmed_within_its_bound(observed: list[float]) -> None:
+    telemetry = PrometheusTelemetry()
+    telemetry.confirmed(observed[: len(observed) // 2])
+    telemetry.confirmed(observed[len(observed) // 2 :])
+    for bound in CONFIRM_BUCKETS:
+        within = sum(seconds <= bound for seconds in observed)
+        assert one(telemetry, "ingest_confirm_seconds_bucket", le=str(bound)) == within
+    assert one(telemetry, "ingest_confirm_seconds_bucket", le="+Inf") == len(observed)
+    assert one(telemetry, "ingest_confirm_seconds_count") == len(observed)
+    assert one(telemetry, "ingest_confirm_seconds_sum") == pytest.approx(sum(observed))
+
+
+def test_label_values_are_escaped() -> None:
+    telemetry = PrometheusTelemetry()
+    odd = 'a"b\\c\nd'
+    telemetry.handshake(odd)
+    assert one(telemetry, "ingest_handshakes_total", outcome=odd) == 1
