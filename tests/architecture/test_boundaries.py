@@ -22,7 +22,14 @@ LAYERS = ("domain", "application", "adapters", "entrypoints")
 DOMAIN_MAY_IMPORT = {"dataclasses", "enum", "re", "typing", "collections"}
 """Standard library that is pure: no I/O, no clock, no concurrency, no logging."""
 
-APPLICATION_MAY_IMPORT = DOMAIN_MAY_IMPORT | {"asyncio", "contextlib", "hmac", "ipaddress", "logging", "secrets"}
+APPLICATION_MAY_IMPORT = DOMAIN_MAY_IMPORT | {
+    "asyncio",
+    "contextlib",
+    "hmac",
+    "ipaddress",
+    "logging",
+    "secrets",
+}
 
 
 def modules(layer: str) -> Iterator[tuple[Path, ast.Module]]:

@@ -1,32 +1,12 @@
 """The contract tests run over every registered destination, without being told of it."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 
 import pytest
+from bench import Bench
 
-from application.ports.destination import (
-    Destination,
-    DestinationAdapter,
-    DestinationOptions,
-    Trial,
-)
+from application.ports.destination import Destination
 from entrypoints.registry import destination_adapters
-
-
-@dataclass
-class Bench:
-    """A fresh destination to try an adapter on; each `connect` is another process's view of it."""
-
-    adapter: DestinationAdapter
-    trial: Trial
-    options: DestinationOptions = field(default_factory=lambda: DestinationOptions(prefix="test"))
-    connected: list[Destination] = field(default_factory=list)
-
-    def connect(self) -> Destination:
-        destination = self.adapter.connect(self.options, self.trial.environment)
-        self.connected.append(destination)
-        return destination
 
 
 @pytest.fixture(params=sorted(destination_adapters()))

@@ -5,9 +5,10 @@ from contextlib import aclosing
 from dataclasses import replace
 
 import pytest
+from bench import Bench
 
 from application.ports.destination import Destination
-from application.ports.errors import BrokerUnavailable, PublisherError
+from application.ports.errors import BrokerUnavailable
 from application.ports.publisher import (
     Appended,
     Batch,
@@ -53,7 +54,8 @@ def opening(name: str = "call", *, resume: bool = False, media: MediaFormat = NA
 def frames(first_position: int, *seqs: int) -> tuple[AudioAccepted, ...]:
     return tuple(
         AudioAccepted(
-            first_position + index, AudioFrame(NARROW, seq, 1_700_000_000_456, bytes([seq % 256]) * 320)
+            first_position + index,
+            AudioFrame(NARROW, seq, 1_700_000_000_456, bytes([seq % 256]) * 320),
         )
         for index, seq in enumerate(seqs)
     )
@@ -143,7 +145,7 @@ def positions(events: list[PublishedEvent]) -> list[int]:
     return [e.event.position for e in events]
 
 
-async def test_a_start_is_readable_by_others_when_begin_returns(bench) -> None:
+async def test_a_start_is_readable_by_others_when_begin_returns(bench: Bench) -> None:
     writer, other = bench.connect(), bench.connect()
     grant = await writer.publisher.begin(opening(), owner="owner", has_token=False)
     assert (grant.generation, grant.resumed, grant.account.next_position) == (1, False, 0)
@@ -157,7 +159,7 @@ async def test_an_unknown_stream_is_empty_and_has_no_facts(destination: Destinat
     assert await destination.reader.facts(opening().stream) is None
 
 
-async def test_frames_are_readable_by_others_when_append_has_confirmed(bench) -> None:
+async def test_frames_are_readable_by_others_when_append_has_confirmed(bench: Bench) -> None:
     writer = await Writer.begin(bench.connect().publisher)
     sent = frames(1, 0, 1, 2)
     assert await writer.append(*sent) == Appended(4)
@@ -197,7 +199,9 @@ async def test_concurrent_streams_all_arrive(destination: Destination) -> None:
     async def call(name: str) -> None:
         writer = await Writer.begin(destination.publisher, opening(name))
         for number in range(5):
-            assert await writer.append(*frames(writer.next_position, number)) == Appended(number + 2)
+            assert await writer.append(*frames(writer.next_position, number)) == Appended(
+                number + 2
+            )
         await writer.end()
 
     names = [f"call-{n}" for n in range(40)]
@@ -218,7 +222,11 @@ async def test_a_batch_that_overlaps_stores_only_what_is_new(destination: Destin
     writer = await Writer.begin(destination.publisher)
     await writer.append(*frames(1, 0, 1))
     whole = Batch(
-        writer.lease, writer.wish.interaction_id, 1, frames(1, 0, 1, 2, 3), replace(writer.account, next_position=5)
+        writer.lease,
+        writer.wish.interaction_id,
+        1,
+        frames(1, 0, 1, 2, 3),
+        replace(writer.account, next_position=5),
     )
     assert await send(destination.publisher, whole) == Appended(5)
     assert audio_seqs(await read(destination)) == [0, 1, 2, 3]
@@ -252,7 +260,7 @@ async def test_an_unknown_stream_is_vanished(destination: Destination) -> None:
     assert await read(destination, "ghost") == []
 
 
-async def test_a_newer_generation_fences_the_older(bench) -> None:
+async def test_a_newer_generation_fences_the_older(bench: Bench) -> None:
     older = await Writer.begin(bench.connect().publisher, owner="older")
     await older.append(*frames(1, 0))
     newer = await Writer.begin(bench.connect().publisher, opening(resume=True), owner="newer")
@@ -272,11 +280,13 @@ async def test_a_lease_of_the_right_generation_but_another_owner_is_fenced(
     assert len(await read(destination)) == 1
 
 
-async def test_of_many_that_begin_at_once_each_gets_its_own_generation(bench) -> None:
+async def test_of_many_that_begin_at_once_each_gets_its_own_generation(bench: Bench) -> None:
     destinations = [bench.connect() for _ in range(4)]
     grants = await asyncio.gather(
         *(
-            destinations[n % 4].publisher.begin(opening(resume=True), owner=f"o{n}", has_token=False)
+            destinations[n % 4].publisher.begin(
+                opening(resume=True), owner=f"o{n}", has_token=False
+            )
             for n in range(12)
         )
     )
@@ -284,7 +294,9 @@ async def test_of_many_that_begin_at_once_each_gets_its_own_generation(bench) ->
     assert positions(await read(destinations[0])) == list(range(12))
 
 
-async def test_begin_said_again_by_the_same_owner_answers_the_same(destination: Destination) -> None:
+async def test_begin_said_again_by_the_same_owner_answers_the_same(
+    destination: Destination,
+) -> None:
     first = await destination.publisher.begin(opening(), owner="owner", has_token=False)
     again = await destination.publisher.begin(opening(), owner="owner", has_token=False)
     assert again == first
@@ -394,7 +406,7 @@ async def test_every_kind_of_event_is_read_back_as_it_was(destination: Destinati
     assert isinstance(events[4], InteractionEnded)
 
 
-async def test_an_unplugged_destination_raises_with_a_cause_and_recovers(bench) -> None:
+async def test_an_unplugged_destination_raises_with_a_cause_and_recovers(bench: Bench) -> None:
     destination = bench.connect()
     writer = await Writer.begin(destination.publisher)
     await writer.append(*frames(1, 0))
@@ -430,10 +442,8 @@ async def test_a_cancelled_append_leaves_the_publisher_usable(destination: Desti
     assert audio_seqs(await read(destination)) == list(range(50))
 
 
-async def test_close_is_idempotent(bench) -> None:
+async def test_close_is_idempotent(bench: Bench) -> None:
     destination = bench.connect()
     await destination.verify_writable()
     await destination.close()
     await destination.close()
-
-

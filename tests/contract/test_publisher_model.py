@@ -181,8 +181,8 @@ def test_a_destination_behaves_as_the_model(name: str) -> None:
         plugged = runner.run(trial.__aenter__())
         destination = adapter.connect(DestinationOptions(prefix="model"), plugged.environment)
         try:
-            run_state_machine_as_test(  # type: ignore[no-untyped-call]
-                lambda: PublisherMachine(runner, destination),
+            run_state_machine_as_test(
+                lambda: PublisherMachine(runner, destination),  # type: ignore[arg-type]  # as documented
                 settings=settings(
                     max_examples=60,
                     stateful_step_count=25,

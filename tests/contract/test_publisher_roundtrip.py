@@ -75,7 +75,9 @@ def bodies(draw: st.DrawFn, media: MediaFormat) -> tuple[Event, ...]:
     for position in range(1, draw(st.integers(2, 6))):
         if draw(st.booleans()):
             audio = draw(st.binary(min_size=1, max_size=300)) * media.sample_width
-            events.append(AudioAccepted(position, AudioFrame(media, draw(seqs), draw(counts), audio)))
+            events.append(
+                AudioAccepted(position, AudioFrame(media, draw(seqs), draw(counts), audio))
+            )
         else:
             events.append(GapDetected(position, draw(seqs), draw(counts)))
     reason, recovered = draw(st.sampled_from(EndReason)), draw(st.booleans())

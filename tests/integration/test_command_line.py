@@ -151,8 +151,8 @@ def test_simulate_fails_when_the_service_is_killed_under_it(
         ) as simulate,
     ):
         with redis.Redis.from_url(valkey.url) as broker:
-            before = len(broker.keys("rtaa:audio:*"))  # type: ignore[arg-type]
-            wait_until(lambda: len(broker.keys("rtaa:audio:*")) > before)  # type: ignore[arg-type]
+            before = len(broker.keys("rtaa:audio:*"))
+            wait_until(lambda: len(broker.keys("rtaa:audio:*")) > before)
         service.kill()
         simulate.communicate(timeout=30)
         assert simulate.returncode == 1

@@ -12,6 +12,7 @@ from running import Caller, Service, audio_message, pcm, start_message, wait_unt
 
 from domain.sequence import MAX_SEQ
 
+
 async def test_three_messages_give_started_acks_and_ended(
     service: Service, broker: Broker, name: str
 ) -> None:
@@ -104,10 +105,10 @@ async def test_no_key_of_a_call_is_without_a_time_to_live(
     await caller.start(name)
     keys = [f"rtaa:audio:{{tenant-abc/{name}}}", f"rtaa:interaction:{{tenant-abc/{name}}}"]
     for _ in range(2):
-        assert all(890 < int(broker.ttl(key)) <= 900 for key in keys)  # type: ignore[arg-type]
+        assert all(890 < int(broker.ttl(key)) <= 900 for key in keys)
         await caller.speak(1)
     await caller.end()
-    assert all(890 < int(broker.ttl(key)) <= 900 for key in keys)  # type: ignore[arg-type]
+    assert all(890 < int(broker.ttl(key)) <= 900 for key in keys)
 
 
 async def test_raw_binary_frames_are_numbered_from_zero(
@@ -134,7 +135,7 @@ async def test_where_a_call_mixes_both_a_binary_frame_takes_the_highest_seq_and_
     ledger = await caller.end()
     assert [seq for seq, _ in audio(broker, name)] == [100, 101, 103]
     assert (ledger["rejected"], ledger["missing"]) == (1, 1)
-    assert [r for r in caller.replies if r["event"] == "error"][0]["seq"] == 102
+    assert next(r for r in caller.replies if r["event"] == "error")["seq"] == 102
 
 
 async def test_a_sender_need_not_wait_for_started(
@@ -147,9 +148,7 @@ async def test_a_sender_need_not_wait_for_started(
     assert [seq for seq, _ in audio(broker, name)] == [0, 1, 2]
 
 
-async def test_an_ack_is_due_every_interval_and_before_ended(
-    start_service: Any, name: str
-) -> None:
+async def test_an_ack_is_due_every_interval_and_before_ended(start_service: Any, name: str) -> None:
     service = start_service(ACK_INTERVAL="4")
     caller = await Caller.dial(service.url)
     await caller.start(name)
@@ -310,7 +309,10 @@ async def test_more_than_fifty_bad_messages_in_a_row_close_1008(
 BAD_STARTS: list[Any] = [
     {"event": "start"},
     start_message(""),
-    *(start_message(bad) for bad in ("a:b", "a*", "{a}", "a b", "a\0", "a\n", "ä", "..", "a" * 129)),
+    *(
+        start_message(bad)
+        for bad in ("a:b", "a*", "{a}", "a b", "a\0", "a\n", "ä", "..", "a" * 129)
+    ),
     start_message("ok", tenant="a/b"),
     start_message("ok", sample_rate=11025),
     start_message("ok", sample_rate="8000"),
@@ -330,12 +332,12 @@ BAD_STARTS: list[Any] = [
 async def test_a_first_message_that_starts_nothing_closes_4400(
     service: Service, broker: Broker, first: Any
 ) -> None:
-    before = int(broker.dbsize())  # type: ignore[arg-type]
+    before = int(broker.dbsize())
     caller = await Caller.dial(service.url)
     await caller.say(first)
     assert await caller.closed() == 4400
     assert caller.replies == []
-    assert int(broker.dbsize()) == before  # type: ignore[arg-type]
+    assert int(broker.dbsize()) == before
 
 
 async def test_a_first_message_that_is_not_json_closes_1007(service: Service) -> None:
@@ -345,9 +347,7 @@ async def test_a_first_message_that_is_not_json_closes_1007(service: Service) ->
         assert await caller.closed() == 1007
 
 
-async def test_a_text_that_is_not_utf8_closes_1007_at_any_time(
-    service: Service, name: str
-) -> None:
+async def test_a_text_that_is_not_utf8_closes_1007_at_any_time(service: Service, name: str) -> None:
     caller = await Caller.dial(service.url)
     await caller.start(name)
     await caller.socket.send(b"\xff\xfe", text=True)
@@ -357,11 +357,11 @@ async def test_a_text_that_is_not_utf8_closes_1007_at_any_time(
 async def test_an_end_without_a_start_closes_1000_and_publishes_nothing(
     service: Service, broker: Broker
 ) -> None:
-    before = int(broker.dbsize())  # type: ignore[arg-type]
+    before = int(broker.dbsize())
     caller = await Caller.dial(service.url)
     await caller.say({"event": "end"})
     assert await caller.closed() == 1000
-    assert int(broker.dbsize()) == before  # type: ignore[arg-type]
+    assert int(broker.dbsize()) == before
 
 
 async def test_what_is_said_after_the_end_is_ignored(

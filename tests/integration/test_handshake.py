@@ -71,9 +71,7 @@ async def test_a_token_of_another_interaction_is_closed_4403(
     assert await starts(by_token, name, claims)
 
 
-async def test_wrong_tokens_are_401_with_the_method_on_offer(
-    by_token: Service, keys: Keys
-) -> None:
+async def test_wrong_tokens_are_401_with_the_method_on_offer(by_token: Service, keys: Keys) -> None:
     now = int(time.time())
     for claims in (
         {"tenant_id": "t", "exp": now - 100},

@@ -169,9 +169,7 @@ async def test_a_run_begun_with_a_token_is_taken_up_only_with_a_token_of_its_ten
     assert (await again.end())["published"] == 2
 
 
-async def test_many_calls_leave_no_task_and_no_place_behind(
-    start_service: Any, name: str
-) -> None:
+async def test_many_calls_leave_no_task_and_no_place_behind(start_service: Any, name: str) -> None:
     service = start_service(RESUME_SECONDS="0", MAX_STREAMS="30")
     for round_ in range(4):
         callers = [await Caller.dial(service.url) for _ in range(30)]

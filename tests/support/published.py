@@ -8,7 +8,9 @@ import redis
 Broker = redis.Redis
 
 
-def entries(broker: Broker, name: str, tenant: str = "tenant-abc") -> list[tuple[str, dict[str, Any]]]:
+def entries(
+    broker: Broker, name: str, tenant: str = "tenant-abc"
+) -> list[tuple[str, dict[str, Any]]]:
     """The published stream as a consumer finds it, JSON read."""
     found: Any = broker.xrange(f"rtaa:audio:{{{tenant}/{name}}}")
     result = []

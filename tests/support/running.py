@@ -47,7 +47,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = LIMIT_SECONDS) ->
 
 
 class Service:
-    """The service in this process, on a thread and a port of its own; `with` starts and stops it."""
+    """The service in this process, on a thread and a port; `with` starts and stops it."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.port = free_port()
@@ -62,9 +62,7 @@ class Service:
 
     def get(self, path: str) -> tuple[int, bytes]:
         try:
-            with urllib.request.urlopen(
-                f"http://127.0.0.1:{self.port}{path}", timeout=5
-            ) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as refused:
             with refused:
