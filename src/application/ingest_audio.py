@@ -3,7 +3,7 @@
 from application.live_stream import LiveStream
 from application.ports.clock import Clock
 from application.ports.telemetry import Telemetry
-from domain.events import GapDetected
+from domain.events import GapDetected, Signal
 from domain.media import AudioFrame
 
 
@@ -25,6 +25,8 @@ class IngestAudio:
         interaction = stream.interaction
         number = interaction.unnumbered_seq if seq is None else seq
         frame = AudioFrame(interaction.opening.media, number, self._clock.epoch_ms(), audio)
+        if stream.outbox.failure is not None:
+            return self._drop(stream, frame)
         events = interaction.hear(frame)
         self._telemetry.frames("received")
         if not events:
@@ -35,8 +37,20 @@ class IngestAudio:
         stream.outbox.put(events, self._clock.monotonic())
         return True
 
+    def note(self, stream: LiveStream, signal: Signal, details: str) -> None:
+        """Give a signal its place among the frames; where nothing is published it is dropped."""
+        if stream.outbox.failure is None:
+            event = stream.interaction.note(signal, details)
+            stream.outbox.put((event,), self._clock.monotonic())
+
     def refuse(self, stream: LiveStream, reason: str, *, unnumbered: bool = False) -> None:
         """Count a frame that cannot be used; `reason` is one of a closed set of labels."""
         stream.interaction.refuse(unnumbered=unnumbered)
         self._telemetry.frames("received")
         self._telemetry.frames("rejected", reason=reason)
+
+    def _drop(self, stream: LiveStream, frame: AudioFrame) -> bool:
+        is_new = stream.interaction.drop(frame)
+        self._telemetry.frames("received")
+        self._telemetry.frames("lost" if is_new else "duplicate")
+        return is_new

@@ -21,9 +21,11 @@ from application.ports.publisher import (
     Fenced,
     Hole,
     Lease,
+    Mark,
     Outcome,
     Vanished,
 )
+from application.retention import Retention
 from domain.events import AudioAccepted, Event
 from domain.interaction import Account, Interaction
 
@@ -35,8 +37,8 @@ WINDOW_EVENTS = 1_024
 WINDOW_BYTES = 1024 * 1024
 """Unconfirmed events and audio of one stream at which its sender is no longer read."""
 
-AGE_STEP_SECONDS = 1.0
-"""How finely the ages of positions are remembered for retention."""
+SHARED_WINDOW_BYTES = 256 * 1024 * 1024
+"""The same for the audio of all streams together."""
 
 Failure = Fenced | Hole | Vanished | Failed
 
@@ -78,6 +80,33 @@ class Forgotten:
     lost_bytes: int
 
 
+class SharedWindow:
+    """The unconfirmed audio of all streams of the process, which is bounded too."""
+
+    def __init__(self, on_change: Callable[[int], None]) -> None:
+        self._on_change = on_change
+        self._audio_bytes = 0
+        self._room = asyncio.Event()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no sender must be read until something is confirmed."""
+        return self._audio_bytes >= SHARED_WINDOW_BYTES
+
+    def add(self, audio_bytes: int) -> None:
+        """Note that there is more, or less when negative."""
+        self._audio_bytes += audio_bytes
+        self._on_change(self._audio_bytes)
+        if not self.is_full:
+            self._room.set()
+
+    async def wait_for_room(self) -> None:
+        """Wait until it is not full."""
+        while self.is_full:
+            self._room.clear()
+            await self._room.wait()
+
+
 class Outbox:
     """The unconfirmed events of one stream, from the interaction to the publication loop."""
 
@@ -87,17 +116,17 @@ class Outbox:
         lease: Lease,
         clock: Clock,
         *,
-        retention_seconds: float,
+        retention: Retention,
         on_work: Callable[["Outbox"], None],
-        on_buffered: Callable[[int], None],
+        shared: SharedWindow,
         on_published: Callable[[list[float]], None],
     ) -> None:
         self._interaction = interaction
         self._lease = lease
         self._clock = clock
-        self._retention_seconds = retention_seconds
+        self._retention = retention
         self._on_work = on_work
-        self._on_buffered = on_buffered
+        self._shared = shared
         self._on_published = on_published
         self._listener: PublicationListener | None = None
         self._open = _Open()
@@ -108,15 +137,19 @@ class Outbox:
         self._account_due = False
         self._events = 0
         self._audio_bytes = 0
-        self._keep_from = 0
-        self._ages: deque[tuple[float, int]] = deque()
         self._failure: Failure | None = None
+        self._is_held = False
         self._change = asyncio.Event()
 
     @property
     def lease(self) -> Lease:
         """The right under which the events are published."""
         return self._lease
+
+    @property
+    def retention(self) -> Retention:
+        """The ages of the stream's positions."""
+        return self._retention
 
     @property
     def failure(self) -> Failure | None:
@@ -131,6 +164,10 @@ class Outbox:
     @property
     def is_full(self) -> bool:
         """Whether the sender must not be read until something is confirmed."""
+        return self._is_held or self._is_full_itself or self._shared.is_full
+
+    @property
+    def _is_full_itself(self) -> bool:
         return self._events >= WINDOW_EVENTS or self._audio_bytes >= WINDOW_BYTES
 
     @property
@@ -152,7 +189,7 @@ class Outbox:
                 open_batch.received_at.append(received_at)
                 open_batch.audio_bytes += size
                 self._audio_bytes += size
-                self._on_buffered(size)
+                self._shared.add(size)
         self._events += len(events)
         if len(open_batch.events) >= BATCH_EVENTS or open_batch.audio_bytes >= BATCH_BYTES:
             self._close_open()
@@ -185,14 +222,26 @@ class Outbox:
             self._closed.appendleft(closed)
             self._fail(outcome)
 
+    def hold(self) -> None:
+        """Have the sender not read: its stream is about to be taken over."""
+        self._is_held = True
+
+    def release(self) -> None:
+        """Have the sender read again: its stream was not taken over."""
+        self._is_held = False
+        self._change.set()
+
     def supersede(self, generation: int) -> None:
         """Stop publishing: a newer generation holds the stream."""
         self._fail(Fenced(generation))
 
     async def wait_for_room(self) -> None:
         """Wait until the sender may be read again, or nothing more will be published."""
-        while self.is_full and self._failure is None:
-            await self._wait_for_change()
+        while self._failure is None and self.is_full:
+            if self._is_held or self._is_full_itself:
+                await self._wait_for_change()
+            else:
+                await self._shared.wait_for_room()
 
     async def wait_until_empty(self) -> None:
         """Wait until everything put so far is published, or nothing more will be."""
@@ -211,7 +260,7 @@ class Outbox:
         events += self._open.events
         frames = [event for event in events if isinstance(event, AudioAccepted)]
         lost = [event for event in frames if event.position >= published.next_position]
-        self._on_buffered(-self._audio_bytes)
+        self._shared.add(-self._audio_bytes)
         self._open, self._events, self._audio_bytes = _Open(), 0, 0
         self._published = published
         self._open_position = published.next_position
@@ -235,7 +284,10 @@ class Outbox:
                     self._open_position,
                     self._open.events,
                     account,
-                    self._first_to_keep(account.next_position),
+                    self._retention.first_to_keep(
+                        self._clock.monotonic(),
+                        Mark(self._lease.generation, account.next_position),
+                    ),
                 ),
                 self._open.received_at,
                 self._open.audio_bytes,
@@ -245,29 +297,22 @@ class Outbox:
         self._open_position = account.next_position
         self._account_due = False
 
-    def _first_to_keep(self, next_position: int) -> int:
-        now = self._clock.monotonic()
-        if not self._ages or self._ages[-1][0] + AGE_STEP_SECONDS <= now:
-            self._ages.append((now, next_position))
-        while self._ages and self._ages[0][0] + self._retention_seconds <= now:
-            self._keep_from = self._ages.popleft()[1]
-        return self._keep_from
-
     def _confirm(self, closed: _Closed) -> None:
         self._published = closed.batch.account
         self._events -= len(closed.batch.events)
         self._audio_bytes -= closed.audio_bytes
-        self._on_buffered(-closed.audio_bytes)
+        self._shared.add(-closed.audio_bytes)
         self._on_published(closed.received_at)
         self._change.set()
         if self._listener is not None:
             self._listener.on_confirmed(len(closed.received_at), closed.batch.account.last_seq)
 
     def _fail(self, failure: Failure) -> None:
-        if self._failure is None:
+        if self._failure is None or isinstance(failure, Fenced):
+            is_first = self._failure is None
             self._failure = failure
             self._change.set()
-            if self._listener is not None:
+            if is_first and self._listener is not None:
                 self._listener.on_failure(failure)
 
     async def _wait_for_change(self) -> None:

@@ -6,19 +6,20 @@ of the publisher is under way new frames gather, so batches grow with the load b
 """
 
 import asyncio
+import logging
 
-from application.outbox import Outbox
+from application.outbox import Outbox, SharedWindow
 from application.ports.clock import Clock
 from application.ports.errors import BrokerUnavailable, PublisherError
 from application.ports.publisher import Batch, Failed, Lease, Outcome, StreamPublisher
 from application.ports.telemetry import Telemetry
+from application.retention import Retention
 from domain.interaction import Interaction
+
+_log = logging.getLogger(__name__)
 
 APPEND_SECONDS = 5.0
 """How long one call of the publisher may take before its outcome counts as unknown."""
-
-PROCESS_WINDOW_BYTES = 256 * 1024 * 1024
-"""Unconfirmed audio of all streams at which no sender is read."""
 
 
 class Publication:
@@ -38,22 +39,20 @@ class Publication:
         self._retention_seconds = retention_seconds
         self._with_work: dict[Outbox, None] = {}
         self._work = asyncio.Event()
-        self._buffered_bytes = 0
+        self._shared = SharedWindow(telemetry.buffered)
 
-    @property
-    def is_full(self) -> bool:
-        """Whether no sender must be read until something is confirmed."""
-        return self._buffered_bytes >= PROCESS_WINDOW_BYTES
+    def outbox(self, interaction: Interaction, lease: Lease, older: Outbox | None) -> Outbox:
+        """Create the outbox of a stream that was just started under `lease`.
 
-    def outbox(self, interaction: Interaction, lease: Lease) -> Outbox:
-        """Create the outbox of a stream that was just started under `lease`."""
+        `older` is that of the generation before, if this process has it.
+        """
         return Outbox(
             interaction,
             lease,
             self._clock,
-            retention_seconds=self._retention_seconds,
+            retention=Retention(self._retention_seconds) if older is None else older.retention,
             on_work=self._note_work,
-            on_buffered=self._note_buffered,
+            shared=self._shared,
             on_published=self._note_published,
         )
 
@@ -69,7 +68,11 @@ class Publication:
                 continue
             outcomes = await self._append([batch for _, batch in under_way])
             for (outbox, _), outcome in zip(under_way, outcomes, strict=True):
-                outbox.settle(outcome)
+                try:
+                    outbox.settle(outcome)
+                except Exception:  # noqa: BLE001
+                    # Whoever listens to one stream must not stop the publication of the others.
+                    _log.exception("outcome not taken", extra={"stream": str(outbox.lease.stream)})
                 if not outbox.is_empty:
                     self._note_work(outbox)
 
@@ -87,10 +90,6 @@ class Publication:
     def _note_work(self, outbox: Outbox) -> None:
         self._with_work[outbox] = None
         self._work.set()
-
-    def _note_buffered(self, change: int) -> None:
-        self._buffered_bytes += change
-        self._telemetry.buffered(self._buffered_bytes)
 
     def _note_published(self, received_at: list[float]) -> None:
         now = self._clock.monotonic()

@@ -5,12 +5,12 @@ import logging
 import secrets
 
 from application.live_stream import LiveStream, LiveStreams
-from application.ports.errors import BrokerUnavailable
-from application.ports.publisher import Lease, StreamPublisher
-from application.publication import Publication
+from application.ports.errors import BrokerUnavailable, PublisherError
+from application.ports.publisher import Fenced, StreamPublisher, Undecided
+from application.settle_start import SettleStart
 from domain.access import Sender
+from domain.errors import NotAllowed
 from domain.events import Opening
-from domain.interaction import Interaction
 
 BEGIN_SECONDS = 5.0
 """How long the publisher may take to record a start."""
@@ -22,38 +22,55 @@ class StartInteraction:
     """Checks what the sender may do, takes the next generation and readies the stream."""
 
     def __init__(
-        self,
-        publisher: StreamPublisher,
-        publication: Publication,
-        live_streams: LiveStreams,
+        self, publisher: StreamPublisher, live_streams: LiveStreams, settle_start: SettleStart
     ) -> None:
         self._publisher = publisher
-        self._publication = publication
         self._live_streams = live_streams
+        self._settle_start = settle_start
 
-    async def __call__(self, opening: Opening, sender: Sender) -> LiveStream:
+    async def __call__(self, opening: Opening, sender: Sender) -> LiveStream | Undecided:
         """Start the stream; its start is published and announced when this returns.
+
+        `Undecided` when it cannot be told yet whether its open run goes on: nothing has changed.
 
         Raises:
             NotAllowed: the sender may not start this interaction, or not take over its open run.
-            PublisherError: the start could not be published.
+            PublisherError: the start could not be published, or nobody knows.
 
         """
         sender.check_may_start(opening.stream.tenant_id, opening.interaction_id)
+        older = self._live_streams.get(opening.stream)
+        if older is None:
+            return await self._begin(opening, sender, None)
+        if older.has_token and not older.is_given_up and not sender.has_token:
+            raise NotAllowed("the open run was begun with a token")
+        older.outbox.hold()
+        try:
+            return await self._begin(opening, sender, older)
+        finally:
+            older.outbox.release()
+
+    async def _begin(
+        self, opening: Opening, sender: Sender, older: LiveStream | None
+    ) -> LiveStream | Undecided:
         owner = secrets.token_hex(16)
         try:
             async with asyncio.timeout(BEGIN_SECONDS):
-                await self._flush_older_generation(opening)
+                if older is not None:
+                    await _flush(older)
                 grant = await self._publisher.begin(
                     opening, owner=owner, has_token=sender.has_token
                 )
         except TimeoutError as timeout:
+            self._settle_start(opening, owner, has_token=sender.has_token)
             raise BrokerUnavailable(f"no answer within {BEGIN_SECONDS:g} s") from timeout
-        interaction = Interaction(opening)
-        interaction.start(grant)
-        lease = Lease(opening.stream, grant.generation, owner)
-        stream = LiveStream(interaction, self._publication.outbox(interaction, lease))
-        self._live_streams.enter(stream)
+        except PublisherError:
+            self._settle_start(opening, owner, has_token=sender.has_token)
+            raise
+        if isinstance(grant, Undecided):
+            return grant
+        if isinstance(grant, Fenced):
+            raise AssertionError("only a start said again can be fenced")  # noqa: TRY004  # a bug
         _log.info(
             "stream started",
             extra={
@@ -64,9 +81,11 @@ class StartInteraction:
                 "resumed": grant.resumed,
             },
         )
-        return stream
+        return self._live_streams.open(opening, owner, grant, has_token=sender.has_token)
 
-    async def _flush_older_generation(self, opening: Opening) -> None:
-        older = self._live_streams.get(opening.stream)
-        if older is not None:
-            await older.outbox.wait_until_empty()
+
+async def _flush(older: LiveStream) -> None:
+    """Publish what this process holds of the stream, its account included."""
+    if older.outbox.failure is None:
+        older.outbox.put_account()
+        await older.outbox.wait_until_empty()

@@ -43,8 +43,47 @@ class CallDetails:
 
 
 @dataclass(frozen=True, slots=True)
+class Anew:
+    """Begin a new run."""
+
+
+@dataclass(frozen=True, slots=True)
+class GoOn:
+    """Go on with the open run, if there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class GoOnAbove:
+    """Go on with the open run if `first_seq`, the sender's next, is above its last.
+
+    For senders that cannot say that they resume: a lower seq is of a numbering begun anew, and
+    would be mistaken for a duplicate. None while the sender has not said a seq yet.
+    """
+
+    first_seq: int | None = None
+
+
+Continuation = Anew | GoOn | GoOnAbove
+
+ANEW = Anew()
+
+
+def goes_on(continuation: Continuation, last_seq: int | None) -> bool | None:
+    """Tell whether an open run with this `last_seq` goes on; None if it cannot be told yet."""
+    match continuation:
+        case Anew():
+            return False
+        case GoOn():
+            return True
+        case GoOnAbove(first_seq):
+            if first_seq is None:
+                return None
+            return last_seq is None or first_seq > last_seq
+
+
+@dataclass(frozen=True, slots=True)
 class Opening:
-    """A sender's wish to start a stream, or to go on with its open run (`resume`).
+    """A sender's wish to start a stream.
 
     `dialect` names the wire format it speaks, `started_at_ms` is the wall clock of the wish in
     milliseconds since 1970.
@@ -55,7 +94,7 @@ class Opening:
     dialect: str
     media: MediaFormat
     started_at_ms: int
-    resume: bool = False
+    continuation: Continuation = ANEW
     call: CallDetails = field(default_factory=CallDetails)
 
 
@@ -86,6 +125,24 @@ class GapDetected:
     missing: int
 
 
+class Signal(StrEnum):
+    """What a carrier tells beside the audio."""
+
+    DTMF = "dtmf"
+    """A key was pressed."""
+    MARK = "mark"
+    """Playback has reached a mark."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignalReceived:
+    """A signal at its place among the frames; `details` is the carrier's JSON object of it."""
+
+    position: int
+    signal: Signal
+    details: str
+
+
 @dataclass(frozen=True, slots=True)
 class InteractionEnded:
     """The run is over; `recovered` when written on behalf of a process that died."""
@@ -96,4 +153,4 @@ class InteractionEnded:
     recovered: bool = False
 
 
-Event = InteractionStarted | AudioAccepted | GapDetected | InteractionEnded
+Event = InteractionStarted | AudioAccepted | GapDetected | SignalReceived | InteractionEnded

@@ -6,11 +6,11 @@ ends when somebody says so; when the sender is only lost the run is *cut* and ma
 again, under a newer generation, until it is ended. Ended is final: a start after it opens a new
 run, whose seq and ledger begin anew while positions go on.
 
-    state      start   hear   refuse   abandon   cut   end
-    awaiting   live    -      -        -         -     -
-    live       live    live   live     -         cut   ended
-    cut        live    -      -        cut       -     ended
-    ended      live    -      -        cut       -     -
+    state      start   hear   note   refuse   drop   abandon   cut   end
+    awaiting   live    -      -      -        -      -         -     -
+    live       live    live   live   live     live   -         cut   ended
+    cut        live    -      -      -        -      cut       -     ended
+    ended      live    -      -      -        -      cut       -     -
 
 *Abandon* is for a writer whose last events were not published: it counts their frames as lost and
 stands again where the published stream stands, so that an end which was not published can be
@@ -29,6 +29,8 @@ from domain.events import (
     InteractionEnded,
     InteractionStarted,
     Opening,
+    Signal,
+    SignalReceived,
 )
 from domain.ledger import NOTHING, Ledger
 from domain.media import AudioFrame
@@ -49,7 +51,9 @@ class Verb(StrEnum):
 
     START = "start"
     HEAR = "hear"
+    NOTE = "note"
     REFUSE = "refuse"
+    DROP = "drop"
     ABANDON = "abandon"
     CUT = "cut"
     END = "end"
@@ -59,7 +63,9 @@ TRANSITIONS: dict[tuple[State, Verb], State] = {
     (State.AWAITING, Verb.START): State.LIVE,
     (State.LIVE, Verb.START): State.LIVE,
     (State.LIVE, Verb.HEAR): State.LIVE,
+    (State.LIVE, Verb.NOTE): State.LIVE,
     (State.LIVE, Verb.REFUSE): State.LIVE,
+    (State.LIVE, Verb.DROP): State.LIVE,
     (State.LIVE, Verb.CUT): State.CUT,
     (State.LIVE, Verb.END): State.ENDED,
     (State.CUT, Verb.START): State.LIVE,
@@ -224,6 +230,24 @@ class Interaction:
         self._rejected += 1
         if unnumbered:
             self._unnumbered_seq += 1
+
+    def note(self, signal: Signal, details: str) -> SignalReceived:
+        """Give a signal its place among the frames."""
+        self._advance(Verb.NOTE)
+        return SignalReceived(self._take_position(), signal, details)
+
+    def drop(self, frame: AudioFrame) -> bool:
+        """Accept a frame that cannot be published: it is lost. False for a duplicate."""
+        self._advance(Verb.DROP)
+        if judge(frame.seq, self._highest_seq) is DUPLICATE:
+            self._duplicate += 1
+            return False
+        if self._first_seq is None:
+            self._first_seq = frame.seq
+        self._highest_seq = frame.seq
+        self._unnumbered_seq = max(self._unnumbered_seq, frame.seq + 1)
+        self._lost += 1
+        return True
 
     def abandon(self, published: Account, frames: int, audio_bytes: int) -> None:
         """Count the last `frames` of `audio_bytes` as lost and go back to what is published."""

@@ -11,11 +11,11 @@ class Ledger:
 
     `received` counts frames, readable or not; each ends as exactly one of `published`,
     `duplicate`, `rejected`, `lost`. `missing` counts seqs between the first and the last accepted
-    that are not published, whatever the cause. `bytes` and `audio_ms` are of the published audio.
+    that are not published, whatever the cause; a lost frame is one of them unless its sender
+    resumed and sent it again. `bytes` and `audio_ms` are of the published audio.
 
     Raises:
-        UnbalancedLedger: a counter is negative, the balance does not hold, or more frames are
-            lost than missing.
+        UnbalancedLedger: a counter is negative, or the balance does not hold.
 
     """
 
@@ -34,8 +34,6 @@ class Ledger:
         settled = self.published + self.duplicate + self.rejected + self.lost
         if self.received != settled:
             raise UnbalancedLedger(f"received {self.received} is not {settled}, what was settled")
-        if self.lost > self.missing:
-            raise UnbalancedLedger("a lost frame is also a missing one")
 
     def counters(self) -> dict[str, int]:
         """Return the counters by name, in the order in which they are published."""

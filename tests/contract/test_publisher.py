@@ -5,48 +5,63 @@ from contextlib import aclosing
 from dataclasses import replace
 
 import pytest
-from bench import Bench
+from bench import Bench, begin
 
 from application.ports.destination import Destination
 from application.ports.errors import BrokerUnavailable
 from application.ports.publisher import (
+    BEGINNING,
     Appended,
     Batch,
     Fenced,
     Hole,
     Lease,
+    Mark,
     Outcome,
     StreamPublisher,
+    Undecided,
     Vanished,
 )
 from application.ports.reader import PublishedEvent, StreamFacts
 from domain.errors import NotAllowed
 from domain.events import (
+    ANEW,
     AudioAccepted,
     CallDetails,
+    Continuation,
     EndReason,
     Event,
     GapDetected,
+    GoOn,
+    GoOnAbove,
     InteractionEnded,
     InteractionStarted,
     Opening,
+    Signal,
+    SignalReceived,
 )
 from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
 from domain.interaction import Account, Grant, State
 from domain.ledger import Ledger
-from domain.media import AudioFrame, MediaFormat
+from domain.media import AudioFrame, Encoding, MediaFormat
 
 NARROW, WIDE = MediaFormat(8_000), MediaFormat(16_000)
 
 
-def opening(name: str = "call", *, resume: bool = False, media: MediaFormat = NARROW) -> Opening:
+def opening(
+    name: str = "call",
+    *,
+    resume: bool = False,
+    continuation: Continuation = ANEW,
+    media: MediaFormat = NARROW,
+) -> Opening:
     return Opening(
         stream=StreamKey(TenantId("tenant"), StreamId(name)),
         interaction_id=InteractionId(name),
         dialect="exostreamkit",
         media=media,
         started_at_ms=1_700_000_000_123,
-        resume=resume,
+        continuation=GoOn() if resume else continuation,
         call=CallDetails("sid", "+100", None, {"queue": "a"}),
     )
 
@@ -85,7 +100,7 @@ class Writer:
         has_token: bool = False,
     ) -> "Writer":
         wish = wish or opening()
-        grant = await publisher.begin(wish, owner=owner, has_token=has_token)
+        grant = await begin(publisher, wish, owner=owner, has_token=has_token)
         return cls(publisher, wish, grant, owner)
 
     @property
@@ -98,7 +113,7 @@ class Writer:
         )
         return Account(self.next_position, self.first_seq, self.last_seq, ledger, self.state)
 
-    def batch(self, *events: Event, keep_from: int = 0) -> Batch:
+    def batch(self, *events: Event, keep_from: Mark = BEGINNING) -> Batch:
         """The batch that comes next, which is not sent."""
         first_position = self.next_position
         for event in events:
@@ -147,7 +162,7 @@ def positions(events: list[PublishedEvent]) -> list[int]:
 
 async def test_a_start_is_readable_by_others_when_begin_returns(bench: Bench) -> None:
     writer, other = bench.connect(), bench.connect()
-    grant = await writer.publisher.begin(opening(), owner="owner", has_token=False)
+    grant = await begin(writer.publisher, opening(), owner="owner", has_token=False)
     assert (grant.generation, grant.resumed, grant.account.next_position) == (1, False, 0)
     assert await read(other) == [
         PublishedEvent(1, InteractionStarted(0, 1, resumed=False, opening=opening()))
@@ -190,7 +205,7 @@ async def test_streams_do_not_mix(destination: Destination) -> None:
 async def test_the_same_stream_name_of_two_tenants_is_two_streams(destination: Destination) -> None:
     foreign = replace(opening(), stream=StreamKey(TenantId("other"), StreamId("call")))
     await Writer.begin(destination.publisher)
-    grant = await destination.publisher.begin(foreign, owner="x", has_token=False)
+    grant = await begin(destination.publisher, foreign, owner="x", has_token=False)
     assert grant.generation == 1
     assert len(await read(destination)) == 1
 
@@ -284,8 +299,8 @@ async def test_of_many_that_begin_at_once_each_gets_its_own_generation(bench: Be
     destinations = [bench.connect() for _ in range(4)]
     grants = await asyncio.gather(
         *(
-            destinations[n % 4].publisher.begin(
-                opening(resume=True), owner=f"o{n}", has_token=False
+            begin(
+                destinations[n % 4].publisher, opening(resume=True), owner=f"o{n}", has_token=False
             )
             for n in range(12)
         )
@@ -297,8 +312,8 @@ async def test_of_many_that_begin_at_once_each_gets_its_own_generation(bench: Be
 async def test_begin_said_again_by_the_same_owner_answers_the_same(
     destination: Destination,
 ) -> None:
-    first = await destination.publisher.begin(opening(), owner="owner", has_token=False)
-    again = await destination.publisher.begin(opening(), owner="owner", has_token=False)
+    first = await begin(destination.publisher, opening(), owner="owner", has_token=False)
+    again = await begin(destination.publisher, opening(), owner="owner", has_token=False)
     assert again == first
     assert len(await read(destination)) == 1
 
@@ -306,7 +321,7 @@ async def test_begin_said_again_by_the_same_owner_answers_the_same(
 async def test_resume_goes_on_with_the_open_run(destination: Destination) -> None:
     older = await Writer.begin(destination.publisher, owner="older")
     await older.append(*frames(1, 7, 8))
-    grant = await destination.publisher.begin(opening(resume=True), owner="new", has_token=False)
+    grant = await begin(destination.publisher, opening(resume=True), owner="new", has_token=False)
     assert grant == Grant(2, resumed=True, account=older.account)
     last = (await read(destination))[-1]
     assert last == PublishedEvent(
@@ -319,7 +334,7 @@ async def test_resume_without_an_open_run_begins_one(destination: Destination) -
     assert not first.grant.resumed
     await first.append(*frames(1, 0))
     await first.end()
-    second = await destination.publisher.begin(opening(resume=True), owner="two", has_token=False)
+    second = await begin(destination.publisher, opening(resume=True), owner="two", has_token=False)
     assert second == Grant(2, resumed=False, account=Account(next_position=3))
 
 
@@ -328,7 +343,7 @@ async def test_a_start_over_an_open_run_publishes_its_one_end_first(
 ) -> None:
     older = await Writer.begin(destination.publisher, owner="older")
     await older.append(*frames(1, 0))
-    grant = await destination.publisher.begin(opening(), owner="newer", has_token=False)
+    grant = await begin(destination.publisher, opening(), owner="newer", has_token=False)
     assert grant == Grant(2, resumed=False, account=Account(next_position=3))
     events = await read(destination)
     assert positions(events) == [0, 1, 2, 3]
@@ -338,11 +353,42 @@ async def test_a_start_over_an_open_run_publishes_its_one_end_first(
     assert isinstance(events[3].event, InteractionStarted)
 
 
-async def test_a_run_keeps_its_format(destination: Destination) -> None:
+async def test_where_only_the_next_seq_can_tell_nothing_changes_until_it_is_said(
+    destination: Destination,
+) -> None:
+    writer = await Writer.begin(destination.publisher, opening(continuation=GoOnAbove()))
+    await writer.append(*frames(1, 5, 6))
+    wish = opening(continuation=GoOnAbove())
+    undecided = await destination.publisher.begin(wish, owner="two", has_token=False)
+    assert undecided == Undecided()
+    assert await writer.append(*frames(3, 7)) == Appended(4)
+
+
+@pytest.mark.parametrize(
+    ("first_seq", "goes_on"), [(7, True), (10**15, True), (6, False), (0, False)]
+)
+async def test_a_run_goes_on_only_above_its_last_seq(
+    destination: Destination, first_seq: int, goes_on: bool
+) -> None:
+    writer = await Writer.begin(destination.publisher)
+    await writer.append(*frames(1, 5, 6))
+    wish = opening(continuation=GoOnAbove(first_seq))
+    grant = await begin(destination.publisher, wish, owner="two", has_token=False)
+    assert grant.resumed is goes_on
+    assert grant.account.last_seq == (6 if goes_on else None)
+
+
+async def test_a_run_without_frames_goes_on_above_anything(destination: Destination) -> None:
+    await Writer.begin(destination.publisher)
+    wish = opening(continuation=GoOnAbove(0))
+    assert (await begin(destination.publisher, wish, owner="two", has_token=False)).resumed
+
+
+@pytest.mark.parametrize("media", [WIDE, MediaFormat(8_000, Encoding.MULAW)])
+async def test_a_run_keeps_its_format(destination: Destination, media: MediaFormat) -> None:
     await Writer.begin(destination.publisher, owner="older")
-    grant = await destination.publisher.begin(
-        opening(resume=True, media=WIDE), owner="newer", has_token=False
-    )
+    wish = opening(resume=True, media=media)
+    grant = await begin(destination.publisher, wish, owner="newer", has_token=False)
     assert not grant.resumed
 
 
@@ -354,8 +400,8 @@ async def test_a_run_begun_with_a_token_is_not_taken_over_without(destination: D
                 opening(resume=resume), owner="thief", has_token=False
             )
     assert await writer.append(*frames(1, 0)) == Appended(2)
-    resumed = await destination.publisher.begin(
-        opening(resume=True), owner="rightful", has_token=True
+    resumed = await begin(
+        destination.publisher, opening(resume=True), owner="rightful", has_token=True
     )
     assert resumed.resumed
 
@@ -376,6 +422,106 @@ async def test_standing_is_the_account_of_what_is_published(destination: Destina
     assert await destination.publisher.standing(ghost) == Vanished()
 
 
+async def test_nothing_is_written_after_the_end_not_even_by_a_call_that_comes_late(
+    destination: Destination,
+) -> None:
+    writer = await Writer.begin(destination.publisher)
+    late = writer.batch(*frames(1, 0, 1, 2))  # given up, its answer never came
+    published = await destination.publisher.standing(writer.lease)
+    assert isinstance(published, Account)
+    ended = InteractionEnded(1, EndReason.BROKER_LOST, Ledger(received=3, lost=3, missing=3))
+    account = Account(2, None, None, ended.ledger, State.ENDED)
+    end = Batch(writer.lease, writer.wish.interaction_id, 1, (ended,), account)
+    assert await send(destination.publisher, end) == Appended(2)
+    assert await send(destination.publisher, late) == Fenced(1)
+    assert await send(destination.publisher, end) == Appended(2)
+    assert [e.event for e in await read(destination)][1:] == [ended]
+    assert (await facts(destination)).account == account
+
+
+async def test_each_batch_of_a_call_has_its_own_outcome_in_order(destination: Destination) -> None:
+    names = ("fenced", "whole", "hole", "vanished", "long")
+    writers = {name: await Writer.begin(destination.publisher, opening(name)) for name in names}
+    await begin(destination.publisher, opening("fenced"), owner="newer", has_token=False)
+    writers["hole"].batch(*frames(1, 0))  # never sent
+    ghost = replace(writers["vanished"].lease, stream=opening("ghost").stream)
+    batches = [
+        writers["fenced"].batch(*frames(1, 0)),
+        writers["whole"].batch(*frames(1, 0)),
+        writers["hole"].batch(*frames(2, 1)),
+        replace(writers["vanished"].batch(*frames(1, 0)), lease=ghost),
+        writers["long"].batch(*frames(1, 0, 1, 2)),
+    ]
+    assert list(await destination.publisher.append(batches)) == [
+        Fenced(2), Appended(2), Hole(1), Vanished(), Appended(4),
+    ]  # fmt: skip
+
+
+async def test_a_cut_run_is_open_and_goes_on_live(destination: Destination) -> None:
+    writer = await Writer.begin(destination.publisher, owner="older")
+    last = writer.batch(*frames(1, 0))
+    await send(destination.publisher, last)
+    writer.state = State.CUT
+    await writer.append()
+    assert await send(destination.publisher, last) == Appended(2)  # an answer that was lost
+    assert (await facts(destination)).account.state is State.CUT
+    wish = opening(resume=True)
+    grant = await begin(destination.publisher, wish, owner="newer", has_token=False)
+    assert grant.resumed
+    assert (grant.account.state, grant.account.first_seq) == (State.LIVE, 0)
+
+
+async def test_the_whole_ledger_goes_on_and_ends_with_the_run(destination: Destination) -> None:
+    wish = opening()
+    first = await begin(destination.publisher, wish, owner="one", has_token=False)
+    ledger = Ledger(10, 4, 3, 2, 1, 7, 1_280, 80)
+    account = Account(1, 5, 15, ledger, State.LIVE)
+    lease = Lease(wish.stream, first.generation, "one")
+    await send(destination.publisher, Batch(lease, wish.interaction_id, 1, (), account))
+    second = await begin(destination.publisher, opening(resume=True), owner="two", has_token=False)
+    assert second.account == account
+    await begin(destination.publisher, opening(), owner="three", has_token=False)
+    assert [e.event for e in await read(destination)][2] == InteractionEnded(
+        2, EndReason.DISCONNECTED, ledger
+    )
+
+
+async def test_standing_is_for_the_owner_only(destination: Destination) -> None:
+    writer = await Writer.begin(destination.publisher)
+    stranger = replace(writer.lease, owner="stranger")
+    assert await destination.publisher.standing(stranger) == Fenced(1)
+
+
+async def test_installations_with_another_prefix_do_not_meet(bench: Bench) -> None:
+    await Writer.begin(bench.connect().publisher)
+    bench.options = replace(bench.options, prefix="another")
+    other = bench.connect()
+    assert await read(other) == []
+    assert (await Writer.begin(other.publisher)).grant.generation == 1
+
+
+async def test_what_is_not_written_for_long_is_forgotten(bench: Bench) -> None:
+    bench.options = replace(bench.options, expire_seconds=0.3)
+    destination = bench.connect()
+    writer = await Writer.begin(destination.publisher)
+    async with asyncio.timeout(10):
+        while await destination.reader.facts(opening().stream) is not None:
+            await asyncio.sleep(0.02)
+    assert await writer.append(*frames(1, 0)) == Vanished()
+
+
+async def test_a_long_stream_of_long_frames_is_read_whole(destination: Destination) -> None:
+    writer = await Writer.begin(destination.publisher)
+    sizes = [2, 100_000, *[320] * 1_500]
+    sent = [
+        AudioAccepted(1 + n, AudioFrame(NARROW, n, 1, bytes([n % 256]) * size))
+        for n, size in enumerate(sizes)
+    ]
+    for start in range(0, len(sent), 100):
+        await writer.append(*sent[start : start + 100])
+    assert [e.event for e in await read(destination)][1:] == sent
+
+
 async def test_an_account_without_events_is_published(destination: Destination) -> None:
     writer = await Writer.begin(destination.publisher)
     writer.state = State.CUT
@@ -387,9 +533,48 @@ async def test_what_is_below_keep_from_may_go_and_is_told(destination: Destinati
     writer = await Writer.begin(destination.publisher)
     for seq in range(10):
         await writer.append(*frames(writer.next_position, seq))
-    await send(destination.publisher, writer.batch(*frames(11, 10), keep_from=6))
+    await send(destination.publisher, writer.batch(*frames(11, 10), keep_from=Mark(1, 6)))
     assert (await facts(destination)).first_kept == 6
     assert positions(await read(destination)) == list(range(6, 12))
+
+
+async def test_what_a_newer_generation_forgets_may_be_in_an_older_one(
+    destination: Destination,
+) -> None:
+    older = await Writer.begin(destination.publisher, owner="older")
+    await older.append(*frames(1, 0, 1, 2))
+    newer = await Writer.begin(destination.publisher, opening(resume=True), owner="newer")
+    await send(destination.publisher, newer.batch(*frames(5, 3), keep_from=Mark(1, 2)))
+    assert positions(await read(destination)) == [2, 3, 4, 5]
+
+
+async def test_a_start_said_again_answers_only_its_owner_and_announces(
+    destination: Destination,
+) -> None:
+    wish = opening()
+    first = await begin(destination.publisher, wish, owner="one", has_token=False)
+    again = await destination.publisher.begin(wish, owner="one", has_token=False, again=True)
+    assert again == first
+    assert await destination.publisher.begin(
+        wish, owner="two", has_token=False, again=True
+    ) == Fenced(1)
+    unknown = await destination.publisher.begin(
+        opening("ghost"), owner="one", has_token=False, again=True
+    )
+    assert isinstance(unknown, Fenced)
+    assert await read(destination, "ghost") == []
+    assert len(await read(destination)) == 1
+    assert await announced(destination) == [("tenant/call", False, 1)]
+
+
+async def test_an_end_said_again_is_announced_again(destination: Destination) -> None:
+    writer = await Writer.begin(destination.publisher)
+    ended = InteractionEnded(1, EndReason.ENDED, writer.account.ledger)
+    batch = writer.batch(ended)
+    for _ in range(2):
+        assert await send(destination.publisher, batch) == Appended(2)
+    assert len(await read(destination)) == 2
+    assert await announced(destination) == [("tenant/call", False, 1), ("tenant/call", True, 1)]
 
 
 async def test_every_kind_of_event_is_read_back_as_it_was(destination: Destination) -> None:
@@ -398,12 +583,14 @@ async def test_every_kind_of_event_is_read_back_as_it_was(destination: Destinati
         *frames(1, 0),
         GapDetected(2, 1, 10**12),
         *frames(3, 10**12 + 1),
+        SignalReceived(4, Signal.DTMF, '{"digit":"5"}'),
+        SignalReceived(5, Signal.MARK, '{"name":"größe"}'),
     )
     await writer.append(*sent)
     await writer.end()
     events = [e.event for e in await read(destination)]
-    assert events[1:4] == list(sent)
-    assert isinstance(events[4], InteractionEnded)
+    assert events[1:6] == list(sent)
+    assert isinstance(events[6], InteractionEnded)
 
 
 async def test_an_unplugged_destination_raises_with_a_cause_and_recovers(bench: Bench) -> None:
@@ -447,3 +634,51 @@ async def test_close_is_idempotent(bench: Bench) -> None:
     await destination.verify_writable()
     await destination.close()
     await destination.close()
+
+
+async def announced(destination: Destination) -> list[tuple[str, bool, int]]:
+    """All announcements, page by page, a repeat dropped by its event_id."""
+    found: dict[str, tuple[str, bool, int]] = {}
+    cursor = None
+    while page := await destination.reader.announcements(cursor):
+        for said in page:
+            found[said.event_id] = (str(said.stream), said.has_ended, said.generation)
+        cursor = page[-1].cursor
+    return list(found.values())
+
+
+async def test_a_follower_hears_of_every_start_and_end(bench: Bench) -> None:
+    destination, follower = bench.connect(), bench.connect()
+    writer = await Writer.begin(destination.publisher, owner="one")
+    assert await announced(follower) == [("tenant/call", False, 1)]
+    await writer.append(*frames(1, 0))
+    await Writer.begin(destination.publisher, opening("other"), owner="two")
+    await Writer.begin(destination.publisher, owner="three")  # ends the open run first
+    last = await Writer.begin(destination.publisher, opening(resume=True), owner="four")
+    await last.end()
+    assert await announced(follower) == [
+        ("tenant/call", False, 1),
+        ("tenant/other", False, 1),
+        ("tenant/call", True, 1),
+        ("tenant/call", False, 2),
+        ("tenant/call", False, 3),
+        ("tenant/call", True, 3),
+    ]
+
+
+async def test_an_announcement_tells_where_to_look(destination: Destination) -> None:
+    wish = replace(opening("stream"), interaction_id=InteractionId("conversation"))
+    await Writer.begin(destination.publisher, wish)
+    (said,) = await destination.reader.announcements()
+    assert (said.stream, said.interaction_id) == (wish.stream, InteractionId("conversation"))
+    assert await destination.reader.announcements(said.cursor) == []
+
+
+async def test_a_stream_can_be_read_on_after_an_event(destination: Destination) -> None:
+    writer = await Writer.begin(destination.publisher, owner="one")
+    await writer.append(*frames(1, 0, 1))
+    *_, last = await read(destination)
+    newer = await Writer.begin(destination.publisher, opening(resume=True), owner="two")
+    await newer.append(*frames(4, 2))
+    later = [e async for e in destination.reader.read(opening().stream, last)]
+    assert positions(later) == [3, 4]

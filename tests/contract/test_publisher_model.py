@@ -13,9 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from application.ports.destination import Destination, DestinationOptions
 from application.ports.publisher import Appended, Batch, Fenced, Hole, Lease
 from domain.errors import NotAllowed
-from domain.events import AudioAccepted, EndReason, Event, InteractionEnded, Opening
+from domain.events import ANEW, AudioAccepted, EndReason, Event, GoOn, InteractionEnded, Opening
 from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
-from domain.interaction import Account, State
+from domain.interaction import Account, Grant, State
 from domain.ledger import Ledger
 from domain.media import AudioFrame, MediaFormat
 from entrypoints.registry import destination_adapters
@@ -57,7 +57,9 @@ class PublisherMachine(RuleBasedStateMachine):
 
     def opening(self, *, resume: bool) -> Opening:
         name = InteractionId(self.key.stream_id)
-        return Opening(self.key, name, "exostreamkit", MEDIA, 1_700_000_000_000, resume)
+        return Opening(
+            self.key, name, "exostreamkit", MEDIA, 1_700_000_000_000, GoOn() if resume else ANEW
+        )
 
     @rule(resume=st.booleans(), token=st.booleans())
     def begin(self, resume: bool, token: bool) -> None:
@@ -71,6 +73,7 @@ class PublisherMachine(RuleBasedStateMachine):
                 self.runner.run(call)
             return
         grant = self.runner.run(call)
+        assert isinstance(grant, Grant)
         goes_on = model.open and resume
         if model.open and not goes_on:
             model.entries.append((model.generation, ("ended", len(model.seqs))))
@@ -88,11 +91,16 @@ class PublisherMachine(RuleBasedStateMachine):
             Held(Lease(self.key, grant.generation, owner), len(model.entries), list(model.seqs))
         )
 
-    @rule(data=st.data(), size=st.integers(0, 4), end=st.booleans(), skip=st.integers(0, 2))
+    @rule(
+        data=st.data(),
+        size=st.integers(0, 4),
+        end=st.sampled_from([False, False, True]),
+        skip=st.sampled_from([0, 0, 0, 0, 1, 2]),
+    )
     def append(self, data: st.DataObject, size: int, end: bool, skip: int) -> None:
         if not self.held:
             return
-        held = data.draw(st.sampled_from(self.held))
+        held = data.draw(st.just(self.held[-1]) | st.sampled_from(self.held))
         if held.ended:
             return
         seqs = held.seqs + [self.next_seq(held) + n for n in range(size)]
@@ -165,12 +173,20 @@ class PublisherMachine(RuleBasedStateMachine):
             return found
 
         assert self.runner.run(read()) == self.model.entries
+        facts = self.runner.run(self.destination.reader.facts(self.key))
+        assert (facts is not None) == bool(self.model.entries)
+        if facts is not None and self.model.seqs:
+            assert facts.account.ledger == self.ledger(len(self.model.seqs))
+            assert facts.account.last_seq == self.model.seqs[-1]
+            assert facts.account.first_seq == self.model.seqs[0]
+            assert (facts.account.state is State.ENDED) is not self.model.open
 
     def next_seq(self, held: Held) -> int:
         return held.seqs[-1] + 1 if held.seqs else 0
 
     def ledger(self, frames: int) -> Ledger:
-        return Ledger(received=frames, published=frames, bytes=2 * frames)
+        """An account in which every counter depends on the frames."""
+        return Ledger(frames * 4, frames, frames, frames, frames, frames + 3, 2 * frames, frames)
 
 
 @pytest.mark.parametrize("name", sorted(destination_adapters()))

@@ -4,6 +4,7 @@ import asyncio
 from itertools import count
 
 import pytest
+from bench import begin
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -88,7 +89,7 @@ def bodies(draw: st.DrawFn, media: MediaFormat) -> tuple[Event, ...]:
 async def send_and_read(
     destination: Destination, opening: Opening, events: tuple[Event, ...], account: Account
 ) -> list[Event]:
-    grant = await destination.publisher.begin(opening, owner="owner", has_token=False)
+    grant = await begin(destination.publisher, opening, owner="owner", has_token=False)
     lease = Lease(opening.stream, grant.generation, "owner")
     batch = Batch(lease, opening.interaction_id, 1, events, account)
     assert list(await destination.publisher.append([batch])) == [Appended(len(events) + 1)]

@@ -10,7 +10,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from adapters.inbound.dialects.exostreamkit import Exostreamkit, _read
-from adapters.inbound.dialects.messages import Audio, End, Refusal, Refused, Start, Unknown
+from adapters.inbound.dialects.messages import (
+    Audio,
+    BadStart,
+    End,
+    Refusal,
+    Refused,
+    Start,
+    Unknown,
+)
+from domain.events import ANEW, GoOn
 from domain.sequence import MAX_SEQ
 
 DIALECT = Exostreamkit()
@@ -292,10 +301,9 @@ def test_a_start_is_accepted_exactly_where_the_contract_says(
         assert str(message.interaction_id) == str(message.stream_id) == start["interaction_id"]
         assert message.tenant_id == start["tenant_id"]
         assert message.media.sample_rate == rate
-        assert message.resume is start.get("resume", False)
+        assert message.continuation == (GoOn() if start.get("resume", False) else ANEW)
     else:
-        assert isinstance(message, Refused)
-        assert message.refusal is Refusal.INVALID_MESSAGE
+        assert isinstance(message, BadStart)
 
 
 def test_the_oracle_itself_tells_right_from_wrong() -> None:

@@ -20,14 +20,18 @@ from adapters.outbound.redis_streams.layout import (
 )
 from application.ports.errors import BrokerRefused
 from domain.events import (
+    ANEW,
     AudioAccepted,
     CallDetails,
     EndReason,
     Event,
     GapDetected,
+    GoOn,
     InteractionEnded,
     InteractionStarted,
     Opening,
+    Signal,
+    SignalReceived,
 )
 from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
 from domain.interaction import Account, State
@@ -69,11 +73,12 @@ OPENINGS = st.builds(
     dialect=st.sampled_from(["exostreamkit", "agentstream"]),
     media=MEDIA,
     started_at_ms=st.integers(0, 4_102_444_800_000),  # the year 2100
-    resume=st.booleans(),
+    continuation=st.sampled_from([ANEW, GoOn()]),
     call=CALLS,
 )
+OBJECTS = st.dictionaries(st.text(max_size=9), st.text(max_size=9)).map(json.dumps)
 STARTS = st.tuples(OPENINGS, SMALL, st.integers(1, 2**53 - 1)).map(
-    lambda drawn: InteractionStarted(drawn[1], drawn[2], drawn[0].resume, drawn[0])
+    lambda drawn: InteractionStarted(drawn[1], drawn[2], drawn[0].continuation == GoOn(), drawn[0])
 )
 
 
@@ -86,6 +91,7 @@ def events(media: MediaFormat) -> st.SearchStrategy[Event]:
     return st.one_of(
         st.builds(AudioAccepted, SMALL, frames(media)),
         st.builds(GapDetected, SMALL, COUNTS, COUNTS),
+        st.builds(SignalReceived, SMALL, st.sampled_from(Signal), OBJECTS),
         st.builds(
             InteractionEnded, SMALL, st.sampled_from(list(EndReason)), LEDGERS, st.booleans()
         ),
@@ -174,6 +180,9 @@ def test_an_entry_is_published_in_the_words_of_the_contract(event: Event) -> Non
     data = json.loads(fields[b"data"])
     if isinstance(event, GapDetected):
         assert data == {"first_missing": event.first_missing, "missing": event.missing}
+    elif isinstance(event, SignalReceived):
+        assert fields[b"type"] in (b"dtmf", b"mark")
+        assert data == json.loads(event.details)
     else:
         assert isinstance(event, InteractionEnded)
         expected = {"reason": event.reason.value, "ledger": event.ledger.counters()}

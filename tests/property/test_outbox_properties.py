@@ -6,10 +6,11 @@ from typing import Literal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from application.outbox import BATCH_BYTES, BATCH_EVENTS, Outbox
+from application.outbox import BATCH_BYTES, BATCH_EVENTS, Outbox, SharedWindow
 from application.ports.clock import Clock
 from application.ports.errors import BrokerUnavailable
 from application.ports.publisher import Appended, Batch, Failed, Lease
+from application.retention import Retention
 from domain.events import AudioAccepted, Event, GapDetected, Opening
 from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
 from domain.interaction import Account, Grant, Interaction, State
@@ -91,14 +92,14 @@ class Bench:
             self.interaction,
             Lease(STREAM, 1, "owner"),
             StoppedClock(),
-            retention_seconds=300,
+            retention=Retention(300),
             on_work=lambda _: None,
-            on_buffered=self._note_buffered,
+            shared=SharedWindow(self._note_buffered),
             on_published=lambda _: None,
         )
 
-    def _note_buffered(self, change: int) -> None:
-        self.buffered += change
+    def _note_buffered(self, total: int) -> None:
+        self.buffered = total
 
     def hear(self, seq: int, size: int) -> None:
         events = self.interaction.hear(AudioFrame(MEDIA, seq, 0, bytes(size)))

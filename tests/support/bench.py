@@ -8,6 +8,9 @@ from application.ports.destination import (
     DestinationOptions,
     Trial,
 )
+from application.ports.publisher import StreamPublisher
+from domain.events import Opening
+from domain.interaction import Grant
 
 
 @dataclass
@@ -23,3 +26,12 @@ class Bench:
         destination = self.adapter.connect(self.options, self.trial.environment)
         self.connected.append(destination)
         return destination
+
+
+async def begin(
+    publisher: StreamPublisher, opening: Opening, *, owner: str, has_token: bool
+) -> Grant:
+    """Begin where there is no doubt about how."""
+    grant = await publisher.begin(opening, owner=owner, has_token=has_token)
+    assert isinstance(grant, Grant)
+    return grant

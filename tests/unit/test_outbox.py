@@ -4,19 +4,21 @@ from dataclasses import replace
 import pytest
 
 from application.outbox import (
-    AGE_STEP_SECONDS,
     BATCH_BYTES,
     BATCH_EVENTS,
+    SHARED_WINDOW_BYTES,
     WINDOW_BYTES,
     WINDOW_EVENTS,
     Failure,
     Forgotten,
     Outbox,
     PublicationListener,
+    SharedWindow,
 )
 from application.ports.clock import Clock
 from application.ports.errors import BrokerUnavailable
 from application.ports.publisher import Appended, Batch, Failed, Fenced, Hole, Lease, Vanished
+from application.retention import STEP_SECONDS, Retention
 from domain.events import EndReason, InteractionEnded, Opening
 from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
 from domain.interaction import Account, Grant, Interaction, State
@@ -58,9 +60,9 @@ class Bench(PublicationListener):
             self.interaction,
             LEASE,
             self.clock,
-            retention_seconds=retention_seconds,
+            retention=Retention(retention_seconds),
             on_work=self.work.append,
-            on_buffered=self._note_buffered,
+            shared=SharedWindow(self._note_buffered),
             on_published=self.published_at.extend,
         )
         self.outbox.listen(self)
@@ -93,8 +95,8 @@ class Bench(PublicationListener):
         self.outbox.settle(Appended(batch.account.next_position))
         return batch
 
-    def _note_buffered(self, change: int) -> None:
-        self.buffered += change
+    def _note_buffered(self, total: int) -> None:
+        self.buffered = total
         self.least_buffered = min(self.least_buffered, self.buffered)
 
 
@@ -278,15 +280,16 @@ def test_a_failure_ends_the_publication_and_keeps_the_events(outcome: Failure) -
     assert bench.buffered == 0
 
 
-def test_the_first_failure_is_the_one_that_stays() -> None:
+def test_a_failure_is_told_once_and_stays_unless_a_newer_generation_comes() -> None:
     bench = Bench()
     bench.hear(0)
     bench.take()
+    bench.outbox.settle(Hole(0))
     bench.outbox.supersede(2)
-    bench.outbox.supersede(3)
+    assert bench.outbox.failure == Fenced(2)
     bench.outbox.settle(Hole(0))
     assert bench.outbox.failure == Fenced(2)
-    assert bench.failures == [Fenced(2)]
+    assert bench.failures == [Hole(0)]
 
 
 @pytest.mark.parametrize(
@@ -377,10 +380,10 @@ def test_nothing_may_be_forgotten_before_it_is_as_old_as_the_retention() -> None
         old = [
             position
             for position, at in put_at.items()
-            if bench.clock.now - at > 60.0 + AGE_STEP_SECONDS + 0.2
+            if bench.clock.now - at > 60.0 + STEP_SECONDS + 0.2
         ]
-        assert batch.keep_from <= min(young)
-        assert batch.keep_from > max(old, default=-1)
+        assert batch.keep_from.position <= min(young)
+        assert batch.keep_from.position > max(old, default=-1)
 
 
 def test_what_may_be_forgotten_never_goes_back() -> None:
@@ -389,7 +392,7 @@ def test_what_may_be_forgotten_never_goes_back() -> None:
     for seq in range(20):
         bench.clock.now += 7.0
         bench.hear(seq)
-        kept.append(bench.publish().keep_from)
+        kept.append(bench.publish().keep_from.position)
     assert kept == sorted(kept)
     assert kept[-1] == 19  # positions 1 to 20: 20 is new, 19 is 7 s old, 18 is 14 s old
 
@@ -400,7 +403,7 @@ def test_a_silent_stream_may_forget_all_that_was_before_its_silence() -> None:
     bench.publish()
     bench.clock.now += 3_600.0
     bench.hear(3)
-    assert bench.publish().keep_from == 4
+    assert bench.publish().keep_from.position == 4
 
 
 async def settled(bench: Bench, waiting: "asyncio.Task[None]") -> bool:
@@ -450,3 +453,16 @@ async def test_only_a_newer_generation_ends_the_wait_for_one() -> None:
     assert not await settled(bench, waiting)
     bench.outbox.supersede(2)
     await asyncio.wait_for(waiting, 1)
+
+
+async def test_all_streams_together_are_bounded_and_wake_when_there_is_room() -> None:
+    shared = SharedWindow(lambda _: None)
+    shared.add(SHARED_WINDOW_BYTES)
+    assert shared.is_full
+    waiting = asyncio.create_task(shared.wait_for_room())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    shared.add(-1)
+    async with asyncio.timeout(10):
+        await waiting
+    assert not shared.is_full

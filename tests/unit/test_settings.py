@@ -196,7 +196,9 @@ def test_the_adapter_must_be_one_of_the_registered(name: str | None) -> None:
 @pytest.mark.parametrize(
     "url",
     [None, "", "localhost:6379", "http://localhost", "redis//localhost", "redis://host:port",
-     "redis://[::1", "redis://host:99999999", "memcached://host"],
+     "redis://[::1", "redis://host:99999999", "memcached://host",
+     "redis://host?foo=bar", "redis://host?decode_responses=true", "redis://host?protocol=3",
+     "redis://:12/3@host", "redis://host:0"],
 )  # fmt: skip
 def test_redis_streams_needs_an_address_it_can_read(url: str | None) -> None:
     environment = {"PUBSUB_ADAPTER": "redis_streams", "SUPPORT_EXOTEL": "true"}
@@ -337,7 +339,13 @@ def test_no_secret_is_repeated_in_a_complaint(tmp_path: Path) -> None:
         assert "hunter2" not in mistakes({**LEAST, "PORT": "x", name: secret})[1]
     assert "hunter2" not in mistakes({**LEAST, "JWT_PUBLIC_KEY_FILE": str(file)})[1]
     redis = {"PUBSUB_ADAPTER": "redis_streams", "SUPPORT_EXOTEL": "true"}
-    for url in ("http://u:hunter2@host", "redis://u:hunter2@host:port", "redis://u:hunter2@[host"):
+    for url in (
+        "hunter2:x@host",
+        "redis://:1/hunter2@host",
+        "http://u:hunter2@host",
+        "redis://u:hunter2@host:port",
+        "redis://u:hunter2@[host",
+    ):
         assert "hunter2" not in mistakes({**redis, "REDIS_URL": url})[1]
     assert "MII" not in mistakes({**LEAST, "JWT_PUBLIC_KEY": PRIVATE_PEM})[1]
 
@@ -349,7 +357,7 @@ def test_a_long_wrong_value_is_shown_only_in_part() -> None:
 def test_what_is_shown_of_a_configuration_holds_no_secret() -> None:
     settings = read(
         PUBSUB_ADAPTER="redis_streams",
-        REDIS_URL="redis://user:hunter2@broker:6379/1?password=hunter2",
+        REDIS_URL="redis://user:hunter2@broker:6379/1",
         SUPPORT_EXOTEL="true",
         EXOTEL_USERNAME="exotel",
         EXOTEL_PASSWORD="hunter2",

@@ -1,5 +1,6 @@
 """A destination inside the process, for development: nothing survives it, nobody else sees it."""
 
+from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -21,12 +22,21 @@ from application.ports.publisher import (
     Lease,
     Outcome,
     StreamPublisher,
+    Undecided,
     Vanished,
 )
-from application.ports.reader import PublishedEvent, StreamFacts, StreamReader
+from application.ports.reader import Announcement, PublishedEvent, StreamFacts, StreamReader
 from domain.errors import NotAllowed
-from domain.events import EndReason, InteractionEnded, InteractionStarted, Opening
-from domain.identifiers import StreamKey
+from domain.events import (
+    ANEW,
+    EndReason,
+    GoOn,
+    InteractionEnded,
+    InteractionStarted,
+    Opening,
+    goes_on,
+)
+from domain.identifiers import InteractionId, StreamKey
 from domain.interaction import Account, Grant, State
 from domain.media import MediaFormat
 
@@ -37,6 +47,7 @@ class _Stored:
 
     events: list[PublishedEvent] = field(default_factory=list)
     owner: str = ""
+    interaction_id: InteractionId | None = None
     grant: Grant | None = None
     media: MediaFormat | None = None
     with_token: bool = False
@@ -53,11 +64,20 @@ class _Stored:
         return self.grant is not None and self.account.state is not State.ENDED
 
 
+@dataclass(slots=True)
+class _Memory:
+    """What all destinations with one prefix share."""
+
+    streams: dict[StreamKey, _Stored] = field(default_factory=dict)
+    announced: deque[Announcement] = field(default_factory=lambda: deque(maxlen=100_000))
+
+
 class InMemoryStreams(StreamPublisher, StreamReader, Destination):
     """All three ports over one dictionary; `unplugged` makes every call fail."""
 
-    def __init__(self, streams: dict[StreamKey, _Stored], options: DestinationOptions) -> None:
-        self._streams = streams
+    def __init__(self, memory: "_Memory", options: DestinationOptions) -> None:
+        self._streams = memory.streams
+        self._announced = memory.announced
         self._options = options
         self.unplugged = False
 
@@ -71,18 +91,27 @@ class InMemoryStreams(StreamPublisher, StreamReader, Destination):
         """The port through which they are read back."""
         return self
 
-    async def begin(self, opening: Opening, *, owner: str, has_token: bool) -> Grant:
+    async def begin(
+        self, opening: Opening, *, owner: str, has_token: bool, again: bool = False
+    ) -> Grant | Undecided | Fenced:
         """Take the next generation and publish the start. See `StreamPublisher.begin`."""
         self._check_plugged()
-        self._forget_expired()
-        stored = self._streams.setdefault(opening.stream, _Stored())
+        stored = self._streams.get(opening.stream, _Stored())
         if stored.grant is not None and stored.owner == owner:
             return stored.grant
+        if again:
+            return Fenced(stored.generation)
+        self._streams[opening.stream] = stored
         if stored.is_open and stored.with_token and not has_token:
             raise NotAllowed("the open run was begun with a token")
-        resumed = stored.is_open and opening.resume and stored.media == opening.media
+        resumed = False
+        if stored.is_open:
+            told = goes_on(opening.continuation, stored.account.last_seq)
+            if told is None:
+                return Undecided()
+            resumed = told and stored.media == opening.media
         if stored.is_open and not resumed:
-            self._close_run(stored)
+            self._close_run(opening.stream, stored)
         account = stored.account
         if not resumed:
             account = Account(next_position=account.next_position)
@@ -90,12 +119,16 @@ class InMemoryStreams(StreamPublisher, StreamReader, Destination):
         account = replace(account, state=State.LIVE)
         grant = Grant(stored.generation + 1, resumed, account)
         started = InteractionStarted(
-            account.next_position, grant.generation, resumed, replace(opening, resume=resumed)
+            account.next_position,
+            grant.generation,
+            resumed,
+            replace(opening, continuation=GoOn() if resumed else ANEW),
         )
         stored.events.append(PublishedEvent(grant.generation, started))
         stored.owner, stored.grant, stored.media = owner, grant, opening.media
         stored.account = replace(account, next_position=account.next_position + 1)
         self._touch(stored)
+        self._announce(opening.stream, grant.generation, started)
         return grant
 
     async def append(self, batches: Sequence[Batch]) -> Sequence[Outcome]:
@@ -113,12 +146,22 @@ class InMemoryStreams(StreamPublisher, StreamReader, Destination):
             return Fenced(stored.generation)
         return stored.account
 
-    async def read(self, stream: StreamKey) -> AsyncIterator[PublishedEvent]:
+    async def read(
+        self, stream: StreamKey, after: PublishedEvent | None = None
+    ) -> AsyncIterator[PublishedEvent]:
         """Yield what is kept. See `StreamReader.read`."""
         self._check_plugged()
         stored = self._streams.get(stream)
-        for event in () if stored is None else tuple(stored.events):
-            yield event
+        first = 0 if after is None else after.event.position + 1
+        for published in () if stored is None else tuple(stored.events):
+            if published.event.position >= first:
+                yield published
+
+    async def announcements(self, after: str | None = None) -> Sequence[Announcement]:
+        """Return all that is kept behind the cursor. See `StreamReader.announcements`."""
+        self._check_plugged()
+        first = 0 if after is None else int(after) + 1
+        return [said for said in self._announced if int(said.cursor) >= first]
 
     async def facts(self, stream: StreamKey) -> StreamFacts | None:
         """Return the facts. See `StreamReader.facts`."""
@@ -148,25 +191,52 @@ class InMemoryStreams(StreamPublisher, StreamReader, Destination):
         next_position = stored.account.next_position
         if batch.first_position > next_position:
             return Hole(next_position)
-        if batch.account.next_position < next_position:
+        after = batch.first_position + len(batch.events)
+        if after < next_position or (after == next_position and batch.events):
             return Appended(next_position)
+        if not stored.is_open:
+            return Fenced(stored.generation)
         new = batch.events[next_position - batch.first_position :]
         stored.events += [PublishedEvent(stored.generation, event) for event in new]
         stored.account = batch.account
-        stored.first_kept = max(stored.first_kept, batch.keep_from)
+        stored.first_kept = max(stored.first_kept, batch.keep_from.position)
         del stored.events[: _count_below(stored.events, stored.first_kept)]
         self._touch(stored)
+        for event in new:
+            if isinstance(event, InteractionEnded):
+                self._announce(batch.lease.stream, stored.generation, event)
         return Appended(stored.account.next_position)
 
-    def _close_run(self, stored: _Stored) -> None:
+    def _announce(
+        self, stream: StreamKey, generation: int, event: InteractionStarted | InteractionEnded
+    ) -> None:
+        stored = self._streams[stream]
+        if isinstance(event, InteractionStarted):
+            stored.interaction_id = event.opening.interaction_id
+        if stored.interaction_id is None:
+            raise AssertionError("a stream starts before it ends")
+        self._announced.append(
+            Announcement(
+                cursor=str(int(self._announced[-1].cursor) + 1 if self._announced else 0),
+                event_id=f"{stream}/{generation}-{event.position}",
+                has_ended=isinstance(event, InteractionEnded),
+                stream=stream,
+                interaction_id=stored.interaction_id,
+                generation=generation,
+            )
+        )
+
+    def _close_run(self, stream: StreamKey, stored: _Stored) -> None:
         position = stored.account.next_position
         ended = InteractionEnded(position, EndReason.DISCONNECTED, stored.account.ledger)
         stored.events.append(PublishedEvent(stored.generation, ended))
+        self._announce(stream, stored.generation, ended)
         stored.account = replace(stored.account, next_position=position + 1, state=State.ENDED)
 
     def _check_plugged(self) -> None:
         if self.unplugged:
             raise BrokerUnavailable("unplugged") from ConnectionError("the plug was pulled")
+        self._forget_expired()
 
     def _touch(self, stored: _Stored) -> None:
         stored.expires_at = monotonic() + self._options.expire_seconds
@@ -206,9 +276,10 @@ class InMemory(DestinationAdapter):
     """
 
     name = "in_memory"
+    variables = ()
 
     def __init__(self) -> None:
-        self._streams: dict[StreamKey, _Stored] = {}
+        self._memories: defaultdict[str, _Memory] = defaultdict(_Memory)
         self.connected: list[InMemoryStreams] = []
 
     def problems(self, environment: Mapping[str, str]) -> Sequence[Problem]:  # noqa: ARG002  # the port's
@@ -225,13 +296,13 @@ class InMemory(DestinationAdapter):
         environment: Mapping[str, str],  # noqa: ARG002  # the port's
     ) -> InMemoryStreams:
         """Construct a destination over the adapter's streams."""
-        destination = InMemoryStreams(self._streams, options)
+        destination = InMemoryStreams(self._memories[options.prefix], options)
         self.connected.append(destination)
         return destination
 
     @asynccontextmanager
     async def trial(self) -> AsyncIterator[Trial]:
         """Start empty."""
-        self._streams.clear()
+        self._memories.clear()
         self.connected.clear()
         yield _InMemoryTrial(self)

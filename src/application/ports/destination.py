@@ -91,6 +91,11 @@ class DestinationAdapter(Protocol):
         """The value of `PUBSUB_ADAPTER`."""
         ...
 
+    @property
+    def variables(self) -> Sequence[str]:
+        """The names of the adapter's own variables."""
+        ...
+
     def problems(self, environment: Mapping[str, str]) -> Sequence[Problem]:
         """Return all that is wrong with the adapter's own variables."""
         ...

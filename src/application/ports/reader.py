@@ -1,11 +1,11 @@
 """The port through which published streams are read back."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from domain.events import Event
-from domain.identifiers import StreamKey
+from domain.identifiers import InteractionId, StreamKey
 from domain.interaction import Account
 
 
@@ -29,11 +29,31 @@ class StreamFacts:
     first_kept: int
 
 
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """That a stream has started or ended, as its followers hear of it.
+
+    `cursor` is the announcement's place among all, to go on after. `event_id` is the same when an
+    announcement is repeated.
+    """
+
+    cursor: str
+    event_id: str
+    has_ended: bool
+    stream: StreamKey
+    interaction_id: InteractionId
+    generation: int
+
+
 class StreamReader(Protocol):
     """Reads what `StreamPublisher` has published."""
 
-    def read(self, stream: StreamKey) -> AsyncIterator[PublishedEvent]:
+    def read(
+        self, stream: StreamKey, after: PublishedEvent | None = None
+    ) -> AsyncIterator[PublishedEvent]:
         """Yield the events that are kept, in order of position; nothing for an unknown stream.
+
+        With `after`, only those behind that event. Events published while reading may be missed.
 
         Raises:
             PublisherError: the destination could not be read.
@@ -43,6 +63,17 @@ class StreamReader(Protocol):
 
     async def facts(self, stream: StreamKey) -> StreamFacts | None:
         """Return the facts of a stream, None when it is unknown.
+
+        Raises:
+            PublisherError: the destination could not be read.
+
+        """
+        ...
+
+    async def announcements(self, after: str | None = None) -> Sequence[Announcement]:
+        """Return the next announcements behind a cursor, or the oldest kept; none if none is new.
+
+        A page at a time: call again with the last one's cursor.
 
         Raises:
             PublisherError: the destination could not be read.

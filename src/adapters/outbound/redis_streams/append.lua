@@ -2,13 +2,17 @@
 --
 -- KEYS  1 stream · 2 facts
 -- ARGV  1 generation · 2 owner · 3 position of the first entry · 4 first_seq · 5 last_seq
---       6 ledger · 7 state · 8 first position to keep · 9 milliseconds to live
+--       6 ledger · 7 state · 8 first position to keep · 9 its generation
+--       10 milliseconds to live
 --       then for each entry: type · seq · received_at_ms · audio, or data for other types
 -- Reply {'appended', next} | {'fenced', generation} | {'hole', next} | {'vanished'}
 --    or {'failed', next, error}
+--
+-- What has ended takes nothing more: a call whose answer was given up may still arrive, after the
+-- run was ended from what was published by then.
 local stream, facts = KEYS[1], KEYS[2]
 local generation, position = ARGV[1], tonumber(ARGV[3])
-local held = redis.call('HMGET', facts, 'generation', 'owner', 'next', 'trimmed')
+local held = redis.call('HMGET', facts, 'generation', 'owner', 'next', 'trimmed', 'state')
 if not held[1] or redis.call('EXISTS', stream) == 0 then return {'vanished'} end
 if held[1] ~= generation or held[2] ~= ARGV[2] then return {'fenced', held[1]} end
 
@@ -17,8 +21,13 @@ local function int(number) return string.format('%.0f', number) end
 local next = tonumber(held[3])
 if position > next then return {'hole', int(next)} end
 
+local after = position + (#ARGV - 10) / 4
+local says_nothing_new = after < next or after == next and #ARGV > 10
+if says_nothing_new then return {'appended', int(next)} end
+if held[5] == 'ended' then return {'fenced', held[1]} end
+
 local failure, last_seq = nil, ''
-for i = 10, #ARGV, 4 do
+for i = 11, #ARGV, 4 do
   if position >= next then -- below it: stored by an earlier call whose answer was lost
     local id, kind, reply = generation .. '-' .. int(position), ARGV[i], nil
     if kind == 'audio' then
@@ -43,15 +52,14 @@ if failure then
   return {'failed', int(next), failure}
 end
 
-if position < next then return {'appended', int(next)} end -- an old batch: the account is newer
 redis.call('HSET', facts, 'next', int(next), 'ledger', ARGV[6], 'state', ARGV[7])
 if ARGV[4] ~= '' then redis.call('HSET', facts, 'first_seq', ARGV[4]) end
 if ARGV[5] ~= '' then redis.call('HSET', facts, 'last_seq', ARGV[5]) end
 local keep_from = tonumber(ARGV[8])
 if keep_from > tonumber(held[4]) then
-  redis.call('XTRIM', stream, 'MINID', '=', generation .. '-' .. int(keep_from))
+  redis.call('XTRIM', stream, 'MINID', '=', ARGV[9] .. '-' .. int(keep_from))
   redis.call('HSET', facts, 'trimmed', int(keep_from))
 end
-redis.call('PEXPIRE', stream, ARGV[9])
-redis.call('PEXPIRE', facts, ARGV[9])
+redis.call('PEXPIRE', stream, ARGV[10])
+redis.call('PEXPIRE', facts, ARGV[10])
 return {'appended', int(next)}

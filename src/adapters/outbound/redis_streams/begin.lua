@@ -1,13 +1,15 @@
 -- Take the next generation of a stream and publish its start, in one step.
 --
 -- KEYS  1 stream · 2 facts
--- ARGV  1 owner · 2 has token (1/0) · 3 resume asked (1/0) · 4 format of the audio
---       5 start as JSON, without its closing brace · 6 milliseconds to live
+-- ARGV  1 owner · 2 has token (1/0) · 3 continuation: anew, go_on, above or undecided
+--       4 the sender's first seq, for above · 5 format of the audio
+--       6 start as JSON, without its closing brace · 7 milliseconds to live
+--       8 again (1/0): only answer if the owner holds the stream already
 -- Reply {'granted', generation, resumed (1/0), position, first_seq, last_seq, ledger,
 --        'position interaction_id' of the end written for the run that was open, or ''}
---    or {'forbidden'}
+--    or {'forbidden'} or {'undecided'} or {'fenced', generation}
 local stream, facts = KEYS[1], KEYS[2]
-local owner, has_token, resume, format, started, ttl = unpack(ARGV)
+local owner, has_token, continuation, sender_seq, format, started, ttl, again = unpack(ARGV)
 local held = redis.call('HMGET', facts, 'generation', 'owner', 'state', 'next', 'first_seq',
                         'last_seq', 'ledger', 'access', 'format', 'resumed', 'closed_run',
                         'started')
@@ -22,10 +24,16 @@ if holder == owner then -- said again: the answer of the first time
           held[11]}
 end
 
+if again == '1' then return {'fenced', int(generation)} end
+
 local open = state == 'live' or state == 'cut'
 if open and held[8] == 'token' and has_token == '0' then return {'forbidden'} end
 
-local resumed = open and resume == '1' and held[9] == format
+if open and continuation == 'undecided' then return {'undecided'} end
+
+local goes_on = continuation == 'go_on' or continuation == 'above'
+                and (last_seq == '' or tonumber(sender_seq) > tonumber(last_seq))
+local resumed = open and goes_on and held[9] == format
 local closed_run = ''
 if open and not resumed then
   redis.call('XADD', stream, int(generation) .. '-' .. int(position), 'type', 'ended',

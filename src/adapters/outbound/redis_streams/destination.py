@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
@@ -29,6 +29,10 @@ ANSWER_SECONDS = 5.0
 PROBE_SECONDS = 10
 
 _SCHEMES = ("redis", "rediss", "unix")
+_OPTIONS = frozenset({"db", "ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_keyfile"})
+"""Of redis-py's options those that say where the broker is and whom to trust; the others would
+change how we speak with it."""
+
 _ACCEPTED = "redis://, rediss:// or unix:// with host or path"
 
 
@@ -94,6 +98,25 @@ class RedisDestination(Destination):
         return warnings
 
 
+def _complaint(url: str) -> str | None:
+    """Say what is wrong with an address, None if nothing is."""
+    try:
+        parts = urlsplit(url)
+        options = {name for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
+        port = parts.port
+    except ValueError:
+        return "an address that cannot be read"
+    if parts.scheme not in _SCHEMES:
+        return "another scheme"
+    if "@" in parts.path + parts.query + parts.fragment:
+        return "an @ behind the host: special characters of a password must be percent-encoded"
+    if port == 0 or (parts.scheme != "unix" and not parts.hostname):
+        return "no host or port"
+    if options - _OPTIONS:
+        return f"options other than {', '.join(sorted(_OPTIONS))}"
+    return None
+
+
 class _ValkeyTrial(Trial):
     def __init__(self, valkey: EmbeddedValkey) -> None:
         self._valkey = valkey
@@ -113,23 +136,23 @@ class RedisStreams(DestinationAdapter):
     """What the container registers; `PUBSUB_ADAPTER=redis_streams`."""
 
     name = "redis_streams"
+    variables = ("REDIS_URL",)
 
     def problems(self, environment: Mapping[str, str]) -> Sequence[Problem]:
-        """Check `REDIS_URL`."""
+        """Check `REDIS_URL`, repeating nothing of it that may be secret."""
         url = environment.get("REDIS_URL", "")
         if not url:
             return [Problem("REDIS_URL", "nothing", _ACCEPTED)]
-        try:
-            scheme = urlsplit(url).scheme
-            if scheme not in _SCHEMES:
-                return [Problem("REDIS_URL", f"the scheme {scheme!r}", _ACCEPTED)]
-            self.connect(DestinationOptions(), environment)
-        except ValueError:
-            return [Problem("REDIS_URL", "an address that cannot be read", _ACCEPTED)]
-        return []
+        found = _complaint(url)
+        if found is None:
+            try:
+                self.connect(DestinationOptions(), environment)
+            except (ValueError, TypeError, RedisError):
+                found = "an address that cannot be read"
+        return [] if found is None else [Problem("REDIS_URL", found, _ACCEPTED)]
 
     def describe(self, environment: Mapping[str, str]) -> Mapping[str, str]:
-        """Show `REDIS_URL` without user, password and query."""
+        """Show `REDIS_URL` without user, password and options."""
         parts = urlsplit(environment["REDIS_URL"])
         secret, _, address = parts.netloc.rpartition("@")
         shown = f"***@{address}" if secret else address

@@ -7,16 +7,24 @@ from typing import Any
 import msgspec
 
 from application.ports.errors import BrokerRefused
+from application.ports.reader import Announcement
 from domain.errors import DomainError
 from domain.events import (
+    ANEW,
+    Anew,
     AudioAccepted,
     CallDetails,
+    Continuation,
     EndReason,
     Event,
     GapDetected,
+    GoOn,
+    GoOnAbove,
     InteractionEnded,
     InteractionStarted,
     Opening,
+    Signal,
+    SignalReceived,
 )
 from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
 from domain.interaction import Account, State
@@ -65,6 +73,17 @@ def format_name(media: MediaFormat) -> str:
     return f"{media.encoding}/{media.sample_rate}/{media.channels}"
 
 
+def continuation_arguments(continuation: Continuation) -> tuple[str, int | str]:
+    """Write the continuation and the sender's first seq, as `begin.lua` takes them."""
+    match continuation:
+        case Anew():
+            return "anew", ""
+        case GoOn():
+            return "go_on", ""
+        case GoOnAbove(first_seq):
+            return ("undecided", "") if first_seq is None else ("above", first_seq)
+
+
 def entry_arguments(event: Event) -> tuple[str, int | str, int | str, bytes]:
     """Type, seq, received_at_ms and audio or data of an entry, as `append.lua` takes them."""
     if isinstance(event, AudioAccepted):
@@ -73,6 +92,8 @@ def entry_arguments(event: Event) -> tuple[str, int | str, int | str, bytes]:
     if isinstance(event, GapDetected):
         gap = {"first_missing": event.first_missing, "missing": event.missing}
         return "gap", "", "", msgspec.json.encode(gap)
+    if isinstance(event, SignalReceived):
+        return event.signal.value, "", "", event.details.encode()
     if isinstance(event, InteractionEnded):
         ended: dict[str, Any] = {"reason": event.reason.value, "ledger": event.ledger.counters()}
         if event.recovered:
@@ -85,6 +106,8 @@ def ledger_json(ledger: Ledger) -> bytes:
     """Write the ledger as it stands in the hash."""
     return msgspec.json.encode(ledger.counters())
 
+
+_SIGNALS = {signal.value.encode(): signal for signal in Signal}
 
 _NOT_OURS = (
     DomainError,
@@ -132,7 +155,10 @@ class EntryReader:
         if kind == b"started":
             opening, generation = _read_opening(fields[b"data"])
             self._media = opening.media
-            return InteractionStarted(position, generation, opening.resume, opening)
+            resumed = isinstance(opening.continuation, GoOn)
+            return InteractionStarted(position, generation, resumed, opening)
+        if kind in _SIGNALS:
+            return SignalReceived(position, _SIGNALS[kind], fields[b"data"].decode())
         data = msgspec.json.decode(fields[b"data"])
         if kind == b"gap":
             return GapDetected(position, data["first_missing"], data["missing"])
@@ -141,6 +167,48 @@ class EntryReader:
             recovered = data.get("recovered", False)
             return InteractionEnded(position, EndReason(data["reason"]), ledger, recovered)
         raise ValueError("unknown type")
+
+
+def announcement_fields(
+    prefix: str,
+    stream: StreamKey,
+    interaction_id: InteractionId,
+    generation: int,
+    position: int,
+    *,
+    has_ended: bool,
+) -> dict[str, str | int]:
+    """Write an entry of the index."""
+    return {
+        "type": "ended" if has_ended else "started",
+        "tenant_id": stream.tenant_id,
+        "interaction_id": interaction_id,
+        "stream_id": stream.stream_id,
+        "generation": generation,
+        "key": stream_key(prefix, stream),
+        "event_id": f"{stream}/{generation}-{position}",
+    }
+
+
+def read_announcement(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Announcement:
+    """Read an entry of the index.
+
+    Raises:
+        BrokerRefused: the entry is not one of ours.
+
+    """
+    try:
+        text = {name.decode(): value.decode() for name, value in fields.items()}
+        return Announcement(
+            cursor=entry_id.decode(),
+            event_id=text["event_id"],
+            has_ended=text["type"] == "ended",
+            stream=StreamKey(TenantId(text["tenant_id"]), StreamId(text["stream_id"])),
+            interaction_id=InteractionId(text["interaction_id"]),
+            generation=int(text["generation"]),
+        )
+    except _NOT_OURS as error:
+        raise BrokerRefused(f"index entry {entry_id!r} cannot be read") from error
 
 
 def read_account(
@@ -168,7 +236,7 @@ def _read_opening(started: bytes) -> tuple[Opening, int]:
         dialect=data["dialect"],
         media=MediaFormat(data["sample_rate"], Encoding(data["encoding"]), data["channels"]),
         started_at_ms=round(datetime.fromisoformat(data["started_at"]).timestamp() * 1000),
-        resume=data["resumed"],
+        continuation=GoOn() if data["resumed"] else ANEW,
         call=CallDetails(data["call_sid"], data["from"], data["to"], data["custom_parameters"]),
     )
     return opening, data["generation"]

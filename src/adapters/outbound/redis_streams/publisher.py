@@ -25,6 +25,7 @@ from application.ports.publisher import (
     Lease,
     Outcome,
     StreamPublisher,
+    Undecided,
     Vanished,
 )
 from domain.errors import NotAllowed
@@ -63,20 +64,27 @@ class RedisStreamPublisher(StreamPublisher):
         self._prefix = options.prefix
         self._ttl_ms = round(options.expire_seconds * 1000)
 
-    async def begin(self, opening: Opening, *, owner: str, has_token: bool) -> Grant:
+    async def begin(
+        self, opening: Opening, *, owner: str, has_token: bool, again: bool = False
+    ) -> Grant | Undecided | Fenced:
         """Take the next generation and publish the start. See `StreamPublisher.begin`."""
         arguments = (
             owner,
             int(has_token),
-            int(opening.resume),
+            *layout.continuation_arguments(opening.continuation),
             layout.format_name(opening.media),
             layout.opening_json(opening),
             self._ttl_ms,
+            int(again),
         )
         (reply,) = await self._call([_BEGIN.call(self._keys(opening.stream), arguments)])
         _raise_if_error(reply)
         if reply[0] == b"forbidden":
             raise NotAllowed("the open run was begun with a token")
+        if reply[0] == b"undecided":
+            return Undecided()
+        if reply[0] == b"fenced":
+            return Fenced(int(reply[1]))
         _, generation, resumed, position, first_seq, last_seq, ledger, closed_run = reply
         grant = Grant(
             int(generation),
@@ -123,7 +131,8 @@ class RedisStreamPublisher(StreamPublisher):
             "" if account.last_seq is None else account.last_seq,
             layout.ledger_json(account.ledger),
             account.state.value,
-            batch.keep_from,
+            batch.keep_from.position,
+            batch.keep_from.generation,
             self._ttl_ms,
         ]
         for event in batch.events:
@@ -136,17 +145,21 @@ class RedisStreamPublisher(StreamPublisher):
             closed_at, closed_id = closed_run.decode().split()
             announcements.append(
                 self._announcement(
-                    "ended",
                     opening.stream,
                     InteractionId(closed_id),
                     grant.generation - 1,
                     int(closed_at),
+                    has_ended=True,
                 )
             )
         position = grant.account.next_position
         announcements.append(
             self._announcement(
-                "started", opening.stream, opening.interaction_id, grant.generation, position
+                opening.stream,
+                opening.interaction_id,
+                grant.generation,
+                position,
+                has_ended=False,
             )
         )
         for reply in await self._call(announcements):
@@ -166,11 +179,11 @@ class RedisStreamPublisher(StreamPublisher):
         replies = await self._call(
             [
                 self._announcement(
-                    "ended",
                     batch.lease.stream,
                     batch.interaction_id,
                     batch.lease.generation,
                     event.position,
+                    has_ended=True,
                 )
                 for _, event, batch in ended
             ]
@@ -181,21 +194,16 @@ class RedisStreamPublisher(StreamPublisher):
 
     def _announcement(
         self,
-        kind: str,
         stream: StreamKey,
         interaction_id: InteractionId,
         generation: int,
         position: int,
+        *,
+        has_ended: bool,
     ) -> Command:
-        fields: dict[str, str | int] = {
-            "type": kind,
-            "tenant_id": stream.tenant_id,
-            "interaction_id": interaction_id,
-            "stream_id": stream.stream_id,
-            "generation": generation,
-            "key": layout.stream_key(self._prefix, stream),
-            "event_id": f"{stream}/{generation}-{position}",
-        }
+        fields = layout.announcement_fields(
+            self._prefix, stream, interaction_id, generation, position, has_ended=has_ended
+        )
         flat = [part for name, value in fields.items() for part in (name, value)]
         return (
             "XADD", layout.index_key(self._prefix), "MAXLEN", "~", INDEX_ENTRIES, "*", *flat

@@ -1,6 +1,6 @@
 """`StreamReader` over Redis."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, cast
 
 from redis.asyncio import Redis
@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 from adapters.outbound.redis_streams import layout
 from adapters.outbound.redis_streams.failures import translate
 from application.ports.destination import DestinationOptions
-from application.ports.reader import PublishedEvent, StreamFacts, StreamReader
+from application.ports.reader import Announcement, PublishedEvent, StreamFacts, StreamReader
 from domain.identifiers import StreamKey
 
 PAGE_ENTRIES = 500
@@ -26,10 +26,14 @@ class RedisStreamReader(StreamReader):
         self._client = client
         self._prefix = options.prefix
 
-    async def read(self, stream: StreamKey) -> AsyncIterator[PublishedEvent]:
+    async def read(
+        self, stream: StreamKey, after: PublishedEvent | None = None
+    ) -> AsyncIterator[PublishedEvent]:
         """Yield what is kept. See `StreamReader.read`."""
         key = layout.stream_key(self._prefix, stream)
         start = b"-"
+        if after is not None:
+            start = f"({after.generation}-{after.event.position}".encode()
         try:
             started: Any = await self._client.hget(
                 layout.facts_key(self._prefix, stream), "started"
@@ -60,3 +64,14 @@ class RedisStreamReader(StreamReader):
             held[b"state"],
         )
         return StreamFacts(int(held[b"generation"]), account, int(held[b"trimmed"]))
+
+    async def announcements(self, after: str | None = None) -> Sequence[Announcement]:
+        """Return a page of the index. See `StreamReader.announcements`."""
+        start = "-" if after is None else f"({after}"
+        try:
+            found = await self._client.xrange(
+                layout.index_key(self._prefix), start, "+", PAGE_ENTRIES
+            )
+        except RedisError as error:
+            raise translate(error) from error
+        return [layout.read_announcement(*entry) for entry in cast("Page", found)]

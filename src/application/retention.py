@@ -1,0 +1,28 @@
+"""Which entries of a stream are older than what is surely kept."""
+
+from collections import deque
+
+from application.ports.publisher import BEGINNING, Mark
+
+STEP_SECONDS = 1.0
+"""How finely the ages of positions are remembered."""
+
+
+class Retention:
+    """Remembers when positions were taken; handed on from generation to generation."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._keep_from = BEGINNING
+        self._taken: deque[tuple[float, Mark]] = deque()
+
+    def first_to_keep(self, now: float, next_mark: Mark) -> Mark:
+        """Return the newest place that is older than retention; `next_mark` is taken now.
+
+        `now` is monotonic, in seconds.
+        """
+        if not self._taken or self._taken[-1][0] + STEP_SECONDS <= now:
+            self._taken.append((now, next_mark))
+        while self._taken and self._taken[0][0] + self._seconds <= now:
+            self._keep_from = self._taken.popleft()[1]
+        return self._keep_from
