@@ -1,5 +1,6 @@
 """What all tests share: Hypothesis without a clock, one broker, one key pair."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import count
@@ -76,3 +77,17 @@ def service(valkey: EmbeddedValkey) -> Iterator[Service]:
     }
     with Service(environment) as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def no_logger_of_ours_is_silenced() -> Iterator[None]:
+    """A test that listens for what must not be logged proves nothing if nothing is logged."""
+    yield
+    silenced = [
+        name
+        for name, logger in logging.Logger.manager.loggerDict.items()
+        if name.startswith(("application", "adapters", "entrypoints"))
+        and isinstance(logger, logging.Logger)
+        and logger.disabled
+    ]
+    assert not silenced

@@ -9,6 +9,8 @@ from litestar import Litestar
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
+from adapters.inbound.asyncapi import asyncapi_document
+from adapters.inbound.dialects import DIALECTS
 from adapters.inbound.http_routes import http_routes
 from adapters.inbound.websocket_route import ingest_route
 from entrypoints.container import Container
@@ -55,6 +57,7 @@ def create_app(container: Container, on_failure: Callable[[], None]) -> Litestar
                 container.capacity(),
                 container.clock(),
                 container.telemetry(),
+                asyncapi_document(VERSION, container.settings()["STREAM_PREFIX"], DIALECTS),
             ),
         ],
         lifespan=[lifespan],

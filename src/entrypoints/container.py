@@ -17,6 +17,7 @@ from application.ingest_audio import IngestAudio
 from application.live_stream import LiveStreams
 from application.ports.destination import Destination
 from application.publication import Publication
+from application.settle_start import SettleStart
 from application.start_interaction import StartInteraction
 from entrypoints.settings import Settings
 
@@ -49,7 +50,6 @@ class Container(containers.DeclarativeContainer):
 
     capacity = providers.Singleton(Capacity, setting["MAX_STREAMS"])
     broker_watch = providers.Singleton(BrokerWatch, destination, telemetry)
-    live_streams = providers.Singleton(LiveStreams)
     publication = providers.Singleton(
         Publication,
         destination.provided.publisher,
@@ -58,10 +58,9 @@ class Container(containers.DeclarativeContainer):
         retention_seconds=setting["RETENTION_SECONDS"],
     )
 
+    live_streams = providers.Singleton(LiveStreams, publication, clock)
+
     admit_sender = providers.Singleton(AdmitSender, setting.access_policy, token_verifier)
-    start_interaction = providers.Singleton(
-        StartInteraction, destination.provided.publisher, publication, live_streams
-    )
     ingest_audio = providers.Singleton(IngestAudio, clock, telemetry)
     end_interaction = providers.Singleton(EndInteraction, clock, live_streams)
     cut_interaction = providers.Singleton(
@@ -69,8 +68,23 @@ class Container(containers.DeclarativeContainer):
         destination.provided.publisher,
         end_interaction,
         live_streams,
+        broker_watch,
+        clock,
         telemetry,
         resume_seconds=setting["RESUME_SECONDS"],
+        expire_seconds=setting["EXPIRE_SECONDS"],
+    )
+    settle_start = providers.Singleton(
+        SettleStart,
+        destination.provided.publisher,
+        live_streams,
+        cut_interaction,
+        broker_watch,
+        clock,
+        expire_seconds=setting["EXPIRE_SECONDS"],
+    )
+    start_interaction = providers.Singleton(
+        StartInteraction, destination.provided.publisher, live_streams, settle_start
     )
 
     gate = providers.Singleton(

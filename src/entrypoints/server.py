@@ -44,6 +44,7 @@ class IngestServer(uvicorn.Server):
         """Listen, then begin what is done beside it; nothing waits for that."""
         await super().startup(sockets)
         self._beside_task = asyncio.ensure_future(self._beside())
+        self._beside_task.add_done_callback(_log_failure)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop what is done beside serving, then serving."""
@@ -63,6 +64,11 @@ class IngestServer(uvicorn.Server):
             self._captured_signals = [
                 captured for captured in self._captured_signals if captured != signal.SIGTERM
             ]
+
+
+def _log_failure(task: asyncio.Future[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("what is done beside serving has failed", exc_info=error)
 
 
 def build_server(settings: Settings) -> IngestServer:

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -138,3 +140,112 @@ async def test_other_calls_live_on_when_one_stream_is_broken(
         await whole.speak(0)
         assert await broken.closed() == 1013
         assert (await whole.end())["published"] == 1
+
+
+async def test_a_start_whose_outcome_was_unknown_is_ended_if_it_was_published(
+    own_valkey: EmbeddedValkey, on_own_valkey: Service, name: str
+) -> None:
+    before = await Caller.dial(on_own_valkey.url)
+    await before.start(f"{name}-before")  # from now on the broker knows the script
+    caller = await Caller.dial(on_own_valkey.url)
+    os.kill(own_valkey.pid, signal.SIGSTOP)
+    try:
+        await caller.start(name, wait=False)
+        assert await caller.closed() == 1013
+    finally:
+        os.kill(own_valkey.pid, signal.SIGCONT)
+    with redis.Redis.from_url(own_valkey.url) as broker:
+        await asyncio.to_thread(wait_until, lambda: facts(broker, name).get("state") == "ended")
+        assert [e["type"] for _, e in entries(broker, name)] == ["started", "ended"]
+        assert index_of(broker, name) == {"started", "ended"}
+
+
+async def test_a_broker_away_for_longer_than_a_run_waits_gets_the_end_all_the_same(
+    own_valkey: EmbeddedValkey, on_own_valkey: Service, name: str
+) -> None:
+    caller = await Caller.dial(on_own_valkey.url)
+    await caller.start(name)
+    await caller.speak(*range(20))
+    await caller.hear_ack(9)
+    own_valkey.stop()
+    await caller.speak(20)
+    assert await caller.closed() == 1013
+    await asyncio.sleep(1.5)  # longer than RESUME_SECONDS: the first try to end it has failed
+    own_valkey.start()
+    with redis.Redis.from_url(own_valkey.url) as broker:
+        await asyncio.to_thread(wait_until, lambda: facts(broker, name).get("state") == "ended")
+        found = entries(broker, name)
+        ended = found[-1][1]["data"]
+        assert ended["reason"] == "broker_lost"
+        assert ended["ledger"]["received"] == 21
+        assert ended["ledger"]["published"] == len(found) - 2
+        assert [e["type"] for _, e in found].count("ended") == 1
+
+
+async def test_starts_and_ends_that_could_not_be_announced_are_announced_later(
+    own_valkey: EmbeddedValkey, on_own_valkey: Service, name: str
+) -> None:
+    ending, starting = await Caller.dial(on_own_valkey.url), await Caller.dial(on_own_valkey.url)
+    await ending.start(f"{name}-ending")
+    with redis.Redis.from_url(own_valkey.url) as broker:
+        broker.delete("rtaa:interactions")
+        broker.set("rtaa:interactions", "no stream")
+        await ending.say({"event": "end"})
+        assert await ending.closed() == 1013
+        await starting.start(f"{name}-starting", wait=False)
+        assert await starting.closed() == 1013
+        broker.delete("rtaa:interactions")
+        await asyncio.to_thread(
+            wait_until, lambda: index_of(broker, f"{name}-starting") == {"started", "ended"}
+        )
+        await asyncio.to_thread(wait_until, lambda: index_of(broker, f"{name}-ending") == {"ended"})
+        for which in ("ending", "starting"):
+            kinds = [e["type"] for _, e in entries(broker, f"{name}-{which}")]
+            assert kinds == ["started", "ended"]
+
+
+async def test_a_resume_after_1013_leaves_no_false_alarm_behind(
+    own_valkey: EmbeddedValkey, on_own_valkey: Service, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caller = await Caller.dial(on_own_valkey.url)
+    await caller.start(name)
+    await caller.speak(0)
+    os.kill(own_valkey.pid, signal.SIGSTOP)
+    await caller.speak(1, 2, 3)
+    try:
+        assert await caller.closed() == 1013
+    finally:
+        os.kill(own_valkey.pid, signal.SIGCONT)
+    again = await Caller.dial(on_own_valkey.url)
+    last = (await again.start(name, resume=True))["last_seq"]
+    await again.speak(*range(last + 1, 4))
+    ledger = await again.end()
+    assert (ledger["published"], ledger["lost"]) == (4, 0)
+    await asyncio.sleep(1.5)  # longer than RESUME_SECONDS: nothing is left to be ended
+    assert "stream could not be ended" not in caplog.text
+
+
+async def test_the_rightful_sender_is_not_superseded_by_a_generation_that_was_forgotten(
+    own_valkey: EmbeddedValkey, on_own_valkey: Service, name: str
+) -> None:
+    for _ in range(3):
+        caller = await Caller.dial(on_own_valkey.url)
+        await caller.start(name, resume=True)
+    with redis.Redis.from_url(own_valkey.url) as broker:
+        broker.flushall()
+        await caller.speak(0)
+        assert await caller.closed() == 1013
+        again = await Caller.dial(on_own_valkey.url)
+        assert (await again.start(name, resume=True))["generation"] == 1
+        await again.speak(0)
+        assert (await again.end())["published"] == 1
+
+
+def index_of(broker: redis.Redis, name: str) -> set[str]:
+    """What the index has announced of a stream."""
+    if broker.type("rtaa:interactions") != b"stream":
+        return set()
+    index: Any = broker.xrange("rtaa:interactions")
+    return {
+        fields[b"type"].decode() for _, fields in index if fields[b"stream_id"] == name.encode()
+    }

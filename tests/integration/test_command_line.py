@@ -183,6 +183,40 @@ async def test_export_writes_what_was_published(
     assert "Traceback" not in unknown.stderr
 
 
+async def test_tail_lists_the_live_calls_and_follows_them(
+    service: Service, valkey: EmbeddedValkey, name: str, tmp_path: Path
+) -> None:
+    caller = await Caller.dial(service.url)
+    await caller.start(name)
+    await caller.speak(*range(10))
+    await caller.hear_ack(9)
+    log = tmp_path / "tail"
+    with log.open("wb") as lines:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "entrypoints.cli", "tail"],
+            env={**os.environ, "PUBSUB_ADAPTER": "redis_streams", "REDIS_URL": valkey.url},
+            stdout=lines,
+            stderr=lines,
+        )
+    try:
+        wait_until(lambda: f"tenant-abc/{name}  live" in log.read_text())
+        wait_until(lambda: "live call(s)" in log.read_text())
+        await caller.speak(12)
+        await caller.end()
+        other = await Caller.dial(service.url)
+        await other.start(f"{name}-later")
+        await other.end()
+        wait_until(lambda: f"tenant-abc/{name}-later  ended" in log.read_text())
+    finally:
+        process.kill()
+        process.wait(15)
+    told = log.read_text()
+    assert f"tenant-abc/{name}  gap  2 from 10" in told
+    assert f"tenant-abc/{name}  audio" in told
+    assert f"tenant-abc/{name}  ended  ended: received 11, published 11" in told
+    assert f"tenant-abc/{name}-later  started  generation 1" in told
+
+
 def test_a_minted_token_opens_the_door(valkey: EmbeddedValkey, tmp_path: Path) -> None:
     assert run("token", "--new-key", str(tmp_path)).returncode == 0
     private = tmp_path / "private.pem"

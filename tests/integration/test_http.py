@@ -33,6 +33,22 @@ def test_the_schema_is_openapi_and_describes_the_routes(service: Service) -> Non
     assert {"/health", "/health/live", "/health/ready", "/metrics"} <= set(schema["paths"])
 
 
+def test_the_asyncapi_document_names_what_is_said_and_published(service: Service) -> None:
+    document = service.get_json("/asyncapi.json")
+    assert document["asyncapi"].startswith("3.")
+    messages = document["components"]["messages"]
+    for operation in document["operations"].values():
+        for reference in operation["messages"]:
+            _, _, channel, _, name = reference["$ref"].split("/")
+            target = document["channels"][channel]["messages"][name]["$ref"]
+            assert target == f"#/components/messages/{name}"
+            assert name in messages
+    codes = messages["error"]["payload"]["properties"]["code"]["enum"]
+    assert {"malformed_json", "frame_too_large"} <= set(codes)
+    assert "agentstream" in document["channels"]["ingest"]["description"]
+    assert document["channels"]["stream"]["address"] == "rtaa:audio:{{tenant_id}/{stream_id}}"
+
+
 def test_an_unknown_path_is_404_and_says_nothing_of_us(service: Service) -> None:
     status, body = service.get("/nothing")
     assert status == 404

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import pytest
 from published import Broker, audio, entries, facts
 from running import Caller, Keys, Service, pcm, wait_until
 
@@ -129,6 +130,86 @@ async def test_a_newer_connection_supersedes_the_older_with_4409(
     await newer.end()
     assert [seq for seq, _ in audio(broker, name)] == [0, 1, 2]
     assert [e["type"] for _, e in entries(broker, name)].count("ended") == 1
+
+
+@pytest.mark.parametrize("resume", [True, False])
+async def test_what_was_counted_since_the_last_frame_goes_over_to_the_newer_connection(
+    start_service: Any, broker: Broker, name: str, *, resume: bool
+) -> None:
+    service = start_service()
+    older, newer = await Caller.dial(service.url), await Caller.dial(service.url)
+    await older.start(name)
+    await older.speak(0, 0, 0, 0)
+    for _ in range(2):
+        await older.say("garbage")
+        await older.hear("error")
+    await newer.start(name, resume=resume)
+    last = await newer.end()
+    ended = [e["data"] for _, e in entries(broker, name) if e["type"] == "ended"]
+    assert len(ended) == (1 if resume else 2)
+    ledger = ended[0]["ledger"]
+    assert (ledger["received"], ledger["duplicate"], ledger["rejected"]) == (6, 3, 2)
+    assert (last == ledger) is resume
+
+
+async def test_the_longest_call_is_of_the_run_and_not_of_the_connection(
+    start_service: Any, broker: Broker, name: str
+) -> None:
+    service = start_service(MAX_CALL_SECONDS="1")
+    caller = await Caller.dial(service.url)
+    began = asyncio.get_running_loop().time()
+    await caller.start(name)
+    code = None
+    while code is None:
+        assert asyncio.get_running_loop().time() < began + 10
+        again = await Caller.dial(service.url)
+        await again.start(name, resume=True)
+        try:
+            async with asyncio.timeout(0.4):
+                code = await again.closed()
+        except TimeoutError:
+            continue
+    assert code == 4408
+    assert entries(broker, name)[-1][1]["data"]["reason"] == "too_long"
+
+
+async def test_old_entries_are_forgotten_although_the_sender_resumes_often(
+    start_service: Any, broker: Broker, name: str
+) -> None:
+    service = start_service(RETENTION_SECONDS="1")
+    seq = 0
+    until = asyncio.get_running_loop().time() + 15
+    while not (await asyncio.to_thread(facts, broker, name)).get("trimmed", "0") > "0":
+        assert asyncio.get_running_loop().time() < until
+        caller = await Caller.dial(service.url)
+        await caller.start(name, resume=True)
+        for _ in range(20):
+            await caller.speak(seq)
+            seq += 1
+            await asyncio.sleep(0.02)
+        await caller.hear_ack(seq - 11)
+    held = await asyncio.to_thread(entries, broker, name)
+    positions = [int(entry_id.split("-")[1]) for entry_id, _ in held]
+    assert positions[0] == int((await asyncio.to_thread(facts, broker, name))["trimmed"])
+    assert positions == list(range(positions[0], positions[-1] + 1))
+
+
+async def test_frames_that_a_newer_generation_fenced_are_counted_as_lost(
+    start_service: Any, broker: Broker, name: str
+) -> None:
+    one, two = start_service(RESUME_SECONDS="0"), start_service()
+    older, newer = await Caller.dial(one.url), await Caller.dial(two.url)
+    await older.start(name)
+    await older.speak(0)
+    await asyncio.to_thread(wait_until, lambda: facts(broker, name).get("last_seq") == "0")
+    await newer.start(name, resume=True)
+    await older.speak(1, 2)  # it does not know yet
+    assert await older.closed() == 4409
+    await asyncio.to_thread(
+        wait_until, lambda: one.metric("ingest_frames_total", outcome="lost") > 0
+    )
+    received = one.metric("ingest_frames_total", outcome="received")
+    assert received == 1 + one.metric("ingest_frames_total", outcome="lost")
 
 
 async def test_another_process_takes_over_and_the_older_can_write_nothing_more(

@@ -15,14 +15,14 @@ DEEP = "[" * 100_000 + "]" * 100_000
 @pytest.mark.parametrize(
     "first",
     [
-        '{"event":"start"}',
+        '{"event":"start","tenant_id":"t"}',
         '{"event":"audio","seq":1}',
         '{"event":"end"}',
-        ' {"event" : "start" } \n',
-        '{"event":"connected","event":"start"}',
-        '{"event":"st\\u0061rt"}',
-        json.dumps({"event": "start", **{f"field{i}": i for i in range(5_000)}}),
-        '{"event":"start","sample_rate":' + "9" * 5_000 + "}",
+        ' {"event" : "start", "interaction_id": 1 } \n',
+        '{"event":"connected","event":"end"}',
+        '{"event":"st\\u0061rt","tenant_id":"t"}',
+        json.dumps({"event": "start", "tenant_id": "t", **{f"field{i}": i for i in range(5_000)}}),
+        '{"event":"start","tenant_id":"t","sample_rate":' + "9" * 5_000 + "}",
     ],
     ids=range(8),
 )

@@ -8,19 +8,31 @@ that confirms nothing) interrupts the loop through one alarm, so that no timer i
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from adapters.inbound.close_codes import CloseCode, Closing
 from adapters.inbound.dialects import (
+    Decoder,
     Dialect,
     FirstMessageNotJson,
     UnknownDialect,
     recognise,
 )
-from adapters.inbound.dialects.messages import Audio, End, Message, Refusal, Refused, Start, Unknown
+from adapters.inbound.dialects.messages import (
+    Audio,
+    BadStart,
+    End,
+    Message,
+    Refusal,
+    Refused,
+    SignalSaid,
+    Start,
+    Unknown,
+)
+from adapters.inbound.prelude import Prelude
 from adapters.inbound.replies import PEER_GONE, Replies
 from application.cut_interaction import CutInteraction
 from application.end_interaction import EndInteraction, PublicationEnded
@@ -29,7 +41,7 @@ from application.live_stream import LiveStream
 from application.outbox import Failure
 from application.ports.clock import Clock
 from application.ports.errors import PublisherError
-from application.ports.publisher import Fenced
+from application.ports.publisher import Fenced, Undecided
 from application.ports.telemetry import Telemetry
 from application.start_interaction import StartInteraction
 from domain.access import Sender
@@ -42,6 +54,9 @@ CLOSE_SECONDS = 5.0
 """How long what is received may take to be confirmed before we close all the same."""
 
 _log = logging.getLogger(__name__)
+
+START_AGAIN_SECONDS = 1.0
+"""How often a start is tried for a sender that is not hung up on without a broker."""
 
 Receive = Callable[[], Awaitable[Any]]
 SendMessage = Callable[[Any], Awaitable[None]]
@@ -74,21 +89,31 @@ class Calls:
 class Conversation:
     """Reads one sender and answers it. `receive` and `send` are the socket's ASGI callables."""
 
-    def __init__(self, calls: Calls, sender: Sender, receive: Receive, send: SendMessage) -> None:
+    def __init__(
+        self,
+        calls: Calls,
+        sender: Sender,
+        query: Mapping[str, str],
+        receive: Receive,
+        send: SendMessage,
+    ) -> None:
         self._calls = calls
         self._sender = sender
+        self._query = query
         self._receive = receive
         self._send = send
         self._replies = Replies(self._send_text, self._on_unread)
         self._dialect: Dialect | None = None
+        self._decoder: Decoder | None = None
+        self._prelude: Prelude | None = None
         self._stream: LiveStream | None = None
         self._opened_at = self._heard_at = calls.clock.monotonic()
-        self._started_at = self._opened_at
         self._refused_in_a_row = 0
         self._unacked = 0
         self._acked_seq: int | None = None
         self._interruption: Closing | None = None
         self._alarm: asyncio.Timeout | None = None
+        self._is_over = False
 
     async def run(self) -> None:
         """Hold the conversation until the connection is closed, by either side."""
@@ -113,12 +138,17 @@ class Conversation:
         """Close: nothing more will be published. See `PublicationListener`."""
         self._interrupt(_closing_after(failure))
 
+    def _is_held_on_to(self, code: CloseCode) -> bool:
+        return self._dialect is not None and code in self._dialect.never_closed_with
+
     def _on_unread(self) -> None:
         self._interrupt(Closing(CloseCode.POLICY, "replies are not read"))
 
     def _interrupt(self, closing: Closing) -> None:
+        if self._is_held_on_to(closing.code):
+            return
         self._interruption = self._interruption or closing
-        if self._alarm is not None:
+        if self._alarm is not None and not self._alarm.expired():
             self._alarm.reschedule(asyncio.get_running_loop().time())
 
     # The loop
@@ -159,37 +189,44 @@ class Conversation:
     async def _listen(self) -> Message | Closing | None:
         """Take in audio until something else is said, which is returned; None: the sender left."""
         while True:
+            if self._stream is not None and not self._has_room(self._stream):
+                await self._wait_for_room(self._stream)
             received = await self._receive()
             if received["type"] == "websocket.disconnect":
                 return None
             self._heard_at = self._calls.clock.monotonic()
+            if self._is_over:
+                continue
             message = self._decode(received.get("text"), received.get("bytes"))
             if self._stream is None or type(message) is not Audio:
                 return message
             self._on_audio(self._stream, message)
-            if self._stream.outbox.is_full or self._replies.is_full:
-                await self._wait_for_room(self._stream)
             if self._interruption is not None:
                 return self._interruption
 
     def _decode(self, text: str | None, data: bytes | None) -> Message | Closing:
         raw: str | bytes = (data or b"") if text is None else text
-        if self._dialect is None:
+        if self._decoder is None:
             try:
                 self._dialect = recognise(raw, self._calls.dialects)
             except FirstMessageNotJson as why:
                 return Closing(CloseCode.FIRST_MESSAGE_NOT_JSON, str(why))
             except UnknownDialect as why:
                 return Closing(CloseCode.BAD_START, str(why))
+            self._decoder = self._dialect.decoder(self._query)
+            self._prelude = Prelude(self._dialect, self._calls.telemetry)
         if isinstance(raw, str):
-            return self._dialect.decode_text(raw)
-        return self._dialect.decode_binary(raw)
+            return self._decoder.decode_text(raw)
+        return self._decoder.decode_binary(raw)
 
     @property
     def _speaking(self) -> Dialect:
         if self._dialect is None:
             raise AssertionError("the dialect is chosen with the first message")
         return self._dialect
+
+    def _has_room(self, stream: LiveStream) -> bool:
+        return not (stream.outbox.is_full or self._replies.is_full)
 
     async def _wait_for_room(self, stream: LiveStream) -> None:
         await stream.outbox.wait_for_room()
@@ -217,11 +254,18 @@ class Conversation:
         if isinstance(message, Closing):
             return message
         if self._stream is None:
-            return await self._on_opening(message)
+            return await self._on_prelude(message)
+        return await self._on_message(self._stream, message)
+
+    async def _on_message(self, stream: LiveStream, message: Message) -> Closing | None:
         match message:
-            case End():
-                return await self._end(self._stream, message.reason, Closing(CloseCode.ENDED))
-            case Start():
+            case Audio():
+                self._on_audio(stream, message)
+            case SignalSaid(signal, details):
+                self._calls.ingest.note(stream, signal, details)
+            case End(reason):
+                return await self._end(stream, reason, Closing(CloseCode.ENDED))
+            case Start() | BadStart():
                 self._refuse(Refused(Refusal.UNEXPECTED_EVENT, "the stream is started already"))
             case Refused():
                 self._refuse(message)
@@ -229,46 +273,61 @@ class Conversation:
                 self._calls.telemetry.ignored("unknown")
         return self._interruption
 
-    async def _on_opening(self, message: Message) -> Closing | None:
-        match message:
-            case Start():
-                return await self._on_start(message)
-            case End():
-                return Closing(CloseCode.ENDED, "ended before it started")
-            case Refused():
-                return Closing(CloseCode.BAD_START, message.explanation)
-            case Audio():
-                return Closing(CloseCode.BAD_START, "audio before start")
-        self._calls.telemetry.ignored("unknown")
-        return None
+    async def _on_prelude(self, message: Message) -> Closing | None:
+        if self._prelude is None:
+            raise AssertionError("the prelude begins with the first message")
+        start = self._prelude.take(message)
+        if not isinstance(start, Start):
+            return start
+        closing = await self._start(start)
+        while closing is None and self._stream is not None:
+            held = self._prelude.release()
+            if held is None:
+                break
+            closing = await self._on_message(self._stream, held)
+        return closing
 
-    async def _on_start(self, message: Start) -> Closing | None:
+    async def _start(self, start: Start) -> Closing | None:
+        """Start the stream, unless it cannot be told yet how."""
         opening = Opening(
-            stream=StreamKey(message.tenant_id, message.stream_id),
-            interaction_id=message.interaction_id,
+            stream=StreamKey(start.tenant_id, start.stream_id),
+            interaction_id=start.interaction_id,
             dialect=self._speaking.name,
-            media=message.media,
+            media=start.media,
             started_at_ms=self._calls.clock.epoch_ms(),
-            resume=message.resume,
-            call=message.call,
+            continuation=start.continuation,
+            call=start.call,
         )
-        try:
-            stream = await self._calls.start(opening, self._sender)
-        except NotAllowed as why:
-            return Closing(CloseCode.NOT_ALLOWED, str(why))
-        except PublisherError as error:
-            _log.error("stream could not be started", extra={"error": str(error)})
-            return Closing(CloseCode.NOT_CONFIRMED, "the start could not be published")
+        give_up_at = self._calls.clock.monotonic() + self._calls.limits.idle_seconds
+        while True:
+            try:
+                stream = await self._calls.start(opening, self._sender)
+            except NotAllowed as why:
+                return Closing(CloseCode.NOT_ALLOWED, str(why))
+            except PublisherError as error:
+                _log.error("stream could not be started", extra={"error": str(error)})
+                if not self._is_held_on_to(CloseCode.NOT_CONFIRMED):
+                    return Closing(CloseCode.NOT_CONFIRMED, "the start could not be published")
+                if self._calls.clock.monotonic() >= give_up_at:
+                    return Closing(CloseCode.TIMED_OUT, "the start could not be published")
+                await asyncio.sleep(START_AGAIN_SECONDS)
+            else:
+                if isinstance(stream, Undecided):
+                    return None
+                return self._on_started(stream, start)
+
+    def _on_started(self, stream: LiveStream, start: Start) -> Closing | None:
         self._stream = stream
-        self._started_at = self._calls.clock.monotonic()
-        self._calls.telemetry.stream_opened(opening.dialect)
+        interaction = stream.interaction
+        self._calls.telemetry.stream_opened(interaction.opening.dialect)
+        for remark in start.remarks:
+            _log.warning(remark, extra={"stream": str(stream.key)})
         if stream.outbox.failure is not None:
             return _closing_after(stream.outbox.failure)
         stream.outbox.listen(self)
-        interaction = stream.interaction
         self._replies.put(
             self._speaking.started(
-                opening.interaction_id, interaction.generation, interaction.last_seq
+                interaction.opening.interaction_id, interaction.generation, interaction.last_seq
             )
         )
         return None
@@ -287,7 +346,7 @@ class Conversation:
         self._replies.put(self._speaking.error(Refused(refused.refusal, refused.explanation, seq)))
         self._refused_in_a_row += 1
         most = self._speaking.most_refused_in_a_row
-        if self._refused_in_a_row > most:
+        if most is not None and self._refused_in_a_row > most:
             self._interrupt(
                 Closing(CloseCode.POLICY, f"more than {most} messages refused in a row")
             )
@@ -309,8 +368,12 @@ class Conversation:
     def _due_at(self) -> float:
         limits = self._calls.limits
         if self._stream is None:
+            if self._prelude is not None and self._prelude.has_start:
+                return self._heard_at + limits.idle_seconds
             return self._opened_at + limits.start_seconds
-        return min(self._heard_at + limits.idle_seconds, self._started_at + limits.call_seconds)
+        return min(
+            self._heard_at + limits.idle_seconds, self._stream.run_started_at + limits.call_seconds
+        )
 
     def _overdue(self) -> Closing | None:
         if self._seconds_left() > 0:
@@ -318,17 +381,22 @@ class Conversation:
         if self._stream is None:
             return Closing(CloseCode.TIMED_OUT, "no start")
         now = self._calls.clock.monotonic()
-        is_too_long = now >= self._started_at + self._calls.limits.call_seconds
+        is_too_long = now >= self._stream.run_started_at + self._calls.limits.call_seconds
         return Closing(CloseCode.TIMED_OUT, EndReason.TOO_LONG if is_too_long else EndReason.IDLE)
 
     # The end
 
-    async def _end(self, stream: LiveStream, reason: EndReason, closing: Closing) -> Closing:
-        """End the run and say so; return how to close, which is otherwise if that fails."""
+    async def _end(self, stream: LiveStream, reason: EndReason, closing: Closing) -> Closing | None:
+        """End the run and say so; return how to close, which is otherwise if that fails.
+
+        None for a sender that is not hung up on for it: what it says is ignored until it goes.
+        """
+        self._is_over = True
         try:
             ledger = await self._calls.end(stream, reason)
         except PublicationEnded as ended:
-            return _closing_after(ended.failure)
+            closing = _closing_after(ended.failure)
+            return None if self._is_held_on_to(closing.code) else closing
         self._ack(stream.interaction.last_seq)
         self._replies.put(self._speaking.ended(stream.interaction.opening.interaction_id, ledger))
         return closing
@@ -338,8 +406,8 @@ class Conversation:
         stream = self._stream
         if closing is None or stream is None:
             return closing
-        if closing.code is CloseCode.TIMED_OUT:
-            closing = await self._end(stream, EndReason(closing.reason), closing)
+        if closing.code is CloseCode.TIMED_OUT and not self._is_over:
+            closing = await self._end(stream, EndReason(closing.reason), closing) or closing
         if stream.outbox.failure is None:
             async with _at_most(CLOSE_SECONDS):
                 await stream.outbox.wait_until_empty()

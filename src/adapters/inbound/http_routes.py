@@ -1,10 +1,11 @@
 """HTTP for operators and platforms: health, readiness, metrics."""
 
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 from litestar import MediaType, Response, get
 from litestar.handlers import HTTPRouteHandler
+from litestar.openapi.datastructures import ResponseSpec
 from msgspec import Struct
 
 from application.broker_watch import BrokerWatch
@@ -36,9 +37,13 @@ class Readiness(Struct):
 
 
 def http_routes(
-    broker_watch: BrokerWatch, capacity: Capacity, clock: Clock, exposition: MetricsExposition
+    broker_watch: BrokerWatch,
+    capacity: Capacity,
+    clock: Clock,
+    exposition: MetricsExposition,
+    asyncapi: dict[str, Any],
 ) -> list[HTTPRouteHandler]:
-    """Build the routes."""
+    """Build the routes; `asyncapi` is the document of the WebSocket and the published entries."""
 
     @get("/health", sync_to_thread=False, operation_id="Health")
     def health() -> Health:
@@ -60,7 +65,7 @@ def http_routes(
         "/health/ready",
         sync_to_thread=False,
         operation_id="Readiness",
-        responses=None,
+        responses={503: ResponseSpec(Readiness, description="No new calls, and why")},
     )
     def ready() -> Response[Readiness]:
         """Answer 200 if new calls are taken, 503 with the reason if not."""
@@ -77,4 +82,9 @@ def http_routes(
         """Render the metrics in the Prometheus text format."""
         return Response(exposition.render(), media_type=exposition.media_type)
 
-    return [health, live, ready, metrics]
+    @get("/asyncapi.json", sync_to_thread=False, operation_id="AsyncApi")
+    def asyncapi_json() -> dict[str, Any]:
+        """Describe the WebSocket and the published entries as AsyncAPI."""
+        return asyncapi
+
+    return [health, live, ready, metrics, asyncapi_json]

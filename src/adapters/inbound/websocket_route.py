@@ -5,6 +5,8 @@ on a text read, and its error handling would put exception texts on the wire. Re
 HTTP answers by hand too, since Litestar can refuse a WebSocket with a bare 403 only.
 """
 
+from urllib.parse import parse_qsl
+
 from litestar import WebSocket, websocket
 from litestar.handlers import WebsocketRouteHandler
 from litestar.types import Send
@@ -27,7 +29,8 @@ def ingest_route(gate: Gate, calls: Calls) -> WebsocketRouteHandler:
             return
         try:
             await socket.accept()
-            await Conversation(calls, admitted, socket.receive, socket.send).run()
+            query = dict(parse_qsl(socket.scope["query_string"].decode("latin-1")))
+            await Conversation(calls, admitted, query, socket.receive, socket.send).run()
         finally:
             gate.leave()
 

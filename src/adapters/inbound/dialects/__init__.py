@@ -3,10 +3,21 @@
 `DIALECTS` is the register: a new dialect is one file and one line here.
 """
 
-from adapters.inbound.dialects.dialect import Dialect
+from adapters.inbound.dialects.agentstream import Agentstream
+from adapters.inbound.dialects.dialect import Decoder, Dialect
 from adapters.inbound.dialects.exostreamkit import Exostreamkit
 from adapters.inbound.dialects.recognition import FirstMessageNotJson, UnknownDialect, recognise
 
-DIALECTS: tuple[Dialect, ...] = (Exostreamkit(),)
+DIALECTS: tuple[Dialect, ...] = (
+    Exostreamkit(),
+    Agentstream(),
+)
 
-__all__ = ["DIALECTS", "Dialect", "FirstMessageNotJson", "UnknownDialect", "recognise"]
+__all__ = [
+    "DIALECTS",
+    "Decoder",
+    "Dialect",
+    "FirstMessageNotJson",
+    "UnknownDialect",
+    "recognise",
+]

@@ -3,13 +3,26 @@
 from collections.abc import Mapping
 from typing import Protocol
 
+from adapters.inbound.close_codes import CloseCode
 from adapters.inbound.dialects.messages import Message, Refused
 from domain.identifiers import InteractionId
 from domain.ledger import Ledger
 
 
+class Decoder(Protocol):
+    """Reads what one connection says. Decoding never raises, whatever arrives."""
+
+    def decode_text(self, text: str) -> Message:
+        """Decode a text message."""
+        ...
+
+    def decode_binary(self, data: bytes) -> Message:
+        """Decode a binary message."""
+        ...
+
+
 class Dialect(Protocol):
-    """A carrier's wire format. Decoding never raises, whatever arrives, and keeps no state.
+    """A carrier's wire format: how it is recognised, decoded, answered and put up with.
 
     The replies return None where the dialect has no such reply.
     """
@@ -20,20 +33,26 @@ class Dialect(Protocol):
         ...
 
     @property
-    def most_refused_in_a_row(self) -> int:
+    def most_held_before_start(self) -> int:
+        """How many frames and signals may come before `start`; 0: the first closes 4400."""
+        ...
+
+    @property
+    def most_refused_in_a_row(self) -> int | None:
         """How many messages in a row may be refused before the connection is closed."""
+        ...
+
+    @property
+    def never_closed_with(self) -> frozenset[CloseCode]:
+        """Reasons for which a sender of this dialect is not hung up on."""
         ...
 
     def recognises(self, first: Mapping[str, object]) -> bool:
         """Tell whether a connection whose first message is this JSON object speaks the dialect."""
         ...
 
-    def decode_text(self, text: str) -> Message:
-        """Decode a text message."""
-        ...
-
-    def decode_binary(self, data: bytes) -> Message:
-        """Decode a binary message."""
+    def decoder(self, query: Mapping[str, str]) -> Decoder:
+        """Return what reads a connection that was opened with this query string."""
         ...
 
     def started(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from domain.events import CallDetails, EndReason
+from domain.events import ANEW, CallDetails, Continuation, EndReason, Signal
 from domain.identifiers import InteractionId, StreamId, TenantId
 from domain.media import MediaFormat
 
@@ -21,14 +21,22 @@ class Refusal(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Start a stream; `resume` asks to go on with its open run."""
+    """Start a stream. `remarks` are for the log: what had to be assumed, without any values."""
 
     tenant_id: TenantId
     interaction_id: InteractionId
     stream_id: StreamId
     media: MediaFormat
-    resume: bool = False
+    continuation: Continuation = ANEW
     call: CallDetails = field(default_factory=CallDetails)
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BadStart:
+    """A start that cannot be used."""
+
+    explanation: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +48,23 @@ class Audio:
 
 
 @dataclass(frozen=True, slots=True)
+class SignalSaid:
+    """Something beside the audio; `details` is its JSON object as it came."""
+
+    signal: Signal
+    details: str
+
+
+@dataclass(frozen=True, slots=True)
 class End:
     """The run is over."""
 
     reason: EndReason
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """An event of the dialect's that calls for nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,4 +81,4 @@ class Refused:
     seq: int | None = None
 
 
-Message = Start | Audio | End | Unknown | Refused
+Message = Start | BadStart | Audio | SignalSaid | End | Known | Unknown | Refused

@@ -1,0 +1,177 @@
+"""The WebSocket and the published entries as an AsyncAPI 3.0 document, made of what is in force."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from adapters.inbound.close_codes import CloseCode
+from adapters.inbound.dialects import Dialect
+from adapters.inbound.dialects.messages import Refusal
+from domain.events import EndReason, Signal
+from domain.identifiers import MAX_LENGTH
+from domain.ledger import NOTHING
+from domain.media import MAX_FRAME_BYTES, SAMPLE_RATES_HZ, Encoding
+from domain.sequence import MAX_SEQ
+
+Schema = dict[str, Any]
+
+_IDENTIFIER: Schema = {
+    "type": "string",
+    "pattern": f"^[A-Za-z0-9._~@+=-]{{1,{MAX_LENGTH}}}$",
+}
+_SEQ: Schema = {"type": "integer", "minimum": 0, "maximum": MAX_SEQ}
+_TEXT: Schema = {"type": "string"}
+_COUNT: Schema = {"type": "integer", "minimum": 0}
+_LEDGER: Schema = {
+    "type": "object",
+    "description": "received = published + duplicate + rejected + lost",
+    "required": list(NOTHING.counters()),
+    "properties": dict.fromkeys(NOTHING.counters(), _COUNT),
+}
+
+
+def asyncapi_document(version: str, prefix: str, dialects: Iterable[Dialect]) -> Schema:
+    """Build the document for streams under `prefix`."""
+    messages = {**_said(), **_replied(), **_published()}
+    codes = ", ".join(f"{code.value} {code.name.lower()}" for code in CloseCode)
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "rtaa-ingest",
+            "version": version,
+            "description": "Live phone audio in over a WebSocket, published to Redis Streams.",
+        },
+        "defaultContentType": "application/json",
+        "channels": {
+            "ingest": {
+                "address": "/v1/ingest",
+                "description": (
+                    f"One WebSocket per stream; dialects: "
+                    f"{', '.join(dialect.name for dialect in dialects)}. Binary messages after "
+                    f"start are raw PCM frames of at most {MAX_FRAME_BYTES} bytes (exostreamkit). "
+                    f"Closed with: {codes}."
+                ),
+                "messages": _references([*_said(), *_replied()]),
+            },
+            "stream": {
+                "address": f"{prefix}:audio:{{{{tenant_id}}/{{stream_id}}}}",
+                "description": (
+                    "A Redis Stream; the outer braces are literal. Entry ids are "
+                    "<generation>-<position>, positions are dense."
+                ),
+                "messages": _references(_published()),
+            },
+        },
+        "operations": {
+            "say": _operation("receive", "ingest", _said()),
+            "reply": _operation("send", "ingest", _replied()),
+            "publish": _operation("send", "stream", _published()),
+        },
+        "components": {"messages": messages},
+    }
+
+
+def _said() -> dict[str, Schema]:
+    start = {
+        "interaction_id": _IDENTIFIER,
+        "tenant_id": _IDENTIFIER,
+        "sample_rate": {"enum": sorted(SAMPLE_RATES_HZ)},
+        "encoding": {"const": Encoding.PCM16.value},
+    }
+    audio = {
+        "data": {"type": "string", "contentEncoding": "base64"},
+        "seq": _SEQ,
+    }
+    return {
+        "start": _event("start", start, resume={"type": "boolean"}),
+        "audio": _event("audio", audio),
+        "end": _event("end", {}),
+    }
+
+
+def _replied() -> dict[str, Schema]:
+    started = {
+        "interaction_id": _IDENTIFIER,
+        "generation": _COUNT,
+        "last_seq": {"type": ["integer", "null"]},
+    }
+    error = {
+        "code": {"enum": [refusal.value for refusal in Refusal]},
+        "message": _TEXT,
+        "seq": {"type": ["integer", "null"]},
+    }
+    return {
+        "startedReply": _event("started", started),
+        "ack": _event("ack", {"seq": _SEQ}),
+        "error": _event("error", error),
+        "endedReply": _event("ended", {"interaction_id": _IDENTIFIER, "ledger": _LEDGER}),
+    }
+
+
+def _published() -> dict[str, Schema]:
+    started = {
+        "tenant_id": _IDENTIFIER,
+        "interaction_id": _IDENTIFIER,
+        "stream_id": _IDENTIFIER,
+        "dialect": _TEXT,
+        "generation": _COUNT,
+        "resumed": {"type": "boolean"},
+        "sample_rate": {"enum": sorted(SAMPLE_RATES_HZ)},
+        "encoding": {"enum": [encoding.value for encoding in Encoding]},
+        "channels": {"const": 1},
+        "call_sid": {"type": ["string", "null"]},
+        "from": {"type": ["string", "null"]},
+        "to": {"type": ["string", "null"]},
+        "custom_parameters": {"type": "object", "additionalProperties": _TEXT},
+        "started_at": {"type": "string", "format": "date-time"},
+    }
+    audio = {
+        "seq": _SEQ,
+        "received_at_ms": {**_COUNT, "description": "milliseconds since 1970"},
+        "audio": {"description": "raw bytes as sent; s16le mono unless started says otherwise"},
+    }
+    gap = {"first_missing": _SEQ, "missing": _COUNT}
+    ended = {"reason": {"enum": [reason.value for reason in EndReason]}, "ledger": _LEDGER}
+    return {
+        "startedEntry": _entry("started", {"data": _json(started)}),
+        "audioEntry": _entry("audio", audio),
+        "gapEntry": _entry("gap", {"data": _json(gap)}),
+        **{f"{signal.value}Entry": _entry(signal.value, {"data": _json({})}) for signal in Signal},
+        "endedEntry": _entry("ended", {"data": _json(ended, recovered={"type": "boolean"})}),
+    }
+
+
+def _event(name: str, required: Schema, **optional: Schema) -> Schema:
+    fields = {"event": {"const": name}, **required}
+    return {"name": name, "payload": _object(fields, optional)}
+
+
+def _entry(kind: str, fields: Schema) -> Schema:
+    return {"name": kind, "payload": _object({"type": {"const": kind}, **fields}, {})}
+
+
+def _json(required: Schema, **optional: Schema) -> Schema:
+    return {
+        "type": "string",
+        "contentMediaType": "application/json",
+        "contentSchema": _object(required, optional),
+    }
+
+
+def _object(required: Schema, optional: Schema) -> Schema:
+    return {
+        "type": "object",
+        "required": list(required),
+        "properties": {**required, **optional},
+    }
+
+
+def _references(names: Iterable[str]) -> Schema:
+    return {name: {"$ref": f"#/components/messages/{name}"} for name in names}
+
+
+def _operation(action: str, channel: str, messages: Iterable[str]) -> Schema:
+    return {
+        "action": action,
+        "channel": {"$ref": f"#/channels/{channel}"},
+        "messages": [{"$ref": f"#/channels/{channel}/messages/{name}"} for name in messages],
+    }

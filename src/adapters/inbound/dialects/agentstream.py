@@ -1,0 +1,334 @@
+"""The dialect `agentstream`: what Exotel's Stream and Voicebot applets send.
+
+    {"event":"connected"}
+    {"event":"start","sequence_number":"1","stream_sid":…,"start":{"stream_sid":…,"call_sid":…,
+        "account_sid":…,"from":…,"to":…,"custom_parameters":{…},
+        "media_format":{"encoding":"base64","sample_rate":"8000","bit_rate":"128kbps"}}}
+    {"event":"media","sequence_number":"2","stream_sid":…,
+        "media":{"chunk":"1","timestamp":"20","payload":base64 of little-endian PCM16}}
+    {"event":"dtmf",…,"dtmf":{…}}   {"event":"mark",…,"mark":{…}}   {"event":"clear"}
+    {"event":"stop",…,"stop":{"call_sid":…,"account_sid":…,"reason":"callended"}}
+
+The carrier's pages disagree with each other and with its traffic, so: numbers may be strings,
+keys snake or camel case, `start` and `dtmf` nested or flat, most of it absent, and the JSON may
+come in binary messages. Loss is judged by `media.chunk`; `sequence_number` counts every event and
+is not looked at. A sender of this dialect gets no message and is not hung up on for what it says.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from adapters.inbound.close_codes import CloseCode
+from adapters.inbound.dialects.dialect import Decoder, Dialect
+from adapters.inbound.dialects.json_text import UNREADABLE, is_json
+from adapters.inbound.dialects.messages import (
+    Audio,
+    BadStart,
+    End,
+    Known,
+    Message,
+    Refusal,
+    Refused,
+    SignalSaid,
+    Start,
+    Unknown,
+)
+from domain.errors import DomainError, InvalidMedia
+from domain.events import CallDetails, EndReason, GoOnAbove, Signal
+from domain.identifiers import InteractionId, StreamId, TenantId
+from domain.ledger import Ledger
+from domain.media import SAMPLE_RATES_HZ, Encoding, MediaFormat
+from domain.sequence import MAX_SEQ
+
+DEFAULT_SAMPLE_RATE_HZ = 8_000
+"""What the applets send when nothing is said."""
+
+_STARTS_A_CALL = frozenset({"connected", "media", "dtmf", "mark", "stop", "clear", "closed"})
+_CALL_KEYS = frozenset(
+    {"start", "stream_sid", "streamSid", "call_sid", "callSid", "account_sid", "accountSid"}
+)
+_OTHER_DIALECTS_KEYS = frozenset({"interaction_id", "tenant_id"})
+
+_DIGITS = re.compile(r"[0-9]{1,16}\Z")
+_RATE = re.compile(r"\s*([0-9]{1,6}(?:\.[0-9]{1,3})?)\s*(k?)\s*(?:hz)?\s*\Z", re.IGNORECASE)
+_LINEAR = ("raw", "base64", "l16", "slin", "linear", "pcm16", "pcm_s16le", "s16le")
+_MULAW = ("mulaw", "ulaw", "mu-law", "u-law", "pcmu")
+_PLAIN_PCM = ("pcm", "audio/pcm", "audio/x-pcm", "lpcm", "audio/lpcm")
+
+
+class _Media(msgspec.Struct):
+    payload: bytes
+    chunk: int | str | None = None
+
+
+class _MediaMessage(msgspec.Struct):
+    """The short cut for the one message that comes fifty times a second."""
+
+    event: Literal["media"]
+    media: _Media
+
+
+_media_decoder = msgspec.json.Decoder(_MediaMessage)
+_fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+Fields = Mapping[str, msgspec.Raw]
+
+
+class Agentstream(Dialect):
+    """Recognises `agentstream`; its replies are silence."""
+
+    name = "agentstream"
+    most_held_before_start = 50
+    most_refused_in_a_row = None
+    never_closed_with = frozenset({CloseCode.POLICY, CloseCode.NOT_CONFIRMED})
+
+    def recognises(self, first: Mapping[str, object]) -> bool:
+        """Recognise every event of the carrier's, and a `start` by what stands beside it."""
+        event = first.get("event")
+        if event == "start":
+            return bool(_CALL_KEYS & first.keys()) and not _OTHER_DIALECTS_KEYS & first.keys()
+        return isinstance(event, str) and event in _STARTS_A_CALL
+
+    def decoder(self, query: Mapping[str, str]) -> Decoder:
+        """Return a decoder that knows the sample rate in the query and the stream's name."""
+        return AgentstreamDecoder(query)
+
+    def started(
+        self,
+        interaction_id: InteractionId,  # noqa: ARG002  # the dialect's silence
+        generation: int,  # noqa: ARG002
+        last_seq: int | None,  # noqa: ARG002
+    ) -> str | None:
+        """Say nothing."""
+        return None
+
+    def ack(self, seq: int) -> str | None:  # noqa: ARG002
+        """Say nothing."""
+        return None
+
+    def error(self, refused: Refused) -> str | None:  # noqa: ARG002
+        """Say nothing."""
+        return None
+
+    def ended(self, interaction_id: InteractionId, ledger: Ledger) -> str | None:  # noqa: ARG002
+        """Say nothing."""
+        return None
+
+
+class AgentstreamDecoder(Decoder):
+    """Decodes one connection; remembers which stream it is, so that no other one is stopped."""
+
+    def __init__(self, query: Mapping[str, str]) -> None:
+        self._query = query
+        self._stream_sid: str | None = None
+
+    def decode_text(self, text: str) -> Message:
+        """Decode a JSON message."""
+        return self._decode(text)
+
+    def decode_binary(self, data: bytes) -> Message:
+        """Decode a JSON message that came as binary: never taken for PCM in this dialect."""
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:  # msgspec would not look at all of it
+            return Refused(Refusal.MALFORMED_JSON, "the message is not UTF-8")
+        return self._decode(text)
+
+    def _decode(self, raw: str) -> Message:
+        try:
+            message = _media_decoder.decode(raw)
+        except UNREADABLE:
+            return self._read(raw)
+        return _audio(message.media.chunk, message.media.payload)
+
+    def _read(self, raw: str) -> Message:
+        """Define what a message means; the short cut does the same for a flawless `media`."""
+        try:
+            fields = _fields_decoder.decode(raw)
+        except UNREADABLE:
+            if is_json(raw):
+                return Refused(Refusal.INVALID_MESSAGE, "a message is a JSON object")
+            return Refused(Refusal.MALFORMED_JSON, "the message is not JSON")
+        event = _value(fields, "event")
+        if not isinstance(event, str):
+            return Refused(Refusal.INVALID_MESSAGE, "a message has a string 'event'")
+        return self._read_event(event, fields)
+
+    def _read_event(self, event: str, fields: Fields) -> Message:
+        message: Message = Unknown()
+        match event:
+            case "media":
+                message = _read_media(_object(fields, "media"))
+            case "start":
+                message = self._read_start(fields)
+            case "stop" | "closed":
+                message = self._read_stop(fields)
+            case "dtmf" | "mark":
+                message = _read_signal(Signal(event), fields)
+            case "connected" | "clear":
+                message = Known()
+        return message
+
+    def _read_start(self, fields: Fields) -> Message:
+        start = _object(fields, "start") or fields
+        call_sid = _text(start, "call_sid", "callSid", "leg_sid", "legSid")
+        stream_sid = (
+            _text(fields, "stream_sid", "streamSid")
+            or _text(start, "stream_sid", "streamSid")
+            or call_sid
+        )
+        remarks: list[str] = []
+        try:
+            media = self._media_format(_object(start, "media_format", "mediaFormat"), remarks)
+            message = Start(
+                tenant_id=TenantId(_text(start, "account_sid", "accountSid") or ""),
+                interaction_id=InteractionId(call_sid or ""),
+                stream_id=StreamId(stream_sid or ""),
+                media=media,
+                continuation=GoOnAbove(),
+                call=CallDetails(
+                    call_sid,
+                    _text(start, "from"),
+                    _text(start, "to"),
+                    _texts(_object(start, "custom_parameters", "customParameters")),
+                ),
+                remarks=tuple(remarks),
+            )
+        except DomainError as error:
+            return BadStart(str(error))
+        self._stream_sid = self._stream_sid or stream_sid
+        return message
+
+    def _media_format(self, media: Fields, remarks: list[str]) -> MediaFormat:
+        label = _text(media, "encoding") or ""
+        asked = self._query.get("sample-rate") or self._query.get("sample_rate")
+        said = _value(media, "sample_rate", "sampleRate")
+        sample_rate, query_rate = _rate(said), _rate(asked)
+        if sample_rate is None:
+            sample_rate = _rate(_parameter(label, "rate")) or query_rate
+            remarks.append("no usable sample_rate in start")
+            if sample_rate is None:
+                sample_rate = DEFAULT_SAMPLE_RATE_HZ
+                remarks.append(f"sample_rate assumed to be {DEFAULT_SAMPLE_RATE_HZ}")
+        elif query_rate not in (None, sample_rate):
+            remarks.append("the sample rate of the query is not that of start, which counts")
+        return MediaFormat(sample_rate, _encoding(label))
+
+    def _read_stop(self, fields: Fields) -> Message:
+        stop = _object(fields, "stop") or fields
+        stream_sid = _text(fields, "stream_sid", "streamSid")
+        if None not in (stream_sid, self._stream_sid) and stream_sid != self._stream_sid:
+            return Refused(Refusal.UNEXPECTED_EVENT, "stop for another stream")
+        ended = _value(stop, "reason") == EndReason.CALLENDED.value
+        return End(EndReason.CALLENDED if ended else EndReason.STOPPED)
+
+
+def _read_media(media: Fields) -> Message:
+    try:
+        chunk = msgspec.json.decode(media["chunk"]) if "chunk" in media else None
+    except UNREADABLE:
+        chunk = "unreadable"
+    try:
+        payload: bytes = msgspec.json.decode(media.get("payload", msgspec.Raw()), type=bytes)
+    except UNREADABLE:
+        return Refused(Refusal.INVALID_AUDIO, "payload must be standard base64, padded")
+    return _audio(chunk, payload)
+
+
+def _audio(chunk: object, payload: bytes) -> Message:
+    if chunk is None:
+        return Audio(None, payload)
+    if isinstance(chunk, str) and _DIGITS.match(chunk):
+        chunk = int(chunk)
+    if isinstance(chunk, int) and not isinstance(chunk, bool) and 0 <= chunk <= MAX_SEQ:
+        return Audio(chunk, payload)
+    return Refused(Refusal.INVALID_SEQ, f"chunk must be an integer from 0 to {MAX_SEQ}")
+
+
+def _read_signal(signal: Signal, fields: Fields) -> Message:
+    """Take the inner object as it came, or what a flat message has beside the envelope."""
+    inner = fields.get(signal.value)
+    if inner is not None and bytes(inner).startswith(b"{"):
+        return SignalSaid(signal, bytes(inner).decode(errors="replace"))
+    envelope = {"event", "stream_sid", "streamSid", "sequence_number", "sequenceNumber"}
+    flat = {name: value for name, value in fields.items() if name not in envelope}
+    return SignalSaid(signal, msgspec.json.encode(flat).decode(errors="replace"))
+
+
+def _encoding(label: str) -> Encoding:
+    """Tell the codec from a label that mostly names the transport; absent means linear PCM.
+
+    Raises:
+        InvalidMedia: a codec that is neither, or a label nobody knows: audio is not relabelled.
+
+    """
+    name = label.partition(";")[0].strip().lower()
+    if any(word in name for word in _MULAW):
+        return Encoding.MULAW
+    if not name or name in _PLAIN_PCM or any(word in name for word in _LINEAR):
+        return Encoding.PCM16
+    raise InvalidMedia("media_format.encoding is neither linear PCM nor mu-law")
+
+
+def _rate(said: object) -> int | None:
+    """Read a sample rate: 8000, "8000", "8000Hz", "16kHz"; None if it is none we know."""
+    match = _RATE.match(str(said)) if isinstance(said, str | int | float) else None
+    if match is None:
+        return None
+    rate = round(float(match[1]) * (1_000 if match[2] else 1))
+    return rate if rate in SAMPLE_RATES_HZ else None
+
+
+def _parameter(label: str, name: str) -> str | None:
+    """Read a parameter of a media type such as `audio/l16;rate=16000`."""
+    for part in label.split(";")[1:]:
+        key, _, value = part.partition("=")
+        if key.strip().lower() == name:
+            return value.strip()
+    return None
+
+
+def _value(fields: Fields, *names: str) -> Any:  # noqa: ANN401  # JSON
+    """Return the first of the names that is there, None if none is or it cannot be read."""
+    for name in names:
+        if name in fields:
+            try:
+                return msgspec.json.decode(fields[name])
+            except UNREADABLE:
+                return None
+    return None
+
+
+def _text(fields: Fields, *names: str) -> str | None:
+    """Return the first that is a text; numbers are written out, everything else is absent."""
+    for name in names:
+        value = _value(fields, name)
+        if isinstance(value, str) and value:
+            return value
+        if isinstance(value, int) and not isinstance(value, bool):
+            return str(value)
+    return None
+
+
+def _object(fields: Fields, *names: str) -> Fields:
+    """Return the fields of an object, none if there is no such object."""
+    for name in names:
+        if name in fields:
+            try:
+                found: Fields = _fields_decoder.decode(fields[name])
+            except UNREADABLE:
+                return {}
+            return found
+    return {}
+
+
+def _texts(fields: Fields) -> dict[str, str]:
+    """Return custom parameters; a value that is no text is kept as its JSON."""
+    texts = {}
+    for name, raw in fields.items():
+        value = _value(fields, name)
+        texts[name] = value if isinstance(value, str) else bytes(raw).decode(errors="replace")
+    return texts

@@ -1,0 +1,619 @@
+"""The dialect agentstream over real sockets: what is published, and that nothing is ever said."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from agentstream_sender import AgentstreamSender, media, start
+from carrier_calls import BAD_STARTS, CALLS, TENANT, call_of, lines, payloads, stream_of
+from published import Broker, audio, entries, facts
+from running import Caller, Service, pcm, service_process, wait_until
+
+ROOM_IN_PRELUDE = 50
+"""How much may be said before `start`."""
+
+
+@pytest.fixture(autouse=True)
+async def silence(no_caller_is_left: None) -> AsyncIterator[None]:
+    """Whatever the test is about: nobody was told anything, no ping, no pong, no message."""
+    yield
+    senders = AgentstreamSender.at_large[:]
+    AgentstreamSender.at_large.clear()
+    assert [sender.told for sender in senders if sender.told] == []
+
+
+async def until(condition: Any) -> None:
+    await asyncio.to_thread(wait_until, condition)
+
+
+async def until_state(broker: Broker, name: str, state: str) -> None:
+    await until(lambda: facts(broker, name).get("state") == state)
+
+
+async def until_published(broker: Broker, name: str, count: int) -> None:
+    await until(lambda: len(audio(broker, name)) >= count)
+
+
+def kinds(broker: Broker, name: str) -> list[str]:
+    return [entry["type"] for _, entry in entries(broker, name)]
+
+
+def ends(broker: Broker, name: str) -> list[dict[str, Any]]:
+    return [entry["data"] for _, entry in entries(broker, name) if entry["type"] == "ended"]
+
+
+def starts(broker: Broker, name: str) -> list[dict[str, Any]]:
+    return [entry["data"] for _, entry in entries(broker, name) if entry["type"] == "started"]
+
+
+def check_positions(broker: Broker, name: str) -> None:
+    positions = [int(entry_id.split("-")[1]) for entry_id, _ in entries(broker, name)]
+    assert positions == list(range(len(positions)))
+
+
+async def play(service: Service, name: str) -> tuple[AgentstreamSender, int | None]:
+    """Send a call from its file, byte for byte; return how it was closed, None if we went away."""
+    expected = CALLS[name]
+    sender = await AgentstreamSender.dial(service.url, query=expected.query)
+    for line in lines(name):
+        await sender.say(line if expected.in_binary else line.decode())
+    if expected.reason != "disconnected":
+        async with asyncio.timeout(2):
+            return sender, await sender.closed()
+    sender.vanish()
+    return sender, None
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_a_call_as_the_carrier_sends_it_is_published(
+    service: Service, broker: Broker, name: str
+) -> None:
+    expected, stream = CALLS[name], stream_of(name)
+    ignored = service.metric("ingest_ignored_messages_total")
+    _, code = await play(service, name)
+    assert code == (None if expected.reason == "disconnected" else 1000)
+    await until(lambda: [e["type"] for _, e in entries(broker, stream, TENANT)][-1:] == ["ended"])
+    found = entries(broker, stream, TENANT)
+    assert [entry_id for entry_id, _ in found] == [f"1-{n}" for n in range(len(found))]
+    assert [entry["type"] for _, entry in found] == expected.kinds.split()
+    by_kind: dict[str, list[Any]] = {kind: [] for kind in ("audio", "gap", "signal")}
+    for _, entry in found[1:-1]:
+        kind = "signal" if entry["type"] in ("dtmf", "mark") else entry["type"]
+        by_kind[kind].append(entry)
+
+    said = found[0][1]["data"]
+    assert said == {
+        "tenant_id": TENANT,
+        "interaction_id": call_of(name),
+        "stream_id": stream,
+        "dialect": "agentstream",
+        "generation": 1,
+        "resumed": False,
+        "sample_rate": expected.sample_rate,
+        "encoding": expected.encoding,
+        "channels": 1,
+        "call_sid": call_of(name),
+        "from": expected.caller,
+        "to": expected.callee,
+        "custom_parameters": dict(expected.custom_parameters),
+        "started_at": said["started_at"],
+    }
+    sent = payloads(name)
+    assert [(int(entry["seq"]), entry["audio"]) for entry in by_kind["audio"]] == [
+        (seq, sent[seq]) for seq in expected.seqs
+    ]
+    assert [
+        (entry["data"]["first_missing"], entry["data"]["missing"]) for entry in by_kind["gap"]
+    ] == list(expected.gaps)
+    assert [entry["data"] for entry in by_kind["signal"]] == [dict(s) for s in expected.signals]
+
+    size = sum(len(sent[seq]) for seq in expected.seqs)
+    width = 1 if expected.encoding == "mulaw" else 2
+    published = len(expected.seqs)
+    assert found[-1][1]["data"] == {
+        "reason": expected.reason,
+        "ledger": {
+            "received": published + expected.rejected + expected.duplicate,
+            "published": published,
+            "duplicate": expected.duplicate,
+            "rejected": expected.rejected,
+            "lost": 0,
+            "missing": sum(missing for _, missing in expected.gaps),
+            "bytes": size,
+            "audio_ms": size * 1000 // (expected.sample_rate * width),
+        },
+    }
+    assert service.metric("ingest_ignored_messages_total") == ignored + expected.ignored
+
+
+@pytest.mark.parametrize("name", BAD_STARTS)
+async def test_a_start_that_cannot_be_used_closes_4400_and_publishes_nothing(
+    service: Service, broker: Broker, name: str
+) -> None:
+    before = int(broker.dbsize())
+    sender = await AgentstreamSender.dial(service.url)
+    for line in lines(name):
+        await sender.say(line.decode())
+    assert await sender.closed() == 4400
+    assert int(broker.dbsize()) == before
+
+
+async def test_a_foreign_tenant_is_closed_4403(
+    start_service: Any, broker: Broker, name: str
+) -> None:
+    service = start_service(EXOTEL_TENANTS="acmecare2,tenant-abc")
+    foreign = await AgentstreamSender.dial(service.url)
+    await foreign.begin(name, account_sid=TENANT)
+    assert await foreign.closed() == 4403
+    assert entries(broker, name, TENANT) == []
+    own = await AgentstreamSender.dial(service.url)
+    await own.begin(name)
+    await own.send_chunks(name, 1)
+    assert await own.stop(name) == 1000
+
+
+async def test_who_does_not_start_in_time_is_closed_4408(start_service: Any) -> None:
+    service = start_service(START_TIMEOUT_SECONDS="0.2")
+    sender = await AgentstreamSender.dial(service.url)
+    await sender.say({"event": "connected"})
+    assert await sender.closed() == 4408
+
+
+async def test_who_falls_silent_is_ended_as_idle_and_closed_4408(
+    start_service: Any, broker: Broker, name: str
+) -> None:
+    service = start_service(IDLE_TIMEOUT_SECONDS="0.3")
+    sender = await AgentstreamSender.dial(service.url)
+    await sender.begin(name)
+    await sender.send_chunks(name, 1, 2)
+    assert await sender.closed() == 4408
+    assert kinds(broker, name) == ["started", "audio", "audio", "ended"]
+    assert [end["reason"] for end in ends(broker, name)] == ["idle"]
+
+
+async def test_who_speaks_too_long_is_ended_as_too_long_and_closed_4408(
+    start_service: Any, broker: Broker, name: str
+) -> None:
+    service = start_service(MAX_CALL_SECONDS="0.3", IDLE_TIMEOUT_SECONDS="0.3")
+    sender = await AgentstreamSender.dial(service.url)
+    await sender.begin(name)
+    for chunk in range(1, 5):
+        await asyncio.sleep(0.05)
+        await sender.send_chunks(name, chunk)
+    assert await sender.closed() == 4408
+    assert [end["reason"] for end in ends(broker, name)] == ["too_long"]
+
+
+BAD_FRAMES: list[Any] = [
+    "{",
+    "",
+    "hello",
+    b"",
+    b"\x00\x01" * 160,
+    b'{"event":"media","media":{"chunk":2,"payload":"AAA="},"x":"\xff"}',
+    "[]",
+    "{}",
+    '{"event":7}',
+    '{"event":"media"}',
+    '{"event":"media","media":[]}',
+    '{"event":"media","media":{"chunk":2}}',
+    '{"event":"media","media":{"chunk":2,"payload":7}}',
+    '{"event":"media","media":{"chunk":2,"payload":""}}',
+    '{"event":"media","media":{"chunk":2,"payload":"AAAA"}}',  # three bytes: half a sample
+    '{"event":"media","media":{"chunk":2,"payload":"_-8="}}',
+    '{"event":"media","media":{"chunk":2,"payload":"AAA"}}',
+    '{"event":"media","media":{"chunk":-1,"payload":"AAA="}}',
+    '{"event":"media","media":{"chunk":"two","payload":"AAA="}}',
+    '{"event":"media","media":{"chunk":9007199254740992,"payload":"AAA="}}',
+    '{"event":"media","media":{"chunk":2,"payload":"AAA="},"x":'
+    + "[" * 50_000
+    + "]" * 50_000
+    + "}",
+    json.dumps(media("any", 2, bytes(100_002))),
+    '{"event":"stop","stream_sid":"another"}',
+    '{"event":"start"}',
+]
+
+
+async def test_bad_frames_are_counted_and_dropped_and_the_call_goes_on(
+    service: Service, broker: Broker, name: str
+) -> None:
+    sender = await AgentstreamSender.dial(service.url)
+    await sender.begin(name)
+    await sender.send_chunks(name, 1)
+    for bad in BAD_FRAMES:
+        await sender.say(bad)
+    await sender.send_chunks(name, 2)
+    assert await sender.stop(name) == 1000
+    ledger = ends(broker, name)[0]["ledger"]
+    assert (ledger["published"], ledger["rejected"]) == (2, len(BAD_FRAMES))
+    assert ledger["received"] == 2 + len(BAD_FRAMES)
+    assert audio(broker, name) == [(1, pcm(1)), (2, pcm(2))]
+
+
+@pytest.mark.parametrize("bad", ["{", b"\xff", '{"event":"media"}', '{"event":"start"}'])
+async def test_not_even_two_hundred_bad_frames_in_a_row_close_the_call(
+    service: Service, broker: Broker, name: str, bad: str | bytes
+) -> None:
+    sender = await AgentstreamSender.dial(service.url)
+    await sender.begin(name)
+    await sender.send_chunks(name, 1)
+    for _ in range(200):
+        await sender.say(bad)
+    assert await sender.is_left_alone()
+    await sender.send_chunks(name, 2)
+    assert await sender.stop(name) == 1000
+    ledger = ends(broker, name)[0]["ledger"]
+    assert (ledger["rejected"], ledger["published"]) == (200, 2)
+
+
+async def test_bad_frames_before_start_are_dropped_and_the_call_begins(
+    service: Service, broker: Broker, name: str
+) -> None:
+    before = service.metric("ingest_frames_total", outcome="rejected")
+    sender = await AgentstreamSender.dial(service.url)
+    await sender.say({"event": "connected"})
+    for _ in range(60):
+        await sender.say("{")
+    assert await sender.is_left_alone()
+    await sender.say(start(name))
+    await sender.send_chunks(name, 1)
+    assert await sender.stop(name) == 1000
+    assert kinds(broker, name) == ["started", "audio", "ended"]
+    assert service.metric("ingest_frames_total", outcome="rejected") == before + 60
+
+
+async def test_a_second_start_is_refused_and_counted_whether_good_or_bad(
+    service: Service, broker: Broker, name: str
+) -> None:
+    sender = await AgentstreamSender.dial(service.url)
+    await sender.begin(name)
+    await sender.send_chunks(name, 1)
+    await sender.say(start(name))
+    await sender.say(start(f"{name}-other"))
+    await sender.say(start(name, account_sid="no/body"))
+    await sender.send_chunks(name, 2)
+    assert await sender.stop(name) == 1000
+    assert kinds(broker, name) == ["started", "audio", "audio", "ended"]
+    assert ends(broker, name)[0]["ledger"]["rejected"] == 3
+    assert entries(broker, f"{name}-other") == []
+
+
+async def test_what_comes_before_start_is_held_and_published_after_it_in_order(
+    service: Service, broker: Broker, name: str
+) -> None:
+    sender = await AgentstreamSender.dial(service.url)
+    await sender.send_chunks(name, *range(1, 26))
+    await sender.say({"event": "dtmf", "dtmf": {"digit": "9"}})
+    await sender.send_chunks(name, *range(26, ROOM_IN_PRELUDE))
+    assert await sender.is_left_alone()
+    assert entries(broker, name) == []
+    await sender.say(start(name))
+    await sender.send_chunks(name, *range(ROOM_IN_PRELUDE, 61))
+    assert await sender.stop(name) == 1000
+    assert kinds(broker, name) == ["started", *["audio"] * 25, "dtmf", *["audio"] * 35, "ended"]
+    assert audio(broker, name) == [(chunk, pcm(chunk)) for chunk in range(1, 61)]
+
+
+async def test_of_what_comes_before_start_only_fifty_frames_are_held(
+    service: Service, broker: Broker, name: str
+) -> None:
+    before = service.metric("ingest_frames_total", outcome="rejected")
+    sender = await AgentstreamSender.dial(service.url)
+    await sender.send_chunks(name, *range(1, 71))
+    await sender.say(start(name))
+    await sender.send_chunks(name, 71)
+    assert await sender.stop(name) == 1000
+    assert [seq for seq, _ in audio(broker, name)] == [*range(1, ROOM_IN_PRELUDE + 1), 71]
+    gap = next(entry["data"] for _, entry in entries(broker, name) if entry["type"] == "gap")
+    assert gap == {"first_missing": 51, "missing": 20}
+    assert ends(broker, name)[0]["ledger"]["missing"] == 20
+    assert service.metric("ingest_frames_total", outcome="rejected") == before + 20
+
+
+async def test_a_stop_without_a_start_closes_1000_and_publishes_nothing(
+    service: Service, broker: Broker, name: str
+) -> None:
+    before = int(broker.dbsize())
+    sender = await AgentstreamSender.dial(service.url)
+    await sender.say({"event": "connected"})
+    assert await sender.stop(name) == 1000
+    assert int(broker.dbsize()) == before
+
+
+@pytest.mark.parametrize("how", ["reset", "closed"])
+async def test_a_socket_that_dies_without_stop_is_ended_as_disconnected_after_its_time(
+    start_service: Any, broker: Broker, name: str, how: str
+) -> None:
+    service = start_service(RESUME_SECONDS="0.5")
+    sender = await AgentstreamSender.dial(service.url)
+    await sender.begin(name)
+    await sender.send_chunks(name, 1, 2)
+    await until_published(broker, name, 2)
+    if how == "reset":
+        sender.vanish()
+    else:
+        await sender.socket.close(1000)
+    await until_state(broker, name, "cut")
+    assert ends(broker, name) == []
+    await until_state(broker, name, "ended")
+    assert [end["reason"] for end in ends(broker, name)] == ["disconnected"]
+    assert ends(broker, name)[0]["ledger"]["published"] == 2
+    await until(lambda: service.metric("ingest_streams", dialect="agentstream") == 0)
+
+
+@pytest.mark.parametrize("is_open", [False, True], ids=["cut", "open"])
+async def test_a_second_socket_whose_first_chunk_is_above_the_last_goes_on(
+    start_service: Any, broker: Broker, name: str, is_open: bool
+) -> None:
+    service = start_service()
+    first, second = [await AgentstreamSender.dial(service.url) for _ in range(2)]
+    await first.begin(name)
+    await first.send_chunks(name, 1, 2, 3)
+    await until_published(broker, name, 3)
+    if not is_open:
+        first.vanish()
+        await until_state(broker, name, "cut")
+    await second.begin(name)
+    assert await second.is_left_alone()
+    await second.send_chunks(name, 7, 8)
+    if is_open:
+        assert await first.closed() == 4409
+    assert await second.stop(name) == 1000
+    assert kinds(broker, name) == [
+        "started", "audio", "audio", "audio", "started", "gap", "audio", "audio", "ended",
+    ]  # fmt: skip
+    assert [(s["generation"], s["resumed"]) for s in starts(broker, name)] == [
+        (1, False),
+        (2, True),
+    ]
+    gap = next(entry["data"] for _, entry in entries(broker, name) if entry["type"] == "gap")
+    assert gap == {"first_missing": 4, "missing": 3}
+    ledger = ends(broker, name)[0]["ledger"]
+    assert (ledger["published"], ledger["missing"], ledger["duplicate"]) == (5, 3, 0)
+    assert audio(broker, name) == [(chunk, pcm(chunk)) for chunk in (1, 2, 3, 7, 8)]
+    check_positions(broker, name)
+
+
+@pytest.mark.parametrize("is_open", [False, True], ids=["cut", "open"])
+@pytest.mark.parametrize("chunk", [1, 3])
+async def test_a_second_socket_whose_first_chunk_is_not_above_the_last_begins_a_new_run(
+    start_service: Any, broker: Broker, name: str, is_open: bool, chunk: int
+) -> None:
+    service = start_service(RESUME_SECONDS="1")
+    first, second = [await AgentstreamSender.dial(service.url) for _ in range(2)]
+    await first.begin(name)
+    await first.send_chunks(name, 1, 2, 3)
+    await until_published(broker, name, 3)
+    if not is_open:
+        first.vanish()
+        await until_state(broker, name, "cut")
+    await second.begin(name)
+    await second.say(media(name, chunk, pcm(99)))
+    if is_open:
+        assert await first.closed() == 4409
+    await second.send_chunks(name, chunk + 1)
+    assert await second.stop(name) == 1000
+    await asyncio.sleep(1.2)  # the time in which the old run might have been ended again
+    assert kinds(broker, name) == [
+        "started", "audio", "audio", "audio", "ended", "started", "audio", "audio", "ended",
+    ]  # fmt: skip
+    assert [(s["generation"], s["resumed"]) for s in starts(broker, name)] == [
+        (1, False),
+        (2, False),
+    ]
+    assert [end["reason"] for end in ends(broker, name)] == ["disconnected", "callended"]
+    assert [end["ledger"]["published"] for end in ends(broker, name)] == [3, 2]
+    assert all(end["ledger"]["duplicate"] == 0 for end in ends(broker, name))
+    assert audio(broker, name)[3:] == [(chunk, pcm(99)), (chunk + 1, pcm(chunk + 1))]
+    check_positions(broker, name)
+
+
+async def test_a_second_socket_without_chunks_goes_on_by_our_count(
+    start_service: Any, broker: Broker, name: str
+) -> None:
+    service = start_service()
+    first, second = [await AgentstreamSender.dial(service.url) for _ in range(2)]
+    await first.begin(name)
+    await first.send_chunks(name, 4)
+    await until_published(broker, name, 1)
+    first.vanish()
+    await until_state(broker, name, "cut")
+    await second.begin(name)
+    await second.say('{"event":"media","media":{"payload":"AAA="}}')
+    assert await second.stop(name) == 1000
+    assert [seq for seq, _ in audio(broker, name)] == [4, 5]
+    assert len(ends(broker, name)) == 1
+
+
+async def test_a_second_socket_that_says_no_more_than_stop_ends_the_open_run(
+    start_service: Any, broker: Broker, name: str
+) -> None:
+    service = start_service()
+    first, second = [await AgentstreamSender.dial(service.url) for _ in range(2)]
+    await first.begin(name)
+    await first.send_chunks(name, 1, 2)
+    await until_published(broker, name, 2)
+    first.vanish()
+    await until_state(broker, name, "cut")
+    await second.begin(name)
+    assert await second.stop(name, "stopped") == 1000
+    assert kinds(broker, name) == ["started", "audio", "audio", "started", "ended"]
+    assert [end["reason"] for end in ends(broker, name)] == ["stopped"]
+    assert ends(broker, name)[0]["ledger"]["published"] == 2
+
+
+async def test_a_second_socket_is_not_hung_up_on_for_what_it_says_before_its_first_chunk(
+    start_service: Any, broker: Broker, name: str
+) -> None:
+    service = start_service()
+    first, second = [await AgentstreamSender.dial(service.url) for _ in range(2)]
+    await first.begin(name)
+    await first.send_chunks(name, 1, 2)
+    await until_published(broker, name, 2)
+    first.vanish()
+    await until_state(broker, name, "cut")
+    await second.begin(name)
+    for bad in (start(name), '{"event":"start"}', "{", '{"event":"media"}', "[]"):
+        await second.say(bad)
+    await second.say({"event": "dtmf", "dtmf": {"digit": "0"}})
+    assert await second.is_left_alone()
+    await second.send_chunks(name, 3)
+    assert await second.stop(name) == 1000
+    assert kinds(broker, name) == [
+        "started", "audio", "audio", "started", "dtmf", "audio", "ended",
+    ]  # fmt: skip
+    ledger = ends(broker, name)[0]["ledger"]
+    assert (ledger["published"], ledger["rejected"]) == (3, 5)
+
+
+async def test_a_flood_before_the_first_chunk_does_not_keep_a_second_socket_from_going_on(
+    start_service: Any, broker: Broker, name: str
+) -> None:
+    service = start_service()
+    first, second = [await AgentstreamSender.dial(service.url) for _ in range(2)]
+    await first.begin(name)
+    await first.send_chunks(name, 1)
+    await until_published(broker, name, 1)
+    first.vanish()
+    await until_state(broker, name, "cut")
+    await second.begin(name)
+    for _ in range(60):
+        await second.say({"event": "mark", "mark": {"name": "m"}})
+        await second.say("{")
+    await second.send_chunks(name, 2, 3)
+    assert await second.stop(name) == 1000
+    assert audio(broker, name) == [(chunk, pcm(chunk)) for chunk in (1, 2, 3)]
+    assert ends(broker, name)[0]["ledger"]["rejected"] >= ROOM_IN_PRELUDE // 2
+
+
+async def test_after_the_end_the_same_stream_begins_anew_whatever_its_chunk(
+    service: Service, broker: Broker, name: str
+) -> None:
+    for chunks in ((1, 2), (3, 4)):
+        sender = await AgentstreamSender.dial(service.url)
+        await sender.begin(name)
+        await sender.send_chunks(name, *chunks)
+        assert await sender.stop(name) == 1000
+    assert kinds(broker, name) == ["started", "audio", "audio", "ended"] * 2
+    assert [s["resumed"] for s in starts(broker, name)] == [False, False]
+    assert [end["ledger"]["published"] for end in ends(broker, name)] == [2, 2]
+    check_positions(broker, name)
+
+
+async def test_two_sockets_of_one_call_are_two_streams_of_one_interaction(
+    service: Service, broker: Broker, name: str
+) -> None:
+    streams = [f"{name}-in", f"{name}-out"]
+    senders = [await AgentstreamSender.dial(service.url) for _ in streams]
+    for stream, sender in zip(streams, senders, strict=True):
+        await sender.begin(stream, call=name)
+    for chunk in range(1, 11):
+        for stream, sender in zip(streams, senders, strict=True):
+            await sender.say(media(stream, chunk, pcm(chunk + 100 * len(stream))))
+    for stream, sender in zip(streams, senders, strict=True):
+        assert await sender.stop(stream) == 1000
+    for stream in streams:
+        assert starts(broker, stream)[0]["interaction_id"] == name
+        assert starts(broker, stream)[0]["stream_id"] == stream
+        assert audio(broker, stream) == [
+            (chunk, pcm(chunk + 100 * len(stream))) for chunk in range(1, 11)
+        ]
+        assert [end["reason"] for end in ends(broker, stream)] == ["callended"]
+    index: Any = broker.xrange("rtaa:interactions")
+    found = [
+        (fields[b"type"], fields[b"stream_id"])
+        for _, fields in index
+        if fields[b"interaction_id"] == name.encode()
+    ]
+    assert sorted(found) == sorted(
+        (kind, stream.encode()) for kind in (b"started", b"ended") for stream in streams
+    )
+
+
+async def test_a_call_survives_while_others_beside_it_break(
+    service: Service, broker: Broker, name: str
+) -> None:
+    sender, rude, gone, foreign = [await AgentstreamSender.dial(service.url) for _ in range(4)]
+    other = await Caller.dial(service.url)
+    await sender.begin(name)
+    await rude.begin(f"{name}-rude")
+    await gone.begin(f"{name}-gone")
+    await foreign.begin(f"{name}-foreign", media_format={"encoding": "opus"})
+    await other.start(f"{name}-exostreamkit")
+    for chunk in range(1, 41):
+        await sender.send_chunks(name, chunk)
+        await rude.say(BAD_FRAMES[chunk % len(BAD_FRAMES)])
+        if chunk <= 20:
+            await gone.send_chunks(f"{name}-gone", chunk)
+            await other.speak(chunk)
+        if chunk == 20:
+            gone.vanish()
+            other.vanish()
+    assert await sender.stop(name) == 1000
+    assert await foreign.closed() == 4400
+    assert await rude.stop(f"{name}-rude", "stopped") == 1000
+    assert audio(broker, name) == [(chunk, pcm(chunk)) for chunk in range(1, 41)]
+    assert ends(broker, name)[0]["ledger"]["received"] == 40
+    assert ends(broker, f"{name}-rude")[0]["ledger"]["rejected"] == 40
+    await until_state(broker, f"{name}-gone", "ended")
+
+
+async def test_a_sender_far_faster_than_real_time_loses_nothing(
+    service: Service, broker: Broker, name: str
+) -> None:
+    sender = await AgentstreamSender.dial(service.url)
+    await sender.begin(name)
+    await sender.send_chunks(name, *range(1, 2_001))
+    await sender.say({"event": "stop", "stream_sid": name})
+    assert await sender.closed() == 1000
+    assert audio(broker, name) == [(chunk, pcm(chunk)) for chunk in range(1, 2_001)]
+
+
+async def test_a_callers_number_is_in_the_started_entry_and_in_no_log_line(
+    valkey: Any, broker: Broker, name: str, tmp_path: Path
+) -> None:
+    caller, callee, token = "+919812345999", "08045670777", "s3cretinthequery"
+    environment = {
+        "PUBSUB_ADAPTER": "redis_streams",
+        "REDIS_URL": valkey.url,
+        "SUPPORT_EXOTEL": "true",
+        "RESUME_SECONDS": "0.2",
+        "LOG_LEVEL": "debug",
+    }
+    details: dict[str, Any] = {"from": caller, "to": callee, "custom_parameters": {"who": caller}}
+    log = tmp_path / "log"
+    with service_process(environment, log) as service:
+        query = f"token={token}&sample-rate=16000"
+        sender = await AgentstreamSender.dial(service.url, query=query)
+        await sender.begin(name, **details)
+        await sender.send_chunks(name, 1, 2)
+        for bad in (start(name, **details), f'{{"event":"media","x":"{caller}"', b"\xff"):
+            await sender.say(bad)
+        await sender.say({"event": "dtmf", "dtmf": {"digit": "5", "whom": caller}})
+        await sender.say({"event": "silence", "from": caller})
+        assert await sender.stop(name) == 1000
+        for odd in ({"account_sid": caller + ":"}, {"call_sid": caller + "/"}):
+            refused = await AgentstreamSender.dial(service.url, query=query)
+            await refused.begin(f"{name}-refused", **{**details, **odd})
+            assert await refused.closed() == 4400
+        lost = await AgentstreamSender.dial(service.url, query=query)
+        await lost.begin(f"{name}-lost", **{**details, "media_format": {"sample_rate": caller}})
+        await lost.send_chunks(f"{name}-lost", 1)
+        await until_published(broker, f"{name}-lost", 1)
+        lost.vanish()
+        await until_state(broker, f"{name}-lost", "ended")
+        service.stop()
+    said = starts(broker, name)[0]
+    assert (said["from"], said["to"], said["custom_parameters"]) == (
+        (caller, callee, {"who": caller})
+    )
+    written = log.read_text()
+    for secret in (caller, caller[1:], callee, token, "sample-rate="):
+        assert secret not in written
+    assert f"tenant-abc/{name}" in written
+    assert "the sample rate of the query is not that of start, which counts" in written
+    assert "no usable sample_rate in start" in written

@@ -1,0 +1,371 @@
+"""The decoder on every fixture: what the carrier sends, told apart from what it means."""
+
+import base64
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+import pytest
+from carrier_calls import (
+    BAD_STARTS,
+    CALLS,
+    FIXTURES,
+    TENANT,
+    call_of,
+    forgotten,
+    lines,
+    payloads,
+    sid,
+    stream_of,
+)
+
+from adapters.inbound.close_codes import CloseCode
+from adapters.inbound.dialects import DIALECTS, recognise
+from adapters.inbound.dialects.agentstream import Agentstream
+from adapters.inbound.dialects.dialect import Decoder
+from adapters.inbound.dialects.messages import (
+    Audio,
+    BadStart,
+    End,
+    Known,
+    Message,
+    Refusal,
+    Refused,
+    SignalSaid,
+    Start,
+    Unknown,
+)
+from domain.events import CallDetails, EndReason, GoOnAbove, Signal
+from domain.identifiers import InteractionId
+from domain.ledger import Ledger
+from domain.media import Encoding, MediaFormat
+from domain.sequence import MAX_SEQ
+
+DIALECT = Agentstream()
+DEEP = "[" * 100_000 + "]" * 100_000
+FORMAT = {"encoding": "base64", "sample_rate": "8000", "bit_rate": "128kbps"}
+
+
+def decoder(**query: str) -> Decoder:
+    return DIALECT.decoder(query)
+
+
+def decode(message: Mapping[str, Any] | str) -> Message:
+    return decoder().decode_text(message if isinstance(message, str) else json.dumps(message))
+
+
+def refusal(message: Mapping[str, Any] | str) -> Refusal | None:
+    decoded = decode(message)
+    return decoded.refusal if isinstance(decoded, Refused) else None
+
+
+def start(**changes: Any) -> dict[str, Any]:
+    """Return a start with `changes` inside; a change to `...` takes the field away."""
+    inner = {"stream_sid": "s", "call_sid": "c", "account_sid": "a", "media_format": FORMAT}
+    inner = {name: value for name, value in {**inner, **changes}.items() if value is not ...}
+    return {"event": "start", "start": inner}
+
+
+def media(chunk: Any, payload: Any = "AAA=") -> dict[str, Any]:
+    return {"event": "media", "media": {"chunk": chunk, "payload": payload}}
+
+
+def test_every_row_of_the_table_has_its_file() -> None:
+    assert forgotten() == set()
+    assert len(CALLS) > 90
+    assert len(BAD_STARTS) == 7
+    assert {path.suffix for path in FIXTURES.iterdir()} == {".jsonl"}
+
+
+@pytest.mark.parametrize("name", [*CALLS, *BAD_STARTS])
+def test_the_first_message_of_a_call_tells_the_dialect(name: str) -> None:
+    first = lines(name)[0]
+    for form in (first, first.decode()):
+        assert recognise(form, DIALECTS).name == "agentstream"
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["start", "stream_sid", "streamSid", "call_sid", "callSid", "account_sid", "accountSid"],
+)
+def test_a_start_that_comes_first_is_recognised_by_each_of_the_carriers_keys(key: str) -> None:
+    assert recognise(json.dumps({"event": "start", key: "x"}), DIALECTS).name == "agentstream"
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_start_is_read(name: str) -> None:
+    expected = CALLS[name]
+    reader = DIALECT.decoder(dict(parse_qsl(expected.query)))
+    decoded = [reader.decode_text(line.decode()) for line in lines(name)]
+    said = next(message for message in decoded if isinstance(message, Start))
+    assert said == Start(
+        tenant_id=TENANT,  # type: ignore[arg-type]  # equal as texts, and not validated by us
+        interaction_id=call_of(name),  # type: ignore[arg-type]
+        stream_id=stream_of(name),  # type: ignore[arg-type]
+        media=MediaFormat(expected.sample_rate, Encoding(expected.encoding)),
+        continuation=GoOnAbove(),
+        call=CallDetails(
+            call_of(name), expected.caller, expected.callee, dict(expected.custom_parameters)
+        ),
+        remarks=said.remarks,
+    )
+    assert len(said.remarks) == expected.remarks
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_audio_signals_and_the_end_are_read_in_both_forms(name: str) -> None:
+    expected = CALLS[name]
+    in_text, in_binary = decoder(), decoder()
+    decoded = [in_text.decode_text(line.decode()) for line in lines(name)]
+    assert [in_binary.decode_binary(line) for line in lines(name)] == decoded
+    audio = payloads(name)
+    for message in decoded:
+        if isinstance(message, Audio) and message.seq is not None:
+            assert message.audio == audio[message.seq]
+    signals = [message for message in decoded if isinstance(message, SignalSaid)]
+    assert [json.loads(signal.details) for signal in signals] == list(expected.signals)
+    assert [s.signal for s in signals] == [
+        kind for kind in expected.kinds.split() if kind in ("dtmf", "mark")
+    ]
+    ends = [message.reason for message in decoded if isinstance(message, End)]
+    assert ends == ([] if expected.reason == "disconnected" else [expected.reason])
+    assert sum(isinstance(message, Unknown) for message in decoded) == expected.ignored
+
+
+@pytest.mark.parametrize("name", BAD_STARTS)
+def test_a_start_that_cannot_be_used_is_bad(name: str) -> None:
+    last = decoder().decode_text(lines(name)[-1].decode())
+    assert isinstance(last, BadStart)
+    assert last.explanation
+    assert "acme" not in last.explanation
+
+
+@pytest.mark.parametrize(
+    ("chunk", "seq"),
+    [(1, 1), ("1", 1), (0, 0), ("0", 0), ("007", 7), (MAX_SEQ, MAX_SEQ), (str(MAX_SEQ), MAX_SEQ)],
+)
+def test_a_chunk_is_an_integer_or_its_digits(chunk: Any, seq: int) -> None:
+    assert decode(media(chunk)) == Audio(seq, b"\0\0")
+
+
+def test_without_a_chunk_the_count_is_ours() -> None:
+    assert decode(media(None)) == Audio(None, b"\0\0")
+    assert decode({"event": "media", "media": {"payload": "AAA="}}) == Audio(None, b"\0\0")
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    ["", " 1", "1 ", "1\n", "+1", "-1", "1.0", "1e3", "0x1", "one", "٣", "9" * 5_000,
+     -1, 1.0, 1.5, True, False, [], {}, [1], MAX_SEQ + 1, str(MAX_SEQ + 1), 10**30],
+    ids=range(23),
+)  # fmt: skip
+def test_another_chunk_is_an_invalid_seq(chunk: Any) -> None:
+    assert refusal(media(chunk)) is Refusal.INVALID_SEQ
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [..., None, 7, True, [], {}, "A", "AAA", "AA==AA==", "AA AA", "AAA=\n", "_-_-", "AAA*", "é===",
+     "data:audio/raw;base64,AAA="],
+    ids=range(15),
+)  # fmt: skip
+def test_a_payload_that_is_no_standard_base64_is_invalid_audio(payload: Any) -> None:
+    message = media(1, payload)
+    if payload is ...:
+        del message["media"]["payload"]
+    assert refusal(message) is Refusal.INVALID_AUDIO
+
+
+@pytest.mark.parametrize("inner", [None, [], "x", 7, {}])
+def test_a_media_without_its_object_is_invalid_audio(inner: Any) -> None:
+    assert refusal({"event": "media", "media": inner}) is Refusal.INVALID_AUDIO
+    assert refusal({"event": "media"}) is Refusal.INVALID_AUDIO
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "{", '{"event":"media"', '{"event":"stop"}}', '{"event":"stop"} x', "{'event':1}",
+     '{"event":"stop",}', '{"event":"media","media":{"payload":"AAA=","chunk":NaN}}',
+     '{"event":"media","media":{"payload":"AAA=","chunk":01}}',
+     '{"event":"stop","x":"\\ud800"}', '{"event":"stop","x":' + DEEP + "}", "\ufeff{}"],
+    ids=range(13),
+)  # fmt: skip
+def test_a_text_that_is_no_json_is_malformed(text: str) -> None:
+    assert refusal(text) is Refusal.MALFORMED_JSON
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\xff\xfe", b"{", b"\x00\x01" * 160, b'{"\xff":1}', b'\xef\xbb\xbf{"event":1}']
+)
+def test_a_binary_message_that_is_no_json_is_malformed_and_never_audio(data: bytes) -> None:
+    message = decoder().decode_binary(data)
+    assert isinstance(message, Refused)
+    assert message.refusal is Refusal.MALFORMED_JSON
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[]", "null", "1", '"stop"', "{}", '{"event":1}', '{"event":null}', '{"Event":"stop"}'],
+)
+def test_json_that_is_no_message_is_invalid(text: str) -> None:
+    assert refusal(text) is Refusal.INVALID_MESSAGE
+
+
+@pytest.mark.parametrize("event", ["silence", "", "MEDIA", "audio", "end", "x" * 10_000])
+def test_another_event_is_unknown(event: str) -> None:
+    assert decode({"event": event, "media": {"chunk": 1, "payload": "AAA="}}) == Unknown()
+
+
+@pytest.mark.parametrize("event", ["connected", "clear"])
+def test_an_event_of_the_carriers_that_calls_for_nothing_is_known(event: str) -> None:
+    assert decode({"event": event, "anything": [1]}) == Known()
+
+
+def test_of_duplicate_keys_the_last_wins() -> None:
+    one, two = (base64.b64encode(bytes([n, n])).decode() for n in (1, 2))
+    assert decode(
+        f'{{"event":"media","media":{{"chunk":1,"payload":"{one}"}},'
+        f'"media":{{"chunk":"x","payload":"-","chunk":2,"payload":"{two}"}}}}'
+    ) == Audio(2, b"\2\2")
+    assert decode('{"event":"media","event":"stop","media":{"chunk":1,"payload":"AAA="}}') == End(
+        EndReason.STOPPED
+    )
+
+
+@pytest.mark.parametrize(
+    ("label", "encoding"),
+    [("audio/x-raw", "pcm16"), ("raw", "pcm16"), ("base64", "pcm16"), ("audio/x-l16", "pcm16"),
+     ("audio/L16;rate=8000;channels=1", "pcm16"), ("audio/pcm", "pcm16"), ("pcm", "pcm16"),
+     ("raw/slin", "pcm16"), ("slin16", "pcm16"), ("linear16", "pcm16"), ("pcm_s16le", "pcm16"),
+     ("Audio/X-Raw", "pcm16"), (" raw ", "pcm16"), ("", "pcm16"), (None, "pcm16"),
+     ("audio/x-mulaw", "mulaw"), ("audio/x-mulaw;rate=8000", "mulaw"), ("mulaw", "mulaw"),
+     ("PCMU", "mulaw"), ("audio/PCMU", "mulaw"), ("ulaw", "mulaw"), ("g711_ulaw", "mulaw")],
+)  # fmt: skip
+def test_a_label_names_linear_pcm_or_mulaw(label: str | None, encoding: str) -> None:
+    said = decode(start(media_format={**FORMAT, "encoding": label}))
+    assert isinstance(said, Start)
+    assert said.media == MediaFormat(8_000, Encoding(encoding))
+
+
+@pytest.mark.parametrize("label", ["PCMA", "audio/x-alaw", "opus", "audio/basic", "mp3", "g729"])
+def test_a_label_of_another_codec_is_a_bad_start(label: str) -> None:
+    assert isinstance(decode(start(media_format={**FORMAT, "encoding": label})), BadStart)
+
+
+@pytest.mark.parametrize(
+    ("said", "rate"),
+    [("8000", 8_000), (8_000, 8_000), (8_000.0, 8_000), ("8000Hz", 8_000), ("8000 hz", 8_000),
+     ("8kHz", 8_000), ("16kHz", 16_000), ("16 KHZ", 16_000), ("16k", 16_000), ("24000", 24_000),
+     (48_000, 48_000), ("48.0kHz", 48_000)],
+)  # fmt: skip
+def test_a_sample_rate_is_read_in_all_its_spellings(said: Any, rate: int) -> None:
+    message = decode(start(media_format={"sample_rate": said}))
+    assert isinstance(message, Start)
+    assert message.media.sample_rate == rate
+    assert message.remarks == ()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [None, "", "x", 0, -8_000, 44_100, "44.1kHz", True, [], {}, 1e300, 10**30, "9" * 5_000, "8000x",
+     "8000\n8000", "1e4"],
+    ids=range(16),
+)  # fmt: skip
+def test_without_a_known_sample_rate_it_is_that_of_the_query_or_8000(said: Any) -> None:
+    text = json.dumps(start(media_format={"sample_rate": said}))
+    for query, rate in (
+        ({"sample-rate": "16000"}, 16_000),
+        ({"sample_rate": "24000"}, 24_000),
+        ({"sample-rate": "16000", "sample_rate": "24000"}, 16_000),
+        ({"sample-rate": "16kHz"}, 16_000),
+        ({"sample-rate": "loud"}, 8_000),
+        ({}, 8_000),
+    ):
+        message = DIALECT.decoder(query).decode_text(text)
+        assert isinstance(message, Start)
+        assert message.media.sample_rate == rate
+        assert message.remarks
+        assert not any(str(said) in remark for remark in message.remarks if said not in (0, ""))
+
+
+@pytest.mark.parametrize("field", ["call_sid", "account_sid"])
+@pytest.mark.parametrize(
+    "value", [..., None, True, 1.5, [], {}, "", "\0", "a b", "a:b", "..", "a\n", "ä", "x" * 129]
+)
+def test_a_start_without_its_names_is_bad(field: str, value: Any) -> None:
+    assert isinstance(decode(start(**{field: value})), BadStart)
+
+
+def test_a_stream_sid_outside_its_alphabet_is_a_bad_start() -> None:
+    assert isinstance(decode(start(stream_sid="a/b")), BadStart)
+
+
+def test_names_that_are_numbers_are_taken_as_their_digits() -> None:
+    said = decode(start(call_sid=71, account_sid=72, stream_sid=73, **{"from": 919812345670}))
+    assert isinstance(said, Start)
+    assert (said.interaction_id, said.tenant_id, said.stream_id) == ("71", "72", "73")
+    assert said.call.caller == "919812345670"
+
+
+def test_a_custom_parameter_that_is_no_text_is_kept_as_its_json() -> None:
+    said = decode(start(custom_parameters={"a": 1, "b": None, "c": {"d": []}}))
+    assert isinstance(said, Start)
+    assert said.call.custom_parameters == {"a": "1", "b": "null", "c": '{"d": []}'}
+
+
+@pytest.mark.parametrize("value", [None, [], 7, "", "queue=claims", True])
+def test_custom_parameters_that_are_no_object_are_none(value: Any) -> None:
+    said = decode(start(custom_parameters=value))
+    assert isinstance(said, Start)
+    assert said.call.custom_parameters == {}
+
+
+def test_a_stop_for_another_stream_is_refused_once_the_own_is_known() -> None:
+    reader = decoder()
+    foreign = '{"event":"stop","stream_sid":"other","stop":{"reason":"callended"}}'
+    assert reader.decode_text(foreign) == End(EndReason.CALLENDED)
+    reader.decode_text(json.dumps(start()))
+    refused = reader.decode_text(foreign)
+    assert isinstance(refused, Refused)
+    assert refused.refusal is Refusal.UNEXPECTED_EVENT
+    reader.decode_text(json.dumps(start(stream_sid="other")))  # a second start changes nothing
+    assert isinstance(reader.decode_text(foreign), Refused)
+    assert reader.decode_text(foreign.replace("other", "s")) == End(EndReason.CALLENDED)
+
+
+@pytest.mark.parametrize(
+    "inner",
+    ['{"digit":"5"}', '{ "digit" : "5" }', "{}", '{"name":"\\u00e4","x":[1,{"y":null}]}'],
+)
+def test_the_inner_object_of_a_signal_is_kept_as_it_came(inner: str) -> None:
+    for signal in Signal:
+        text = f'{{"event":"{signal}", "{signal}" : {inner} }}'
+        assert decode(text) == SignalSaid(signal, inner)
+
+
+def test_a_flat_signal_is_what_stands_beside_the_envelope() -> None:
+    envelope = {"stream_sid": "s", "sequence_number": 3}
+    said = decode({"event": "dtmf", **envelope, "digit": "5", "duration": 90})
+    assert isinstance(said, SignalSaid)
+    assert json.loads(said.details) == {"digit": "5", "duration": 90}
+    camel = decode({"event": "mark", "streamSid": "s", "sequenceNumber": "3", "name": "m"})
+    assert camel == SignalSaid(Signal.MARK, '{"name":"m"}')
+
+
+def test_nothing_is_ever_replied() -> None:
+    call = InteractionId("c")
+    assert DIALECT.started(call, 1, None) is None
+    assert DIALECT.ack(7) is None
+    assert DIALECT.error(Refused(Refusal.INVALID_AUDIO, "x")) is None
+    assert DIALECT.ended(call, Ledger()) is None
+
+
+def test_a_sender_is_not_hung_up_on_for_what_it_says_or_for_a_missing_broker() -> None:
+    assert DIALECT.most_refused_in_a_row is None
+    assert DIALECT.most_held_before_start == 50
+    assert {CloseCode.POLICY, CloseCode.NOT_CONFIRMED} <= DIALECT.never_closed_with
+
+
+def test_the_sids_of_the_fixtures_are_those_of_their_names() -> None:
+    assert sid("stream", "canonical").encode() in lines("canonical")[1]

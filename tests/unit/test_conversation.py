@@ -1,0 +1,38 @@
+"""What cannot be staged over a socket: two reasons to close in one turn of the loop."""
+
+import asyncio
+from typing import Any
+
+from adapters.inbound.close_codes import CloseCode, Closing
+from adapters.inbound.conversation import Calls, Conversation, TimeLimits
+from adapters.inbound.dialects import DIALECTS
+from adapters.outbound.prometheus import PrometheusTelemetry
+from adapters.outbound.system_clock import SystemClock
+
+
+async def test_a_second_reason_to_close_while_the_first_is_on_its_way_is_let_be() -> None:
+    unused: Any = None
+    calls = Calls(
+        unused, unused, unused, unused, SystemClock(), PrometheusTelemetry(), DIALECTS, 10,
+        TimeLimits(60, 60, 60),
+    )  # fmt: skip
+    sent: list[dict[str, Any]] = []
+
+    async def say_nothing() -> None:
+        await asyncio.Event().wait()
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    conversation = Conversation(calls, unused, {}, say_nothing, send)
+    running = asyncio.create_task(conversation.run())
+    async with asyncio.timeout(10):
+        while conversation._alarm is None:
+            await asyncio.sleep(0)
+        first, second = Closing(CloseCode.NOT_CONFIRMED), Closing(CloseCode.SUPERSEDED)
+        conversation._interrupt(first)
+        while not conversation._alarm.expired():
+            await asyncio.sleep(0)
+        conversation._interrupt(second)  # the alarm has gone off, the reader has not woken yet
+        await running
+    assert [message["code"] for message in sent] == [1013]
