@@ -16,7 +16,7 @@ demo: $(VENV)/installed  ## Play real calls through the service and prove what a
 install: $(VENV)/installed  ## Make .venv with the rtaa-ingest command
 
 serve: $(VENV)/installed  ## Run the service for development, on a throw-away broker
-	SUPPORT_EXOTEL=$${SUPPORT_EXOTEL:-true} LOG_FORMAT=$${LOG_FORMAT:-console} $(BIN)/rtaa-ingest serve --embedded
+	SUPPORT_EXOTEL=$${SUPPORT_EXOTEL:-true} HOST=$${HOST:-127.0.0.1} LOG_FORMAT=$${LOG_FORMAT:-console} $(BIN)/rtaa-ingest serve --embedded
 
 test: $(VENV)/installed-dev  ## Run all tests
 	$(BIN)/pytest

@@ -8,6 +8,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -248,7 +249,8 @@ def read_settings(
 
     """
     problems: list[Problem] = []
-    resolved = _resolve_files(os.environ if environment is None else environment, problems)
+    names = _NAMES.union(*(adapter.variables for adapter in adapters.values()))
+    resolved = _resolve_files(os.environ if environment is None else environment, names, problems)
     values: dict[str, Any] = {}
     for variable in VARIABLES:
         text = resolved.get(variable.name, variable.default)
@@ -265,11 +267,13 @@ def read_settings(
     return Settings(adapter, resolved, values)
 
 
-def _resolve_files(environment: Mapping[str, str], problems: list[Problem]) -> dict[str, str]:
+def _resolve_files(
+    environment: Mapping[str, str], names: AbstractSet[str], problems: list[Problem]
+) -> dict[str, str]:
     resolved = {name: value.strip() for name, value in environment.items() if value.strip()}
     for name, path in environment.items():
         target = name.removesuffix("_FILE")
-        if target == name or not (target in _NAMES or target == "REDIS_URL") or not path:
+        if target == name or target not in names or not path:
             continue
         if target in resolved:
             problems.append(Problem(name, f"both {target} and {name}", "one of them"))

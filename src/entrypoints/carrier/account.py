@@ -14,11 +14,14 @@ NEVER = ("missing", "lost", "rejected", "duplicate")
 class CallAccount:
     """The sender's side of a call; `ledger` is the service's, None without an `ended`.
 
-    `failure` says why the call went no further. `expects_acks` is false against a service that
-    is configured to send none.
+    `stream` is the name under which consumers find it. `failure` says why the call went no
+    further. `expects_replies` is false for a carrier that is told nothing: its ledger has to be
+    looked up at the broker. `expects_acks` is false against a service configured to send none.
     """
 
     interaction: str
+    stream: str
+    expects_replies: bool = True
     expects_acks: bool = True
     frames_sent: int = 0
     bytes_sent: int = 0
@@ -37,6 +40,8 @@ class CallAccount:
     def complaints(self) -> list[str]:
         """Return everything that a call without loss would not show."""
         found = [] if self.failure is None else [self.failure]
+        if not self.expects_replies:
+            return found + self._complaints_of_silence()
         if not self.started:
             return found or ["the service did not say 'started'"]
         found += [f"refused: {refusal}" for refusal in self.refused[:3]]
@@ -46,6 +51,12 @@ class CallAccount:
         if self.failure is None and self.close_code != NORMAL_CLOSURE:
             found.append(f"closed with {self.close_code}")
         return found
+
+    def _complaints_of_silence(self) -> list[str]:
+        found = [f"was told: {said}" for said in self.refused[:3]]
+        if self.failure is None and self.close_code != NORMAL_CLOSURE:
+            found.append(f"closed with {self.close_code}")
+        return found if self.ledger is None else found + self._complaints_of_ledger()
 
     def _complaints_of_ledger(self) -> list[str]:
         if self.ledger is None:

@@ -1,6 +1,7 @@
 """One call, from the handshake to the close, as a carrier makes it."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -11,6 +12,7 @@ from websockets.exceptions import (
     InvalidStatus,
     InvalidURI,
 )
+from websockets.http11 import USER_AGENT
 
 from entrypoints.carrier.account import NORMAL_CLOSURE, CallAccount
 from entrypoints.carrier.recording import Recording
@@ -37,12 +39,17 @@ class Plan:
     tenant: str
     interaction: str
     recording: Recording = field(repr=False)
-    wire: Wire
+    wire: type[Wire]
     headers: Mapping[str, str] = field(repr=False)
     limit_seconds: float
     frame_ms: int = 20
     paced: bool = True
     expects_acks: bool = True
+
+    @property
+    def call(self) -> Call:
+        """What is said of the call on the wire."""
+        return Call(self.tenant, self.interaction, self.recording.sample_rate)
 
     @property
     def frame_count(self) -> int:
@@ -58,12 +65,18 @@ async def make_call(
     `handshakes` bounds how many of many calls connect at a time; waiting for it does not count.
     Whatever goes wrong, short of being cancelled, is in the account.
     """
-    account = CallAccount(plan.interaction, plan.expects_acks)
+    wire = plan.wire(plan.call)
+    account = CallAccount(
+        plan.interaction,
+        wire.stream,
+        expects_replies=not wire.speaks_only,
+        expects_acks=plan.expects_acks,
+    )
     try:
         async with handshakes:
-            socket = await _connect(plan)
+            socket = await _connect(plan, wire)
         async with socket:
-            await _hold_within_limit(socket, plan, account, on_frame)
+            await _hold_within_limit(socket, plan, wire, account, on_frame)
     except InvalidStatus as refusal:
         account.failure = f"handshake refused with HTTP {refusal.response.status_code}"
     except (InvalidHandshake, InvalidURI, UnicodeError) as error:
@@ -75,11 +88,20 @@ async def make_call(
     return account
 
 
-async def _connect(plan: Plan) -> ClientConnection:
+async def _connect(plan: Plan, wire: Wire) -> ClientConnection:
+    """Shake hands, as often as the carrier tries."""
+    for _ in range(wire.handshakes - 1):
+        with contextlib.suppress(InvalidHandshake, OSError, TimeoutError):
+            return await _shake_hands(plan, wire)
+    return await _shake_hands(plan, wire)
+
+
+async def _shake_hands(plan: Plan, wire: Wire) -> ClientConnection:
     # As carriers do: no pings, no compression, and no proxy that the environment may name.
     return await connect(
-        plan.url,
+        f"{plan.url}?{wire.query}" if wire.query else plan.url,
         additional_headers=dict(plan.headers),
+        user_agent_header=wire.user_agent or USER_AGENT,
         compression=None,
         ping_interval=None,
         open_timeout=HANDSHAKE_SECONDS,
@@ -89,22 +111,30 @@ async def _connect(plan: Plan) -> ClientConnection:
 
 
 async def _hold_within_limit(
-    socket: ClientConnection, plan: Plan, account: CallAccount, on_frame: Callable[[], None]
+    socket: ClientConnection,
+    plan: Plan,
+    wire: Wire,
+    account: CallAccount,
+    on_frame: Callable[[], None],
 ) -> None:
     try:
         async with asyncio.timeout(plan.limit_seconds):
-            await _hold(socket, plan, account, on_frame)
+            await _hold(socket, plan, wire, account, on_frame)
     except TimeoutError:
         account.failure = f"not over after {plan.limit_seconds:g} s"
         socket.transport.abort()  # a peer that is stuck would not answer a close either
 
 
 async def _hold(
-    socket: ClientConnection, plan: Plan, account: CallAccount, on_frame: Callable[[], None]
+    socket: ClientConnection,
+    plan: Plan,
+    wire: Wire,
+    account: CallAccount,
+    on_frame: Callable[[], None],
 ) -> None:
-    listening = asyncio.create_task(_listen(socket, plan.wire, account))
+    listening = asyncio.create_task(_listen(socket, wire, account))
     try:
-        await _speak(socket, plan, account, on_frame)
+        await _speak(socket, plan, wire, account, on_frame)
         await listening  # the service closes
     except ConnectionClosed:
         await listening  # what it said before is still to be read
@@ -116,26 +146,31 @@ async def _hold(
 
 
 async def _speak(
-    socket: ClientConnection, plan: Plan, account: CallAccount, on_frame: Callable[[], None]
+    socket: ClientConnection,
+    plan: Plan,
+    wire: Wire,
+    account: CallAccount,
+    on_frame: Callable[[], None],
 ) -> None:
     loop = asyncio.get_running_loop()
-    call = Call(plan.tenant, plan.interaction, plan.recording.sample_rate)
-    for message in plan.wire.opening(call):
+    for message in wire.opening():
         await socket.send(message)
     started_at = loop.time()
     for seq, audio in enumerate(plan.recording.frames(plan.frame_ms)):
         due_at = started_at + seq * plan.frame_ms / 1_000
         # A wait of 0 lets the other calls, and the replies to this one, have their turn.
         await asyncio.sleep(max(0.0, due_at - loop.time()) if plan.paced else 0)
-        await socket.send(plan.wire.frame(seq, audio))
+        await socket.send(wire.frame(seq, audio))
         account.frames_sent += 1
         account.bytes_sent += len(audio)
         on_frame()
-    for message in plan.wire.closing():
+    for message in wire.closing(account.frames_sent):
         await socket.send(message)
 
 
 async def _listen(socket: ClientConnection, wire: Wire, account: CallAccount) -> None:
+    if wire.speaks_only:  # what has come all the same is counted when it is over
+        await socket.wait_closed()
     try:
         while True:
             match wire.read(await socket.recv()):
@@ -148,7 +183,7 @@ async def _listen(socket: ClientConnection, wire: Wire, account: CallAccount) ->
                 case Ended(ledger):
                     account.ledger = ledger
                 case Unreadable(text):
-                    account.refused.append(f"a reply that cannot be read: {text}")
+                    account.refused.append(f"a reply that is none of the dialect's: {text}")
     except ConnectionClosed:
         pass
 

@@ -1,10 +1,14 @@
 """What a carrier writes and reads: one small class for each dialect."""
 
 import base64
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
+
+DEFAULT_SAMPLE_RATE_HZ = 8_000
+SAMPLE_WIDTH_BYTES = 2
 
 Message = str | bytes
 """A text or a binary message of the WebSocket."""
@@ -59,18 +63,41 @@ Reply = Started | Acked | Refused | Ended | Unreadable
 
 
 class Wire(Protocol):
-    """How one dialect writes a call and reads what is replied."""
+    """How one dialect writes one call and reads what is replied; made for each call."""
 
-    def opening(self, call: Call) -> list[Message]:
+    speaks_only: ClassVar[bool]
+    """Whether the carrier neither expects nor reads replies."""
+
+    user_agent: ClassVar[str | None]
+    """What the carrier calls itself in the handshake; None for the library's own name."""
+
+    handshakes: ClassVar[int]
+    """How often the carrier tries a handshake."""
+
+    def __init__(self, call: Call) -> None:
+        """Take the call."""
+        ...
+
+    @property
+    def stream(self) -> str:
+        """The name of the stream that consumers find, beside the tenant's."""
+        ...
+
+    @property
+    def query(self) -> str:
+        """The query string that the carrier is configured with; empty for none."""
+        ...
+
+    def opening(self) -> list[Message]:
         """Write what comes before the first frame."""
         ...
 
     def frame(self, seq: int, audio: bytes) -> Message:
-        """Write one frame."""
+        """Write one frame; `seq` counts from 0."""
         ...
 
-    def closing(self) -> list[Message]:
-        """Write what comes after the last frame."""
+    def closing(self, frames: int) -> list[Message]:
+        """Write what comes after the last of `frames`."""
         ...
 
     def read(self, message: Message) -> Reply:
@@ -81,13 +108,26 @@ class Wire(Protocol):
 class ExostreamkitWire(Wire):
     """`start`, `audio` …, `end` as JSON."""
 
-    def opening(self, call: Call) -> list[Message]:
+    speaks_only = False
+    user_agent = None
+    handshakes = 1
+    query = ""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    @property
+    def stream(self) -> str:
+        """The interaction's own name."""
+        return self._call.interaction
+
+    def opening(self) -> list[Message]:
         """Write `start`."""
         start = {
             "event": "start",
-            "interaction_id": call.interaction,
-            "tenant_id": call.tenant,
-            "sample_rate": call.sample_rate,
+            "interaction_id": self._call.interaction,
+            "tenant_id": self._call.tenant,
+            "sample_rate": self._call.sample_rate,
             "encoding": "pcm16",
         }
         return [json.dumps(start)]
@@ -97,7 +137,7 @@ class ExostreamkitWire(Wire):
         data = base64.b64encode(audio).decode("ascii")
         return f'{{"event": "audio", "data": "{data}", "seq": {seq}}}'
 
-    def closing(self) -> list[Message]:
+    def closing(self, frames: int) -> list[Message]:  # noqa: ARG002  # not on this wire
         """Write `end`."""
         return ['{"event": "end"}']
 
@@ -117,11 +157,95 @@ class ExostreamkitBinaryWire(ExostreamkitWire):
         return audio
 
 
-WIRES: Mapping[str, type[Wire]] = {"exostreamkit": ExostreamkitWire}
+class AgentstreamWire(Wire):
+    """`connected`, `start`, `media` …, `stop` as Exotel's platform writes them.
+
+    Compact JSON, counters as strings, `sequence_number` over all events from 1 on `start`, `chunk`
+    over the frames from 1, `timestamp` in milliseconds since the stream began.
+    """
+
+    speaks_only = True
+    user_agent = "Go-http-client/1.1"
+    handshakes = 2
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._sid = hashlib.sha256(call.interaction.encode()).hexdigest()[:32]
+        self._sent_bytes = 0
+
+    @property
+    def stream(self) -> str:
+        """The carrier's own name of the stream: 32 hexadecimal digits."""
+        return self._sid
+
+    @property
+    def query(self) -> str:
+        """Ask for the sample rate, as the applet's URL does."""
+        rate = self._call.sample_rate
+        return "" if rate == DEFAULT_SAMPLE_RATE_HZ else f"sample-rate={rate}"
+
+    def opening(self) -> list[Message]:
+        """Write `connected` and `start`."""
+        start = {
+            "stream_sid": self._sid,
+            "call_sid": self._call.interaction,
+            "account_sid": self._call.tenant,
+            "from": "00000000001",
+            "to": "00000000002",
+            "custom_parameters": {},
+            "media_format": {
+                "encoding": "base64",
+                "sample_rate": str(self._call.sample_rate),
+                "bit_rate": "128kbps",
+            },
+        }
+        return [_compact({"event": "connected"}), self._event("start", 1, start)]
+
+    def frame(self, seq: int, audio: bytes) -> Message:
+        """Write `media`."""
+        self._sent_bytes += len(audio)
+        timestamp = self._sent_bytes * 1_000 // (self._call.sample_rate * SAMPLE_WIDTH_BYTES)
+        payload = base64.b64encode(audio).decode("ascii")
+        return (
+            f'{{"event":"media","sequence_number":"{seq + 2}","stream_sid":"{self._sid}",'
+            f'"media":{{"chunk":"{seq + 1}","timestamp":"{timestamp}","payload":"{payload}"}}}}'
+        )
+
+    def closing(self, frames: int) -> list[Message]:
+        """Write `stop`."""
+        stop = {
+            "call_sid": self._call.interaction,
+            "account_sid": self._call.tenant,
+            "reason": "callended",
+        }
+        return [self._event("stop", frames + 2, stop)]
+
+    def read(self, message: Message) -> Reply:
+        """Every message is one too many."""
+        return Unreadable(repr(message[:100]))
+
+    def _event(self, event: str, sequence_number: int, inner: Mapping[str, Any]) -> str:
+        envelope = {
+            "event": event,
+            "sequence_number": str(sequence_number),
+            "stream_sid": self._sid,
+            event: inner,
+        }
+        return _compact(envelope)
+
+
+WIRES: Mapping[str, type[Wire]] = {
+    "exostreamkit": ExostreamkitWire,
+    "agentstream": AgentstreamWire,
+}
 """The dialects by name."""
 
 BINARY_WIRES: Mapping[str, type[Wire]] = {"exostreamkit": ExostreamkitBinaryWire}
 """The dialects that know binary frames."""
+
+
+def _compact(message: Mapping[str, Any]) -> str:
+    return json.dumps(message, separators=(",", ":"))
 
 
 def _read_exostreamkit(reply: Any) -> Reply:  # noqa: ANN401  # any JSON

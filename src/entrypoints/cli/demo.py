@@ -17,7 +17,13 @@ from adapters.outbound.redis_streams.embedded import EmbeddedValkey
 from entrypoints.carrier.account import CallAccount
 from entrypoints.carrier.call import Plan
 from entrypoints.carrier.recording import packaged_speech, read_recording
-from entrypoints.carrier.wire import ExostreamkitBinaryWire, ExostreamkitWire, Wire
+from entrypoints.carrier.wire import (
+    AgentstreamWire,
+    Call,
+    ExostreamkitBinaryWire,
+    ExostreamkitWire,
+    Wire,
+)
 from entrypoints.cli.proof import LOSSES, Proof, prove, write_wav
 from entrypoints.cli.screen import console, table, watched
 from entrypoints.cli.service_process import ServiceFailed, running_service
@@ -36,14 +42,15 @@ class Scene:
 
     name: str
     tenant: str
-    wire: Wire
+    wire: type[Wire]
     has_token: bool
     source: Path
 
     @property
     def key(self) -> str:
         """Where a consumer finds the call, spelled out as in the documentation."""
-        return f"rtaa:audio:{{{self.tenant}/{self.name}}}"
+        stream = self.wire(Call(self.tenant, self.name, 0)).stream
+        return f"rtaa:audio:{{{self.tenant}/{stream}}}"
 
 
 @click.command()
@@ -111,11 +118,11 @@ _TENANT = "tenant-with-token"
 
 def _scenes() -> list[Scene]:
     agent, caller, supervisor = packaged_speech()
-    json_wire, binary_wire = ExostreamkitWire(), ExostreamkitBinaryWire()
+    json_wire, binary_wire = ExostreamkitWire, ExostreamkitBinaryWire
     return [
-        Scene("json-with-token", _TENANT, json_wire, has_token=True, source=agent),
-        Scene("binary-with-token", _TENANT, binary_wire, has_token=True, source=caller),
-        Scene("json-no-token", "tenant-open", json_wire, has_token=False, source=supervisor),
+        Scene("exostreamkit-json", _TENANT, json_wire, has_token=True, source=supervisor),
+        Scene("exostreamkit-binary", _TENANT, binary_wire, has_token=True, source=caller),
+        Scene("agentstream", "tenant-open", AgentstreamWire, has_token=False, source=agent),
     ]
 
 

@@ -56,6 +56,21 @@ def prove(url: str, key: str, source: Path) -> Proof:
     return Proof(sample_rate, audio, ledger, audio == pcm and sample_rate == source_rate)
 
 
+def published_ledger(url: str, key: str) -> Mapping[str, int] | None:
+    """Read the ledger in the last entry of the stream at `key`; None if that is no `ended`.
+
+    Raises:
+        RedisError: it could not be read.
+
+    """
+    with redis.Redis.from_url(url, socket_timeout=ANSWER_SECONDS) as client:
+        last = client.xrevrange(key, count=1)
+    if not last or last[0][1][b"type"] != b"ended":
+        return None
+    ledger: Mapping[str, int] = json.loads(last[0][1][b"data"])["ledger"]
+    return ledger
+
+
 def write_wav(path: Path, proof: Proof) -> None:
     """Write what was found as 16-bit PCM, mono."""
     with wave.open(str(path), "wb") as wav:

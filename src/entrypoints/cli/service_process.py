@@ -11,13 +11,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from entrypoints.registry import destination_adapters
 from entrypoints.settings import VARIABLES
 
 READY_SECONDS = 20.0
 STOP_SECONDS = 10.0
 POLL_SECONDS = 0.05
 
-_OURS = frozenset({variable.name for variable in VARIABLES} | {"PUBSUB_ADAPTER", "REDIS_URL"})
+_OURS = frozenset({"PUBSUB_ADAPTER", *(variable.name for variable in VARIABLES)}).union(
+    *(adapter.variables for adapter in destination_adapters().values())
+)
 
 
 class ServiceFailed(Exception):

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
+from redis.exceptions import RedisError
 
 from entrypoints.carrier.account import CallAccount
 from entrypoints.carrier.call import Plan, make_call
@@ -20,6 +21,7 @@ from entrypoints.carrier.recording import (
 )
 from entrypoints.carrier.wire import BINARY_WIRES, WIRES
 from entrypoints.cli.descriptors import allow_descriptors
+from entrypoints.cli.proof import published_ledger
 from entrypoints.cli.screen import Tally, console, table, watched
 
 HANDSHAKES_AT_A_TIME = 64
@@ -67,6 +69,13 @@ EACH_SHOWN = 20
     type=click.FloatRange(0.1),
     help=f"Seconds that a call may take.  [default: its audio's length + {GRACE_SECONDS:g}]",
 )
+@click.option(
+    "--redis-url",
+    envvar="REDIS_URL",
+    show_envvar=True,
+    help="Where to look up the ledgers of agentstream calls, which are told nothing.",
+)
+@click.option("--stream-prefix", envvar="STREAM_PREFIX", default="rtaa", show_default=True)
 @click.option("--without-acks", is_flag=True, help="The service runs with ACK_INTERVAL=0.")
 def simulate(
     *,
@@ -82,11 +91,15 @@ def simulate(
     tenant: str,
     interaction_prefix: str | None,
     time_limit: float | None,
+    redis_url: str | None,
+    stream_prefix: str,
     without_acks: bool,
 ) -> None:
     """Play WAV files (PCM, 16 bits, mono) as calls; exit 1 if anything of them is lost.
 
     Several files are taken in turn. Without any, speech that comes with the package is played.
+    A carrier of the dialect agentstream hears nothing: with --redis-url its calls are judged by
+    their published ledgers, without it only by how they were closed.
     """
     if not url.startswith(("ws://", "wss://")):
         raise click.BadParameter("needed: ws:// or wss://", param_hint="--url")
@@ -96,7 +109,7 @@ def simulate(
     recordings = _read_recordings(wav)
     headers = _credential(token, basic)
     prefix = interaction_prefix or f"sim-{secrets.token_hex(4)}"
-    wire = wires[dialect]()
+    wire = wires[dialect]
     plans = [
         Plan(
             url=url,
@@ -115,6 +128,8 @@ def simulate(
     allow_descriptors()
     with watched(f"{calls} call(s)", "frames", sum(p.frame_count for p in plans)) as tally:
         accounts = asyncio.run(make_calls(plans, tally))
+    if redis_url is not None and wire.speaks_only:
+        _look_up_ledgers(redis_url, stream_prefix, tenant, accounts)
     _report(accounts)
     sys.exit(1 if any(account.complaints() for account in accounts) else 0)
 
@@ -146,6 +161,19 @@ def _credential(token: str | None, basic: str | None) -> dict[str, str]:
             raise click.UsageError("--basic takes USER:PASSWORD")
         return {"Authorization": f"Basic {base64.b64encode(basic.encode()).decode()}"}
     return {}
+
+
+def _look_up_ledgers(
+    redis_url: str, prefix: str, tenant: str, accounts: Sequence[CallAccount]
+) -> None:
+    try:
+        for account in accounts:
+            key = f"{prefix}:audio:{{{tenant}/{account.stream}}}"
+            account.ledger = published_ledger(redis_url, key)
+            if account.ledger is None and account.failure is None:
+                account.failure = "no 'ended' is published"
+    except RedisError as error:
+        raise click.ClickException(f"the ledgers could not be read: {error}") from None
 
 
 def _report(accounts: Sequence[CallAccount]) -> None:
