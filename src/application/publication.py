@@ -22,6 +22,9 @@ APPEND_SECONDS = 5.0
 """How long one call of the publisher may take before its outcome counts as unknown."""
 
 
+FLUSH_STEP_SECONDS = 0.02
+
+
 class Publication:
     """Owns the loop; `run` is its body, started and cancelled by the composition."""
 
@@ -39,6 +42,7 @@ class Publication:
         self._retention_seconds = retention_seconds
         self._with_work: dict[Outbox, None] = {}
         self._work = asyncio.Event()
+        self._is_publishing = False
         self._shared = SharedWindow(telemetry.buffered)
 
     def outbox(self, interaction: Interaction, lease: Lease, older: Outbox | None) -> Outbox:
@@ -56,6 +60,13 @@ class Publication:
             on_published=self._note_published,
         )
 
+    async def flush(self, seconds: float) -> None:
+        """Wait until there is nothing to publish, at most `seconds`; once in a process's life."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while (self._with_work or self._is_publishing) and loop.time() < until:  # noqa: ASYNC110
+            await asyncio.sleep(FLUSH_STEP_SECONDS)
+
     async def run(self) -> None:
         """Publish for ever. A failure belongs to the streams it concerns, never to the loop."""
         while True:
@@ -66,7 +77,9 @@ class Publication:
             under_way = [(outbox, batch) for outbox, batch in taken if batch is not None]
             if not under_way:
                 continue
+            self._is_publishing = True
             outcomes = await self._append([batch for _, batch in under_way])
+            self._is_publishing = False
             for (outbox, _), outcome in zip(under_way, outcomes, strict=True):
                 try:
                     outbox.settle(outcome)

@@ -17,6 +17,9 @@ from entrypoints.container import Container
 
 VERSION = "0.1.0"
 
+FLUSH_SECONDS = 5.0
+"""What is left to be published when the service stops gets so long."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -43,6 +46,7 @@ def create_app(container: Container, on_failure: Callable[[], None]) -> Litestar
         try:
             yield
         finally:
+            await publication.flush(FLUSH_SECONDS)
             await container.cut_interaction().close()
             for task in tasks:
                 task.cancel()
@@ -51,8 +55,9 @@ def create_app(container: Container, on_failure: Callable[[], None]) -> Litestar
 
     return Litestar(
         route_handlers=[
-            ingest_route(container.gate(), container.calls()),
+            ingest_route(container.gate(), container.calls(), container.roster()),
             *http_routes(
+                container.roster(),
                 container.broker_watch(),
                 container.capacity(),
                 container.clock(),

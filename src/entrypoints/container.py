@@ -5,6 +5,7 @@ from dependency_injector import containers, providers
 from adapters.inbound.conversation import Calls, TimeLimits
 from adapters.inbound.dialects import DIALECTS
 from adapters.inbound.gate import Gate
+from adapters.inbound.roster import Roster
 from adapters.outbound.jwt_rs256 import JwtRs256Verifier
 from adapters.outbound.prometheus import PrometheusTelemetry
 from adapters.outbound.system_clock import SystemClock
@@ -87,11 +88,13 @@ class Container(containers.DeclarativeContainer):
         StartInteraction, destination.provided.publisher, live_streams, settle_start
     )
 
+    roster = providers.Singleton(Roster, telemetry)
     gate = providers.Singleton(
         Gate,
         admit_sender,
         capacity,
         broker_watch,
+        roster,
         telemetry,
         trusted_proxy_hops=setting["TRUSTED_PROXY_HOPS"],
     )

@@ -6,9 +6,11 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 import uvicorn
 
+from adapters.inbound.roster import Roster
 from application.ports.errors import BrokerUnavailable, PublisherError
 from entrypoints.app import create_app
 from entrypoints.container import Container
@@ -27,10 +29,22 @@ _log = logging.getLogger(__name__)
 
 
 class IngestServer(uvicorn.Server):
-    """Ends with status 0 after SIGTERM, and does something beside serving once it listens."""
+    """Drains before it shuts down, ends with status 0 after SIGTERM, and works beside serving.
 
-    def __init__(self, config: uvicorn.Config, beside: Callable[[], Awaitable[None]]) -> None:
+    uvicorn alone closes every WebSocket with 1012 before anybody can acknowledge anything, and
+    stops listening first; here handshakes are answered with 503 while calls come to their end.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        roster: Roster,
+        drain_seconds: float,
+        beside: Callable[[], Awaitable[None]],
+    ) -> None:
         super().__init__(config)
+        self._roster = roster
+        self._drain_seconds = drain_seconds
         self._beside = beside
         self._beside_task: asyncio.Future[None] | None = None
         self.has_failed = False
@@ -47,10 +61,17 @@ class IngestServer(uvicorn.Server):
         self._beside_task.add_done_callback(_log_failure)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop what is done beside serving, then serving."""
+        """Stop what is done beside serving, drain, then stop serving."""
         if self._beside_task is not None:
             self._beside_task.cancel()
+        if not self.has_failed:
+            await self._roster.drain(self._drain_seconds, lambda: self.force_exit)
         await super().shutdown(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Drain at the first signal, exit at once at the second, whichever they are."""
+        self.force_exit = self.should_exit
+        super().handle_exit(sig, frame)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -100,7 +121,12 @@ def build_server(settings: Settings) -> IngestServer:
         lifespan="on",
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
-    server = IngestServer(config, lambda: _log_advice(container, settings))
+    server = IngestServer(
+        config,
+        container.roster(),
+        settings["DRAIN_SECONDS"],
+        lambda: _log_advice(container, settings),
+    )
     return server
 
 

@@ -170,6 +170,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("IDLE_TIMEOUT_SECONDS", _number(0.1, _DAY), "60", f"{_SECONDS} from 0.1 to {_DAY}"),
     Variable("MAX_CALL_SECONDS", _number(0.1, 7 * _DAY), "14400", f"{_SECONDS} from 0.1 to 604800"),
     Variable("MAX_STREAMS", _whole(1, 1_000_000), "2000", "a whole number from 1 to 1000000"),
+    Variable("DRAIN_SECONDS", _number(0, 3600), "25", f"{_SECONDS} from 0 to 3600"),
     Variable("STREAM_PREFIX", _prefix, "rtaa", "1 to 64 of A-Z a-z 0-9 _ . -"),
     Variable(
         "LOG_LEVEL",

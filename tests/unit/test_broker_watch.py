@@ -76,6 +76,9 @@ class BrokerChanges(Telemetry):
     def buffered(self, count: int) -> None:
         raise NotImplementedError
 
+    def draining(self) -> None:
+        raise NotImplementedError
+
 
 class Bench:
     def __init__(self) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from adapters.inbound import gate as gate_module
 from adapters.inbound.gate import Gate, Headers, HttpRefusal
+from adapters.inbound.roster import Roster
 from adapters.outbound.prometheus import PrometheusTelemetry
 from application.admit_sender import AccessPolicy, AdmitSender
 from application.broker_watch import BrokerWatch
@@ -70,6 +71,7 @@ class Bench:
             AdmitSender(policy, OneToken()),
             self.capacity,
             self.watch,
+            Roster(telemetry),
             telemetry,
             trusted_proxy_hops=hops,
         )

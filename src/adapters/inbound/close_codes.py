@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import IntEnum
 
+from domain.events import EndReason
+
 MAX_REASON_BYTES = 123
 """A close frame holds 125 bytes, two of them the code (RFC 6455 §5.5)."""
 
@@ -14,6 +16,7 @@ class CloseCode(IntEnum):
     FIRST_MESSAGE_NOT_JSON = 1007
     POLICY = 1008
     BUG = 1011
+    RESTART = 1012
     NOT_CONFIRMED = 1013
     BAD_START = 4400
     NOT_ALLOWED = 4403
@@ -23,10 +26,11 @@ class CloseCode(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """A close frame to be sent."""
+    """A close frame to be sent; `end` is how the run is ended before, None to leave it open."""
 
     code: CloseCode
     reason: str = ""
+    end: EndReason | None = None
 
     @property
     def short_reason(self) -> str:

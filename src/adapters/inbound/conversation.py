@@ -114,6 +114,7 @@ class Conversation:
         self._interruption: Closing | None = None
         self._alarm: asyncio.Timeout | None = None
         self._is_over = False
+        self._is_draining = False
 
     async def run(self) -> None:
         """Hold the conversation until the connection is closed, by either side."""
@@ -137,6 +138,16 @@ class Conversation:
     def on_failure(self, failure: Failure) -> None:
         """Close: nothing more will be published. See `PublicationListener`."""
         self._interrupt(_closing_after(failure))
+
+    def on_drain(self) -> None:
+        """Close now, for the sender to go on elsewhere, unless it would not come back."""
+        self._is_draining = True
+        if self._dialect is not None and self._dialect.comes_back:
+            self._interrupt(_RESTART)
+
+    def on_drain_over(self) -> None:
+        """End the run and close now, whoever it is."""
+        self._interrupt(Closing(CloseCode.RESTART, "restart", EndReason.SHUTDOWN))
 
     def _is_held_on_to(self, code: CloseCode) -> bool:
         return self._dialect is not None and code in self._dialect.never_closed_with
@@ -213,6 +224,8 @@ class Conversation:
                 return Closing(CloseCode.FIRST_MESSAGE_NOT_JSON, str(why))
             except UnknownDialect as why:
                 return Closing(CloseCode.BAD_START, str(why))
+            if self._is_draining and self._dialect.comes_back:
+                return _RESTART
             self._decoder = self._dialect.decoder(self._query)
             self._prelude = Prelude(self._dialect, self._calls.telemetry)
         if isinstance(raw, str):
@@ -382,7 +395,8 @@ class Conversation:
             return Closing(CloseCode.TIMED_OUT, "no start")
         now = self._calls.clock.monotonic()
         is_too_long = now >= self._stream.run_started_at + self._calls.limits.call_seconds
-        return Closing(CloseCode.TIMED_OUT, EndReason.TOO_LONG if is_too_long else EndReason.IDLE)
+        end = EndReason.TOO_LONG if is_too_long else EndReason.IDLE
+        return Closing(CloseCode.TIMED_OUT, end.value, end)
 
     # The end
 
@@ -406,8 +420,8 @@ class Conversation:
         stream = self._stream
         if closing is None or stream is None:
             return closing
-        if closing.code is CloseCode.TIMED_OUT and not self._is_over:
-            closing = await self._end(stream, EndReason(closing.reason), closing) or closing
+        if closing.end is not None and not self._is_over:
+            closing = await self._end(stream, closing.end, closing) or closing
         if stream.outbox.failure is None:
             async with _at_most(CLOSE_SECONDS):
                 await stream.outbox.wait_until_empty()
@@ -447,6 +461,9 @@ async def _at_most(seconds: float) -> AsyncIterator[None]:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             yield
+
+
+_RESTART = Closing(CloseCode.RESTART, "restart: reconnect and resume")
 
 
 def _closing_after(failure: Failure) -> Closing:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from adapters.inbound.authorization import read_credential
 from adapters.inbound.client_address import client_address
+from adapters.inbound.roster import Roster
 from application.admit_sender import AddressRefused, AdmitSender, Unauthenticated
 from application.broker_watch import BrokerWatch
 from application.capacity import Capacity
@@ -33,13 +34,14 @@ class HttpRefusal:
 
 
 class Gate:
-    """Checks handshakes: credential, address, capacity, broker, in this order."""
+    """Checks handshakes: credential, address, draining, capacity, broker, in this order."""
 
     def __init__(
         self,
         admit_sender: AdmitSender,
         capacity: Capacity,
         broker_watch: BrokerWatch,
+        roster: Roster,
         telemetry: Telemetry,
         *,
         trusted_proxy_hops: int,
@@ -47,6 +49,7 @@ class Gate:
         self._admit_sender = admit_sender
         self._capacity = capacity
         self._broker_watch = broker_watch
+        self._roster = roster
         self._telemetry = telemetry
         self._trusted_proxy_hops = trusted_proxy_hops
 
@@ -61,6 +64,8 @@ class Gate:
             return self._refuse(401, "unauthenticated", str(why), self._challenges())
         except AddressRefused as why:
             return self._refuse(403, "address_refused", str(why))
+        if self._roster.is_draining:
+            return self._refuse(503, "draining", "the service is stopping", [_RETRY_AFTER])
         if not self._capacity.take():
             return self._refuse(503, "full", "no place left", [_RETRY_AFTER])
         try:

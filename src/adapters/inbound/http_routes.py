@@ -8,6 +8,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 from msgspec import Struct
 
+from adapters.inbound.roster import Roster
 from application.broker_watch import BrokerWatch
 from application.capacity import Capacity
 from application.ports.clock import Clock
@@ -37,6 +38,7 @@ class Readiness(Struct):
 
 
 def http_routes(
+    roster: Roster,
     broker_watch: BrokerWatch,
     capacity: Capacity,
     clock: Clock,
@@ -70,7 +72,9 @@ def http_routes(
     def ready() -> Response[Readiness]:
         """Answer 200 if new calls are taken, 503 with the reason if not."""
         reason = None
-        if not broker_watch.is_up:
+        if roster.is_draining:
+            reason = "draining"
+        elif not broker_watch.is_up:
             reason = "the broker takes no writes"
         elif capacity.is_full:
             reason = "all places are taken"

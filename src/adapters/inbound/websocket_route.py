@@ -13,11 +13,12 @@ from litestar.types import Send
 
 from adapters.inbound.conversation import Calls, Conversation
 from adapters.inbound.gate import Gate, HttpRefusal
+from adapters.inbound.roster import Roster
 
 INGEST_PATH = "/v1/ingest"
 
 
-def ingest_route(gate: Gate, calls: Calls) -> WebsocketRouteHandler:
+def ingest_route(gate: Gate, calls: Calls, roster: Roster) -> WebsocketRouteHandler:
     """Build the route over which carriers send audio."""
 
     @websocket(INGEST_PATH)
@@ -30,7 +31,9 @@ def ingest_route(gate: Gate, calls: Calls) -> WebsocketRouteHandler:
         try:
             await socket.accept()
             query = dict(parse_qsl(socket.scope["query_string"].decode("latin-1")))
-            await Conversation(calls, admitted, query, socket.receive, socket.send).run()
+            conversation = Conversation(calls, admitted, query, socket.receive, socket.send)
+            with roster.entered(conversation):
+                await conversation.run()
         finally:
             gate.leave()
 

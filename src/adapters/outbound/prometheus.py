@@ -38,6 +38,7 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         self._confirm_sum = 0.0
         self._buffered_bytes = 0
         self._broker_up = False
+        self._draining = False
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -75,6 +76,10 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         """Set whether the broker takes writes."""
         self._broker_up = up
 
+    def draining(self) -> None:
+        """Note that the service drains."""
+        self._draining = True
+
     media_type = CONTENT_TYPE_LATEST
 
     def render(self) -> bytes:
@@ -111,6 +116,9 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         )
         yield GaugeMetricFamily(
             "ingest_broker_up", "Whether the broker takes writes", value=int(self._broker_up)
+        )
+        yield GaugeMetricFamily(
+            "ingest_draining", "Whether calls are brought to an end", value=int(self._draining)
         )
 
     def _confirm_histogram(self) -> HistogramMetricFamily:

@@ -38,3 +38,7 @@ class Telemetry(Protocol):
     def broker(self, *, up: bool) -> None:
         """Set whether the broker takes writes."""
         ...
+
+    def draining(self) -> None:
+        """Note that the service takes no new calls and brings the others to an end."""
+        ...

@@ -81,6 +81,7 @@ class Agentstream(Dialect):
     """Recognises `agentstream`; its replies are silence."""
 
     name = "agentstream"
+    comes_back = False
     most_held_before_start = 50
     most_refused_in_a_row = None
     never_closed_with = frozenset({CloseCode.POLICY, CloseCode.NOT_CONFIRMED})

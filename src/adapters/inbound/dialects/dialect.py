@@ -47,6 +47,11 @@ class Dialect(Protocol):
         """Reasons for which a sender of this dialect is not hung up on."""
         ...
 
+    @property
+    def comes_back(self) -> bool:
+        """Whether a sender that is closed 1012 in the middle of a call reconnects and resumes."""
+        ...
+
     def recognises(self, first: Mapping[str, object]) -> bool:
         """Tell whether a connection whose first message is this JSON object speaks the dialect."""
         ...

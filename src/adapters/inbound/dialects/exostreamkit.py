@@ -73,6 +73,7 @@ class Exostreamkit(Dialect, Decoder):
     """Decodes and answers `exostreamkit`; one decoder serves all, since nothing is remembered."""
 
     name = "exostreamkit"
+    comes_back = True
     most_held_before_start = 0
     most_refused_in_a_row = 50
     never_closed_with: frozenset[CloseCode] = frozenset()

@@ -1,0 +1,58 @@
+"""The conversations that are held now, to be brought to an end when the service stops."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from adapters.inbound.conversation import Conversation
+from application.ports.telemetry import Telemetry
+
+CHECK_SECONDS = 0.05
+AFTERWARDS_SECONDS = 8.0
+"""What the last conversations get to publish their ends and to close."""
+
+
+class Roster:
+    """Knows every conversation, and whether the service is draining."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+        self._held: set[Conversation] = set()
+        self._is_draining = False
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether no new conversation is begun."""
+        return self._is_draining
+
+    @contextmanager
+    def entered(self, conversation: Conversation) -> Iterator[None]:
+        """Hold `conversation` while the context lasts."""
+        self._held.add(conversation)
+        if self._is_draining:
+            conversation.on_drain()
+        try:
+            yield
+        finally:
+            self._held.discard(conversation)
+
+    async def drain(self, seconds: float, is_urgent: Callable[[], bool]) -> None:
+        """Bring every conversation to an end; those that would not come back get `seconds`.
+
+        Returns at once when `is_urgent` becomes true.
+        """
+        self._is_draining = True
+        self._telemetry.draining()
+        for conversation in tuple(self._held):
+            conversation.on_drain()
+        await self._wait(seconds, is_urgent)
+        for conversation in tuple(self._held):
+            conversation.on_drain_over()
+        await self._wait(AFTERWARDS_SECONDS, is_urgent)
+
+    async def _wait(self, seconds: float, is_urgent: Callable[[], bool]) -> None:
+        """Wait until nobody is left. A poll: a signal, which is no event, may make it urgent."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while self._held and loop.time() < until and not is_urgent():  # noqa: ASYNC110
+            await asyncio.sleep(CHECK_SECONDS)

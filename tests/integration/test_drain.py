@@ -1,0 +1,184 @@
+"""SIGTERM while calls are held: who comes back is let go at once, who would not may finish."""
+
+import asyncio
+import base64
+import signal
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from published import Broker, audio, entries, facts
+from running import Caller, ServiceProcess, pcm, wait_until
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from adapters.outbound.redis_streams.embedded import EmbeddedValkey
+
+SID = "5f0c2b7e41d84a6fa3d2c8e5b1760a90"
+
+
+@pytest.fixture
+def process(valkey: EmbeddedValkey, tmp_path: Path) -> Iterator[Any]:
+    """Start services as processes; end what is left of them."""
+    environment = {
+        "PUBSUB_ADAPTER": "redis_streams",
+        "REDIS_URL": valkey.url,
+        "SUPPORT_EXOTEL": "true",
+    }
+    started: list[ServiceProcess] = []
+
+    def start(**variables: str) -> ServiceProcess:
+        log = tmp_path / f"log-{len(started)}"
+        started.append(ServiceProcess({**environment, **variables}, log))
+        return started[-1].wait_until_ready()
+
+    yield start
+    for service in started:
+        if service.process.poll() is None:
+            service.kill()
+
+
+def terminate(service: ServiceProcess) -> None:
+    service.process.send_signal(signal.SIGTERM)
+
+
+async def exit_status(service: ServiceProcess, seconds: float = 15) -> int:
+    return await asyncio.to_thread(service.process.wait, seconds)
+
+
+async def start_agentstream(service: ServiceProcess, name: str, sid: str) -> Caller:
+    caller = await Caller.dial(service.url)
+    await caller.say({"event": "connected"})
+    await caller.say(
+        {
+            "event": "start",
+            "stream_sid": sid,
+            "start": {"call_sid": name, "account_sid": "tenant-abc", "stream_sid": sid},
+        }
+    )
+    return caller
+
+
+async def say_media(caller: Caller, chunk: int) -> None:
+    payload = base64.b64encode(pcm(chunk)).decode()
+    await caller.say({"event": "media", "media": {"chunk": str(chunk), "payload": payload}})
+
+
+async def until_draining(service: ServiceProcess) -> None:
+    def is_draining() -> bool:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{service.port}/health/ready", timeout=2)
+        except urllib.error.HTTPError as refused:
+            with refused:
+                return b"draining" in refused.read()
+        return False
+
+    await asyncio.to_thread(wait_until, is_draining)
+
+
+async def test_everything_received_is_acked_before_1012_and_the_call_goes_on_elsewhere(
+    process: Any, broker: Broker, name: str
+) -> None:
+    one, two = process(), process()
+    caller = await Caller.dial(one.url)
+    await caller.start(name)
+    await caller.speak(*range(57))
+    await caller.hear_ack(9)
+    terminate(one)
+    assert await caller.closed() == 1012
+    assert [r["seq"] for r in caller.replies if r["event"] == "ack"][-1] == 56
+    assert await exit_status(one) == 0
+    assert facts(broker, name)["state"] == "cut"
+    again = await Caller.dial(two.url)
+    assert (await again.start(name, resume=True))["last_seq"] == 56
+    await again.speak(*range(57, 60))
+    assert (await again.end())["published"] == 60
+    assert audio(broker, name) == [(n, pcm(n)) for n in range(60)]
+    assert [e["type"] for _, e in entries(broker, name)].count("ended") == 1
+
+
+async def test_a_carrier_that_would_not_come_back_may_finish_its_call(
+    process: Any, broker: Broker, name: str
+) -> None:
+    service = process(DRAIN_SECONDS="60")
+    sid = f"{SID}1"
+    carrier = await start_agentstream(service, name, sid)
+    await say_media(carrier, 1)
+    terminate(service)
+    await until_draining(service)
+    with pytest.raises(InvalidStatus) as refused:
+        await Caller.dial(service.url)
+    assert refused.value.response.status_code == 503
+    assert refused.value.response.headers["Retry-After"]
+    await say_media(carrier, 2)
+    await carrier.say({"event": "stop", "stop": {"reason": "callended"}})
+    assert await carrier.closed() == 1000
+    assert carrier.replies == []
+    assert await exit_status(service) == 0
+    found = entries(broker, sid)
+    assert [e["type"] for _, e in found] == ["started", "audio", "audio", "ended"]
+    assert found[-1][1]["data"]["reason"] == "callended"
+
+
+async def test_at_the_end_of_the_drain_a_carrier_is_ended_as_shutdown_and_closed_1012(
+    process: Any, broker: Broker, name: str
+) -> None:
+    service = process(DRAIN_SECONDS="0.5")
+    sid = f"{SID}2"
+    carrier = await start_agentstream(service, name, sid)
+    await say_media(carrier, 1)
+    terminate(service)
+    assert await carrier.closed() == 1012
+    assert await exit_status(service) == 0
+    found = entries(broker, sid)
+    assert [e["type"] for _, e in found] == ["started", "audio", "ended"]
+    assert found[-1][1]["data"]["reason"] == "shutdown"
+    assert found[-1][1]["data"]["ledger"]["published"] == 1
+
+
+async def test_a_connection_that_has_not_said_what_it_is_is_told_when_it_has(
+    process: Any, name: str
+) -> None:
+    service = process(DRAIN_SECONDS="60")
+    early = await Caller.dial(service.url)
+    terminate(service)
+    await until_draining(service)
+    await early.start(name, wait=False)
+    assert await early.closed() == 1012
+    assert early.replies == []
+    assert await exit_status(service) == 0
+
+
+async def test_a_second_signal_exits_at_once(process: Any, name: str) -> None:
+    service = process(DRAIN_SECONDS="60")
+    carrier = await start_agentstream(service, name, f"{SID}3")
+    await say_media(carrier, 1)
+    terminate(service)
+    await until_draining(service)
+    began = time.monotonic()
+    terminate(service)
+    await exit_status(service, 5)
+    assert time.monotonic() - began < 3
+    with pytest.raises(ConnectionClosed):
+        await carrier.hear()
+
+
+async def test_draining_is_told_to_the_scraper(process: Any, name: str) -> None:
+    service = process(DRAIN_SECONDS="60")
+    carrier = await start_agentstream(service, name, f"{SID}4")
+    terminate(service)
+    await until_draining(service)
+
+    def metrics() -> str:
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{service.port}/metrics", timeout=2
+        ) as answer:
+            return str(answer.read().decode())
+
+    assert "ingest_draining 1.0" in await asyncio.to_thread(metrics)
+    await carrier.say({"event": "stop"})
+    assert await carrier.closed() == 1000
+    assert await exit_status(service) == 0
