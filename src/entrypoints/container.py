@@ -2,6 +2,7 @@
 
 from dependency_injector import containers, providers
 
+from adapters.inbound.brake import Brake
 from adapters.inbound.conversation import Calls, TimeLimits
 from adapters.inbound.dialects import DIALECTS
 from adapters.inbound.gate import Gate
@@ -88,6 +89,7 @@ class Container(containers.DeclarativeContainer):
         StartInteraction, destination.provided.publisher, live_streams, settle_start
     )
 
+    brake = providers.Singleton(Brake, clock)
     roster = providers.Singleton(Roster, telemetry)
     gate = providers.Singleton(
         Gate,
@@ -95,6 +97,7 @@ class Container(containers.DeclarativeContainer):
         capacity,
         broker_watch,
         roster,
+        brake,
         telemetry,
         trusted_proxy_hops=setting["TRUSTED_PROXY_HOPS"],
     )

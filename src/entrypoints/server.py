@@ -11,6 +11,7 @@ from types import FrameType
 import uvicorn
 
 from adapters.inbound.roster import Roster
+from adapters.inbound.uvicorn_protocols import HardenedHttp, HardenedWebSocket
 from application.ports.errors import BrokerUnavailable, PublisherError
 from entrypoints.app import create_app
 from entrypoints.container import Container
@@ -95,7 +96,8 @@ def _log_failure(task: asyncio.Future[None]) -> None:
 def build_server(settings: Settings) -> IngestServer:
     """Build the server of one process.
 
-    - `websockets-sansio` is uvicorn's WebSocket with real TCP back-pressure and right close codes.
+    - The protocols are uvicorn's h11 and websockets-sansio, hardened; the latter is its WebSocket
+      with real TCP back-pressure and right close codes.
     - No pings: an agentstream sender must not get any, and a sender that we do not read, because
       the broker is slow, cannot answer one. Silence is judged by `IDLE_TIMEOUT_SECONDS`.
     - No compression: it costs memory per connection and audio does not shrink.
@@ -108,8 +110,8 @@ def build_server(settings: Settings) -> IngestServer:
         create_app(container, on_failure=lambda: server.fail()),  # noqa: PLW0108  # made below
         host=settings["HOST"],
         port=settings["PORT"],
-        http="h11",
-        ws="websockets-sansio",
+        http=type("Http", (HardenedHttp,), {"request_seconds": settings["START_TIMEOUT_SECONDS"]}),
+        ws=HardenedWebSocket,
         ws_max_size=MAX_MESSAGE_BYTES,
         ws_ping_interval=None,
         ws_ping_timeout=None,

@@ -6,9 +6,11 @@ from ipaddress import ip_network
 import pytest
 
 from adapters.inbound import gate as gate_module
+from adapters.inbound.brake import Brake
 from adapters.inbound.gate import Gate, Headers, HttpRefusal
 from adapters.inbound.roster import Roster
 from adapters.outbound.prometheus import PrometheusTelemetry
+from adapters.outbound.system_clock import SystemClock
 from application.admit_sender import AccessPolicy, AdmitSender
 from application.broker_watch import BrokerWatch
 from application.capacity import Capacity
@@ -72,6 +74,7 @@ class Bench:
             self.capacity,
             self.watch,
             Roster(telemetry),
+            Brake(SystemClock()),
             telemetry,
             trusted_proxy_hops=hops,
         )

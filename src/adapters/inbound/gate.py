@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from adapters.inbound.authorization import read_credential
+from adapters.inbound.brake import Brake
 from adapters.inbound.client_address import client_address
 from adapters.inbound.roster import Roster
 from application.admit_sender import AddressRefused, AdmitSender, Unauthenticated
@@ -42,6 +43,7 @@ class Gate:
         capacity: Capacity,
         broker_watch: BrokerWatch,
         roster: Roster,
+        brake: Brake,
         telemetry: Telemetry,
         *,
         trusted_proxy_hops: int,
@@ -50,34 +52,48 @@ class Gate:
         self._capacity = capacity
         self._broker_watch = broker_watch
         self._roster = roster
+        self._brake = brake
         self._telemetry = telemetry
         self._trusted_proxy_hops = trusted_proxy_hops
 
     async def enter(self, peer: str | None, headers: Headers) -> Sender | HttpRefusal:
         """Return who enters, holding a place to be given back by `leave`; or the refusal."""
+        sender = await self._identify(peer, headers)
+        if isinstance(sender, HttpRefusal):
+            return sender
+        refusal = await self._take_place()
+        if refusal is not None:
+            return refusal
+        self._telemetry.handshake("accepted")
+        return sender
+
+    async def _identify(self, peer: str | None, headers: Headers) -> Sender | HttpRefusal:
         credential = read_credential(_values(headers, b"authorization"))
         forwarded_for = _values(headers, b"x-forwarded-for")
         address = client_address(peer, forwarded_for, self._trusted_proxy_hops)
         try:
-            sender = self._admit_sender(credential, address)
-        except Unauthenticated as why:
-            return self._refuse(401, "unauthenticated", str(why), self._challenges())
+            return self._admit_sender(credential, address)
         except AddressRefused as why:
             return self._refuse(403, "address_refused", str(why))
+        except Unauthenticated as why:
+            if await self._brake.on_failure(str(address or peer)):
+                return self._refuse(401, "unauthenticated", str(why), self._challenges())
+            return self._refuse(429, "too_many_failures", str(why), [_RETRY_AFTER])
+
+    async def _take_place(self) -> HttpRefusal | None:
         if self._roster.is_draining:
             return self._refuse(503, "draining", "the service is stopping", [_RETRY_AFTER])
         if not self._capacity.take():
             return self._refuse(503, "full", "no place left", [_RETRY_AFTER])
+        broker_is_up = False
         try:
             broker_is_up = await self._broker_watch.wait_until_up(BROKER_WAIT_SECONDS)
-        except BaseException:
-            self.leave()
-            raise
-        if not broker_is_up:
-            self.leave()
-            return self._refuse(503, "no_broker", "the broker takes no writes", [_RETRY_AFTER])
-        self._telemetry.handshake("accepted")
-        return sender
+        finally:
+            if not broker_is_up:
+                self.leave()
+        if broker_is_up:
+            return None
+        return self._refuse(503, "no_broker", "the broker takes no writes", [_RETRY_AFTER])
 
     def leave(self) -> None:
         """Give back the place of one who entered."""
@@ -102,7 +118,12 @@ class Gate:
 
 
 _RETRY_AFTER = (b"retry-after", RETRY_AFTER_SECONDS)
-_BODIES = {401: b"unauthenticated\n", 403: b"forbidden\n", 503: b"unavailable\n"}
+_BODIES = {
+    401: b"unauthenticated\n",
+    403: b"forbidden\n",
+    429: b"too many failures\n",
+    503: b"unavailable\n",
+}
 
 
 def _values(headers: Headers, name: bytes) -> list[bytes]:

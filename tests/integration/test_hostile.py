@@ -1,0 +1,239 @@
+"""Peers that mean harm, over raw sockets: what becomes of them, and that nobody else notices."""
+
+import asyncio
+import os
+import socket
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from published import Broker, audio
+from running import Caller, Keys, Service, pcm, service_process, wait_until
+from websockets.exceptions import InvalidStatus
+
+from adapters.inbound.uvicorn_protocols import WRITTEN_AGAINST
+from adapters.outbound.redis_streams.embedded import EmbeddedValkey
+
+LIMIT_SECONDS = 20.0
+HANDSHAKE = (
+    b"GET /v1/ingest HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
+)
+
+
+async def connect(service: Service) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    return await asyncio.open_connection("127.0.0.1", service.port)
+
+
+async def answer(reader: asyncio.StreamReader) -> bytes:
+    """Everything up to the end of the connection."""
+    async with asyncio.timeout(LIMIT_SECONDS):
+        return await reader.read()
+
+
+async def shaken(service: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await connect(service)
+    writer.write(HANDSHAKE + b"\r\n")
+    async with asyncio.timeout(LIMIT_SECONDS):
+        head = await reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 101")
+    return reader, writer
+
+
+def frame(opcode: int, payload: bytes = b"", *, fin: bool = True) -> bytes:
+    """A masked frame of at most 64 KiB; the mask is zero, so that the payload stands as it is."""
+    head = bytes([(0x80 if fin else 0) | opcode])
+    if len(payload) < 126:
+        head += bytes([0x80 | len(payload)])
+    else:
+        head += bytes([0x80 | 126]) + struct.pack("!H", len(payload))
+    return head + bytes(4) + payload
+
+
+def close_code(received: bytes) -> int:
+    """The code of the close frame at the end of what was received."""
+    at = received.rindex(b"\x88")
+    return int.from_bytes(received[at + 2 : at + 4], "big")
+
+
+def test_the_protocols_were_written_against_this_uvicorn() -> None:
+    assert uvicorn.__version__ == WRITTEN_AGAINST
+
+
+async def test_a_connection_that_says_nothing_is_answered_408(start_service: Any) -> None:
+    service = start_service(START_TIMEOUT_SECONDS="0.3")
+    reader, writer = await connect(service)
+    assert (await answer(reader)).startswith(b"HTTP/1.1 408 ")
+    writer.close()
+
+
+async def test_a_request_that_drips_is_answered_408(start_service: Any) -> None:
+    service = start_service(START_TIMEOUT_SECONDS="0.5")
+    for first in (b"", b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"):  # or on a kept connection
+        reader, writer = await connect(service)
+        writer.write(first)
+        if first:
+            async with asyncio.timeout(LIMIT_SECONDS):
+                await reader.readuntil(b"}")
+        dripping = asyncio.create_task(drip(writer))
+        assert b"HTTP/1.1 408 " in await answer(reader)
+        dripping.cancel()
+        await asyncio.gather(dripping, return_exceptions=True)
+        writer.close()
+
+
+async def drip(writer: asyncio.StreamWriter) -> None:
+    for byte in HANDSHAKE * 100:
+        writer.write(bytes([byte]))
+        await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        b"X-Long: " + b"x" * 10_000 + b"\r\n",
+        b"Authorization: Basic " + b"A" * 9_000 + b"\r\n",
+        b"".join(b"X-%d: y\r\n" % n for n in range(200)),
+    ],
+    ids=["10 kB line", "9 kB credential", "200 lines"],
+)
+async def test_a_handshake_with_headers_too_large_is_answered_431(
+    service: Service, headers: bytes
+) -> None:
+    reader, writer = await connect(service)
+    writer.write(HANDSHAKE + headers + b"\r\n")
+    assert (await answer(reader)).startswith(b"HTTP/1.1 431 ")
+    writer.close()
+
+
+async def test_endless_empty_fragments_are_closed_1008(service: Service, name: str) -> None:
+    reader, writer = await shaken(service)
+    writer.write(frame(0x1, b"{", fin=False) + frame(0x0, fin=False) * 5_000)
+    assert close_code(await answer(reader)) == 1008
+    writer.close()
+
+
+async def test_frames_of_one_sample_by_the_thousand_all_arrive_in_order(
+    service: Service, broker: Broker, name: str
+) -> None:
+    caller = await Caller.dial(service.url)
+    await caller.start(name)
+    sock = caller.socket.transport
+    samples = [bytes([n % 256, n // 256 % 256]) for n in range(20_000)]
+    sock.write(b"".join(frame(0x2, sample) for sample in samples))
+    ledger = await caller.end()
+    assert ledger["published"] == len(samples)
+    assert [found for _, found in audio(broker, name)] == samples
+
+
+async def test_a_sender_that_resets_right_after_it_spoke_loses_nothing_that_was_read(
+    service: Service, broker: Broker, name: str
+) -> None:
+    caller = await Caller.dial(service.url)
+    await caller.start(name)
+    caller.socket.transport.write(b"".join(frame(0x2, pcm(n, 2)) for n in range(5_000)))
+    await caller.hear_ack(9)
+    caller.vanish()
+    received = await asyncio.to_thread(_until_settled, service, broker, name)
+    assert [seq for seq, _ in audio(broker, name)] == list(range(received))
+
+
+def _until_settled(service: Service, broker: Broker, name: str) -> int:
+    key = f"rtaa:interaction:{{tenant-abc/{name}}}"
+    wait_until(lambda: broker.hget(key, "state") == b"ended")
+    return len(audio(broker, name))
+
+
+def resident_bytes(pid: int) -> int:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
+async def test_floods_cost_little_memory_and_no_other_call(
+    valkey: EmbeddedValkey, name: str, tmp_path: Path
+) -> None:
+    environment = {
+        "PUBSUB_ADAPTER": "redis_streams",
+        "REDIS_URL": valkey.url,
+        "SUPPORT_EXOTEL": "true",
+        "START_TIMEOUT_SECONDS": "2",
+    }
+    with service_process(environment, tmp_path / "log") as service:
+        bystander = await Caller.dial(service.url)
+        await bystander.start(name)
+        await bystander.speak(0)
+        before = resident_bytes(service.process.pid)
+        flooding = [
+            asyncio.create_task(flood(service, frame(0x9, b"p" * 125) * 500)) for _ in range(5)
+        ]
+        flooding += [
+            asyncio.create_task(
+                flood(service, frame(0x0, fin=False) * 5_000, frame(0x2, fin=False))
+            )
+            for _ in range(5)
+        ]
+        silent = [await connect(service) for _ in range(200)]
+        for seq in range(1, 50):
+            await bystander.speak(seq)
+            await asyncio.sleep(0.02)
+        await bystander.hear_ack(39)
+        await asyncio.gather(*flooding)
+        grown = resident_bytes(service.process.pid) - before
+        assert grown < 20 * 1024 * 1024
+        for reader, writer in silent:
+            assert (await answer(reader)).startswith(b"HTTP/1.1 408 ")
+            writer.close()
+        ledger = await bystander.end()
+        assert (ledger["published"], ledger["missing"], ledger["lost"]) == (50, 0, 0)
+
+
+async def flood(service: Any, piece: bytes, first: bytes = b"") -> None:
+    """Send without reading until the service hangs up, or 40 MB."""
+    _, writer = await shaken(service)
+    sock = writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    writer.write(first)
+    try:
+        async with asyncio.timeout(LIMIT_SECONDS):
+            for _ in range(40_000_000 // len(piece)):
+                writer.write(piece)
+                await writer.drain()
+    except OSError:
+        return
+    finally:
+        writer.transport.abort()
+
+
+async def test_hundreds_of_connections_reset_leave_nothing_behind(
+    start_service: Any, name: str
+) -> None:
+    service = start_service(MAX_STREAMS="50", RESUME_SECONDS="0")
+    for n in range(300):
+        caller = await Caller.dial(service.url)
+        if n % 3:
+            await caller.say({"event": "connected"} if n % 2 else {"event": "start"})
+        caller.vanish()
+    await asyncio.to_thread(wait_until, lambda: service.get("/health/ready")[0] == 200)
+    callers = [await Caller.dial(service.url) for _ in range(50)]
+    for n, caller in enumerate(callers):
+        await caller.start(f"{name}-{n}")
+
+
+async def test_right_credentials_are_never_refused_by_the_brake(
+    start_service: Any, keys: Keys, name: str
+) -> None:
+    service = start_service(SUPPORT_EXOTEL="", JWT_PUBLIC_KEY=keys.public_pem)
+    for _ in range(19):
+        with pytest.raises(InvalidStatus):
+            await Caller.dial(service.url, {"Authorization": "Bearer wrong"})
+    delayed = asyncio.create_task(Caller.dial(service.url, {"Authorization": "Bearer wrong"}))
+    caller = await Caller.dial(service.url, keys.bearer(tenant_id="tenant-abc"))
+    assert not delayed.done()
+    assert (await caller.start(name))["generation"] == 1
+    with pytest.raises(InvalidStatus) as refused:
+        await delayed
+    assert refused.value.response.status_code == 401
