@@ -43,6 +43,10 @@ class LiveStreams:
         self._clock = clock
         self._by_key: dict[StreamKey, LiveStream] = {}
 
+    def keys(self) -> list[StreamKey]:
+        """Return which streams are held."""
+        return list(self._by_key)
+
     def get(self, key: StreamKey) -> LiveStream | None:
         """Return the stream held under `key`."""
         return self._by_key.get(key)

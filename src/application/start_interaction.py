@@ -6,6 +6,7 @@ import secrets
 
 from application.live_stream import LiveStream, LiveStreams
 from application.ports.errors import BrokerUnavailable, PublisherError
+from application.ports.open_runs import OpenRuns
 from application.ports.publisher import Fenced, StreamPublisher, Undecided
 from application.settle_start import SettleStart
 from domain.access import Sender
@@ -22,9 +23,14 @@ class StartInteraction:
     """Checks what the sender may do, takes the next generation and readies the stream."""
 
     def __init__(
-        self, publisher: StreamPublisher, live_streams: LiveStreams, settle_start: SettleStart
+        self,
+        publisher: StreamPublisher,
+        open_runs: OpenRuns,
+        live_streams: LiveStreams,
+        settle_start: SettleStart,
     ) -> None:
         self._publisher = publisher
+        self._open_runs = open_runs
         self._live_streams = live_streams
         self._settle_start = settle_start
 
@@ -58,6 +64,7 @@ class StartInteraction:
             async with asyncio.timeout(BEGIN_SECONDS):
                 if older is not None:
                     await _flush(older)
+                await self._open_runs.tend([opening.stream])
                 grant = await self._publisher.begin(
                     opening, owner=owner, has_token=sender.has_token
                 )

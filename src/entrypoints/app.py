@@ -40,6 +40,7 @@ def create_app(container: Container, on_failure: Callable[[], None]) -> Litestar
         tasks = [
             asyncio.create_task(watch.run(), name="broker watch"),
             asyncio.create_task(publication.run(), name="publication"),
+            asyncio.create_task(container.recover_runs().run(), name="recovery"),
         ]
         for task in tasks:
             task.add_done_callback(watch_over)

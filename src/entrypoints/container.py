@@ -19,6 +19,7 @@ from application.ingest_audio import IngestAudio
 from application.live_stream import LiveStreams
 from application.ports.destination import Destination
 from application.publication import Publication
+from application.recover_runs import RecoverRuns
 from application.settle_start import SettleStart
 from application.start_interaction import StartInteraction
 from entrypoints.settings import Settings
@@ -86,7 +87,17 @@ class Container(containers.DeclarativeContainer):
         expire_seconds=setting["EXPIRE_SECONDS"],
     )
     start_interaction = providers.Singleton(
-        StartInteraction, destination.provided.publisher, live_streams, settle_start
+        StartInteraction,
+        destination.provided.publisher,
+        destination.provided.open_runs,
+        live_streams,
+        settle_start,
+    )
+    recover_runs = providers.Singleton(
+        RecoverRuns,
+        destination.provided.open_runs,
+        live_streams,
+        resume_seconds=setting["RESUME_SECONDS"],
     )
 
     brake = providers.Singleton(Brake, clock)

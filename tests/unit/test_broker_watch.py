@@ -8,6 +8,7 @@ from application import broker_watch
 from application.broker_watch import BrokerWatch
 from application.ports.destination import Destination
 from application.ports.errors import BrokerRefused, BrokerUnavailable, PublisherError
+from application.ports.open_runs import OpenRuns
 from application.ports.publisher import StreamPublisher
 from application.ports.reader import StreamReader
 from application.ports.telemetry import Telemetry
@@ -24,6 +25,10 @@ class SwitchableDestination(Destination):
 
     @property
     def publisher(self) -> StreamPublisher:
+        raise NotImplementedError
+
+    @property
+    def open_runs(self) -> OpenRuns:
         raise NotImplementedError
 
     @property

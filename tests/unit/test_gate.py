@@ -16,6 +16,7 @@ from application.broker_watch import BrokerWatch
 from application.capacity import Capacity
 from application.ports.destination import Destination
 from application.ports.errors import BrokerUnavailable, InvalidToken
+from application.ports.open_runs import OpenRuns
 from application.ports.publisher import StreamPublisher
 from application.ports.reader import StreamReader
 from application.ports.tokens import TokenClaims, TokenVerifier
@@ -41,6 +42,10 @@ class AlwaysThere(Destination):
 
     @property
     def publisher(self) -> StreamPublisher:
+        raise NotImplementedError
+
+    @property
+    def open_runs(self) -> OpenRuns:
         raise NotImplementedError
 
     @property

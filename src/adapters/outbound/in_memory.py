@@ -14,6 +14,7 @@ from application.ports.destination import (
     Trial,
 )
 from application.ports.errors import BrokerUnavailable
+from application.ports.open_runs import OpenRuns
 from application.ports.publisher import (
     Appended,
     Batch,
@@ -69,15 +70,17 @@ class _Memory:
     """What all destinations with one prefix share."""
 
     streams: dict[StreamKey, _Stored] = field(default_factory=dict)
+    tended_at: dict[StreamKey, float] = field(default_factory=dict)
     announced: deque[Announcement] = field(default_factory=lambda: deque(maxlen=100_000))
 
 
-class InMemoryStreams(StreamPublisher, StreamReader, Destination):
-    """All three ports over one dictionary; `unplugged` makes every call fail."""
+class InMemoryStreams(StreamPublisher, StreamReader, OpenRuns, Destination):
+    """All four ports over one dictionary; `unplugged` makes every call fail."""
 
     def __init__(self, memory: "_Memory", options: DestinationOptions) -> None:
         self._streams = memory.streams
         self._announced = memory.announced
+        self._tended_at = memory.tended_at
         self._options = options
         self.unplugged = False
 
@@ -171,6 +174,34 @@ class InMemoryStreams(StreamPublisher, StreamReader, Destination):
             return None
         return StreamFacts(stored.generation, stored.account, stored.first_kept)
 
+    @property
+    def open_runs(self) -> "InMemoryStreams":
+        """The port that knows which runs nobody tends."""
+        return self
+
+    async def tend(self, streams: Sequence[StreamKey]) -> None:
+        """Note when these streams were tended. See `OpenRuns.tend`."""
+        self._check_plugged()
+        self._tended_at.update(dict.fromkeys(streams, monotonic()))
+
+    async def untended(self, seconds: float) -> Sequence[StreamKey]:
+        """Return those untended. See `OpenRuns.untended`."""
+        self._check_plugged()
+        latest = monotonic() - seconds
+        return [stream for stream, tended_at in self._tended_at.items() if tended_at <= latest]
+
+    async def end_untended(self, stream: StreamKey, seconds: float) -> bool:
+        """End the run of a process that is gone. See `OpenRuns.end_untended`."""
+        if stream not in await self.untended(seconds):
+            return False
+        del self._tended_at[stream]
+        stored = self._streams.get(stream)
+        if stored is None or not stored.is_open:
+            return False
+        self._close_run(stream, stored, recovered=True)
+        stored.owner = ""
+        return True
+
     async def close(self) -> None:
         """Nothing to let go of."""
 
@@ -226,9 +257,10 @@ class InMemoryStreams(StreamPublisher, StreamReader, Destination):
             )
         )
 
-    def _close_run(self, stream: StreamKey, stored: _Stored) -> None:
+    def _close_run(self, stream: StreamKey, stored: _Stored, *, recovered: bool = False) -> None:
         position = stored.account.next_position
-        ended = InteractionEnded(position, EndReason.DISCONNECTED, stored.account.ledger)
+        ledger = stored.account.ledger
+        ended = InteractionEnded(position, EndReason.DISCONNECTED, ledger, recovered)
         stored.events.append(PublishedEvent(stored.generation, ended))
         self._announce(stream, stored.generation, ended)
         stored.account = replace(stored.account, next_position=position + 1, state=State.ENDED)

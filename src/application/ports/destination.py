@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from application.ports.open_runs import OpenRuns
 from application.ports.publisher import StreamPublisher
 from application.ports.reader import StreamReader
 
@@ -41,6 +42,11 @@ class Destination(Protocol):
     @property
     def reader(self) -> StreamReader:
         """The port through which they are read back."""
+        ...
+
+    @property
+    def open_runs(self) -> OpenRuns:
+        """The port that knows which runs nobody tends."""
         ...
 
     async def close(self) -> None:

@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
 from adapters.outbound.redis_streams.failures import translate
+from adapters.outbound.redis_streams.open_runs import RedisOpenRuns
 from adapters.outbound.redis_streams.publisher import RedisStreamPublisher
 from adapters.outbound.redis_streams.reader import RedisStreamReader
 from application.ports.destination import (
@@ -53,6 +54,7 @@ class RedisDestination(Destination):
         self._probe_key = f"{options.prefix}:writable"
         self._publisher = RedisStreamPublisher(self._client, options)
         self._reader = RedisStreamReader(self._client, options)
+        self._open_runs = RedisOpenRuns(self._client, options)
         self._pool = pool
 
     @property
@@ -64,6 +66,11 @@ class RedisDestination(Destination):
     def reader(self) -> RedisStreamReader:
         """The port through which they are read back."""
         return self._reader
+
+    @property
+    def open_runs(self) -> RedisOpenRuns:
+        """The port that knows which runs nobody tends."""
+        return self._open_runs
 
     async def close(self) -> None:
         """Disconnect."""

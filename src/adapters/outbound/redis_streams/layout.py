@@ -31,6 +31,9 @@ from domain.interaction import Account, State
 from domain.ledger import Ledger
 from domain.media import AudioFrame, Encoding, MediaFormat
 
+INDEX_ENTRIES = 100_000
+"""Starts and ends that the index keeps at least, some 20 MB: a day at a call every two seconds."""
+
 
 def stream_key(prefix: str, stream: StreamKey) -> str:
     """Key of the stream's entries. The inner braces put both keys in one cluster slot."""
@@ -45,6 +48,11 @@ def facts_key(prefix: str, stream: StreamKey) -> str:
 def index_key(prefix: str) -> str:
     """Key of the stream of all starts and ends."""
     return f"{prefix}:interactions"
+
+
+def open_key(prefix: str) -> str:
+    """Key of the sorted set of streams whose runs are open, by when they were last tended."""
+    return f"{prefix}:open"
 
 
 def opening_json(opening: Opening) -> bytes:
@@ -169,7 +177,7 @@ class EntryReader:
         raise ValueError("unknown type")
 
 
-def announcement_fields(
+def announcement(
     prefix: str,
     stream: StreamKey,
     interaction_id: InteractionId,
@@ -177,9 +185,9 @@ def announcement_fields(
     position: int,
     *,
     has_ended: bool,
-) -> dict[str, str | int]:
-    """Write an entry of the index."""
-    return {
+) -> tuple[str | int, ...]:
+    """Write the command that adds an entry to the index."""
+    fields: dict[str, str | int] = {
         "type": "ended" if has_ended else "started",
         "tenant_id": stream.tenant_id,
         "interaction_id": interaction_id,
@@ -188,6 +196,8 @@ def announcement_fields(
         "key": stream_key(prefix, stream),
         "event_id": f"{stream}/{generation}-{position}",
     }
+    flat = [part for name, value in fields.items() for part in (name, value)]
+    return "XADD", index_key(prefix), "MAXLEN", "~", INDEX_ENTRIES, "*", *flat
 
 
 def read_announcement(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Announcement:

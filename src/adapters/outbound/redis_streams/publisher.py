@@ -6,15 +6,13 @@ next position and the generation, write only what continues the stream, and stop
 """
 
 from collections.abc import Sequence
-from hashlib import sha1
-from importlib.resources import files
-from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import RedisError
 
 from adapters.outbound.redis_streams import layout
 from adapters.outbound.redis_streams.failures import translate, translate_reply
+from adapters.outbound.redis_streams.pipeline import Pipeline, Reply, Script, raise_if_error
 from application.ports.destination import DestinationOptions
 from application.ports.publisher import (
     Appended,
@@ -33,34 +31,15 @@ from domain.events import InteractionEnded, Opening
 from domain.identifiers import InteractionId, StreamKey
 from domain.interaction import Account, Grant
 
-INDEX_ENTRIES = 100_000
-"""Starts and ends that the index keeps at least, some 20 MB: a day at a call every two seconds."""
-
-Command = tuple[bytes | str | int, ...]
-Reply = Any
-"""What hiredis makes of a RESP2 reply: bytes, int, None, a list of them, or an exception."""
-
-
-class _Script:
-    """A script by the digest under which the broker keeps it."""
-
-    def __init__(self, name: str) -> None:
-        self.text = files(__package__).joinpath(name).read_text(encoding="utf-8")
-        self.digest = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
-
-    def call(self, keys: Sequence[str], arguments: Sequence[bytes | str | int]) -> Command:
-        return ("EVALSHA", self.digest, len(keys), *keys, *arguments)
-
-
-_BEGIN = _Script("begin.lua")
-_APPEND = _Script("append.lua")
+_BEGIN = Script("begin.lua")
+_APPEND = Script("append.lua")
 
 
 class RedisStreamPublisher(StreamPublisher):
     """Publishes through one client, whose own retries must be off: they repeat whole pipelines."""
 
     def __init__(self, client: Redis, options: DestinationOptions) -> None:
-        self._client = client
+        self._pipeline = Pipeline(client, (_BEGIN, _APPEND))
         self._prefix = options.prefix
         self._ttl_ms = round(options.expire_seconds * 1000)
 
@@ -77,8 +56,8 @@ class RedisStreamPublisher(StreamPublisher):
             self._ttl_ms,
             int(again),
         )
-        (reply,) = await self._call([_BEGIN.call(self._keys(opening.stream), arguments)])
-        _raise_if_error(reply)
+        (reply,) = await self._pipeline.run([_BEGIN.call(self._keys(opening.stream), arguments)])
+        raise_if_error(reply)
         if reply[0] == b"forbidden":
             raise NotAllowed("the open run was begun with a token")
         if reply[0] == b"undecided":
@@ -100,7 +79,7 @@ class RedisStreamPublisher(StreamPublisher):
             _APPEND.call(self._keys(batch.lease.stream), self._append_arguments(batch))
             for batch in batches
         ]
-        outcomes = [_outcome(reply) for reply in await self._call(calls)]
+        outcomes = [_outcome(reply) for reply in await self._pipeline.run(calls)]
         await self._announce_ends(batches, outcomes)
         return outcomes
 
@@ -108,9 +87,9 @@ class RedisStreamPublisher(StreamPublisher):
         """Read where the stream stands. See `StreamPublisher.standing`."""
         stream, facts = self._keys(lease.stream)
         names = ("generation", "owner", "next", "first_seq", "last_seq", "ledger", "state")
-        exists, held = await self._call([("EXISTS", stream), ("HMGET", facts, *names)])
-        _raise_if_error(exists)
-        _raise_if_error(held)
+        exists, held = await self._pipeline.run([("EXISTS", stream), ("HMGET", facts, *names)])
+        raise_if_error(exists)
+        raise_if_error(held)
         generation, owner, *account = held
         if generation is None or not exists:
             return Vanished()
@@ -144,7 +123,8 @@ class RedisStreamPublisher(StreamPublisher):
         if closed_run:
             closed_at, closed_id = closed_run.decode().split()
             announcements.append(
-                self._announcement(
+                layout.announcement(
+                    self._prefix,
                     opening.stream,
                     InteractionId(closed_id),
                     grant.generation - 1,
@@ -154,7 +134,8 @@ class RedisStreamPublisher(StreamPublisher):
             )
         position = grant.account.next_position
         announcements.append(
-            self._announcement(
+            layout.announcement(
+                self._prefix,
                 opening.stream,
                 opening.interaction_id,
                 grant.generation,
@@ -162,8 +143,8 @@ class RedisStreamPublisher(StreamPublisher):
                 has_ended=False,
             )
         )
-        for reply in await self._call(announcements):
-            _raise_if_error(reply)
+        for reply in await self._pipeline.run(announcements):
+            raise_if_error(reply)
 
     async def _announce_ends(self, batches: Sequence[Batch], outcomes: list[Outcome]) -> None:
         """Announce published ends; where that fails, nobody knows of the end: so the batch did."""
@@ -176,9 +157,10 @@ class RedisStreamPublisher(StreamPublisher):
         ]
         if not ended:
             return
-        replies = await self._call(
+        replies = await self._pipeline.run(
             [
-                self._announcement(
+                layout.announcement(
+                    self._prefix,
                     batch.lease.stream,
                     batch.interaction_id,
                     batch.lease.generation,
@@ -191,49 +173,6 @@ class RedisStreamPublisher(StreamPublisher):
         for (index, _, _), reply in zip(ended, replies, strict=True):
             if isinstance(reply, RedisError):
                 outcomes[index] = Failed(translate(reply))
-
-    def _announcement(
-        self,
-        stream: StreamKey,
-        interaction_id: InteractionId,
-        generation: int,
-        position: int,
-        *,
-        has_ended: bool,
-    ) -> Command:
-        fields = layout.announcement_fields(
-            self._prefix, stream, interaction_id, generation, position, has_ended=has_ended
-        )
-        flat = [part for name, value in fields.items() for part in (name, value)]
-        return (
-            "XADD", layout.index_key(self._prefix), "MAXLEN", "~", INDEX_ENTRIES, "*", *flat
-        )  # fmt: skip
-
-    async def _call(self, commands: Sequence[Command]) -> list[Reply]:
-        """Run commands in one pipeline; an error reply stands in its place.
-
-        Scripts the broker does not know were not run: they are loaded and called once more.
-        """
-        try:
-            replies = await self._pipeline(commands)
-            unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-            if unknown:
-                loads = [("SCRIPT LOAD", script.text) for script in (_BEGIN, _APPEND)]
-                again = [*loads, *(commands[i] for i in unknown)]
-                for i, reply in zip(
-                    unknown, (await self._pipeline(again))[len(loads) :], strict=True
-                ):
-                    replies[i] = reply
-        except RedisError as error:
-            raise translate(error) from error
-        return replies
-
-    async def _pipeline(self, commands: Sequence[Command]) -> list[Reply]:
-        async with self._client.pipeline(transaction=False) as pipeline:
-            for command in commands:
-                pipeline.execute_command(*command)
-            replies: list[Reply] = await pipeline.execute(raise_on_error=False)
-            return replies
 
 
 def _outcome(reply: Reply) -> Outcome:
@@ -251,8 +190,3 @@ def _outcome(reply: Reply) -> Outcome:
         case [b"failed", _, error]:
             return Failed(translate_reply(error))
     raise AssertionError(f"append.lua answered {reply!r}")
-
-
-def _raise_if_error(reply: Reply) -> None:
-    if isinstance(reply, RedisError):
-        raise translate(reply)

@@ -1,0 +1,53 @@
+"""Use case: end the runs of processes that died, on their senders' behalf.
+
+Every process tells the destination again and again which streams it holds, those that wait for
+their sender included. What nobody has tended for longer than a run waits for its sender belongs
+to a process that is gone, or that is frozen and will find its generation closed.
+"""
+
+import asyncio
+import logging
+
+from application.live_stream import LiveStreams
+from application.ports.errors import PublisherError
+from application.ports.open_runs import OpenRuns
+
+TEND_SECONDS = 5.0
+"""How often the streams are tended, and the untended looked for."""
+
+ANSWER_SECONDS = 5.0
+
+GRACE_SECONDS = 10.0
+"""How much longer than a run waits for its sender a stream may be untended: two rounds missed."""
+
+_log = logging.getLogger(__name__)
+
+
+class RecoverRuns:
+    """Tends and recovers; `run` is its body."""
+
+    def __init__(
+        self, open_runs: OpenRuns, live_streams: LiveStreams, *, resume_seconds: float
+    ) -> None:
+        self._open_runs = open_runs
+        self._live_streams = live_streams
+        self._untended_seconds = resume_seconds + GRACE_SECONDS
+
+    async def run(self) -> None:
+        """Go round for ever. Without a broker nothing is lost by waiting for the next round."""
+        while True:
+            try:
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    await self._open_runs.tend(self._live_streams.keys())
+                await self._recover()
+            except (PublisherError, TimeoutError) as error:
+                _log.info("runs not looked after", extra={"error": str(error)})
+            await asyncio.sleep(TEND_SECONDS)
+
+    async def _recover(self) -> None:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            untended = await self._open_runs.untended(self._untended_seconds)
+        for stream in untended:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                if await self._open_runs.end_untended(stream, self._untended_seconds):
+                    _log.warning("run of a dead process ended", extra={"stream": str(stream)})

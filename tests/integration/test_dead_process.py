@@ -1,0 +1,121 @@
+"""A process that dies or freezes under its calls, and what other processes do about it."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from published import Broker, audio, entries, facts
+from running import Caller, ServiceProcess, pcm, wait_until
+
+from adapters.outbound.redis_streams.embedded import EmbeddedValkey
+
+RECOVERY_SECONDS = 40.0
+
+
+@pytest.fixture
+def process(valkey: EmbeddedValkey, tmp_path: Path) -> Iterator[Any]:
+    """Start services as processes of an installation of their own."""
+    started: list[ServiceProcess] = []
+
+    def start(**variables: str) -> ServiceProcess:
+        environment = {
+            "PUBSUB_ADAPTER": "redis_streams",
+            "REDIS_URL": valkey.url,
+            "SUPPORT_EXOTEL": "true",
+            "RESUME_SECONDS": "1",
+            **variables,
+        }
+        started.append(ServiceProcess(environment, tmp_path / f"log-{len(started)}"))
+        return started[-1].wait_until_ready()
+
+    yield start
+    for service in started:
+        if service.process.poll() is None:
+            service.kill()
+
+
+async def until_published(broker: Broker, name: str, seq: int) -> None:
+    await asyncio.to_thread(wait_until, lambda: facts(broker, name).get("last_seq") == str(seq))
+
+
+async def until_ended(broker: Broker, name: str) -> None:
+    await asyncio.to_thread(
+        wait_until, lambda: facts(broker, name)["state"] == "ended", RECOVERY_SECONDS
+    )
+
+
+async def test_the_run_of_a_killed_process_is_ended_once_by_one_that_lives(
+    process: Any, broker: Broker, name: str
+) -> None:
+    dying, _, _ = process(), process(), process()
+    caller = await Caller.dial(dying.url)
+    await caller.start(name)
+    await caller.speak(*range(20))
+    await until_published(broker, name, 19)
+    dying.kill()
+    await until_ended(broker, name)
+    found = entries(broker, name)
+    assert [e["type"] for _, e in found] == ["started", *["audio"] * 20, "ended"]
+    assert found[-1][1]["data"]["recovered"] is True
+    assert found[-1][1]["data"]["reason"] == "disconnected"
+    assert found[-1][1]["data"]["ledger"]["published"] == 20
+
+
+async def test_the_next_process_to_start_ends_the_run_of_the_only_one(
+    process: Any, broker: Broker, name: str
+) -> None:
+    dying = process()
+    caller = await Caller.dial(dying.url)
+    await caller.start(name)
+    await caller.speak(*range(10))
+    await until_published(broker, name, 9)
+    dying.kill()
+    process()
+    await until_ended(broker, name)
+    assert [e["type"] for _, e in entries(broker, name)].count("ended") == 1
+
+
+async def test_a_sender_whose_process_was_killed_resumes_on_another(
+    process: Any, broker: Broker, name: str
+) -> None:
+    dying, living = process(), process()
+    caller = await Caller.dial(dying.url)
+    await caller.start(name)
+    await caller.speak(*range(100))
+    await caller.hear_ack(49)
+    dying.kill()
+    acked = max(r["seq"] for r in caller.replies if r["event"] == "ack")
+    again = await Caller.dial(living.url)
+    last = (await again.start(name, resume=True))["last_seq"]
+    assert last >= acked
+    await again.speak(*range(acked + 1, 110))
+    ledger = await again.end()
+    assert audio(broker, name) == [(n, pcm(n)) for n in range(110)]
+    assert (ledger["published"], ledger["missing"], ledger["lost"]) == (110, 0, 0)
+    assert [e["type"] for _, e in entries(broker, name)].count("ended") == 1
+
+
+async def test_a_frozen_process_is_fenced_and_writes_nothing_when_it_thaws(
+    process: Any, broker: Broker, name: str
+) -> None:
+    freezing, living = process(), process()
+    caller = await Caller.dial(freezing.url)
+    await caller.start(name)
+    await caller.speak(*range(20))
+    await until_published(broker, name, 19)
+    os.kill(freezing.process.pid, signal.SIGSTOP)
+    try:
+        await caller.speak(20, 21)  # in the socket of the frozen process
+        again = await Caller.dial(living.url)
+        assert (await again.start(name, resume=True))["last_seq"] == 19
+        await again.speak(20, 21, 22)
+    finally:
+        os.kill(freezing.process.pid, signal.SIGCONT)
+    assert await caller.closed() == 4409
+    await again.end()
+    assert audio(broker, name) == [(n, pcm(n)) for n in range(23)]
+    assert [e["type"] for _, e in entries(broker, name)].count("ended") == 1
