@@ -60,14 +60,20 @@ class CutInteraction:
         self._expire_seconds = expire_seconds
         self._waiting: set[asyncio.Task[None]] = set()
 
-    def __call__(self, stream: LiveStream) -> None:
+    def __call__(self, stream: LiveStream, reason: EndReason = EndReason.DISCONNECTED) -> None:
         """Let the run wait for its sender, or for a newer generation, and end it otherwise."""
         stream.outbox.listen(None)
         if stream.interaction.state is State.LIVE:
             stream.interaction.cut()
         if stream.outbox.failure is None:
             stream.outbox.put_account()
-        self.own(self._end_unless_taken_up(stream))
+        self.own(self._end_unless_taken_up(stream, reason))
+
+    async def end_lost(self, stream: LiveStream, reason: EndReason) -> None:
+        """End a run whose end could not be published: nobody is waited for but the broker."""
+        stream.outbox.listen(None)
+        await self._end(stream, reason)
+        self._let_go(stream)
 
     def own(self, waiting: Coroutine[None, None, None]) -> None:
         """Run `waiting` as a task that `close` cancels."""
@@ -81,28 +87,28 @@ class CutInteraction:
             task.cancel()
         await asyncio.gather(*self._waiting, return_exceptions=True)
 
-    async def _end_unless_taken_up(self, stream: LiveStream) -> None:
+    async def _end_unless_taken_up(self, stream: LiveStream, reason: EndReason) -> None:
         try:
             async with asyncio.timeout(self._resume_seconds):
                 await stream.outbox.wait_until_fenced()
         except TimeoutError:
-            await self._end(stream)
+            await self._end(stream, reason)
         finally:
-            self._live_streams.leave(stream)
-            forgotten = stream.outbox.forget_unconfirmed(stream.outbox.published)
-            self._telemetry.frames("lost", forgotten.lost_frames, reason="superseded")
+            self._let_go(stream)
 
-    async def _end(self, stream: LiveStream) -> None:
+    def _let_go(self, stream: LiveStream) -> None:
+        self._live_streams.leave(stream)
+        forgotten = stream.outbox.forget_unconfirmed(stream.outbox.published)
+        self._telemetry.frames("lost", forgotten.lost_frames, reason="superseded")
+
+    async def _end(self, stream: LiveStream, reason: EndReason) -> None:
         """End the run, and try again while it is not certain that it is ended."""
         give_up_at = self._clock.monotonic() + self._expire_seconds
-        reason = EndReason.DISCONNECTED
         error: Exception | None = None
         while self._clock.monotonic() < give_up_at:
             try:
-                if stream.outbox.failure is not None:
-                    reason = EndReason.BROKER_LOST
-                    if await self._reconcile(stream):
-                        return
+                if stream.outbox.failure is not None and await self._reconcile(stream, reason):
+                    return
                 await self._end_interaction(stream, reason)
             except PublicationEnded as ended:
                 if isinstance(ended.failure, Fenced):
@@ -118,16 +124,14 @@ class CutInteraction:
             await self._broker_watch.wait_until_up(max(0, give_up_at - self._clock.monotonic()))
         self._give_up(stream, reason, error)
 
-    async def _reconcile(self, stream: LiveStream) -> bool:
+    async def _reconcile(self, stream: LiveStream, reason: EndReason) -> bool:
         """Go back to where the published stream stands; True if the run has ended there."""
         published = await self._ask_standing(stream)
         self._count_lost(stream, published)
         if published.state is not State.ENDED:
             return False
         # It was written, but perhaps not announced; said again it is only announced.
-        ended = InteractionEnded(
-            published.next_position - 1, EndReason.BROKER_LOST, published.ledger
-        )
+        ended = InteractionEnded(published.next_position - 1, reason, published.ledger)
         lease, name = stream.outbox.lease, stream.interaction.opening.interaction_id
         await self._publisher.append([Batch(lease, name, ended.position, (ended,), published)])
         return True

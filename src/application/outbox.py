@@ -26,7 +26,7 @@ from application.ports.publisher import (
     Vanished,
 )
 from application.retention import Retention
-from domain.events import AudioAccepted, Event
+from domain.events import AudioAccepted, Event, SignalReceived
 from domain.interaction import Account, Interaction
 
 BATCH_EVENTS = 128
@@ -41,6 +41,13 @@ SHARED_WINDOW_BYTES = 256 * 1024 * 1024
 """The same for the audio of all streams together."""
 
 Failure = Fenced | Hole | Vanished | Failed
+
+
+def _size(event: Event) -> int:
+    """Bytes of what the sender said in an event: audio, or the details of a signal."""
+    if isinstance(event, AudioAccepted):
+        return len(event.frame.audio)
+    return len(event.details) if isinstance(event, SignalReceived) else 0
 
 
 class PublicationListener(Protocol):
@@ -61,14 +68,14 @@ class _Open:
 
     events: list[Event] = field(default_factory=list)
     received_at: list[float] = field(default_factory=list)
-    audio_bytes: int = 0
+    held_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class _Closed:
     batch: Batch
     received_at: list[float]
-    audio_bytes: int
+    held_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,18 +92,18 @@ class SharedWindow:
 
     def __init__(self, on_change: Callable[[int], None]) -> None:
         self._on_change = on_change
-        self._audio_bytes = 0
+        self._held_bytes = 0
         self._room = asyncio.Event()
 
     @property
     def is_full(self) -> bool:
         """Whether no sender must be read until something is confirmed."""
-        return self._audio_bytes >= SHARED_WINDOW_BYTES
+        return self._held_bytes >= SHARED_WINDOW_BYTES
 
-    def add(self, audio_bytes: int) -> None:
+    def add(self, held_bytes: int) -> None:
         """Note that there is more, or less when negative."""
-        self._audio_bytes += audio_bytes
-        self._on_change(self._audio_bytes)
+        self._held_bytes += held_bytes
+        self._on_change(self._held_bytes)
         if not self.is_full:
             self._room.set()
 
@@ -136,9 +143,9 @@ class Outbox:
         self._under_way: _Closed | None = None
         self._account_due = False
         self._events = 0
-        self._audio_bytes = 0
+        self._held_bytes = 0
         self._failure: Failure | None = None
-        self._is_held = False
+        self._holds = 0
         self._change = asyncio.Event()
 
     @property
@@ -164,11 +171,11 @@ class Outbox:
     @property
     def is_full(self) -> bool:
         """Whether the sender must not be read until something is confirmed."""
-        return self._is_held or self._is_full_itself or self._shared.is_full
+        return self._holds > 0 or self._is_full_itself or self._shared.is_full
 
     @property
     def _is_full_itself(self) -> bool:
-        return self._events >= WINDOW_EVENTS or self._audio_bytes >= WINDOW_BYTES
+        return self._events >= WINDOW_EVENTS or self._held_bytes >= WINDOW_BYTES
 
     @property
     def is_empty(self) -> bool:
@@ -184,14 +191,15 @@ class Outbox:
         open_batch = self._open
         for event in events:
             open_batch.events.append(event)
+            size = _size(event)
             if isinstance(event, AudioAccepted):
-                size = len(event.frame.audio)
                 open_batch.received_at.append(received_at)
-                open_batch.audio_bytes += size
-                self._audio_bytes += size
+            if size:
+                open_batch.held_bytes += size
+                self._held_bytes += size
                 self._shared.add(size)
         self._events += len(events)
-        if len(open_batch.events) >= BATCH_EVENTS or open_batch.audio_bytes >= BATCH_BYTES:
+        if len(open_batch.events) >= BATCH_EVENTS or open_batch.held_bytes >= BATCH_BYTES:
             self._close_open()
         self._on_work(self)
 
@@ -224,11 +232,11 @@ class Outbox:
 
     def hold(self) -> None:
         """Have the sender not read: its stream is about to be taken over."""
-        self._is_held = True
+        self._holds += 1
 
     def release(self) -> None:
         """Have the sender read again: its stream was not taken over."""
-        self._is_held = False
+        self._holds = 0
         self._change.set()
 
     def supersede(self, generation: int) -> None:
@@ -238,7 +246,7 @@ class Outbox:
     async def wait_for_room(self) -> None:
         """Wait until the sender may be read again, or nothing more will be published."""
         while self._failure is None and self.is_full:
-            if self._is_held or self._is_full_itself:
+            if self._holds > 0 or self._is_full_itself:
                 await self._wait_for_change()
             else:
                 await self._shared.wait_for_room()
@@ -260,8 +268,8 @@ class Outbox:
         events += self._open.events
         frames = [event for event in events if isinstance(event, AudioAccepted)]
         lost = [event for event in frames if event.position >= published.next_position]
-        self._shared.add(-self._audio_bytes)
-        self._open, self._events, self._audio_bytes = _Open(), 0, 0
+        self._shared.add(-self._held_bytes)
+        self._open, self._events, self._held_bytes = _Open(), 0, 0
         self._published = published
         self._open_position = published.next_position
         self._closed.clear()
@@ -290,7 +298,7 @@ class Outbox:
                     ),
                 ),
                 self._open.received_at,
-                self._open.audio_bytes,
+                self._open.held_bytes,
             )
         )
         self._open = _Open()
@@ -300,19 +308,19 @@ class Outbox:
     def _confirm(self, closed: _Closed) -> None:
         self._published = closed.batch.account
         self._events -= len(closed.batch.events)
-        self._audio_bytes -= closed.audio_bytes
-        self._shared.add(-closed.audio_bytes)
+        self._held_bytes -= closed.held_bytes
+        self._shared.add(-closed.held_bytes)
         self._on_published(closed.received_at)
         self._change.set()
         if self._listener is not None:
             self._listener.on_confirmed(len(closed.received_at), closed.batch.account.last_seq)
 
     def _fail(self, failure: Failure) -> None:
-        if self._failure is None or isinstance(failure, Fenced):
-            is_first = self._failure is None
+        is_worse = isinstance(failure, Fenced) and not isinstance(self._failure, Fenced)
+        if self._failure is None or is_worse:
             self._failure = failure
             self._change.set()
-            if is_first and self._listener is not None:
+            if self._listener is not None:
                 self._listener.on_failure(failure)
 
     async def _wait_for_change(self) -> None:

@@ -5,6 +5,7 @@ import logging
 import secrets
 
 from application.live_stream import LiveStream, LiveStreams
+from application.ports.clock import Clock
 from application.ports.errors import BrokerUnavailable, PublisherError
 from application.ports.open_runs import OpenRuns
 from application.ports.publisher import Fenced, StreamPublisher, Undecided
@@ -15,6 +16,9 @@ from domain.events import Opening
 
 BEGIN_SECONDS = 5.0
 """How long the publisher may take to record a start."""
+
+AGAIN_SECONDS = 0.5
+"""How long to wait before a start is tried again."""
 
 _log = logging.getLogger(__name__)
 
@@ -28,16 +32,22 @@ class StartInteraction:
         open_runs: OpenRuns,
         live_streams: LiveStreams,
         settle_start: SettleStart,
+        clock: Clock,
     ) -> None:
         self._publisher = publisher
         self._open_runs = open_runs
         self._live_streams = live_streams
         self._settle_start = settle_start
+        self._clock = clock
 
-    async def __call__(self, opening: Opening, sender: Sender) -> LiveStream | Undecided:
+    async def __call__(
+        self, opening: Opening, sender: Sender, *, patience_seconds: float = 0.0
+    ) -> LiveStream | Undecided:
         """Start the stream; its start is published and announced when this returns.
 
         `Undecided` when it cannot be told yet whether its open run goes on: nothing has changed.
+        A start that fails is tried again for `patience_seconds`, always by the same owner: an
+        attempt that was given up and arrives late changes nothing then.
 
         Raises:
             NotAllowed: the sender may not start this interaction, or not take over its open run.
@@ -45,21 +55,37 @@ class StartInteraction:
 
         """
         sender.check_may_start(opening.stream.tenant_id, opening.interaction_id)
+        owner = secrets.token_hex(16)
+        give_up_at = self._clock.monotonic() + patience_seconds
+        while True:
+            try:
+                return await self._try(opening, sender, owner)
+            except PublisherError as error:
+                _log.error(
+                    "stream could not be started",
+                    extra={"stream": str(opening.stream), "error": str(error)},
+                )
+                if self._clock.monotonic() >= give_up_at:
+                    self._settle_start(opening, owner, has_token=sender.has_token)
+                    raise
+            await asyncio.sleep(AGAIN_SECONDS)
+
+    async def _try(self, opening: Opening, sender: Sender, owner: str) -> LiveStream | Undecided:
+        """Hold off an older sender of this process, so that it is not heard while it loses."""
         older = self._live_streams.get(opening.stream)
         if older is None:
-            return await self._begin(opening, sender, None)
+            return await self._begin(opening, sender, owner, None)
         if older.has_token and not older.is_given_up and not sender.has_token:
             raise NotAllowed("the open run was begun with a token")
         older.outbox.hold()
         try:
-            return await self._begin(opening, sender, older)
+            return await self._begin(opening, sender, owner, older)
         finally:
             older.outbox.release()
 
     async def _begin(
-        self, opening: Opening, sender: Sender, older: LiveStream | None
+        self, opening: Opening, sender: Sender, owner: str, older: LiveStream | None
     ) -> LiveStream | Undecided:
-        owner = secrets.token_hex(16)
         try:
             async with asyncio.timeout(BEGIN_SECONDS):
                 if older is not None:
@@ -69,11 +95,7 @@ class StartInteraction:
                     opening, owner=owner, has_token=sender.has_token
                 )
         except TimeoutError as timeout:
-            self._settle_start(opening, owner, has_token=sender.has_token)
             raise BrokerUnavailable(f"no answer within {BEGIN_SECONDS:g} s") from timeout
-        except PublisherError:
-            self._settle_start(opening, owner, has_token=sender.has_token)
-            raise
         if isinstance(grant, Undecided):
             return grant
         if isinstance(grant, Fenced):

@@ -92,6 +92,7 @@ class Container(containers.DeclarativeContainer):
         destination.provided.open_runs,
         live_streams,
         settle_start,
+        clock,
     )
     recover_runs = providers.Singleton(
         RecoverRuns,

@@ -157,7 +157,7 @@ def test_a_written_call_is_recognised_and_read(dialect: Dialect, sample_rate: in
     assert starts[0].interaction_id == "int-123"
     assert starts[0].stream_id == wire.stream
     assert starts[0].media.sample_rate == sample_rate
-    assert isinstance(decoded[-1], End)
+    assert isinstance(decoded[-1], End) or wire.hangs_up
     assert starts[0].remarks == ()
     assert not [message for message in decoded if isinstance(message, Refused | Unknown)]
 
@@ -179,9 +179,10 @@ def test_frames_written_in_a_row_are_read_as_they_are_and_numbered_in_a_row(
         ],
     )[len(opening) :]
     assert isinstance(zeroth, Audio)
-    assert zeroth.seq in (0, 1)  # some carriers count from 1
+    assert zeroth.seq in (None, 0, 1)  # some carriers do not count, some count from 1
     assert decoded == [
-        Audio(zeroth.seq + first + place, audio) for place, audio in enumerate(frames)
+        Audio(None if zeroth.seq is None else zeroth.seq + first + place, audio)
+        for place, audio in enumerate(frames)
     ]
 
 
@@ -193,7 +194,7 @@ def test_a_large_and_a_late_frame_are_read(dialect: Dialect) -> None:
     decoded = decode_on(dialect, [*opening, wire.frame(seq, bytes(100_000))])[-1]
     assert isinstance(decoded, Audio)
     assert decoded.audio == bytes(100_000)
-    assert decoded.seq in (seq, seq + 1)
+    assert decoded.seq in (None, seq, seq + 1)
 
 
 @every_dialect

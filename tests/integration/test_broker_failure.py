@@ -1,6 +1,7 @@
 """A broker that dies under live calls: the call ends, nothing acked is lost, the loss is told."""
 
 import asyncio
+import base64
 import json
 import os
 import signal
@@ -142,24 +143,6 @@ async def test_other_calls_live_on_when_one_stream_is_broken(
         assert (await whole.end())["published"] == 1
 
 
-async def test_a_start_whose_outcome_was_unknown_is_ended_if_it_was_published(
-    own_valkey: EmbeddedValkey, on_own_valkey: Service, name: str
-) -> None:
-    before = await Caller.dial(on_own_valkey.url)
-    await before.start(f"{name}-before")  # from now on the broker knows the script
-    caller = await Caller.dial(on_own_valkey.url)
-    os.kill(own_valkey.pid, signal.SIGSTOP)
-    try:
-        await caller.start(name, wait=False)
-        assert await caller.closed() == 1013
-    finally:
-        os.kill(own_valkey.pid, signal.SIGCONT)
-    with redis.Redis.from_url(own_valkey.url) as broker:
-        await asyncio.to_thread(wait_until, lambda: facts(broker, name).get("state") == "ended")
-        assert [e["type"] for _, e in entries(broker, name)] == ["started", "ended"]
-        assert index_of(broker, name) == {"started", "ended"}
-
-
 async def test_a_broker_away_for_longer_than_a_run_waits_gets_the_end_all_the_same(
     own_valkey: EmbeddedValkey, on_own_valkey: Service, name: str
 ) -> None:
@@ -239,6 +222,74 @@ async def test_the_rightful_sender_is_not_superseded_by_a_generation_that_was_fo
         assert (await again.start(name, resume=True))["generation"] == 1
         await again.speak(0)
         assert (await again.end())["published"] == 1
+
+
+def media(chunk: int) -> dict[str, Any]:
+    payload = base64.b64encode(pcm(chunk)).decode()
+    return {"event": "media", "media": {"chunk": str(chunk), "payload": payload}}
+
+
+def carrier_start(name: str, sid: str) -> dict[str, Any]:
+    start = {"call_sid": name, "account_sid": "tenant-abc", "stream_sid": sid}
+    return {"event": "start", "stream_sid": sid, "start": start}
+
+
+async def test_a_carrier_is_not_hung_up_on_and_its_stop_ends_the_run_when_the_broker_is_back(
+    own_valkey: EmbeddedValkey, on_own_valkey: Service, name: str
+) -> None:
+    sid = f"sid-{name}"
+    carrier = await Caller.dial(on_own_valkey.url)
+    await carrier.say(carrier_start(name, sid))
+    for chunk in range(1, 11):
+        await carrier.say(media(chunk))
+    with redis.Redis.from_url(own_valkey.url) as broker:
+        await asyncio.to_thread(wait_until, lambda: facts(broker, sid).get("last_seq") == "10")
+    own_valkey.stop()
+    await carrier.say(media(11))
+    await asyncio.to_thread(wait_until, lambda: on_own_valkey.get("/health/ready")[0] == 503)
+    await carrier.say(media(12))
+    own_valkey.start()
+    await carrier.say({"event": "stop", "stop": {"reason": "callended"}})
+    assert await carrier.closed() == 1000
+    assert carrier.replies == []
+    with redis.Redis.from_url(own_valkey.url) as broker:
+        found = entries(broker, sid)
+    assert [e["type"] for _, e in found] == ["started", *["audio"] * 10, "ended"]
+    ended = found[-1][1]["data"]
+    assert ended["reason"] == "callended"
+    assert ended["ledger"] | {"bytes": 0, "audio_ms": 0} == {
+        "received": 12,
+        "published": 10,
+        "duplicate": 0,
+        "rejected": 0,
+        "lost": 2,
+        "missing": 2,
+        "bytes": 0,
+        "audio_ms": 0,
+    }
+
+
+async def test_a_start_that_had_to_be_tried_again_is_one_start(
+    own_valkey: EmbeddedValkey, on_own_valkey: Service, name: str
+) -> None:
+    sid = f"sid-{name}"
+    before = await Caller.dial(on_own_valkey.url)
+    await before.start(f"{name}-before")  # from now on the broker knows the script
+    carrier = await Caller.dial(on_own_valkey.url)
+    os.kill(own_valkey.pid, signal.SIGSTOP)
+    try:
+        await carrier.say(carrier_start(name, sid))
+        for chunk in range(1, 11):
+            await carrier.say(media(chunk))
+        await asyncio.sleep(6.5)  # longer than one attempt may take
+    finally:
+        os.kill(own_valkey.pid, signal.SIGCONT)
+    await carrier.say({"event": "stop"})
+    assert await carrier.closed() == 1000
+    with redis.Redis.from_url(own_valkey.url) as broker:
+        found = entries(broker, sid)
+    assert [e["type"] for _, e in found] == ["started", *["audio"] * 10, "ended"]
+    assert found[0][0] == "1-0"
 
 
 def index_of(broker: redis.Redis, name: str) -> set[str]:

@@ -369,3 +369,40 @@ def test_a_sender_is_not_hung_up_on_for_what_it_says_or_for_a_missing_broker() -
 
 def test_the_sids_of_the_fixtures_are_those_of_their_names() -> None:
     assert sid("stream", "canonical").encode() in lines("canonical")[1]
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["raw/alaw", "adpcm16", "audio/x-pcmu8base64-opus", "audio/x-alaw", "PCMA", "opus", "g722",
+     "audio/amr", "pcm16be", "mulaw/l16"],
+)  # fmt: skip
+def test_a_label_that_only_contains_a_known_word_is_not_taken_for_it(label: str) -> None:
+    text = json.dumps(
+        {
+            "event": "start",
+            "stream_sid": "s",
+            "start": {"call_sid": "c", "account_sid": "a", "media_format": {"encoding": label}},
+        }
+    )
+    assert isinstance(Agentstream().decoder({}).decode_text(text), BadStart)
+
+
+def test_fields_beside_a_nested_start_are_read_as_well() -> None:
+    text = json.dumps(
+        {
+            "event": "start",
+            "stream_sid": "s",
+            "account_sid": "a",
+            "media_format": {"encoding": "PCMU", "sample_rate": 8000},
+            "start": {"call_sid": "c"},
+        }
+    )
+    start = Agentstream().decoder({}).decode_text(text)
+    assert isinstance(start, Start)
+    assert (start.tenant_id, start.media.encoding) == ("a", Encoding.MULAW)
+
+
+@pytest.mark.parametrize("event", ["dtmf", "mark"])
+def test_a_signal_of_many_kilobytes_is_refused(event: str) -> None:
+    text = json.dumps({"event": event, event: {"name": "x" * 5_000}})
+    assert isinstance(Agentstream().decoder({}).decode_text(text), Refused)

@@ -19,7 +19,7 @@ from application.ports.clock import Clock
 from application.ports.errors import BrokerUnavailable
 from application.ports.publisher import Appended, Batch, Failed, Fenced, Hole, Lease, Vanished
 from application.retention import STEP_SECONDS, Retention
-from domain.events import EndReason, InteractionEnded, Opening
+from domain.events import EndReason, InteractionEnded, Opening, Signal
 from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
 from domain.interaction import Account, Grant, Interaction, State
 from domain.ledger import Ledger
@@ -280,7 +280,7 @@ def test_a_failure_ends_the_publication_and_keeps_the_events(outcome: Failure) -
     assert bench.buffered == 0
 
 
-def test_a_failure_is_told_once_and_stays_unless_a_newer_generation_comes() -> None:
+def test_a_failure_stays_unless_a_newer_generation_comes_which_is_told_too() -> None:
     bench = Bench()
     bench.hear(0)
     bench.take()
@@ -289,7 +289,7 @@ def test_a_failure_is_told_once_and_stays_unless_a_newer_generation_comes() -> N
     assert bench.outbox.failure == Fenced(2)
     bench.outbox.settle(Hole(0))
     assert bench.outbox.failure == Fenced(2)
-    assert bench.failures == [Hole(0)]
+    assert bench.failures == [Hole(0), Fenced(2)]
 
 
 @pytest.mark.parametrize(
@@ -466,3 +466,13 @@ async def test_all_streams_together_are_bounded_and_wake_when_there_is_room() ->
     async with asyncio.timeout(10):
         await waiting
     assert not shared.is_full
+
+
+def test_signals_fill_the_window_too() -> None:
+    bench = Bench()
+    details = "x" * 4_096
+    for _ in range(WINDOW_BYTES // len(details)):
+        assert not bench.outbox.is_full
+        bench.outbox.put((bench.interaction.note(Signal.MARK, details),), 0.0)
+    assert bench.outbox.is_full
+    assert bench.buffered == WINDOW_BYTES

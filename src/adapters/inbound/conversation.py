@@ -55,9 +55,6 @@ CLOSE_SECONDS = 5.0
 
 _log = logging.getLogger(__name__)
 
-START_AGAIN_SECONDS = 1.0
-"""How often a start is tried for a sender that is not hung up on without a broker."""
-
 Receive = Callable[[], Awaitable[Any]]
 SendMessage = Callable[[Any], Awaitable[None]]
 
@@ -114,6 +111,7 @@ class Conversation:
         self._interruption: Closing | None = None
         self._alarm: asyncio.Timeout | None = None
         self._is_over = False
+        self._reason_if_lost = EndReason.DISCONNECTED
         self._is_draining = False
 
     async def run(self) -> None:
@@ -206,8 +204,6 @@ class Conversation:
             if received["type"] == "websocket.disconnect":
                 return None
             self._heard_at = self._calls.clock.monotonic()
-            if self._is_over:
-                continue
             message = self._decode(received.get("text"), received.get("bytes"))
             if self._stream is None or type(message) is not Audio:
                 return message
@@ -311,23 +307,18 @@ class Conversation:
             continuation=start.continuation,
             call=start.call,
         )
-        give_up_at = self._calls.clock.monotonic() + self._calls.limits.idle_seconds
-        while True:
-            try:
-                stream = await self._calls.start(opening, self._sender)
-            except NotAllowed as why:
-                return Closing(CloseCode.NOT_ALLOWED, str(why))
-            except PublisherError as error:
-                _log.error("stream could not be started", extra={"error": str(error)})
-                if not self._is_held_on_to(CloseCode.NOT_CONFIRMED):
-                    return Closing(CloseCode.NOT_CONFIRMED, "the start could not be published")
-                if self._calls.clock.monotonic() >= give_up_at:
-                    return Closing(CloseCode.TIMED_OUT, "the start could not be published")
-                await asyncio.sleep(START_AGAIN_SECONDS)
-            else:
-                if isinstance(stream, Undecided):
-                    return None
-                return self._on_started(stream, start)
+        holds_on = self._is_held_on_to(CloseCode.NOT_CONFIRMED)
+        patience = self._calls.limits.call_seconds if holds_on else 0.0
+        try:
+            stream = await self._calls.start(opening, self._sender, patience_seconds=patience)
+        except NotAllowed as why:
+            return Closing(CloseCode.NOT_ALLOWED, str(why))
+        except PublisherError:
+            code = CloseCode.TIMED_OUT if holds_on else CloseCode.NOT_CONFIRMED
+            return Closing(code, "the start could not be published")
+        if isinstance(stream, Undecided):
+            return None
+        return self._on_started(stream, start)
 
     def _on_started(self, stream: LiveStream, start: Start) -> Closing | None:
         self._stream = stream
@@ -400,17 +391,20 @@ class Conversation:
 
     # The end
 
-    async def _end(self, stream: LiveStream, reason: EndReason, closing: Closing) -> Closing | None:
+    async def _end(self, stream: LiveStream, reason: EndReason, closing: Closing) -> Closing:
         """End the run and say so; return how to close, which is otherwise if that fails.
 
-        None for a sender that is not hung up on for it: what it says is ignored until it goes.
+        A sender that is not hung up on for it stays until its run is ended all the same.
         """
         self._is_over = True
         try:
             ledger = await self._calls.end(stream, reason)
         except PublicationEnded as ended:
-            closing = _closing_after(ended.failure)
-            return None if self._is_held_on_to(closing.code) else closing
+            failed = _closing_after(ended.failure)
+            if not self._is_held_on_to(failed.code):
+                return failed
+            await self._calls.cut.end_lost(stream, reason)
+            return closing
         self._ack(stream.interaction.last_seq)
         self._replies.put(self._speaking.ended(stream.interaction.opening.interaction_id, ledger))
         return closing
@@ -418,10 +412,12 @@ class Conversation:
     async def _take_leave(self, closing: Closing | None) -> Closing | None:
         """Do what is owed to the sender before the connection is closed."""
         stream = self._stream
+        if closing is not None and closing.code is CloseCode.NOT_CONFIRMED:
+            self._reason_if_lost = EndReason.BROKER_LOST
         if closing is None or stream is None:
             return closing
         if closing.end is not None and not self._is_over:
-            closing = await self._end(stream, closing.end, closing) or closing
+            closing = await self._end(stream, closing.end, closing)
         if stream.outbox.failure is None:
             async with _at_most(CLOSE_SECONDS):
                 await stream.outbox.wait_until_empty()
@@ -434,7 +430,7 @@ class Conversation:
             return
         self._calls.telemetry.stream_closed(stream.interaction.opening.dialect)
         if stream.interaction.state is not State.ENDED or not stream.outbox.is_empty:
-            self._calls.cut(stream)
+            self._calls.cut(stream, self._reason_if_lost)
 
     async def _close(self, closing: Closing) -> None:
         async with _at_most(CLOSE_SECONDS):

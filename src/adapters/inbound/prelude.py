@@ -23,9 +23,23 @@ from adapters.inbound.dialects.messages import (
 )
 from application.ports.telemetry import Telemetry
 from domain.events import GoOn, GoOnAbove
+from domain.media import MAX_FRAME_BYTES
 
 Held = Audio | SignalSaid | End | Start | BadStart | Refused
 """What is said again once the stream is started; a second start is refused then."""
+
+
+MOST_HELD_BYTES = 512 * 1024
+"""What one connection may have held for it: 50 frames of 200 ms at 24 kHz and some."""
+
+
+def _size(message: Held) -> int:
+    match message:
+        case Audio(_, audio):
+            return len(audio)
+        case SignalSaid(_, details):
+            return len(details)
+    return 0
 
 
 class Prelude:
@@ -36,6 +50,7 @@ class Prelude:
         self._telemetry = telemetry
         self._start: Start | None = None
         self._held: deque[Held] = deque()
+        self._held_bytes = 0
 
     @property
     def has_start(self) -> bool:
@@ -70,19 +85,26 @@ class Prelude:
         return self._held.popleft() if self._held else None
 
     def _hold(self, message: Audio | SignalSaid) -> Start | Closing | None:
-        if self._dialect.most_held_before_start == 0:
-            return Closing(CloseCode.BAD_START, "audio before start")
         if self._start is not None and isinstance(message, Audio):
             self._held.append(message)  # it decides, so it is the last that is held
-        else:
-            self._keep(message)
-        return None if self._start is None else self._start_as_told()
+            return self._start_as_told()
+        if self._start is None and self._dialect.most_held_before_start == 0:
+            return Closing(CloseCode.BAD_START, "audio before start")
+        self._keep(message)
+        return None
 
     def _keep(self, message: Held) -> None:
-        if len(self._held) < self._dialect.most_held_before_start:
-            self._held.append(message)
-        else:
+        size = _size(message)
+        if size > MAX_FRAME_BYTES:
+            self._refuse(Refusal.FRAME_TOO_LARGE)
+        elif (
+            len(self._held) >= max(1, self._dialect.most_held_before_start)
+            or self._held_bytes + size > MOST_HELD_BYTES
+        ):
             self._refuse(Refusal.UNEXPECTED_EVENT)
+        else:
+            self._held_bytes += size
+            self._held.append(message)
 
     def _end(self, message: End) -> Start | Closing:
         if self._start is None:

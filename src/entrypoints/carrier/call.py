@@ -135,7 +135,9 @@ async def _hold(
     listening = asyncio.create_task(_listen(socket, wire, account))
     try:
         await _speak(socket, plan, wire, account, on_frame)
-        await listening  # the service closes
+        if wire.hangs_up:
+            await socket.close()
+        await listening  # until it is closed, by the service unless the carrier hangs up
     except ConnectionClosed:
         await listening  # what it said before is still to be read
         account.failure = _closed_early(socket)

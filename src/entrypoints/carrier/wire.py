@@ -71,6 +71,9 @@ class Wire(Protocol):
     user_agent: ClassVar[str | None]
     """What the carrier calls itself in the handshake; None for the library's own name."""
 
+    hangs_up: ClassVar[bool]
+    """Whether the carrier ends a call by closing the connection, instead of saying so."""
+
     handshakes: ClassVar[int]
     """How often the carrier tries a handshake."""
 
@@ -109,6 +112,7 @@ class ExostreamkitWire(Wire):
     """`start`, `audio` …, `end` as JSON."""
 
     speaks_only = False
+    hangs_up = False
     user_agent = None
     handshakes = 1
     query = ""
@@ -165,6 +169,7 @@ class AgentstreamWire(Wire):
     """
 
     speaks_only = True
+    hangs_up = False
     user_agent = "Go-http-client/1.1"
     handshakes = 2
 

@@ -105,7 +105,7 @@ def simulate(
         raise click.BadParameter("needed: ws:// or wss://", param_hint="--url")
     wires = BINARY_WIRES if binary else WIRES
     if dialect not in wires:
-        raise click.UsageError(f"{dialect} has no binary frames")
+        raise click.UsageError(f"{dialect} has frames of one form only: leave --binary out")
     recordings = _read_recordings(wav)
     headers = _credential(token, basic)
     prefix = interaction_prefix or f"sim-{secrets.token_hex(4)}"
@@ -205,13 +205,14 @@ def _totals(accounts: Sequence[CallAccount], failed: int) -> list[tuple[str, obj
         return sum((account.ledger or {}).get(counter, 0) for account in accounts)
 
     closes = Counter(str(account.close_code or "none") for account in accounts)
-    acked = sum(account.acked_through == account.last_seq for account in accounts)
+    listening = [account for account in accounts if account.expects_replies]
+    acked = sum(account.acked_through == account.last_seq for account in listening)
     return [
         ("calls", len(accounts)),
         ("calls without loss", len(accounts) - failed),
         ("calls with loss", failed),
         ("calls ended with a ledger", sum(account.ledger is not None for account in accounts)),
-        ("calls acked through their last frame", acked),
+        ("calls acked through their last frame", acked if listening else "-"),
         ("frames sent", sum(account.frames_sent for account in accounts)),
         *((f"frames {name}", total(name)) for name in ("published", "missing", "lost")),
         ("close codes", ", ".join(f"{code} x {count}" for code, count in sorted(closes.items()))),

@@ -54,9 +54,13 @@ _OTHER_DIALECTS_KEYS = frozenset({"interaction_id", "tenant_id"})
 
 _DIGITS = re.compile(r"[0-9]{1,16}\Z")
 _RATE = re.compile(r"\s*([0-9]{1,6}(?:\.[0-9]{1,3})?)\s*(k?)\s*(?:hz)?\s*\Z", re.IGNORECASE)
-_LINEAR = ("raw", "base64", "l16", "slin", "linear", "pcm16", "pcm_s16le", "s16le")
-_MULAW = ("mulaw", "ulaw", "mu-law", "u-law", "pcmu")
-_PLAIN_PCM = ("pcm", "audio/pcm", "audio/x-pcm", "lpcm", "audio/lpcm")
+_SEPARATORS = re.compile(r"[/,\s]+")
+_LINEAR = frozenset({
+    "raw", "base64", "l16", "pcm", "pcm16", "lpcm", "pcm_s16le", "s16le", "slin", "slin16",
+    "linear", "linear16",
+})  # fmt: skip
+_MULAW = frozenset({"mulaw", "ulaw", "mu-law", "u-law", "pcmu", "g711_ulaw"})
+MAX_SIGNAL_BYTES = 4_096
 
 
 class _Media(msgspec.Struct):
@@ -175,7 +179,8 @@ class AgentstreamDecoder(Decoder):
 
     def _read_start(self, fields: Fields) -> Message:
         start = _object(fields, "start") or fields
-        call_sid = _text(start, "call_sid", "callSid", "leg_sid", "legSid")
+        both = {**fields, **start}  # a field may stand beside the nested object as well
+        call_sid = _text(both, "call_sid", "callSid", "leg_sid", "legSid")
         stream_sid = (
             _text(fields, "stream_sid", "streamSid")
             or _text(start, "stream_sid", "streamSid")
@@ -183,18 +188,18 @@ class AgentstreamDecoder(Decoder):
         )
         remarks: list[str] = []
         try:
-            media = self._media_format(_object(start, "media_format", "mediaFormat"), remarks)
+            media = self._media_format(_object(both, "media_format", "mediaFormat"), remarks)
             message = Start(
-                tenant_id=TenantId(_text(start, "account_sid", "accountSid") or ""),
+                tenant_id=TenantId(_text(both, "account_sid", "accountSid") or ""),
                 interaction_id=InteractionId(call_sid or ""),
                 stream_id=StreamId(stream_sid or ""),
                 media=media,
                 continuation=GoOnAbove(),
                 call=CallDetails(
                     call_sid,
-                    _text(start, "from"),
-                    _text(start, "to"),
-                    _texts(_object(start, "custom_parameters", "customParameters")),
+                    _text(both, "from"),
+                    _text(both, "to"),
+                    _texts(_object(both, "custom_parameters", "customParameters")),
                 ),
                 remarks=tuple(remarks),
             )
@@ -210,7 +215,7 @@ class AgentstreamDecoder(Decoder):
         sample_rate, query_rate = _rate(said), _rate(asked)
         if sample_rate is None:
             sample_rate = _rate(_parameter(label, "rate")) or query_rate
-            remarks.append("no usable sample_rate in start")
+            remarks.append("no usable sample_rate in start: that of the label or the query counts")
             if sample_rate is None:
                 sample_rate = DEFAULT_SAMPLE_RATE_HZ
                 remarks.append(f"sample_rate assumed to be {DEFAULT_SAMPLE_RATE_HZ}")
@@ -252,6 +257,8 @@ def _audio(chunk: object, payload: bytes) -> Message:
 def _read_signal(signal: Signal, fields: Fields) -> Message:
     """Take the inner object as it came, or what a flat message has beside the envelope."""
     inner = fields.get(signal.value)
+    if sum(len(value) for value in fields.values()) > MAX_SIGNAL_BYTES:
+        return Refused(Refusal.INVALID_MESSAGE, f"{signal.value} is longer than a signal is")
     if inner is not None and bytes(inner).startswith(b"{"):
         return SignalSaid(signal, bytes(inner).decode(errors="replace"))
     envelope = {"event", "stream_sid", "streamSid", "sequence_number", "sequenceNumber"}
@@ -267,9 +274,10 @@ def _encoding(label: str) -> Encoding:
 
     """
     name = label.partition(";")[0].strip().lower()
-    if any(word in name for word in _MULAW):
+    words = {word.removeprefix("x-") for word in _SEPARATORS.split(name) if word} - {"audio"}
+    if words and words <= _MULAW | {"base64", "raw"} and words & _MULAW:
         return Encoding.MULAW
-    if not name or name in _PLAIN_PCM or any(word in name for word in _LINEAR):
+    if words <= _LINEAR:
         return Encoding.PCM16
     raise InvalidMedia("media_format.encoding is neither linear PCM nor mu-law")
 

@@ -1,0 +1,96 @@
+"""A start of which nobody knows whether it was published: staged, since a network hides it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from adapters.outbound.in_memory import InMemory, InMemoryStreams
+from application.ports.errors import BrokerUnavailable
+from domain.access import Sender
+from domain.events import InteractionEnded, InteractionStarted, Opening
+from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
+from domain.interaction import State
+from domain.media import MediaFormat
+from entrypoints.container import Container
+from entrypoints.settings import read_settings
+
+STREAM = StreamKey(TenantId("tenant"), StreamId("call"))
+OPENING = Opening(STREAM, InteractionId("call"), "d", MediaFormat(8_000), 1_700_000_000_000)
+
+
+@pytest.fixture
+async def container() -> AsyncIterator[Container]:
+    settings = read_settings(
+        {"in_memory": InMemory()},
+        {"PUBSUB_ADAPTER": "in_memory", "SUPPORT_EXOTEL": "true", "RESUME_SECONDS": "0.05"},
+    )
+    container = Container(settings=settings)
+    await container.broker_watch().check()
+    publishing = asyncio.create_task(container.publication().run())
+    yield container
+    await container.cut_interaction().close()
+    publishing.cancel()
+    await asyncio.gather(publishing, return_exceptions=True)
+
+
+def lose_answers(
+    destination: InMemoryStreams, monkeypatch: pytest.MonkeyPatch, count: int, *, written: bool
+) -> None:
+    """Let the first `count` answers to `begin` be lost, what was asked being done or not."""
+    begin, lost = destination.begin, iter(range(count))
+
+    async def begin_and_lose(*arguments: Any, **named: Any) -> Any:
+        if next(lost, None) is None:
+            return await begin(*arguments, **named)
+        if written:
+            await begin(*arguments, **named)
+        raise BrokerUnavailable("the answer was lost")
+
+    monkeypatch.setattr(destination, "begin", begin_and_lose)
+
+
+async def published(destination: InMemoryStreams) -> list[object]:
+    return [found.event async for found in destination.read(STREAM)]
+
+
+async def test_a_start_that_was_published_unknown_to_its_sender_is_ended(
+    container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    destination: Any = container.destination()
+    lose_answers(destination, monkeypatch, 2, written=True)
+    with pytest.raises(BrokerUnavailable):
+        await container.start_interaction()(OPENING, Sender())
+    async with asyncio.timeout(10):
+        while (facts := await destination.facts(STREAM)).account.state is not State.ENDED:
+            await asyncio.sleep(0.01)
+    started, ended = await published(destination)
+    assert isinstance(started, InteractionStarted)
+    assert isinstance(ended, InteractionEnded)
+    assert facts.generation == 1
+
+
+async def test_a_start_that_was_not_published_is_left_at_that(
+    container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    destination: Any = container.destination()
+    lose_answers(destination, monkeypatch, 1, written=False)
+    with pytest.raises(BrokerUnavailable):
+        await container.start_interaction()(OPENING, Sender())
+    async with asyncio.timeout(10):
+        while container.cut_interaction()._waiting:
+            await asyncio.sleep(0.01)
+    assert await published(destination) == []
+
+
+@pytest.mark.parametrize("written", [True, False])
+async def test_a_start_tried_again_is_one_start(
+    container: Container, monkeypatch: pytest.MonkeyPatch, *, written: bool
+) -> None:
+    destination: Any = container.destination()
+    lose_answers(destination, monkeypatch, 2, written=written)
+    stream = await container.start_interaction()(OPENING, Sender(), patience_seconds=30)
+    assert stream.interaction.generation == 1  # type: ignore[union-attr]
+    assert len(await published(destination)) == 1
+    assert not container.cut_interaction()._waiting
