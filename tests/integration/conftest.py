@@ -1,12 +1,39 @@
 """What the tests over real sockets share."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 import pytest
-from running import Caller
+from running import Caller, ServiceProcess
+
+from adapters.outbound.redis_streams.embedded import EmbeddedValkey
 
 
 @pytest.fixture(autouse=True)
 async def no_caller_is_left() -> AsyncIterator[None]:
     yield
     await Caller.hang_up_all()
+
+
+StartProcess = Callable[..., ServiceProcess]
+
+
+@pytest.fixture
+def process(valkey: EmbeddedValkey, tmp_path: Path) -> Iterator[StartProcess]:
+    """Start services as processes of one installation; kill what is left of them."""
+    started: list[ServiceProcess] = []
+
+    def start(**variables: str) -> ServiceProcess:
+        environment = {
+            "PUBSUB_ADAPTER": "redis_streams",
+            "REDIS_URL": valkey.url,
+            "SUPPORT_EXOTEL": "true",
+            **variables,
+        }
+        started.append(ServiceProcess(environment, tmp_path / f"log-{len(started)}"))
+        return started[-1].wait_until_ready()
+
+    yield start
+    for service in started:
+        if service.process.poll() is None:
+            service.kill()

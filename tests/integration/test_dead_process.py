@@ -3,39 +3,12 @@
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
 from published import Broker, audio, entries, facts
-from running import Caller, ServiceProcess, pcm, wait_until
-
-from adapters.outbound.redis_streams.embedded import EmbeddedValkey
+from running import Caller, pcm, wait_until
 
 RECOVERY_SECONDS = 40.0
-
-
-@pytest.fixture
-def process(valkey: EmbeddedValkey, tmp_path: Path) -> Iterator[Any]:
-    """Start services as processes of an installation of their own."""
-    started: list[ServiceProcess] = []
-
-    def start(**variables: str) -> ServiceProcess:
-        environment = {
-            "PUBSUB_ADAPTER": "redis_streams",
-            "REDIS_URL": valkey.url,
-            "SUPPORT_EXOTEL": "true",
-            "RESUME_SECONDS": "1",
-            **variables,
-        }
-        started.append(ServiceProcess(environment, tmp_path / f"log-{len(started)}"))
-        return started[-1].wait_until_ready()
-
-    yield start
-    for service in started:
-        if service.process.poll() is None:
-            service.kill()
 
 
 async def until_published(broker: Broker, name: str, seq: int) -> None:
@@ -51,7 +24,11 @@ async def until_ended(broker: Broker, name: str) -> None:
 async def test_the_run_of_a_killed_process_is_ended_once_by_one_that_lives(
     process: Any, broker: Broker, name: str
 ) -> None:
-    dying, _, _ = process(), process(), process()
+    dying, _, _ = (
+        process(RESUME_SECONDS="1"),
+        process(RESUME_SECONDS="1"),
+        process(RESUME_SECONDS="1"),
+    )
     caller = await Caller.dial(dying.url)
     await caller.start(name)
     await caller.speak(*range(20))
@@ -68,13 +45,13 @@ async def test_the_run_of_a_killed_process_is_ended_once_by_one_that_lives(
 async def test_the_next_process_to_start_ends_the_run_of_the_only_one(
     process: Any, broker: Broker, name: str
 ) -> None:
-    dying = process()
+    dying = process(RESUME_SECONDS="1")
     caller = await Caller.dial(dying.url)
     await caller.start(name)
     await caller.speak(*range(10))
     await until_published(broker, name, 9)
     dying.kill()
-    process()
+    process(RESUME_SECONDS="1")
     await until_ended(broker, name)
     assert [e["type"] for _, e in entries(broker, name)].count("ended") == 1
 
@@ -82,7 +59,7 @@ async def test_the_next_process_to_start_ends_the_run_of_the_only_one(
 async def test_a_sender_whose_process_was_killed_resumes_on_another(
     process: Any, broker: Broker, name: str
 ) -> None:
-    dying, living = process(), process()
+    dying, living = process(RESUME_SECONDS="1"), process(RESUME_SECONDS="1")
     caller = await Caller.dial(dying.url)
     await caller.start(name)
     await caller.speak(*range(100))
@@ -102,7 +79,7 @@ async def test_a_sender_whose_process_was_killed_resumes_on_another(
 async def test_a_frozen_process_is_fenced_and_writes_nothing_when_it_thaws(
     process: Any, broker: Broker, name: str
 ) -> None:
-    freezing, living = process(), process()
+    freezing, living = process(RESUME_SECONDS="1"), process(RESUME_SECONDS="1")
     caller = await Caller.dial(freezing.url)
     await caller.start(name)
     await caller.speak(*range(20))

@@ -6,8 +6,6 @@ import signal
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,30 +13,7 @@ from published import Broker, audio, entries, facts
 from running import Caller, ServiceProcess, pcm, wait_until
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from adapters.outbound.redis_streams.embedded import EmbeddedValkey
-
 SID = "5f0c2b7e41d84a6fa3d2c8e5b1760a90"
-
-
-@pytest.fixture
-def process(valkey: EmbeddedValkey, tmp_path: Path) -> Iterator[Any]:
-    """Start services as processes; end what is left of them."""
-    environment = {
-        "PUBSUB_ADAPTER": "redis_streams",
-        "REDIS_URL": valkey.url,
-        "SUPPORT_EXOTEL": "true",
-    }
-    started: list[ServiceProcess] = []
-
-    def start(**variables: str) -> ServiceProcess:
-        log = tmp_path / f"log-{len(started)}"
-        started.append(ServiceProcess({**environment, **variables}, log))
-        return started[-1].wait_until_ready()
-
-    yield start
-    for service in started:
-        if service.process.poll() is None:
-            service.kill()
 
 
 def terminate(service: ServiceProcess) -> None:

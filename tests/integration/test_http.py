@@ -45,6 +45,8 @@ def test_the_asyncapi_document_names_what_is_said_and_published(service: Service
             assert name in messages
     codes = messages["error"]["payload"]["properties"]["code"]["enum"]
     assert {"malformed_json", "frame_too_large"} <= set(codes)
+    said = {messages[name]["name"] for name in document["channels"]["ingest"]["messages"]}
+    assert {"start", "audio", "end", "connected", "media", "dtmf", "mark", "stop"} <= said
     assert "agentstream" in document["channels"]["ingest"]["description"]
     assert document["channels"]["stream"]["address"] == "rtaa:audio:{{tenant_id}/{stream_id}}"
 

@@ -2,12 +2,12 @@
 
 import json
 import re
-from base64 import b64decode, b64encode, urlsafe_b64encode
-from typing import Any
+from base64 import b64encode, urlsafe_b64encode
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from json_oracle import NotJson, read_base64, read_json
 
 from adapters.inbound.dialects.exostreamkit import Exostreamkit, _read
 from adapters.inbound.dialects.messages import (
@@ -25,53 +25,6 @@ from domain.sequence import MAX_SEQ
 DIALECT = Exostreamkit()
 KINDS = (Start, Audio, End, Unknown, Refused)
 DEEP = "[" * 100_000 + "]" * 100_000
-
-
-class NotJson(ValueError):
-    """Python's `json` or RFC 8259 says so."""
-
-
-def refuse_constant(name: str) -> None:
-    raise NotJson(name)
-
-
-def last_wins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    for key, value in pairs:
-        check_text(key)
-        check_text(value)
-    return dict(pairs)
-
-
-def check_text(value: object) -> None:
-    """Refuse text that is no Unicode text: lone surrogates."""
-    if isinstance(value, str) and re.search("[\ud800-\udfff]", value):
-        raise NotJson("lone surrogate")
-    if isinstance(value, list):
-        for item in value:
-            check_text(item)
-
-
-def read_json(text: str) -> object:
-    try:
-        value = json.loads(
-            text,
-            object_pairs_hook=last_wins,
-            parse_constant=refuse_constant,
-            parse_int=lambda digits: int(digits) if len(digits) < 100 else 10**100,
-        )
-    except (ValueError, RecursionError):
-        raise NotJson(text[:80]) from None
-    check_text(value)
-    return value
-
-
-def read_base64(value: object) -> bytes | None:
-    if not isinstance(value, str) or len(value) % 4:
-        return None
-    try:
-        return b64decode(value, validate=True)
-    except ValueError:
-        return None
 
 
 def expected_of(text: str) -> object:

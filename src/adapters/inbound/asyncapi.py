@@ -31,7 +31,8 @@ _LEDGER: Schema = {
 
 def asyncapi_document(version: str, prefix: str, dialects: Iterable[Dialect]) -> Schema:
     """Build the document for streams under `prefix`."""
-    messages = {**_said(), **_replied(), **_published()}
+    said = {**_said(), **_said_by_carriers()}
+    messages = {**said, **_replied(), **_published()}
     codes = ", ".join(f"{code.value} {code.name.lower()}" for code in CloseCode)
     return {
         "asyncapi": "3.0.0",
@@ -50,7 +51,7 @@ def asyncapi_document(version: str, prefix: str, dialects: Iterable[Dialect]) ->
                     f"start are raw PCM frames of at most {MAX_FRAME_BYTES} bytes (exostreamkit). "
                     f"Closed with: {codes}."
                 ),
-                "messages": _references([*_said(), *_replied()]),
+                "messages": _references([*said, *_replied()]),
             },
             "stream": {
                 "address": f"{prefix}:audio:{{{{tenant_id}}/{{stream_id}}}}",
@@ -62,7 +63,7 @@ def asyncapi_document(version: str, prefix: str, dialects: Iterable[Dialect]) ->
             },
         },
         "operations": {
-            "say": _operation("receive", "ingest", _said()),
+            "say": _operation("receive", "ingest", said),
             "reply": _operation("send", "ingest", _replied()),
             "publish": _operation("send", "stream", _published()),
         },
@@ -85,6 +86,32 @@ def _said() -> dict[str, Schema]:
         "start": _event("start", start, resume={"type": "boolean"}),
         "audio": _event("audio", audio),
         "end": _event("end", {}),
+    }
+
+
+def _said_by_carriers() -> dict[str, Schema]:
+    """Describe agentstream; numbers may be strings, and most of it may be absent."""
+    number: Schema = {"type": ["string", "integer"]}
+    call = {"call_sid": _IDENTIFIER, "account_sid": _IDENTIFIER}
+    media_format = {"encoding": _TEXT, "sample_rate": number, "bit_rate": _TEXT}
+    start = {
+        **call,
+        "stream_sid": _IDENTIFIER,
+        "from": _TEXT,
+        "to": _TEXT,
+        "custom_parameters": {"type": "object"},
+        "media_format": _object({}, media_format),
+    }
+    media = {"chunk": number, "timestamp": number}
+    payload = {"payload": {"type": "string", "contentEncoding": "base64"}}
+    envelope = {"sequence_number": number, "stream_sid": _IDENTIFIER}
+    return {
+        "connected": _event("connected", {}),
+        "carrierStart": _event("start", {"start": _object(call, start)}, **envelope),
+        "media": _event("media", {"media": _object(payload, media)}, **envelope),
+        "dtmf": _event("dtmf", {"dtmf": {"type": "object"}}, **envelope),
+        "mark": _event("mark", {"mark": {"type": "object"}}, **envelope),
+        "stop": _event("stop", {}, stop=_object({}, {**call, "reason": _TEXT}), **envelope),
     }
 
 
