@@ -71,6 +71,9 @@ class Wire(Protocol):
     user_agent: ClassVar[str | None]
     """What the carrier calls itself in the handshake; None for the library's own name."""
 
+    usual_rate: ClassVar[int | None]
+    """The sample rate in Hz that the carrier sends unless it is asked for another; None: any."""
+
     hangs_up: ClassVar[bool]
     """Whether the carrier ends a call by closing the connection, instead of saying so."""
 
@@ -112,6 +115,7 @@ class ExostreamkitWire(Wire):
     """`start`, `audio` …, `end` as JSON."""
 
     speaks_only = False
+    usual_rate = None
     hangs_up = False
     user_agent = None
     handshakes = 1
@@ -169,6 +173,7 @@ class AgentstreamWire(Wire):
     """
 
     speaks_only = True
+    usual_rate = DEFAULT_SAMPLE_RATE_HZ
     hangs_up = False
     user_agent = "Go-http-client/1.1"
     handshakes = 2

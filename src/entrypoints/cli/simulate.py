@@ -19,7 +19,7 @@ from entrypoints.carrier.recording import (
     packaged_speech,
     read_recording,
 )
-from entrypoints.carrier.wire import BINARY_WIRES, WIRES
+from entrypoints.carrier.wire import BINARY_WIRES, WIRES, Wire
 from entrypoints.cli.descriptors import allow_descriptors
 from entrypoints.cli.proof import published_ledger
 from entrypoints.cli.screen import Tally, console, table, watched
@@ -106,7 +106,7 @@ def simulate(
     wires = BINARY_WIRES if binary else WIRES
     if dialect not in wires:
         raise click.UsageError(f"{dialect} has frames of one form only: leave --binary out")
-    recordings = _read_recordings(wav)
+    recordings = _read_recordings(wav or _packaged(wires[dialect]))
     headers = _credential(token, basic)
     prefix = interaction_prefix or f"sim-{secrets.token_hex(4)}"
     wire = wires[dialect]
@@ -141,9 +141,18 @@ async def make_calls(plans: Sequence[Plan], tally: Tally) -> list[CallAccount]:
     return await asyncio.gather(*calls)
 
 
+def _packaged(wire: type[Wire]) -> list[Path]:
+    """Return the speech that comes with the package, at the rates a carrier uses unasked."""
+    return [
+        path
+        for path in packaged_speech()
+        if wire.usual_rate is None or read_recording(path).sample_rate == wire.usual_rate
+    ]
+
+
 def _read_recordings(paths: Sequence[Path]) -> list[Recording]:
     try:
-        return [read_recording(path) for path in paths or packaged_speech()]
+        return [read_recording(path) for path in paths]
     except UnusableRecording as error:
         raise click.ClickException(str(error)) from None
 
