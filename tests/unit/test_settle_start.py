@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 
 from adapters.outbound.in_memory import InMemory, InMemoryStreams
+from application.live_stream import LiveStream
 from application.ports.errors import BrokerUnavailable
 from domain.access import Sender
-from domain.events import InteractionEnded, InteractionStarted, Opening
+from domain.events import EndReason, InteractionEnded, InteractionStarted, Opening
 from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
 from domain.interaction import State
+from domain.ledger import Ledger
 from domain.media import MediaFormat
 from entrypoints.container import Container
 from entrypoints.settings import read_settings
@@ -94,3 +96,33 @@ async def test_a_start_tried_again_is_one_start(
     assert stream.interaction.generation == 1  # type: ignore[union-attr]
     assert len(await published(destination)) == 1
     assert not container.cut_interaction()._waiting
+
+
+async def test_frames_that_were_published_unknown_to_their_writer_are_not_lost(
+    container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker stored a batch and its answer was lost: the end stands behind it, in balance."""
+    destination: Any = container.destination()
+    stream = await container.start_interaction()(OPENING, Sender())
+    assert isinstance(stream, LiveStream)
+    append, lost = destination.append, iter([True])
+
+    async def append_and_lose(batches: Any) -> Any:
+        outcomes = await append(batches)
+        if next(lost, None):
+            raise BrokerUnavailable("the answer was lost")
+        return outcomes
+
+    monkeypatch.setattr(destination, "append", append_and_lose)
+    for seq in range(3):
+        container.ingest_audio()(stream, seq, b"ab")
+    async with asyncio.timeout(10):
+        await stream.outbox.wait_until_empty()
+        assert stream.outbox.failure is not None
+        container.cut_interaction()(stream, EndReason.BROKER_LOST)
+        while (await destination.facts(STREAM)).account.state is not State.ENDED:
+            await asyncio.sleep(0.01)
+    *_, ended = await published(destination)
+    assert ended == InteractionEnded(
+        4, EndReason.BROKER_LOST, Ledger(received=3, published=3, bytes=6)
+    )
