@@ -4,8 +4,9 @@ import asyncio
 import logging
 
 from application.ports.destination import Destination
-from application.ports.errors import BrokerUnavailable, PublisherError
+from application.ports.errors import PublisherError
 from application.ports.telemetry import Telemetry
+from application.time_limit import answered_within
 
 CHECK_EVERY_SECONDS = 1.0
 CHECK_SECONDS = 2.0
@@ -37,10 +38,8 @@ class BrokerWatch:
     async def check(self) -> None:
         """Try the destination once."""
         try:
-            async with asyncio.timeout(CHECK_SECONDS):
+            async with answered_within(CHECK_SECONDS):
                 await self._destination.verify_writable()
-        except TimeoutError:
-            self._note(BrokerUnavailable(f"no answer within {CHECK_SECONDS:g} s"))
         except PublisherError as error:
             self._note(error)
         else:

@@ -15,7 +15,7 @@ from application.broker_watch import BrokerWatch
 from application.end_interaction import EndInteraction, PublicationEnded
 from application.live_stream import LiveStream, LiveStreams
 from application.ports.clock import Clock
-from application.ports.errors import BrokerUnavailable, PublisherError
+from application.ports.errors import PublisherError
 from application.ports.publisher import (
     Batch,
     Fenced,
@@ -23,14 +23,9 @@ from application.ports.publisher import (
     Vanished,
 )
 from application.ports.telemetry import Telemetry
+from application.time_limit import AGAIN_SECONDS, answered_within
 from domain.events import EndReason, InteractionEnded
 from domain.interaction import Account, State
-
-ANSWER_SECONDS = 5.0
-"""How long the publisher may take to answer once."""
-
-AGAIN_SECONDS = 0.5
-"""How long to wait before the publisher is tried again."""
 
 _log = logging.getLogger(__name__)
 
@@ -133,15 +128,13 @@ class CutInteraction:
         # It was written, but perhaps not announced; said again it is only announced.
         ended = InteractionEnded(published.next_position - 1, reason, published.ledger)
         lease, name = stream.outbox.lease, stream.interaction.opening.interaction_id
-        await self._publisher.append([Batch(lease, name, ended.position, (ended,), published)])
+        async with answered_within():
+            await self._publisher.append([Batch(lease, name, ended.position, (ended,), published)])
         return True
 
     async def _ask_standing(self, stream: LiveStream) -> Account:
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                standing = await self._publisher.standing(stream.outbox.lease)
-        except TimeoutError as timeout:
-            raise BrokerUnavailable(f"no answer within {ANSWER_SECONDS:g} s") from timeout
+        async with answered_within():
+            standing = await self._publisher.standing(stream.outbox.lease)
         if isinstance(standing, Fenced):
             stream.outbox.supersede(standing.generation)
             raise PublicationEnded(standing)

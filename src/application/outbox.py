@@ -235,8 +235,8 @@ class Outbox:
         self._holds += 1
 
     def release(self) -> None:
-        """Have the sender read again: its stream was not taken over."""
-        self._holds = 0
+        """Undo one `hold`: the sender is read again when none is left."""
+        self._holds -= 1
         self._change.set()
 
     def supersede(self, generation: int) -> None:

@@ -10,17 +10,14 @@ import logging
 
 from application.outbox import Outbox, SharedWindow
 from application.ports.clock import Clock
-from application.ports.errors import BrokerUnavailable, PublisherError
+from application.ports.errors import PublisherError
 from application.ports.publisher import Batch, Failed, Lease, Outcome, StreamPublisher
 from application.ports.telemetry import Telemetry
 from application.retention import Retention
+from application.time_limit import answered_within
 from domain.interaction import Interaction
 
 _log = logging.getLogger(__name__)
-
-APPEND_SECONDS = 5.0
-"""How long one call of the publisher may take before its outcome counts as unknown."""
-
 
 FLUSH_STEP_SECONDS = 0.02
 
@@ -91,14 +88,10 @@ class Publication:
 
     async def _append(self, batches: list[Batch]) -> list[Outcome]:
         try:
-            async with asyncio.timeout(APPEND_SECONDS):
+            async with answered_within():
                 return list(await self._publisher.append(batches))
-        except TimeoutError as timeout:
-            error: PublisherError = BrokerUnavailable(f"no answer within {APPEND_SECONDS:g} s")
-            error.__cause__ = timeout
-        except PublisherError as failure:
-            error = failure
-        return [Failed(error)] * len(batches)
+        except PublisherError as error:
+            return [Failed(error)] * len(batches)
 
     def _note_work(self, outbox: Outbox) -> None:
         self._with_work[outbox] = None

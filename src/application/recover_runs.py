@@ -11,11 +11,10 @@ import logging
 from application.live_stream import LiveStreams
 from application.ports.errors import PublisherError
 from application.ports.open_runs import OpenRuns
+from application.time_limit import answered_within
 
 TEND_SECONDS = 5.0
 """How often the streams are tended, and the untended looked for."""
-
-ANSWER_SECONDS = 5.0
 
 GRACE_SECONDS = 10.0
 """How much longer than a run waits for its sender a stream may be untended: two rounds missed."""
@@ -37,17 +36,17 @@ class RecoverRuns:
         """Go round for ever. Without a broker nothing is lost by waiting for the next round."""
         while True:
             try:
-                async with asyncio.timeout(ANSWER_SECONDS):
+                async with answered_within():
                     await self._open_runs.tend(self._live_streams.keys())
                 await self._recover()
-            except (PublisherError, TimeoutError) as error:
+            except PublisherError as error:
                 _log.info("runs not looked after", extra={"error": str(error)})
             await asyncio.sleep(TEND_SECONDS)
 
     async def _recover(self) -> None:
-        async with asyncio.timeout(ANSWER_SECONDS):
+        async with answered_within():
             untended = await self._open_runs.untended(self._untended_seconds)
         for stream in untended:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with answered_within():
                 if await self._open_runs.end_untended(stream, self._untended_seconds):
                     _log.warning("run of a dead process ended", extra={"stream": str(stream)})

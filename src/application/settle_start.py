@@ -8,11 +8,12 @@ import asyncio
 import logging
 
 from application.broker_watch import BrokerWatch
-from application.cut_interaction import AGAIN_SECONDS, ANSWER_SECONDS, CutInteraction
+from application.cut_interaction import CutInteraction
 from application.live_stream import LiveStreams
 from application.ports.clock import Clock
 from application.ports.errors import PublisherError
 from application.ports.publisher import StreamPublisher
+from application.time_limit import AGAIN_SECONDS, answered_within
 from domain.events import Opening
 from domain.interaction import Grant
 
@@ -49,11 +50,11 @@ class SettleStart:
             await asyncio.sleep(AGAIN_SECONDS)
             await self._broker_watch.wait_until_up(max(0, give_up_at - self._clock.monotonic()))
             try:
-                async with asyncio.timeout(ANSWER_SECONDS):
+                async with answered_within():
                     grant = await self._publisher.begin(
                         opening, owner=owner, has_token=has_token, again=True
                     )
-            except (PublisherError, TimeoutError) as error:
+            except PublisherError as error:
                 _log.info("start still in doubt", extra={"error": str(error)})
                 continue
             if isinstance(grant, Grant):

@@ -6,19 +6,14 @@ import secrets
 
 from application.live_stream import LiveStream, LiveStreams
 from application.ports.clock import Clock
-from application.ports.errors import BrokerUnavailable, PublisherError
+from application.ports.errors import PublisherError
 from application.ports.open_runs import OpenRuns
 from application.ports.publisher import Fenced, StreamPublisher, Undecided
 from application.settle_start import SettleStart
+from application.time_limit import AGAIN_SECONDS, answered_within
 from domain.access import Sender
 from domain.errors import NotAllowed
 from domain.events import Opening
-
-BEGIN_SECONDS = 5.0
-"""How long the publisher may take to record a start."""
-
-AGAIN_SECONDS = 0.5
-"""How long to wait before a start is tried again."""
 
 _log = logging.getLogger(__name__)
 
@@ -86,16 +81,11 @@ class StartInteraction:
     async def _begin(
         self, opening: Opening, sender: Sender, owner: str, older: LiveStream | None
     ) -> LiveStream | Undecided:
-        try:
-            async with asyncio.timeout(BEGIN_SECONDS):
-                if older is not None:
-                    await _flush(older)
-                await self._open_runs.tend([opening.stream])
-                grant = await self._publisher.begin(
-                    opening, owner=owner, has_token=sender.has_token
-                )
-        except TimeoutError as timeout:
-            raise BrokerUnavailable(f"no answer within {BEGIN_SECONDS:g} s") from timeout
+        async with answered_within():
+            if older is not None:
+                await _flush(older)
+            await self._open_runs.tend([opening.stream])
+            grant = await self._publisher.begin(opening, owner=owner, has_token=sender.has_token)
         if isinstance(grant, Undecided):
             return grant
         if isinstance(grant, Fenced):

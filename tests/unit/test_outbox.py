@@ -476,3 +476,13 @@ def test_signals_fill_the_window_too() -> None:
         bench.outbox.put((bench.interaction.note(Signal.MARK, details),), 0.0)
     assert bench.outbox.is_full
     assert bench.buffered == WINDOW_BYTES
+
+
+def test_a_sender_is_read_again_when_the_last_of_two_newcomers_has_let_go() -> None:
+    bench = Bench()
+    bench.outbox.hold()
+    bench.outbox.hold()
+    bench.outbox.release()
+    assert bench.outbox.is_full
+    bench.outbox.release()
+    assert not bench.outbox.is_full

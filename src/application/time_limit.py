@@ -1,0 +1,28 @@
+"""How long a destination may take to answer."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from application.ports.errors import BrokerUnavailable
+
+ANSWER_SECONDS = 5.0
+"""How long one call of a port may take before its outcome counts as unknown."""
+
+AGAIN_SECONDS = 0.5
+"""How long to wait before a call that failed is tried again."""
+
+
+@asynccontextmanager
+async def answered_within(seconds: float = ANSWER_SECONDS) -> AsyncIterator[None]:
+    """Give up what is called inside after `seconds`.
+
+    Raises:
+        BrokerUnavailable: there was no answer; the effect of the call is not known.
+
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as timeout:
+        raise BrokerUnavailable(f"no answer within {seconds:g} s") from timeout
