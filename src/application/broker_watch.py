@@ -1,16 +1,21 @@
-"""Knows whether the destination takes writes, and says so once per change."""
+"""Knows whether the destination takes writes and has what it confirmed; says so once per change."""
 
 import asyncio
 import logging
 
+from application.ports.clock import Clock
 from application.ports.destination import Destination
 from application.ports.errors import PublisherError
 from application.ports.telemetry import Telemetry
+from application.publication import Publication
 from application.time_limit import answered_within
 
 CHECK_EVERY_SECONDS = 1.0
 CHECK_SECONDS = 2.0
 """How often the destination is tried, and how long it may take to answer."""
+
+RETRY_SECONDS = 0.2
+"""How often it is tried while it does not, or has not yet shown what it still knows."""
 
 _log = logging.getLogger(__name__)
 
@@ -18,32 +23,45 @@ _log = logging.getLogger(__name__)
 class BrokerWatch:
     """Tries the destination again and again; `run` is its body."""
 
-    def __init__(self, destination: Destination, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        destination: Destination,
+        publication: Publication,
+        clock: Clock,
+        telemetry: Telemetry,
+    ) -> None:
         self._destination = destination
+        self._publication = publication
+        self._clock = clock
         self._telemetry = telemetry
         self._up = asyncio.Event()
         self._tried = False
+        self._trouble: str | None = None
 
     @property
     def is_up(self) -> bool:
-        """Whether the destination took the last write that tried it."""
+        """Whether the destination takes writes, and has all that it once confirmed."""
         return self._up.is_set()
 
     async def run(self) -> None:
         """Watch for ever."""
         while True:
             await self.check()
-            await asyncio.sleep(CHECK_EVERY_SECONDS)
+            await asyncio.sleep(CHECK_EVERY_SECONDS if self.is_up else RETRY_SECONDS)
 
     async def check(self) -> None:
         """Try the destination once."""
+        since = self._clock.monotonic()
         try:
             async with answered_within(CHECK_SECONDS):
                 await self._destination.verify_writable()
         except PublisherError as error:
-            self._note(error)
+            self._publication.note_failure()
+            self._note("the broker does not take writes", str(error))
         else:
-            self._note(None)
+            self._publication.note_alive(since)
+            proved = self._publication.is_proved
+            self._note(None if proved else "the broker is asked what it still knows")
 
     async def wait_until_up(self, seconds: float) -> bool:
         """Wait at most `seconds` for the destination; tell whether it takes writes."""
@@ -54,15 +72,18 @@ class BrokerWatch:
             return False
         return True
 
-    def _note(self, error: PublisherError | None) -> None:
-        up = error is None
-        if self._tried and up == self._up.is_set():
+    def _note(self, trouble: str | None, error: str = "") -> None:
+        if self._tried and trouble == self._trouble:
             return
-        self._tried = True
-        self._telemetry.broker(up=up)
-        if up:
+        self._tried, self._trouble = True, trouble
+        self._telemetry.broker(up=trouble is None)
+        if trouble is None:
             self._up.set()
-            _log.info("broker takes writes")
-        else:
-            self._up.clear()
-            _log.error("broker does not take writes", extra={"error": str(error)})
+            _log.info("the broker takes writes")
+            return
+        self._up.clear()
+        _log.log(
+            logging.ERROR if error else logging.INFO,
+            trouble,
+            extra={"error": error} if error else {},
+        )

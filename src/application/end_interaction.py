@@ -1,51 +1,61 @@
 """Use case: a run ends because somebody says so."""
 
+import asyncio
 import logging
 
+from application.background import Background
 from application.live_stream import LiveStream, LiveStreams
-from application.outbox import Failure
 from application.ports.clock import Clock
 from domain.events import EndReason
-from domain.ledger import Ledger
 
 _log = logging.getLogger(__name__)
-
-
-class PublicationEnded(Exception):
-    """The stream cannot be published any further; `failure` says why."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(f"publication ended: {failure}")
-        self.failure = failure
 
 
 class EndInteraction:
     """Ends a run: exactly one end is published, after everything before it."""
 
-    def __init__(self, clock: Clock, live_streams: LiveStreams) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        live_streams: LiveStreams,
+        background: Background,
+        *,
+        expire_seconds: float,
+    ) -> None:
         self._clock = clock
         self._live_streams = live_streams
+        self._background = background
+        self._expire_seconds = expire_seconds
 
-    async def __call__(self, stream: LiveStream, reason: EndReason) -> Ledger:
-        """Publish the end and return the ledger in it, once it is confirmed.
+    def __call__(self, stream: LiveStream, reason: EndReason) -> None:
+        """Send the end on its way; it is published when the stream's outbox is empty.
 
-        Raises:
-            PublicationEnded: the end is not published, or nobody knows.
-
+        Where a newer generation holds the stream there is nothing to end.
         """
-        ended = stream.interaction.end(reason)
-        stream.outbox.put((ended,), self._clock.monotonic())
-        await stream.outbox.wait_until_empty()
-        if stream.outbox.failure is not None:
-            raise PublicationEnded(stream.outbox.failure)
-        self._live_streams.leave(stream)
-        _log.info(
-            "stream ended",
-            extra={
-                "stream": str(stream.key),
-                "generation": stream.interaction.generation,
-                "reason": reason.value,
-                "ledger": ended.ledger.counters(),
-            },
-        )
-        return ended.ledger
+        if stream.outbox.is_fenced:
+            return
+        stream.outbox.put(stream.interaction.end(reason), self._clock.monotonic())
+        self._background.own(self._see_it_through(stream, reason))
+
+    async def _see_it_through(self, stream: LiveStream, reason: EndReason) -> None:
+        """Hold the stream until its end is published, at most until it would have expired."""
+        try:
+            async with asyncio.timeout(self._expire_seconds):
+                await stream.outbox.wait_until_empty()
+        except TimeoutError:
+            stream.outbox.abandon()
+            _log.error("stream could not be ended", extra=self._facts(stream, reason))
+        else:
+            if not stream.outbox.is_fenced:
+                _log.info("stream ended", extra=self._facts(stream, reason))
+        finally:
+            self._live_streams.leave(stream)
+
+    @staticmethod
+    def _facts(stream: LiveStream, reason: EndReason) -> dict[str, object]:
+        return {
+            "stream": str(stream.key),
+            "generation": stream.interaction.generation,
+            "reason": reason.value,
+            "ledger": stream.interaction.ledger.counters(),
+        }

@@ -25,8 +25,8 @@ class IngestAudio:
         interaction = stream.interaction
         number = interaction.unnumbered_seq if seq is None else seq
         frame = AudioFrame(interaction.opening.media, number, self._clock.epoch_ms(), audio)
-        if stream.outbox.failure is not None:
-            return self._drop(stream, frame)
+        if stream.outbox.is_fenced:
+            return self.drop(stream, number)
         events = interaction.hear(frame)
         self._telemetry.frames("received")
         if not events:
@@ -39,7 +39,7 @@ class IngestAudio:
 
     def note(self, stream: LiveStream, signal: Signal, details: str) -> None:
         """Give a signal its place among the frames; where nothing is published it is dropped."""
-        if stream.outbox.failure is None:
+        if not stream.outbox.is_fenced:
             event = stream.interaction.note(signal, details)
             stream.outbox.put((event,), self._clock.monotonic())
 
@@ -49,8 +49,14 @@ class IngestAudio:
         self._telemetry.frames("received")
         self._telemetry.frames("rejected", reason=reason)
 
-    def _drop(self, stream: LiveStream, frame: AudioFrame) -> bool:
-        is_new = stream.interaction.drop(frame)
-        self._telemetry.frames("received")
-        self._telemetry.frames("lost" if is_new else "duplicate")
+    def drop(self, stream: LiveStream, seq: int | None, frames: int = 1) -> bool:
+        """Accept frames up to `seq` that there is no room for: they are lost. False if duplicate.
+
+        Without a `seq` of their own they take the next.
+        """
+        interaction = stream.interaction
+        last = interaction.unnumbered_seq + frames - 1 if seq is None else seq
+        is_new = interaction.drop(last, frames)
+        self._telemetry.frames("received", frames)
+        self._telemetry.frames("lost" if is_new else "duplicate", frames)
         return is_new

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from application.outbox import Outbox
 from application.ports.clock import Clock
-from application.ports.publisher import Lease
 from application.publication import Publication
+from domain.account import Grant, State
 from domain.events import Opening
 from domain.identifiers import StreamKey
-from domain.interaction import Grant, Interaction, State
+from domain.interaction import Interaction
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +32,7 @@ class LiveStream:
     @property
     def is_given_up(self) -> bool:
         """Whether nobody speaks or publishes here any more: whoever comes next is right."""
-        return self.outbox.failure is not None or self.interaction.state is not State.LIVE
+        return self.outbox.is_fenced or self.interaction.state is not State.LIVE
 
 
 class LiveStreams:
@@ -57,35 +57,32 @@ class LiveStreams:
         run = older if grant.resumed else None
         interaction = Interaction(opening)
         interaction.start(grant)
-        lease = Lease(opening.stream, grant.generation, owner)
+        has_token = has_token if run is None else run.has_token
         stream = LiveStream(
             interaction,
-            self._publication.outbox(interaction, lease, older.outbox if older else None),
-            has_token=has_token if run is None else run.has_token,
+            self._publication.outbox(interaction, grant, owner, has_token=has_token),
+            has_token=has_token,
             run_started_at=self._clock.monotonic() if run is None else run.run_started_at,
         )
         self._enter(stream)
         return stream
 
     def _enter(self, stream: LiveStream) -> None:
-        """Supersede the loser of two generations of one stream.
+        """Hold the newer of two generations of one stream.
 
         A generation that was given up loses even to a lower one: the destination may have
         forgotten the stream, and count its generations anew.
         """
         held = self._by_key.get(stream.key)
-        winner, loser = stream, held
-        if (
-            held is not None
-            and not held.is_given_up
-            and held.interaction.generation > stream.interaction.generation
-        ):
-            winner, loser = held, stream
-        self._by_key[stream.key] = winner
-        if loser is not None:
-            loser.outbox.supersede(winner.interaction.generation)
+        newest = 0 if held is None or held.is_given_up else held.interaction.generation
+        if newest > stream.interaction.generation:
+            stream.outbox.supersede(newest)
+            return
+        self._by_key[stream.key] = stream
+        self._publication.hold(stream.outbox)
 
     def leave(self, stream: LiveStream) -> None:
-        """Let go of `stream`, if it is still the one that is held."""
+        """Let go of `stream`: nothing more is said here, and what is held of it ages."""
+        stream.outbox.let_go()
         if self._by_key.get(stream.key) is stream:
             del self._by_key[stream.key]

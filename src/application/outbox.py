@@ -1,18 +1,29 @@
-"""The way of one stream's events to the destination: in order, in bounded batches.
+"""The way of one stream's events to the destination: in order, in bounded batches, kept after.
 
-Events wait in an open batch. It is closed when it is full, or when the publication loop takes it;
+    open ──▶ waiting ──▶ under way ──▶ kept ──▶ gone
+               ▲                        │
+               └──── was forgotten ─────┘
+
+Events gather in the *open* batch. It is closed when it is full, or when the publication takes it;
 at that moment every frame that the interaction has accepted is in this batch or an earlier one,
-so the interaction's account is exactly the account after the batch. One batch is under way at a
-time. Whatever ends the publication of the stream is kept in `failure`; events put after it are
-held, and counted by `forget_unconfirmed`.
+so the interaction's account is exactly the account after the batch. One batch is *under way* at a
+time. What is confirmed is *kept* for a while: a destination that comes back younger than it was
+is given it again. Nothing is dropped because a destination fails; it is tried again.
+
+When the destination stands before everything that is held, or knows the stream no more, or knows
+only an older generation, the stream is *reclaimed*: it begins again under a newer generation. The
+outboxes of one stream in a process, one a generation, do that in their order.
 """
 
 import asyncio
+import logging
+import secrets
+from array import array
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Callable, Iterator
 
+from application.beginning_again import begin_again
+from application.buffer import Buffer, HeldBatch
 from application.ports.clock import Clock
 from application.ports.publisher import (
     Appended,
@@ -23,24 +34,22 @@ from application.ports.publisher import (
     Lease,
     Mark,
     Outcome,
+    Reclaim,
+    Reclaimed,
     Vanished,
 )
+from application.ports.telemetry import Telemetry
+from application.publication_listener import PublicationListener
 from application.retention import Retention
+from application.rewind import BATCH_BYTES, BATCH_EVENTS, Rewind
+from domain.account import Account, Grant
 from domain.events import AudioAccepted, Event, SignalReceived
-from domain.interaction import Account, Interaction
+from domain.interaction import Interaction
 
-BATCH_EVENTS = 128
-BATCH_BYTES = 512 * 1024
-"""A batch is one call of the broker, which serves nobody else meanwhile: about a millisecond."""
+RETRY_SECONDS = (0.05, 0.1, 0.2, 0.4)
+"""How long to wait after the first, second, … failure in a row; after more as after the last."""
 
-WINDOW_EVENTS = 1_024
-WINDOW_BYTES = 1024 * 1024
-"""Unconfirmed events and audio of one stream at which its sender is no longer read."""
-
-SHARED_WINDOW_BYTES = 256 * 1024 * 1024
-"""The same for the audio of all streams together."""
-
-Failure = Fenced | Hole | Vanished | Failed
+_log = logging.getLogger(__name__)
 
 
 def _size(event: Event) -> int:
@@ -50,103 +59,68 @@ def _size(event: Event) -> int:
     return len(event.details) if isinstance(event, SignalReceived) else 0
 
 
-class PublicationListener(Protocol):
-    """Whoever owns the stream and wants to know what became of its events."""
-
-    def on_confirmed(self, frames: int, last_seq: int | None) -> None:
-        """`frames` more are published; `last_seq` is the highest seq published by now."""
-        ...
-
-    def on_failure(self, failure: Failure) -> None:
-        """Nothing more will be published under this lease."""
-        ...
-
-
-@dataclass(slots=True)
 class _Open:
     """The batch that still takes events; `received_at` are monotonic seconds, one a frame."""
 
-    events: list[Event] = field(default_factory=list)
-    received_at: list[float] = field(default_factory=list)
-    held_bytes: int = 0
+    __slots__ = ("audio_bytes", "events", "received_at")
 
-
-@dataclass(frozen=True, slots=True)
-class _Closed:
-    batch: Batch
-    received_at: list[float]
-    held_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Forgotten:
-    """Unconfirmed frames that were dropped: published after all, or lost."""
-
-    published_frames: int
-    lost_frames: int
-    lost_bytes: int
-
-
-class SharedWindow:
-    """The unconfirmed audio of all streams of the process, which is bounded too."""
-
-    def __init__(self, on_change: Callable[[int], None]) -> None:
-        self._on_change = on_change
-        self._held_bytes = 0
-        self._room = asyncio.Event()
-
-    @property
-    def is_full(self) -> bool:
-        """Whether no sender must be read until something is confirmed."""
-        return self._held_bytes >= SHARED_WINDOW_BYTES
-
-    def add(self, held_bytes: int) -> None:
-        """Note that there is more, or less when negative."""
-        self._held_bytes += held_bytes
-        self._on_change(self._held_bytes)
-        if not self.is_full:
-            self._room.set()
-
-    async def wait_for_room(self) -> None:
-        """Wait until it is not full."""
-        while self.is_full:
-            self._room.clear()
-            await self._room.wait()
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.received_at = array("d")
+        self.audio_bytes = 0
 
 
 class Outbox:
-    """The unconfirmed events of one stream, from the interaction to the publication loop."""
+    """What one generation of a stream has still to publish, and has published lately."""
 
     def __init__(
         self,
         interaction: Interaction,
         lease: Lease,
         clock: Clock,
+        telemetry: Telemetry,
+        buffer: Buffer,
         *,
+        run: str,
+        has_token: bool,
         retention: Retention,
         on_work: Callable[["Outbox"], None],
-        shared: SharedWindow,
-        on_published: Callable[[list[float]], None],
     ) -> None:
         self._interaction = interaction
         self._lease = lease
         self._clock = clock
+        self._telemetry = telemetry
+        self._buffer = buffer
+        self._run = run
+        self._has_token = has_token
         self._retention = retention
         self._on_work = on_work
-        self._shared = shared
-        self._on_published = on_published
         self._listener: PublicationListener | None = None
-        self._open = _Open()
         self._published = interaction.account
+        self._rewind = Rewind(self._published, interaction.opening.media, buffer, telemetry)
+        self._open = _Open()
         self._open_position = self._published.next_position
-        self._closed: deque[_Closed] = deque()
-        self._under_way: _Closed | None = None
+        self._waiting: deque[HeldBatch] = deque()
+        self._under_way: HeldBatch | None = None
+        self._reclaim_owner: str | None = None
+        self._is_reclaiming = False
         self._account_due = False
+        self._is_suspect = False
+        self._suspected_meanwhile = False
+        self._failures = 0
         self._events = 0
-        self._held_bytes = 0
-        self._failure: Failure | None = None
+        self._audio_bytes = 0
+        limits = buffer.limits
+        self._most_events = limits.stream_events
+        self._most_bytes = round(limits.buffer_seconds * interaction.opening.media.bytes_per_second)
+        self._unconfirmed_since: float | None = None
+        self._fenced: Fenced | None = None
+        self._is_over = False
+        self._is_released = False
         self._holds = 0
         self._change = asyncio.Event()
+        self.older: Outbox | None = None
+        self.newer: Outbox | None = None
 
     @property
     def lease(self) -> Lease:
@@ -159,9 +133,9 @@ class Outbox:
         return self._retention
 
     @property
-    def failure(self) -> Failure | None:
-        """What ended the publication, None while it goes on."""
-        return self._failure
+    def is_fenced(self) -> bool:
+        """Whether a newer generation holds the stream: nothing new is published here."""
+        return self._fenced is not None
 
     @property
     def published(self) -> Account:
@@ -171,16 +145,56 @@ class Outbox:
     @property
     def is_full(self) -> bool:
         """Whether the sender must not be read until something is confirmed."""
-        return self._holds > 0 or self._is_full_itself or self._shared.is_full
+        return self._holds > 0 or self._is_full_itself or self._buffer.is_full
 
     @property
     def _is_full_itself(self) -> bool:
-        return self._events >= WINDOW_EVENTS or self._held_bytes >= WINDOW_BYTES
+        return self._audio_bytes >= self._most_bytes or self._events >= self._most_events
 
     @property
     def is_empty(self) -> bool:
-        """Whether everything put so far is published."""
-        return not (self._events or self._account_due or self._under_way)
+        """Whether everything put so far is published, and nothing about it is in doubt."""
+        return not (
+            self._open.events
+            or self._account_due
+            or self._waiting
+            or self._under_way
+            or self._is_suspect
+        )
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether there is nothing more to be done here, at least for now."""
+        return self._is_over or self.is_empty
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is held here any more, and nothing will be."""
+        return self._is_over or (self._is_released and self.is_empty and self._rewind.is_empty)
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether the destination may have forgotten what was published."""
+        return self._is_suspect and not self._is_over
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last attempt failed."""
+        return self._failures > 0
+
+    @property
+    def retry_seconds(self) -> float:
+        """How long to wait after the last failure."""
+        return RETRY_SECONDS[min(max(1, self._failures), len(RETRY_SECONDS)) - 1]
+
+    def stalled_seconds(self, now: float) -> float:
+        """For how long something has been waiting and nothing was confirmed."""
+        return 0.0 if self._unconfirmed_since is None else now - self._unconfirmed_since
+
+    @property
+    def listener(self) -> PublicationListener | None:
+        """Who is told what becomes of the events."""
+        return self._listener
 
     def listen(self, listener: PublicationListener | None) -> None:
         """Tell `listener`, and nobody else, what becomes of the events."""
@@ -195,11 +209,13 @@ class Outbox:
             if isinstance(event, AudioAccepted):
                 open_batch.received_at.append(received_at)
             if size:
-                open_batch.held_bytes += size
-                self._held_bytes += size
-                self._shared.add(size)
+                open_batch.audio_bytes += size
+                self._audio_bytes += size
+                self._buffer.add(size)
         self._events += len(events)
-        if len(open_batch.events) >= BATCH_EVENTS or open_batch.held_bytes >= BATCH_BYTES:
+        if self._unconfirmed_since is None:
+            self._unconfirmed_since = received_at
+        if len(open_batch.events) >= BATCH_EVENTS or open_batch.audio_bytes >= BATCH_BYTES:
             self._close_open()
         self._on_work(self)
 
@@ -208,27 +224,48 @@ class Outbox:
         self._account_due = True
         self._on_work(self)
 
-    def take(self) -> Batch | None:
-        """Return the next batch to publish; None when there is none or one is under way."""
-        if self._under_way is not None or self._failure is not None:
-            return None
-        if not self._closed and (self._open.events or self._account_due):
-            self._close_open()
-        if not self._closed:
-            return None
-        self._under_way = self._closed.popleft()
-        return self._under_way.batch
+    def suspect(self) -> None:
+        """Ask the destination whether what was published is still there, and mend it if not."""
+        if not self._is_over:
+            self._is_suspect = True
+            self._suspected_meanwhile = self._under_way is not None or self._is_reclaiming
+            self._on_work(self)
 
-    def settle(self, outcome: Outcome) -> None:
-        """Take note of what became of the batch under way."""
-        closed, self._under_way = self._under_way, None
-        if closed is None:
+    def take(self) -> Batch | Reclaim | None:
+        """Return what is to be done next; None when there is nothing or something is under way."""
+        if self._is_over or self._under_way is not None or self._is_reclaiming:
+            return None
+        if self.older is not None and self.older.is_suspect:
+            return None
+        if self._reclaim_owner is not None:
+            self._is_reclaiming = True
+            return self._reclaim(self._reclaim_owner)
+        if not self._waiting:
+            if self.is_empty:
+                return None
+            self._close_open()
+        self._under_way = self._waiting.popleft()
+        self._under_way.unpack()
+        return self._batch(self._under_way)
+
+    def settle(self, outcome: Outcome | Reclaimed) -> None:
+        """Take note of what became of what was taken last."""
+        if self._is_over:
             return
-        if isinstance(outcome, Appended):
-            self._confirm(closed)
-        else:
-            self._closed.appendleft(closed)
-            self._fail(outcome)
+        has_reclaimed, self._is_reclaiming = self._is_reclaiming, False
+        self._put_back_unless_appended(outcome)
+        self._failures = self._failures + 1 if isinstance(outcome, Failed) else 0
+        match outcome:
+            case Hole(next_position):
+                self._go_back_to(next_position)
+            case Vanished():
+                self._ask_for_reclaim()
+            case Fenced(generation):
+                self._on_fenced(generation, is_final=has_reclaimed)
+            case Grant():
+                self._begin_again(outcome)
+        self._suspected_meanwhile = False
+        self._change.set()
 
     def hold(self) -> None:
         """Have the sender not read: its stream is about to be taken over."""
@@ -239,89 +276,257 @@ class Outbox:
         self._holds -= 1
         self._change.set()
 
+    def follow(self, older: "Outbox") -> None:
+        """Take over from the outbox of an older generation, which publishes nothing new."""
+        self.older, older.newer = older, self
+        older.supersede(self._lease.generation)
+
     def supersede(self, generation: int) -> None:
-        """Stop publishing: a newer generation holds the stream."""
-        self._fail(Fenced(generation))
+        """Publish nothing new: a newer generation holds the stream. What is kept stays so."""
+        self._is_released = True
+        self._drop_unconfirmed()
+        self._note_fenced(generation)
+
+    def let_go(self) -> None:
+        """Note that nobody will put anything more."""
+        self._is_released = True
+
+    def abandon(self) -> None:
+        """Give up what is not published."""
+        self._finish()
+
+    def unlink(self) -> None:
+        """Leave the row of the stream's outboxes."""
+        if self.newer is not None:
+            self.newer.older = self.older
+        if self.older is not None:
+            self.older.newer = self.newer
 
     async def wait_for_room(self) -> None:
         """Wait until the sender may be read again, or nothing more will be published."""
-        while self._failure is None and self.is_full:
+        while self._fenced is None and self.is_full:
             if self._holds > 0 or self._is_full_itself:
                 await self._wait_for_change()
             else:
-                await self._shared.wait_for_room()
+                await self._buffer.wait_for_room()
 
     async def wait_until_empty(self) -> None:
         """Wait until everything put so far is published, or nothing more will be."""
-        while not self.is_empty and self._failure is None:
+        while not self.is_empty and self._fenced is None and not self._is_over:
+            await self._wait_for_change()
+
+    async def wait_until_settled(self) -> None:
+        """Wait until there is nothing to be done here."""
+        while not self.is_settled:
             await self._wait_for_change()
 
     async def wait_until_fenced(self) -> None:
         """Wait until a newer generation holds the stream."""
-        while not isinstance(self._failure, Fenced):
+        while self._fenced is None:
             await self._wait_for_change()
 
-    def forget_unconfirmed(self, published: Account) -> Forgotten:
-        """Drop all events and take up publishing again after `published`."""
-        unsettled = [*self._closed] if self._under_way is None else [self._under_way, *self._closed]
-        events = [event for closed in unsettled for event in closed.batch.events]
-        events += self._open.events
-        frames = [event for event in events if isinstance(event, AudioAccepted)]
-        lost = [event for event in frames if event.position >= published.next_position]
-        self._shared.add(-self._held_bytes)
-        self._open, self._events, self._held_bytes = _Open(), 0, 0
-        self._published = published
-        self._open_position = published.next_position
-        self._closed.clear()
-        self._under_way = None
-        self._account_due = False
-        self._failure = None
-        return Forgotten(
-            published_frames=len(frames) - len(lost),
-            lost_frames=len(lost),
-            lost_bytes=sum(len(event.frame.audio) for event in lost),
-        )
+    # What is held
 
     def _close_open(self) -> None:
         account = self._interaction.account
-        self._closed.append(
-            _Closed(
-                Batch(
-                    self._lease,
-                    self._interaction.opening.interaction_id,
-                    self._open_position,
-                    self._open.events,
-                    account,
-                    self._retention.first_to_keep(
-                        self._clock.monotonic(),
-                        Mark(self._lease.generation, account.next_position),
-                    ),
-                ),
-                self._open.received_at,
-                self._open.held_bytes,
+        held, self._open = self._open, _Open()
+        self._waiting.append(
+            HeldBatch(
+                self._open_position,
+                held.events,
+                account,
+                held.audio_bytes,
+                len(held.received_at),
+                held.received_at,
             )
         )
-        self._open = _Open()
         self._open_position = account.next_position
         self._account_due = False
+        if len(self._waiting) > 1 or self._failures:
+            self._waiting[-1].pack(self._interaction.opening.media)
 
-    def _confirm(self, closed: _Closed) -> None:
-        self._published = closed.batch.account
-        self._events -= len(closed.batch.events)
-        self._held_bytes -= closed.held_bytes
-        self._shared.add(-closed.held_bytes)
-        self._on_published(closed.received_at)
-        self._change.set()
+    def _batch(self, held: HeldBatch) -> Batch:
+        mark = Mark(self._lease.generation, held.account.next_position)
+        return Batch(
+            self._lease,
+            self._interaction.opening.interaction_id,
+            held.first_position,
+            held.events,
+            held.account,
+            self._retention.first_to_keep(self._clock.monotonic(), mark),
+        )
+
+    def _put_back_unless_appended(self, outcome: Outcome | Reclaimed) -> None:
+        held, self._under_way = self._under_way, None
+        if held is None:
+            return
+        if isinstance(outcome, Appended):
+            self._confirm(held)
+        elif held.count:
+            self._waiting.appendleft(held)
+        else:
+            self._account_due = True
+
+    def _confirm(self, held: HeldBatch) -> None:
+        now = self._clock.monotonic()
+        self._published = held.account
+        self._count(-held.count, -held.audio_bytes)
+        received_at, held.received_at = held.received_at, ()
+        if held.is_refill:
+            held.is_refill = False
+            self._telemetry.refilled(held.frames)
+        elif received_at:
+            self._telemetry.frames("published", len(received_at))
+            self._telemetry.confirmed([now - at for at in received_at])
+        self._rewind.keep(held, now)
+        self._unconfirmed_since = now if self._events else None
+        if not self._suspected_meanwhile and not (self._waiting and self._waiting[0].is_refill):
+            self._is_suspect = False
         if self._listener is not None:
-            self._listener.on_confirmed(len(closed.received_at), closed.batch.account.last_seq)
+            self._listener.on_confirmed(len(received_at), held.account.last_seq)
 
-    def _fail(self, failure: Failure) -> None:
-        is_worse = isinstance(failure, Fenced) and not isinstance(self._failure, Fenced)
-        if self._failure is None or is_worse:
-            self._failure = failure
+    def _count(self, events: int, audio_bytes: int) -> None:
+        self._events += events
+        self._audio_bytes += audio_bytes
+        if audio_bytes:
+            self._buffer.add(audio_bytes)
+
+    def _take_back(self, position: int = 0) -> None:
+        """Have what was confirmed above `position` published once more."""
+        back = self._rewind.take_back(position)
+        self._waiting.extendleft(reversed(back))
+        for held in back:
+            self._count(held.count, held.audio_bytes)
+
+    # A destination that has forgotten
+
+    def _go_back_to(self, next_position: int) -> None:
+        self._is_suspect = True
+        if next_position < self._rewind.base.next_position:
+            self._ask_for_reclaim()
+        else:
+            self._take_back(next_position)
+
+    def _on_fenced(self, generation: int, *, is_final: bool) -> None:
+        """Tell a newer writer from a past that the destination has come back to.
+
+        The answer to a reclaim is final: the destination has told them apart.
+        """
+        if any(newer.lease.generation == generation for newer in self._newer()):
+            self._finish()
+        elif not is_final and (
+            generation < self._lease.generation
+            or any(older.lease.generation == generation for older in self._older())
+        ):
+            self._ask_for_reclaim()
+        else:
+            self._note_fenced(generation)
+            self._finish()
+
+    def _ask_for_reclaim(self) -> None:
+        """Reclaim the stream once the older outboxes have what they held."""
+        self._is_suspect = True
+        self._reclaim_owner = self._reclaim_owner or secrets.token_hex(16)
+        for older in self._older():
+            older.suspect()
+
+    def _reclaim(self, owner: str) -> Reclaim:
+        chain = (self, *self._older(), *self._newer())
+        return Reclaim(
+            self._lease,
+            self._run,
+            self._interaction.opening,
+            self._has_token,
+            max(outbox.lease.generation for outbox in chain),
+            owner,
+            None if self.older is None else self.older.lease.owner,
+        )
+
+    def _begin_again(self, grant: Grant) -> None:
+        if self._reclaim_owner is None:
+            raise AssertionError("only a reclaim is granted")
+        if self._open.events:
+            self._close_open()
+        self._take_back()
+        media = self._interaction.opening.media
+        begun = begin_again(self._rewind.base, self._waiting, grant, media)
+        end = begun.batches[-1].account if begun.batches else begun.base
+        self._interaction.begin_again(grant.generation, end.next_position, begun.loss)
+        self._waiting = deque(begun.batches)
+        self._recount()
+        self._rewind.base = begun.base
+        self._open_position = end.next_position
+        self._account_due = True
+        self._retention.go_back_to(grant.account.next_position)
+        self._lease = Lease(
+            self._lease.stream, grant.generation, self._reclaim_owner, grant.granted_at_ms
+        )
+        self._reclaim_owner = None
+        self._tell_of_beginning_again(begun.loss.frames)
+        if self.newer is not None:
+            self.newer.suspect()
+
+    def _tell_of_beginning_again(self, lost_frames: int) -> None:
+        self._telemetry.began_again()
+        self._telemetry.frames("lost", lost_frames, reason="forgotten")
+        _log.warning(
+            "stream begun again: the broker had forgotten it",
+            extra={
+                "stream": str(self._lease.stream),
+                "generation": self._lease.generation,
+                "lost_frames": lost_frames,
+            },
+        )
+
+    def _older(self) -> Iterator["Outbox"]:
+        outbox = self.older
+        while outbox is not None:
+            yield outbox
+            outbox = outbox.older
+
+    def _newer(self) -> Iterator["Outbox"]:
+        outbox = self.newer
+        while outbox is not None:
+            yield outbox
+            outbox = outbox.newer
+
+    # The end
+
+    def _note_fenced(self, generation: int) -> None:
+        if self._fenced is None:
+            self._fenced = Fenced(generation)
             self._change.set()
             if self._listener is not None:
-                self._listener.on_failure(failure)
+                self._listener.on_fenced()
+
+    def _finish(self) -> None:
+        """Let go of everything: nothing more is published here."""
+        self._is_over = True
+        self._is_suspect = self._account_due = False
+        if self._under_way is not None:
+            self._waiting.appendleft(self._under_way)
+            self._under_way = None
+        self._drop_unconfirmed()
+        self._waiting.clear()
+        self._recount()
+        self._rewind.take_back()
+        self._change.set()
+
+    def _drop_unconfirmed(self) -> None:
+        """Drop what waits and was never confirmed: it is lost. What is under way may succeed."""
+        never = [held for held in self._waiting if not held.is_refill]
+        lost = sum(len(held.received_at) for held in never) + len(self._open.received_at)
+        self._telemetry.frames("lost", lost, reason="superseded")
+        self._waiting = deque(held for held in self._waiting if held.is_refill)
+        self._open = _Open()
+        self._unconfirmed_since = None
+        self._recount()
+
+    def _recount(self) -> None:
+        held = [*self._waiting, self._under_way] if self._under_way else [*self._waiting]
+        events = sum(it.count for it in held) + len(self._open.events)
+        audio_bytes = sum(it.audio_bytes for it in held) + self._open.audio_bytes
+        self._count(events - self._events, audio_bytes - self._audio_bytes)
 
     async def _wait_for_change(self) -> None:
         self._change.clear()

@@ -3,33 +3,59 @@
 Frames only mark their stream as having work; the loop takes one batch of each such stream, gives
 all of them to the publisher at once, and tells each outbox what became of its own. While a call
 of the publisher is under way new frames gather, so batches grow with the load by themselves.
+
+Nothing is given up because a call fails: it is made again, after a short wait. When the
+destination may have forgotten something, every stream that is held, a quiet one and one that has
+just ended as well, is *suspect* until the destination has shown that it knows its tail.
 """
 
 import asyncio
 import logging
 
-from application.outbox import Outbox, SharedWindow
+from application.buffer import Buffer, BufferLimits
+from application.outbox import RETRY_SECONDS, Outbox
 from application.ports.clock import Clock
-from application.ports.errors import PublisherError
-from application.ports.publisher import Batch, Failed, Lease, Outcome, StreamPublisher
+from application.ports.errors import BrokerRefused, PublisherError
+from application.ports.publisher import (
+    Batch,
+    Failed,
+    Lease,
+    Outcome,
+    Reclaim,
+    Reclaimed,
+    StreamPublisher,
+)
 from application.ports.telemetry import Telemetry
 from application.retention import Retention
 from application.time_limit import answered_within
+from domain.account import Grant
+from domain.events import AudioAccepted
+from domain.identifiers import StreamKey
 from domain.interaction import Interaction
 
-_log = logging.getLogger(__name__)
+ROUND_BYTES = 4 * 1024 * 1024
+ROUND_BATCHES = 512
+"""How much is given to the publisher at once: it has to be through within its time limit."""
+
+TICK_SECONDS = 1.0
+"""How often is looked for senders that wait too long and for outboxes that are done."""
 
 FLUSH_STEP_SECONDS = 0.02
 
+_log = logging.getLogger(__name__)
+
+Taken = list[tuple[Outbox, Batch | Reclaim]]
+
 
 class Publication:
-    """Owns the loop; `run` is its body, started and cancelled by the composition."""
+    """Owns the loop and the outboxes; `run` is its body, which the composition starts."""
 
     def __init__(
         self,
         publisher: StreamPublisher,
         clock: Clock,
         telemetry: Telemetry,
+        limits: BufferLimits,
         *,
         retention_seconds: float,
     ) -> None:
@@ -37,67 +63,218 @@ class Publication:
         self._clock = clock
         self._telemetry = telemetry
         self._retention_seconds = retention_seconds
+        self.buffer = Buffer(limits, telemetry)
         self._with_work: dict[Outbox, None] = {}
         self._work = asyncio.Event()
-        self._is_publishing = False
-        self._shared = SharedWindow(telemetry.buffered)
+        self._newest: dict[StreamKey, Outbox] = {}
+        self._suspects: set[Outbox] = set()
+        self._announcements_due = False
+        self._is_in_doubt = False
+        self._epoch = publisher.epoch
+        self._alive_at = clock.monotonic()
 
-    def outbox(self, interaction: Interaction, lease: Lease, older: Outbox | None) -> Outbox:
-        """Create the outbox of a stream that was just started under `lease`.
+    @property
+    def is_proved(self) -> bool:
+        """Whether the destination has shown that it knows what it once confirmed."""
+        return not (
+            self._is_in_doubt
+            or self._announcements_due
+            or self._suspects
+            or self._publisher.epoch != self._epoch
+        )
 
-        `older` is that of the generation before, if this process has it.
-        """
+    def outbox(
+        self, interaction: Interaction, grant: Grant, owner: str, *, has_token: bool
+    ) -> Outbox:
+        """Create the outbox of a stream that was just granted to `owner`."""
+        stream = interaction.opening.stream
+        older = self._newest.get(stream)
         return Outbox(
             interaction,
-            lease,
+            Lease(stream, grant.generation, owner, grant.granted_at_ms),
             self._clock,
+            self._telemetry,
+            self.buffer,
+            run=grant.run,
+            has_token=has_token,
             retention=Retention(self._retention_seconds) if older is None else older.retention,
             on_work=self._note_work,
-            shared=self._shared,
-            on_published=self._note_published,
         )
+
+    def hold(self, outbox: Outbox) -> None:
+        """Publish what is put into `outbox`, which follows those of the stream held already."""
+        older = self._newest.get(outbox.lease.stream)
+        if older is not None:
+            outbox.follow(older)
+        self._newest[outbox.lease.stream] = outbox
 
     async def flush(self, seconds: float) -> None:
         """Wait until there is nothing to publish, at most `seconds`; once in a process's life."""
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
-        while (self._with_work or self._is_publishing) and loop.time() < until:  # noqa: ASYNC110
+        while (  # noqa: ASYNC110
+            not all(outbox.is_settled for outbox in self._held()) and loop.time() < until
+        ):
             await asyncio.sleep(FLUSH_STEP_SECONDS)
+
+    async def flush_stream(self, stream: StreamKey) -> None:
+        """Wait until the destination has all that is held of a stream, its account included."""
+        held = self._row(stream)
+        for outbox in held:
+            outbox.suspect()
+        for outbox in held:
+            await outbox.wait_until_settled()
+
+    def note_alive(self, since: float) -> None:
+        """Note that the destination answered a call made at monotonic `since`."""
+        self._alive_at = since
+        if self._is_in_doubt or self._publisher.epoch != self._epoch:
+            self._suspect_all()
+
+    def note_failure(self) -> None:
+        """Note that the destination failed: it may have forgotten something when it is back."""
+        self._is_in_doubt = True
 
     async def run(self) -> None:
         """Publish for ever. A failure belongs to the streams it concerns, never to the loop."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._publish())
+            tasks.create_task(self._keep_time())
+
+    async def _publish(self) -> None:
+        failures = 0
         while True:
             await self._work.wait()
-            self._work.clear()
-            taken = [(outbox, outbox.take()) for outbox in self._with_work]
-            self._with_work.clear()
-            under_way = [(outbox, batch) for outbox, batch in taken if batch is not None]
-            if not under_way:
+            taken = self._take_round()
+            if not taken and not self._is_time_to_announce:
+                self._work.clear()
                 continue
-            self._is_publishing = True
-            outcomes = await self._append([batch for _, batch in under_way])
-            self._is_publishing = False
-            for (outbox, _), outcome in zip(under_way, outcomes, strict=True):
-                try:
-                    outbox.settle(outcome)
-                except Exception:  # noqa: BLE001
-                    # Whoever listens to one stream must not stop the publication of the others.
-                    _log.exception("outcome not taken", extra={"stream": str(outbox.lease.stream)})
-                if not outbox.is_empty:
-                    self._note_work(outbox)
+            failures = 0 if await self._go_round(taken) else failures + 1
+            if failures:
+                await asyncio.sleep(RETRY_SECONDS[min(failures, len(RETRY_SECONDS)) - 1])
 
-    async def _append(self, batches: list[Batch]) -> list[Outcome]:
+    async def _go_round(self, taken: Taken) -> bool:
+        """Publish what was taken; False if the destination was not reached."""
+        sent_at = self._clock.monotonic()
         try:
             async with answered_within():
-                return list(await self._publisher.append(batches))
+                outcomes = await self._call(taken)
+                if self._is_time_to_announce:
+                    await self._publisher.announce_again()
+                    self._announcements_due = False
         except PublisherError as error:
-            return [Failed(error)] * len(batches)
+            self.note_failure()
+            self._settle(taken, [Failed(error)] * len(taken), retry_alone=False)
+            return False
+        self._settle(taken, outcomes, retry_alone=True)
+        self.note_alive(sent_at)
+        if self.is_proved:
+            self.buffer.let_go_of_old(sent_at)
+        return True
+
+    @property
+    def _is_time_to_announce(self) -> bool:
+        """Whether the streams are mended, and with them most of their announcements."""
+        return self._announcements_due and not self._suspects
+
+    def _take_round(self) -> Taken:
+        """Take one thing to do of each stream in turn, until it is enough for one round."""
+        taken: Taken = []
+        audio_bytes = 0
+        for outbox in list(self._with_work):
+            if audio_bytes >= ROUND_BYTES or len(taken) >= ROUND_BATCHES:
+                break
+            del self._with_work[outbox]
+            work = outbox.take()
+            if work is not None:
+                taken.append((outbox, work))
+                if isinstance(work, Batch):
+                    audio_bytes += _audio_bytes(work)
+        return taken
+
+    async def _call(self, taken: Taken) -> list[Outcome | Reclaimed]:
+        batches = [work for _, work in taken if isinstance(work, Batch)]
+        reclaims = [work for _, work in taken if isinstance(work, Reclaim)]
+        appended = iter(await self._publisher.append(batches) if batches else ())
+        reclaimed = iter(await self._publisher.reclaim(reclaims) if reclaims else ())
+        return [next(appended if isinstance(work, Batch) else reclaimed) for _, work in taken]
+
+    def _settle(
+        self, taken: Taken, outcomes: list[Outcome | Reclaimed] | list[Failed], *, retry_alone: bool
+    ) -> None:
+        for (outbox, _), outcome in zip(taken, outcomes, strict=True):
+            try:
+                outbox.settle(outcome)
+            except Exception:  # noqa: BLE001
+                # Whoever listens to one stream must not stop the publication of the others.
+                _log.exception("outcome not taken", extra={"stream": str(outbox.lease.stream)})
+            if not outbox.is_suspect or _is_refused(outcome):
+                self._suspects.discard(outbox)
+            if outbox.newer is not None:
+                self._note_work(outbox.newer)
+            if outbox.is_settled:
+                continue
+            if retry_alone and isinstance(outcome, Failed):
+                loop = asyncio.get_running_loop()
+                loop.call_later(outbox.retry_seconds, self._note_work, outbox)
+            else:
+                self._note_work(outbox)
 
     def _note_work(self, outbox: Outbox) -> None:
         self._with_work[outbox] = None
         self._work.set()
 
-    def _note_published(self, received_at: list[float]) -> None:
-        now = self._clock.monotonic()
-        self._telemetry.frames("published", len(received_at))
-        self._telemetry.confirmed([now - at for at in received_at])
+    # Time
+
+    async def _keep_time(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            now = self._clock.monotonic()
+            if self.is_proved:
+                self.buffer.let_go_of_old(self._alive_at)
+            patience = self.buffer.limits.patience_seconds
+            for outbox in self._held():
+                if outbox.is_done:
+                    self._leave(outbox)
+                elif outbox.listener is not None and outbox.stalled_seconds(now) >= patience:
+                    outbox.listener.on_stalled()
+
+    def _leave(self, outbox: Outbox) -> None:
+        stream = outbox.lease.stream
+        if self._newest[stream] is outbox:
+            del self._newest[stream]
+            if outbox.older is not None:
+                self._newest[stream] = outbox.older
+        outbox.unlink()
+        self._suspects.discard(outbox)
+
+    def _suspect_all(self) -> None:
+        self._epoch = self._publisher.epoch
+        self._is_in_doubt = False
+        self._announcements_due = True
+        for outbox in self._held():
+            outbox.suspect()
+            if outbox.is_suspect:
+                self._suspects.add(outbox)
+        self._work.set()
+
+    def _held(self) -> list[Outbox]:
+        return [outbox for stream in list(self._newest) for outbox in self._row(stream)]
+
+    def _row(self, stream: StreamKey) -> list[Outbox]:
+        """Return the outboxes of a stream, oldest generation first."""
+        row: list[Outbox] = []
+        outbox = self._newest.get(stream)
+        while outbox is not None:
+            row.insert(0, outbox)
+            outbox = outbox.older
+        return row
+
+
+def _is_refused(outcome: Outcome | Reclaimed) -> bool:
+    """Tell a stream that is broken by itself from a destination that is."""
+    return isinstance(outcome, Failed) and isinstance(outcome.error, BrokerRefused)
+
+
+def _audio_bytes(batch: Batch) -> int:
+    return sum(len(it.frame.audio) for it in batch.events if isinstance(it, AudioAccepted))

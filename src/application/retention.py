@@ -26,3 +26,9 @@ class Retention:
         while self._taken and self._taken[0][0] + self._seconds <= now:
             self._keep_from = self._taken.popleft()[1]
         return self._keep_from
+
+    def go_back_to(self, position: int) -> None:
+        """Forget the ages of what stands at or behind `position`: it is written anew."""
+        self._taken = deque(it for it in self._taken if it[1].position < position)
+        if self._keep_from.position >= position:
+            self._keep_from = BEGINNING

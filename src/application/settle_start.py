@@ -7,6 +7,7 @@ answer. If it was published after all, its run has no sender: it is cut.
 import asyncio
 import logging
 
+from application.background import Background
 from application.broker_watch import BrokerWatch
 from application.cut_interaction import CutInteraction
 from application.live_stream import LiveStreams
@@ -14,20 +15,21 @@ from application.ports.clock import Clock
 from application.ports.errors import PublisherError
 from application.ports.publisher import StreamPublisher
 from application.time_limit import AGAIN_SECONDS, answered_within
+from domain.account import Grant
 from domain.events import Opening
-from domain.interaction import Grant
 
 _log = logging.getLogger(__name__)
 
 
 class SettleStart:
-    """Finds out what became of a start; `CutInteraction` owns its tasks."""
+    """Finds out what became of a start, in the background."""
 
     def __init__(
         self,
         publisher: StreamPublisher,
         live_streams: LiveStreams,
         cut_interaction: CutInteraction,
+        background: Background,
         broker_watch: BrokerWatch,
         clock: Clock,
         *,
@@ -36,13 +38,14 @@ class SettleStart:
         self._publisher = publisher
         self._live_streams = live_streams
         self._cut_interaction = cut_interaction
+        self._background = background
         self._broker_watch = broker_watch
         self._clock = clock
         self._expire_seconds = expire_seconds
 
     def __call__(self, opening: Opening, owner: str, *, has_token: bool) -> None:
         """Settle the start that `owner` tried, in the background."""
-        self._cut_interaction.own(self._settle(opening, owner, has_token=has_token))
+        self._background.own(self._settle(opening, owner, has_token=has_token))
 
     async def _settle(self, opening: Opening, owner: str, *, has_token: bool) -> None:
         give_up_at = self._clock.monotonic() + self._expire_seconds

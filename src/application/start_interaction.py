@@ -9,6 +9,7 @@ from application.ports.clock import Clock
 from application.ports.errors import PublisherError
 from application.ports.open_runs import OpenRuns
 from application.ports.publisher import Fenced, StreamPublisher, Undecided
+from application.publication import Publication
 from application.settle_start import SettleStart
 from application.time_limit import AGAIN_SECONDS, answered_within
 from domain.access import Sender
@@ -27,12 +28,14 @@ class StartInteraction:
         open_runs: OpenRuns,
         live_streams: LiveStreams,
         settle_start: SettleStart,
+        publication: Publication,
         clock: Clock,
     ) -> None:
         self._publisher = publisher
         self._open_runs = open_runs
         self._live_streams = live_streams
         self._settle_start = settle_start
+        self._publication = publication
         self._clock = clock
 
     async def __call__(
@@ -55,6 +58,9 @@ class StartInteraction:
         while True:
             try:
                 return await self._try(opening, sender, owner)
+            except asyncio.CancelledError:
+                self._settle_start(opening, owner, has_token=sender.has_token)
+                raise
             except PublisherError as error:
                 _log.error(
                     "stream could not be started",
@@ -69,21 +75,19 @@ class StartInteraction:
         """Hold off an older sender of this process, so that it is not heard while it loses."""
         older = self._live_streams.get(opening.stream)
         if older is None:
-            return await self._begin(opening, sender, owner, None)
+            return await self._begin(opening, sender, owner)
         if older.has_token and not older.is_given_up and not sender.has_token:
             raise NotAllowed("the open run was begun with a token")
         older.outbox.hold()
         try:
-            return await self._begin(opening, sender, owner, older)
+            return await self._begin(opening, sender, owner)
         finally:
             older.outbox.release()
 
-    async def _begin(
-        self, opening: Opening, sender: Sender, owner: str, older: LiveStream | None
-    ) -> LiveStream | Undecided:
+    async def _begin(self, opening: Opening, sender: Sender, owner: str) -> LiveStream | Undecided:
+        """Begin once the destination has all that this process holds of the stream."""
         async with answered_within():
-            if older is not None:
-                await _flush(older)
+            await self._publication.flush_stream(opening.stream)
             await self._open_runs.tend([opening.stream])
             grant = await self._publisher.begin(opening, owner=owner, has_token=sender.has_token)
         if isinstance(grant, Undecided):
@@ -101,10 +105,3 @@ class StartInteraction:
             },
         )
         return self._live_streams.open(opening, owner, grant, has_token=sender.has_token)
-
-
-async def _flush(older: LiveStream) -> None:
-    """Publish what this process holds of the stream, its account included."""
-    if older.outbox.failure is None:
-        older.outbox.put_account()
-        await older.outbox.wait_until_empty()

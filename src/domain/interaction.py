@@ -6,20 +6,20 @@ ends when somebody says so; when the sender is only lost the run is *cut* and ma
 again, under a newer generation, until it is ended. Ended is final: a start after it opens a new
 run, whose seq and ledger begin anew while positions go on.
 
-    state      start   hear   note   refuse   drop   abandon   cut   end
-    awaiting   live    -      -      -        -      -         -     -
-    live       live    live   live   live     live   -         cut   ended
-    cut        live    -      -      -        -      cut       -     ended
-    ended      live    -      -      -        -      cut       -     -
+    state      start   hear   note   refuse   drop   begin again   cut   end
+    awaiting   live    -      -      -        -      -             -     -
+    live       live    live   live   live     live   live          cut   ended
+    cut        live    -      -      -        -      cut           -     ended
+    ended      live    -      -      -        -      ended         -     -
 
-*Abandon* is for a writer whose last events were not published: it counts their frames as lost and
-stands again where the published stream stands, so that an end which was not published can be
-said again.
+*Drop* is for a frame that there is no room for: it is accepted, and lost. *Begin again* is for a
+writer whose destination has forgotten what it wrote: under a newer generation it goes on where the
+destination stands, and what nobody holds any more is lost. What is lost is declared by a gap.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
 
+from domain.account import Account, Grant, Loss, State
 from domain.errors import IllegalTransition, StaleGeneration
 from domain.events import (
     AudioAccepted,
@@ -32,18 +32,9 @@ from domain.events import (
     Signal,
     SignalReceived,
 )
-from domain.ledger import NOTHING, Ledger
+from domain.ledger import Ledger
 from domain.media import AudioFrame
-from domain.sequence import DUPLICATE, Gap, judge
-
-
-class State(StrEnum):
-    """Where an interaction is in its life."""
-
-    AWAITING = "awaiting"
-    LIVE = "live"
-    CUT = "cut"
-    ENDED = "ended"
+from domain.sequence import DUPLICATE, judge
 
 
 class Verb(StrEnum):
@@ -54,7 +45,7 @@ class Verb(StrEnum):
     NOTE = "note"
     REFUSE = "refuse"
     DROP = "drop"
-    ABANDON = "abandon"
+    BEGIN_AGAIN = "begin again"
     CUT = "cut"
     END = "end"
 
@@ -66,43 +57,16 @@ TRANSITIONS: dict[tuple[State, Verb], State] = {
     (State.LIVE, Verb.NOTE): State.LIVE,
     (State.LIVE, Verb.REFUSE): State.LIVE,
     (State.LIVE, Verb.DROP): State.LIVE,
+    (State.LIVE, Verb.BEGIN_AGAIN): State.LIVE,
     (State.LIVE, Verb.CUT): State.CUT,
     (State.LIVE, Verb.END): State.ENDED,
     (State.CUT, Verb.START): State.LIVE,
-    (State.CUT, Verb.ABANDON): State.CUT,
+    (State.CUT, Verb.BEGIN_AGAIN): State.CUT,
     (State.CUT, Verb.END): State.ENDED,
     (State.ENDED, Verb.START): State.LIVE,
-    (State.ENDED, Verb.ABANDON): State.CUT,
+    (State.ENDED, Verb.BEGIN_AGAIN): State.ENDED,
 }
 """The table above; a pair that is absent raises `IllegalTransition`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """What is to be known of a run at one point of its stream.
-
-    `first_seq` is the run's baseline and `last_seq` its highest published seq; both are None
-    while nothing is published. `next_position` is the first position not yet taken.
-    """
-
-    next_position: int = 0
-    first_seq: int | None = None
-    last_seq: int | None = None
-    ledger: Ledger = NOTHING
-    state: State = State.LIVE
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """Leave to write a stream: the generation, and the account it begins with.
-
-    `account.next_position` is the place of the `InteractionStarted` itself. `resumed` says that
-    the account is of an open run that goes on; otherwise it is of a new one.
-    """
-
-    generation: int
-    resumed: bool
-    account: Account
 
 
 class Interaction:
@@ -162,7 +126,7 @@ class Interaction:
 
     @property
     def last_seq(self) -> int | None:
-        """The highest seq published in this run, None before the first."""
+        """The highest seq published, or declared missing, in this run; None before the first."""
         return self._last_seq
 
     @property
@@ -209,20 +173,17 @@ class Interaction:
         """Give a frame its place: `()` for a duplicate, else itself, after any gap."""
         self._advance(Verb.HEAR)
         seq = frame.seq
-        verdict = judge(seq, self._highest_seq)
-        if verdict is DUPLICATE:
+        if judge(seq, self._highest_seq) is DUPLICATE:
             self._duplicate += 1
             return ()
         if self._first_seq is None:
             self._first_seq = seq
-        self._highest_seq = self._last_seq = seq
         self._unnumbered_seq = max(self._unnumbered_seq, seq + 1)
         self._published += 1
         self._bytes += len(frame.audio)
-        if isinstance(verdict, Gap):
-            gap = GapDetected(self._take_position(), verdict.first_missing, verdict.missing)
-            return gap, AudioAccepted(self._take_position(), frame)
-        return (AudioAccepted(self._take_position(), frame),)
+        gap = self._declare_missing(seq)
+        self._highest_seq = self._last_seq = seq
+        return (*gap, AudioAccepted(self._take_position(), frame))
 
     def refuse(self, *, unnumbered: bool = False) -> None:
         """Count a frame that cannot be used; one without a number of its own keeps its number."""
@@ -236,42 +197,60 @@ class Interaction:
         self._advance(Verb.NOTE)
         return SignalReceived(self._take_position(), signal, details)
 
-    def drop(self, frame: AudioFrame) -> bool:
-        """Accept a frame that cannot be published: it is lost. False for a duplicate."""
+    def drop(self, seq: int, frames: int = 1) -> bool:
+        """Accept `frames` frames up to `seq` that cannot be published; False for a duplicate."""
         self._advance(Verb.DROP)
-        if judge(frame.seq, self._highest_seq) is DUPLICATE:
-            self._duplicate += 1
+        if judge(seq, self._highest_seq) is DUPLICATE:
+            self._duplicate += frames
             return False
         if self._first_seq is None:
-            self._first_seq = frame.seq
-        self._highest_seq = frame.seq
-        self._unnumbered_seq = max(self._unnumbered_seq, frame.seq + 1)
-        self._lost += 1
+            self._first_seq = seq - frames + 1
+        self._highest_seq = seq
+        self._unnumbered_seq = max(self._unnumbered_seq, seq + 1)
+        self._lost += frames
         return True
 
-    def abandon(self, published: Account, frames: int, audio_bytes: int) -> None:
-        """Count the last `frames` of `audio_bytes` as lost and go back to what is published."""
-        self._advance(Verb.ABANDON)
-        self._published -= frames
-        self._bytes -= audio_bytes
-        self._lost += frames
-        self._last_seq = published.last_seq
-        self._next_position = published.next_position
+    def begin_again(self, generation: int, next_position: int, loss: Loss) -> None:
+        """Go on at `next_position`, with `loss` counted as lost.
+
+        Raises:
+            StaleGeneration: the generation is not newer than the one held.
+
+        """
+        if generation <= self._generation:
+            raise StaleGeneration(f"generation {generation} is not above {self._generation}")
+        self._advance(Verb.BEGIN_AGAIN)
+        self._generation = generation
+        self._next_position = next_position
+        self._published -= loss.frames
+        self._bytes -= loss.audio_bytes
+        self._lost += loss.frames
 
     def cut(self) -> None:
         """Note that the sender is gone; the run may be taken up again."""
         self._advance(Verb.CUT)
 
-    def end(self, reason: EndReason) -> InteractionEnded:
-        """End the run with its ledger."""
+    def end(self, reason: EndReason) -> tuple[Event, ...]:
+        """End the run with its ledger, after a gap for what was dropped last."""
         self._advance(Verb.END)
-        return InteractionEnded(self._take_position(), reason, self.ledger)
+        gap: tuple[Event, ...] = ()
+        if self._highest_seq is not None:
+            gap = self._declare_missing(self._highest_seq + 1)
+            self._last_seq = self._highest_seq
+        return (*gap, InteractionEnded(self._take_position(), reason, self.ledger))
 
     def _advance(self, verb: Verb) -> None:
         state = TRANSITIONS.get((self._state, verb))
         if state is None:
             raise IllegalTransition(f"{verb} is not possible while {self._state}")
         self._state = state
+
+    def _declare_missing(self, seq: int) -> tuple[Event, ...]:
+        """Say which seqs before `seq` are neither published nor declared."""
+        first = self._first_seq if self._last_seq is None else self._last_seq + 1
+        if first is None or first >= seq:
+            return ()
+        return (GapDetected(self._take_position(), first, seq - first),)
 
     def _take_position(self) -> int:
         position = self._next_position

@@ -48,7 +48,7 @@ def create_app(container: Container, on_failure: Callable[[], None]) -> Litestar
             yield
         finally:
             await publication.flush(FLUSH_SECONDS)
-            await container.cut_interaction().close()
+            await container.background().close()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

@@ -3,7 +3,7 @@
 from dependency_injector import containers, providers
 
 from adapters.inbound.brake import Brake
-from adapters.inbound.conversation import Calls, TimeLimits
+from adapters.inbound.calls import Calls, TimeLimits
 from adapters.inbound.dialects import DIALECTS
 from adapters.inbound.gate import Gate
 from adapters.inbound.roster import Roster
@@ -11,6 +11,7 @@ from adapters.outbound.jwt_rs256 import JwtRs256Verifier
 from adapters.outbound.prometheus import PrometheusTelemetry
 from adapters.outbound.system_clock import SystemClock
 from application.admit_sender import AdmitSender
+from application.background import Background
 from application.broker_watch import BrokerWatch
 from application.capacity import Capacity
 from application.cut_interaction import CutInteraction
@@ -52,36 +53,41 @@ class Container(containers.DeclarativeContainer):
     token_verifier = providers.Singleton(_token_verifier, settings)
 
     capacity = providers.Singleton(Capacity, setting["MAX_STREAMS"])
-    broker_watch = providers.Singleton(BrokerWatch, destination, telemetry)
+    background = providers.Singleton(Background)
     publication = providers.Singleton(
         Publication,
         destination.provided.publisher,
         clock,
         telemetry,
+        setting.buffer_limits,
         retention_seconds=setting["RETENTION_SECONDS"],
     )
+    broker_watch = providers.Singleton(BrokerWatch, destination, publication, clock, telemetry)
 
     live_streams = providers.Singleton(LiveStreams, publication, clock)
 
     admit_sender = providers.Singleton(AdmitSender, setting.access_policy, token_verifier)
     ingest_audio = providers.Singleton(IngestAudio, clock, telemetry)
-    end_interaction = providers.Singleton(EndInteraction, clock, live_streams)
+    end_interaction = providers.Singleton(
+        EndInteraction,
+        clock,
+        live_streams,
+        background,
+        expire_seconds=setting["EXPIRE_SECONDS"],
+    )
     cut_interaction = providers.Singleton(
         CutInteraction,
-        destination.provided.publisher,
         end_interaction,
         live_streams,
-        broker_watch,
-        clock,
-        telemetry,
+        background,
         resume_seconds=setting["RESUME_SECONDS"],
-        expire_seconds=setting["EXPIRE_SECONDS"],
     )
     settle_start = providers.Singleton(
         SettleStart,
         destination.provided.publisher,
         live_streams,
         cut_interaction,
+        background,
         broker_watch,
         clock,
         expire_seconds=setting["EXPIRE_SECONDS"],
@@ -92,12 +98,14 @@ class Container(containers.DeclarativeContainer):
         destination.provided.open_runs,
         live_streams,
         settle_start,
+        publication,
         clock,
     )
     recover_runs = providers.Singleton(
         RecoverRuns,
         destination.provided.open_runs,
         live_streams,
+        clock,
         resume_seconds=setting["RESUME_SECONDS"],
     )
 
@@ -119,6 +127,8 @@ class Container(containers.DeclarativeContainer):
         ingest=ingest_audio,
         end=end_interaction,
         cut=cut_interaction,
+        background=background,
+        buffer=publication.provided.buffer,
         clock=clock,
         telemetry=telemetry,
         dialects=DIALECTS,
@@ -128,5 +138,6 @@ class Container(containers.DeclarativeContainer):
             start_seconds=setting["START_TIMEOUT_SECONDS"],
             idle_seconds=setting["IDLE_TIMEOUT_SECONDS"],
             call_seconds=setting["MAX_CALL_SECONDS"],
+            confirm_seconds=setting.buffer_limits.patience_seconds,
         ),
     )

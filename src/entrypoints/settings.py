@@ -15,6 +15,7 @@ from typing import Any
 
 from adapters.outbound.jwt_rs256 import InvalidPublicKey, load_public_key
 from application.admit_sender import AccessPolicy, Network
+from application.buffer import BufferLimits
 from application.ports.destination import DestinationAdapter, DestinationOptions, Problem
 from domain.errors import InvalidIdentifier
 from domain.identifiers import TenantId
@@ -163,6 +164,14 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("HOST", _host, "0.0.0.0", "an address to listen on"),
     Variable("PORT", _whole(0, 65_535), "8080", "a port from 0 to 65535"),
     Variable("ACK_INTERVAL", _whole(0, 1_000_000), "10", "a whole number from 0 to 1000000"),
+    Variable("BUFFER_SECONDS", _number(1, 3600), "45", f"{_SECONDS} from 1 to 3600"),
+    Variable(
+        "BUFFER_BYTES",
+        _whole(1024 * 1024, 1024**4),
+        "268435456",
+        "a whole number of bytes from 1048576 to 1099511627776",
+    ),
+    Variable("REWIND_SECONDS", _number(0, 3600), "5", f"{_SECONDS} from 0 to 3600"),
     Variable("RESUME_SECONDS", _number(0, 3600), "30", f"{_SECONDS} from 0 to 3600"),
     Variable("RETENTION_SECONDS", _number(1, _DAY), "300", f"{_SECONDS} from 1 to {_DAY}"),
     Variable("EXPIRE_SECONDS", _number(1, _DAY), "900", f"{_SECONDS} from 1 to {_DAY}"),
@@ -196,7 +205,14 @@ class Settings:
     @property
     def destination_options(self) -> DestinationOptions:
         """What every destination is told."""
-        return DestinationOptions(self["STREAM_PREFIX"], self["EXPIRE_SECONDS"])
+        return DestinationOptions(
+            self["STREAM_PREFIX"], self["EXPIRE_SECONDS"], self["REWIND_SECONDS"]
+        )
+
+    @property
+    def buffer_limits(self) -> BufferLimits:
+        """How much audio may be held."""
+        return BufferLimits(self["BUFFER_SECONDS"], self["BUFFER_BYTES"], self["REWIND_SECONDS"])
 
     @property
     def access_policy(self) -> AccessPolicy:

@@ -1,18 +1,19 @@
 """One connection from its first message to its close.
 
-The sender is read in one loop: audio goes straight to its use case, everything else is answered
-step by step. What does not come from the sender (time that ran out, a newer generation, a broker
-that confirms nothing) interrupts the loop through one alarm, so that no timer is set per frame.
+The sender is read in one loop, and nothing that it says is waited for: a start is tried beside the
+loop, audio and the end are put on their way. What does not come from the sender (a start that is
+published, an end that is confirmed, time that ran out, a newer generation) interrupts the loop
+through one alarm, so that no timer is set per frame.
 """
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
+from adapters.inbound.calls import Calls
 from adapters.inbound.close_codes import CloseCode, Closing
 from adapters.inbound.dialects import (
     Decoder,
@@ -32,55 +33,25 @@ from adapters.inbound.dialects.messages import (
     Start,
     Unknown,
 )
-from adapters.inbound.prelude import Prelude
 from adapters.inbound.replies import PEER_GONE, Replies
-from application.cut_interaction import CutInteraction
-from application.end_interaction import EndInteraction, PublicationEnded
-from application.ingest_audio import IngestAudio
+from adapters.inbound.starting import Starting
 from application.live_stream import LiveStream
-from application.outbox import Failure
-from application.ports.clock import Clock
-from application.ports.errors import PublisherError
-from application.ports.publisher import Fenced, Undecided
-from application.ports.telemetry import Telemetry
-from application.start_interaction import StartInteraction
 from domain.access import Sender
-from domain.errors import FrameTooLarge, InvalidAudio, InvalidSequenceNumber, NotAllowed
-from domain.events import EndReason, Opening
-from domain.identifiers import StreamKey
-from domain.interaction import State
+from domain.account import State
+from domain.errors import FrameTooLarge, InvalidAudio, InvalidSequenceNumber
+from domain.events import EndReason
 
 CLOSE_SECONDS = 5.0
 """How long what is received may take to be confirmed before we close all the same."""
+
+UNREAD_SECONDS = 5.0
+"""How long a sender that is never hung up on is not read when buffers are full; then its audio is
+dropped: a carrier that cannot send ends the call."""
 
 _log = logging.getLogger(__name__)
 
 Receive = Callable[[], Awaitable[Any]]
 SendMessage = Callable[[Any], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class TimeLimits:
-    """Seconds from the handshake to `start`, between messages, and from `start` to the end."""
-
-    start_seconds: float
-    idle_seconds: float
-    call_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Calls:
-    """The use cases of a call, and what every conversation shares."""
-
-    start: StartInteraction
-    ingest: IngestAudio
-    end: EndInteraction
-    cut: CutInteraction
-    clock: Clock
-    telemetry: Telemetry
-    dialects: Iterable[Dialect]
-    ack_interval: int
-    limits: TimeLimits
 
 
 class Conversation:
@@ -102,7 +73,7 @@ class Conversation:
         self._replies = Replies(self._send_text, self._on_unread)
         self._dialect: Dialect | None = None
         self._decoder: Decoder | None = None
-        self._prelude: Prelude | None = None
+        self._starting: Starting | None = None
         self._stream: LiveStream | None = None
         self._opened_at = self._heard_at = calls.clock.monotonic()
         self._refused_in_a_row = 0
@@ -111,6 +82,8 @@ class Conversation:
         self._interruption: Closing | None = None
         self._alarm: asyncio.Timeout | None = None
         self._is_over = False
+        self._is_unread = False
+        self._is_dropping = False
         self._reason_if_lost = EndReason.DISCONNECTED
         self._is_draining = False
 
@@ -132,10 +105,16 @@ class Conversation:
         self._unacked += frames
         if 0 < self._calls.ack_interval <= self._unacked:
             self._ack(last_seq)
+        if self._is_over and self._stream is not None and self._stream.outbox.is_empty:
+            self._interrupt(Closing(CloseCode.ENDED))
 
-    def on_failure(self, failure: Failure) -> None:
-        """Close: nothing more will be published. See `PublicationListener`."""
-        self._interrupt(_closing_after(failure))
+    def on_fenced(self) -> None:
+        """Close: a newer connection holds the stream. See `PublicationListener`."""
+        self._interrupt(_SUPERSEDED)
+
+    def on_stalled(self) -> None:
+        """Close: nothing is confirmed. See `PublicationListener`."""
+        self._interrupt(Closing(CloseCode.NOT_CONFIRMED, "nothing can be confirmed"))
 
     def on_drain(self) -> None:
         """Close now, for the sender to go on elsewhere, unless it would not come back."""
@@ -147,16 +126,17 @@ class Conversation:
         """End the run and close now, whoever it is."""
         self._interrupt(Closing(CloseCode.RESTART, "restart", EndReason.SHUTDOWN))
 
-    def _is_held_on_to(self, code: CloseCode) -> bool:
-        return self._dialect is not None and code in self._dialect.never_closed_with
-
     def _on_unread(self) -> None:
         self._interrupt(Closing(CloseCode.POLICY, "replies are not read"))
 
     def _interrupt(self, closing: Closing) -> None:
-        if self._is_held_on_to(closing.code):
+        if self._dialect is not None and closing.code in self._dialect.never_closed_with:
             return
         self._interruption = self._interruption or closing
+        self._wake()
+
+    def _wake(self) -> None:
+        """Have the loop look up from listening."""
         if self._alarm is not None and not self._alarm.expired():
             self._alarm.reschedule(asyncio.get_running_loop().time())
 
@@ -174,42 +154,33 @@ class Conversation:
             self._let_go()
 
     async def _converse(self) -> Closing | None:
-        """Alternate between listening, which may be interrupted, and steps, which may not."""
+        """Listen until there is a reason to close, or the sender has left."""
         while True:
-            said = await self._listen_until_due()
-            if said is None:
-                return None
-            closing = self._interruption or await self._on_other(said)
+            closing = self._interruption or self._take_up_start() or self._overdue()
             if closing is not None:
                 return closing
-
-    async def _listen_until_due(self) -> Message | Closing | None:
-        while True:
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._seconds_left()) as self._alarm:
                     return await self._listen()
-            except TimeoutError:
-                overdue = self._interruption or self._overdue()
-                if overdue is not None:
-                    return overdue
-            finally:
-                self._alarm = None
 
-    async def _listen(self) -> Message | Closing | None:
-        """Take in audio until something else is said, which is returned; None: the sender left."""
+    async def _listen(self) -> Closing | None:
+        """Take in what is said until it is a reason to close; None: the sender has left."""
         while True:
-            if self._stream is not None and not self._has_room(self._stream):
-                await self._wait_for_room(self._stream)
+            if not self._has_room:
+                await self._wait_for_room()
             received = await self._receive()
             if received["type"] == "websocket.disconnect":
                 return None
             self._heard_at = self._calls.clock.monotonic()
             message = self._decode(received.get("text"), received.get("bytes"))
-            if self._stream is None or type(message) is not Audio:
-                return message
-            self._on_audio(self._stream, message)
-            if self._interruption is not None:
-                return self._interruption
+            if self._stream is not None and type(message) is Audio:
+                self._on_audio(self._stream, message)
+                closing = None
+            else:
+                closing = self._on_other(message)
+            closing = closing or self._interruption
+            if closing is not None:
+                return closing
 
     def _decode(self, text: str | None, data: bytes | None) -> Message | Closing:
         raw: str | bytes = (data or b"") if text is None else text
@@ -223,7 +194,7 @@ class Conversation:
             if self._is_draining and self._dialect.comes_back:
                 return _RESTART
             self._decoder = self._dialect.decoder(self._query)
-            self._prelude = Prelude(self._dialect, self._calls.telemetry)
+            self._starting = Starting(self._calls, self._sender, self._dialect, self._wake)
         if isinstance(raw, str):
             return self._decoder.decode_text(raw)
         return self._decoder.decode_binary(raw)
@@ -234,18 +205,45 @@ class Conversation:
             raise AssertionError("the dialect is chosen with the first message")
         return self._dialect
 
-    def _has_room(self, stream: LiveStream) -> bool:
-        return not (stream.outbox.is_full or self._replies.is_full)
+    # Room
 
-    async def _wait_for_room(self, stream: LiveStream) -> None:
-        await stream.outbox.wait_for_room()
+    @property
+    def _has_room(self) -> bool:
         if self._replies.is_full:
-            await self._replies.flush()
-        self._heard_at = self._calls.clock.monotonic()  # we did not listen: that is no silence
+            return False
+        if self._is_dropping or self._is_over:
+            return True
+        if self._stream is not None:
+            return not self._stream.outbox.is_full
+        return self._starting is None or not self._starting.is_full
+
+    async def _wait_for_room(self) -> None:
+        """Do not read; but read on and drop, after a while, who cannot wait."""
+        self._is_unread = True
+        can_wait = CloseCode.NOT_CONFIRMED not in self._speaking.never_closed_with
+        try:
+            async with asyncio.timeout(None if can_wait else UNREAD_SECONDS):
+                if self._stream is not None:
+                    await self._stream.outbox.wait_for_room()
+                elif self._starting is not None:
+                    await self._starting.wait_for_room()
+                if self._replies.is_full:
+                    await self._replies.flush()
+        except TimeoutError:
+            self._is_dropping = True
+        finally:
+            self._is_unread = False
+            self._heard_at = self._calls.clock.monotonic()  # we did not listen: that is no silence
 
     # What the sender says
 
     def _on_audio(self, stream: LiveStream, message: Audio) -> None:
+        if self._is_over:
+            self._answer_after_end()
+            return
+        if self._is_dropping and not self._has_room_again(stream):
+            self._calls.ingest.drop(stream, message.seq)
+            return
         try:
             is_new = self._calls.ingest(stream, message.seq, message.audio)
         except InvalidSequenceNumber as why:
@@ -259,82 +257,78 @@ class Conversation:
             if not is_new and stream.outbox.is_empty:
                 self.on_confirmed(1, stream.interaction.last_seq)
 
-    async def _on_other(self, message: Message | Closing) -> Closing | None:
+    def _has_room_again(self, stream: LiveStream) -> bool:
+        self._is_dropping = stream.outbox.is_full
+        return not self._is_dropping
+
+    def _on_other(self, message: Message | Closing) -> Closing | None:
         if isinstance(message, Closing):
             return message
-        if self._stream is None:
-            return await self._on_prelude(message)
-        return await self._on_message(self._stream, message)
+        if self._stream is not None:
+            self._on_message(self._stream, message)
+            return None
+        if self._starting is None:
+            raise AssertionError("starting begins with the first message")
+        if self._is_dropping and isinstance(message, Audio | SignalSaid):
+            self._starting.drop(message)
+            return None
+        return self._starting.take(message)
 
-    async def _on_message(self, stream: LiveStream, message: Message) -> Closing | None:
+    def _on_message(self, stream: LiveStream, message: Message) -> None:
         match message:
             case Audio():
                 self._on_audio(stream, message)
-            case SignalSaid(signal, details):
-                self._calls.ingest.note(stream, signal, details)
             case End(reason):
-                return await self._end(stream, reason, Closing(CloseCode.ENDED))
+                self._end(stream, reason)
+            case Unknown():
+                self._calls.telemetry.ignored("unknown")
+            case SignalSaid() | Start() | BadStart() | Refused() if self._is_over:
+                self._answer_after_end()
+            case SignalSaid(signal, details):
+                if not self._is_dropping:
+                    self._calls.ingest.note(stream, signal, details)
             case Start() | BadStart():
                 self._refuse(Refused(Refusal.UNEXPECTED_EVENT, "the stream is started already"))
             case Refused():
                 self._refuse(message)
-            case Unknown():
-                self._calls.telemetry.ignored("unknown")
+
+    def _answer_after_end(self) -> None:
+        """Answer what is said after the end; the ledger is closed, nothing is counted."""
+        refused = Refused(Refusal.UNEXPECTED_EVENT, "the run has ended")
+        self._replies.put(self._speaking.error(refused))
+
+    def _take_up_start(self) -> Closing | None:
+        """Go on with a start that is settled: say again what was held meanwhile."""
+        if self._stream is not None or self._starting is None:
+            return None
+        outcome = self._starting.outcome()
+        if outcome is None or isinstance(outcome, Closing):
+            return outcome
+        self._on_started(outcome)
+        while (held := self._starting.release()) is not None:
+            if isinstance(held, End):
+                self._starting.declare_dropped(outcome)
+            self._on_message(outcome, held)
+        if not self._is_over:
+            self._starting.declare_dropped(outcome)
         return self._interruption
 
-    async def _on_prelude(self, message: Message) -> Closing | None:
-        if self._prelude is None:
-            raise AssertionError("the prelude begins with the first message")
-        start = self._prelude.take(message)
-        if not isinstance(start, Start):
-            return start
-        closing = await self._start(start)
-        while closing is None and self._stream is not None:
-            held = self._prelude.release()
-            if held is None:
-                break
-            closing = await self._on_message(self._stream, held)
-        return closing
-
-    async def _start(self, start: Start) -> Closing | None:
-        """Start the stream, unless it cannot be told yet how."""
-        opening = Opening(
-            stream=StreamKey(start.tenant_id, start.stream_id),
-            interaction_id=start.interaction_id,
-            dialect=self._speaking.name,
-            media=start.media,
-            started_at_ms=self._calls.clock.epoch_ms(),
-            continuation=start.continuation,
-            call=start.call,
-        )
-        holds_on = self._is_held_on_to(CloseCode.NOT_CONFIRMED)
-        patience = self._calls.limits.call_seconds if holds_on else 0.0
-        try:
-            stream = await self._calls.start(opening, self._sender, patience_seconds=patience)
-        except NotAllowed as why:
-            return Closing(CloseCode.NOT_ALLOWED, str(why))
-        except PublisherError:
-            code = CloseCode.TIMED_OUT if holds_on else CloseCode.NOT_CONFIRMED
-            return Closing(code, "the start could not be published")
-        if isinstance(stream, Undecided):
-            return None
-        return self._on_started(stream, start)
-
-    def _on_started(self, stream: LiveStream, start: Start) -> Closing | None:
+    def _on_started(self, stream: LiveStream) -> None:
         self._stream = stream
         interaction = stream.interaction
         self._calls.telemetry.stream_opened(interaction.opening.dialect)
-        for remark in start.remarks:
+        start = self._starting.start if self._starting is not None else None
+        for remark in start.remarks if start is not None else ():
             _log.warning(remark, extra={"stream": str(stream.key)})
-        if stream.outbox.failure is not None:
-            return _closing_after(stream.outbox.failure)
+        if stream.outbox.is_fenced:
+            self._interrupt(_SUPERSEDED)
+            return
         stream.outbox.listen(self)
         self._replies.put(
             self._speaking.started(
                 interaction.opening.interaction_id, interaction.generation, interaction.last_seq
             )
         )
-        return None
 
     def _refuse(self, refused: Refused, audio: Audio | None = None) -> None:
         """Count and answer a message that cannot be used."""
@@ -372,12 +366,14 @@ class Conversation:
     def _due_at(self) -> float:
         limits = self._calls.limits
         if self._stream is None:
-            if self._prelude is not None and self._prelude.has_start:
-                return self._heard_at + limits.idle_seconds
+            if self._starting is not None and self._starting.start is not None:
+                waits = limits.call_seconds if self._is_unread else limits.idle_seconds
+                return self._heard_at + waits
             return self._opened_at + limits.start_seconds
-        return min(
-            self._heard_at + limits.idle_seconds, self._stream.run_started_at + limits.call_seconds
-        )
+        too_long_at = self._stream.run_started_at + limits.call_seconds
+        if self._is_over or self._is_unread:
+            return too_long_at
+        return min(self._heard_at + limits.idle_seconds, too_long_at)
 
     def _overdue(self) -> Closing | None:
         if self._seconds_left() > 0:
@@ -391,23 +387,11 @@ class Conversation:
 
     # The end
 
-    async def _end(self, stream: LiveStream, reason: EndReason, closing: Closing) -> Closing:
-        """End the run and say so; return how to close, which is otherwise if that fails.
-
-        A sender that is not hung up on for it stays until its run is ended all the same.
-        """
-        self._is_over = True
-        try:
-            ledger = await self._calls.end(stream, reason)
-        except PublicationEnded as ended:
-            failed = _closing_after(ended.failure)
-            if not self._is_held_on_to(failed.code):
-                return failed
-            await self._calls.cut.end_lost(stream, reason)
-            return closing
-        self._ack(stream.interaction.last_seq)
-        self._replies.put(self._speaking.ended(stream.interaction.opening.interaction_id, ledger))
-        return closing
+    def _end(self, stream: LiveStream, reason: EndReason) -> None:
+        """Send the end on its way; when it is confirmed the loop is interrupted."""
+        if not self._is_over:
+            self._is_over = True
+            self._calls.end(stream, reason)
 
     async def _take_leave(self, closing: Closing | None) -> Closing | None:
         """Do what is owed to the sender before the connection is closed."""
@@ -416,20 +400,26 @@ class Conversation:
             self._reason_if_lost = EndReason.BROKER_LOST
         if closing is None or stream is None:
             return closing
-        if closing.end is not None and not self._is_over:
-            closing = await self._end(stream, closing.end, closing)
-        if stream.outbox.failure is None:
+        if closing.end is not None:
+            self._end(stream, closing.end)
+        if closing.code is not CloseCode.NOT_CONFIRMED:
             async with _at_most(CLOSE_SECONDS):
                 await stream.outbox.wait_until_empty()
         self._ack(stream.outbox.published.last_seq)
+        if self._is_over and stream.outbox.is_empty and not stream.outbox.is_fenced:
+            opening, ledger = stream.interaction.opening, stream.interaction.ledger
+            self._replies.put(self._speaking.ended(opening.interaction_id, ledger))
         return closing
 
     def _let_go(self) -> None:
         stream = self._stream
         if stream is None:
+            if self._starting is not None:
+                self._starting.leave()
             return
         self._calls.telemetry.stream_closed(stream.interaction.opening.dialect)
-        if stream.interaction.state is not State.ENDED or not stream.outbox.is_empty:
+        stream.outbox.listen(None)
+        if stream.interaction.state is State.LIVE:
             self._calls.cut(stream, self._reason_if_lost)
 
     async def _close(self, closing: Closing) -> None:
@@ -460,9 +450,4 @@ async def _at_most(seconds: float) -> AsyncIterator[None]:
 
 
 _RESTART = Closing(CloseCode.RESTART, "restart: reconnect and resume")
-
-
-def _closing_after(failure: Failure) -> Closing:
-    if isinstance(failure, Fenced):
-        return Closing(CloseCode.SUPERSEDED, "a newer connection holds the stream")
-    return Closing(CloseCode.NOT_CONFIRMED, "nothing can be confirmed")
+_SUPERSEDED = Closing(CloseCode.SUPERSEDED, "a newer connection holds the stream")

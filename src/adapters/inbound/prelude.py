@@ -1,8 +1,9 @@
 """What is said before a stream is started.
 
 Some carriers send audio before they say what it is of, and cannot say whether they go on with an
-open run; both is told by what they say next. What comes early is held, within a bound, and said
-again once the stream is started.
+open run; both is told by what they say next. Others do not wait for the answer to their start,
+which may take long when the broker is away. What comes early is held, within a bound, and said
+again once the stream is started. The bound is small before the start and that of any stream after.
 """
 
 from collections import deque
@@ -21,6 +22,7 @@ from adapters.inbound.dialects.messages import (
     Start,
     Unknown,
 )
+from application.buffer import Buffer
 from application.ports.telemetry import Telemetry
 from domain.events import GoOn, GoOnAbove
 from domain.media import MAX_FRAME_BYTES
@@ -45,25 +47,40 @@ def _size(message: Held) -> int:
 class Prelude:
     """Takes messages until a stream can be started."""
 
-    def __init__(self, dialect: Dialect, telemetry: Telemetry) -> None:
+    def __init__(self, dialect: Dialect, buffer: Buffer, telemetry: Telemetry) -> None:
         self._dialect = dialect
+        self._buffer = buffer
         self._telemetry = telemetry
         self._start: Start | None = None
         self._held: deque[Held] = deque()
         self._held_bytes = 0
+        self._dropped_frames = 0
+        self._dropped_seq: int | None = None
 
     @property
     def has_start(self) -> bool:
         """Whether the sender has said `start`, though its stream may not be started yet."""
         return self._start is not None
 
+    @property
+    def is_full(self) -> bool:
+        """Whether a stream whose start is under way has as much to be published as it may have."""
+        if self._start is None:
+            return False
+        limits = self._buffer.limits
+        return (
+            self._held_bytes >= limits.buffer_seconds * self._start.media.bytes_per_second
+            or len(self._held) >= limits.stream_events
+            or self._buffer.is_full
+        )
+
     def take(self, message: Message) -> Start | Closing | None:
-        """Take a message; return the start to be tried now, or how to close."""
+        """Take a message; return the start as far as it is told by now, or how to close."""
         answer: Start | Closing | None = None
         match message:
             case Start() if self._start is None:
                 self._start = message
-                answer = self._start_as_told()
+                answer = self.start_as_told()
             case Audio() | SignalSaid():
                 answer = self._hold(message)
             case End():
@@ -82,38 +99,65 @@ class Prelude:
 
     def release(self) -> Held | None:
         """Return what was held, one at a time and in order; None when that was all."""
-        return self._held.popleft() if self._held else None
+        if not self._held:
+            return None
+        held = self._held.popleft()
+        self._grow(-_size(held))
+        return held
+
+    def drop(self, audio: Audio) -> None:
+        """Note a frame that there is no room for."""
+        self._dropped_frames += 1
+        self._dropped_seq = audio.seq
+
+    @property
+    def dropped(self) -> tuple[int, int | None]:
+        """How many frames were dropped, behind all that is held, and the seq of the last."""
+        return self._dropped_frames, self._dropped_seq
+
+    def discard(self) -> None:
+        """Forget what is held: its sender will say it again, or it is lost."""
+        while self._held:
+            self.release()
 
     def _hold(self, message: Audio | SignalSaid) -> Start | Closing | None:
-        if self._start is not None and isinstance(message, Audio):
-            self._held.append(message)  # it decides, so it is the last that is held
-            return self._start_as_told()
         if self._start is None and self._dialect.most_held_before_start == 0:
             return Closing(CloseCode.BAD_START, "audio before start")
         self._keep(message)
-        return None
+        return self.start_as_told() if isinstance(message, Audio) else None
 
     def _keep(self, message: Held) -> None:
         size = _size(message)
-        if size > MAX_FRAME_BYTES:
+        if self._start is None and size > MAX_FRAME_BYTES:
             self._refuse(Refusal.FRAME_TOO_LARGE)
         elif (
-            len(self._held) >= max(1, self._dialect.most_held_before_start)
-            or self._held_bytes + size > MOST_HELD_BYTES
-        ):
+            self._start is None
+            and (
+                len(self._held) >= self._dialect.most_held_before_start
+                or self._held_bytes + size > MOST_HELD_BYTES
+            )
+        ) or (self.is_full and not isinstance(message, Audio)):
             self._refuse(Refusal.UNEXPECTED_EVENT)
         else:
-            self._held_bytes += size
+            self._grow(size)
             self._held.append(message)
+
+    def _grow(self, size: int) -> None:
+        self._held_bytes += size
+        self._buffer.add(size)
 
     def _end(self, message: End) -> Start | Closing:
         if self._start is None:
             return Closing(CloseCode.ENDED, "ended before it started")
         self._held.append(message)
-        return replace(self._start, continuation=GoOn())
+        told = self.start_as_told()
+        if told is None or told.continuation == GoOnAbove():  # it will never be told now
+            self._start = replace(self._start, continuation=GoOn())
+            return self._start
+        return told
 
-    def _start_as_told(self) -> Start | None:
-        """Complete a start that goes on above a seq with the first seq there is."""
+    def start_as_told(self) -> Start | None:
+        """Return the start; one that goes on above a seq with the first seq there is."""
         if self._start is None or not isinstance(self._start.continuation, GoOnAbove):
             return self._start
         first = next((held for held in self._held if isinstance(held, Audio)), None)

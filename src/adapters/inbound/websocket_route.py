@@ -11,7 +11,8 @@ from litestar import WebSocket, websocket
 from litestar.handlers import WebsocketRouteHandler
 from litestar.types import Send
 
-from adapters.inbound.conversation import Calls, Conversation
+from adapters.inbound.calls import Calls
+from adapters.inbound.conversation import Conversation
 from adapters.inbound.gate import Gate, HttpRefusal
 from adapters.inbound.roster import Roster
 

@@ -20,13 +20,15 @@ from application.ports.publisher import (
     Batch,
     Fenced,
     Hole,
-    Lease,
     Outcome,
+    Reclaim,
+    Reclaimed,
     StreamPublisher,
     Undecided,
     Vanished,
 )
 from application.ports.reader import Announcement, PublishedEvent, StreamFacts, StreamReader
+from domain.account import Account, Grant, State
 from domain.errors import NotAllowed
 from domain.events import (
     ANEW,
@@ -38,7 +40,6 @@ from domain.events import (
     goes_on,
 )
 from domain.identifiers import InteractionId, StreamKey
-from domain.interaction import Account, Grant, State
 from domain.media import MediaFormat
 
 
@@ -48,6 +49,7 @@ class _Stored:
 
     events: list[PublishedEvent] = field(default_factory=list)
     owner: str = ""
+    run: str = ""
     interaction_id: InteractionId | None = None
     grant: Grant | None = None
     media: MediaFormat | None = None
@@ -72,17 +74,34 @@ class _Memory:
     streams: dict[StreamKey, _Stored] = field(default_factory=dict)
     tended_at: dict[StreamKey, float] = field(default_factory=dict)
     announced: deque[Announcement] = field(default_factory=lambda: deque(maxlen=100_000))
+    granted: int = 0
+
+    def wipe(self) -> None:
+        self.streams.clear()
+        self.tended_at.clear()
+        self.announced.clear()
 
 
 class InMemoryStreams(StreamPublisher, StreamReader, OpenRuns, Destination):
-    """All four ports over one dictionary; `unplugged` makes every call fail."""
+    """All four ports over one dictionary; `unplug` makes every call fail."""
 
     def __init__(self, memory: "_Memory", options: DestinationOptions) -> None:
+        self._memory = memory
+        self._epoch = 0
         self._streams = memory.streams
         self._announced = memory.announced
         self._tended_at = memory.tended_at
         self._options = options
-        self.unplugged = False
+        self._unplugged = False
+
+    def unplug(self) -> None:
+        """Make every call fail."""
+        self._unplugged = True
+
+    def plug(self) -> None:
+        """Make calls work again."""
+        self._unplugged = False
+        self._epoch += 1
 
     @property
     def publisher(self) -> "InMemoryStreams":
@@ -93,6 +112,11 @@ class InMemoryStreams(StreamPublisher, StreamReader, OpenRuns, Destination):
     def reader(self) -> "InMemoryStreams":
         """The port through which they are read back."""
         return self
+
+    @property
+    def epoch(self) -> int:
+        """Grows each time it is plugged again. See `StreamPublisher.epoch`."""
+        return self._epoch
 
     async def begin(
         self, opening: Opening, *, owner: str, has_token: bool, again: bool = False
@@ -118,9 +142,57 @@ class InMemoryStreams(StreamPublisher, StreamReader, OpenRuns, Destination):
         account = stored.account
         if not resumed:
             account = Account(next_position=account.next_position)
-            stored.with_token = has_token
-        account = replace(account, state=State.LIVE)
-        grant = Grant(stored.generation + 1, resumed, account)
+            stored.with_token, stored.run = has_token, owner
+        return self._grant(stored, opening, owner, stored.generation + 1, account, resumed=resumed)
+
+    async def reclaim(self, reclaims: Sequence[Reclaim]) -> Sequence[Reclaimed]:
+        """Go on with streams that were forgotten. See `StreamPublisher.reclaim`."""
+        self._check_plugged()
+        return [self._reclaim(wish) for wish in reclaims]
+
+    def _reclaim(self, wish: Reclaim) -> Reclaimed:
+        stream = wish.lease.stream
+        stored = self._streams.get(stream)
+        if stored is None or stored.grant is None:
+            stored = self._streams[stream] = _Stored(with_token=wish.has_token, run=wish.run)
+            return self._grant(stored, wish.opening, wish.owner, wish.above + 1, resumed=True)
+        if stored.owner == wish.owner:
+            return stored.grant
+        is_later = (
+            stored.generation >= wish.lease.generation
+            or stored.grant.granted_at_ms > wish.lease.granted_at_ms
+        )
+        is_ours = stored.owner in (wish.lease.owner, wish.predecessor)
+        if stored.generation > wish.above or (is_later and not is_ours):
+            return Fenced(stored.generation)
+        resumed = stored.is_open and stored.run == wish.run
+        if stored.is_open and not resumed:
+            self._close_run(stream, stored)
+        account = stored.account
+        if not resumed:
+            account = Account(next_position=account.next_position)
+            stored.with_token, stored.run = wish.has_token, wish.run
+        return self._grant(
+            stored, wish.opening, wish.owner, wish.above + 1, account, resumed=resumed
+        )
+
+    async def announce_again(self) -> None:
+        """Memory forgets no announcement. See `StreamPublisher.announce_again`."""
+        self._check_plugged()
+
+    def _grant(
+        self,
+        stored: _Stored,
+        opening: Opening,
+        owner: str,
+        generation: int,
+        account: Account | None = None,
+        *,
+        resumed: bool,
+    ) -> Grant:
+        account = replace(account or Account(), state=State.LIVE)
+        self._memory.granted += 1
+        grant = Grant(generation, resumed, account, stored.run, self._memory.granted)
         started = InteractionStarted(
             account.next_position,
             grant.generation,
@@ -138,16 +210,6 @@ class InMemoryStreams(StreamPublisher, StreamReader, OpenRuns, Destination):
         """Publish a batch of each stream. See `StreamPublisher.append`."""
         self._check_plugged()
         return [self._append(batch) for batch in batches]
-
-    async def standing(self, lease: Lease) -> Account | Fenced | Vanished:
-        """Tell where the stream stands. See `StreamPublisher.standing`."""
-        self._check_plugged()
-        stored = self._streams.get(lease.stream)
-        if stored is None:
-            return Vanished()
-        if (stored.generation, stored.owner) != (lease.generation, lease.owner):
-            return Fenced(stored.generation)
-        return stored.account
 
     async def read(
         self, stream: StreamKey, after: PublishedEvent | None = None
@@ -226,7 +288,8 @@ class InMemoryStreams(StreamPublisher, StreamReader, OpenRuns, Destination):
         if after < next_position or (after == next_position and batch.events):
             return Appended(next_position)
         if not stored.is_open:
-            return Fenced(stored.generation)
+            is_the_account = not batch.events and batch.account.state is State.ENDED
+            return Appended(next_position) if is_the_account else Fenced(stored.generation)
         new = batch.events[next_position - batch.first_position :]
         stored.events += [PublishedEvent(stored.generation, event) for event in new]
         stored.account = batch.account
@@ -266,7 +329,7 @@ class InMemoryStreams(StreamPublisher, StreamReader, OpenRuns, Destination):
         stored.account = replace(stored.account, next_position=position + 1, state=State.ENDED)
 
     def _check_plugged(self) -> None:
-        if self.unplugged:
+        if self._unplugged:
             raise BrokerUnavailable("unplugged") from ConnectionError("the plug was pulled")
         self._forget_expired()
 
@@ -294,11 +357,15 @@ class _InMemoryTrial(Trial):
 
     async def unplug(self) -> None:
         for destination in self._adapter.connected:
-            destination.unplugged = True
+            destination.unplug()
 
     async def plug(self) -> None:
         for destination in self._adapter.connected:
-            destination.unplugged = False
+            destination.plug()
+
+    async def wipe(self) -> None:
+        for memory in self._adapter.memories.values():
+            memory.wipe()
 
 
 class InMemory(DestinationAdapter):
@@ -311,7 +378,7 @@ class InMemory(DestinationAdapter):
     variables = ()
 
     def __init__(self) -> None:
-        self._memories: defaultdict[str, _Memory] = defaultdict(_Memory)
+        self.memories: defaultdict[str, _Memory] = defaultdict(_Memory)
         self.connected: list[InMemoryStreams] = []
 
     def problems(self, environment: Mapping[str, str]) -> Sequence[Problem]:  # noqa: ARG002  # the port's
@@ -328,13 +395,13 @@ class InMemory(DestinationAdapter):
         environment: Mapping[str, str],  # noqa: ARG002  # the port's
     ) -> InMemoryStreams:
         """Construct a destination over the adapter's streams."""
-        destination = InMemoryStreams(self._memories[options.prefix], options)
+        destination = InMemoryStreams(self.memories[options.prefix], options)
         self.connected.append(destination)
         return destination
 
     @asynccontextmanager
     async def trial(self) -> AsyncIterator[Trial]:
         """Start empty."""
-        self._memories.clear()
+        self.memories.clear()
         self.connected.clear()
         yield _InMemoryTrial(self)

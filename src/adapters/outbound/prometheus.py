@@ -37,6 +37,10 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         self._confirm_counts = [0] * (len(CONFIRM_BUCKETS) + 1)
         self._confirm_sum = 0.0
         self._buffered_bytes = 0
+        self._kept_bytes = 0
+        self._rewind_short = 0
+        self._refilled = 0
+        self._began_again = 0
         self._broker_up = False
         self._draining = False
         self._registry = CollectorRegistry(auto_describe=False)
@@ -71,6 +75,22 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
     def buffered(self, count: int) -> None:
         """Set the unconfirmed bytes."""
         self._buffered_bytes = count
+
+    def kept(self, count: int) -> None:
+        """Set the bytes kept."""
+        self._kept_bytes = count
+
+    def rewind_short(self, frames: int) -> None:
+        """Count frames let go before their time."""
+        self._rewind_short += frames
+
+    def refilled(self, frames: int) -> None:
+        """Count frames given again."""
+        self._refilled += frames
+
+    def began_again(self) -> None:
+        """Count a stream that was begun again."""
+        self._began_again += 1
 
     def broker(self, *, up: bool) -> None:
         """Set whether the broker takes writes."""
@@ -113,6 +133,26 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         yield self._confirm_histogram()
         yield GaugeMetricFamily(
             "ingest_buffered_bytes", "Audio not yet confirmed", value=self._buffered_bytes
+        )
+        yield GaugeMetricFamily(
+            "ingest_kept_bytes",
+            "Confirmed audio kept to refill the broker with",
+            value=self._kept_bytes,
+        )
+        yield CounterMetricFamily(
+            "ingest_rewind_short",
+            "Confirmed frames let go before REWIND_SECONDS: too much audio, too little room",
+            value=self._rewind_short,
+        )
+        yield CounterMetricFamily(
+            "ingest_refilled_frames",
+            "Confirmed frames that the broker had forgotten and was given again",
+            value=self._refilled,
+        )
+        yield CounterMetricFamily(
+            "ingest_streams_begun_again",
+            "Streams that went on under a new generation: the broker had forgotten them",
+            value=self._began_again,
         )
         yield GaugeMetricFamily(
             "ingest_broker_up", "Whether the broker takes writes", value=int(self._broker_up)

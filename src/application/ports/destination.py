@@ -24,11 +24,12 @@ class DestinationOptions:
     """Settings that every destination shares.
 
     `prefix` keeps installations apart; what belongs to a stream is forgotten `expire_seconds`
-    after its last write.
+    after its last write. What was announced in the last `rewind_seconds` can be announced again.
     """
 
     prefix: str = "rtaa"
     expire_seconds: float = 900.0
+    rewind_seconds: float = 5.0
 
 
 class Destination(Protocol):
@@ -86,6 +87,10 @@ class Trial(Protocol):
 
     async def plug(self) -> None:
         """Make it reachable again."""
+        ...
+
+    async def wipe(self) -> None:
+        """Make it forget everything it stored; it is plugged."""
         ...
 
 

@@ -1,22 +1,26 @@
 """The port through which streams are published, and the values that cross it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from application.ports.errors import PublisherError
+from domain.account import Account, Grant
 from domain.events import Event, Opening
 from domain.identifiers import InteractionId, StreamKey
-from domain.interaction import Account, Grant
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to write a stream: who holds it is told by the generation and a random token."""
+    """The right to write a stream: who holds it is told by the generation and a random token.
+
+    `granted_at_ms` is when it was given, by the destination's own clock.
+    """
 
     stream: StreamKey
     generation: int
     owner: str
+    granted_at_ms: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +88,31 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
+class Reclaim:
+    """A writer's wish to go on with a stream that its destination has forgotten, wholly or partly.
+
+    `lease` is what the writer holds, `run` the name of its run, `opening` how it was started;
+    `above` is the highest generation that its process has held of the stream. `owner` is the new
+    token, the same when the wish is repeated. `predecessor`, if there is one, is the owner before
+    it in the same process, who has just reclaimed it itself.
+    """
+
+    lease: Lease
+    run: str
+    opening: Opening
+    has_token: bool
+    above: int
+    owner: str
+    predecessor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Undecided:
     """There is an open run, and the sender has not shown yet whether it goes on with it."""
 
 
 Outcome = Appended | Fenced | Hole | Vanished | Failed
+Reclaimed = Grant | Fenced | Failed
 
 
 class StreamPublisher(Protocol):
@@ -108,6 +132,15 @@ class StreamPublisher(Protocol):
     - Concurrency: calls may overlap; for one stream the caller has one `append` under way.
     - Cancellation: a cancelled call leaves the publisher usable; its effect is unknown.
     """
+
+    @property
+    def epoch(self) -> int:
+        """A number that grows whenever the destination may have forgotten something.
+
+        That is when a connection to it was lost and made again, or it is another server than
+        before. It has grown when the first call that could notice returns.
+        """
+        ...
 
     async def begin(
         self, opening: Opening, *, owner: str, has_token: bool, again: bool = False
@@ -144,11 +177,33 @@ class StreamPublisher(Protocol):
         """
         ...
 
-    async def standing(self, lease: Lease) -> Account | Fenced | Vanished:
-        """Tell where the published stream stands, if the lease still holds.
+    async def reclaim(self, reclaims: Sequence[Reclaim]) -> Sequence[Reclaimed]:
+        """Let writers go on with streams that were forgotten; one outcome for each, in order.
+
+        The stream takes the generation after `above` and publishes a start. It stands where the
+        destination still knows it, or at position 0. `resumed`, with the run's account, if the run
+        is the one that is known; with an empty account if the stream is not known at all. If
+        another run is known it is first ended, when it is open, as `begin` does, and the writer's
+        own run goes on with an empty account, not `resumed`.
+
+        `Fenced`, and nothing changes, for a writer that is not the last: when the destination knows
+        a generation above `above`; or one not below the lease's, or granted after it, that neither
+        the writer nor its `predecessor` holds. Repeated by the same `owner` it answers the same.
 
         Raises:
-            PublisherError: the destination could not be read.
+            PublisherError: the destination was not reached, so no outcome is known.
+
+        """
+        ...
+
+    async def announce_again(self) -> None:
+        """Announce again what was announced in the last seconds and is not known any more.
+
+        For a destination that has come back. How many seconds is the destination's option
+        `rewind_seconds`, and no time passes while it is away.
+
+        Raises:
+            PublisherError: the destination was not reached.
 
         """
         ...

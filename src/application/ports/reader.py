@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from domain.account import Account
 from domain.events import Event
 from domain.identifiers import InteractionId, StreamKey
-from domain.interaction import Account
 
 
 @dataclass(frozen=True, slots=True)

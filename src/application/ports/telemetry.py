@@ -35,6 +35,22 @@ class Telemetry(Protocol):
         """Set how many bytes of audio are not yet confirmed."""
         ...
 
+    def kept(self, count: int) -> None:
+        """Set how many bytes of confirmed audio are kept to refill the broker with."""
+        ...
+
+    def rewind_short(self, frames: int) -> None:
+        """Count confirmed frames that had to be let go before their time."""
+        ...
+
+    def refilled(self, frames: int) -> None:
+        """Count confirmed frames that the broker had forgotten and was given again."""
+        ...
+
+    def began_again(self) -> None:
+        """Count a stream that went on under a new generation since the broker had forgotten it."""
+        ...
+
     def broker(self, *, up: bool) -> None:
         """Set whether the broker takes writes."""
         ...

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from application.ports.reader import PublishedEvent, StreamFacts
+from domain.account import State
 from domain.events import AudioAccepted, GapDetected, InteractionEnded, InteractionStarted
-from domain.interaction import State
 from domain.media import AudioFrame, MediaFormat
 from entrypoints.cli.wav_file import WavFile
 

@@ -7,6 +7,7 @@ import click
 
 from application.ports.errors import PublisherError
 from application.ports.reader import Announcement, PublishedEvent, StreamReader
+from domain.account import State
 from domain.events import (
     AudioAccepted,
     GapDetected,
@@ -15,7 +16,6 @@ from domain.events import (
     SignalReceived,
 )
 from domain.identifiers import StreamKey
-from domain.interaction import State
 from entrypoints.cli.destination import read_destination_settings
 
 POLL_SECONDS = 0.25

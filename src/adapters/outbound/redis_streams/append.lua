@@ -24,7 +24,11 @@ if position > next then return {'hole', int(next)} end
 local after = position + (#ARGV - 10) / 4
 local says_nothing_new = after < next or after == next and #ARGV > 10
 if says_nothing_new then return {'appended', int(next)} end
-if held[5] == 'ended' then return {'fenced', held[1]} end
+if held[5] == 'ended' then
+  -- an account alone, of the run as it ended, only asks whether all of it is still there
+  if #ARGV == 10 and ARGV[7] == 'ended' then return {'appended', int(next)} end
+  return {'fenced', held[1]}
+end
 
 local failure, last_seq = nil, ''
 for i = 11, #ARGV, 4 do

@@ -1,18 +1,24 @@
 -- Take the next generation of a stream and publish its start, in one step.
 --
--- KEYS  1 stream · 2 facts
--- ARGV  1 owner · 2 has token (1/0) · 3 continuation: anew, go_on, above or undecided
+-- KEYS  1 stream · 2 facts · 3 mark of an owner who gave up
+-- ARGV  1 owner · 2 has token (1/0) · 3 continuation: anew, go_on, above, undecided or reclaim
 --       4 the sender's first seq, for above · 5 format of the audio
 --       6 start as JSON, without its closing brace · 7 milliseconds to live
---       8 again (1/0): only answer if the owner holds the stream already
+--       8 again (1/0): only answer if the owner holds the stream already, and mark it as given up
+--         if not, so that an earlier call that arrives late begins nothing
+--       for reclaim, a writer whose stream was forgotten: 9 generation, 10 owner and
+--       11 granted_at_ms of its lease · 12 the generation to exceed · 13 the owner before it in
+--       its process, or '' · 14 its run
 -- Reply {'granted', generation, resumed (1/0), position, first_seq, last_seq, ledger,
---        'position interaction_id' of the end written for the run that was open, or ''}
+--        'generation position interaction_id' of the end written for the run that was open, or '',
+--        run, granted_at_ms}
 --    or {'forbidden'} or {'undecided'} or {'fenced', generation}
 local stream, facts = KEYS[1], KEYS[2]
 local owner, has_token, continuation, sender_seq, format, started, ttl, again = unpack(ARGV)
+local reclaims = continuation == 'reclaim'
 local held = redis.call('HMGET', facts, 'generation', 'owner', 'state', 'next', 'first_seq',
                         'last_seq', 'ledger', 'access', 'format', 'resumed', 'closed_run',
-                        'started')
+                        'started', 'run', 'granted_at_ms')
 local generation, holder, state = tonumber(held[1] or 0), held[2], held[3]
 local position = tonumber(held[4] or 0)
 local first_seq, last_seq, ledger = held[5] or '', held[6] or '', held[7] or ''
@@ -21,38 +27,64 @@ local function int(number) return string.format('%.0f', number) end
 
 if holder == owner then -- said again: the answer of the first time
   return {'granted', int(generation), held[10], int(position - 1), first_seq, last_seq, ledger,
-          held[11]}
+          held[11], held[13], held[14]}
 end
 
-if again == '1' then return {'fenced', int(generation)} end
+if again == '1' then
+  redis.call('SET', KEYS[3], '1', 'PX', ttl)
+  return {'fenced', int(generation)}
+end
+if redis.call('EXISTS', KEYS[3]) == 1 then return {'fenced', int(generation)} end
+
+local is_gone = false
+if reclaims then
+  local is_ours = holder == ARGV[10] or ARGV[13] ~= '' and holder == ARGV[13]
+  local is_later = generation >= tonumber(ARGV[9])
+                   or tonumber(held[14] or 0) > tonumber(ARGV[11])
+  if generation > tonumber(ARGV[12]) or holder and not is_ours and is_later then
+    return {'fenced', int(generation)}
+  end
+  is_gone = not held[1] or redis.call('EXISTS', stream) == 0
+  if is_gone then
+    redis.call('DEL', stream, facts)
+    state, position, first_seq, last_seq, ledger = nil, 0, '', '', ''
+  end
+  generation = tonumber(ARGV[12])
+end
 
 local open = state == 'live' or state == 'cut'
-if open and held[8] == 'token' and has_token == '0' then return {'forbidden'} end
+if open and not reclaims and held[8] == 'token' and has_token == '0' then return {'forbidden'} end
 
 if open and continuation == 'undecided' then return {'undecided'} end
 
-local goes_on = continuation == 'go_on' or continuation == 'above'
+local goes_on = continuation == 'go_on' or reclaims and held[13] == ARGV[14]
+                or continuation == 'above'
                 and (last_seq == '' or tonumber(sender_seq) > tonumber(last_seq))
-local resumed = open and goes_on and held[9] == format
+local continues = open and goes_on and held[9] == format -- the run that is known
+local resumed = continues or is_gone
 local closed_run = ''
-if open and not resumed then
-  redis.call('XADD', stream, int(generation) .. '-' .. int(position), 'type', 'ended',
+if open and not continues then
+  redis.call('XADD', stream, held[1] .. '-' .. int(position), 'type', 'ended',
              'data', '{"reason":"disconnected","ledger":' .. ledger .. '}')
-  closed_run = int(position) .. ' ' .. cjson.decode(held[12])['interaction_id']
+  closed_run = held[1] .. ' ' .. int(position) .. ' '
+               .. cjson.decode(held[12])['interaction_id']
   position = position + 1
 end
 
+local run = reclaims and ARGV[14] or continues and held[13] or owner
+local time = redis.call('TIME')
+local granted_at_ms = int(time[1] * 1000 + math.floor(time[2] / 1000))
 generation = generation + 1
+started = started .. ',"generation":' .. int(generation)
+          .. ',"resumed":' .. tostring(resumed) .. '}'
 redis.call('XADD', stream, int(generation) .. '-' .. int(position), 'type', 'started',
-           'data', started .. ',"generation":' .. int(generation)
-                   .. ',"resumed":' .. tostring(resumed) .. '}')
+           'data', started)
 redis.call('HSET', facts,
            'generation', int(generation), 'owner', owner, 'state', 'live',
            'next', int(position + 1), 'format', format, 'resumed', resumed and '1' or '0',
-           'closed_run', closed_run,
-           'started', started .. ',"generation":' .. int(generation)
-                      .. ',"resumed":' .. tostring(resumed) .. '}')
-if not resumed then
+           'closed_run', closed_run, 'started', started, 'run', run,
+           'granted_at_ms', granted_at_ms)
+if not continues then
   first_seq, last_seq, ledger = '', '', ''
   redis.call('HDEL', facts, 'first_seq', 'last_seq')
   redis.call('HSET', facts, 'access', has_token == '1' and 'token' or 'open', 'ledger',
@@ -63,4 +95,4 @@ redis.call('HSETNX', facts, 'trimmed', '0')
 redis.call('PEXPIRE', stream, ttl)
 redis.call('PEXPIRE', facts, ttl)
 return {'granted', int(generation), resumed and '1' or '0', int(position), first_seq, last_seq,
-        ledger, closed_run}
+        ledger, closed_run, run, granted_at_ms}

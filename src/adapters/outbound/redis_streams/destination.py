@@ -9,9 +9,11 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from adapters.outbound.redis_streams.connection import CONNECT_SECONDS, Address, Connection
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
 from adapters.outbound.redis_streams.failures import translate
 from adapters.outbound.redis_streams.open_runs import RedisOpenRuns
+from adapters.outbound.redis_streams.pipeline import Pipeline
 from adapters.outbound.redis_streams.publisher import RedisStreamPublisher
 from adapters.outbound.redis_streams.reader import RedisStreamReader
 from application.ports.destination import (
@@ -22,10 +24,9 @@ from application.ports.destination import (
     Trial,
 )
 
-CONNECTIONS = 16
-"""Appends need one; the others begin streams while appends are under way."""
+CONNECTIONS = 4
+"""For what is read; everything that is written shares one connection of our own."""
 
-CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 5.0
 PROBE_SECONDS = 10
 
@@ -38,7 +39,7 @@ _ACCEPTED = "redis://, rediss:// or unix:// with host or path"
 
 
 class RedisDestination(Destination):
-    """One client and the two ports over it."""
+    """A connection for what is written, a client for what is read."""
 
     def __init__(self, options: DestinationOptions, url: str) -> None:
         pool = BlockingConnectionPool.from_url(
@@ -51,10 +52,12 @@ class RedisDestination(Destination):
             protocol=2,
         )
         self._client = Redis(connection_pool=pool, retry=Retry(NoBackoff(), 0))
+        self._connection = Connection(Address.of(url))
+        self._probe = Pipeline(self._connection)
         self._probe_key = f"{options.prefix}:writable"
-        self._publisher = RedisStreamPublisher(self._client, options)
+        self._publisher = RedisStreamPublisher(self._connection, options)
         self._reader = RedisStreamReader(self._client, options)
-        self._open_runs = RedisOpenRuns(self._client, options)
+        self._open_runs = RedisOpenRuns(self._connection, options)
         self._pool = pool
 
     @property
@@ -74,15 +77,13 @@ class RedisDestination(Destination):
 
     async def close(self) -> None:
         """Disconnect."""
+        await self._connection.close()
         await self._client.aclose()
         await self._pool.disconnect()
 
     async def verify_writable(self) -> None:
         """Write a key that vanishes: PING is answered by a broker that takes no writes."""
-        try:
-            await self._client.set(self._probe_key, b"1", ex=PROBE_SECONDS)
-        except RedisError as error:
-            raise translate(error) from error
+        await self._probe.run_one(("SET", self._probe_key, "1", "EX", PROBE_SECONDS))
 
     async def advise(self, expected_bytes: int) -> Sequence[str]:
         """Warn of eviction, and of less memory than may be needed."""
@@ -138,6 +139,10 @@ class _ValkeyTrial(Trial):
     async def plug(self) -> None:
         self._valkey.start()
 
+    async def wipe(self) -> None:
+        async with Redis.from_url(self._valkey.url) as client:
+            await client.flushall()
+
 
 class RedisStreams(DestinationAdapter):
     """What the container registers; `PUBSUB_ADAPTER=redis_streams`."""
@@ -154,7 +159,7 @@ class RedisStreams(DestinationAdapter):
         if found is None:
             try:
                 self.connect(DestinationOptions(), environment)
-            except (ValueError, TypeError, RedisError):
+            except (ValueError, TypeError, OSError, RedisError):
                 found = "an address that cannot be read"
         return [] if found is None else [Problem("REDIS_URL", found, _ACCEPTED)]
 

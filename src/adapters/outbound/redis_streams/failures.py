@@ -24,7 +24,7 @@ PASSING = (
 
 PASSING_CODES = frozenset({
     "OOM", "READONLY", "LOADING", "MISCONF", "NOREPLICAS", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN",
-    "BUSY", "UNKILLABLE",
+    "BUSY", "UNKILLABLE", "WRONGPASS",
 })  # fmt: skip
 """First words of error replies that may pass by themselves; all others are for good."""
 

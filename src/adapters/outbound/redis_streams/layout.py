@@ -8,6 +8,7 @@ import msgspec
 
 from application.ports.errors import BrokerRefused
 from application.ports.reader import Announcement
+from domain.account import Account, State
 from domain.errors import DomainError
 from domain.events import (
     ANEW,
@@ -27,7 +28,6 @@ from domain.events import (
     SignalReceived,
 )
 from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
-from domain.interaction import Account, State
 from domain.ledger import Ledger
 from domain.media import AudioFrame, Encoding, MediaFormat
 
@@ -43,6 +43,11 @@ def stream_key(prefix: str, stream: StreamKey) -> str:
 def facts_key(prefix: str, stream: StreamKey) -> str:
     """Key of the hash beside it."""
     return f"{prefix}:interaction:{{{stream}}}"
+
+
+def given_up_key(prefix: str, stream: StreamKey, owner: str) -> str:
+    """Key that exists when an owner has given up its start, in the slot of the other two."""
+    return f"{prefix}:given-up:{{{stream}}}:{owner}"
 
 
 def index_key(prefix: str) -> str:
@@ -177,6 +182,11 @@ class EntryReader:
         raise ValueError("unknown type")
 
 
+def event_id(stream: StreamKey, generation: int, position: int) -> str:
+    """Name a start or end; the same when it is announced again."""
+    return f"{stream}/{generation}-{position}"
+
+
 def announcement(
     prefix: str,
     stream: StreamKey,
@@ -194,7 +204,7 @@ def announcement(
         "stream_id": stream.stream_id,
         "generation": generation,
         "key": stream_key(prefix, stream),
-        "event_id": f"{stream}/{generation}-{position}",
+        "event_id": event_id(stream, generation, position),
     }
     flat = [part for name, value in fields.items() for part in (name, value)]
     return "XADD", index_key(prefix), "MAXLEN", "~", INDEX_ENTRIES, "*", *flat

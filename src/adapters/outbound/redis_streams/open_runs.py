@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-from redis.asyncio import Redis
-
 from adapters.outbound.redis_streams import layout
+from adapters.outbound.redis_streams.connection import Connection
 from adapters.outbound.redis_streams.pipeline import Pipeline, Script
 from application.ports.destination import DestinationOptions
 from application.ports.errors import BrokerRefused
@@ -20,8 +19,8 @@ _RECOVER = Script("recover.lua")
 class RedisOpenRuns(OpenRuns):
     """Keeps one set for all processes; the times in it are the broker's."""
 
-    def __init__(self, client: Redis, options: DestinationOptions) -> None:
-        self._pipeline = Pipeline(client, (_RECOVER,))
+    def __init__(self, connection: Connection, options: DestinationOptions) -> None:
+        self._pipeline = Pipeline(connection, (_RECOVER,))
         self._prefix = options.prefix
         self._key = layout.open_key(options.prefix)
         self._ttl_ms = round(options.expire_seconds * 1000)

@@ -1,18 +1,13 @@
-"""Commands and scripts over one client: all in one round trip, each with its own reply."""
+"""Commands and scripts over one connection: all in one round trip, each with its own reply."""
 
 from collections.abc import Sequence
 from hashlib import sha1
 from importlib.resources import files
-from typing import Any
 
-from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import ResponseError
 
+from adapters.outbound.redis_streams.connection import Command, Connection, Reply
 from adapters.outbound.redis_streams.failures import translate
-
-Command = tuple[bytes | str | int, ...]
-Reply = Any
-"""What hiredis makes of a RESP2 reply: bytes, int, None, a list of them, or an exception."""
 
 
 class Script:
@@ -28,14 +23,14 @@ class Script:
 
 
 class Pipeline:
-    """Runs commands through a client whose own retries are off."""
+    """Runs commands and scripts over one connection."""
 
-    def __init__(self, client: Redis, scripts: Sequence[Script]) -> None:
-        self._client = client
+    def __init__(self, connection: Connection, scripts: Sequence[Script] = ()) -> None:
+        self._connection = connection
         self._scripts = scripts
 
     async def run(self, commands: Sequence[Command]) -> list[Reply]:
-        """Run commands in one pipeline; an error reply stands in its place.
+        """Run commands in one round trip; an error reply stands in its place.
 
         Scripts the broker does not know were not run: they are loaded and called once more.
 
@@ -43,16 +38,13 @@ class Pipeline:
             PublisherError: the broker was not reached, so no command has a known reply.
 
         """
-        try:
-            replies = await self._send(commands)
-            unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-            if unknown:
-                loads: list[Command] = [("SCRIPT LOAD", script.text) for script in self._scripts]
-                again = await self._send([*loads, *(commands[i] for i in unknown)])
-                for i, reply in zip(unknown, again[len(loads) :], strict=True):
-                    replies[i] = reply
-        except RedisError as error:
-            raise translate(error) from error
+        replies = await self._connection.run(commands)
+        unknown = [i for i, reply in enumerate(replies) if _is_unknown_script(reply)]
+        if unknown:
+            loads: list[Command] = [("SCRIPT", "LOAD", script.text) for script in self._scripts]
+            again = await self._connection.run([*loads, *(commands[i] for i in unknown)])
+            for i, reply in zip(unknown, again[len(loads) :], strict=True):
+                replies[i] = reply
         return replies
 
     async def run_one(self, command: Command) -> Reply:
@@ -66,15 +58,12 @@ class Pipeline:
         raise_if_error(reply)
         return reply
 
-    async def _send(self, commands: Sequence[Command]) -> list[Reply]:
-        async with self._client.pipeline(transaction=False) as pipeline:
-            for command in commands:
-                pipeline.execute_command(*command)
-            replies: list[Reply] = await pipeline.execute(raise_on_error=False)
-            return replies
+
+def _is_unknown_script(reply: Reply) -> bool:
+    return isinstance(reply, ResponseError) and str(reply).startswith("NOSCRIPT")
 
 
 def raise_if_error(reply: Reply) -> None:
     """Raise an error reply as the port's error."""
-    if isinstance(reply, RedisError):
+    if isinstance(reply, ResponseError):
         raise translate(reply)

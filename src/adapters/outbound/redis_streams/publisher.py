@@ -7,12 +7,13 @@ next position and the generation, write only what continues the stream, and stop
 
 from collections.abc import Sequence
 
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import ResponseError
 
 from adapters.outbound.redis_streams import layout
+from adapters.outbound.redis_streams.announcements import Announcements, Said
+from adapters.outbound.redis_streams.connection import Command, Connection, Reply
 from adapters.outbound.redis_streams.failures import translate, translate_reply
-from adapters.outbound.redis_streams.pipeline import Pipeline, Reply, Script, raise_if_error
+from adapters.outbound.redis_streams.pipeline import Pipeline, Script, raise_if_error
 from application.ports.destination import DestinationOptions
 from application.ports.publisher import (
     Appended,
@@ -20,43 +21,44 @@ from application.ports.publisher import (
     Failed,
     Fenced,
     Hole,
-    Lease,
     Outcome,
+    Reclaim,
+    Reclaimed,
     StreamPublisher,
     Undecided,
     Vanished,
 )
+from domain.account import Grant
 from domain.errors import NotAllowed
 from domain.events import InteractionEnded, Opening
 from domain.identifiers import InteractionId, StreamKey
-from domain.interaction import Account, Grant
 
 _BEGIN = Script("begin.lua")
 _APPEND = Script("append.lua")
 
 
 class RedisStreamPublisher(StreamPublisher):
-    """Publishes through one client, whose own retries must be off: they repeat whole pipelines."""
+    """Publishes through one connection, which repeats nothing by itself."""
 
-    def __init__(self, client: Redis, options: DestinationOptions) -> None:
-        self._pipeline = Pipeline(client, (_BEGIN, _APPEND))
+    def __init__(self, connection: Connection, options: DestinationOptions) -> None:
+        self._connection = connection
+        self._pipeline = Pipeline(connection, (_BEGIN, _APPEND))
+        self._announcements = Announcements(connection, options)
         self._prefix = options.prefix
         self._ttl_ms = round(options.expire_seconds * 1000)
+
+    @property
+    def epoch(self) -> int:
+        """Grows with each new connection. See `StreamPublisher.epoch`."""
+        return self._connection.epoch
 
     async def begin(
         self, opening: Opening, *, owner: str, has_token: bool, again: bool = False
     ) -> Grant | Undecided | Fenced:
         """Take the next generation and publish the start. See `StreamPublisher.begin`."""
-        arguments = (
-            owner,
-            int(has_token),
-            *layout.continuation_arguments(opening.continuation),
-            layout.format_name(opening.media),
-            layout.opening_json(opening),
-            self._ttl_ms,
-            int(again),
-        )
-        (reply,) = await self._pipeline.run([_BEGIN.call(self._keys(opening.stream), arguments)])
+        continuation = layout.continuation_arguments(opening.continuation)
+        call = self._begin_call(opening, owner, continuation, has_token=has_token, again=again)
+        (reply,) = await self._pipeline.run([call])
         raise_if_error(reply)
         if reply[0] == b"forbidden":
             raise NotAllowed("the open run was begun with a token")
@@ -64,14 +66,41 @@ class RedisStreamPublisher(StreamPublisher):
             return Undecided()
         if reply[0] == b"fenced":
             return Fenced(int(reply[1]))
-        _, generation, resumed, position, first_seq, last_seq, ledger, closed_run = reply
-        grant = Grant(
-            int(generation),
-            resumed == b"1",
-            layout.read_account(position, first_seq, last_seq, ledger),
-        )
-        await self._announce_start(opening, grant, closed_run)
-        return grant
+        (failure,) = await self._announcements.make(_announced_by(opening, reply))
+        if failure is not None:
+            raise failure
+        return _grant(reply)
+
+    async def reclaim(self, reclaims: Sequence[Reclaim]) -> Sequence[Reclaimed]:
+        """Go on with streams that were forgotten. See `StreamPublisher.reclaim`."""
+        calls = [
+            self._begin_call(
+                wish.opening,
+                wish.owner,
+                ("reclaim", ""),
+                wish.lease.generation,
+                wish.lease.owner,
+                wish.lease.granted_at_ms,
+                wish.above,
+                wish.predecessor or "",
+                wish.run,
+                has_token=wish.has_token,
+            )
+            for wish in reclaims
+        ]
+        replies = await self._pipeline.run(calls)
+        outcomes: list[Reclaimed] = [_reclaimed(reply) for reply in replies]
+        granted = [i for i, outcome in enumerate(outcomes) if isinstance(outcome, Grant)]
+        said = [_announced_by(reclaims[i].opening, replies[i]) for i in granted]
+        failures = await self._announcements.make(*said)
+        for i, failure in zip(granted, failures, strict=True):
+            if failure is not None:
+                outcomes[i] = Failed(failure)
+        return outcomes
+
+    async def announce_again(self) -> None:
+        """Announce what the index has forgotten. See `StreamPublisher.announce_again`."""
+        await self._announcements.restore()
 
     async def append(self, batches: Sequence[Batch]) -> Sequence[Outcome]:
         """Publish a batch of each stream in one pipeline. See `StreamPublisher.append`."""
@@ -82,20 +111,6 @@ class RedisStreamPublisher(StreamPublisher):
         outcomes = [_outcome(reply) for reply in await self._pipeline.run(calls)]
         await self._announce_ends(batches, outcomes)
         return outcomes
-
-    async def standing(self, lease: Lease) -> Account | Fenced | Vanished:
-        """Read where the stream stands. See `StreamPublisher.standing`."""
-        stream, facts = self._keys(lease.stream)
-        names = ("generation", "owner", "next", "first_seq", "last_seq", "ledger", "state")
-        exists, held = await self._pipeline.run([("EXISTS", stream), ("HMGET", facts, *names)])
-        raise_if_error(exists)
-        raise_if_error(held)
-        generation, owner, *account = held
-        if generation is None or not exists:
-            return Vanished()
-        if int(generation) != lease.generation or owner.decode() != lease.owner:
-            return Fenced(int(generation))
-        return layout.read_account(*account)
 
     def _keys(self, stream: StreamKey) -> tuple[str, str]:
         return layout.stream_key(self._prefix, stream), layout.facts_key(self._prefix, stream)
@@ -118,65 +133,82 @@ class RedisStreamPublisher(StreamPublisher):
             arguments += layout.entry_arguments(event)
         return arguments
 
-    async def _announce_start(self, opening: Opening, grant: Grant, closed_run: bytes) -> None:
-        announcements = []
-        if closed_run:
-            closed_at, closed_id = closed_run.decode().split()
-            announcements.append(
-                layout.announcement(
-                    self._prefix,
-                    opening.stream,
-                    InteractionId(closed_id),
-                    grant.generation - 1,
-                    int(closed_at),
-                    has_ended=True,
-                )
-            )
-        position = grant.account.next_position
-        announcements.append(
-            layout.announcement(
-                self._prefix,
-                opening.stream,
-                opening.interaction_id,
-                grant.generation,
-                position,
-                has_ended=False,
-            )
+    def _begin_call(
+        self,
+        opening: Opening,
+        owner: str,
+        continuation: tuple[str, int | str],
+        *reclaim: str | int,
+        has_token: bool,
+        again: bool = False,
+    ) -> Command:
+        keys = *self._keys(opening.stream), layout.given_up_key(self._prefix, opening.stream, owner)
+        return _BEGIN.call(
+            keys,
+            (
+                owner,
+                int(has_token),
+                *continuation,
+                layout.format_name(opening.media),
+                layout.opening_json(opening),
+                self._ttl_ms,
+                int(again),
+                *reclaim,
+            ),
         )
-        for reply in await self._pipeline.run(announcements):
-            raise_if_error(reply)
 
     async def _announce_ends(self, batches: Sequence[Batch], outcomes: list[Outcome]) -> None:
         """Announce published ends; where that fails, nobody knows of the end: so the batch did."""
         ended = [
-            (index, event, batch)
-            for index, batch in enumerate(batches)
-            if isinstance(outcomes[index], Appended)
-            for event in batch.events
-            if isinstance(event, InteractionEnded)
-        ]
-        if not ended:
-            return
-        replies = await self._pipeline.run(
-            [
-                layout.announcement(
-                    self._prefix,
+            (
+                index,
+                Said(
                     batch.lease.stream,
                     batch.interaction_id,
                     batch.lease.generation,
                     event.position,
                     has_ended=True,
-                )
-                for _, event, batch in ended
-            ]
+                ),
+            )
+            for index, batch in enumerate(batches)
+            if isinstance(outcomes[index], Appended)
+            for event in batch.events
+            if isinstance(event, InteractionEnded)
+        ]
+        failures = await self._announcements.make(*([said] for _, said in ended))
+        for (index, _), failure in zip(ended, failures, strict=True):
+            if failure is not None:
+                outcomes[index] = Failed(failure)
+
+
+def _grant(reply: Reply) -> Grant:
+    _, generation, resumed, position, first_seq, last_seq, ledger, _, run, granted_at_ms = reply
+    account = layout.read_account(position, first_seq, last_seq, ledger)
+    return Grant(int(generation), resumed == b"1", account, run.decode(), int(granted_at_ms))
+
+
+def _reclaimed(reply: Reply) -> Reclaimed:
+    if isinstance(reply, ResponseError):
+        return Failed(translate(reply))
+    return Fenced(int(reply[1])) if reply[0] == b"fenced" else _grant(reply)
+
+
+def _announced_by(opening: Opening, reply: Reply) -> list[Said]:
+    """Return what a begin has to announce: its start, and before it the end of a run it closed."""
+    generation, position, closed_run = int(reply[1]), int(reply[3]), reply[7]
+    said = []
+    if closed_run:
+        closed_generation, closed_at, closed_id = closed_run.decode().split()
+        closed = InteractionId(closed_id)
+        said.append(
+            Said(opening.stream, closed, int(closed_generation), int(closed_at), has_ended=True)
         )
-        for (index, _, _), reply in zip(ended, replies, strict=True):
-            if isinstance(reply, RedisError):
-                outcomes[index] = Failed(translate(reply))
+    said.append(Said(opening.stream, opening.interaction_id, generation, position, has_ended=False))
+    return said
 
 
 def _outcome(reply: Reply) -> Outcome:
-    if isinstance(reply, RedisError):
+    if isinstance(reply, ResponseError):
         return Failed(translate(reply))
     match reply:
         case [b"appended", next_position]:

@@ -1,0 +1,95 @@
+"""What of one stream was confirmed lately, to be given again to a broker that has forgotten it."""
+
+from collections import deque
+
+from application.buffer import KEPT_TOGETHER_SECONDS, REWIND_SHARE, Buffer, HeldBatch, Holder
+from application.ports.telemetry import Telemetry
+from domain.account import Account
+from domain.media import MediaFormat
+
+BATCH_EVENTS = 128
+BATCH_BYTES = 512 * 1024
+"""A batch is one call of the broker, which serves nobody else meanwhile: about a millisecond."""
+
+SMALL_FRAME_BYTES = 2_048
+"""Frames of less audio take a lot more memory than their audio."""
+
+
+class Rewind(Holder):
+    """The batches of one stream that are kept, in order; `base` is the account before the first."""
+
+    def __init__(
+        self, base: Account, media: MediaFormat, buffer: Buffer, telemetry: Telemetry
+    ) -> None:
+        self.base = base
+        self._media = media
+        self._buffer = buffer
+        self._telemetry = telemetry
+        self._kept: deque[HeldBatch] = deque()
+        self._audio_bytes = 0
+        self._most_bytes = round(
+            REWIND_SHARE * buffer.limits.rewind_seconds * media.bytes_per_second
+        )
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is kept."""
+        return not self._kept
+
+    def keep(self, held: HeldBatch, now: float) -> None:
+        """Keep a batch that is confirmed `now`, monotonic seconds; it follows all that is kept."""
+        if not self._buffer.limits.rewind_seconds or not (held.count or self._kept):
+            self.base = held.account
+            return
+        self._audio_bytes += held.audio_bytes
+        if self._kept and self._is_small_beside(self._kept[-1], held, now):
+            self._join(self._kept[-1], held)
+        else:
+            self._pack_last()
+            held.received_at = ()
+            held.is_kept, held.first_kept_at = True, now
+            self._kept.append(held)
+            self._buffer.keep(self, held)
+        while self._audio_bytes > self._most_bytes and len(self._kept) > 1:
+            self._telemetry.rewind_short(self._kept[0].frames)
+            self.let_go(self._kept[0])
+
+    def let_go(self, held: HeldBatch) -> None:
+        """Forget the first batch. See `Holder`."""
+        self._take_out(self._kept.popleft())
+        self.base = held.account
+
+    def take_back(self, position: int = 0) -> list[HeldBatch]:
+        """Return, and keep no more, what reaches above `position`; to be confirmed again."""
+        taken: deque[HeldBatch] = deque()
+        while self._kept and self._kept[-1].end > position:
+            held = self._kept.pop()
+            taken.appendleft(held.unconfirmed())
+            self._take_out(held)
+        return list(taken)
+
+    def _pack_last(self) -> None:
+        """Pack what nothing will be joined to, where it saves much."""
+        if self._kept and self._kept[-1].audio_bytes < SMALL_FRAME_BYTES * self._kept[-1].frames:
+            self._kept[-1].pack(self._media)
+
+    def _take_out(self, held: HeldBatch) -> None:
+        held.is_kept = False
+        self._audio_bytes -= held.audio_bytes
+        self._buffer.grow_kept(-held.audio_bytes)
+
+    @staticmethod
+    def _is_small_beside(last: HeldBatch, held: HeldBatch, now: float) -> bool:
+        return (
+            now - last.first_kept_at < KEPT_TOGETHER_SECONDS
+            and last.packed is None
+            and last.count + held.count <= BATCH_EVENTS
+            and last.audio_bytes + held.audio_bytes <= BATCH_BYTES
+        )
+
+    def _join(self, last: HeldBatch, held: HeldBatch) -> None:
+        last.events += held.events
+        last.account = held.account
+        last.audio_bytes += held.audio_bytes
+        last.frames += held.frames
+        self._buffer.grow_kept(held.audio_bytes)
