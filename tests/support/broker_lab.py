@@ -1,0 +1,144 @@
+"""A Valkey that fails on demand.
+
+Whatever a fault changes at run time is put back by the end of its `with`; a kill forgets it too.
+
+Not staged, because it cannot be without rights over the machine or with one server: the loss of
+what the kernel had not written to disk (`come_back_younger` stands for it, and cuts more surely); a
+full disk (`unable_to_save` gives the same answer, MISCONF); an fsync that fails or hangs; a torn
+record in the middle of the file; a failover to a replica that lagged behind. Memory pressure that
+evicts single keys is staged by deleting them.
+"""
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import redis
+from ports import quiet_port
+
+from adapters.outbound.redis_streams.embedded import EmbeddedValkey
+
+LIMIT_SECONDS = 10.0
+
+
+class BrokerLab(EmbeddedValkey):
+    """An embedded Valkey with faults. Its port stays its own while it is away."""
+
+    def __init__(self, **config: str) -> None:
+        super().__init__(**{"aof-load-truncated": "yes", **config})
+        self._port = quiet_port()
+        self._password = ""
+
+    @property
+    def port(self) -> int:
+        """Where it listens on 127.0.0.1."""
+        return self._port
+
+    @property
+    def data(self) -> Path:
+        """Where it stores."""
+        return Path(self._directory.name)
+
+    @property
+    def url(self) -> str:
+        """Where to connect to, with the password that is in force now."""
+        login = f":{self._password}@" if self._password else ""
+        return f"redis://{login}127.0.0.1:{self._port}/0"
+
+    @contextmanager
+    def client(self) -> Iterator[redis.Redis]:
+        """Connect as an administrator; a frozen server is not waited for."""
+        with redis.Redis.from_url(self.url, socket_timeout=LIMIT_SECONDS) as client:
+            yield client
+
+    # Death and stillness
+
+    def kill(self) -> None:
+        """SIGKILL it, frozen or not, and wait until it is gone."""
+        os.kill(self.pid, signal.SIGKILL)
+        self.stop()
+        self._password = ""
+
+    def kill_and_restart(self) -> None:
+        """Kill it; it comes back on the same port with what it had written to its file."""
+        self.kill()
+        self.start()
+
+    def come_back_empty(self) -> None:
+        """Kill it; it comes back having forgotten everything."""
+        self.kill()
+        shutil.rmtree(self.data / "appendonlydir")
+        (self.data / "dump.rdb").unlink(missing_ok=True)
+        self.start()
+
+    def come_back_younger(self, seconds: float = 1.0) -> int:
+        """Let it work on for `seconds`, kill it, cut those seconds off its file, start it.
+
+        A SIGKILL alone loses nothing that was written to the kernel. Returns how many bytes were
+        forgotten; 0 if nothing was written meanwhile.
+        """
+        until = time.monotonic() + LIMIT_SECONDS
+        while True:
+            last, size = self._last_increment()
+            time.sleep(seconds)  # what is written now is what will be forgotten
+            self.freeze()
+            now_last, now_size = self._last_increment()
+            if now_last == last:
+                break
+            self.thaw()  # the file was rewritten in between: what was noted is no mark any more
+            if time.monotonic() > until:
+                raise TimeoutError("the append-only file was rewritten again and again")
+        self.kill()
+        os.truncate(last, size)
+        self.start()
+        return now_size - size
+
+    def _last_increment(self) -> tuple[Path, int]:
+        """Return the file that is being appended to, as its manifest names it, and its size."""
+        folder = self.data / "appendonlydir"
+        lines = (folder / "appendonly.aof.manifest").read_text().split("\n")
+        last = folder / [line.split()[1] for line in lines if line.endswith("type i")][-1]
+        return last, last.stat().st_size
+
+    def freeze(self) -> None:
+        """Stop it as it stands; the kernel still accepts connections and bytes for it."""
+        os.kill(self.pid, signal.SIGSTOP)
+        stat = Path(f"/proc/{self.pid}/stat")
+        while stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "T":
+            time.sleep(0.001)  # the signal is delivered when the kernel gets to it
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Freeze it for as long as the context lasts."""
+        self.freeze()
+        try:
+            yield
+        finally:
+            self.thaw()
+
+    # Forgetting
+
+    def forget_scripts(self) -> None:
+        """SCRIPT FLUSH."""
+        with self.client() as client:
+            client.script_flush()
+
+    def forget_all_keys(self) -> None:
+        """FLUSHALL."""
+        with self.client() as client:
+            client.flushall()
+
+    def forget(self, *keys: str) -> int:
+        """Delete keys, as eviction would; return how many there were."""
+        with self.client() as client:
+            deleted: Any = client.delete(*keys)
+        return int(deleted)

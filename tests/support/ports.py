@@ -1,0 +1,26 @@
+"""Ports that stay ours while nobody listens on them."""
+
+import random
+import socket
+
+LOWEST, HIGHEST = 20_000, 32_000
+"""Below what Linux (32768) and macOS (49152) give to the near end of a connection by themselves.
+
+A server that is away for a moment loses a port from there to any client that dials meanwhile, and
+a client that dials a port nobody listens on may even be given that port and speak with itself.
+"""
+
+_choice = random.Random()  # noqa: S311  # nobody is to be kept from guessing it
+
+
+def quiet_port() -> int:
+    """Find a port for a server that will come and go."""
+    while True:
+        port = _choice.randint(LOWEST, HIGHEST)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
