@@ -1,0 +1,54 @@
+"""A published stream, taken apart into its runs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from history import ENDED, RUN, Defect, Entry
+
+
+@dataclass
+class PublishedRun:
+    """From a `started` that does not resume up to its `ended`."""
+
+    entries: list[Entry] = field(default_factory=list)
+    ended: dict[str, Any] | None = None
+    highest_generation: int = 0
+    is_missing: bool = False
+
+    def add(self, entry_id: str, entry: dict[str, Any]) -> None:
+        self.entries.append((entry_id, entry))
+        self.highest_generation = int(entry_id.split("-", maxsplit=1)[0])
+        if entry["type"] == "ended":
+            self.ended = entry["data"]
+
+
+def split_into_runs(
+    name: str, entries: Sequence[Entry], *, was_lost: bool
+) -> tuple[list[PublishedRun], list[Defect]]:
+    """Return the runs, and what belongs to none or ends one that was ended already."""
+    runs: list[PublishedRun] = []
+    defects: list[Defect] = []
+    for entry_id, entry in entries:
+        current = runs[-1] if runs else None
+        is_open = current is not None and current.ended is None
+        if entry["type"] == "started":
+            resumes = entry["data"]["resumed"]
+            if resumes and not is_open and not (was_lost and not runs):
+                defects.append(Defect(RUN, f"{name} at {entry_id}", "resumes no open run"))
+            if not resumes and is_open:
+                defects.append(Defect(ENDED, f"{name} at {entry_id}", "the run before has no end"))
+            if int(entry_id.split("-")[0]) != entry["data"]["generation"]:
+                defects.append(Defect(RUN, f"{name} at {entry_id}", "names another generation"))
+            if not (resumes and is_open):
+                runs.append(PublishedRun())
+                current = runs[-1]
+        elif current is not None and entry["type"] == "ended" and not is_open:
+            defects.append(Defect(ENDED, f"{name} at {entry_id}", "once more"))
+            continue
+        elif not is_open:
+            defects.append(Defect(RUN, f"{name} at {entry_id}", f"{entry['type']} outside a run"))
+            continue
+        if current is not None:
+            current.add(entry_id, entry)
+    return runs, defects
