@@ -33,6 +33,8 @@ class SentRun:
     times_sent: int = 0
     acks: list[tuple[int, int]] = field(default_factory=list)
     started: list[Started] = field(default_factory=list)
+    errors: list[tuple[int, str]] = field(default_factory=list)
+    closes: list[tuple[int, int]] = field(default_factory=list)
     ledger: dict[str, int] | None = None
     is_over: bool = False
     promised: int | None = None
@@ -54,6 +56,14 @@ class SentRun:
         self.started.append(Started(connection, generation, last_seq, self.promised))
         if last_seq is not None:
             self._promise(last_seq)
+
+    def heard_error(self, connection: int, code: str) -> None:
+        """`error`: a message was refused."""
+        self.errors.append((connection, code))
+
+    def heard_close(self, connection: int, code: int) -> None:
+        """The connection was closed, or lost: 1006."""
+        self.closes.append((connection, code))
 
     def heard_ended(self, ledger: dict[str, int]) -> None:
         """`ended`: everything is published that can be."""

@@ -1,4 +1,4 @@
-"""Judges the frames and gaps of one run: all of them, once, in order, byte for byte, none hidden."""
+"""Judges the frames and gaps of one run: once, in order, byte for byte, no hole hidden."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -24,6 +24,10 @@ from history import (
 from history_audio import AudioJudge
 from history_runs import PublishedRun, split_into_runs
 
+COMES_BACK = frozenset({1006, 1012, 1013, 4409})
+"""Closes after which a sender resumes. 4409 is what it gets for having resumed twice in a hurry:
+of two starts that are under way at once either may be the newer."""
+
 
 def judge(stream: SentStream, entries: Sequence[Entry], *, was_lost: bool = False) -> list[Defect]:
     """Judge a stream whose sender is done with it.
@@ -107,6 +111,12 @@ def _judge_replies(where: str, sent: SentRun, found: PublishedRun) -> list[Defec
         if seq < highest.get(connection, -1):
             defects.append(Defect(REPLY, where, f"ack {seq} after {highest[connection]}"))
         highest[connection] = max(seq, highest.get(connection, -1))
+    defects += [Defect(REPLY, where, f"{code} on {socket}") for socket, code in sent.errors]
+    defects += [
+        Defect(REPLY, where, f"connection {socket} closed {code}")
+        for socket, code in sent.closes
+        if code not in COMES_BACK
+    ]
     for reply in sent.started:
         heard = -1 if reply.last_seq is None else reply.last_seq
         if reply.promised is not None and heard < reply.promised:

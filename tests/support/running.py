@@ -231,9 +231,15 @@ class Caller:
 
     def vanish(self) -> None:
         """Reset the connection without a word."""
-        sock: socket.socket = self.socket.transport.get_extra_info("socket")
+        vanish(self.socket)
+
+
+def vanish(connection: ClientConnection) -> None:
+    """Reset a connection, if it is still open."""
+    if not connection.transport.is_closing():
+        sock: socket.socket = connection.transport.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        self.socket.transport.abort()
+        connection.transport.abort()
 
 
 def pcm(seed: int, size: int = 320) -> bytes:

@@ -203,13 +203,23 @@ def test_a_new_generation_at_position_0_is_a_defect_unless_the_stream_was_lost()
 
 
 def test_replies_that_promise_too_much_or_take_back_a_promise_are_defects() -> None:
-    of_nothing, backwards, taken_back, unknown = (sent(0, 1, 2, acked=1) for _ in range(4))
+    planted = [sent(0, 1, 2, acked=1) for _ in range(6)]
+    of_nothing, backwards, taken_back, unknown, refused, hung_up_on = planted
     of_nothing.runs[0].heard_ack(1, 3)
     backwards.runs[0].heard_ack(1, 0)
     taken_back.runs[0].heard_started(2, 2, 0)
     unknown.runs[0].heard_started(2, 9, 2)
-    for stream in (of_nothing, backwards, taken_back, unknown):
+    refused.runs[0].heard_error(1, "invalid_seq")
+    hung_up_on.runs[0].heard_close(1, 1011)
+    for stream in planted:
         assert kinds(stream, whole()[:6]) == {REPLY}
+
+
+def test_a_close_after_which_a_sender_comes_back_is_no_defect() -> None:
+    stream = sent(0, 1, 2, acked=1)
+    for code in (1006, 1012, 1013):
+        stream.runs[0].heard_close(1, code)
+    assert judge(stream, whole()[:6]) == []
 
 
 def test_a_start_or_end_that_is_not_announced_is_found() -> None:
