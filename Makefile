@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: help demo install serve test check format lock clean
+.PHONY: help demo install serve test soak check format lock clean
 .DEFAULT_GOAL := help
 
 help:  ## Show what can be made
@@ -20,6 +20,9 @@ serve: $(VENV)/installed  ## Run the service for development, on a throw-away br
 
 test: $(VENV)/installed-dev  ## Run all tests
 	$(BIN)/pytest
+
+soak: $(VENV)/installed-dev  ## Break the broker under a million frames and judge (SOAK="--help")
+	PYTHONPATH=$(CURDIR)/tests/support$${PYTHONPATH:+:$$PYTHONPATH} $(BIN)/python tests/soak/soak.py $(SOAK)
 
 check: $(VENV)/installed-dev  ## Check format, lint, types and import contracts
 	$(BIN)/ruff format --check .

@@ -37,6 +37,7 @@ class SentRun:
     closes: list[tuple[int, int]] = field(default_factory=list)
     ledger: dict[str, int] | None = None
     is_over: bool = False
+    perhaps_ended_before: int = 0
     promised: int | None = None
 
     def said(self, connection: int, seq: int, audio: bytes) -> None:
@@ -73,6 +74,10 @@ class SentRun:
     def found_over(self) -> None:
         """A resume found the run ended, by an `end` of ours whose answer was lost."""
         self.is_over = True
+
+    def found_anew(self) -> None:
+        """A resume found nothing of a run that has no frame: it goes on, or this is another."""
+        self.perhaps_ended_before += 1
 
     def _promise(self, seq: int) -> None:
         self.promised = seq if self.promised is None else max(self.promised, seq)

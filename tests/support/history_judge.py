@@ -38,6 +38,7 @@ def judge(stream: SentStream, entries: Sequence[Entry], *, was_lost: bool = Fals
     defects = judge_ids(stream.name, entries, was_lost=was_lost)
     published, stray = split_into_runs(stream.name, entries, was_lost=was_lost)
     defects += stray
+    published = _without_repetitions(stream, published)
     if len(published) != len(stream.runs):
         what = f"{len(stream.runs)} were sent, {len(published)} published"
         defects.append(Defect(RUN, stream.name, what))
@@ -49,6 +50,19 @@ def judge(stream: SentStream, entries: Sequence[Entry], *, was_lost: bool = Fals
         found = published[number]
         defects += judge_run(f"{stream.name} run {number}", SentRun(), found, was_lost=was_lost)
     return defects
+
+
+def _without_repetitions(
+    stream: SentStream, published: Sequence[PublishedRun]
+) -> list[PublishedRun]:
+    """Leave out empty runs that the sender may have opened by asking for one that was ended."""
+    left = list(published)
+    for number, run in enumerate(stream.runs):
+        for _ in range(run.perhaps_ended_before):
+            is_empty = number < len(left) and not left[number].has_audio
+            if len(left) > len(stream.runs) and is_empty:
+                del left[number]
+    return left
 
 
 def judge_ids(name: str, entries: Sequence[Entry], *, was_lost: bool) -> list[Defect]:

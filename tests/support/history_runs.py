@@ -16,6 +16,10 @@ class PublishedRun:
     highest_generation: int = 0
     is_missing: bool = False
 
+    @property
+    def has_audio(self) -> bool:
+        return any(entry["type"] == "audio" for _, entry in self.entries)
+
     def add(self, entry_id: str, entry: dict[str, Any]) -> None:
         self.entries.append((entry_id, entry))
         self.highest_generation = int(entry_id.split("-", maxsplit=1)[0])

@@ -98,12 +98,16 @@ class ResumingCall:
         """Go on above `last_seq`.
 
         Without one, after an `end` and an ack: the end had arrived though its answer had not, and
-        this start has opened a run of its own, which is to be ended as it is.
+        this start has opened a run of its own, which is to be ended as it is. Of such an empty run
+        nobody can tell whether it was ended in its turn, and nobody need.
         """
-        if last_seq is None and self._has_said_end and self.run.promised is not None:
-            self._forget_up_to(self._frames)
-            self.run.found_over()
-            self.run = self._stream.begin_run()
+        if last_seq is None and self._has_said_end:
+            if self.run.promised is not None:
+                self._forget_up_to(self._frames)
+                self.run.found_over()
+                self.run = self._stream.begin_run()
+            else:
+                self.run.found_anew()
         self.run.heard_started(connection, generation, last_seq)
         if last_seq is not None:
             self._forget_up_to(last_seq)

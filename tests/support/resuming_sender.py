@@ -10,7 +10,7 @@ from running import vanish
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
-FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 0.02, 0.5
+FIRST_BACKOFF_SECONDS, LONGEST_BACKOFF_SECONDS = 0.05, 0.5
 ABNORMAL_CLOSURE = 1006
 NO_BROKER = 503
 
@@ -46,6 +46,9 @@ class ResumingSender:
     async def call(self, stream: SentStream, frames: int, *, is_binary: bool = False) -> None:
         """Open a run of the stream, send it whole, end it, and come back as often as it takes.
 
+        More frames than the window holds: a sender that was not acknowledged anything cannot tell
+        afterwards whether its `end` had arrived.
+
         Raises:
             Stuck: the service would not take it, or said nothing, for too long.
 
@@ -60,7 +63,9 @@ class ResumingSender:
             is_binary=is_binary,
             on_confirmed=self._count,
         )
+        clock = asyncio.get_running_loop().time
         while not call.is_over:
+            begun = clock()
             self._socket = await self._dial()
             self.connections += 1
             try:
@@ -70,6 +75,8 @@ class ResumingSender:
                 code = closed.rcvd.code if closed.rcvd else ABNORMAL_CLOSURE
                 self.closes[code] += 1
                 call.run.heard_close(self.connections, code)
+                if clock() < begun + LONGEST_BACKOFF_SECONDS:
+                    await asyncio.sleep(FIRST_BACKOFF_SECONDS)
             finally:
                 vanish(self._socket)
                 self._socket = None

@@ -215,6 +215,19 @@ def test_replies_that_promise_too_much_or_take_back_a_promise_are_defects() -> N
         assert kinds(stream, whole()[:6]) == {REPLY}
 
 
+def test_an_empty_run_may_be_there_twice_if_its_sender_could_not_tell_that_it_was_ended() -> None:
+    again = [*whole()[:6], started("3-6"), ended("3-7", ledger(0)), started("4-8")]
+    again.append(ended("4-9", ledger(0)))
+    stream = sent(0, 1, 2, acked=1)
+    stream.begin_run().heard_ended(ledger(0))
+    assert kinds(stream, again) == {RUN}
+    stream.runs[-1].found_anew()
+    assert judge(stream, again) == []
+    assert judge(stream, again[:8]) == []
+    del again[7]
+    assert kinds(stream, again) == {POSITION, ENDED}
+
+
 def test_a_close_after_which_a_sender_comes_back_is_no_defect() -> None:
     stream = sent(0, 1, 2, acked=1)
     for code in (1006, 1012, 1013):
