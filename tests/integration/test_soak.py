@@ -19,7 +19,7 @@ NOT_YET = pytest.mark.xfail(
 
 
 @NOT_YET
-@pytest.mark.parametrize("fsync", ["everysec"])
+@pytest.mark.parametrize("fsync", [pytest.param("everysec", id=f"everysec, seed {SEED}")])
 def test_nothing_acknowledged_is_lost_twice_or_out_of_order_whatever_happens_to_the_broker(
     tmp_path: Path, fsync: str
 ) -> None:

@@ -43,10 +43,10 @@ class Plan:
     @property
     def youngers(self) -> int:
         """How many of the kills forget something; with `always` a broker must not."""
-        return max(1, self.kills // 3) if self.fsync == "everysec" else 0
+        return -(-self.kills // 3) if self.fsync == "everysec" else 0
 
     def faults(self) -> list[Planned]:
-        """Draw all faults, kills spread over the whole of it."""
+        """Draw all faults, kills spread over the whole of it; without kills the broker is well."""
         rng = Random(f"{self.seed} faults")  # noqa: S311
         kills = [Fault.YOUNGER] * self.youngers
         kills += [Fault.KILLED] * (self.kills - len(kills))
@@ -57,12 +57,12 @@ class Plan:
         ]
         drawn += [
             Planned(at, Fault.FROZEN, rng.uniform(0.2, 2.5))
-            for at in self._moments(rng, self.kills // 5 + 1)
+            for at in self._moments(rng, -(-self.kills // 5))
         ]
         drawn += [Planned(at, Fault.RESET) for at in self._moments(rng, self.kills)]
         drawn += [
             Planned(at, Fault.SWALLOWED, self._swallowing(rng))
-            for at in self._moments(rng, self.kills // 2 + 1)
+            for at in self._moments(rng, -(-self.kills // 2))
         ]
         drawn += [
             Planned(at, Fault.SENDER_CUT, sender=rng.randrange(self.senders))

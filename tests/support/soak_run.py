@@ -98,17 +98,17 @@ class Soak:
                 for number, sender in enumerate(self._senders):
                     group.create_task(self._send(number, sender))
                 group.create_task(self._break())
-            self.outcome.seconds = time.monotonic() - begun
         finally:
+            self.outcome.seconds = time.monotonic() - begun
+            self.outcome.confirmed = self._confirmed
+            self.outcome.defects = self._janitor.defects
+            for sender in self._senders:
+                self.outcome.closes.update(sender.closes)
             janitor.cancel()
             with suppress(asyncio.CancelledError):
                 await janitor
         await self._janitor.finish(FINISH_SECONDS)
         self.outcome.judged = self._janitor.frames
-        self.outcome.confirmed = self._confirmed
-        self.outcome.defects = self._janitor.defects
-        for sender in self._senders:
-            self.outcome.closes.update(sender.closes)
 
     @property
     def _confirmed(self) -> int:
@@ -171,7 +171,6 @@ def soak(plan: Plan, log: Path) -> Outcome:
                 asyncio.run(soaking.run())
             except* (Stuck, TimeoutError) as stuck:
                 soaking.outcome.stuck = "; ".join(f"stuck: {e}" for e in _leaves(stuck))
-                soaking.outcome.seconds = soaking.outcome.seconds or 1.0
             return soaking.outcome
 
 
