@@ -22,7 +22,7 @@ from history import (
     some,
 )
 from history_audio import AudioJudge
-from history_runs import PublishedRun, split_into_runs
+from history_runs import PublishedRun, align, split_into_runs
 
 COMES_BACK = frozenset({1006, 1012, 1013, 4409})
 """Closes after which a sender resumes. 4409 is what it gets for having resumed twice in a hurry:
@@ -38,31 +38,17 @@ def judge(stream: SentStream, entries: Sequence[Entry], *, was_lost: bool = Fals
     defects = judge_ids(stream.name, entries, was_lost=was_lost)
     published, stray = split_into_runs(stream.name, entries, was_lost=was_lost)
     defects += stray
-    published = _without_repetitions(stream, published)
-    if len(published) != len(stream.runs):
+    pairs = align(stream.runs, published)
+    extra = sum(sent is None for sent, _ in pairs)
+    empty = sum(sent is None and not found.has_audio for sent, found in pairs)
+    allowed = min(empty, sum(run.perhaps_ended_before for run in stream.runs))
+    if extra > allowed or any(found.is_missing for _, found in pairs):
         what = f"{len(stream.runs)} were sent, {len(published)} published"
         defects.append(Defect(RUN, stream.name, what))
-    nothing = PublishedRun(is_missing=True)
-    for number, sent in enumerate(stream.runs):
-        found = published[number] if number < len(published) else nothing
-        defects += judge_run(f"{stream.name} run {number}", sent, found, was_lost=was_lost)
-    for number in range(len(stream.runs), len(published)):
-        found = published[number]
-        defects += judge_run(f"{stream.name} run {number}", SentRun(), found, was_lost=was_lost)
+    for number, (sent, found) in enumerate(pairs):
+        where = f"{stream.name} run {number}"
+        defects += judge_run(where, sent or SentRun(), found, was_lost=was_lost)
     return defects
-
-
-def _without_repetitions(
-    stream: SentStream, published: Sequence[PublishedRun]
-) -> list[PublishedRun]:
-    """Leave out empty runs that the sender may have opened by asking for one that was ended."""
-    left = list(published)
-    for number, run in enumerate(stream.runs):
-        for _ in range(run.perhaps_ended_before):
-            is_empty = number < len(left) and not left[number].has_audio
-            if len(left) > len(stream.runs) and is_empty:
-                del left[number]
-    return left
 
 
 def judge_ids(name: str, entries: Sequence[Entry], *, was_lost: bool) -> list[Defect]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from history import ENDED, RUN, Defect, Entry
+from history import ENDED, RUN, Defect, Entry, SentRun, digest
 
 
 @dataclass
@@ -56,3 +56,33 @@ def split_into_runs(
         if current is not None:
             current.add(entry_id, entry)
     return runs, defects
+
+
+def align(
+    sent: Sequence[SentRun], published: Sequence[PublishedRun]
+) -> list[tuple[SentRun | None, PublishedRun]]:
+    """Pair the runs by what is in them, in order, so that one that is missing spoils no other.
+
+    What was sent and not published is paired with a run that `is_missing`, what was published and
+    not sent with None.
+    """
+    pairs: list[tuple[SentRun | None, PublishedRun]] = []
+    after = 0
+    for found in published:
+        fitting = (n for n in range(after, len(sent)) if _fits(sent[n], found))
+        number = next(fitting, None)
+        if number is None:
+            pairs.append((None, found))
+            continue
+        pairs += [(run, PublishedRun(is_missing=True)) for run in sent[after:number]]
+        pairs.append((sent[number], found))
+        after = number + 1
+    return pairs + [(run, PublishedRun(is_missing=True)) for run in sent[after:]]
+
+
+def _fits(sent: SentRun, found: PublishedRun) -> bool:
+    """Tell whether they have one frame in common, or both none at all."""
+    audio = [entry for _, entry in found.entries if entry["type"] == "audio"]
+    if not audio:
+        return not sent.digests
+    return any(sent.digests.get(int(e["seq"])) == digest(e["audio"]) for e in audio)

@@ -107,6 +107,7 @@ class Soak:
             janitor.cancel()
             with suppress(asyncio.CancelledError):
                 await janitor
+            self.outcome.judged = self._janitor.frames
         await self._janitor.finish(FINISH_SECONDS)
         self.outcome.judged = self._janitor.frames
 

@@ -26,7 +26,10 @@ from running import pcm
 
 
 def sent(*seqs: int, acked: int, runs: int = 1) -> SentStream:
-    """A sender that said `seqs` in each of its runs, over one connection, and heard the end."""
+    """A sender that said `seqs` in each of its runs, over one connection, and heard the end.
+
+    No frame is like another, but those with the same seq in two runs.
+    """
     stream = SentStream("int-1")
     for _ in range(runs):
         run = stream.begin_run()
@@ -226,6 +229,24 @@ def test_an_empty_run_may_be_there_twice_if_its_sender_could_not_tell_that_it_wa
     assert judge(stream, again[:8]) == []
     del again[7]
     assert kinds(stream, again) == {POSITION, ENDED}
+
+
+def test_a_run_that_is_missing_spoils_no_other() -> None:
+    stream = SentStream("int-1")
+    for number in range(3):
+        run = stream.begin_run()
+        run.said(1, 0, pcm(number))
+        run.heard_ended(ledger(1))
+    entries: list[Entry] = []
+    for number in (0, 2):
+        frame = {"type": "audio", "seq": b"0", "audio": pcm(number)}
+        first = len(entries)
+        entries += [started(f"{number + 1}-{first}"), (f"{number + 1}-{first + 1}", frame)]
+        entries.append(ended(f"{number + 1}-{first + 2}", ledger(1)))
+    assert {(d.kind, d.where) for d in judge(stream, entries)} == {
+        (RUN, "int-1"),
+        (LOST, "int-1 run 1"),
+    }
 
 
 def test_a_close_after_which_a_sender_comes_back_is_no_defect() -> None:
