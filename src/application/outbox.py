@@ -413,7 +413,7 @@ class Outbox:
         The answer to a reclaim is final: the destination has told them apart.
         """
         if any(newer.lease.generation == generation for newer in self._newer()):
-            self._finish()
+            self._note_superseded()
         elif not is_final and (
             generation < self._lease.generation
             or any(older.lease.generation == generation for older in self._older())
@@ -422,6 +422,17 @@ class Outbox:
         else:
             self._note_fenced(generation)
             self._finish()
+
+    def _note_superseded(self) -> None:
+        """Our own newer generation is known, so all that was before it is; it is kept on."""
+        self._is_suspect = self._account_due = False
+        self._reclaim_owner = None
+        self._drop_unconfirmed()
+        now = self._clock.monotonic()
+        refills, self._waiting = self._waiting, deque()
+        self._recount()
+        for held in refills:
+            self._rewind.keep(held, now)
 
     def _ask_for_reclaim(self) -> None:
         """Reclaim the stream once the older outboxes have what they held."""

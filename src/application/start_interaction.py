@@ -87,9 +87,12 @@ class StartInteraction:
     async def _begin(self, opening: Opening, sender: Sender, owner: str) -> LiveStream | Undecided:
         """Begin once the destination has all that this process holds of the stream."""
         async with answered_within():
-            await self._publication.flush_stream(opening.stream)
             await self._open_runs.tend([opening.stream])
-            grant = await self._publisher.begin(opening, owner=owner, has_token=sender.has_token)
+            epoch = self._publisher.epoch
+            await self._publication.flush_stream(opening.stream)
+            grant = await self._publisher.begin(
+                opening, owner=owner, has_token=sender.has_token, epoch=epoch
+            )
         if isinstance(grant, Undecided):
             return grant
         if isinstance(grant, Fenced):

@@ -36,7 +36,7 @@ def judge(stream: SentStream, entries: Sequence[Entry], *, was_lost: bool = Fals
     position 0, and what it no longer has need only be declared.
     """
     defects = judge_ids(stream.name, entries, was_lost=was_lost)
-    published, stray = split_into_runs(stream.name, entries, was_lost=was_lost)
+    published, stray = split_into_runs(stream.name, entries)
     defects += stray
     pairs = align(stream.runs, published)
     extra = sum(sent is None for sent, _ in pairs)

@@ -27,9 +27,7 @@ class PublishedRun:
             self.ended = entry["data"]
 
 
-def split_into_runs(
-    name: str, entries: Sequence[Entry], *, was_lost: bool
-) -> tuple[list[PublishedRun], list[Defect]]:
+def split_into_runs(name: str, entries: Sequence[Entry]) -> tuple[list[PublishedRun], list[Defect]]:
     """Return the runs, and what belongs to none or ends one that was ended already."""
     runs: list[PublishedRun] = []
     defects: list[Defect] = []
@@ -38,7 +36,9 @@ def split_into_runs(
         is_open = current is not None and current.ended is None
         if entry["type"] == "started":
             resumes = entry["data"]["resumed"]
-            if resumes and not is_open and not (was_lost and not runs):
+            # A broker that came back without the stream was given all of it, from position 0 on.
+            begins_again = not runs and entry_id.endswith("-0")
+            if resumes and not is_open and not begins_again:
                 defects.append(Defect(RUN, f"{name} at {entry_id}", "resumes no open run"))
             if not resumes and is_open:
                 defects.append(Defect(ENDED, f"{name} at {entry_id}", "the run before has no end"))

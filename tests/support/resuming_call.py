@@ -13,6 +13,11 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 
+SAMPLE_RATE = 48_000
+"""Frames of 320 bytes last 3 ms: what is sent flat out still fits into what a service keeps to
+refill a broker with, which is a time of audio."""
+
+
 class Stuck(Exception):
     """Nothing happened for as long as anybody would wait."""
 
@@ -58,7 +63,9 @@ class ResumingCall:
         """
         resumes, self._was_begun = self._was_begun, True
         more = {"resume": True} if resumes else {}
-        start = start_message(self._stream.name, self._stream.tenant, **more)
+        start = start_message(
+            self._stream.name, self._stream.tenant, sample_rate=SAMPLE_RATE, **more
+        )
         await socket.send(json.dumps(start))
         if resumes:
             self._note(connection, await self._hear(socket))

@@ -159,9 +159,13 @@ class Conversation:
             closing = self._interruption or self._take_up_start() or self._overdue()
             if closing is not None:
                 return closing
-            with contextlib.suppress(TimeoutError):
+            try:
                 async with asyncio.timeout(self._seconds_left()) as self._alarm:
                     return await self._listen()
+            except TimeoutError:
+                continue
+            finally:
+                self._alarm = None
 
     async def _listen(self) -> Closing | None:
         """Take in what is said until it is a reason to close; None: the sender has left."""

@@ -74,12 +74,14 @@ class _Memory:
     streams: dict[StreamKey, _Stored] = field(default_factory=dict)
     tended_at: dict[StreamKey, float] = field(default_factory=dict)
     announced: deque[Announcement] = field(default_factory=lambda: deque(maxlen=100_000))
+    given_up: deque[str] = field(default_factory=lambda: deque(maxlen=10_000))
     granted: int = 0
 
     def wipe(self) -> None:
         self.streams.clear()
         self.tended_at.clear()
         self.announced.clear()
+        self.given_up.clear()
 
 
 class InMemoryStreams(StreamPublisher, StreamReader, OpenRuns, Destination):
@@ -119,14 +121,25 @@ class InMemoryStreams(StreamPublisher, StreamReader, OpenRuns, Destination):
         return self._epoch
 
     async def begin(
-        self, opening: Opening, *, owner: str, has_token: bool, again: bool = False
+        self,
+        opening: Opening,
+        *,
+        owner: str,
+        has_token: bool,
+        again: bool = False,
+        epoch: int | None = None,
     ) -> Grant | Undecided | Fenced:
         """Take the next generation and publish the start. See `StreamPublisher.begin`."""
         self._check_plugged()
+        if epoch not in (None, self._epoch):
+            raise BrokerUnavailable("it was plugged anew")
         stored = self._streams.get(opening.stream, _Stored())
+        if owner in self._memory.given_up:
+            return Fenced(stored.generation)
         if stored.grant is not None and stored.owner == owner:
             return stored.grant
         if again:
+            self._memory.given_up.append(owner)
             return Fenced(stored.generation)
         self._streams[opening.stream] = stored
         if stored.is_open and stored.with_token and not has_token:

@@ -128,7 +128,8 @@ class StreamPublisher(Protocol):
       call that was given up and arrives late.
     - Independence: streams do not wait for, or appear in, one another.
     - Announcement: a follower of the destination hears of each start and end, at least once,
-      before the call that published it returns.
+      before the call that published it returns. Where that call failed in between, whoever begins,
+      reclaims or recovers the stream next announces it.
     - Concurrency: calls may overlap; for one stream the caller has one `append` under way.
     - Cancellation: a cancelled call leaves the publisher usable; its effect is unknown.
     """
@@ -143,7 +144,13 @@ class StreamPublisher(Protocol):
         ...
 
     async def begin(
-        self, opening: Opening, *, owner: str, has_token: bool, again: bool = False
+        self,
+        opening: Opening,
+        *,
+        owner: str,
+        has_token: bool,
+        again: bool = False,
+        epoch: int | None = None,
     ) -> Grant | Undecided | Fenced:
         """Take the next generation of the stream for `owner` and publish its start, in one step.
 
@@ -153,13 +160,17 @@ class StreamPublisher(Protocol):
         `Undecided`, and nothing is changed.
 
         Repeated by the same `owner`, before it has appended anything, it answers the same, and
-        announces again. With `again`, for a call whose outcome is not known, it only does that:
-        where `owner` does not hold the stream the answer is `Fenced`, and nothing is changed.
+        announces what was not announced. With `again`, for a call whose outcome is not known, it
+        only does that: where `owner` does not hold the stream the answer is `Fenced`, nothing is
+        changed, and no earlier call of that owner will begin anything when it arrives late.
+
+        With `epoch` only within that epoch: what the caller knows of the stream is of then.
 
         Raises:
             NotAllowed: the open run was begun with a token and `has_token` is false; nothing is
                 changed.
-            PublisherError: the destination could not be written; whether it was is unknown.
+            PublisherError: the destination could not be written, or the epoch is another; whether
+                it was is unknown.
 
         """
         ...

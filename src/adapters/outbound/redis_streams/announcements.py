@@ -36,6 +36,23 @@ class Said:
     position: int
     has_ended: bool
 
+    @classmethod
+    def due(cls, stream: StreamKey, replies: Sequence[bytes]) -> "list[Said]":
+        """Read what a script says has still to be announced, in order of position."""
+        said = []
+        for reply in replies:
+            place, kind, interaction_id = reply.decode().split(" ", 2)
+            generation, position = (int(part) for part in place.split("-"))
+            said.append(
+                cls(stream, InteractionId(interaction_id), generation, position, kind == "ended")
+            )
+        return sorted(said, key=lambda one: one.position)
+
+    @property
+    def mark(self) -> str:
+        """The field of the stream's facts that says that it is not announced yet."""
+        return f"announce:{self.generation}-{self.position}"
+
     @property
     def event_id(self) -> str:
         """The name by which a repetition is known."""
@@ -71,9 +88,13 @@ class Announcements:
         """
         flat = [said for group in groups for said in group]
         if not flat:
-            return []
+            return [None] * len(groups)
         replies = iter(await self._pipeline.run([self._command(said) for said in flat]))
         failures = [self._take_note(group, [next(replies) for _ in group]) for group in groups]
+        done = [said for said in flat if said.event_id in self._remembered]
+        await self._pipeline.run(
+            [("HDEL", layout.facts_key(self._prefix, said.stream), said.mark) for said in done]
+        )
         self._forget_old()
         return failures
 

@@ -44,6 +44,10 @@ for i = 11, #ARGV, 4 do
       failure = reply.err
       break
     end
+    if kind == 'ended' then
+      local started = cjson.decode(redis.call('HGET', facts, 'started'))
+      redis.call('HSET', facts, 'announce:' .. id, 'ended ' .. started['interaction_id'])
+    end
     next = position + 1
     if kind == 'audio' then last_seq = ARGV[i + 1] end
   end

@@ -10,24 +10,34 @@
 --       11 granted_at_ms of its lease · 12 the generation to exceed · 13 the owner before it in
 --       its process, or '' · 14 its run
 -- Reply {'granted', generation, resumed (1/0), position, first_seq, last_seq, ledger,
---        'generation position interaction_id' of the end written for the run that was open, or '',
---        run, granted_at_ms}
+--        {what is to be announced}, run, granted_at_ms}
 --    or {'forbidden'} or {'undecided'} or {'fenced', generation}
 local stream, facts = KEYS[1], KEYS[2]
 local owner, has_token, continuation, sender_seq, format, started, ttl, again = unpack(ARGV)
 local reclaims = continuation == 'reclaim'
 local held = redis.call('HMGET', facts, 'generation', 'owner', 'state', 'next', 'first_seq',
-                        'last_seq', 'ledger', 'access', 'format', 'resumed', 'closed_run',
-                        'started', 'run', 'granted_at_ms')
+                        'last_seq', 'ledger', 'access', 'format', 'resumed', 'started', 'run',
+                        'granted_at_ms')
 local generation, holder, state = tonumber(held[1] or 0), held[2], held[3]
 local position = tonumber(held[4] or 0)
 local first_seq, last_seq, ledger = held[5] or '', held[6] or '', held[7] or ''
 
 local function int(number) return string.format('%.0f', number) end
 
+-- What this stream has still to announce: 'generation-position type interaction_id'. A field of the
+-- facts for each, set with the entry and deleted when the index has it.
+local function due()
+  local found, fields = {}, redis.call('HGETALL', facts)
+  for i = 1, #fields, 2 do
+    local place = string.match(fields[i], '^announce:(.*)$')
+    if place then found[#found + 1] = place .. ' ' .. fields[i + 1] end
+  end
+  return found
+end
+
 if holder == owner then -- said again: the answer of the first time
   return {'granted', int(generation), held[10], int(position - 1), first_seq, last_seq, ledger,
-          held[11], held[13], held[14]}
+          due(), held[12], held[13]}
 end
 
 if again == '1' then
@@ -40,7 +50,7 @@ local is_gone = false
 if reclaims then
   local is_ours = holder == ARGV[10] or ARGV[13] ~= '' and holder == ARGV[13]
   local is_later = generation >= tonumber(ARGV[9])
-                   or tonumber(held[14] or 0) > tonumber(ARGV[11])
+                   or tonumber(held[13] or 0) > tonumber(ARGV[11])
   if generation > tonumber(ARGV[12]) or holder and not is_ours and is_later then
     return {'fenced', int(generation)}
   end
@@ -57,21 +67,20 @@ if open and not reclaims and held[8] == 'token' and has_token == '0' then return
 
 if open and continuation == 'undecided' then return {'undecided'} end
 
-local goes_on = continuation == 'go_on' or reclaims and held[13] == ARGV[14]
+local goes_on = continuation == 'go_on' or reclaims and held[12] == ARGV[14]
                 or continuation == 'above'
                 and (last_seq == '' or tonumber(sender_seq) > tonumber(last_seq))
 local continues = open and goes_on and held[9] == format -- the run that is known
 local resumed = continues or is_gone
-local closed_run = ''
 if open and not continues then
   redis.call('XADD', stream, held[1] .. '-' .. int(position), 'type', 'ended',
              'data', '{"reason":"disconnected","ledger":' .. ledger .. '}')
-  closed_run = held[1] .. ' ' .. int(position) .. ' '
-               .. cjson.decode(held[12])['interaction_id']
+  redis.call('HSET', facts, 'announce:' .. held[1] .. '-' .. int(position),
+             'ended ' .. cjson.decode(held[11])['interaction_id'])
   position = position + 1
 end
 
-local run = reclaims and ARGV[14] or continues and held[13] or owner
+local run = reclaims and ARGV[14] or continues and held[12] or owner
 local time = redis.call('TIME')
 local granted_at_ms = int(time[1] * 1000 + math.floor(time[2] / 1000))
 generation = generation + 1
@@ -82,8 +91,9 @@ redis.call('XADD', stream, int(generation) .. '-' .. int(position), 'type', 'sta
 redis.call('HSET', facts,
            'generation', int(generation), 'owner', owner, 'state', 'live',
            'next', int(position + 1), 'format', format, 'resumed', resumed and '1' or '0',
-           'closed_run', closed_run, 'started', started, 'run', run,
-           'granted_at_ms', granted_at_ms)
+           'started', started, 'run', run, 'granted_at_ms', granted_at_ms,
+           'announce:' .. int(generation) .. '-' .. int(position),
+           'started ' .. cjson.decode(started)['interaction_id'])
 if not continues then
   first_seq, last_seq, ledger = '', '', ''
   redis.call('HDEL', facts, 'first_seq', 'last_seq')
@@ -95,4 +105,4 @@ redis.call('HSETNX', facts, 'trimmed', '0')
 redis.call('PEXPIRE', stream, ttl)
 redis.call('PEXPIRE', facts, ttl)
 return {'granted', int(generation), resumed and '1' or '0', int(position), first_seq, last_seq,
-        ledger, closed_run, run, granted_at_ms}
+        ledger, due(), run, granted_at_ms}

@@ -181,17 +181,23 @@ class Connection:
         """How many times it was connected."""
         return self._epoch
 
-    async def run(self, commands: Sequence[Command]) -> list[Reply]:
+    async def run(self, commands: Sequence[Command], epoch: int | None = None) -> list[Reply]:
         """Run commands in one round trip; an error reply stands in its place.
+
+        With `epoch`, only over the connection of that epoch.
 
         Raises:
             BrokerUnavailable: the broker was not reached, so no command has a known reply.
             BrokerRefused: it does not let us in.
 
         """
+        if not commands:
+            return []
         wire = self._wire
         if wire is None or wire.is_lost:
             wire = await self._connected()
+        if epoch not in (None, self._epoch):
+            raise BrokerUnavailable("the connection was lost meanwhile")
         replies = await wire.run(commands)
         for reply in replies:
             if isinstance(reply, ResponseError) and str(reply).startswith("READONLY"):

@@ -9,6 +9,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from adapters.outbound.redis_streams.announcements import Announcements
 from adapters.outbound.redis_streams.connection import CONNECT_SECONDS, Address, Connection
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
 from adapters.outbound.redis_streams.failures import translate
@@ -55,9 +56,10 @@ class RedisDestination(Destination):
         self._connection = Connection(Address.of(url))
         self._probe = Pipeline(self._connection)
         self._probe_key = f"{options.prefix}:writable"
-        self._publisher = RedisStreamPublisher(self._connection, options)
+        announcements = Announcements(self._connection, options)
+        self._publisher = RedisStreamPublisher(self._connection, announcements, options)
         self._reader = RedisStreamReader(self._client, options)
-        self._open_runs = RedisOpenRuns(self._connection, options)
+        self._open_runs = RedisOpenRuns(self._connection, announcements, options)
         self._pool = pool
 
     @property

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 
 from adapters.outbound.redis_streams import layout
+from adapters.outbound.redis_streams.announcements import Announcements, Said
 from adapters.outbound.redis_streams.connection import Connection
 from adapters.outbound.redis_streams.pipeline import Pipeline, Script
 from application.ports.destination import DestinationOptions
 from application.ports.errors import BrokerRefused
 from application.ports.open_runs import OpenRuns
-from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
+from domain.identifiers import StreamId, StreamKey, TenantId
 
 PAGE = 100
 """Streams that are looked at in one round."""
@@ -19,8 +20,11 @@ _RECOVER = Script("recover.lua")
 class RedisOpenRuns(OpenRuns):
     """Keeps one set for all processes; the times in it are the broker's."""
 
-    def __init__(self, connection: Connection, options: DestinationOptions) -> None:
+    def __init__(
+        self, connection: Connection, announcements: Announcements, options: DestinationOptions
+    ) -> None:
         self._pipeline = Pipeline(connection, (_RECOVER,))
+        self._announcements = announcements
         self._prefix = options.prefix
         self._key = layout.open_key(options.prefix)
         self._ttl_ms = round(options.expire_seconds * 1000)
@@ -54,24 +58,15 @@ class RedisOpenRuns(OpenRuns):
         has_ended = False
         if owner is not None:
             reply = await self._pipeline.run_one(_RECOVER.call(keys, (owner, self._ttl_ms)))
-            if reply[0] == b"ended":
-                has_ended = True
-                await self._announce(stream, *reply[1:])
+            has_ended = reply[0] == b"ended"
+            await self._announce(Said.due(stream, reply[1]))
         await self._pipeline.run_one(("ZREM", self._key, str(stream)))
         return has_ended
 
-    async def _announce(
-        self, stream: StreamKey, generation: bytes, position: bytes, interaction_id: bytes
-    ) -> None:
-        announcement = layout.announcement(
-            self._prefix,
-            stream,
-            InteractionId(interaction_id.decode()),
-            int(generation),
-            int(position),
-            has_ended=True,
-        )
-        await self._pipeline.run_one(announcement)
+    async def _announce(self, said: list[Said]) -> None:
+        (failure,) = await self._announcements.make(said)
+        if failure is not None:
+            raise failure
 
     async def _now_ms(self) -> int:
         seconds, microseconds = await self._pipeline.run_one(("TIME",))

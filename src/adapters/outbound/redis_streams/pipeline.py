@@ -29,8 +29,10 @@ class Pipeline:
         self._connection = connection
         self._scripts = scripts
 
-    async def run(self, commands: Sequence[Command]) -> list[Reply]:
+    async def run(self, commands: Sequence[Command], epoch: int | None = None) -> list[Reply]:
         """Run commands in one round trip; an error reply stands in its place.
+
+        With `epoch`, only over the connection of that epoch.
 
         Scripts the broker does not know were not run: they are loaded and called once more.
 
@@ -38,11 +40,11 @@ class Pipeline:
             PublisherError: the broker was not reached, so no command has a known reply.
 
         """
-        replies = await self._connection.run(commands)
+        replies = await self._connection.run(commands, epoch)
         unknown = [i for i, reply in enumerate(replies) if _is_unknown_script(reply)]
         if unknown:
             loads: list[Command] = [("SCRIPT", "LOAD", script.text) for script in self._scripts]
-            again = await self._connection.run([*loads, *(commands[i] for i in unknown)])
+            again = await self._connection.run([*loads, *(commands[i] for i in unknown)], epoch)
             for i, reply in zip(unknown, again[len(loads) :], strict=True):
                 replies[i] = reply
         return replies

@@ -31,7 +31,7 @@ from application.ports.publisher import (
 from domain.account import Grant
 from domain.errors import NotAllowed
 from domain.events import InteractionEnded, Opening
-from domain.identifiers import InteractionId, StreamKey
+from domain.identifiers import StreamKey
 
 _BEGIN = Script("begin.lua")
 _APPEND = Script("append.lua")
@@ -40,10 +40,12 @@ _APPEND = Script("append.lua")
 class RedisStreamPublisher(StreamPublisher):
     """Publishes through one connection, which repeats nothing by itself."""
 
-    def __init__(self, connection: Connection, options: DestinationOptions) -> None:
+    def __init__(
+        self, connection: Connection, announcements: Announcements, options: DestinationOptions
+    ) -> None:
         self._connection = connection
         self._pipeline = Pipeline(connection, (_BEGIN, _APPEND))
-        self._announcements = Announcements(connection, options)
+        self._announcements = announcements
         self._prefix = options.prefix
         self._ttl_ms = round(options.expire_seconds * 1000)
 
@@ -53,12 +55,18 @@ class RedisStreamPublisher(StreamPublisher):
         return self._connection.epoch
 
     async def begin(
-        self, opening: Opening, *, owner: str, has_token: bool, again: bool = False
+        self,
+        opening: Opening,
+        *,
+        owner: str,
+        has_token: bool,
+        again: bool = False,
+        epoch: int | None = None,
     ) -> Grant | Undecided | Fenced:
         """Take the next generation and publish the start. See `StreamPublisher.begin`."""
         continuation = layout.continuation_arguments(opening.continuation)
         call = self._begin_call(opening, owner, continuation, has_token=has_token, again=again)
-        (reply,) = await self._pipeline.run([call])
+        (reply,) = await self._pipeline.run([call], epoch)
         raise_if_error(reply)
         if reply[0] == b"forbidden":
             raise NotAllowed("the open run was begun with a token")
@@ -66,7 +74,7 @@ class RedisStreamPublisher(StreamPublisher):
             return Undecided()
         if reply[0] == b"fenced":
             return Fenced(int(reply[1]))
-        (failure,) = await self._announcements.make(_announced_by(opening, reply))
+        (failure,) = await self._announcements.make(Said.due(opening.stream, reply[7]))
         if failure is not None:
             raise failure
         return _grant(reply)
@@ -91,7 +99,7 @@ class RedisStreamPublisher(StreamPublisher):
         replies = await self._pipeline.run(calls)
         outcomes: list[Reclaimed] = [_reclaimed(reply) for reply in replies]
         granted = [i for i, outcome in enumerate(outcomes) if isinstance(outcome, Grant)]
-        said = [_announced_by(reclaims[i].opening, replies[i]) for i in granted]
+        said = [Said.due(reclaims[i].lease.stream, replies[i][7]) for i in granted]
         failures = await self._announcements.make(*said)
         for i, failure in zip(granted, failures, strict=True):
             if failure is not None:
@@ -191,20 +199,6 @@ def _reclaimed(reply: Reply) -> Reclaimed:
     if isinstance(reply, ResponseError):
         return Failed(translate(reply))
     return Fenced(int(reply[1])) if reply[0] == b"fenced" else _grant(reply)
-
-
-def _announced_by(opening: Opening, reply: Reply) -> list[Said]:
-    """Return what a begin has to announce: its start, and before it the end of a run it closed."""
-    generation, position, closed_run = int(reply[1]), int(reply[3]), reply[7]
-    said = []
-    if closed_run:
-        closed_generation, closed_at, closed_id = closed_run.decode().split()
-        closed = InteractionId(closed_id)
-        said.append(
-            Said(opening.stream, closed, int(closed_generation), int(closed_at), has_ended=True)
-        )
-    said.append(Said(opening.stream, opening.interaction_id, generation, position, has_ended=False))
-    return said
 
 
 def _outcome(reply: Reply) -> Outcome:
