@@ -115,6 +115,7 @@ class Outbox:
         self._most_bytes = round(limits.buffer_seconds * interaction.opening.media.bytes_per_second)
         self._unconfirmed_since: float | None = None
         self._fenced: Fenced | None = None
+        self._is_overtaken = False
         self._is_over = False
         self._is_released = False
         self._holds = 0
@@ -410,32 +411,36 @@ class Outbox:
     def _on_fenced(self, generation: int, *, is_final: bool) -> None:
         """Tell a newer writer from a past that the destination has come back to.
 
-        The answer to a reclaim is final: the destination has told them apart.
+        The answer to a reclaim is final: the destination has told them apart. Either way what was
+        published before a newer writer began is known; it is kept on, for the destination may yet
+        come back to a past in which it is not.
         """
-        if any(newer.lease.generation == generation for newer in self._newer()):
-            self._note_superseded()
-        elif not is_final and (
-            generation < self._lease.generation
-            or any(older.lease.generation == generation for older in self._older())
-        ):
+        is_of_newer = any(newer.lease.generation == generation for newer in self._newer())
+        is_of_older = any(older.lease.generation == generation for older in self._older())
+        is_past = generation < self._lease.generation or is_of_older
+        if is_past and not (is_of_newer or is_final or self._is_overtaken):
             self._ask_for_reclaim()
-        else:
-            self._note_fenced(generation)
-            self._finish()
-
-    def _note_superseded(self) -> None:
-        """Our own newer generation is known, so all that was before it is; it is kept on."""
+            return
+        self._is_overtaken = self._is_overtaken or not is_of_newer
+        self._note_fenced(generation)
         self._is_suspect = self._account_due = False
         self._reclaim_owner = None
         self._drop_unconfirmed()
-        now = self._clock.monotonic()
         refills, self._waiting = self._waiting, deque()
         self._recount()
         for held in refills:
-            self._rewind.keep(held, now)
+            self._rewind.keep(held, self._clock.monotonic())
 
     def _ask_for_reclaim(self) -> None:
-        """Reclaim the stream once the older outboxes have what they held."""
+        """Reclaim the stream once the older outboxes have what they held.
+
+        Not if another process has taken it over, which is the one to reclaim it then; nor if a
+        newer generation of ours will, and nothing is held here.
+        """
+        has_nothing = self.is_fenced and self._rewind.is_empty and not self._waiting
+        if self._is_overtaken or has_nothing:
+            self._finish()
+            return
         self._is_suspect = True
         self._reclaim_owner = self._reclaim_owner or secrets.token_hex(16)
         for older in self._older():

@@ -8,9 +8,9 @@ from adapters.outbound.redis_streams.destination import RedisDestination
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
 from adapters.outbound.redis_streams.pipeline import Command, Pipeline, Reply
 from application.ports.destination import DestinationOptions
+from domain.account import State
 from domain.events import Opening
 from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
-from domain.interaction import State
 from domain.media import MediaFormat
 
 

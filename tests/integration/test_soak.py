@@ -13,12 +13,7 @@ from soak_run import soak
 SEED = int(os.environ.get("SOAK_SEED", "20261122"))
 FRAMES = 100_000
 
-NOT_YET = pytest.mark.xfail(
-    strict=False, reason="a broker that forgets what it has confirmed is not refilled yet"
-)
 
-
-@NOT_YET
 @pytest.mark.parametrize("fsync", [pytest.param("everysec", id=f"everysec, seed {SEED}")])
 def test_nothing_acknowledged_is_lost_twice_or_out_of_order_whatever_happens_to_the_broker(
     tmp_path: Path, fsync: str

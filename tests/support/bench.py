@@ -1,7 +1,13 @@
-"""A destination of one's own to try an adapter on."""
+"""A destination of one's own to try an adapter on, and time that passes only when nobody works."""
 
+import asyncio
+import selectors
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+from application.ports.clock import Clock
 from application.ports.destination import (
     Destination,
     DestinationAdapter,
@@ -9,8 +15,9 @@ from application.ports.destination import (
     Trial,
 )
 from application.ports.publisher import StreamPublisher
+from application.ports.telemetry import Telemetry
+from domain.account import Grant
 from domain.events import Opening
-from domain.interaction import Grant
 
 
 @dataclass
@@ -35,3 +42,113 @@ async def begin(
     grant = await publisher.begin(opening, owner=owner, has_token=has_token)
     assert isinstance(grant, Grant)
     return grant
+
+
+class HandDrivenClock(Clock):
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def epoch_ms(self) -> int:
+        return round(self.now * 1_000)
+
+
+class _NeverWaiting(selectors.SelectSelector):
+    """Where a selector would wait, it lets the time pass at once."""
+
+    def __init__(self, clock: HandDrivenClock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(0)
+        if ready:
+            return ready
+        if timeout is None:
+            raise AssertionError("everybody waits for ever")
+        self._clock.now += max(0.0, timeout)
+        return []
+
+
+class TimelessLoop(asyncio.SelectorEventLoop):
+    """An event loop in which seconds cost nothing: asleep is all that time can pass in."""
+
+    def __init__(self) -> None:
+        self.clock = HandDrivenClock()
+        super().__init__(_NeverWaiting(self.clock))
+
+    def time(self) -> float:
+        return self.clock.now
+
+
+def timeless_runner() -> asyncio.Runner:
+    return asyncio.Runner(loop_factory=TimelessLoop)
+
+
+def clock_of(runner: asyncio.Runner) -> HandDrivenClock:
+    loop: Any = runner.get_loop()
+    assert isinstance(loop, TimelessLoop)
+    return loop.clock
+
+
+class CountingTelemetry(Telemetry):
+    """Remembers all that it is told; gauges with their least and their most."""
+
+    def __init__(self) -> None:
+        self.handshakes: Counter[str] = Counter()
+        self.open_streams: Counter[str] = Counter()
+        self.counted: Counter[tuple[str, str]] = Counter()
+        self.ignored_messages: Counter[str] = Counter()
+        self.confirm_seconds: list[float] = []
+        self.buffered_bytes = [0]
+        self.kept_bytes = [0]
+        self.short_frames = 0
+        self.refilled_frames = 0
+        self.streams_begun_again = 0
+        self.broker_is_up: list[bool] = []
+        self.drains = 0
+
+    def handshake(self, outcome: str) -> None:
+        self.handshakes[outcome] += 1
+
+    def stream_opened(self, dialect: str) -> None:
+        self.open_streams[dialect] += 1
+
+    def stream_closed(self, dialect: str) -> None:
+        self.open_streams[dialect] -= 1
+
+    def frames(self, outcome: str, count: int = 1, reason: str = "") -> None:
+        self.counted[outcome, reason] += count
+
+    def ignored(self, event: str) -> None:
+        self.ignored_messages[event] += 1
+
+    def confirmed(self, seconds: Sequence[float]) -> None:
+        self.confirm_seconds += seconds
+
+    def buffered(self, count: int) -> None:
+        self.buffered_bytes.append(count)
+
+    def kept(self, count: int) -> None:
+        self.kept_bytes.append(count)
+
+    def rewind_short(self, frames: int) -> None:
+        self.short_frames += frames
+
+    def refilled(self, frames: int) -> None:
+        self.refilled_frames += frames
+
+    def began_again(self) -> None:
+        self.streams_begun_again += 1
+
+    def broker(self, *, up: bool) -> None:
+        self.broker_is_up.append(up)
+
+    def draining(self) -> None:
+        self.drains += 1
+
+    def total(self, outcome: str) -> int:
+        """Frames of this outcome, whatever the reason."""
+        return sum(count for (kind, _), count in self.counted.items() if kind == outcome)

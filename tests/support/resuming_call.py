@@ -12,7 +12,6 @@ from running import start_message
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-
 SAMPLE_RATE = 48_000
 """Frames of 320 bytes last 3 ms: what is sent flat out still fits into what a service keeps to
 refill a broker with, which is a time of audio."""
