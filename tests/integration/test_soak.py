@@ -25,3 +25,13 @@ def test_nothing_acknowledged_is_lost_twice_or_out_of_order_whatever_happens_to_
     assert outcome.faults[Fault.KILLED] + outcome.faults[Fault.YOUNGER] == plan.kills, told
     assert outcome.faults[Fault.YOUNGER] == plan.youngers > 0, told
     assert outcome.is_clean, told
+
+
+def test_nothing_acknowledged_is_lost_or_stored_twice_however_often_the_service_is_killed(
+    tmp_path: Path,
+) -> None:
+    plan = Plan(seed=SEED, frames=16_000, kills=0, fsync="always", service_kills=8)
+    outcome = soak(plan, tmp_path / "service.log")
+    told = f"seed {SEED}\n{outcome.line()}\n{outcome.details()}"
+    assert outcome.faults[Fault.SERVICE_KILLED] == plan.service_kills, told
+    assert outcome.is_clean, told

@@ -17,9 +17,12 @@ from soak_run import soak
 POLICIES = {"everysec": ["everysec"], "always": ["always"], "both": ["everysec", "always"]}
 SEEDS = 2**32
 
+FRAMES_A_SERVICE = 2_000
+"""How much is sent between two kills of the service."""
+
 
 def main() -> int:
-    """Carry out a plan for each policy."""
+    """Carry out a plan for each policy, and one in which the service is killed."""
     options = _options()
     print(f"seed {options.seed}", flush=True)
     is_clean = True
@@ -33,13 +36,27 @@ def main() -> int:
                 senders=options.senders,
             )
             log = Path(folder) / f"{fsync}.log"
-            outcome = soak(plan, log)
-            print(outcome.line(), flush=True)
-            if not outcome.is_clean:
-                is_clean = False
-                print(outcome.details(), "the service's last words:", sep="\n", flush=True)
-                print("\n".join(log.read_text().splitlines()[-20:]), flush=True)
+            is_clean = _carry_out(plan, log) and is_clean
+        if options.service_kills:
+            plan = Plan(
+                seed=options.seed,
+                frames=options.service_kills * FRAMES_A_SERVICE,
+                kills=0,
+                fsync="always",
+                senders=options.senders,
+                service_kills=options.service_kills,
+            )
+            is_clean = _carry_out(plan, Path(folder) / "killed.log") and is_clean
     return 0 if is_clean else 1
+
+
+def _carry_out(plan: Plan, log: Path) -> bool:
+    outcome = soak(plan, log)
+    print(outcome.line(), flush=True)
+    if not outcome.is_clean:
+        print(outcome.details(), "the service's last words:", sep="\n", flush=True)
+        print("\n".join(log.read_text().splitlines()[-20:]), flush=True)
+    return outcome.is_clean
 
 
 def _options() -> argparse.Namespace:
@@ -47,6 +64,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--frames", type=int, default=1_000_000)
     parser.add_argument("--kills", type=int, default=50, help="of the broker, under each policy")
     parser.add_argument("--fsync", choices=POLICIES, default="both")
+    parser.add_argument(
+        "--service-kills", type=int, default=200, help="of the service, with a broker that is well"
+    )
     parser.add_argument("--senders", type=int, default=8)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(SEEDS))
     return parser.parse_args()

@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Self
 import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from ports import quiet_port
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
@@ -110,21 +111,27 @@ class ServiceProcess:
     """`rtaa-ingest serve` as a process of its own, with its log in a file."""
 
     def __init__(self, environment: Mapping[str, str], log: Path) -> None:
-        self.port = free_port()
+        self.port = quiet_port()
         self.log = log
         self.url = f"ws://127.0.0.1:{self.port}/v1/ingest"
-        with log.open("wb") as lines:
-            self.process = subprocess.Popen(
+        self._environment = {"HOST": "127.0.0.1", "PORT": str(self.port), **environment}
+        log.unlink(missing_ok=True)
+        self.process = self._spawn()
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as lines:
+            return subprocess.Popen(
                 [sys.executable, "-m", "entrypoints.cli", "serve"],
-                env={
-                    **os.environ,
-                    "HOST": "127.0.0.1",
-                    "PORT": str(self.port),
-                    **environment,
-                },
+                env={**os.environ, **self._environment},
                 stdout=lines,
                 stderr=lines,
             )
+
+    def kill_and_restart(self) -> None:
+        """Kill it, and start another on the same port; return when that one is ready."""
+        self.kill()
+        self.process = self._spawn()
+        self.wait_until_ready()
 
     def wait_until_ready(self) -> Self:
         def ready() -> bool:

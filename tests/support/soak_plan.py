@@ -10,7 +10,7 @@ BEFORE_REWIND_IS_SHORT = (1.0, 1.6)
 
 
 class Fault(StrEnum):
-    """What is done to the broker, to the wire before it, or to a sender."""
+    """What is done to the broker, to the wire before it, to a sender or to the service."""
 
     KILLED = "killed"
     YOUNGER = "younger"
@@ -18,6 +18,7 @@ class Fault(StrEnum):
     RESET = "reset"
     SWALLOWED = "swallowed"
     SENDER_CUT = "sender cut"
+    SERVICE_KILLED = "service killed"
 
 
 @dataclass(frozen=True, order=True)
@@ -39,6 +40,7 @@ class Plan:
     kills: int
     fsync: str
     senders: int = 8
+    service_kills: int = 0
 
     @property
     def youngers(self) -> int:
@@ -67,6 +69,9 @@ class Plan:
         drawn += [
             Planned(at, Fault.SENDER_CUT, sender=rng.randrange(self.senders))
             for at in self._moments(rng, self.frames // 5000 + 1)
+        ]
+        drawn += [
+            Planned(at, Fault.SERVICE_KILLED) for at in self._moments(rng, self.service_kills)
         ]
         return sorted(drawn)
 

@@ -16,7 +16,7 @@ from chaos_proxy import ChaosProxy
 from history import BYTES, ENDED, LOST, ORDER, TWICE, Defect, SentStream, report
 from resuming_call import Stuck
 from resuming_sender import ResumingSender
-from running import service_process
+from running import ServiceProcess, service_process
 from soak_janitor import Janitor
 from soak_plan import Fault, Plan, Planned
 
@@ -50,7 +50,8 @@ class Outcome:
     def is_clean(self) -> bool:
         """Whether all went as promised, and enough went wrong to prove it."""
         was_younger = self.faults[Fault.YOUNGER] >= self.plan.youngers
-        return not self.defects and not self.stuck and was_younger
+        was_killed = self.faults[Fault.SERVICE_KILLED] >= self.plan.service_kills
+        return not self.defects and not self.stuck and was_younger and was_killed
 
     def line(self) -> str:
         """Say it in one line."""
@@ -63,7 +64,8 @@ class Outcome:
         kills = self.faults[Fault.KILLED] + self.faults[Fault.YOUNGER]
         return (
             f"{self.plan.fsync}: {self.judged} frames, {kills} kills, "
-            f"younger {self.faults[Fault.YOUNGER]} times ({self.forgotten_bytes >> 10} KiB); "
+            f"younger {self.faults[Fault.YOUNGER]} times ({self.forgotten_bytes >> 10} KiB), "
+            f"service killed {self.faults[Fault.SERVICE_KILLED]} times; "
             f"{counts}, ended exactly once {'no' if found[ENDED] else 'yes'}, other {others}; "
             f"{self.confirmed / self.seconds:.0f} frames/s; "
             f"{'clean' if self.is_clean else 'NOT CLEAN'}"
@@ -80,13 +82,16 @@ class Outcome:
 class Soak:
     """A plan that is being carried out."""
 
-    def __init__(self, plan: Plan, lab: BrokerLab, proxy: ChaosProxy, service_url: str) -> None:
+    def __init__(
+        self, plan: Plan, lab: BrokerLab, proxy: ChaosProxy, service: ServiceProcess
+    ) -> None:
         self.outcome = Outcome(plan)
         self._plan = plan
         self._lab = lab
         self._proxy = proxy
+        self._service = service
         self._janitor = Janitor(lab.url)
-        self._senders = [ResumingSender(service_url) for _ in range(plan.senders)]
+        self._senders = [ResumingSender(service.url) for _ in range(plan.senders)]
         self._frames_given = 0
 
     async def run(self) -> None:
@@ -156,6 +161,8 @@ class Soak:
                 self._proxy.heal()
             case Fault.SENDER_CUT:
                 self._senders[planned.sender].cut()
+            case Fault.SERVICE_KILLED:
+                await asyncio.to_thread(self._service.kill_and_restart)
         self.outcome.faults[planned.fault] += 1
 
 
@@ -167,7 +174,7 @@ def soak(plan: Plan, log: Path) -> Outcome:
     ):
         url = f"redis://{proxy.host}:{proxy.port}/0"
         with service_process({**ENVIRONMENT, "REDIS_URL": url}, log) as service:
-            soaking = Soak(plan, lab, proxy, service.url)
+            soaking = Soak(plan, lab, proxy, service)
             try:
                 asyncio.run(soaking.run())
             except* (Stuck, TimeoutError) as stuck:
