@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from domain.account import Account, Grant, Loss, State
 from domain.errors import IllegalTransition, StaleGeneration
 from domain.events import (
     AudioAccepted,
@@ -20,7 +21,7 @@ from domain.events import (
     Opening,
 )
 from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
-from domain.interaction import Account, Grant, Interaction, State
+from domain.interaction import Interaction
 from domain.ledger import Ledger
 from domain.media import AudioFrame, MediaFormat
 
@@ -35,9 +36,17 @@ OPENING = Opening(
 
 LEGAL = {
     "awaiting": {"start": "live"},
-    "live": {"start": "live", "hear": "live", "refuse": "live", "cut": "cut", "end": "ended"},
-    "cut": {"start": "live", "abandon": "cut", "end": "ended"},
-    "ended": {"start": "live", "abandon": "cut"},
+    "live": {
+        "start": "live",
+        "hear": "live",
+        "refuse": "live",
+        "drop": "live",
+        "begin again": "live",
+        "cut": "cut",
+        "end": "ended",
+    },
+    "cut": {"start": "live", "begin again": "cut", "end": "ended"},
+    "ended": {"start": "live", "begin again": "ended"},
 }
 
 SEQS = st.one_of(st.integers(0, 30), st.integers(0, 3).map(lambda n: n * 10**12))
@@ -57,7 +66,8 @@ class Run:
 
     published: list[Frame] = field(default_factory=list)
     lost: list[Frame] = field(default_factory=list)
-    absent: list[tuple[int, int]] = field(default_factory=list)
+    never_came: int = 0
+    declared: int | None = None
     duplicates: int = 0
     refused: int = 0
     numbers: list[int] = field(default_factory=list)
@@ -65,20 +75,31 @@ class Run:
 
     def ledger(self) -> Ledger:
         size = sum(frame.size for frame in self.published)
-        never_came = sum(count for _, count in self.absent)
         return Ledger(
             received=len(self.published) + len(self.lost) + self.duplicates + self.refused,
             published=len(self.published),
             duplicate=self.duplicates,
             rejected=self.refused,
             lost=len(self.lost),
-            missing=never_came + len(self.lost),
+            missing=self.never_came + len(self.lost),
             bytes=size,
             audio_ms=size * 1_000 // (8_000 * 2),
         )
 
     def last_seq(self) -> int | None:
-        return max((frame.seq for frame in self.published), default=None)
+        """The highest that is published or declared missing."""
+        return self.declared
+
+    def undeclared(self, seq: int) -> tuple[int, int] | None:
+        """What is missing before `seq` and has not been declared: first and count."""
+        first = self.first_seq() if self.declared is None else self.declared + 1
+        return None if first is None or first >= seq else (first, seq - first)
+
+    def accept(self, seq: int) -> None:
+        if self.highest is not None:
+            self.never_came += seq - self.highest - 1
+        self.numbers.append(seq)
+        self.highest = seq
 
     def first_seq(self) -> int | None:
         return min((frame.seq for frame in self.published + self.lost), default=None)
@@ -199,16 +220,28 @@ class InteractionAgainstLists(RuleBasedStateMachine):
             self.run.duplicates += 1
             return
         place = len(self.stream)
-        if highest is None or frame.seq == highest + 1:
+        absent = self.run.undeclared(frame.seq)
+        if absent is None:
             assert events == (AudioAccepted(place, frame),)
         else:
-            absent = (highest + 1, frame.seq - highest - 1)
             assert events == (GapDetected(place, *absent), AudioAccepted(place + 1, frame))
-            self.run.absent.append(absent)
         self._append(*events)
         self.run.published.append(Frame(frame.seq, len(frame.audio), events[-1].position))
-        self.run.numbers.append(frame.seq)
-        self.run.highest = frame.seq
+        self.run.accept(frame.seq)
+        self.run.declared = frame.seq
+
+    @rule(ahead=st.integers(-2, 3))
+    def drop(self, ahead: int) -> None:
+        highest = -1 if self.run.highest is None else self.run.highest
+        seq = max(0, highest + ahead)
+        if self._do("drop", lambda: self.interaction.drop(seq)):
+            if self.run.highest is not None and seq <= self.run.highest:
+                assert not self.interaction.drop(seq)
+                self.run.duplicates += 1
+                return
+            assert self.interaction.drop(seq)
+            self.run.lost.append(Frame(seq, 0, -1))
+            self.run.accept(seq)
 
     @rule(unnumbered=st.booleans())
     def refuse(self, unnumbered: bool) -> None:
@@ -234,25 +267,39 @@ class InteractionAgainstLists(RuleBasedStateMachine):
     @rule(reason=st.sampled_from(EndReason))
     def end(self, reason: EndReason) -> None:
         if self._do("end", lambda: self.interaction.end(reason)):
-            event = self.interaction.end(reason)
-            assert event == InteractionEnded(len(self.stream), reason, self.run.ledger())
-            self._append(event)
+            events = self.interaction.end(reason)
+            absent = None if self.run.highest is None else self.run.undeclared(self.run.highest + 1)
+            gap = () if absent is None else (GapDetected(len(self.stream), *absent),)
+            place = len(self.stream) + len(gap)
+            assert events == (*gap, InteractionEnded(place, reason, self.run.ledger()))
+            self._append(*events)
+            self.run.declared = self.run.highest
 
-    @rule()
-    def abandon(self) -> None:
-        standing = self.published.account()
-        kept = [f for f in self.run.published if f.position < self.published.length]
-        lost = self.run.published[len(kept) :]
+    @rule(above=st.integers(1, 3), forgotten=st.integers(0, 5))
+    def begin_again(self, above: int, forgotten: int) -> None:
+        lost, held = self.run.published[:forgotten], self.run.published[forgotten:]
+        loss = Loss(len(lost), sum(frame.size for frame in lost))
 
         def act() -> None:
-            self.interaction.abandon(standing, len(lost), sum(frame.size for frame in lost))
+            generation = self.generation + above
+            self.interaction.begin_again(generation, 1 + len(held), loss)
 
-        if self.published.state == "ended":
-            return  # an end that is published is not abandoned
-        if self._do("abandon", act):
-            act()
-            self.run.published, self.run.lost = kept, self.run.lost + lost
-            del self.stream[self.published.length :]
+        if not self._do("begin again", act):
+            return
+        act()
+        self.generation += above
+        self.run.lost += lost
+        self.run.published = [
+            replace(frame, position=place) for place, frame in enumerate(held, start=1)
+        ]
+        self.stream = [
+            InteractionStarted(0, self.generation, True, OPENING),
+            *(
+                AudioAccepted(f.position, AudioFrame(MEDIA, f.seq, 0, bytes(f.size)))
+                for f in self.run.published
+            ),
+        ]
+        self._publish()
 
     @invariant()
     def the_interaction_is_where_the_lists_say(self) -> None:

@@ -1,7 +1,7 @@
 """What a sender said and heard, kept for a judge. Plain values, and no audio: a digest of it."""
 
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any
 
@@ -78,6 +78,12 @@ class SentRun:
     def found_anew(self) -> None:
         """A resume found nothing of a run that has no frame: it goes on, or this is another."""
         self.perhaps_ended_before += 1
+
+    def without_started(self, generations: set[int]) -> "SentRun":
+        """Return the run without the replies of generations that are not its own."""
+        return replace(
+            self, started=[it for it in self.started if it.generation not in generations]
+        )
 
     def _promise(self, seq: int) -> None:
         self.promised = seq if self.promised is None else max(self.promised, seq)

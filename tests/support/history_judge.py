@@ -45,9 +45,13 @@ def judge(stream: SentStream, entries: Sequence[Entry], *, was_lost: bool = Fals
     if extra > allowed or any(found.is_missing for _, found in pairs):
         what = f"{len(stream.runs)} were sent, {len(published)} published"
         defects.append(Defect(RUN, stream.name, what))
+    empty_generations = set[int]().union(
+        *(found.generations for sent, found in pairs if sent is None and not found.has_audio)
+    )
     for number, (sent, found) in enumerate(pairs):
         where = f"{stream.name} run {number}"
-        defects += judge_run(where, sent or SentRun(), found, was_lost=was_lost)
+        heard = (sent or SentRun()).without_started(empty_generations)
+        defects += judge_run(where, heard, found, was_lost=was_lost)
     return defects
 
 

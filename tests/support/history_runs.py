@@ -17,6 +17,10 @@ class PublishedRun:
     is_missing: bool = False
 
     @property
+    def generations(self) -> set[int]:
+        return {int(entry_id.split("-")[0]) for entry_id, _ in self.entries}
+
+    @property
     def has_audio(self) -> bool:
         return any(entry["type"] == "audio" for _, entry in self.entries)
 
@@ -81,8 +85,9 @@ def align(
 
 
 def _fits(sent: SentRun, found: PublishedRun) -> bool:
-    """Tell whether they have one frame in common, or both none at all."""
+    """Tell whether they have one frame in common, or both none but a generation."""
     audio = [entry for _, entry in found.entries if entry["type"] == "audio"]
     if not audio:
-        return not sent.digests
+        heard = {reply.generation for reply in sent.started}
+        return not sent.digests and (not heard or bool(heard & found.generations))
     return any(sent.digests.get(int(e["seq"])) == digest(e["audio"]) for e in audio)

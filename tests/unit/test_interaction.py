@@ -2,6 +2,7 @@ from collections.abc import Callable
 
 import pytest
 
+from domain.account import Account, Grant, Loss, State
 from domain.errors import IllegalTransition, StaleGeneration, UnbalancedLedger
 from domain.events import (
     AudioAccepted,
@@ -13,7 +14,7 @@ from domain.events import (
     Opening,
 )
 from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
-from domain.interaction import Account, Grant, Interaction, State
+from domain.interaction import Interaction
 from domain.ledger import Ledger
 from domain.media import AudioFrame, MediaFormat
 from domain.sequence import MAX_SEQ
@@ -89,7 +90,7 @@ def test_a_start_makes_every_state_live(begun: Callable[[], Interaction]) -> Non
     assert interaction.generation == 7
 
 
-def test_a_cut_interaction_can_only_be_started_abandoned_or_ended() -> None:
+def test_a_cut_interaction_can_only_be_started_begun_again_or_ended() -> None:
     interaction = cut()
     with pytest.raises(IllegalTransition):
         interaction.hear(frame(0))
@@ -98,7 +99,9 @@ def test_a_cut_interaction_can_only_be_started_abandoned_or_ended() -> None:
     with pytest.raises(IllegalTransition):
         interaction.cut()
     assert interaction.state is State.CUT
-    assert interaction.end(EndReason.DISCONNECTED).reason is EndReason.DISCONNECTED
+    (ended,) = interaction.end(EndReason.DISCONNECTED)
+    assert isinstance(ended, InteractionEnded)
+    assert ended.reason is EndReason.DISCONNECTED
 
 
 def test_an_ended_interaction_takes_nothing_more() -> None:
@@ -125,13 +128,8 @@ def test_nothing_can_be_done_before_the_start() -> None:
     with pytest.raises(IllegalTransition):
         interaction.end(EndReason.ENDED)
     with pytest.raises(IllegalTransition):
-        interaction.abandon(NEW_RUN, 0, 0)
+        interaction.begin_again(9, 0, Loss())
     assert interaction.ledger == Ledger()
-
-
-def test_a_live_interaction_cannot_be_abandoned() -> None:
-    with pytest.raises(IllegalTransition):
-        live().abandon(NEW_RUN, 0, 0)
 
 
 @pytest.mark.parametrize("generation", [0, 1, 4, 5])
@@ -199,7 +197,7 @@ def test_the_ledger_in_the_end_is_the_account_of_the_run() -> None:
     interaction = live()
     hear(interaction, 4, 5, 5, 9, 1)
     interaction.refuse()
-    event = interaction.end(EndReason.CALLENDED)
+    (event,) = interaction.end(EndReason.CALLENDED)
     expected = Ledger(
         received=6, published=3, duplicate=2, rejected=1, missing=3, bytes=960, audio_ms=60
     )
@@ -313,38 +311,54 @@ def test_after_the_largest_seq_no_number_is_left() -> None:
     assert interaction.unnumbered_seq == MAX_SEQ + 1
 
 
-def test_abandoned_frames_are_lost_and_the_end_can_be_said_again() -> None:
+def test_frames_that_were_forgotten_are_lost_and_the_run_goes_on_where_it_is_told() -> None:
     interaction = live()
-    hear(interaction, 0, 1)
-    published = interaction.account
-    hear(interaction, 2, 5, 6)
-    interaction.end(EndReason.ENDED)
-    interaction.abandon(published, frames=3, audio_bytes=960)
-    assert interaction.state is State.CUT
-    assert interaction.last_seq == 1
-    event = interaction.end(EndReason.BROKER_LOST)
-    assert event == InteractionEnded(
-        position=3,
-        reason=EndReason.BROKER_LOST,
-        ledger=Ledger(received=5, published=2, lost=3, missing=5, bytes=640, audio_ms=40),
+    hear(interaction, 0, 1, 2)
+    interaction.begin_again(7, 40, Loss(frames=2, audio_bytes=640))
+    assert interaction.generation == 7
+    assert interaction.state is State.LIVE
+    assert interaction.hear(frame(3)) == (AudioAccepted(40, frame(3)),)
+    assert interaction.ledger == Ledger(
+        received=4, published=2, lost=2, missing=2, bytes=640, audio_ms=40
     )
 
 
-def test_abandoning_nothing_changes_only_the_state() -> None:
+def test_an_ended_run_that_begins_again_stays_ended() -> None:
     interaction = ended()
-    account = Account(next_position=1)
-    interaction.abandon(account, frames=0, audio_bytes=0)
-    assert interaction.account == Account(next_position=1, state=State.CUT)
+    interaction.begin_again(9, 2, Loss())
+    assert interaction.state is State.ENDED
 
 
-def test_a_run_of_which_everything_was_lost_has_no_last_seq() -> None:
+def test_a_run_does_not_begin_again_under_a_generation_that_is_not_newer() -> None:
+    interaction = live(generation=5)
+    before = interaction.account
+    with pytest.raises(StaleGeneration):
+        interaction.begin_again(5, 9, Loss())
+    assert interaction.account == before
+
+
+def test_what_was_dropped_is_declared_by_one_gap_before_the_next_frame() -> None:
     interaction = live()
-    published = interaction.account
     hear(interaction, 0, 1)
-    interaction.cut()
-    interaction.abandon(published, frames=2, audio_bytes=640)
-    assert interaction.last_seq is None
-    assert interaction.ledger == Ledger(received=2, lost=2, missing=2)
+    for seq in (2, 3, 7):
+        assert interaction.drop(seq)
+    assert not interaction.drop(7)
+    assert interaction.hear(frame(7)) == ()
+    assert interaction.hear(frame(9)) == (GapDetected(3, 2, 7), AudioAccepted(4, frame(9)))
+    assert interaction.ledger == Ledger(
+        received=8, published=3, duplicate=2, lost=3, missing=7, bytes=960, audio_ms=60
+    )
+
+
+def test_what_was_dropped_last_is_declared_before_the_end() -> None:
+    interaction = live()
+    interaction.drop(4)
+    interaction.drop(8, frames=4)
+    gap, event = interaction.end(EndReason.CALLENDED)
+    assert gap == GapDetected(1, 4, 5)
+    assert isinstance(event, InteractionEnded)
+    assert event.position == 2
+    assert event.ledger == Ledger(received=5, lost=5, missing=5)
 
 
 @pytest.mark.parametrize(
