@@ -114,6 +114,7 @@ class Outbox:
         self._most_events = limits.stream_events
         self._most_bytes = round(limits.buffer_seconds * interaction.opening.media.bytes_per_second)
         self._unconfirmed_since: float | None = None
+        self._confirmed_at = clock.monotonic()
         self._fenced: Fenced | None = None
         self._is_overtaken = False
         self._is_over = False
@@ -191,6 +192,10 @@ class Outbox:
     def stalled_seconds(self, now: float) -> float:
         """For how long something has been waiting and nothing was confirmed."""
         return 0.0 if self._unconfirmed_since is None else now - self._unconfirmed_since
+
+    def quiet_seconds(self, now: float) -> float:
+        """For how long nothing was said of a stream that somebody may still speak on."""
+        return 0.0 if self._is_released or not self.is_empty else now - self._confirmed_at
 
     @property
     def listener(self) -> PublicationListener | None:
@@ -370,7 +375,7 @@ class Outbox:
 
     def _confirm(self, held: HeldBatch) -> None:
         now = self._clock.monotonic()
-        self._published = held.account
+        self._published, self._confirmed_at = held.account, now
         self._count(-held.count, -held.audio_bytes)
         received_at, held.received_at = held.received_at, ()
         if held.is_refill:

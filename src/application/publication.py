@@ -40,6 +40,10 @@ ROUND_BATCHES = 512
 TICK_SECONDS = 1.0
 """How often is looked for senders that wait too long and for outboxes that are done."""
 
+QUIET_SECONDS = 5.0
+"""A stream on which nobody speaks is looked after so often: it may have been evicted, or taken over
+by another process."""
+
 FLUSH_STEP_SECONDS = 0.02
 
 _log = logging.getLogger(__name__)
@@ -236,6 +240,8 @@ class Publication:
             for outbox in self._held():
                 if outbox.is_done:
                     self._leave(outbox)
+                elif outbox.quiet_seconds(now) >= QUIET_SECONDS:
+                    outbox.suspect()
                 elif outbox.listener is not None and outbox.stalled_seconds(now) >= patience:
                     outbox.listener.on_stalled()
 

@@ -96,3 +96,15 @@ async def test_a_frozen_process_is_fenced_and_writes_nothing_when_it_thaws(
     await again.end()
     assert audio(broker, name) == [(n, pcm(n)) for n in range(23)]
     assert [e["type"] for _, e in entries(broker, name)].count("ended") == 1
+
+
+async def test_a_sender_that_says_nothing_is_told_that_another_process_has_its_stream(
+    process: Any, broker: Broker, name: str
+) -> None:
+    older, newer = process(), process()
+    caller = await Caller.dial(older.url)
+    await caller.start(name)
+    again = await Caller.dial(newer.url)
+    await again.start(name, resume=True)
+    assert await caller.closed() == 4409
+    assert (await again.end())["published"] == 0
