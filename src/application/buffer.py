@@ -84,17 +84,19 @@ class HeldBatch:
     def pack(self, media: MediaFormat) -> None:
         """Take less memory, until `unpack`."""
         if self.packed is None and self.events:
-            self.packed, self.events = PackedEvents(self.events, media), []
+            self.packed = PackedEvents(self.events, media)
+        if self.packed is not None:
+            self.events = []
 
     def unpack(self) -> None:
-        """Have `events` at hand."""
-        if self.packed is not None:
-            self.events, self.packed = self.packed.unpack(self.first_position), None
+        """Have `events` at hand. What was packed is kept, to be packed again for nothing."""
+        if self.packed is not None and not self.events:
+            self.events = self.packed.unpack(self.first_position)
 
     def unconfirmed(self) -> "HeldBatch":
         """Return the batch as one that has to be confirmed, perhaps once more."""
         self.unpack()
-        return replace(self, is_kept=False, is_refill=self.is_refill or self.is_kept)
+        return replace(self, packed=None, is_kept=False, is_refill=self.is_refill or self.is_kept)
 
 
 class Holder(Protocol):

@@ -180,6 +180,11 @@ class Outbox:
         return self._is_suspect and not self._is_over
 
     @property
+    def under_way_bytes(self) -> int:
+        """How much audio is in the batch that was taken last."""
+        return 0 if self._under_way is None else self._under_way.audio_bytes
+
+    @property
     def is_failing(self) -> bool:
         """Whether the last attempt failed."""
         return self._failures > 0

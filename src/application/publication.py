@@ -29,7 +29,6 @@ from application.ports.telemetry import Telemetry
 from application.retention import Retention
 from application.time_limit import answered_within
 from domain.account import Grant
-from domain.events import AudioAccepted
 from domain.identifiers import StreamKey
 from domain.interaction import Interaction
 
@@ -192,8 +191,7 @@ class Publication:
             work = outbox.take()
             if work is not None:
                 taken.append((outbox, work))
-                if isinstance(work, Batch):
-                    audio_bytes += _audio_bytes(work)
+                audio_bytes += outbox.under_way_bytes
         return taken
 
     async def _call(self, taken: Taken) -> list[Outcome | Reclaimed]:
@@ -280,7 +278,3 @@ class Publication:
 def _is_refused(outcome: Outcome | Reclaimed) -> bool:
     """Tell a stream that is broken by itself from a destination that is."""
     return isinstance(outcome, Failed) and isinstance(outcome.error, BrokerRefused)
-
-
-def _audio_bytes(batch: Batch) -> int:
-    return sum(len(it.frame.audio) for it in batch.events if isinstance(it, AudioAccepted))

@@ -47,6 +47,8 @@ class Rewind(Holder):
         else:
             self._pack_last()
             held.received_at = ()
+            if held.packed is not None:
+                held.pack(self._media)
             held.is_kept, held.first_kept_at = True, now
             self._kept.append(held)
             self._buffer.keep(self, held)
@@ -83,6 +85,7 @@ class Rewind(Holder):
         return (
             now - last.first_kept_at < KEPT_TOGETHER_SECONDS
             and last.packed is None
+            and held.packed is None
             and last.count + held.count <= BATCH_EVENTS
             and last.audio_bytes + held.audio_bytes <= BATCH_BYTES
         )

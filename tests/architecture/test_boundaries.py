@@ -24,6 +24,7 @@ DOMAIN_MAY_IMPORT = {"dataclasses", "enum", "re", "typing", "collections"}
 """Standard library that is pure: no I/O, no clock, no concurrency, no logging."""
 
 APPLICATION_MAY_IMPORT = DOMAIN_MAY_IMPORT | {
+    "array",
     "asyncio",
     "contextlib",
     "hmac",
