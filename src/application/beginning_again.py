@@ -40,7 +40,9 @@ def begin_again(
     position = known.next_position + 1
     base = replace(base.less(loss, media), next_position=position)
     gap = _gap(known, base, position)
+    after_gap = replace(base, next_position=position + 1)
     if gap is not None:
+        base = replace(base, last_seq=known.last_seq)
         position += 1
     for batch in batches:
         batch.first_position = position
@@ -51,8 +53,7 @@ def begin_again(
             for i, event in enumerate(batch.events)
         ]
     if gap is not None:
-        account = replace(base, next_position=gap.position + 1)
-        batches.insert(0, HeldBatch(gap.position, [gap], account))
+        batches.insert(0, HeldBatch(gap.position, [gap], after_gap))
     return BegunAgain(base, batches, loss)
 
 
@@ -75,6 +76,8 @@ def _skip_known(
 
 
 def _is_known(event: Event, last_seq: int) -> bool:
+    if isinstance(event, GapDetected):
+        return event.first_missing + event.missing - 1 <= last_seq
     return isinstance(event, AudioAccepted) and event.frame.seq <= last_seq
 
 

@@ -99,7 +99,6 @@ class Outbox:
         self._published = interaction.account
         self._rewind = Rewind(self._published, interaction.opening.media, buffer, telemetry)
         self._open = _Open()
-        self._open_position = self._published.next_position
         self._waiting: deque[HeldBatch] = deque()
         self._under_way: HeldBatch | None = None
         self._reclaim_owner: str | None = None
@@ -175,6 +174,11 @@ class Outbox:
         return self._is_over or (self._is_released and self.is_empty and self._rewind.is_empty)
 
     @property
+    def is_over(self) -> bool:
+        """Whether nothing is held here, for good."""
+        return self._is_over
+
+    @property
     def is_suspect(self) -> bool:
         """Whether the destination may have forgotten what was published."""
         return self._is_suspect and not self._is_over
@@ -246,7 +250,7 @@ class Outbox:
         """Return what is to be done next; None when there is nothing or something is under way."""
         if self._is_over or self._under_way is not None or self._is_reclaiming:
             return None
-        if self.older is not None and self.older.is_suspect:
+        if any(older.is_suspect for older in self._older()):
             return None
         if self._reclaim_owner is not None:
             self._is_reclaiming = True
@@ -339,11 +343,12 @@ class Outbox:
     # What is held
 
     def _close_open(self) -> None:
-        account = self._interaction.account
+        # What was heard after a newer generation had begun is nobody's: the account is as it was.
+        account = self._interaction.account if self._fenced is None else self._published
         held, self._open = self._open, _Open()
         self._waiting.append(
             HeldBatch(
-                self._open_position,
+                account.next_position - len(held.events),
                 held.events,
                 account,
                 held.audio_bytes,
@@ -351,7 +356,6 @@ class Outbox:
                 held.received_at,
             )
         )
-        self._open_position = account.next_position
         self._account_due = False
         if len(self._waiting) > 1 or self._failures:
             self._waiting[-1].pack(self._interaction.opening.media)
@@ -457,15 +461,16 @@ class Outbox:
             older.suspect()
 
     def _reclaim(self, owner: str) -> Reclaim:
-        chain = (self, *self._older(), *self._newer())
+        row = (self, *self._older(), *self._newer())
+        before = next((older for older in self._older() if not older.is_over), None)
         return Reclaim(
             self._lease,
             self._run,
             self._interaction.opening,
             self._has_token,
-            max(outbox.lease.generation for outbox in chain),
+            max(outbox.lease.generation for outbox in row),
             owner,
-            None if self.older is None else self.older.lease.owner,
+            None if before is None else before.lease.owner,
         )
 
     def _begin_again(self, grant: Grant) -> None:
@@ -481,7 +486,6 @@ class Outbox:
         self._waiting = deque(begun.batches)
         self._recount()
         self._rewind.base = begun.base
-        self._open_position = end.next_position
         self._account_due = True
         self._retention.go_back_to(grant.account.next_position)
         self._lease = Lease(
@@ -489,8 +493,10 @@ class Outbox:
         )
         self._reclaim_owner = None
         self._tell_of_beginning_again(begun.loss.frames)
-        if self.newer is not None:
-            self.newer.suspect()
+        if self._fenced is not None:
+            self._published = end
+        for newer in self._newer():
+            newer.suspect()
 
     def _tell_of_beginning_again(self, lost_frames: int) -> None:
         self._telemetry.began_again()

@@ -125,6 +125,8 @@ class Publication:
         held = self._row(stream)
         for outbox in held:
             outbox.suspect()
+            if not outbox.is_fenced:
+                outbox.put_account()
         for outbox in held:
             await outbox.wait_until_settled()
 
@@ -212,8 +214,10 @@ class Publication:
                 _log.exception("outcome not taken", extra={"stream": str(outbox.lease.stream)})
             if not outbox.is_suspect or _is_refused(outcome):
                 self._suspects.discard(outbox)
-            if outbox.newer is not None:
-                self._note_work(outbox.newer)
+            newer = outbox.newer
+            while newer is not None:
+                self._note_work(newer)
+                newer = newer.newer
             if outbox.is_settled:
                 continue
             if retry_alone and isinstance(outcome, Failed):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from domain.events import AudioAccepted, Event
+from domain.events import AudioAccepted, Event, GapDetected
 from domain.ledger import NOTHING, Ledger
 from domain.media import MediaFormat
 
@@ -42,6 +42,9 @@ class Account:
     def after(self, event: Event, media: MediaFormat) -> "Account":
         """Return the account once `event`, the next of the run's, is published too."""
         next_position = self.next_position + 1
+        if isinstance(event, GapDetected):
+            last_seq = event.first_missing + event.missing - 1
+            return replace(self, next_position=next_position, last_seq=last_seq)
         if not isinstance(event, AudioAccepted):
             return replace(self, next_position=next_position)
         seq = event.frame.seq

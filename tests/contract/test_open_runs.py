@@ -6,6 +6,7 @@ from bench import Bench, begin
 
 from application.ports.destination import Destination
 from application.ports.publisher import Appended, Batch, Fenced, Lease
+from domain.account import Account, State
 from domain.events import (
     AudioAccepted,
     CallDetails,
@@ -14,7 +15,6 @@ from domain.events import (
     Opening,
 )
 from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
-from domain.interaction import Account, State
 from domain.ledger import Ledger
 from domain.media import AudioFrame, MediaFormat
 

@@ -18,11 +18,13 @@ from application.ports.publisher import (
     Lease,
     Mark,
     Outcome,
+    Reclaim,
     StreamPublisher,
     Undecided,
     Vanished,
 )
 from application.ports.reader import PublishedEvent, StreamFacts
+from domain.account import Account, Grant, State
 from domain.errors import NotAllowed
 from domain.events import (
     ANEW,
@@ -41,7 +43,6 @@ from domain.events import (
     SignalReceived,
 )
 from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
-from domain.interaction import Account, Grant, State
 from domain.ledger import Ledger
 from domain.media import AudioFrame, Encoding, MediaFormat
 
@@ -281,7 +282,6 @@ async def test_a_newer_generation_fences_the_older(bench: Bench) -> None:
     newer = await Writer.begin(bench.connect().publisher, opening(resume=True), owner="newer")
     assert newer.grant.generation == 2
     assert await older.append(*frames(2, 1)) == Fenced(2)
-    assert await older.publisher.standing(older.lease) == Fenced(2)
     assert audio_seqs(await read(bench.connect())) == [0]
     assert await newer.append(*frames(newer.next_position, 1)) == Appended(4)
 
@@ -412,14 +412,12 @@ async def test_an_ended_run_begun_with_a_token_guards_nothing(destination: Desti
     assert (await Writer.begin(destination.publisher, owner="two")).grant.generation == 2
 
 
-async def test_standing_is_the_account_of_what_is_published(destination: Destination) -> None:
+async def test_the_facts_are_the_account_of_what_is_published(destination: Destination) -> None:
     writer = await Writer.begin(destination.publisher)
     await writer.append(*frames(1, 3, 4))
     published = writer.account
     writer.batch(*frames(3, 5))  # never sent
-    assert await destination.publisher.standing(writer.lease) == published
-    ghost = replace(writer.lease, stream=opening("ghost").stream)
-    assert await destination.publisher.standing(ghost) == Vanished()
+    assert (await facts(destination)).account == published
 
 
 async def test_nothing_is_written_after_the_end_not_even_by_a_call_that_comes_late(
@@ -427,8 +425,6 @@ async def test_nothing_is_written_after_the_end_not_even_by_a_call_that_comes_la
 ) -> None:
     writer = await Writer.begin(destination.publisher)
     late = writer.batch(*frames(1, 0, 1, 2))  # given up, its answer never came
-    published = await destination.publisher.standing(writer.lease)
-    assert isinstance(published, Account)
     ended = InteractionEnded(1, EndReason.BROKER_LOST, Ledger(received=3, lost=3, missing=3))
     account = Account(2, None, None, ended.ledger, State.ENDED)
     end = Batch(writer.lease, writer.wish.interaction_id, 1, (ended,), account)
@@ -486,10 +482,23 @@ async def test_the_whole_ledger_goes_on_and_ends_with_the_run(destination: Desti
     )
 
 
-async def test_standing_is_for_the_owner_only(destination: Destination) -> None:
+async def test_whether_the_end_is_still_there_may_be_asked_by_its_account_alone(
+    destination: Destination,
+) -> None:
     writer = await Writer.begin(destination.publisher)
-    stranger = replace(writer.lease, owner="stranger")
-    assert await destination.publisher.standing(stranger) == Fenced(1)
+    await writer.append(*frames(1, 0))
+    await writer.end()
+    before = await read(destination), await facts(destination)
+    ask = writer.batch()
+    stranger = replace(ask, lease=replace(ask.lease, owner="stranger"))
+    for _ in range(2):
+        assert await send(destination.publisher, ask) == Appended(3)
+    assert await send(destination.publisher, stranger) == Fenced(1)
+    for state in (State.LIVE, State.CUT):  # would be written, and an ended run takes nothing
+        writing = replace(ask, account=replace(ask.account, state=state))
+        assert await send(destination.publisher, writing) == Fenced(1)
+    assert await send(destination.publisher, replace(ask, first_position=4)) == Hole(3)
+    assert (await read(destination), await facts(destination)) == before
 
 
 async def test_installations_with_another_prefix_do_not_meet(bench: Bench) -> None:
@@ -602,7 +611,12 @@ async def test_an_unplugged_destination_raises_with_a_cause_and_recovers(bench: 
     for call in (
         lambda: destination.publisher.append([batch]),
         lambda: destination.publisher.begin(opening("new"), owner="o", has_token=False),
-        lambda: destination.publisher.standing(writer.lease),
+        lambda: destination.publisher.reclaim(
+            [Reclaim(writer.lease, "run", opening(), has_token=False, above=1, owner="again")]
+        ),
+        destination.publisher.announce_again,
+        lambda: destination.open_runs.tend([opening().stream]),
+        lambda: destination.open_runs.untended(0),
         lambda: destination.reader.facts(opening().stream),
         lambda: read(destination),
         destination.verify_writable,

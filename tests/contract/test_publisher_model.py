@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from application.ports.destination import Destination, DestinationOptions
-from application.ports.publisher import Appended, Batch, Fenced, Hole, Lease
+from application.ports.publisher import Appended, Batch, Fenced, Hole, Lease, Reclaim
+from domain.account import Account, Grant, State
 from domain.errors import NotAllowed
 from domain.events import ANEW, AudioAccepted, EndReason, Event, GoOn, InteractionEnded, Opening
 from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
-from domain.interaction import Account, Grant, State
 from domain.ledger import Ledger
 from domain.media import AudioFrame, MediaFormat
 from entrypoints.registry import destination_adapters
@@ -42,6 +42,7 @@ class Held:
     lease: Lease
     next_position: int
     seqs: list[int]
+    run: str
     ended: bool = False
     last: Batch | None = None
 
@@ -87,8 +88,41 @@ class PublisherMachine(RuleBasedStateMachine):
         assert grant.account.ledger.published == len(model.seqs)
         model.entries.append((model.generation, ("started", goes_on)))
         model.open = True
+        self.hold(grant, owner)
+
+    @rule(data=st.data(), token=st.booleans())
+    def reclaim(self, data: st.DataObject, token: bool) -> None:
+        """The last one goes on where it stands; one before it in no past and no future."""
+        if not self.held:
+            return
+        held, model = data.draw(st.sampled_from(self.held)), self.model
+        owner = f"again-{next(_names)}"
+        opening = self.opening(resume=False)
+        wish = Reclaim(held.lease, held.run, opening, token, model.generation, owner)
+        (outcome,) = self.runner.run(self.destination.publisher.reclaim([wish]))
+        if held.lease.generation != model.generation:
+            assert outcome == Fenced(model.generation)
+            return
+        assert isinstance(outcome, Grant)
+        if not model.open:
+            model.seqs, model.with_token = [], token
+        model.generation += 1
+        assert (outcome.generation, outcome.resumed) == (model.generation, model.open)
+        assert outcome.account.next_position == len(model.entries)
+        assert outcome.account.last_seq == (model.seqs[-1] if model.seqs else None)
+        model.entries.append((model.generation, ("started", model.open)))
+        model.open = True
+        assert list(self.runner.run(self.destination.publisher.reclaim([wish]))) == [outcome]
+        self.hold(outcome, owner)
+
+    def hold(self, grant: Grant, owner: str) -> None:
         self.held.append(
-            Held(Lease(self.key, grant.generation, owner), len(model.entries), list(model.seqs))
+            Held(
+                Lease(self.key, grant.generation, owner, grant.granted_at_ms),
+                len(self.model.entries),
+                list(self.model.seqs),
+                grant.run,
+            )
         )
 
     @rule(
@@ -150,6 +184,23 @@ class PublisherMachine(RuleBasedStateMachine):
         held = data.draw(st.sampled_from(again))
         assert held.last is not None
         (outcome,) = self.runner.run(self.destination.publisher.append([held.last]))
+        if held.lease.generation != self.model.generation:
+            assert outcome == Fenced(self.model.generation)
+        else:
+            assert outcome == Appended(len(self.model.entries))
+
+    @rule(data=st.data())
+    def ask_whether_the_tail_is_there(self, data: st.DataObject) -> None:
+        """An account alone, of what was published, is answered and changes nothing."""
+        again = [held for held in self.held if held.last is not None]
+        if not again:
+            return
+        held = data.draw(st.sampled_from(again))
+        assert held.last is not None
+        tail = Batch(
+            held.lease, held.last.interaction_id, held.next_position, (), held.last.account
+        )
+        (outcome,) = self.runner.run(self.destination.publisher.append([tail]))
         if held.lease.generation != self.model.generation:
             assert outcome == Fenced(self.model.generation)
         else:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from application.ports.destination import Destination, DestinationOptions
 from application.ports.publisher import Appended, Batch, Lease
+from domain.account import Account, State
 from domain.events import (
     AudioAccepted,
     CallDetails,
@@ -21,7 +22,6 @@ from domain.events import (
     Opening,
 )
 from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
-from domain.interaction import Account, State
 from domain.ledger import Ledger
 from domain.media import SAMPLE_RATES_HZ, AudioFrame, Encoding, MediaFormat
 from domain.sequence import MAX_SEQ

@@ -284,7 +284,10 @@ async def test_a_connection_cut_at_any_byte_of_a_batch_costs_nothing(
     await caller.start(name)
     for turn in range(3):
         before = connections_made(at.lab)
-        at.proxy.cut_after(**{direction: after}, new=False)
+        if direction == "to_server":
+            at.proxy.cut_after(to_server=after, new=False)
+        else:
+            at.proxy.cut_after(to_client=after, new=False)
         await caller.speak(*range(turn * 20, turn * 20 + 20))
         await asyncio.to_thread(wait_until, lambda: connections_made(at.lab) > before)  # noqa: B023
         await caller.hear_ack(turn * 20 + 19)

@@ -19,6 +19,7 @@ from adapters.outbound.redis_streams.layout import (
     stream_key,
 )
 from application.ports.errors import BrokerRefused
+from domain.account import Account, State
 from domain.events import (
     ANEW,
     AudioAccepted,
@@ -34,7 +35,6 @@ from domain.events import (
     SignalReceived,
 )
 from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
-from domain.interaction import Account, State
 from domain.ledger import Ledger
 from domain.media import SAMPLE_RATES_HZ, AudioFrame, Encoding, MediaFormat
 

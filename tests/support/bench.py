@@ -55,12 +55,17 @@ class HandDrivenClock(Clock):
         return round(self.now * 1_000)
 
 
+MOST_LOOKS = 20_000
+"""How often the loop may go round before any time passes."""
+
+
 class _NeverWaiting(selectors.SelectSelector):
     """Where a selector would wait, it lets the time pass at once."""
 
     def __init__(self, clock: HandDrivenClock) -> None:
         super().__init__()
         self._clock = clock
+        self._looks = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         ready = super().select(0)
@@ -68,6 +73,9 @@ class _NeverWaiting(selectors.SelectSelector):
             return ready
         if timeout is None:
             raise AssertionError("everybody waits for ever")
+        self._looks = 0 if timeout > 0 else self._looks + 1
+        if self._looks > MOST_LOOKS:
+            raise AssertionError("somebody is busy for ever")
         self._clock.now += max(0.0, timeout)
         return []
 

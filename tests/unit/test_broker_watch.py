@@ -1,105 +1,92 @@
 import asyncio
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
+from bench import CountingTelemetry, HandDrivenClock, clock_of, timeless_runner
 
+from adapters.outbound.in_memory import InMemory, InMemoryStreams
 from application import broker_watch
 from application.broker_watch import BrokerWatch
-from application.ports.destination import Destination
+from application.buffer import BufferLimits
+from application.ports.clock import Clock
+from application.ports.destination import DestinationOptions
 from application.ports.errors import BrokerRefused, BrokerUnavailable, PublisherError
-from application.ports.open_runs import OpenRuns
-from application.ports.publisher import StreamPublisher
-from application.ports.reader import StreamReader
-from application.ports.telemetry import Telemetry
+from application.publication import Publication
 
 
-class SwitchableDestination(Destination):
-    """Takes writes, or not, or never answers."""
+class SwitchableDestination(InMemoryStreams):
+    """Takes writes, or not, or never answers; remembers when it was tried."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(InMemory().memories["test"], DestinationOptions())
         self.error: PublisherError | None = None
         self.answers = True
-        self.tried = 0
-        self.tried_often = asyncio.Event()
-
-    @property
-    def publisher(self) -> StreamPublisher:
-        raise NotImplementedError
-
-    @property
-    def open_runs(self) -> OpenRuns:
-        raise NotImplementedError
-
-    @property
-    def reader(self) -> StreamReader:
-        raise NotImplementedError
-
-    async def close(self) -> None:
-        raise NotImplementedError
+        self.tried_at: list[float] = []
+        self._clock = clock
 
     async def verify_writable(self) -> None:
-        self.tried += 1
-        if self.tried == 3:
-            self.tried_often.set()
+        self.tried_at.append(self._clock.monotonic())
         if not self.answers:
             await asyncio.Event().wait()
         if self.error is not None:
             raise self.error
 
-    async def advise(self, expected_bytes: int) -> Sequence[str]:
-        raise NotImplementedError
 
+class Told(Publication):
+    """Remembers what it is told of the destination."""
 
-class BrokerChanges(Telemetry):
-    """Remembers only what is said of the broker."""
+    alive: list[float]
+    failures = 0
 
-    def __init__(self) -> None:
-        self.said: list[bool] = []
+    def note_alive(self, since: float) -> None:
+        self.alive = [*getattr(self, "alive", []), since]
+        super().note_alive(since)
 
-    def broker(self, *, up: bool) -> None:
-        self.said.append(up)
-
-    def handshake(self, outcome: str) -> None:
-        raise NotImplementedError
-
-    def stream_opened(self, dialect: str) -> None:
-        raise NotImplementedError
-
-    def stream_closed(self, dialect: str) -> None:
-        raise NotImplementedError
-
-    def frames(self, outcome: str, count: int = 1, reason: str = "") -> None:
-        raise NotImplementedError
-
-    def ignored(self, event: str) -> None:
-        raise NotImplementedError
-
-    def confirmed(self, seconds: Sequence[float]) -> None:
-        raise NotImplementedError
-
-    def buffered(self, count: int) -> None:
-        raise NotImplementedError
-
-    def draining(self) -> None:
-        raise NotImplementedError
+    def note_failure(self) -> None:
+        self.failures += 1
+        super().note_failure()
 
 
 class Bench:
-    def __init__(self) -> None:
-        self.destination = SwitchableDestination()
-        self.telemetry = BrokerChanges()
-        self.watch = BrokerWatch(self.destination, self.telemetry)
+    def __init__(self, clock: HandDrivenClock | None = None) -> None:
+        self.clock = clock or HandDrivenClock()
+        self.destination = SwitchableDestination(self.clock)
+        self.telemetry = CountingTelemetry()
+        self.publication = Told(
+            self.destination, self.clock, self.telemetry, BufferLimits(), retention_seconds=60
+        )
+        self.watch = BrokerWatch(self.destination, self.publication, self.clock, self.telemetry)
+
+    def is_up(self) -> bool:
+        return self.watch.is_up
+
+    @property
+    def said(self) -> list[bool]:
+        return self.telemetry.broker_is_up
 
     async def check(self, error: PublisherError | None = None) -> None:
         self.destination.error = error
         await self.watch.check()
 
+    @asynccontextmanager
+    async def publishing(self) -> AsyncIterator[None]:
+        """Let the publication ask the destination what it still knows."""
+        running = asyncio.create_task(self.publication.run())
+        yield
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    async def prove(self) -> None:
+        async with self.publishing(), asyncio.timeout(10):
+            while not self.publication.is_proved:
+                await asyncio.sleep(0)
+
 
 def test_an_untried_broker_is_not_up() -> None:
     bench = Bench()
-    assert not bench.watch.is_up
-    assert bench.telemetry.said == []
+    assert not bench.is_up()
+    assert bench.said == []
 
 
 @pytest.mark.parametrize("error", [BrokerUnavailable("gone"), BrokerRefused("NOPERM")])
@@ -107,20 +94,55 @@ async def test_each_change_is_said_once(
     error: PublisherError, caplog: pytest.LogCaptureFixture
 ) -> None:
     bench = Bench()
-    with caplog.at_level("INFO"):
-        for failure in (None, None, error, error, error, None, None, error):
+    with caplog.at_level("INFO", "application.broker_watch"):
+        for failure in (None, None, error, error, error):
             await bench.check(failure)
-            assert bench.watch.is_up == (failure is None)
-    assert bench.telemetry.said == [True, False, True, False]
-    assert len(caplog.records) == 4
+            assert bench.is_up() == (failure is None)
+        for _ in range(2):  # it takes writes, and has yet to show what it still knows
+            await bench.check()
+            assert not bench.is_up()
+        await bench.prove()
+        for failure in (None, None, error):
+            await bench.check(failure)
+            assert bench.is_up() == (failure is None)
+    assert [(record.levelname, record.message) for record in caplog.records] == [
+        ("INFO", "the broker takes writes"),
+        ("ERROR", "the broker does not take writes"),
+        ("INFO", "the broker is asked what it still knows"),
+        ("INFO", "the broker takes writes"),
+        ("ERROR", "the broker does not take writes"),
+    ]
+    assert bench.said == [True, False, False, True, False]
 
 
 async def test_a_broker_that_is_down_from_the_start_is_said_to_be_down() -> None:
     bench = Bench()
     await bench.check(BrokerUnavailable("gone"))
     await bench.check(BrokerUnavailable("gone"))
-    assert bench.telemetry.said == [False]
-    assert not bench.watch.is_up
+    assert bench.said == [False]
+    assert not bench.is_up()
+
+
+async def test_a_broker_in_a_new_epoch_is_up_only_when_it_has_shown_what_it_knows() -> None:
+    bench = Bench()
+    await bench.check()
+    bench.destination.plug()  # nobody saw it fail
+    await bench.check()
+    assert not bench.is_up()
+    await bench.prove()
+    assert not bench.is_up()
+    await bench.check()
+    assert bench.is_up()
+    assert bench.said == [True, False, True]
+
+
+async def test_a_failure_that_only_the_publication_saw_takes_the_broker_down_too() -> None:
+    bench = Bench()
+    await bench.check()
+    bench.publication.note_failure()
+    await bench.check()
+    assert not bench.is_up()
+    assert bench.said == [True, False]
 
 
 async def test_a_broker_that_does_not_answer_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,10 +151,31 @@ async def test_a_broker_that_does_not_answer_is_down(monkeypatch: pytest.MonkeyP
     await bench.check()
     bench.destination.answers = False
     await bench.check()
-    assert not bench.watch.is_up
+    assert not bench.is_up()
     bench.destination.answers = True
     await bench.check()
-    assert bench.telemetry.said == [True, False, True]
+    await bench.prove()
+    await bench.check()
+    assert bench.said == [True, False, False, True]
+
+
+async def test_the_publication_is_told_of_each_failure_and_since_when_the_broker_is_alive() -> None:
+    bench = Bench()
+    before = bench.clock.now
+    verify_writable = bench.destination.verify_writable
+
+    async def answer_slowly() -> None:
+        bench.clock.now += 1.5
+        await verify_writable()
+
+    bench.destination.verify_writable = answer_slowly  # type: ignore[method-assign]
+    await bench.check()
+    assert bench.publication.alive == [before]
+    assert bench.publication.failures == 0
+    await bench.check(BrokerUnavailable("gone"))
+    await bench.check(BrokerRefused("NOPERM"))
+    assert bench.publication.alive == [before]
+    assert bench.publication.failures == 2
 
 
 async def test_waiting_for_a_broker_that_is_up_does_not_wait() -> None:
@@ -142,12 +185,14 @@ async def test_waiting_for_a_broker_that_is_up_does_not_wait() -> None:
         assert await bench.watch.wait_until_up(60)
 
 
-async def test_waiting_for_a_broker_ends_when_it_comes() -> None:
+async def test_waiting_for_a_broker_ends_when_it_has_shown_what_it_knows() -> None:
     bench = Bench()
     await bench.check(BrokerUnavailable("gone"))
     waiting = asyncio.create_task(bench.watch.wait_until_up(60))
+    await bench.check()
     await asyncio.sleep(0)
     assert not waiting.done()
+    await bench.prove()
     await bench.check()
     assert await asyncio.wait_for(waiting, 1)
 
@@ -160,15 +205,26 @@ async def test_waiting_for_a_broker_that_does_not_come_ends_after_its_time() -> 
     assert not await bench.watch.wait_until_up(0.01)
 
 
-async def test_the_watch_goes_on_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(broker_watch, "CHECK_EVERY_SECONDS", 0.0)
-    bench = Bench()
-    bench.destination.error = BrokerUnavailable("gone")
-    running = asyncio.create_task(bench.watch.run())
-    await asyncio.wait_for(bench.destination.tried_often.wait(), 1)
-    bench.destination.error = None
-    assert await bench.watch.wait_until_up(1)
-    assert bench.telemetry.said == [False, True]
-    running.cancel()
-    with suppress(asyncio.CancelledError):
-        await running
+def test_the_watch_tries_each_second_while_it_is_up_and_more_often_while_it_is_not() -> None:
+    with timeless_runner() as runner:
+        bench = Bench(clock_of(runner))
+
+        async def watch() -> None:
+            began = bench.clock.now
+            running = asyncio.create_task(bench.watch.run())
+            async with bench.publishing():
+                await asyncio.sleep(2.5)
+                bench.destination.error = BrokerUnavailable("gone")
+                await asyncio.sleep(1.0)
+                bench.destination.error = None
+                await asyncio.sleep(2.0)
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            tried_at = [round(at - began, 3) for at in bench.destination.tried_at]
+            down = [3.0, 3.2, 3.4]
+            asked_then_up = [3.6, 3.8, 4.8]
+            assert tried_at == [0.0, 1.0, 2.0, *down, *asked_then_up]
+            assert bench.said == [True, False, False, True]
+            assert bench.is_up()
+
+        runner.run(watch())

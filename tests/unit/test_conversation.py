@@ -3,8 +3,9 @@
 import asyncio
 from typing import Any
 
+from adapters.inbound.calls import Calls, TimeLimits
 from adapters.inbound.close_codes import CloseCode, Closing
-from adapters.inbound.conversation import Calls, Conversation, TimeLimits
+from adapters.inbound.conversation import Conversation
 from adapters.inbound.dialects import DIALECTS
 from adapters.outbound.prometheus import PrometheusTelemetry
 from adapters.outbound.system_clock import SystemClock
@@ -13,9 +14,18 @@ from adapters.outbound.system_clock import SystemClock
 async def test_a_second_reason_to_close_while_the_first_is_on_its_way_is_let_be() -> None:
     unused: Any = None
     calls = Calls(
-        unused, unused, unused, unused, SystemClock(), PrometheusTelemetry(), DIALECTS, 10,
-        TimeLimits(60, 60, 60),
-    )  # fmt: skip
+        start=unused,
+        ingest=unused,
+        end=unused,
+        cut=unused,
+        background=unused,
+        buffer=unused,
+        clock=SystemClock(),
+        telemetry=PrometheusTelemetry(),
+        dialects=DIALECTS,
+        ack_interval=10,
+        limits=TimeLimits(60, 60, 60, 60),
+    )
     sent: list[dict[str, Any]] = []
 
     async def say_nothing() -> None:

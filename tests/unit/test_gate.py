@@ -1,6 +1,5 @@
 import asyncio
 from base64 import b64encode
-from collections.abc import Sequence
 from ipaddress import ip_network
 
 import pytest
@@ -9,17 +8,17 @@ from adapters.inbound import gate as gate_module
 from adapters.inbound.brake import Brake
 from adapters.inbound.gate import Gate, Headers, HttpRefusal
 from adapters.inbound.roster import Roster
+from adapters.outbound.in_memory import InMemory
 from adapters.outbound.prometheus import PrometheusTelemetry
 from adapters.outbound.system_clock import SystemClock
 from application.admit_sender import AccessPolicy, AdmitSender
 from application.broker_watch import BrokerWatch
+from application.buffer import BufferLimits
 from application.capacity import Capacity
-from application.ports.destination import Destination
-from application.ports.errors import BrokerUnavailable, InvalidToken
-from application.ports.open_runs import OpenRuns
-from application.ports.publisher import StreamPublisher
-from application.ports.reader import StreamReader
+from application.ports.destination import DestinationOptions
+from application.ports.errors import InvalidToken
 from application.ports.tokens import TokenClaims, TokenVerifier
+from application.publication import Publication
 from domain.access import Sender
 from domain.identifiers import TenantId
 
@@ -36,33 +35,6 @@ class OneToken(TokenVerifier):
         return TokenClaims("alice", None)
 
 
-class AlwaysThere(Destination):
-    def __init__(self) -> None:
-        self.is_down = False
-
-    @property
-    def publisher(self) -> StreamPublisher:
-        raise NotImplementedError
-
-    @property
-    def open_runs(self) -> OpenRuns:
-        raise NotImplementedError
-
-    @property
-    def reader(self) -> StreamReader:
-        raise NotImplementedError
-
-    async def close(self) -> None:
-        raise NotImplementedError
-
-    async def verify_writable(self) -> None:
-        if self.is_down:
-            raise BrokerUnavailable("gone")
-
-    async def advise(self, expected_bytes: int) -> Sequence[str]:
-        raise NotImplementedError
-
-
 class Bench:
     """A gate on which every configured check can fail."""
 
@@ -70,16 +42,19 @@ class Bench:
         self, *, places: int = 1, hops: int = 0, pairs: tuple[bytes, ...] = (PAIR,)
     ) -> None:
         policy = AccessPolicy(carriers=True, pairs=pairs, networks=(ip_network("203.0.113.0/24"),))
-        telemetry = PrometheusTelemetry()
-        self.destination = AlwaysThere()
-        self.watch = BrokerWatch(self.destination, telemetry)
+        telemetry, clock = PrometheusTelemetry(), SystemClock()
+        self.destination = InMemory().connect(DestinationOptions(), {})
+        self.publication = Publication(
+            self.destination, clock, telemetry, BufferLimits(), retention_seconds=60
+        )
+        self.watch = BrokerWatch(self.destination, self.publication, clock, telemetry)
         self.capacity = Capacity(places)
         self.gate = Gate(
             AdmitSender(policy, OneToken()),
             self.capacity,
             self.watch,
             Roster(telemetry),
-            Brake(SystemClock()),
+            Brake(clock),
             telemetry,
             trusted_proxy_hops=hops,
         )
@@ -115,7 +90,7 @@ async def test_refusals_come_in_the_order_of_the_contract(
 ) -> None:
     monkeypatch.setattr(gate_module, "BROKER_WAIT_SECONDS", 0.01)
     bench = Bench(places=0)
-    bench.destination.is_down = True
+    bench.destination.unplug()
     assert await bench.status(OUTSIDE, WRONG) == 401
     assert await bench.status(OUTSIDE, RIGHT) == 403
     assert await bench.status(INSIDE, RIGHT) == 503
@@ -140,7 +115,8 @@ async def test_a_503_says_when_to_come_again_and_holds_no_place(
 ) -> None:
     monkeypatch.setattr(gate_module, "BROKER_WAIT_SECONDS", 0.01)
     bench = Bench(places=int(is_down))
-    bench.destination.is_down = is_down
+    if is_down:
+        bench.destination.unplug()
     answer = await bench.enter(INSIDE, RIGHT)
     assert isinstance(answer, HttpRefusal)
     assert answer.status == 503
@@ -155,6 +131,26 @@ async def test_a_handshake_that_meets_no_broker_waits_for_it() -> None:
     assert not waiting.done()
     await bench.watch.check()
     assert await asyncio.wait_for(waiting, 1) == Sender()
+
+
+async def test_a_handshake_waits_for_a_broker_that_has_not_shown_yet_what_it_still_knows() -> None:
+    bench = Bench()
+    bench.destination.unplug()
+    await bench.watch.check()
+    bench.destination.plug()
+    waiting = asyncio.create_task(bench.enter(INSIDE, RIGHT))
+    while not bench.is_full():
+        await asyncio.sleep(0)
+    assert not bench.watch.is_up
+    assert not waiting.done()
+    publishing = asyncio.create_task(bench.publication.run())
+    async with asyncio.timeout(10):
+        while not bench.publication.is_proved:
+            await asyncio.sleep(0)
+        await bench.watch.check()
+        assert await waiting == Sender()
+    publishing.cancel()
+    await asyncio.gather(publishing, return_exceptions=True)
 
 
 async def test_a_handshake_that_gives_up_waiting_gives_its_place_back() -> None:

@@ -107,6 +107,12 @@ def test_a_hole_that_is_declared_is_no_defect() -> None:
     assert judge(stream, entries) == []
 
 
+def test_a_stream_that_was_given_again_whole_from_position_0_has_no_defect() -> None:
+    entries = whole()[:6]
+    entries[0] = started("1-0", resumed=True)
+    assert judge(sent(0, 1, 2, acked=1), entries) == []
+
+
 def test_a_stream_that_was_lost_may_begin_again_and_only_declare_what_is_gone() -> None:
     entries = [
         started("2-0", resumed=True),
@@ -117,7 +123,7 @@ def test_a_stream_that_was_lost_may_begin_again_and_only_declare_what_is_gone() 
     stream = sent(0, 1, 2, acked=1)
     stream.runs[0].ledger = ledger(3, missing=2)
     assert judge(stream, entries, was_lost=True) == []
-    assert {LOST, RUN} <= kinds(stream, entries)
+    assert kinds(stream, entries) == {LOST, LEDGER}
     del entries[1]
     assert LOST in kinds(stream, entries, was_lost=True)
 
@@ -145,6 +151,17 @@ def renumbered(without_index: int) -> Callable[[list[Entry]], None]:
     return plant
 
 
+def begun_again_at(position: int) -> Callable[[list[Entry]], None]:
+    """Let the stream begin like one that was given again from 0, and not at 0."""
+
+    def plant(entries: list[Entry]) -> None:
+        for index, (entry_id, entry) in enumerate(entries):
+            entries[index] = (f"{entry_id.split('-')[0]}-{index + position}", entry)
+        entries[0] = started(f"1-{position}", resumed=True)
+
+    return plant
+
+
 def other_ledger(**counters: Any) -> Callable[[list[Entry]], None]:
     return with_(5, ended("2-5", {**ledger(3), **counters}))
 
@@ -163,7 +180,8 @@ def other_ledger(**counters: Any) -> Callable[[list[Entry]], None]:
         (with_(4, ("2-5", audio("", 2)[1])), {POSITION}),
         (with_(4, ("1-4", audio("", 2)[1])), {POSITION}),
         (with_(4, ("4-4", audio("", 2)[1])), {POSITION}),
-        (with_(0, started("1-0", resumed=True)), {RUN}),
+        (with_(6, started("3-6", resumed=True)), {RUN}),
+        (begun_again_at(3), {RUN, POSITION}),
         (with_(0, ("1-0", started("7-0")[1])), {RUN}),
         (renumbered(5), {ENDED}),
         (renumbered(10), {ENDED}),

@@ -1,19 +1,50 @@
+import pytest
+from bench import CountingTelemetry
+
 from adapters.inbound.close_codes import CloseCode, Closing
 from adapters.inbound.dialects import Dialect
 from adapters.inbound.dialects.agentstream import Agentstream
 from adapters.inbound.dialects.exostreamkit import Exostreamkit
-from adapters.inbound.dialects.messages import Audio, SignalSaid, Start
+from adapters.inbound.dialects.messages import (
+    Audio,
+    BadStart,
+    End,
+    Message,
+    Refusal,
+    SignalSaid,
+    Start,
+)
 from adapters.inbound.prelude import MOST_HELD_BYTES, Prelude
-from adapters.outbound.prometheus import PrometheusTelemetry
-from domain.events import GoOn, GoOnAbove, Signal
+from application.buffer import LEAST_EVENTS, Buffer, BufferLimits
+from domain.events import EndReason, GoOn, GoOnAbove, Signal
 from domain.identifiers import InteractionId, StreamId, TenantId
 from domain.media import MAX_FRAME_BYTES, MediaFormat
 
 START = Start(TenantId("t"), InteractionId("i"), StreamId("s"), MediaFormat(8_000), GoOnAbove())
 
 
-def prelude(dialect: Dialect | None = None) -> Prelude:
-    return Prelude(dialect or Agentstream(), PrometheusTelemetry())
+SECOND = 16_000
+"""Bytes of a second of audio at 8 kHz, 16 bits."""
+
+FRAME = Audio(1, bytes(320))
+DTMF = SignalSaid(Signal.DTMF, '{"digit":"5"}')
+
+
+def prelude(dialect: Dialect | None = None, limits: BufferLimits | None = None) -> Prelude:
+    telemetry = CountingTelemetry()
+    buffer = Buffer(limits or BufferLimits(), telemetry)
+    return Prelude(dialect or Agentstream(), buffer, telemetry)
+
+
+def telemetry_of(subject: Prelude) -> CountingTelemetry:
+    telemetry = subject._telemetry
+    assert isinstance(telemetry, CountingTelemetry)
+    return telemetry
+
+
+def buffered(subject: Prelude) -> int:
+    """How much the prelude has told the buffer of all streams that it holds."""
+    return telemetry_of(subject).buffered_bytes[-1]
 
 
 def held(subject: Prelude) -> list[object]:
@@ -67,3 +98,116 @@ def test_a_dialect_that_holds_nothing_before_start_closes_on_the_first_frame() -
     closing = prelude(Exostreamkit()).take(Audio(7, b"ab"))
     assert isinstance(closing, Closing)
     assert closing.code is CloseCode.BAD_START
+
+
+def test_before_the_start_nothing_is_full_and_few_frames_are_held() -> None:
+    subject = prelude(limits=BufferLimits(buffer_bytes=320))
+    for _ in range(Agentstream.most_held_before_start + 5):
+        subject.take(FRAME)
+        assert not subject.is_full
+    assert len(held(subject)) == Agentstream.most_held_before_start
+    assert telemetry_of(subject).counted == {
+        ("received", ""): 5,
+        ("rejected", Refusal.UNEXPECTED_EVENT): 5,
+    }
+
+
+def test_after_the_start_frames_are_held_in_any_number_until_a_stream_would_be_full() -> None:
+    subject = prelude(limits=BufferLimits(buffer_seconds=2))
+    subject.take(START)
+    for _ in range(2 * SECOND // 320):
+        assert not subject.is_full
+        subject.take(FRAME)
+    assert subject.is_full
+    assert buffered(subject) == 2 * SECOND
+    assert telemetry_of(subject).total("rejected") == 0
+
+
+def test_after_the_start_frames_may_be_as_large_as_they_like() -> None:
+    """Whether they are too large is judged, and answered, when the stream is started."""
+    subject = prelude()
+    subject.take(START)
+    frame = Audio(1, bytes(MAX_FRAME_BYTES + 2))
+    subject.take(frame)
+    assert held(subject) == [frame]
+
+
+def test_small_frames_fill_it_by_their_number() -> None:
+    subject = prelude(limits=BufferLimits(buffer_seconds=1))
+    subject.take(START)
+    for _ in range(LEAST_EVENTS):
+        assert not subject.is_full
+        subject.take(Audio(1, b"ab"))
+    assert subject.is_full
+
+
+def test_it_is_full_when_all_streams_together_are() -> None:
+    subject = prelude(limits=BufferLimits(buffer_bytes=1_000))
+    subject.take(START)
+    subject._buffer.add(1_000)
+    assert subject.is_full
+    subject._buffer.add(-1)
+    assert not subject.is_full
+
+
+def test_when_it_is_full_only_what_was_read_already_and_the_end_are_still_taken() -> None:
+    subject = prelude(limits=BufferLimits(buffer_bytes=320))
+    subject.take(START)
+    subject.take(FRAME)
+    assert subject.is_full
+    said: list[Message] = [FRAME, DTMF, START, End(EndReason.ENDED)]
+    for message in said:
+        subject.take(message)
+    assert held(subject) == [FRAME, FRAME, End(EndReason.ENDED)]
+    assert telemetry_of(subject).total("rejected") == 2
+
+
+def test_what_is_refused_after_the_start_is_said_again_in_its_place() -> None:
+    subject = prelude()
+    subject.take(START)
+    said: list[Message] = [FRAME, START, BadStart("no"), DTMF, End(EndReason.ENDED)]
+    for message in said:
+        subject.take(message)
+    assert held(subject) == said
+
+
+@pytest.mark.parametrize("has_started", [True, False])
+def test_what_is_held_counts_for_the_buffer_until_it_is_released(has_started: bool) -> None:
+    subject = prelude()
+    if has_started:
+        subject.take(START)
+    for message in (FRAME, DTMF, FRAME, Audio(None, b"")):
+        subject.take(message)
+    sizes = [320, len(DTMF.details), 320, 0]
+    for released in range(len(sizes)):
+        assert buffered(subject) == sum(sizes[released:])
+        assert subject.release() is not None
+    assert buffered(subject) == 0
+    assert subject.release() is None
+
+
+def test_what_is_discarded_counts_no_more() -> None:
+    subject = prelude()
+    subject.take(START)
+    for message in (FRAME, DTMF, End(EndReason.ENDED)):
+        subject.take(message)
+    subject.discard()
+    assert held(subject) == []
+    assert buffered(subject) == 0
+    subject.take(FRAME)
+    assert held(subject) == [FRAME]
+
+
+def test_a_frame_that_is_dropped_is_counted_and_not_held() -> None:
+    subject = prelude()
+    dropped = [subject.dropped]
+    subject.take(START)
+    subject.take(FRAME)
+    for seq in (2, 5):
+        subject.drop(Audio(seq, bytes(320)))
+        dropped.append(subject.dropped)
+    assert buffered(subject) == 320
+    assert held(subject) == [FRAME]
+    subject.drop(Audio(None, b"ab"))
+    dropped.append(subject.dropped)
+    assert dropped == [(0, None), (1, 2), (2, 5), (3, None)]

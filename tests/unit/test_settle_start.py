@@ -10,9 +10,9 @@ from adapters.outbound.in_memory import InMemory, InMemoryStreams
 from application.live_stream import LiveStream
 from application.ports.errors import BrokerUnavailable
 from domain.access import Sender
-from domain.events import EndReason, InteractionEnded, InteractionStarted, Opening
+from domain.account import State
+from domain.events import AudioAccepted, EndReason, InteractionEnded, InteractionStarted, Opening
 from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
-from domain.interaction import State
 from domain.ledger import Ledger
 from domain.media import MediaFormat
 from entrypoints.container import Container
@@ -32,7 +32,7 @@ async def container() -> AsyncIterator[Container]:
     await container.broker_watch().check()
     publishing = asyncio.create_task(container.publication().run())
     yield container
-    await container.cut_interaction().close()
+    await container.background().close()
     publishing.cancel()
     await asyncio.gather(publishing, return_exceptions=True)
 
@@ -81,7 +81,7 @@ async def test_a_start_that_was_not_published_is_left_at_that(
     with pytest.raises(BrokerUnavailable):
         await container.start_interaction()(OPENING, Sender())
     async with asyncio.timeout(10):
-        while container.cut_interaction()._waiting:
+        while not container.background().is_idle:
             await asyncio.sleep(0.01)
     assert await published(destination) == []
 
@@ -95,21 +95,23 @@ async def test_a_start_tried_again_is_one_start(
     stream = await container.start_interaction()(OPENING, Sender(), patience_seconds=30)
     assert stream.interaction.generation == 1  # type: ignore[union-attr]
     assert len(await published(destination)) == 1
-    assert not container.cut_interaction()._waiting
+    assert container.background().is_idle
 
 
-async def test_frames_that_were_published_unknown_to_their_writer_are_not_lost(
-    container: Container, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("answers_lost", [1, 3])
+async def test_frames_that_were_published_unknown_to_their_writer_are_neither_lost_nor_twice(
+    container: Container, monkeypatch: pytest.MonkeyPatch, answers_lost: int
 ) -> None:
-    """The broker stored a batch and its answer was lost: the end stands behind it, in balance."""
+    """The broker stored a batch and its answer was lost: it is said again, and nobody is cut."""
     destination: Any = container.destination()
     stream = await container.start_interaction()(OPENING, Sender())
     assert isinstance(stream, LiveStream)
-    append, lost = destination.append, iter([True])
+    append, lost = destination.append, [True] * answers_lost
 
     async def append_and_lose(batches: Any) -> Any:
         outcomes = await append(batches)
-        if next(lost, None):
+        if lost:
+            lost.pop()
             raise BrokerUnavailable("the answer was lost")
         return outcomes
 
@@ -118,11 +120,17 @@ async def test_frames_that_were_published_unknown_to_their_writer_are_not_lost(
         container.ingest_audio()(stream, seq, b"ab")
     async with asyncio.timeout(10):
         await stream.outbox.wait_until_empty()
-        assert stream.outbox.failure is not None
-        container.cut_interaction()(stream, EndReason.BROKER_LOST)
-        while (await destination.facts(STREAM)).account.state is not State.ENDED:
+        assert not lost
+        assert stream.interaction.state is State.LIVE
+        container.ingest_audio()(stream, 3, b"ab")
+        container.end_interaction()(stream, EndReason.ENDED)
+        while (facts := await destination.facts(STREAM)).account.state is not State.ENDED:
             await asyncio.sleep(0.01)
-    *_, ended = await published(destination)
+    started, *frames, ended = await published(destination)
+    assert isinstance(started, InteractionStarted)
+    assert [frame.frame.seq for frame in frames if isinstance(frame, AudioAccepted)] == [0, 1, 2, 3]
+    assert len(frames) == 4
     assert ended == InteractionEnded(
-        4, EndReason.BROKER_LOST, Ledger(received=3, published=3, bytes=6)
+        5, EndReason.ENDED, Ledger(received=4, published=4, bytes=8, audio_ms=0)
     )
+    assert facts.generation == 1

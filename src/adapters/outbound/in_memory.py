@@ -90,6 +90,7 @@ class InMemoryStreams(StreamPublisher, StreamReader, OpenRuns, Destination):
     def __init__(self, memory: "_Memory", options: DestinationOptions) -> None:
         self._memory = memory
         self._epoch = 0
+        self._said: deque[Announcement] = deque(maxlen=1_000)
         self._streams = memory.streams
         self._announced = memory.announced
         self._tended_at = memory.tended_at
@@ -190,8 +191,13 @@ class InMemoryStreams(StreamPublisher, StreamReader, OpenRuns, Destination):
         )
 
     async def announce_again(self) -> None:
-        """Memory forgets no announcement. See `StreamPublisher.announce_again`."""
+        """Announce what is not known any more. See `StreamPublisher.announce_again`."""
         self._check_plugged()
+        known = {said.event_id for said in self._announced}
+        self._announced.extend(
+            replace(said, cursor=str(self._next_cursor() + i))
+            for i, said in enumerate(it for it in self._said if it.event_id not in known)
+        )
 
     def _grant(
         self,
@@ -322,16 +328,19 @@ class InMemoryStreams(StreamPublisher, StreamReader, OpenRuns, Destination):
             stored.interaction_id = event.opening.interaction_id
         if stored.interaction_id is None:
             raise AssertionError("a stream starts before it ends")
-        self._announced.append(
-            Announcement(
-                cursor=str(int(self._announced[-1].cursor) + 1 if self._announced else 0),
-                event_id=f"{stream}/{generation}-{event.position}",
-                has_ended=isinstance(event, InteractionEnded),
-                stream=stream,
-                interaction_id=stored.interaction_id,
-                generation=generation,
-            )
+        said = Announcement(
+            cursor=str(self._next_cursor()),
+            event_id=f"{stream}/{generation}-{event.position}",
+            has_ended=isinstance(event, InteractionEnded),
+            stream=stream,
+            interaction_id=stored.interaction_id,
+            generation=generation,
         )
+        self._announced.append(said)
+        self._said.append(said)
+
+    def _next_cursor(self) -> int:
+        return int(self._announced[-1].cursor) + 1 if self._announced else 0
 
     def _close_run(self, stream: StreamKey, stored: _Stored, *, recovered: bool = False) -> None:
         position = stored.account.next_position

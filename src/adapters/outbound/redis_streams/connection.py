@@ -70,8 +70,8 @@ class Address:
 def _tls(options: dict[str, str]) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
     if options.get("ssl_cert_reqs", "required") != "required":
-        context.check_hostname = False
         optional = options["ssl_cert_reqs"] == "optional"
+        context.check_hostname = optional
         context.verify_mode = ssl.CERT_OPTIONAL if optional else ssl.CERT_NONE
     if "ssl_certfile" in options:
         context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"))
@@ -146,9 +146,10 @@ class _Wire(asyncio.Protocol):
         """
         if self._lost is not None or self._transport is None:
             raise BrokerUnavailable("the connection to the broker is lost") from self._lost
+        packed = b"".join([_pack(command) for command in commands])
         call = _Call(self._loop.create_future(), len(commands), self._loop.time())
         self._calls.append(call)
-        self._transport.write(b"".join([_pack(command) for command in commands]))
+        self._transport.write(packed)
         try:
             return await call.answer
         except asyncio.CancelledError:
@@ -175,6 +176,7 @@ class Connection:
         self._wire: _Wire | None = None
         self._connecting: asyncio.Task[_Wire] | None = None
         self._epoch = 0
+        self._is_closed = False
 
     @property
     def epoch(self) -> int:
@@ -193,6 +195,8 @@ class Connection:
         """
         if not commands:
             return []
+        if self._is_closed:
+            raise BrokerUnavailable("closed by us")
         wire = self._wire
         if wire is None or wire.is_lost:
             wire = await self._connected()
@@ -207,7 +211,8 @@ class Connection:
         return replies
 
     async def close(self) -> None:
-        """Disconnect. Calls that wait fail; calling it again does nothing."""
+        """Disconnect for good. Calls that wait fail; calling it again does nothing."""
+        self._is_closed = True
         if self._connecting is not None:
             self._connecting.cancel()
             await asyncio.gather(self._connecting, return_exceptions=True)
@@ -219,7 +224,13 @@ class Connection:
         if self._connecting is None:
             self._connecting = asyncio.create_task(self._connect())
             self._connecting.add_done_callback(self._note_attempt)
-        return await asyncio.shield(self._connecting)
+        connecting = self._connecting
+        try:
+            return await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            if connecting.cancelled():  # not who waits here, but the attempt: by `close`
+                raise BrokerUnavailable("closed by us") from None
+            raise
 
     def _note_attempt(self, attempt: "asyncio.Task[_Wire]") -> None:
         self._connecting = None
@@ -235,7 +246,7 @@ class Connection:
                 await self._log_in(wire)
         except BaseException as error:
             wire.abort(error)
-            if isinstance(error, OSError | TimeoutError):
+            if isinstance(error, OSError | TimeoutError | UnicodeError):
                 message = str(error) or "no answer in time"
                 raise BrokerUnavailable(f"{type(error).__name__}: {message}") from error
             raise
@@ -252,9 +263,10 @@ class Connection:
     async def _log_in(self, wire: _Wire) -> None:
         address = self._address
         commands: list[Command] = []
-        if address.password is not None:
-            user = () if address.username is None else (address.username,)
-            commands.append(("AUTH", *user, address.password))
+        if address.username is not None:
+            commands.append(("AUTH", address.username, address.password or ""))
+        elif address.password is not None:
+            commands.append(("AUTH", address.password))
         if address.database:
             commands.append(("SELECT", address.database))
         commands.append(("PING",))

@@ -29,6 +29,8 @@ PASSING_CODES = frozenset({
 """First words of error replies that may pass by themselves; all others are for good."""
 
 
+TOO_MANY_CLIENTS = "ERR max number of clients reached"
+
 NO_CREDENTIALS = "Authentication required."
 """What is left of NOAUTH in redis-py's `AuthenticationError`, which it also raises for a wrong one:
 a wrong password may be in rotation, none at all is a setting."""
@@ -38,7 +40,7 @@ def translate(error: RedisError) -> PublisherError:
     """Return the port's error for what redis-py raised, which is its cause."""
     text = str(error)
     passing = isinstance(error, PASSING) or _code(text) in PASSING_CODES
-    passing = passing and text != NO_CREDENTIALS
+    passing = (passing and text != NO_CREDENTIALS) or text.startswith(TOO_MANY_CLIENTS)
     failure = (BrokerUnavailable if passing else BrokerRefused)(f"{type(error).__name__}: {error}")
     failure.__cause__ = error
     return failure

@@ -1,0 +1,287 @@
+"""A start that is under way: what no socket shows of what its sender says meanwhile."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from bench import CountingTelemetry, begin
+
+from adapters.inbound.close_codes import CloseCode, Closing
+from adapters.inbound.dialects import Dialect
+from adapters.inbound.dialects.agentstream import Agentstream
+from adapters.inbound.dialects.exostreamkit import Exostreamkit
+from adapters.inbound.dialects.messages import (
+    Audio,
+    BadStart,
+    End,
+    Message,
+    Refusal,
+    Refused,
+    SignalSaid,
+    Start,
+)
+from adapters.inbound.starting import Starting
+from adapters.outbound.in_memory import InMemory, InMemoryStreams
+from application.live_stream import LiveStream
+from domain.access import Sender
+from domain.events import (
+    AudioAccepted,
+    EndReason,
+    Event,
+    GapDetected,
+    GoOnAbove,
+    InteractionEnded,
+    InteractionStarted,
+    Opening,
+    Signal,
+    SignalReceived,
+)
+from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
+from domain.media import MediaFormat
+from entrypoints.container import Container
+from entrypoints.settings import read_settings
+
+TENANT, CALL, STREAM = TenantId("tenant"), InteractionId("call"), StreamId("call")
+KEY, MEDIA = StreamKey(TENANT, STREAM), MediaFormat(8_000)
+START = Start(TENANT, CALL, STREAM, MEDIA)
+ENDED = End(EndReason.ENDED)
+
+
+class Site:
+    """The use cases over memory, which is unplugged so that nothing starts until `plug`."""
+
+    def __init__(self) -> None:
+        settings = read_settings(
+            {"in_memory": InMemory()},
+            {
+                "PUBSUB_ADAPTER": "in_memory",
+                "SUPPORT_EXOTEL": "true",
+                "RESUME_SECONDS": "0.05",
+                "BUFFER_SECONDS": "1",
+            },
+        )
+        self.telemetry = CountingTelemetry()
+        self.container = Container(settings=settings)
+        self.container.telemetry.override(self.telemetry)
+        destination = self.container.destination()
+        assert isinstance(destination, InMemoryStreams)
+        self.destination = destination
+        self.destination.unplug()
+        self.settled = asyncio.Event()
+
+    def starting(self, dialect: Dialect, sender: Sender | None = None) -> Starting:
+        return Starting(self.container.calls(), sender or Sender(), dialect, self.settled.set)
+
+    async def plug(self) -> None:
+        self.destination.plug()
+        await self.container.broker_watch().check()
+
+    async def outcome(self, starting: Starting) -> LiveStream | Closing | None:
+        await self.settled.wait()
+        self.settled.clear()
+        return starting.outcome()
+
+    async def published(self) -> list[Event]:
+        return [it.event async for it in self.destination.read(KEY)]
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(20):
+            while not condition():
+                await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[Site]:
+    site = Site()
+    publishing = asyncio.create_task(site.container.publication().run())
+    yield site
+    await site.container.background().close()
+    publishing.cancel()
+    await asyncio.gather(publishing, return_exceptions=True)
+
+
+def say(starting: Starting, *messages: Message) -> None:
+    for message in messages:
+        assert starting.take(message) is None
+
+
+async def test_an_attempt_is_told_when_it_is_over_and_only_once(site: Site) -> None:
+    starting = site.starting(Exostreamkit())
+    assert starting.outcome() is None
+    await starting.wait_for_room()  # there is nothing to wait for
+    await site.plug()
+    say(starting, START)
+    assert starting.start == START
+    assert starting.outcome() is None
+    await starting.wait_for_room()
+    stream = await site.outcome(starting)
+    assert isinstance(stream, LiveStream)
+    assert stream.key == KEY
+    assert starting.outcome() is None
+
+
+async def test_a_start_that_is_not_allowed_closes(site: Site) -> None:
+    await site.plug()
+    starting = site.starting(Exostreamkit(), Sender(token_tenant=TenantId("another")))
+    say(starting, START)
+    closing = await site.outcome(starting)
+    assert isinstance(closing, Closing)
+    assert closing.code is CloseCode.NOT_ALLOWED
+
+
+@pytest.mark.parametrize(
+    ("dialect", "code"),
+    [(Exostreamkit(), CloseCode.NOT_CONFIRMED), (Agentstream(), CloseCode.TIMED_OUT)],
+)
+async def test_a_start_that_cannot_be_published_closes_in_a_way_its_sender_bears(
+    site: Site, dialect: Dialect, code: CloseCode
+) -> None:
+    calls = site.container.calls()
+    start: Any = calls.start
+
+    async def start_impatiently(*arguments: Any, patience_seconds: float) -> Any:
+        assert patience_seconds > 0
+        return await start(*arguments)
+
+    impatient: Any = start_impatiently
+    starting = Starting(replace(calls, start=impatient), Sender(), dialect, site.settled.set)
+    say(starting, START)
+    closing = await site.outcome(starting)
+    assert isinstance(closing, Closing)
+    assert closing.code is code
+    assert code not in dialect.never_closed_with
+
+
+async def test_a_start_that_cannot_be_decided_is_tried_again_with_the_first_frame(
+    site: Site,
+) -> None:
+    await site.plug()
+    opening = Opening(KEY, CALL, "d", MEDIA, 0)
+    await begin(site.destination, opening, owner="before", has_token=False)
+    starting = site.starting(Exostreamkit())
+    say(starting, Start(TENANT, CALL, STREAM, MEDIA, GoOnAbove()))
+    assert await site.outcome(starting) is None
+    say(starting, Audio(7, b"ab"))
+    stream = await site.outcome(starting)
+    assert isinstance(stream, LiveStream)
+    assert stream.interaction.generation == 2
+    assert starting.release() == Audio(7, b"ab")
+
+
+async def test_a_frame_said_while_the_first_attempt_is_under_way_decides_the_second(
+    site: Site,
+) -> None:
+    await site.plug()
+    opening = Opening(KEY, CALL, "d", MEDIA, 0)
+    await begin(site.destination, opening, owner="before", has_token=False)
+    starting = site.starting(Exostreamkit())
+    say(starting, Start(TENANT, CALL, STREAM, MEDIA, GoOnAbove()), Audio(7, b"ab"))
+    assert await site.outcome(starting) is None  # tried without the frame, and now with it
+    assert isinstance(await site.outcome(starting), LiveStream)
+
+
+async def test_a_sender_that_comes_back_leaves_nothing_behind(site: Site) -> None:
+    starting = site.starting(Exostreamkit())
+    say(starting, START, Audio(0, b"ab"), ENDED)
+    attempt = starting._attempt
+    starting.leave()
+    assert attempt is not None
+    await asyncio.wait([attempt])
+    assert attempt.cancelled()
+    assert starting.release() is None
+    assert site.telemetry.buffered_bytes[-1] == 0
+    await site.plug()
+    await site.until(lambda: site.container.background().is_idle)
+    assert await site.published() == []
+
+
+async def test_whoever_leaves_before_the_start_leaves_nothing_behind(site: Site) -> None:
+    starting = site.starting(Agentstream())
+    say(starting, Audio(0, b"ab"))
+    starting.leave()
+    assert site.telemetry.buffered_bytes[-1] == 0
+    assert site.container.background().is_idle
+
+
+async def test_what_a_sender_said_that_is_gone_before_its_start_is_published_in_order(
+    site: Site,
+) -> None:
+    starting = site.starting(Agentstream())
+    say(
+        starting,
+        START,
+        Audio(1, b"ab"),
+        SignalSaid(Signal.DTMF, '{"digit":"5"}'),
+        Audio(2, b"odd"),
+        START,
+        BadStart("again"),
+        Refused(Refusal.MALFORMED_JSON, "no"),
+        Audio(4, b"cd"),
+    )
+    starting.drop(Audio(5, b"ef"))
+    starting.drop(SignalSaid(Signal.DTMF, "{}"))
+    starting.drop(Audio(6, b"gh"))
+    say(starting, ENDED, Audio(7, b"ab"), Audio(8, b"ab"))  # too late
+    starting.leave()
+    await site.plug()
+    await site.until(lambda: site.container.background().is_idle)
+    started, *between, ended = await site.published()
+    assert isinstance(started, InteractionStarted)
+    assert [
+        it.frame.seq if isinstance(it, AudioAccepted) else type(it) for it in between
+    ] == [1, SignalReceived, GapDetected, 4, GapDetected]  # fmt: skip
+    assert between[2] == GapDetected(3, 2, 2)
+    assert between[4] == GapDetected(5, 5, 2)
+    assert isinstance(ended, InteractionEnded)
+    assert ended.reason is EndReason.ENDED
+    ledger = ended.ledger
+    assert (ledger.received, ledger.published, ledger.rejected, ledger.lost) == (8, 2, 4, 2)
+    assert ledger.missing == 4  # 2 and 3 never came in, 5 and 6 were dropped
+    assert site.telemetry.counted["rejected", Refusal.INVALID_AUDIO] == 1
+    assert site.telemetry.counted["rejected", Refusal.UNEXPECTED_EVENT] == 2
+    assert site.telemetry.buffered_bytes[-1] == 0
+
+
+async def test_one_that_is_gone_without_an_end_is_cut_behind_what_was_dropped(site: Site) -> None:
+    starting = site.starting(Agentstream())
+    say(starting, START, Audio(1, b"ab"))
+    starting.drop(Audio(2, b"cd"))
+    starting.leave()
+    await site.plug()
+    await site.until(lambda: site.container.background().is_idle)
+    *_, gap, ended = await site.published()
+    assert gap == GapDetected(2, 2, 1)
+    assert isinstance(ended, InteractionEnded)
+    assert ended.reason is EndReason.DISCONNECTED
+    assert (ended.ledger.received, ended.ledger.lost) == (2, 1)
+
+
+async def test_where_the_start_of_one_that_is_gone_is_not_allowed_its_audio_is_let_go(
+    site: Site,
+) -> None:
+    await site.plug()
+    starting = site.starting(Agentstream(), Sender(token_tenant=TenantId("another")))
+    say(starting, START, Audio(1, b"ab"))
+    starting.leave()
+    await site.until(lambda: site.container.background().is_idle)
+    assert await site.published() == []
+    assert site.telemetry.buffered_bytes[-1] == 0
+
+
+async def test_it_is_full_as_a_stream_would_be_and_waits_for_the_attempt(site: Site) -> None:
+    starting = site.starting(Exostreamkit())
+    say(starting, START)
+    for seq in range(50):  # BUFFER_SECONDS is 1
+        assert not starting.is_full
+        say(starting, Audio(seq, bytes(320)))
+    assert starting.is_full
+    waiting = asyncio.create_task(starting.wait_for_room())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await site.plug()
+    await waiting
+    assert isinstance(await site.outcome(starting), LiveStream)
+    starting.leave()
+    assert site.telemetry.buffered_bytes[-1] == 0
