@@ -21,6 +21,7 @@ import secrets
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from application.beginning_again import begin_again
 from application.buffer import Buffer, HeldBatch
@@ -42,11 +43,11 @@ from application.ports.telemetry import Telemetry
 from application.publication_listener import PublicationListener
 from application.retention import Retention
 from application.rewind import BATCH_BYTES, BATCH_EVENTS, Rewind
-from domain.account import Account, Grant
-from domain.events import AudioAccepted, Event, SignalReceived
+from domain.account import Account, Grant, State
+from domain.events import AudioAccepted, EndReason, Event, InteractionEnded, SignalReceived
 from domain.interaction import Interaction
 
-RETRY_SECONDS = (0.05, 0.1, 0.2, 0.4)
+RETRY_SECONDS = (0.05, 0.1, 0.2)
 """How long to wait after the first, second, … failure in a row; after more as after the last."""
 
 _log = logging.getLogger(__name__)
@@ -448,14 +449,15 @@ class Outbox:
     def _ask_for_reclaim(self) -> None:
         """Reclaim the stream once the older outboxes have what they held.
 
-        Not if another process has taken it over, which is the one to reclaim it then; nor if a
-        newer generation of ours will, and nothing is held here.
+        Not if another process has taken it over, which is the one to reclaim it then; nor if its
+        run has ended, or a newer generation of ours will reclaim it, and nothing is held here.
         """
-        has_nothing = self.is_fenced and self._rewind.is_empty and not self._waiting
-        if self._is_overtaken or has_nothing:
+        goes_on = self._fenced is None and self._interaction.state is not State.ENDED
+        if self._is_overtaken or not (goes_on or self._waiting or not self._rewind.is_empty):
             self._finish()
             return
         self._is_suspect = True
+        self._take_back()  # from now on it does not age
         self._reclaim_owner = self._reclaim_owner or secrets.token_hex(16)
         for older in self._older():
             older.suspect()
@@ -494,9 +496,21 @@ class Outbox:
         self._reclaim_owner = None
         self._tell_of_beginning_again(begun.loss.frames)
         if self._fenced is not None:
-            self._published = end
+            self._published = self._close_run_of_nobody(end)
         for newer in self._newer():
             newer.suspect()
+
+    def _close_run_of_nobody(self, end: Account) -> Account:
+        """End the run, as its successor's start had done, unless a newer outbox goes on with it."""
+        goes_on = any(newer._run == self._run for newer in self._newer())  # noqa: SLF001  # of ours
+        if goes_on or end.state is State.ENDED:
+            return end
+        position = end.next_position
+        ended = InteractionEnded(position, EndReason.DISCONNECTED, end.ledger)
+        end = replace(end, next_position=position + 1, state=State.ENDED)
+        self._waiting.append(HeldBatch(position, [ended], end))
+        self._recount()
+        return end
 
     def _tell_of_beginning_again(self, lost_frames: int) -> None:
         self._telemetry.began_again()

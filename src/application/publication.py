@@ -1,8 +1,8 @@
-"""The one loop of a process that hands the streams' batches to the publisher.
+"""The loops of a process that hand the streams' batches to the publisher.
 
-Frames only mark their stream as having work; the loop takes one batch of each such stream, gives
-all of them to the publisher at once, and tells each outbox what became of its own. While a call
-of the publisher is under way new frames gather, so batches grow with the load by themselves.
+Frames only mark their stream as having work; a loop takes one batch of each such stream, gives all
+of them to the publisher in one call, and tells each outbox what became of its own. While calls of
+the publisher are under way new frames gather, so batches grow with the load by themselves.
 
 Nothing is given up because a call fails: it is made again, after a short wait. When the
 destination may have forgotten something, every stream that is held, a quiet one and one that has
@@ -32,9 +32,12 @@ from domain.account import Grant
 from domain.identifiers import StreamKey
 from domain.interaction import Interaction
 
-ROUND_BYTES = 4 * 1024 * 1024
+ROUND_BYTES = 2 * 1024 * 1024
 ROUND_BATCHES = 512
 """How much is given to the publisher at once: it has to be through within its time limit."""
+
+ROUNDS_AT_ONCE = 2
+"""While the destination takes one round the next is made ready; a stream is only ever in one."""
 
 TICK_SECONDS = 1.0
 """How often is looked for senders that wait too long and for outboxes that are done."""
@@ -51,7 +54,7 @@ Taken = list[tuple[Outbox, Batch | Reclaim]]
 
 
 class Publication:
-    """Owns the loop and the outboxes; `run` is its body, which the composition starts."""
+    """Owns the loops and the outboxes; `run` is its body, which the composition starts."""
 
     def __init__(
         self,
@@ -71,7 +74,7 @@ class Publication:
         self._work = asyncio.Event()
         self._newest: dict[StreamKey, Outbox] = {}
         self._suspects: set[Outbox] = set()
-        self._announcements_due = False
+        self._announcements_due = self._is_announcing = False
         self._is_in_doubt = False
         self._epoch = publisher.epoch
         self._alive_at = clock.monotonic()
@@ -82,6 +85,7 @@ class Publication:
         return not (
             self._is_in_doubt
             or self._announcements_due
+            or self._is_announcing
             or self._suspects
             or self._publisher.epoch != self._epoch
         )
@@ -132,7 +136,7 @@ class Publication:
 
     def note_alive(self, since: float) -> None:
         """Note that the destination answered a call made at monotonic `since`."""
-        self._alive_at = since
+        self._alive_at = max(self._alive_at, since)
         if self._is_in_doubt or self._publisher.epoch != self._epoch:
             self._suspect_all()
 
@@ -141,15 +145,18 @@ class Publication:
         self._is_in_doubt = True
 
     async def run(self) -> None:
-        """Publish for ever. A failure belongs to the streams it concerns, never to the loop."""
+        """Publish for ever. A failure belongs to the streams it concerns, never to a loop."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._publish())
+            for _ in range(ROUNDS_AT_ONCE):
+                tasks.create_task(self._publish())
             tasks.create_task(self._keep_time())
 
     async def _publish(self) -> None:
         failures = 0
         while True:
             await self._work.wait()
+            if self._publisher.epoch != self._epoch:
+                self._suspect_all()
             taken = self._take_round()
             if not taken and not self._is_time_to_announce:
                 self._work.clear()
@@ -165,17 +172,28 @@ class Publication:
             async with answered_within():
                 outcomes = await self._call(taken)
                 if self._is_time_to_announce:
-                    await self._publisher.announce_again()
-                    self._announcements_due = False
+                    await self._announce_again()
         except PublisherError as error:
             self.note_failure()
             self._settle(taken, [Failed(error)] * len(taken), retry_alone=False)
             return False
         self._settle(taken, outcomes, retry_alone=True)
         self.note_alive(sent_at)
+        if self._is_time_to_announce:
+            self._work.set()
         if self.is_proved:
             self.buffer.let_go_of_old(sent_at)
         return True
+
+    async def _announce_again(self) -> None:
+        self._announcements_due, self._is_announcing = False, True
+        try:
+            await self._publisher.announce_again()
+        except BaseException:
+            self._announcements_due = True
+            raise
+        finally:
+            self._is_announcing = False
 
     @property
     def _is_time_to_announce(self) -> bool:
@@ -197,10 +215,14 @@ class Publication:
         return taken
 
     async def _call(self, taken: Taken) -> list[Outcome | Reclaimed]:
+        epoch = self._epoch
         batches = [work for _, work in taken if isinstance(work, Batch)]
         reclaims = [work for _, work in taken if isinstance(work, Reclaim)]
         appended = iter(await self._publisher.append(batches) if batches else ())
-        reclaimed = iter(await self._publisher.reclaim(reclaims) if reclaims else ())
+        if reclaims:  # the older outboxes have shown what they had in this epoch
+            reclaimed = iter(await self._publisher.reclaim(reclaims, epoch=epoch))
+        else:
+            reclaimed = iter(())
         return [next(appended if isinstance(work, Batch) else reclaimed) for _, work in taken]
 
     def _settle(
@@ -238,6 +260,8 @@ class Publication:
             now = self._clock.monotonic()
             if self.is_proved:
                 self.buffer.let_go_of_old(self._alive_at)
+            if self._is_time_to_announce:
+                self._work.set()
             patience = self.buffer.limits.patience_seconds
             for outbox in self._held():
                 if outbox.is_done:

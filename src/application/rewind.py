@@ -41,6 +41,9 @@ class Rewind(Holder):
         if not self._buffer.limits.rewind_seconds or not (held.count or self._kept):
             self.base = held.account
             return
+        if not held.count:
+            self._kept[-1].account = held.account
+            return
         self._audio_bytes += held.audio_bytes
         if self._kept and self._is_small_beside(self._kept[-1], held, now):
             self._join(self._kept[-1], held)

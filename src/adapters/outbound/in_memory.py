@@ -131,9 +131,7 @@ class InMemoryStreams(StreamPublisher, StreamReader, OpenRuns, Destination):
         epoch: int | None = None,
     ) -> Grant | Undecided | Fenced:
         """Take the next generation and publish the start. See `StreamPublisher.begin`."""
-        self._check_plugged()
-        if epoch not in (None, self._epoch):
-            raise BrokerUnavailable("it was plugged anew")
+        self._check_plugged(epoch)
         stored = self._streams.get(opening.stream, _Stored())
         if owner in self._memory.given_up:
             return Fenced(stored.generation)
@@ -159,9 +157,11 @@ class InMemoryStreams(StreamPublisher, StreamReader, OpenRuns, Destination):
             stored.with_token, stored.run = has_token, owner
         return self._grant(stored, opening, owner, stored.generation + 1, account, resumed=resumed)
 
-    async def reclaim(self, reclaims: Sequence[Reclaim]) -> Sequence[Reclaimed]:
+    async def reclaim(
+        self, reclaims: Sequence[Reclaim], *, epoch: int | None = None
+    ) -> Sequence[Reclaimed]:
         """Go on with streams that were forgotten. See `StreamPublisher.reclaim`."""
-        self._check_plugged()
+        self._check_plugged(epoch)
         return [self._reclaim(wish) for wish in reclaims]
 
     def _reclaim(self, wish: Reclaim) -> Reclaimed:
@@ -350,9 +350,11 @@ class InMemoryStreams(StreamPublisher, StreamReader, OpenRuns, Destination):
         self._announce(stream, stored.generation, ended)
         stored.account = replace(stored.account, next_position=position + 1, state=State.ENDED)
 
-    def _check_plugged(self) -> None:
+    def _check_plugged(self, epoch: int | None = None) -> None:
         if self._unplugged:
             raise BrokerUnavailable("unplugged") from ConnectionError("the plug was pulled")
+        if epoch not in (None, self._epoch):
+            raise BrokerUnavailable("it was plugged anew")
         self._forget_expired()
 
     def _touch(self, stored: _Stored) -> None:

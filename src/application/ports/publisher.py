@@ -188,7 +188,9 @@ class StreamPublisher(Protocol):
         """
         ...
 
-    async def reclaim(self, reclaims: Sequence[Reclaim]) -> Sequence[Reclaimed]:
+    async def reclaim(
+        self, reclaims: Sequence[Reclaim], *, epoch: int | None = None
+    ) -> Sequence[Reclaimed]:
         """Let writers go on with streams that were forgotten; one outcome for each, in order.
 
         The stream takes the generation after `above` and publishes a start. It stands where the
@@ -200,9 +202,11 @@ class StreamPublisher(Protocol):
         `Fenced`, and nothing changes, for a writer that is not the last: when the destination knows
         a generation above `above`; or one not below the lease's, or granted after it, that neither
         the writer nor its `predecessor` holds. Repeated by the same `owner` it answers the same.
+        With `epoch` only within that epoch, as `begin`.
 
         Raises:
-            PublisherError: the destination was not reached, so no outcome is known.
+            PublisherError: the destination was not reached, or the epoch is another; no outcome
+                is known.
 
         """
         ...

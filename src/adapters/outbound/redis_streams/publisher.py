@@ -79,7 +79,9 @@ class RedisStreamPublisher(StreamPublisher):
             raise failure
         return _grant(reply)
 
-    async def reclaim(self, reclaims: Sequence[Reclaim]) -> Sequence[Reclaimed]:
+    async def reclaim(
+        self, reclaims: Sequence[Reclaim], *, epoch: int | None = None
+    ) -> Sequence[Reclaimed]:
         """Go on with streams that were forgotten. See `StreamPublisher.reclaim`."""
         calls = [
             self._begin_call(
@@ -96,7 +98,7 @@ class RedisStreamPublisher(StreamPublisher):
             )
             for wish in reclaims
         ]
-        replies = await self._pipeline.run(calls)
+        replies = await self._pipeline.run(calls, epoch)
         outcomes: list[Reclaimed] = [_reclaimed(reply) for reply in replies]
         granted = [i for i, outcome in enumerate(outcomes) if isinstance(outcome, Grant)]
         said = [Said.due(reclaims[i].lease.stream, replies[i][7]) for i in granted]
