@@ -180,6 +180,11 @@ class Outbox:
         return self._is_over
 
     @property
+    def may_have_reclaimed(self) -> bool:
+        """Whether a reclaim has been sent, or will be, whose answer is not known."""
+        return self._reclaim_owner is not None
+
+    @property
     def is_suspect(self) -> bool:
         """Whether the destination may have forgotten what was published."""
         return self._is_suspect and not self._is_over
@@ -431,12 +436,13 @@ class Outbox:
         come back to a past in which it is not.
         """
         is_of_newer = any(newer.lease.generation == generation for newer in self._newer())
+        is_asked_for = any(newer.may_have_reclaimed for newer in self._newer())
         is_of_older = any(older.lease.generation == generation for older in self._older())
         is_past = generation < self._lease.generation or is_of_older
         if is_past and not (is_of_newer or is_final or self._is_overtaken):
             self._ask_for_reclaim()
             return
-        self._is_overtaken = self._is_overtaken or not is_of_newer
+        self._is_overtaken = self._is_overtaken or not (is_of_newer or is_asked_for)
         self._note_fenced(generation)
         self._is_suspect = self._account_due = False
         self._reclaim_owner = None

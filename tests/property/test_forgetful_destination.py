@@ -924,6 +924,22 @@ def test_a_run_whose_end_is_kept_no_more_is_not_begun_again() -> None:
         machine.come_back_empty()
 
 
+def test_a_reclaim_whose_answer_is_lost_is_not_another_process() -> None:
+    with staged(ForgetfulDestination()) as machine:
+        process = machine.processes[0]
+        machine.speak(frames=2)
+        machine.wait(seconds=0.1)
+        machine.connect(resume=True, process=0)
+        machine.speak(frames=2)
+        machine.wait(seconds=0.1)
+        last = {stored.generation: i for i, (_, stored) in enumerate(machine.broker.past)}
+        process.connection.before_reclaim = lambda: process.connection.faults.append("answer lost")
+        for moment in (last[1], 0):
+            machine.come_back_as(moment)
+            machine.runner.run(process.watch.check())
+            machine.wait(seconds=1.0)
+
+
 def check(machine: type[ForgetfulDestination], examples: int) -> None:
     run_state_machine_as_test(
         machine,

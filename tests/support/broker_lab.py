@@ -30,6 +30,8 @@ class BrokerLab(EmbeddedValkey):
     """An embedded Valkey with faults. Its port stays its own while it is away."""
 
     def __init__(self, **config: str) -> None:
+        if config.get("cluster-enabled") == "yes":  # else 10,000 above its port, where clients dial
+            config["cluster-port"] = str(quiet_port())
         super().__init__(**{"aof-load-truncated": "yes", **config})
         self._port = quiet_port()
         self._password = ""
