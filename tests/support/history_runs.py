@@ -89,6 +89,6 @@ def _fits(sent: SentRun, found: PublishedRun) -> bool:
     audio = [entry for _, entry in found.entries if entry["type"] == "audio"]
     if not audio:
         heard = {reply.generation for reply in sent.started}
-        # What was heard of may stand under a higher one: a broker that forgot it was given it again.
+        # What was heard of may stand under a higher one: it was forgotten and given again.
         return not sent.digests and (not heard or max(found.generations) >= min(heard))
     return any(sent.digests.get(int(e["seq"])) == digest(e["audio"]) for e in audio)
