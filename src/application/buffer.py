@@ -153,11 +153,8 @@ class Buffer:
     def let_go_of_old(self, alive_at: float) -> None:
         """Let go of what was confirmed long enough before `alive_at`, when the broker knew it."""
         oldest = alive_at - self.limits.rewind_seconds - KEPT_TOGETHER_SECONDS
-        while self._kept and self._first_kept_at() <= oldest:
+        while self._kept and self._kept[0][1].first_kept_at <= oldest:
             self._let_go_of_first()
-
-    def _first_kept_at(self) -> float:
-        return self._kept[0][1].first_kept_at
 
     def _make_room(self) -> None:
         while self._kept and self._unconfirmed_bytes + self._kept_bytes > self.limits.buffer_bytes:

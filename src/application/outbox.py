@@ -26,6 +26,7 @@ from dataclasses import replace
 from application.beginning_again import begin_again
 from application.buffer import Buffer, HeldBatch
 from application.ports.clock import Clock
+from application.ports.errors import BrokerRefused
 from application.ports.publisher import (
     Appended,
     Batch,
@@ -46,9 +47,6 @@ from application.rewind import BATCH_BYTES, BATCH_EVENTS, Rewind
 from domain.account import Account, Grant, State
 from domain.events import AudioAccepted, EndReason, Event, InteractionEnded, SignalReceived
 from domain.interaction import Interaction
-
-RETRY_SECONDS = (0.05, 0.1, 0.2)
-"""How long to wait after the first, second, … failure in a row; after more as after the last."""
 
 _log = logging.getLogger(__name__)
 
@@ -195,14 +193,9 @@ class Outbox:
         return 0 if self._under_way is None else self._under_way.audio_bytes
 
     @property
-    def is_failing(self) -> bool:
-        """Whether the last attempt failed."""
-        return self._failures > 0
-
-    @property
-    def retry_seconds(self) -> float:
-        """How long to wait after the last failure."""
-        return RETRY_SECONDS[min(max(1, self._failures), len(RETRY_SECONDS)) - 1]
+    def failures(self) -> int:
+        """How many attempts in a row have failed by now."""
+        return self._failures
 
     def stalled_seconds(self, now: float) -> float:
         """For how long something has been waiting and nothing was confirmed."""
@@ -275,7 +268,7 @@ class Outbox:
             return
         has_reclaimed, self._is_reclaiming = self._is_reclaiming, False
         self._put_back_unless_appended(outcome)
-        self._failures = self._failures + 1 if isinstance(outcome, Failed) else 0
+        self._count_failure(outcome)
         match outcome:
             case Hole(next_position):
                 self._go_back_to(next_position)
@@ -388,6 +381,18 @@ class Outbox:
         else:
             self._account_due = True
 
+    def _count_failure(self, outcome: Outcome | Reclaimed) -> None:
+        """Count, and log the first failure in a row of a stream that fails by itself."""
+        if not isinstance(outcome, Failed):
+            self._failures = 0
+            return
+        self._failures += 1
+        if self._failures == 1 and isinstance(outcome.error, BrokerRefused):
+            _log.warning(
+                "the broker refuses a stream: its audio is kept and tried again",
+                extra={"stream": str(self._lease.stream), "error": str(outcome.error)},
+            )
+
     def _confirm(self, held: HeldBatch) -> None:
         now = self._clock.monotonic()
         self._published, self._confirmed_at = held.account, now
@@ -490,7 +495,7 @@ class Outbox:
         media = self._interaction.opening.media
         begun = begin_again(self._rewind.base, self._waiting, grant, media)
         end = begun.batches[-1].account if begun.batches else begun.base
-        self._interaction.begin_again(grant.generation, end.next_position, begun.loss)
+        self._interaction.begin_again(grant.generation, end.next_position, begun.recount)
         self._waiting = deque(begun.batches)
         self._recount()
         self._rewind.base = begun.base
@@ -500,7 +505,7 @@ class Outbox:
             self._lease.stream, grant.generation, self._reclaim_owner, grant.granted_at_ms
         )
         self._reclaim_owner = None
-        self._tell_of_beginning_again(begun.loss.frames)
+        self._tell_of_beginning_again(begun.recount.forgotten)
         if self._fenced is not None:
             self._published = self._close_run_of_nobody(end)
         for newer in self._newer():

@@ -13,7 +13,7 @@ import asyncio
 import logging
 
 from application.buffer import Buffer, BufferLimits
-from application.outbox import RETRY_SECONDS, Outbox
+from application.outbox import Outbox
 from application.ports.clock import Clock
 from application.ports.errors import BrokerRefused, PublisherError
 from application.ports.publisher import (
@@ -27,7 +27,7 @@ from application.ports.publisher import (
 )
 from application.ports.telemetry import Telemetry
 from application.retention import Retention
-from application.time_limit import answered_within
+from application.time_limit import answered_within, retry_seconds
 from domain.account import Grant
 from domain.identifiers import StreamKey
 from domain.interaction import Interaction
@@ -163,7 +163,7 @@ class Publication:
                 continue
             failures = 0 if await self._go_round(taken) else failures + 1
             if failures:
-                await asyncio.sleep(RETRY_SECONDS[min(failures, len(RETRY_SECONDS)) - 1])
+                await asyncio.sleep(retry_seconds(failures))
 
     async def _go_round(self, taken: Taken) -> bool:
         """Publish what was taken; False if the destination was not reached."""
@@ -244,7 +244,7 @@ class Publication:
                 continue
             if retry_alone and isinstance(outcome, Failed):
                 loop = asyncio.get_running_loop()
-                loop.call_later(outbox.retry_seconds, self._note_work, outbox)
+                loop.call_later(retry_seconds(outbox.failures), self._note_work, outbox)
             else:
                 self._note_work(outbox)
 

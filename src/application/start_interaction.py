@@ -55,6 +55,7 @@ class StartInteraction:
         sender.check_may_start(opening.stream.tenant_id, opening.interaction_id)
         owner = secrets.token_hex(16)
         give_up_at = self._clock.monotonic() + patience_seconds
+        told = ""
         while True:
             try:
                 return await self._try(opening, sender, owner)
@@ -62,10 +63,12 @@ class StartInteraction:
                 self._settle_start(opening, owner, has_token=sender.has_token)
                 raise
             except PublisherError as error:
-                _log.error(
-                    "stream could not be started",
-                    extra={"stream": str(opening.stream), "error": str(error)},
-                )
+                if str(error) != told:
+                    told = str(error)
+                    _log.error(
+                        "stream could not be started",
+                        extra={"stream": str(opening.stream), "error": told},
+                    )
                 if self._clock.monotonic() >= give_up_at:
                     self._settle_start(opening, owner, has_token=sender.has_token)
                     raise

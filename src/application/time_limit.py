@@ -1,4 +1,4 @@
-"""How long a destination may take to answer."""
+"""How long a destination may take to answer, and when it is asked again."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,6 +11,13 @@ ANSWER_SECONDS = 5.0
 
 AGAIN_SECONDS = 0.5
 """How long to wait before a call that failed is tried again."""
+
+RETRY_SECONDS = (0.05, 0.1, 0.2)
+
+
+def retry_seconds(failures: int) -> float:
+    """Return how long to wait after so many failures in a row, at least one."""
+    return RETRY_SECONDS[min(failures, len(RETRY_SECONDS)) - 1]
 
 
 @asynccontextmanager

@@ -18,11 +18,24 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Loss:
-    """Frames that were published, and that their destination has forgotten for good."""
+class Recount:
+    """What a destination knows of a run other than its writer thought.
 
-    frames: int = 0
+    Frames that it has *forgotten* for good, and such that it has *found*: those of another writer
+    of the same run, who published them unknown to this one. `audio_bytes` is by how much it has
+    more, or less when negative. `first_seq` and `last_seq` are as the destination knows them.
+    """
+
+    forgotten: int = 0
+    found: int = 0
     audio_bytes: int = 0
+    first_seq: int | None = None
+    last_seq: int | None = None
+
+    @property
+    def frames(self) -> int:
+        """How many frames more are published than was thought, or less when negative."""
+        return self.found - self.forgotten
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +75,31 @@ class Account:
             self, next_position=next_position, first_seq=first_seq, last_seq=seq, ledger=ledger
         )
 
-    def less(self, loss: Loss, media: MediaFormat) -> "Account":
-        """Return the account with `loss` counted as lost instead of published."""
+    def recounted(self, recount: Recount, media: MediaFormat) -> "Account":
+        """Return the account with what was forgotten as lost, and what was found as published."""
         ledger = self.ledger
-        audio_bytes = ledger.bytes - loss.audio_bytes
+        first_seq, last_seq = self.first_seq, self.last_seq
+        published = ledger.published + recount.frames
+        missing = ledger.missing - recount.frames
+        if recount.first_seq is not None and recount.last_seq is not None:
+            shift = 0 if first_seq is None else max(0, first_seq - recount.first_seq)
+            first_seq = recount.first_seq if first_seq is None else first_seq - shift
+            missing += shift
+            reach = recount.last_seq if recount.found else recount.last_seq - 1
+            if last_seq is None or last_seq <= reach:
+                last_seq = recount.last_seq
+                missing = last_seq - first_seq + 1 - published
+        audio_bytes = ledger.bytes + recount.audio_bytes
         return replace(
             self,
+            first_seq=first_seq,
+            last_seq=last_seq,
             ledger=replace(
                 ledger,
-                published=ledger.published - loss.frames,
-                lost=ledger.lost + loss.frames,
-                missing=ledger.missing + loss.frames,
+                received=ledger.received + recount.found,
+                published=published,
+                lost=ledger.lost + recount.forgotten,
+                missing=missing,
                 bytes=audio_bytes,
                 audio_ms=media.duration_ms(audio_bytes),
             ),

@@ -19,7 +19,7 @@ destination stands, and what nobody holds any more is lost. What is lost is decl
 
 from enum import StrEnum
 
-from domain.account import Account, Grant, Loss, State
+from domain.account import Account, Grant, Recount, State
 from domain.errors import IllegalTransition, StaleGeneration
 from domain.events import (
     AudioAccepted,
@@ -210,8 +210,8 @@ class Interaction:
         self._lost += frames
         return True
 
-    def begin_again(self, generation: int, next_position: int, loss: Loss) -> None:
-        """Go on at `next_position`, with `loss` counted as lost.
+    def begin_again(self, generation: int, next_position: int, recount: Recount) -> None:
+        """Go on at `next_position`; what is forgotten counts as lost, what is found as published.
 
         Raises:
             StaleGeneration: the generation is not newer than the one held.
@@ -222,9 +222,16 @@ class Interaction:
         self._advance(Verb.BEGIN_AGAIN)
         self._generation = generation
         self._next_position = next_position
-        self._published -= loss.frames
-        self._bytes -= loss.audio_bytes
-        self._lost += loss.frames
+        self._published += recount.frames
+        self._bytes += recount.audio_bytes
+        self._lost += recount.forgotten
+        if recount.first_seq is None or recount.last_seq is None:
+            return
+        first, last = recount.first_seq, recount.last_seq
+        self._first_seq = first if self._first_seq is None else min(self._first_seq, first)
+        self._highest_seq = last if self._highest_seq is None else max(self._highest_seq, last)
+        self._last_seq = last if self._last_seq is None else max(self._last_seq, last)
+        self._unnumbered_seq = max(self._unnumbered_seq, last + 1)
 
     def cut(self) -> None:
         """Note that the sender is gone; the run may be taken up again."""

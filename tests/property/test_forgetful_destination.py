@@ -458,7 +458,7 @@ class Line(PublicationListener):
         self.run = run
         self.log = log
         last_seq = stream.interaction.last_seq
-        self.next_seq = 0 if last_seq is None else last_seq + 1
+        self.next_seq = max(-1 if last_seq is None else last_seq, log.acknowledged) + 1
         self.is_fenced = stream.outbox.is_fenced
         stream.outbox.listen(self)
 

@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from domain.account import Account, Grant, Loss, State
+from domain.account import Account, Grant, Recount, State
 from domain.errors import IllegalTransition, StaleGeneration
 from domain.events import (
     AudioAccepted,
@@ -278,11 +278,11 @@ class InteractionAgainstLists(RuleBasedStateMachine):
     @rule(above=st.integers(1, 3), forgotten=st.integers(0, 5))
     def begin_again(self, above: int, forgotten: int) -> None:
         lost, held = self.run.published[:forgotten], self.run.published[forgotten:]
-        loss = Loss(len(lost), sum(frame.size for frame in lost))
+        recount = Recount(forgotten=len(lost), audio_bytes=-sum(frame.size for frame in lost))
 
         def act() -> None:
             generation = self.generation + above
-            self.interaction.begin_again(generation, 1 + len(held), loss)
+            self.interaction.begin_again(generation, 1 + len(held), recount)
 
         if not self._do("begin again", act):
             return

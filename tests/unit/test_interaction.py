@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 import pytest
 
-from domain.account import Account, Grant, Loss, State
+from domain.account import Account, Grant, Recount, State
 from domain.errors import IllegalTransition, StaleGeneration, UnbalancedLedger
 from domain.events import (
     AudioAccepted,
@@ -128,7 +128,7 @@ def test_nothing_can_be_done_before_the_start() -> None:
     with pytest.raises(IllegalTransition):
         interaction.end(EndReason.ENDED)
     with pytest.raises(IllegalTransition):
-        interaction.begin_again(9, 0, Loss())
+        interaction.begin_again(9, 0, Recount())
     assert interaction.ledger == Ledger()
 
 
@@ -314,7 +314,7 @@ def test_after_the_largest_seq_no_number_is_left() -> None:
 def test_frames_that_were_forgotten_are_lost_and_the_run_goes_on_where_it_is_told() -> None:
     interaction = live()
     hear(interaction, 0, 1, 2)
-    interaction.begin_again(7, 40, Loss(frames=2, audio_bytes=640))
+    interaction.begin_again(7, 40, Recount(forgotten=2, audio_bytes=-640))
     assert interaction.generation == 7
     assert interaction.state is State.LIVE
     assert interaction.hear(frame(3)) == (AudioAccepted(40, frame(3)),)
@@ -325,7 +325,7 @@ def test_frames_that_were_forgotten_are_lost_and_the_run_goes_on_where_it_is_tol
 
 def test_an_ended_run_that_begins_again_stays_ended() -> None:
     interaction = ended()
-    interaction.begin_again(9, 2, Loss())
+    interaction.begin_again(9, 2, Recount())
     assert interaction.state is State.ENDED
 
 
@@ -333,7 +333,7 @@ def test_a_run_does_not_begin_again_under_a_generation_that_is_not_newer() -> No
     interaction = live(generation=5)
     before = interaction.account
     with pytest.raises(StaleGeneration):
-        interaction.begin_again(5, 9, Loss())
+        interaction.begin_again(5, 9, Recount())
     assert interaction.account == before
 
 

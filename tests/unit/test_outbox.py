@@ -7,7 +7,7 @@ from adapters.outbound.prometheus import PrometheusTelemetry
 from application.buffer import KEPT_TOGETHER_SECONDS, Buffer, BufferLimits
 from application.outbox import Outbox
 from application.ports.clock import Clock
-from application.ports.errors import BrokerUnavailable
+from application.ports.errors import BrokerRefused, BrokerUnavailable
 from application.ports.publisher import (
     Appended,
     Batch,
@@ -147,8 +147,8 @@ class Bench(PublicationListener):
     def is_done(self) -> bool:
         return self.outbox.is_done
 
-    def is_failing(self) -> bool:
-        return self.outbox.is_failing
+    def failures(self) -> int:
+        return self.outbox.failures
 
     def take(self) -> Batch:
         batch = self.outbox.take()
@@ -336,15 +336,34 @@ def test_a_batch_that_failed_is_taken_again_as_it_was() -> None:
     first = bench.take()
     bench.hear(2)
     bench.outbox.settle(FAILED)
-    assert bench.is_failing()
+    assert bench.failures() == 1
     assert bench.confirmed == []
     assert bench.buffered == 3 * 320
     again = bench.take()
     assert (again.first_position, again.events) == (first.first_position, first.events)
     bench.outbox.settle(Appended(3))
-    assert not bench.is_failing()
+    assert bench.failures() == 0
     assert positions(bench.publish()) == [3]
     assert bench.confirmed == [(2, 1), (1, 2)]
+
+
+def test_a_stream_that_is_refused_by_itself_is_told_of_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bench = Bench()
+    bench.hear(0)
+    for _ in range(3):
+        bench.take()
+        bench.outbox.settle(Failed(BrokerRefused("WRONGTYPE")))
+    (told,) = caplog.records
+    assert "refuses a stream" in told.message
+    assert told.error == "WRONGTYPE"  # type: ignore[attr-defined]
+    bench.take()
+    bench.outbox.settle(Appended(1))
+    bench.hear(1)
+    bench.take()
+    bench.outbox.settle(Failed(BrokerRefused("WRONGTYPE")))
+    assert len(caplog.records) == 2
 
 
 def test_what_waits_for_long_is_packed_and_comes_out_as_it_went_in() -> None:

@@ -87,8 +87,12 @@ async def test_a_start_that_was_not_published_is_left_at_that(
 
 
 @pytest.mark.parametrize("written", [True, False])
-async def test_a_start_tried_again_is_one_start(
-    container: Container, monkeypatch: pytest.MonkeyPatch, *, written: bool
+async def test_a_start_tried_again_is_one_start_and_told_of_once(
+    container: Container,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    written: bool,
 ) -> None:
     destination: Any = container.destination()
     lose_answers(destination, monkeypatch, 2, written=written)
@@ -96,6 +100,7 @@ async def test_a_start_tried_again_is_one_start(
     assert stream.interaction.generation == 1  # type: ignore[union-attr]
     assert len(await published(destination)) == 1
     assert container.background().is_idle
+    assert [record.message for record in caplog.records] == ["stream could not be started"]
 
 
 @pytest.mark.parametrize("answers_lost", [1, 3])

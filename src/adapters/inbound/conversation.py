@@ -32,13 +32,14 @@ from adapters.inbound.dialects.messages import (
     SignalSaid,
     Start,
     Unknown,
+    refusal_of,
 )
 from adapters.inbound.replies import PEER_GONE, Replies
 from adapters.inbound.starting import Starting
 from application.live_stream import LiveStream
 from domain.access import Sender
 from domain.account import State
-from domain.errors import FrameTooLarge, InvalidAudio, InvalidSequenceNumber
+from domain.errors import InvalidAudio, InvalidSequenceNumber
 from domain.events import EndReason
 
 CLOSE_SECONDS = 5.0
@@ -224,9 +225,9 @@ class Conversation:
     async def _wait_for_room(self) -> None:
         """Do not read; but read on and drop, after a while, who cannot wait."""
         self._is_unread = True
-        can_wait = CloseCode.NOT_CONFIRMED not in self._speaking.never_closed_with
+        waits = UNREAD_SECONDS if self._speaking.waits_for_broker else None
         try:
-            async with asyncio.timeout(None if can_wait else UNREAD_SECONDS):
+            async with asyncio.timeout(waits):
                 if self._stream is not None:
                     await self._stream.outbox.wait_for_room()
                 elif self._starting is not None:
@@ -250,12 +251,8 @@ class Conversation:
             return
         try:
             is_new = self._calls.ingest(stream, message.seq, message.audio)
-        except InvalidSequenceNumber as why:
-            self._refuse(Refused(Refusal.INVALID_SEQ, str(why)), message)
-        except FrameTooLarge as why:
-            self._refuse(Refused(Refusal.FRAME_TOO_LARGE, str(why)), message)
-        except InvalidAudio as why:
-            self._refuse(Refused(Refusal.INVALID_AUDIO, str(why)), message)
+        except (InvalidAudio, InvalidSequenceNumber) as why:
+            self._refuse(Refused(refusal_of(why), str(why)), message)
         else:
             self._refused_in_a_row = 0
             if not is_new and stream.outbox.is_empty:

@@ -58,11 +58,6 @@ class Prelude:
         self._dropped_seq: int | None = None
 
     @property
-    def has_start(self) -> bool:
-        """Whether the sender has said `start`, though its stream may not be started yet."""
-        return self._start is not None
-
-    @property
     def is_full(self) -> bool:
         """Whether a stream whose start is under way has as much to be published as it may have."""
         if self._start is None:

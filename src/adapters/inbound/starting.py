@@ -15,6 +15,7 @@ from adapters.inbound.dialects.messages import (
     Refused,
     SignalSaid,
     Start,
+    refusal_of,
 )
 from adapters.inbound.prelude import Held, Prelude
 from application.live_stream import LiveStream
@@ -82,7 +83,7 @@ class Starting:
         except NotAllowed as why:
             return Closing(CloseCode.NOT_ALLOWED, str(why))
         except PublisherError:
-            holds_on = CloseCode.NOT_CONFIRMED in self._dialect.never_closed_with
+            holds_on = self._dialect.waits_for_broker
             code = CloseCode.TIMED_OUT if holds_on else CloseCode.NOT_CONFIRMED
             return Closing(code, "the start could not be published")
         if isinstance(stream, Undecided):
@@ -117,7 +118,6 @@ class Starting:
             self._attempt.add_done_callback(lambda _: self._on_settled())
 
     async def _start(self, start: Start) -> LiveStream | Undecided:
-        holds_on = CloseCode.NOT_CONFIRMED in self._dialect.never_closed_with
         limits = self._calls.limits
         return await self._calls.start(
             Opening(
@@ -130,7 +130,9 @@ class Starting:
                 call=start.call,
             ),
             self._sender,
-            patience_seconds=limits.call_seconds if holds_on else limits.confirm_seconds,
+            patience_seconds=limits.call_seconds
+            if self._dialect.waits_for_broker
+            else limits.confirm_seconds,
         )
 
     async def _finish(self, attempt: asyncio.Task[LiveStream | Undecided]) -> None:
@@ -154,10 +156,8 @@ class Starting:
             case Audio(seq, audio):
                 try:
                     self._calls.ingest(stream, seq, audio)
-                except (InvalidAudio, InvalidSequenceNumber):
-                    self._calls.ingest.refuse(
-                        stream, Refusal.INVALID_AUDIO.value, unnumbered=seq is None
-                    )
+                except (InvalidAudio, InvalidSequenceNumber) as why:
+                    self._calls.ingest.refuse(stream, refusal_of(why).value, unnumbered=seq is None)
             case SignalSaid(signal, details):
                 self._calls.ingest.note(stream, signal, details)
             case End(reason):

@@ -52,6 +52,11 @@ class Dialect(Protocol):
         """Whether a sender that is closed 1012 in the middle of a call reconnects and resumes."""
         ...
 
+    @property
+    def waits_for_broker(self) -> bool:
+        """Whether a sender is held on to although nothing can be confirmed."""
+        return CloseCode.NOT_CONFIRMED in self.never_closed_with
+
     def recognises(self, first: Mapping[str, object]) -> bool:
         """Tell whether a connection whose first message is this JSON object speaks the dialect."""
         ...

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from domain.errors import FrameTooLarge, InvalidAudio, InvalidSequenceNumber
 from domain.events import ANEW, CallDetails, Continuation, EndReason, Signal
 from domain.identifiers import InteractionId, StreamId, TenantId
 from domain.media import MediaFormat
@@ -17,6 +18,14 @@ class Refusal(StrEnum):
     INVALID_SEQ = "invalid_seq"
     UNEXPECTED_EVENT = "unexpected_event"
     FRAME_TOO_LARGE = "frame_too_large"
+
+
+def refusal_of(error: InvalidAudio | InvalidSequenceNumber) -> Refusal:
+    """Name what the domain has refused."""
+    if isinstance(error, InvalidSequenceNumber):
+        return Refusal.INVALID_SEQ
+    is_too_large = isinstance(error, FrameTooLarge)
+    return Refusal.FRAME_TOO_LARGE if is_too_large else Refusal.INVALID_AUDIO
 
 
 @dataclass(frozen=True, slots=True)
