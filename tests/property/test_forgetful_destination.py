@@ -445,6 +445,7 @@ class Run:
     """What was said in one run, and what became of it."""
 
     said: list[int | str] = field(default_factory=list)
+    left_out: set[int] = field(default_factory=set)
     received: int = 0
     acknowledged: int = -1
 
@@ -478,7 +479,20 @@ class Line(PublicationListener):
 
     def speak(self, frames: int) -> None:
         for _ in range(frames):
+            self._pass_over_what_was_left_out()
             self._say(self.next_seq)
+            self.next_seq += 1
+
+    def leave_out(self, seqs: int) -> None:
+        """Say some not, now and when everything is said again."""
+        for _ in range(seqs):
+            self._pass_over_what_was_left_out()
+            if self.next_seq not in self.log.said:
+                self.log.left_out.add(self.next_seq)
+            self.next_seq += 1
+
+    def _pass_over_what_was_left_out(self) -> None:
+        while self.next_seq in self.log.left_out:
             self.next_seq += 1
 
     def repeat(self, back: int) -> None:
@@ -613,7 +627,7 @@ class ForgetfulDestination(RuleBasedStateMachine):
     @rule(seqs=st.integers(1, 3), frames=st.integers(1, 2))
     def leave_out(self, seqs: int, frames: int) -> None:
         def act(line: Line) -> None:
-            line.next_seq += seqs
+            line.leave_out(seqs)
             line.speak(frames)
 
         self.runner.run(self._soon(act))

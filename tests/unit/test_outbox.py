@@ -350,6 +350,7 @@ def test_a_batch_that_failed_is_taken_again_as_it_was() -> None:
 def test_a_stream_that_is_refused_by_itself_is_told_of_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level("WARNING", "application.outbox")
     bench = Bench()
     bench.hear(0)
     for _ in range(3):

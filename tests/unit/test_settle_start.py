@@ -94,6 +94,7 @@ async def test_a_start_tried_again_is_one_start_and_told_of_once(
     *,
     written: bool,
 ) -> None:
+    caplog.set_level("WARNING", "application.start_interaction")
     destination: Any = container.destination()
     lose_answers(destination, monkeypatch, 2, written=written)
     stream = await container.start_interaction()(OPENING, Sender(), patience_seconds=30)
