@@ -93,6 +93,10 @@ class HeldBatch:
         if self.packed is not None and not self.events:
             self.events = self.packed.unpack(self.first_position)
 
+    def forget(self) -> None:
+        """Drop the events: the buffer knows of the batch until its time is over."""
+        self.events, self.packed = [], None
+
     def unconfirmed(self) -> "HeldBatch":
         """Return the batch as one that has to be confirmed, perhaps once more."""
         self.unpack()
@@ -117,19 +121,20 @@ class Buffer:
         self._kept: deque[tuple[Holder, HeldBatch]] = deque()
         self._kept_bytes = 0
         self._room = asyncio.Event()
-
-    @property
-    def is_full(self) -> bool:
-        """Whether no sender must be read until something is confirmed."""
-        return self._unconfirmed_bytes >= self.limits.buffer_bytes
+        self.is_full = False
 
     def add(self, audio_bytes: int) -> None:
-        """Note that there is more that is not confirmed, or less when negative."""
+        """Note that there is more that is not confirmed, or less when negative.
+
+        `is_full` is then whether no sender must be read until something is confirmed.
+        """
         self._unconfirmed_bytes += audio_bytes
         self._telemetry.buffered(self._unconfirmed_bytes)
-        if audio_bytes > 0:
+        held = self._unconfirmed_bytes + self._kept_bytes
+        if held >= self.limits.buffer_bytes:
             self._make_room()
-        elif not self.is_full:
+        self.is_full = self._unconfirmed_bytes >= self.limits.buffer_bytes
+        if audio_bytes < 0 and not self.is_full:
             self._room.set()
 
     async def wait_for_room(self) -> None:
@@ -147,7 +152,7 @@ class Buffer:
         """Note that a kept batch has grown, or that one is kept no more when negative."""
         self._kept_bytes += audio_bytes
         self._telemetry.kept(self._kept_bytes)
-        if audio_bytes > 0:
+        if self._unconfirmed_bytes + self._kept_bytes > self.limits.buffer_bytes:
             self._make_room()
 
     def let_go_of_old(self, alive_at: float) -> None:

@@ -14,8 +14,12 @@ class IngestAudio:
         self._clock = clock
         self._telemetry = telemetry
 
-    def __call__(self, stream: LiveStream, seq: int | None, audio: bytes) -> bool:
+    def __call__(
+        self, stream: LiveStream, seq: int | None, audio: bytes, heard_at: float | None = None
+    ) -> bool:
         """Accept one frame; without a `seq` of its own it takes the next. False for a duplicate.
+
+        `heard_at` is monotonic, in seconds; now when it is not said.
 
         Raises:
             InvalidAudio, InvalidSequenceNumber: the frame is refused; the caller says so with
@@ -28,13 +32,14 @@ class IngestAudio:
         if stream.outbox.is_fenced:
             return self.drop(stream, number)
         events = interaction.hear(frame)
-        self._telemetry.frames("received")
+        self._telemetry.received()
         if not events:
             self._telemetry.frames("duplicate")
             return False
-        if isinstance(events[0], GapDetected):
-            self._telemetry.frames("missing", events[0].missing)
-        stream.outbox.put(events, self._clock.monotonic())
+        first = events[0]
+        if type(first) is GapDetected:
+            self._telemetry.frames("missing", first.missing)
+        stream.outbox.put(events, self._clock.monotonic() if heard_at is None else heard_at)
         return True
 
     def note(self, stream: LiveStream, signal: Signal, details: str) -> None:
@@ -46,7 +51,7 @@ class IngestAudio:
     def refuse(self, stream: LiveStream, reason: str, *, unnumbered: bool = False) -> None:
         """Count a frame that cannot be used; `reason` is one of a closed set of labels."""
         stream.interaction.refuse(unnumbered=unnumbered)
-        self._telemetry.frames("received")
+        self._telemetry.received()
         self._telemetry.frames("rejected", reason=reason)
 
     def drop(self, stream: LiveStream, seq: int | None, frames: int = 1) -> bool:
@@ -57,6 +62,6 @@ class IngestAudio:
         interaction = stream.interaction
         last = interaction.unnumbered_seq + frames - 1 if seq is None else seq
         is_new = interaction.drop(last, frames)
-        self._telemetry.frames("received", frames)
+        self._telemetry.received(frames)
         self._telemetry.frames("lost" if is_new else "duplicate", frames)
         return is_new

@@ -51,15 +51,11 @@ from domain.interaction import Interaction
 _log = logging.getLogger(__name__)
 
 
-def _size(event: Event) -> int:
-    """Bytes of what the sender said in an event: audio, or the details of a signal."""
-    if isinstance(event, AudioAccepted):
-        return len(event.frame.audio)
-    return len(event.details) if isinstance(event, SignalReceived) else 0
-
-
 class _Open:
-    """The batch that still takes events; `received_at` are monotonic seconds, one a frame."""
+    """The batch that still takes events; `received_at` are monotonic seconds, one a frame.
+
+    `audio_bytes` is what the sender said: audio, and the details of signals.
+    """
 
     __slots__ = ("audio_bytes", "events", "received_at")
 
@@ -145,11 +141,12 @@ class Outbox:
     @property
     def is_full(self) -> bool:
         """Whether the sender must not be read until something is confirmed."""
-        return self._holds > 0 or self._is_full_itself or self._buffer.is_full
-
-    @property
-    def _is_full_itself(self) -> bool:
-        return self._audio_bytes >= self._most_bytes or self._events >= self._most_events
+        return (
+            self._audio_bytes >= self._most_bytes
+            or self._events >= self._most_events
+            or self._buffer.is_full
+            or self._holds > 0
+        )
 
     @property
     def is_empty(self) -> bool:
@@ -216,17 +213,18 @@ class Outbox:
 
     def put(self, events: tuple[Event, ...], received_at: float) -> None:
         """Add the events of one verb of the interaction, heard at monotonic `received_at`."""
-        open_batch = self._open
+        open_batch, size = self._open, 0
         for event in events:
             open_batch.events.append(event)
-            size = _size(event)
-            if isinstance(event, AudioAccepted):
+            if type(event) is AudioAccepted:
                 open_batch.received_at.append(received_at)
-            if size:
-                open_batch.audio_bytes += size
-                self._audio_bytes += size
-                self._buffer.add(size)
+                size += len(event.frame.audio)
+            elif type(event) is SignalReceived:
+                size += len(event.details)
+        open_batch.audio_bytes += size
+        self._audio_bytes += size
         self._events += len(events)
+        self._buffer.add(size)
         if self._unconfirmed_since is None:
             self._unconfirmed_since = received_at
         if len(open_batch.events) >= BATCH_EVENTS or open_batch.audio_bytes >= BATCH_BYTES:
@@ -319,10 +317,10 @@ class Outbox:
     async def wait_for_room(self) -> None:
         """Wait until the sender may be read again, or nothing more will be published."""
         while self._fenced is None and self.is_full:
-            if self._holds > 0 or self._is_full_itself:
-                await self._wait_for_change()
-            else:
+            if self._buffer.is_full:
                 await self._buffer.wait_for_room()
+            else:
+                await self._wait_for_change()
 
     async def wait_until_empty(self) -> None:
         """Wait until everything put so far is published, or nothing more will be."""

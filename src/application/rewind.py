@@ -63,6 +63,7 @@ class Rewind(Holder):
         """Forget the first batch. See `Holder`."""
         self._take_out(self._kept.popleft())
         self.base = held.account
+        held.forget()
 
     def take_back(self, position: int = 0) -> list[HeldBatch]:
         """Return, and keep no more, what reaches above `position`; to be confirmed again."""

@@ -108,9 +108,9 @@ class InteractionStarted:
     opening: Opening
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AudioAccepted:
-    """A frame took its place in the stream."""
+    """A frame took its place in the stream. Not to be changed, like the frame."""
 
     position: int
     frame: AudioFrame

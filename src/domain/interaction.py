@@ -171,19 +171,22 @@ class Interaction:
 
     def hear(self, frame: AudioFrame) -> tuple[Event, ...]:
         """Give a frame its place: `()` for a duplicate, else itself, after any gap."""
-        self._advance(Verb.HEAR)
+        if self._state is not State.LIVE:
+            self._advance(Verb.HEAR)
         seq = frame.seq
         if judge(seq, self._highest_seq) is DUPLICATE:
             self._duplicate += 1
             return ()
         if self._first_seq is None:
             self._first_seq = seq
-        self._unnumbered_seq = max(self._unnumbered_seq, seq + 1)
+        if seq >= self._unnumbered_seq:
+            self._unnumbered_seq = seq + 1
         self._published += 1
         self._bytes += len(frame.audio)
         gap = self._declare_missing(seq)
         self._highest_seq = self._last_seq = seq
-        return (*gap, AudioAccepted(self._take_position(), frame))
+        accepted = AudioAccepted(self._take_position(), frame)
+        return (*gap, accepted) if gap else (accepted,)
 
     def refuse(self, *, unnumbered: bool = False) -> None:
         """Count a frame that cannot be used; one without a number of its own keeps its number."""

@@ -29,9 +29,10 @@ class Ledger:
     audio_ms: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.counters().values()) < 0:
-            raise UnbalancedLedger("a counter is negative")
         settled = self.published + self.duplicate + self.rejected + self.lost
+        least = min(self.published, self.duplicate, self.rejected, self.lost)
+        if min(least, self.missing, self.bytes, self.audio_ms) < 0:
+            raise UnbalancedLedger("a counter is negative")
         if self.received != settled:
             raise UnbalancedLedger(f"received {self.received} is not {settled}, what was settled")
 

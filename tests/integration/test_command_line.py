@@ -60,14 +60,13 @@ def test_the_demo_proves_every_byte_and_says_where_the_recordings_are(tmp_path: 
 def test_the_demo_notices_one_flipped_byte(tmp_path: Path) -> None:
     """The service is run with a publisher that flips one bit of one frame on its way out."""
     (tmp_path / "sitecustomize.py").write_text(
-        "import adapters.outbound.redis_streams.layout as layout\n"
-        "whole = layout.entry_arguments\n"
-        "def flipped(event):\n"
-        "    kind, seq, at, payload = whole(event)\n"
-        "    if kind == 'audio' and seq == 7:\n"
-        "        payload = bytes([payload[0] ^ 1]) + payload[1:]\n"
-        "    return kind, seq, at, payload\n"
-        "layout.entry_arguments = flipped\n"
+        "from adapters.outbound.redis_streams.resp import PartsWriter\n"
+        "whole = PartsWriter.add_audio\n"
+        "def flipped(self, seq, at, audio):\n"
+        "    if seq == 7:\n"
+        "        audio = bytes([audio[0] ^ 1]) + audio[1:]\n"
+        "    whole(self, seq, at, audio)\n"
+        "PartsWriter.add_audio = flipped\n"
     )
     done = run("demo", cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)})
     assert done.returncode == 1

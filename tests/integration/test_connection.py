@@ -22,8 +22,9 @@ from cryptography.x509.oid import NameOID
 from redis.exceptions import ResponseError
 
 from adapters.outbound.redis_streams import connection as subject
-from adapters.outbound.redis_streams.connection import Address, Command, Connection
+from adapters.outbound.redis_streams.connection import Address, Connection
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
+from adapters.outbound.redis_streams.resp import Command
 from application.ports.errors import BrokerRefused, BrokerUnavailable
 
 Connect = Callable[[str], Connection]

@@ -4,10 +4,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from adapters.outbound.redis_streams.connection import Command, Reply
+from adapters.outbound.redis_streams.connection import Reply
 from adapters.outbound.redis_streams.destination import RedisDestination
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
 from adapters.outbound.redis_streams.pipeline import Pipeline
+from adapters.outbound.redis_streams.resp import Command
 from application.ports.destination import DestinationOptions
 from domain.account import State
 from domain.events import Opening

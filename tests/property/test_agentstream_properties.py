@@ -14,6 +14,7 @@ from adapters.inbound.dialects.agentstream import (
     MAX_SIGNAL_BYTES,
     Agentstream,
     AgentstreamDecoder,
+    _read_long,
 )
 from adapters.inbound.dialects.messages import (
     Audio,
@@ -85,6 +86,7 @@ def decode(text: str) -> Message:
     with_short_cut, without = decoders()
     message = with_short_cut._decode(text)
     assert without._read(text) == message
+    assert _read_long(text) in (None, message)
     assert DIALECT.decoder({}).decode_text(text) == message
     try:
         data = text.encode()

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from json_oracle import NotJson, read_base64, read_json
 
-from adapters.inbound.dialects.exostreamkit import Exostreamkit, _read
+from adapters.inbound.dialects.exostreamkit import Exostreamkit, _read, _read_long
 from adapters.inbound.dialects.messages import (
     Audio,
     BadStart,
@@ -57,6 +57,7 @@ def check_decoded(text: str) -> None:
     else:
         assert message == expected
     assert _read(text) == message
+    assert _read_long(text) in (None, message)
 
 
 JSON_VALUES = st.recursive(
@@ -150,6 +151,12 @@ def messages(draw: st.DrawFn) -> str:
 @example('{"event":"audio","data":"A","data":"AAA=","seq":1}')
 @example('{"event":"audio","data":"AAA=","data":"A","seq":1}')
 @example('{"event":"audio","data":"AAA=","seq":1,"event":"end"}')
+@example('{"event":"audio","data":"AAA=","seq":1,"d\\u0061ta":"AAAA"}')
+@example('{"event":"audio","x":{"data":"AAA="},"data":"","seq":1}')
+@example('{"event":"audio","x\\"data":"AAA=","data":"","seq":1}')
+@example('{"event":"audio","data":"AAA=\\"","seq":1}')
+@example('{"event":"audio","data":"AAA=","seq":1,"y":"data"}')
+@example('{"event":"audio","data":"AAA=\n","seq":1}')
 @example("{" + ",".join(f'"f{n}":{n}' for n in range(9_000)) + ',"event":"audio","seq":1}')
 @example(
     '{"event":"audio","data":"AAA=","seq":1,' + ",".join(f'"{n}":[{n}]' for n in range(9_000)) + "}"
@@ -169,6 +176,8 @@ def test_a_right_message_is_never_refused(
     assert isinstance(message, Audio)
     assert str(message.seq) == right[2][1]
     assert json.dumps(b64encode(message.audio).decode()) == right[1][1]
+    if not any("\\" in field or '"data"' in field for pair in unknown for field in pair):
+        assert _read_long(text) == message
 
 
 @settings(deadline=None, max_examples=500)

@@ -1,23 +1,23 @@
-"""What is published can be read back: entry_arguments, the fields append.lua makes of them,
-EntryReader.
-"""
+"""What is published can be read back: add_entry, the fields append.lua makes of it, EntryReader."""
 
 import json
 from datetime import datetime
 
+import hiredis
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from adapters.outbound.redis_streams.layout import (
     EntryReader,
-    entry_arguments,
+    add_entry,
     facts_key,
     ledger_json,
     opening_json,
     read_account,
     stream_key,
 )
+from adapters.outbound.redis_streams.resp import PartsWriter
 from application.ports.errors import BrokerRefused
 from domain.account import Account, State
 from domain.events import (
@@ -107,16 +107,28 @@ def stored(event: Event, generation: int) -> tuple[bytes, dict[bytes, bytes]]:
             str(event.resumed).lower().encode(),
         )
         return entry_id, {b"type": b"started", b"data": opening_json(event.opening) + rest}
-    kind, seq, received_at_ms, data = entry_arguments(event)
-    if kind == "audio":
+    kind, seq, received_at_ms, data = written(event)
+    if kind == b"audio":
         return entry_id, {
             b"type": b"audio",
-            b"seq": str(seq).encode(),
-            b"received_at_ms": str(received_at_ms).encode(),
+            b"seq": seq,
+            b"received_at_ms": received_at_ms,
             b"audio": data,
         }
-    assert (seq, received_at_ms) == ("", "")
-    return entry_id, {b"type": kind.encode(), b"data": data}
+    assert (seq, received_at_ms) == (b"", b"")
+    return entry_id, {b"type": kind, b"data": data}
+
+
+def written(event: Event) -> list[bytes]:
+    """Return the arguments of an entry as the broker reads them."""
+    writer = PartsWriter(("EVALSHA", 2**40), 6)
+    add_entry(writer, event)
+    reader = hiredis.Reader()
+    reader.feed(b"".join(writer.parts))
+    head, number, *arguments = reader.gets()
+    assert (head, number) == (b"EVALSHA", b"%d" % 2**40)
+    assert reader.gets() is False
+    return list(arguments)
 
 
 @settings(deadline=None, max_examples=200)
@@ -275,4 +287,4 @@ def test_a_start_is_never_appended() -> None:
     stream = StreamKey(TenantId("t"), StreamId("s"))
     opening = Opening(stream, InteractionId("i"), "d", MediaFormat(8_000), 0)
     with pytest.raises(TypeError):
-        entry_arguments(InteractionStarted(0, 1, resumed=False, opening=opening))
+        written(InteractionStarted(0, 1, resumed=False, opening=opening))

@@ -127,6 +127,9 @@ class CountingTelemetry(Telemetry):
     def stream_closed(self, dialect: str) -> None:
         self.open_streams[dialect] -= 1
 
+    def received(self, count: int = 1) -> None:
+        self.counted["received", ""] += count
+
     def frames(self, outcome: str, count: int = 1, reason: str = "") -> None:
         self.counted[outcome, reason] += count
 

@@ -64,8 +64,8 @@ def test_streams_go_up_and_down_by_dialect() -> None:
 
 def test_frames_are_counted_by_outcome_and_reason() -> None:
     telemetry = PrometheusTelemetry()
-    telemetry.frames("received")
-    telemetry.frames("received", 4)
+    telemetry.received()
+    telemetry.received(4)
     telemetry.frames("rejected", reason="invalid_audio")
     telemetry.frames("rejected", 2, reason="invalid_seq")
     telemetry.frames("missing", 10**12)

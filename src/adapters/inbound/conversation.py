@@ -178,14 +178,13 @@ class Conversation:
                 return None
             self._heard_at = self._calls.clock.monotonic()
             message = self._decode(received.get("text"), received.get("bytes"))
-            if self._stream is not None and type(message) is Audio:
-                self._on_audio(self._stream, message)
-                closing = None
+            stream, closing = self._stream, None
+            if stream is not None and type(message) is Audio:
+                self._on_audio(stream, message)
             else:
                 closing = self._on_other(message)
-            closing = closing or self._interruption
-            if closing is not None:
-                return closing
+            if closing is not None or self._interruption is not None:
+                return closing or self._interruption
 
     def _decode(self, text: str | None, data: bytes | None) -> Message | Closing:
         raw: str | bytes = (data or b"") if text is None else text
@@ -216,11 +215,10 @@ class Conversation:
     def _has_room(self) -> bool:
         if self._replies.is_full:
             return False
-        if self._is_dropping or self._is_over:
-            return True
-        if self._stream is not None:
-            return not self._stream.outbox.is_full
-        return self._starting is None or not self._starting.is_full
+        stream = self._stream
+        if stream is not None:
+            return not stream.outbox.is_full or self._is_dropping or self._is_over
+        return self._starting is None or not self._starting.is_full or self._is_dropping
 
     async def _wait_for_room(self) -> None:
         """Do not read; but read on and drop, after a while, who cannot wait."""
@@ -250,7 +248,7 @@ class Conversation:
             self._calls.ingest.drop(stream, message.seq)
             return
         try:
-            is_new = self._calls.ingest(stream, message.seq, message.audio)
+            is_new = self._calls.ingest(stream, message.seq, message.audio, self._heard_at)
         except (InvalidAudio, InvalidSequenceNumber) as why:
             self._refuse(Refused(refusal_of(why), str(why)), message)
         else:

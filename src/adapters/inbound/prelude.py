@@ -162,5 +162,5 @@ class Prelude:
         return replace(self._start, continuation=goes_on)
 
     def _refuse(self, refusal: Refusal) -> None:
-        self._telemetry.frames("received")
+        self._telemetry.received()
         self._telemetry.frames("rejected", reason=refusal.value)

@@ -1,4 +1,4 @@
-"""uvicorn's two protocols, with the holes closed that no setting closes.
+"""uvicorn's two protocols, with the holes closed that no setting closes, and one of them fast.
 
 Written against uvicorn 0.54.0, whose internals are used; a test fails when that changes. What a
 hostile peer could do to the stock classes, and what becomes of it here:
@@ -8,16 +8,25 @@ hostile peer could do to the stock classes, and what becomes of it here:
     ping without reading the pongs                      aborted when 256 KiB of them wait
     send a message in endless empty fragments           1008 after 1024
     send tens of thousands of tiny frames in one read   parsed in slices, others get their turn
+    send faster than its messages are taken             not read when 64 KiB wait
     be told to close and never read it                  aborted 10 s later
+
+The bulk of what comes is whole, unfragmented, masked data frames. Those are read here, straight
+from the buffer that the socket was read into; every other frame, and everything that is wrong, is
+left to the library `websockets`, which is given whole frames and so is always between two of them.
 """
 
 import asyncio
+import threading
+from collections import deque
 from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
+from websockets.frames import apply_mask as _apply_mask  # type: ignore[attr-defined]  # C, or not
+from websockets.protocol import State
 
 WRITTEN_AGAINST = "0.54.0"
 
@@ -33,8 +42,17 @@ MAX_UNREAD_BYTES = 256 * 1024
 
 MAX_FRAGMENTS = 1_024
 
-SLICE_BYTES = 16 * 1024
-"""What is parsed in one turn of the loop: 2,300 of the tiniest frames, some 15 ms."""
+READ_BYTES = 256 * 1024
+"""Most that is read from a socket at once; a process has one buffer of it for all connections."""
+
+MOST_WAITING_BYTES = 256 * 1024
+"""Messages that the application has not taken, beyond which the socket is not read."""
+
+MESSAGE_BYTES = 256
+"""What a message takes beside its payload."""
+
+MOST_FRAMES_AT_ONCE = 256
+"""Frames taken in one turn of the loop, a millisecond or two; then others get their turn."""
 
 LINGER_SECONDS = 10.0
 
@@ -98,37 +116,209 @@ class HardenedHttp(H11Protocol):
         self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
 
-class HardenedWebSocket(WebSocketsSansIOProtocol):
+class _Inbox:
+    """Messages for the application: the few methods of `asyncio.Queue` that are used, and a size.
+
+    `size` is the bytes they take; one task takes messages.
+    """
+
+    __slots__ = ("_messages", "_waiter", "size")
+
+    def __init__(self) -> None:
+        self._messages: deque[tuple[int, Any]] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self.size = 0
+
+    def empty(self) -> bool:
+        return not self._messages
+
+    def put_nowait(self, message: Any, size: int = 0) -> None:  # noqa: ANN401  # ASGI's
+        self._messages.append((size, message))
+        self.size += size
+        waiter = self._waiter
+        if waiter is not None:
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def get(self) -> Any:  # noqa: ANN401
+        while not self._messages:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        size, message = self._messages.popleft()
+        self.size -= size
+        return message
+
+
+class _ReadBuffer(threading.local):
+    """What sockets are read into; each loop has its thread."""
+
+    def __init__(self) -> None:
+        self.view = memoryview(bytearray(READ_BYTES))
+
+
+_read_buffer = _ReadBuffer()
+
+_WHOLE_DATA = (0x81, 0x82)
+"""First byte of a text or binary frame that is a whole message: FIN, no extension, opcode."""
+
+_TEXT = 0x81
+_MASKED = 0x80
+_MASK_BYTES = 4
+_SHORTEST_HEADER = 2
+
+
+def _measure(data: bytes | memoryview, place: int) -> tuple[int, int]:
+    """Return where the payload of the frame at `place` begins, and where the frame ends.
+
+    Two bytes of it are there; when those that say its length are not, the end of the header counts.
+    """
+    length = data[place + 1] & ~_MASKED
+    payload = place + _SHORTEST_HEADER + _MASK_BYTES
+    if length < 126:  # noqa: PLR2004  # RFC 6455, 5.2
+        return payload, payload + length
+    size = 2 if length == 126 else 8  # noqa: PLR2004
+    payload += size
+    if payload > len(data):
+        return payload, payload
+    start = place + _SHORTEST_HEADER
+    return payload, payload + int.from_bytes(data[start : start + size], "big")
+
+
+class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
     """WebSocket whose peer can make it hold little and work little at a time."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401  # uvicorn's own
         super().__init__(*arguments, **named)
-        self._unparsed = bytearray()
+        self.queue: Any = _Inbox()
+        self._view = _read_buffer.view
+        self._most_bytes = self.config.ws_max_size
+        self._begun = bytearray()
+        self._needed = 0
+        self._unparsed = b""
 
-    def data_received(self, data: bytes) -> None:
-        """Parse a slice now and the rest in later turns of the loop, reading nothing meanwhile."""
-        if not self._unparsed and len(data) <= SLICE_BYTES:
-            super().data_received(data)
+    # From the socket
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # a hint
+        """Return what is read into."""
+        return self._view
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take what was read."""
+        data = self._view[:nbytes]
+        if self._unparsed:  # only once we have closed: else nothing is read meanwhile
+            self._unparsed += data
             return
-        is_first = not self._unparsed
-        self._unparsed += data
-        if is_first:
-            self._parse_slice()
+        while self._begun and data:
+            missing = self._needed - len(self._begun)
+            self._begun += data[:missing]
+            data = data[missing:]
+            if len(self._begun) == self._needed:
+                begun, self._begun = self._begun, bytearray()
+                self._parse(bytes(begun))
+        if data:
+            self._parse(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Parse what was read before the connection was lost, then say that it is."""
         while self._unparsed and not self.close_sent:
-            self._take_slice()
-        self._unparsed.clear()
+            self._parse_rest()
+        self._forget_unparsed()
         super().connection_lost(exc)
+
+    def _parse(self, data: bytes | memoryview) -> None:
+        """Take every whole frame, up to so many; keep what is left of a frame for later."""
+        place, end, conn = 0, len(data), self.conn
+        for _ in range(MOST_FRAMES_AT_ONCE):
+            if conn.state is State.CLOSING or conn.state is State.CLOSED:
+                self._leave_to_library(data[place:])
+                return
+            if end - place < _SHORTEST_HEADER:
+                self._begin(data[place:], _SHORTEST_HEADER)
+                break
+            payload, after = _measure(data, place)
+            if data[place + 1] < _MASKED or after - payload > self._most_bytes:
+                self._leave_to_library(data[place:])
+                return
+            if after > end:
+                self._begin(data[place:], after - place)
+                break
+            first = data[place]
+            if first in _WHOLE_DATA and conn.current_size is None:
+                mask = bytes(data[payload - _MASK_BYTES : payload])
+                self._deliver(_apply_mask(data[payload:after], mask), is_text=first == _TEXT)
+            else:
+                self._leave_to_library(data[place:after])
+            place = after
+        else:
+            if place < end:
+                self._parse_later(bytes(data[place:]))
+        if self.queue.size > MOST_WAITING_BYTES and not self.read_paused:
+            self.read_paused = True
+            self.transport.pause_reading()
+
+    def _begin(self, data: bytes | memoryview, needed: int) -> None:
+        """Keep the beginning of a frame until `needed` bytes of it are there."""
+        if data:
+            self._begun += data
+            self._needed = needed
+
+    def _leave_to_library(self, data: bytes | memoryview) -> None:
+        if self.conn.parser_exc is None:
+            super().data_received(bytes(data))
+
+    def _parse_later(self, rest: bytes) -> None:
+        """Read nothing more until the rest of what was read is parsed."""
+        self._unparsed = rest
+        self.transport.pause_reading()
+        self.loop.call_soon(self._parse_rest)
+
+    def _parse_rest(self) -> None:
+        rest, self._unparsed = self._unparsed, b""
+        if not rest or self.disconnected:
+            return
+        self._parse(rest)
+        if self._unparsed or self.transport.is_closing():
+            return
+        if not self.read_paused:
+            self.transport.resume_reading()
+
+    def _forget_unparsed(self) -> None:
+        self._unparsed = b""
+        self._begun = bytearray()
+
+    # To the application
+
+    def send_receive_event_to_app(self) -> None:
+        """Hand over a message that came in fragments."""
+        data = b"".join(self.frames)
+        self.frames = []
+        if not self.close_sent:
+            self._deliver(data, is_text=self.curr_msg_data_type == "text")
+
+    def _deliver(self, payload: bytes, *, is_text: bool) -> None:
+        size = len(payload) + MESSAGE_BYTES
+        if not is_text:
+            self.queue.put_nowait({"type": "websocket.receive", "bytes": payload}, size)
+            return
+        try:
+            text = payload.decode()
+        except UnicodeDecodeError:
+            self.conn.fail(1007, "text that is not UTF-8")
+            self.handle_parser_exception()
+            return
+        self.queue.put_nowait({"type": "websocket.receive", "text": text}, size)
 
     async def receive(self) -> Any:  # noqa: ANN401  # as uvicorn's
         """Return the next message; read on when all were taken and nothing is left to be parsed."""
         message = await self.queue.get()
-        if self.read_paused and self.queue.empty() and not self._unparsed:
+        if self.read_paused and self.queue.empty():
             self.read_paused = False
-            self.transport.resume_reading()
+            if not self._unparsed:
+                self.transport.resume_reading()
         return message
+
+    # What a peer must not do
 
     def handle_ping(self) -> None:
         """Answer, unless the peer does not read its answers."""
@@ -147,28 +337,10 @@ class HardenedWebSocket(WebSocketsSansIOProtocol):
 
     def handle_parser_exception(self) -> None:
         """Close, and forget what else was read."""
-        self._unparsed.clear()
+        self._forget_unparsed()
         super().handle_parser_exception()
 
     async def run_asgi(self) -> None:
         """Run the application; a peer that does not read the end of it is cut off."""
         await super().run_asgi()
         self.loop.call_later(LINGER_SECONDS, self.transport.abort)
-
-    def _parse_slice(self) -> None:
-        if self.disconnected:
-            return
-        self._take_slice()
-        if self._unparsed:
-            self.transport.pause_reading()
-            self.loop.call_soon(self._parse_slice)
-            return
-        if self.queue.empty():  # all was taken while there was more to be parsed
-            self.read_paused = False
-        if not self.read_paused and not self.transport.is_closing():
-            self.transport.resume_reading()
-
-    def _take_slice(self) -> None:
-        piece = bytes(self._unparsed[:SLICE_BYTES])
-        del self._unparsed[:SLICE_BYTES]
-        super().data_received(piece)

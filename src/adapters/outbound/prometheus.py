@@ -32,6 +32,7 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
     def __init__(self) -> None:
         self._handshakes: Counter[str] = Counter()
         self._streams: Counter[str] = Counter()
+        self._received = 0
         self._frames: Counter[tuple[str, str]] = Counter()
         self._ignored: Counter[str] = Counter()
         self._confirm_counts = [0] * (len(CONFIRM_BUCKETS) + 1)
@@ -57,6 +58,10 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
     def stream_closed(self, dialect: str) -> None:
         """Count a stream as open no more."""
         self._streams[dialect] -= 1
+
+    def received(self, count: int = 1) -> None:
+        """Count frames as received."""
+        self._received += count
 
     def frames(self, outcome: str, count: int = 1, reason: str = "") -> None:
         """Count frames."""
@@ -121,6 +126,7 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         frames = CounterMetricFamily(
             "ingest_frames", "Frames by what became of them", labels=["outcome", "reason"]
         )
+        frames.add_metric(["received", ""], self._received)
         for (outcome, reason), count in self._frames.items():
             frames.add_metric([outcome, reason], count)
         yield frames

@@ -19,8 +19,12 @@ class Telemetry(Protocol):
         """Count a started stream as open no more."""
         ...
 
+    def received(self, count: int = 1) -> None:
+        """Count frames as received."""
+        ...
+
     def frames(self, outcome: str, count: int = 1, reason: str = "") -> None:
-        """Count frames by outcome: received, published, duplicate, rejected, lost, missing."""
+        """Count frames by what became of them: published, duplicate, rejected, lost, missing."""
         ...
 
     def ignored(self, event: str) -> None:

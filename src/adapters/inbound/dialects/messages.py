@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+import msgspec
+
 from domain.errors import FrameTooLarge, InvalidAudio, InvalidSequenceNumber
 from domain.events import ANEW, CallDetails, Continuation, EndReason, Signal
 from domain.identifiers import InteractionId, StreamId, TenantId
@@ -48,8 +50,7 @@ class BadStart:
     explanation: str
 
 
-@dataclass(frozen=True, slots=True)
-class Audio:
+class Audio(msgspec.Struct, frozen=True):
     """A frame; `seq` None when the sender does not number it, then it takes the next number."""
 
     seq: int | None

@@ -13,9 +13,10 @@ from time import monotonic
 from redis.exceptions import ResponseError
 
 from adapters.outbound.redis_streams import layout
-from adapters.outbound.redis_streams.connection import Command, Connection, Reply
+from adapters.outbound.redis_streams.connection import Connection, Reply
 from adapters.outbound.redis_streams.failures import translate
 from adapters.outbound.redis_streams.pipeline import Pipeline, raise_if_error
+from adapters.outbound.redis_streams.resp import Command
 from application.ports.destination import DestinationOptions
 from application.ports.errors import PublisherError
 from domain.identifiers import InteractionId, StreamKey

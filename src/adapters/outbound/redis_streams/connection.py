@@ -8,18 +8,18 @@ hiredis packs the commands and reads the replies; redis-py is for reading stream
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import hiredis
 from redis.exceptions import ResponseError
 
 from adapters.outbound.redis_streams.failures import translate
+from adapters.outbound.redis_streams.resp import Command, Parts, pack
 from application.ports.errors import BrokerUnavailable
 
-Command = tuple[bytes | str | int, ...]
 Reply = Any
 """What hiredis makes of a RESP2 reply: bytes, int, None, a list of them, or a `ResponseError`."""
 
@@ -29,6 +29,9 @@ STALLED_SECONDS = 4.0
 as dead, whether the other side has said so or not."""
 
 DEFAULT_PORT = 6379
+
+WRITTEN_AT_ONCE_BYTES = 128 * 1024
+"""What is joined for one write: what the socket does not take is copied once more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +81,6 @@ def _tls(options: dict[str, str]) -> ssl.SSLContext:
     return context
 
 
-_pack: Callable[[Command], bytes] = hiredis.pack_command  # type: ignore[assignment]  # its stub
-
-
 @dataclass(slots=True)
 class _Call:
     """Commands that were sent together; `answer` is done when the last reply has come."""
@@ -108,9 +108,7 @@ class _Wire(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin. See `asyncio.Protocol`."""
-        if not isinstance(transport, asyncio.Transport):
-            raise TypeError("a stream transport is needed")
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail every call that waits. See `asyncio.Protocol`."""
@@ -137,7 +135,7 @@ class _Wire(asyncio.Protocol):
             if not answer.done():
                 answer.set_exception(self._lost)
 
-    async def run(self, commands: Sequence[Command]) -> list[Reply]:
+    async def run(self, commands: Sequence[Command | Parts]) -> list[Reply]:
         """Send commands and return their replies; error replies stand in their places.
 
         Raises:
@@ -146,10 +144,11 @@ class _Wire(asyncio.Protocol):
         """
         if self._lost is not None or self._transport is None:
             raise BrokerUnavailable("the connection to the broker is lost") from self._lost
-        packed = b"".join([_pack(command) for command in commands])
+        written = list(_written(commands))  # or nothing: not all can be written
         call = _Call(self._loop.create_future(), len(commands), self._loop.time())
         self._calls.append(call)
-        self._transport.write(packed)
+        for piece in written:
+            self._transport.write(piece)
         try:
             return await call.answer
         except asyncio.CancelledError:
@@ -168,6 +167,24 @@ class _Wire(asyncio.Protocol):
                 call.answer.set_result(call.replies)
 
 
+def _written(commands: Sequence[Command | Parts]) -> Iterator[bytes]:
+    """Write commands, in pieces of some size."""
+    pieces: Parts = []
+    size = 0
+    for command in commands:
+        if isinstance(command, list):
+            pieces += command
+            size += sum(map(len, command))
+        else:
+            packed = pack(command)
+            pieces.append(packed)
+            size += len(packed)
+        if size >= WRITTEN_AT_ONCE_BYTES:
+            yield b"".join(pieces)
+            pieces, size = [], 0
+    yield b"".join(pieces)
+
+
 class Connection:
     """Connects when it is used, and again when it is used after having been lost."""
 
@@ -183,7 +200,9 @@ class Connection:
         """How many times it was connected."""
         return self._epoch
 
-    async def run(self, commands: Sequence[Command], epoch: int | None = None) -> list[Reply]:
+    async def run(
+        self, commands: Sequence[Command | Parts], epoch: int | None = None
+    ) -> list[Reply]:
         """Run commands in one round trip; an error reply stands in its place.
 
         With `epoch`, only over the connection of that epoch.

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from adapters.outbound.redis_streams.resp import PartsWriter
 from application.ports.errors import BrokerRefused
 from application.ports.reader import Announcement
 from domain.account import Account, State
@@ -97,11 +98,20 @@ def continuation_arguments(continuation: Continuation) -> tuple[str, int | str]:
             return ("undecided", "") if first_seq is None else ("above", first_seq)
 
 
-def entry_arguments(event: Event) -> tuple[str, int | str, int | str, bytes]:
-    """Type, seq, received_at_ms and audio or data of an entry, as `append.lua` takes them."""
+ENTRY_ARGUMENTS = 4
+"""Type, seq, received_at_ms, and audio or data, as `append.lua` takes them for each entry."""
+
+
+def add_entry(writer: PartsWriter, event: Event) -> None:
+    """Write an entry as `append.lua` takes it; the second and third are empty where not audio."""
     if isinstance(event, AudioAccepted):
         frame = event.frame
-        return "audio", frame.seq, frame.received_at_ms, frame.audio
+        writer.add_audio(frame.seq, frame.received_at_ms, frame.audio)
+    else:
+        writer.add(_arguments(event))
+
+
+def _arguments(event: Event) -> tuple[str, str, str, bytes]:
     if isinstance(event, GapDetected):
         gap = {"first_missing": event.first_missing, "missing": event.missing}
         return "gap", "", "", msgspec.json.encode(gap)

@@ -6,8 +6,9 @@ from importlib.resources import files
 
 from redis.exceptions import ResponseError
 
-from adapters.outbound.redis_streams.connection import Command, Connection, Reply
+from adapters.outbound.redis_streams.connection import Connection, Reply
 from adapters.outbound.redis_streams.failures import translate
+from adapters.outbound.redis_streams.resp import Command, Parts
 
 
 class Script:
@@ -29,7 +30,9 @@ class Pipeline:
         self._connection = connection
         self._scripts = scripts
 
-    async def run(self, commands: Sequence[Command], epoch: int | None = None) -> list[Reply]:
+    async def run(
+        self, commands: Sequence[Command | Parts], epoch: int | None = None
+    ) -> list[Reply]:
         """Run commands in one round trip; an error reply stands in its place.
 
         With `epoch`, only over the connection of that epoch.
@@ -43,7 +46,9 @@ class Pipeline:
         replies = await self._connection.run(commands, epoch)
         unknown = [i for i, reply in enumerate(replies) if _is_unknown_script(reply)]
         if unknown:
-            loads: list[Command] = [("SCRIPT", "LOAD", script.text) for script in self._scripts]
+            loads: list[Command | Parts] = [
+                ("SCRIPT", "LOAD", script.text) for script in self._scripts
+            ]
             again = await self._connection.run([*loads, *(commands[i] for i in unknown)], epoch)
             for i, reply in zip(unknown, again[len(loads) :], strict=True):
                 replies[i] = reply

@@ -11,9 +11,10 @@ from redis.exceptions import ResponseError
 
 from adapters.outbound.redis_streams import layout
 from adapters.outbound.redis_streams.announcements import Announcements, Said
-from adapters.outbound.redis_streams.connection import Command, Connection, Reply
+from adapters.outbound.redis_streams.connection import Connection, Reply
 from adapters.outbound.redis_streams.failures import translate, translate_reply
 from adapters.outbound.redis_streams.pipeline import Pipeline, Script, raise_if_error
+from adapters.outbound.redis_streams.resp import Command, Parts, PartsWriter
 from application.ports.destination import DestinationOptions
 from application.ports.publisher import (
     Appended,
@@ -28,7 +29,7 @@ from application.ports.publisher import (
     Undecided,
     Vanished,
 )
-from domain.account import Grant
+from domain.account import Grant, State
 from domain.errors import NotAllowed
 from domain.events import InteractionEnded, Opening
 from domain.identifiers import StreamKey
@@ -114,10 +115,7 @@ class RedisStreamPublisher(StreamPublisher):
 
     async def append(self, batches: Sequence[Batch]) -> Sequence[Outcome]:
         """Publish a batch of each stream in one pipeline. See `StreamPublisher.append`."""
-        calls = [
-            _APPEND.call(self._keys(batch.lease.stream), self._append_arguments(batch))
-            for batch in batches
-        ]
+        calls = [self._append_call(batch) for batch in batches]
         outcomes = [_outcome(reply) for reply in await self._pipeline.run(calls)]
         await self._announce_ends(batches, outcomes)
         return outcomes
@@ -125,23 +123,27 @@ class RedisStreamPublisher(StreamPublisher):
     def _keys(self, stream: StreamKey) -> tuple[str, str]:
         return layout.stream_key(self._prefix, stream), layout.facts_key(self._prefix, stream)
 
-    def _append_arguments(self, batch: Batch) -> list[bytes | str | int]:
+    def _append_call(self, batch: Batch) -> Parts:
         account = batch.account
-        arguments: list[bytes | str | int] = [
-            batch.lease.generation,
-            batch.lease.owner,
-            batch.first_position,
-            "" if account.first_seq is None else account.first_seq,
-            "" if account.last_seq is None else account.last_seq,
-            layout.ledger_json(account.ledger),
-            account.state.value,
-            batch.keep_from.position,
-            batch.keep_from.generation,
-            self._ttl_ms,
-        ]
+        head = _APPEND.call(
+            self._keys(batch.lease.stream),
+            (
+                batch.lease.generation,
+                batch.lease.owner,
+                batch.first_position,
+                "" if account.first_seq is None else account.first_seq,
+                "" if account.last_seq is None else account.last_seq,
+                layout.ledger_json(account.ledger),
+                account.state.value,
+                batch.keep_from.position,
+                batch.keep_from.generation,
+                self._ttl_ms,
+            ),
+        )
+        writer = PartsWriter(head, len(head) + layout.ENTRY_ARGUMENTS * len(batch.events))
         for event in batch.events:
-            arguments += layout.entry_arguments(event)
-        return arguments
+            layout.add_entry(writer, event)
+        return writer.parts
 
     def _begin_call(
         self,
@@ -181,7 +183,7 @@ class RedisStreamPublisher(StreamPublisher):
                 ),
             )
             for index, batch in enumerate(batches)
-            if isinstance(outcomes[index], Appended)
+            if batch.account.state is State.ENDED and isinstance(outcomes[index], Appended)
             for event in batch.events
             if isinstance(event, InteractionEnded)
         ]
