@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: help demo install serve test soak check format lock clean
+.PHONY: help demo install serve test soak bench check format lock clean
 .DEFAULT_GOAL := help
 
 help:  ## Show what can be made
@@ -24,6 +24,9 @@ test: $(VENV)/installed-dev  ## Run all tests
 soak: $(VENV)/installed-dev  ## Break the broker under a million frames and judge (SOAK="--help")
 	PYTHONPATH=$(CURDIR)/tests/support$${PYTHONPATH:+:$$PYTHONPATH} $(BIN)/python tests/soak/soak.py $(SOAK)
 
+bench: $(VENV)/installed-bench  ## Measure what a frame costs, beside other programs (BENCH="--help")
+	$(BIN)/python -m benchmarks $(BENCH)
+
 check: $(VENV)/installed-dev  ## Check format, lint, types and import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -37,6 +40,7 @@ format: $(VENV)/installed-dev  ## Format the code and mend what lint can mend
 lock:  ## Renew requirements/ from pyproject.toml (needs uv)
 	uv pip compile $(LOCK) pyproject.toml -o requirements/runtime.txt
 	uv pip compile $(LOCK) pyproject.toml --group dev -c requirements/runtime.txt -o requirements/dev.txt
+	uv pip compile $(LOCK) requirements/bench.in -c requirements/dev.txt -o requirements/bench.txt
 	uv pip compile $(LOCK) --group pyproject.toml:build -o requirements/build.txt
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
@@ -56,4 +60,10 @@ $(VENV)/installed: $(VENV)/bin/python requirements/runtime.txt requirements/buil
 
 $(VENV)/installed-dev: $(VENV)/installed requirements/dev.txt
 	$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
+
+# Beside the environment, not in it: what is compared must not change what it is compared with.
+$(VENV)/installed-bench: $(VENV)/installed requirements/bench.txt
+	rm -rf $(VENV)/bench
+	$(PIP) install --require-hashes --target $(VENV)/bench -r requirements/bench.txt
 	@touch $@

@@ -1,0 +1,99 @@
+"""What is tried: the shape of a load, and the list of scenarios."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+NS_PER_MS = 1_000_000
+
+
+class Mode(StrEnum):
+    """How calls send."""
+
+    SATURATE = "saturate"
+    """As fast as TCP takes it."""
+
+    PACED = "paced"
+    """One frame each interval, the calls spread evenly over it."""
+
+    IDLE = "idle"
+    """Nothing but `start`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """`calls` calls of `frames` frames each, of `size` bytes of audio; the interval in ms."""
+
+    mode: Mode
+    dialect: str
+    size: int
+    calls: int
+    frames: int
+    interval_ms: int = 0
+
+    @property
+    def total(self) -> int:
+        """Frames of all calls."""
+        return self.calls * self.frames
+
+    @property
+    def seconds(self) -> float:
+        """How long the frames of a paced load take."""
+        return self.frames * self.interval_ms / 1_000
+
+    def due_ns(self, call: int, index: int) -> int:
+        """When a frame of a paced load is due, after the load began."""
+        return (index * self.calls + call) * self.interval_ms * NS_PER_MS // self.calls
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A load and the programs that carry it, by name, ours first.
+
+    `is_usual` is false for what runs only when it is named, `is_quick` for what `--quick` leaves
+    out unless it is named.
+    """
+
+    load: Load
+    programs: Sequence[str]
+    is_usual: bool = True
+    is_quick: bool = True
+
+    @property
+    def name(self) -> str:
+        """What `--only` is matched with."""
+        load = self.load
+        if load.mode is Mode.IDLE:
+            return f"idle {load.calls} calls"
+        if load.mode is Mode.PACED:
+            return f"paced {load.dialect} {load.size} B {load.calls} x {load.interval_ms} ms"
+        return f"saturate {load.dialect} {load.size} B"
+
+
+OURS, FLOOR, OBVIOUS = "rtaa-ingest", "litestar drop", "fastapi obvious"
+
+_ALL = (OURS, FLOOR, OBVIOUS)
+_FLOORED = (OURS, FLOOR)
+_ALONE = (OURS,)
+
+_CALLS = 32
+"""Connections of a saturated load: enough for the server never to wait for one of them."""
+
+SCENARIOS: Sequence[Scenario] = (
+    Scenario(Load(Mode.SATURATE, "json", 9_600, _CALLS, 800), _ALL),
+    Scenario(Load(Mode.SATURATE, "json", 3_200, _CALLS, 800), _ALL, is_quick=False),
+    Scenario(Load(Mode.SATURATE, "json", 320, _CALLS, 1_200), _ALL),
+    Scenario(Load(Mode.SATURATE, "exotel", 320, _CALLS, 2_000), _FLOORED),
+    Scenario(Load(Mode.SATURATE, "binary", 9_600, _CALLS, 1_000), _FLOORED),
+    Scenario(Load(Mode.SATURATE, "binary", 320, _CALLS, 2_000), _FLOORED, is_quick=False),
+    Scenario(Load(Mode.PACED, "json", 9_600, 2_000, 50, 200), _ALONE),
+    Scenario(Load(Mode.PACED, "exotel", 320, 400, 500, 20), _ALONE),
+    Scenario(Load(Mode.PACED, "json", 9_600, 200, 50, 200), (OURS, OBVIOUS), is_usual=False),
+    Scenario(Load(Mode.IDLE, "json", 320, 1_000, 0), _ALONE),
+)
+
+
+def quick(scenario: Scenario) -> Scenario:
+    """Return the same with a quarter of the frames."""
+    load = scenario.load
+    return replace(scenario, load=replace(load, frames=load.frames // 4))

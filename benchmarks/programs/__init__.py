@@ -1,0 +1,1 @@
+"""What the service is compared with: each serves `/v1/ingest` on HOST and PORT."""
