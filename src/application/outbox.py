@@ -48,6 +48,9 @@ from domain.account import Account, Grant, State
 from domain.events import AudioAccepted, EndReason, Event, InteractionEnded, SignalReceived
 from domain.interaction import Interaction
 
+LONG_SECONDS = 0.5
+"""When nothing was confirmed for so long, what waits is packed: it may have to wait for longer."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -199,8 +202,9 @@ class Outbox:
         return 0.0 if self._unconfirmed_since is None else now - self._unconfirmed_since
 
     def quiet_seconds(self, now: float) -> float:
-        """For how long nothing was said of a stream that somebody may still speak on."""
-        return 0.0 if self._is_released or not self.is_empty else now - self._confirmed_at
+        """For how long the destination was not asked about what is held here."""
+        is_asked = self._fenced is not None or not self.is_empty
+        return 0.0 if is_asked else now - self._confirmed_at
 
     @property
     def listener(self) -> PublicationListener | None:
@@ -354,7 +358,7 @@ class Outbox:
             )
         )
         self._account_due = False
-        if len(self._waiting) > 1 or self._failures:
+        if self._failures or self.stalled_seconds(self._clock.monotonic()) > LONG_SECONDS:
             self._waiting[-1].pack(self._interaction.opening.media)
 
     def _batch(self, held: HeldBatch) -> Batch:

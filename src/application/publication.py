@@ -42,9 +42,9 @@ ROUNDS_AT_ONCE = 2
 TICK_SECONDS = 1.0
 """How often is looked for senders that wait too long and for outboxes that are done."""
 
-QUIET_SECONDS = 5.0
-"""A stream on which nobody speaks is looked after so often: it may have been evicted, or taken over
-by another process."""
+QUIET_SECONDS = 2.0
+"""A stream on which nothing is published is looked after so often: it may have been evicted, or
+taken over by another process. Also one that has ended a moment ago, while it is kept."""
 
 FLUSH_STEP_SECONDS = 0.02
 
@@ -123,6 +123,10 @@ class Publication:
             not all(outbox.is_settled for outbox in self._held()) and loop.time() < until
         ):
             await asyncio.sleep(FLUSH_STEP_SECONDS)
+
+    def unpublished(self) -> int:
+        """Return how many streams have something that is not published."""
+        return sum(not outbox.is_settled for outbox in self._held())
 
     async def flush_stream(self, stream: StreamKey) -> None:
         """Wait until the destination has all that is held of a stream, its account included."""

@@ -1,28 +1,28 @@
 """Use case: end the runs of processes that died, on their senders' behalf.
 
-Every process tells the destination again and again which streams it holds, those that wait for
-their sender included. What nobody has tended for longer than a run waits for its sender belongs
-to a process that is gone, or that is frozen and will find its generation closed.
+Every process gives the streams that it holds a new beat again and again, those that wait for their
+sender included. A beat that stays the same for longer than a run waits for its sender is of a
+process that is gone, or that is frozen and will find its generation closed. It is looked at so
+many times, TEND_SECONDS apart: no clock is compared with another, and a pause of our own, or of
+the destination, in which nobody could tend anything, counts as one look at most.
 """
 
 import asyncio
 import logging
+import math
+from collections.abc import Mapping
 
 from application.live_stream import LiveStreams
-from application.ports.clock import Clock
 from application.ports.errors import PublisherError
 from application.ports.open_runs import OpenRuns
 from application.time_limit import answered_within
+from domain.identifiers import StreamKey
 
 TEND_SECONDS = 5.0
 """How often the streams are tended, and the untended looked for."""
 
 GRACE_SECONDS = 10.0
 """How much longer than a run waits for its sender a stream may be untended: two rounds missed."""
-
-SETTLE_SECONDS = 12.0
-"""How long the destination has to be there before runs are recovered: when it comes back nothing
-was tended for as long as it was away, and every living process needs the time for its round."""
 
 _log = logging.getLogger(__name__)
 
@@ -34,15 +34,13 @@ class RecoverRuns:
         self,
         open_runs: OpenRuns,
         live_streams: LiveStreams,
-        clock: Clock,
         *,
         resume_seconds: float,
     ) -> None:
         self._open_runs = open_runs
         self._live_streams = live_streams
-        self._untended_seconds = resume_seconds + GRACE_SECONDS
-        self._clock = clock
-        self._there_since: float | None = None
+        self._looks = math.ceil((resume_seconds + GRACE_SECONDS) / TEND_SECONDS)
+        self._seen: dict[StreamKey, tuple[float, int]] = {}
 
     async def run(self) -> None:
         """Go round for ever. Without a broker nothing is lost by waiting for the next round."""
@@ -50,22 +48,21 @@ class RecoverRuns:
             try:
                 async with answered_within():
                     await self._open_runs.tend(self._live_streams.keys())
-                if self._is_settled():
-                    await self._recover()
+                    beats = await self._open_runs.beats()
+                await self._recover(beats)
             except PublisherError as error:
-                self._there_since = None
+                self._seen.clear()
                 _log.info("runs not looked after", extra={"error": str(error)})
             await asyncio.sleep(TEND_SECONDS)
 
-    def _is_settled(self) -> bool:
-        now = self._clock.monotonic()
-        self._there_since = now if self._there_since is None else self._there_since
-        return now - self._there_since >= SETTLE_SECONDS
-
-    async def _recover(self) -> None:
-        async with answered_within():
-            untended = await self._open_runs.untended(self._untended_seconds)
-        for stream in untended:
-            async with answered_within():
-                if await self._open_runs.end_untended(stream, self._untended_seconds):
-                    _log.warning("run of a dead process ended", extra={"stream": str(stream)})
+    async def _recover(self, beats: Mapping[StreamKey, float]) -> None:
+        """End what has had the same beat at so many looks in a row since it was first seen."""
+        seen, self._seen = self._seen, {}
+        for stream, beat in beats.items():
+            last, looks = seen.get(stream, (beat, 0))
+            self._seen[stream] = (beat, looks + 1 if beat == last else 1)
+        for stream, (beat, looks) in list(self._seen.items()):
+            if looks > self._looks:
+                async with answered_within():
+                    if await self._open_runs.end_untended(stream, beat):
+                        _log.warning("run of a dead process ended", extra={"stream": str(stream)})

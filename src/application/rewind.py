@@ -72,6 +72,7 @@ class Rewind(Holder):
             held = self._kept.pop()
             taken.appendleft(held.unconfirmed())
             self._take_out(held)
+            held.forget()
         return list(taken)
 
     def _pack_last(self) -> None:

@@ -26,7 +26,8 @@ _log = logging.getLogger(__name__)
 def create_app(container: Container, on_failure: Callable[[], None]) -> Litestar:
     """Build the application of one process. Nothing is connected before its lifespan begins.
 
-    `on_failure` is called when a task without which the service does not work has failed.
+    `on_failure` is called when a task without which the service does not work has failed, or when
+    something is left unpublished at the end.
     """
 
     def watch_over(task: asyncio.Task[None]) -> None:
@@ -48,6 +49,9 @@ def create_app(container: Container, on_failure: Callable[[], None]) -> Litestar
             yield
         finally:
             await publication.flush(FLUSH_SECONDS)
+            if left := publication.unpublished():
+                _log.error("stopped with audio that is not published", extra={"streams": left})
+                on_failure()
             await container.background().close()
             for task in tasks:
                 task.cancel()

@@ -105,7 +105,6 @@ class Container(containers.DeclarativeContainer):
         RecoverRuns,
         destination.provided.open_runs,
         live_streams,
-        clock,
         resume_seconds=setting["RESUME_SECONDS"],
     )
 

@@ -1,6 +1,7 @@
 """The uvicorn server as this service needs it."""
 
 import asyncio
+import errno
 import gc
 import logging
 import signal
@@ -8,6 +9,7 @@ import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
@@ -30,7 +32,30 @@ COLLECTOR_THRESHOLDS = (50_000, 20, 50)
 
 ADVICE_RETRY_SECONDS = 5.0
 
+OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+COMPLAIN_SECONDS = 1.0
+
 _log = logging.getLogger(__name__)
+
+
+class LoopFailures:
+    """Handles what nobody has caught in the event loop; `asyncio` gives the shape of `context`.
+
+    Out of descriptors the loop complains for every connection that waits to be accepted, hundreds
+    at once: that is said once in a while. Everything else is logged as always.
+    """
+
+    def __init__(self) -> None:
+        self._quiet_until = 0.0
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Log one failure."""
+        error = context.get("exception")
+        if not (isinstance(error, OSError) and error.errno in OUT_OF_DESCRIPTORS):
+            loop.default_exception_handler(context)
+        elif loop.time() >= self._quiet_until:
+            self._quiet_until = loop.time() + COMPLAIN_SECONDS
+            _log.error("no connection can be accepted", extra={"error": str(error)})
 
 
 class IngestServer(uvicorn.Server):
@@ -62,6 +87,7 @@ class IngestServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then begin what is done beside it; nothing waits for that."""
         await super().startup(sockets)
+        asyncio.get_running_loop().set_exception_handler(LoopFailures())
         _spare_the_collector()
         self._beside_task = asyncio.ensure_future(self._beside())
         self._beside_task.add_done_callback(_log_failure)

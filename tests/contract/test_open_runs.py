@@ -42,18 +42,28 @@ async def events(destination: Destination) -> list[object]:
     return [published.event async for published in destination.reader.read(STREAM)]
 
 
-async def test_what_is_tended_is_not_untended(destination: Destination) -> None:
+async def beat(destination: Destination) -> float:
+    beats = await destination.open_runs.beats()
+    assert list(beats) == [STREAM]
+    return beats[STREAM]
+
+
+async def test_each_tending_is_a_new_beat_and_the_old_one_ends_nothing(
+    destination: Destination,
+) -> None:
     await start(destination)
-    assert await destination.open_runs.untended(60) == []
-    assert not await destination.open_runs.end_untended(STREAM, 60)
+    before = await beat(destination)
+    await destination.open_runs.tend([STREAM])
+    assert await beat(destination) != before
+    assert not await destination.open_runs.end_untended(STREAM, before)
     assert len(await events(destination)) == 2
 
 
 async def test_an_untended_run_is_ended_once_by_whoever_comes(bench: Bench) -> None:
     await start(bench.connect())
     others = [bench.connect() for _ in range(3)]
-    assert list(await others[0].open_runs.untended(0)) == [STREAM]
-    ended = await asyncio.gather(*(other.open_runs.end_untended(STREAM, 0) for other in others))
+    last = await beat(others[0])
+    ended = await asyncio.gather(*(other.open_runs.end_untended(STREAM, last) for other in others))
     assert sorted(ended) == [False, False, True]
     assert (await events(others[0]))[2:] == [
         InteractionEnded(2, EndReason.DISCONNECTED, LEDGER, recovered=True)
@@ -61,7 +71,7 @@ async def test_an_untended_run_is_ended_once_by_whoever_comes(bench: Bench) -> N
     facts = await others[0].reader.facts(STREAM)
     assert facts is not None
     assert (facts.account.state, facts.account.next_position) == (State.ENDED, 3)
-    assert await others[0].open_runs.untended(0) == []
+    assert await others[0].open_runs.beats() == {}
     said = await others[0].reader.announcements()
     assert [(s.has_ended, s.generation) for s in said] == [(False, 1), (True, 1)]
 
@@ -69,7 +79,7 @@ async def test_an_untended_run_is_ended_once_by_whoever_comes(bench: Bench) -> N
 async def test_a_process_that_was_only_frozen_can_write_nothing_more(bench: Bench) -> None:
     frozen, other = bench.connect(), bench.connect()
     late = await start(frozen)
-    assert await other.open_runs.end_untended(STREAM, 0)
+    assert await other.open_runs.end_untended(STREAM, await beat(other))
     assert list(await frozen.publisher.append([late])) == [Fenced(1)]
     assert len(await events(other)) == 3
 
@@ -81,25 +91,31 @@ async def test_a_run_that_has_ended_is_only_forgotten(destination: Destination) 
     await destination.publisher.append(
         [Batch(batch.lease, batch.interaction_id, 2, (ended,), account)]
     )
-    assert not await destination.open_runs.end_untended(STREAM, 0)
-    assert await destination.open_runs.untended(0) == []
+    assert not await destination.open_runs.end_untended(STREAM, await beat(destination))
+    assert await destination.open_runs.beats() == {}
     assert (await events(destination))[2:] == [ended]
 
 
 async def test_a_stream_nobody_knows_is_only_forgotten(destination: Destination) -> None:
     await destination.open_runs.tend([STREAM])
-    assert not await destination.open_runs.end_untended(STREAM, 0)
-    assert await destination.open_runs.untended(0) == []
+    assert not await destination.open_runs.end_untended(STREAM, await beat(destination))
+    assert await destination.open_runs.beats() == {}
 
 
 async def test_a_run_taken_up_in_the_meantime_is_left_alone(destination: Destination) -> None:
     await start(destination)
-    assert list(await destination.open_runs.untended(0)) == [STREAM]
+    before = await beat(destination)
     await start(destination, owner="two")  # tends it first
-    assert not await destination.open_runs.end_untended(STREAM, 60)
+    assert not await destination.open_runs.end_untended(STREAM, before)
     assert isinstance((await events(destination))[-1], AudioAccepted)
 
 
 async def test_tending_nothing_is_nothing(destination: Destination) -> None:
     await destination.open_runs.tend([])
-    assert await destination.open_runs.untended(0) == []
+    assert await destination.open_runs.beats() == {}
+
+
+async def test_a_thousand_streams_and_more_have_their_beats(destination: Destination) -> None:
+    streams = [StreamKey(TenantId("tenant"), StreamId(f"call-{n}")) for n in range(2_500)]
+    await destination.open_runs.tend(streams)
+    assert set(await destination.open_runs.beats()) == set(streams)

@@ -616,7 +616,7 @@ async def test_an_unplugged_destination_raises_with_a_cause_and_recovers(bench: 
         ),
         destination.publisher.announce_again,
         lambda: destination.open_runs.tend([opening().stream]),
-        lambda: destination.open_runs.untended(0),
+        destination.open_runs.beats,
         lambda: destination.reader.facts(opening().stream),
         lambda: read(destination),
         destination.verify_writable,

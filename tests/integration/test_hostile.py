@@ -91,6 +91,26 @@ async def drip(writer: asyncio.StreamWriter) -> None:
 
 
 @pytest.mark.parametrize(
+    "body",
+    [b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 1_000, b"Content-Length: 5\r\n\r\n"],
+    ids=["endless", "short"],
+)
+async def test_a_request_with_a_body_is_answered_413(service: Service, body: bytes) -> None:
+    reader, writer = await connect(service)
+    writer.write(b"POST /health HTTP/1.1\r\nHost: x\r\n" + body)
+    assert (await answer(reader)).startswith(b"HTTP/1.1 413 ")
+    writer.close()
+
+
+async def test_a_request_that_says_it_has_no_body_has_none(service: Service) -> None:
+    reader, writer = await connect(service)
+    writer.write(b"GET /health/live HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+    async with asyncio.timeout(LIMIT_SECONDS):
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+    writer.close()
+
+
+@pytest.mark.parametrize(
     "headers",
     [
         b"X-Long: " + b"x" * 10_000 + b"\r\n",

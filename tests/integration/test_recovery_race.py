@@ -38,8 +38,9 @@ async def test_a_run_begun_after_its_owner_was_looked_up_is_not_ended(
             await destination.publisher.begin(opening, owner="alive", has_token=False)
         return reply
 
+    beat = (await destination.open_runs.beats())[stream]
     monkeypatch.setattr(Pipeline, "run_one", begin_after_the_look_up)
-    assert not await destination.open_runs.end_untended(stream, 0)
+    assert not await destination.open_runs.end_untended(stream, beat)
     facts = await destination.reader.facts(stream)
     assert facts is not None
     assert facts.account.state is State.LIVE

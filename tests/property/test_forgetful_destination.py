@@ -7,7 +7,7 @@ everything is let settle, and what stands in the stream is compared with what th
 
 import asyncio
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -130,7 +130,8 @@ class Broker:
         self.epoch = 0
         self.is_down = False
         self.mistakes: list[str] = []
-        self.tended_at: dict[StreamKey, float] = {}
+        self.beats: dict[StreamKey, float] = {}
+        self.next_beat = count()
         self.has_unanswered_start = False
         self.has_forgotten = False
 
@@ -301,17 +302,17 @@ class Connection(StreamPublisher, OpenRuns, Destination):
 
     async def tend(self, streams: Sequence[StreamKey]) -> None:
         self._reach()
-        self.broker.tended_at.update(dict.fromkeys(streams, self.broker.clock.monotonic()))
+        for stream in streams:
+            self.broker.beats[stream] = next(self.broker.next_beat)
 
-    async def untended(self, seconds: float) -> Sequence[StreamKey]:
+    async def beats(self) -> Mapping[StreamKey, float]:
         self._reach()
-        latest = self.broker.clock.monotonic() - seconds
-        return [stream for stream, at in self.broker.tended_at.items() if at <= latest]
+        return dict(self.broker.beats)
 
-    async def end_untended(self, stream: StreamKey, seconds: float) -> bool:
-        if stream not in await self.untended(seconds):
+    async def end_untended(self, stream: StreamKey, beat: float) -> bool:
+        if (await self.beats()).get(stream) != beat:
             return False
-        del self.broker.tended_at[stream]
+        del self.broker.beats[stream]
         return self.broker.end_untended()
 
     async def begin(
@@ -421,9 +422,7 @@ class Process:
             clock,
         )
         self.ingest = IngestAudio(clock, self.telemetry)
-        recover = RecoverRuns(
-            self.connection, self.live_streams, clock, resume_seconds=RESUME_SECONDS
-        )
+        recover = RecoverRuns(self.connection, self.live_streams, resume_seconds=RESUME_SECONDS)
         self.tasks = [
             asyncio.create_task(recover.run()),
             asyncio.create_task(self.publication.run()),

@@ -5,6 +5,7 @@ hostile peer could do to the stock classes, and what becomes of it here:
 
     connect and be silent, or send a request slowly     408 after START_TIMEOUT_SECONDS
     send a handshake with long or many header lines     431; the WebSocket parser would never answer
+    send a request with an endless body                 413; nothing here takes one
     ping without reading the pongs                      aborted when 256 KiB of them wait
     send a message in endless empty fragments           1008 after 1024
     send tens of thousands of tiny frames in one read   parsed in slices, others get their turn
@@ -45,7 +46,7 @@ MAX_FRAGMENTS = 1_024
 READ_BYTES = 256 * 1024
 """Most that is read from a socket at once; a process has one buffer of it for all connections."""
 
-MOST_WAITING_BYTES = 256 * 1024
+MOST_WAITING_BYTES = 64 * 1024
 """Messages that the application has not taken, beyond which the socket is not read."""
 
 MESSAGE_BYTES = 256
@@ -60,6 +61,12 @@ TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-lengt
 HEADERS_TOO_LARGE = TIMED_OUT.replace(
     b"408 Request Timeout", b"431 Request Header Fields Too Large"
 )
+
+
+BODY_NOT_TAKEN = TIMED_OUT.replace(b"408 Request Timeout", b"413 Content Too Large")
+
+REQUEST_SLICE_BYTES = 4_096
+"""What is parsed before it is looked whether the request has a body."""
 
 
 class HardenedHttp(H11Protocol):
@@ -82,14 +89,26 @@ class HardenedHttp(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse, and wait no more once a request is complete."""
+        """Parse, and wait no more once a request is complete; one with a body is refused."""
         before = self.scope
         is_between = self.cycle is None or self.cycle.response_complete
         if is_between and self._request_timer is None:
             self._expect_request()
-        super().data_received(data)
-        if self.scope is not before:
-            self._stop_expecting()
+        for place in range(0, len(data), REQUEST_SLICE_BYTES):
+            super().data_received(data[place : place + REQUEST_SLICE_BYTES])
+            if self.scope is not before:
+                self._stop_expecting()
+                if self._has_body():
+                    self.transport.write(BODY_NOT_TAKEN)
+                    self.transport.close()
+            if self.transport.is_closing():
+                return
+
+    def _has_body(self) -> bool:
+        return any(
+            name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0 "))
+            for name, value in self.headers
+        )
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         """Hand over to the WebSocket protocol, if its parser can take the headers."""
@@ -119,7 +138,8 @@ class HardenedHttp(H11Protocol):
 class _Inbox:
     """Messages for the application: the few methods of `asyncio.Queue` that are used, and a size.
 
-    `size` is the bytes they take; one task takes messages.
+    Those of ASGI are dictionaries; one of the peer's is whether it is text, and its mask and masked
+    payload in one. `size` is the bytes they take; one task takes messages.
     """
 
     __slots__ = ("_messages", "_waiter", "size")
@@ -140,6 +160,11 @@ class _Inbox:
             self._waiter = None
             if not waiter.done():
                 waiter.set_result(None)
+
+    def drop_messages(self) -> None:
+        """Leave only what ASGI says of the connection."""
+        self._messages = deque(it for it in self._messages if type(it[1]) is dict)
+        self.size = 0
 
     async def get(self) -> Any:  # noqa: ANN401
         while not self._messages:
@@ -165,6 +190,7 @@ _WHOLE_DATA = (0x81, 0x82)
 _TEXT = 0x81
 _MASKED = 0x80
 _MASK_BYTES = 4
+_NO_MASK = bytes(_MASK_BYTES)
 _SHORTEST_HEADER = 2
 
 
@@ -245,8 +271,8 @@ class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
                 break
             first = data[place]
             if first in _WHOLE_DATA and conn.current_size is None:
-                mask = bytes(data[payload - _MASK_BYTES : payload])
-                self._deliver(_apply_mask(data[payload:after], mask), is_text=first == _TEXT)
+                masked = bytes(data[payload - _MASK_BYTES : after])
+                self.queue.put_nowait((first == _TEXT, masked), len(masked) + MESSAGE_BYTES)
             else:
                 self._leave_to_library(data[place:after])
             place = after
@@ -291,37 +317,47 @@ class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
 
     def send_receive_event_to_app(self) -> None:
         """Hand over a message that came in fragments."""
-        data = b"".join(self.frames)
+        masked = b"".join((_NO_MASK, *self.frames))
         self.frames = []
         if not self.close_sent:
-            self._deliver(data, is_text=self.curr_msg_data_type == "text")
-
-    def _deliver(self, payload: bytes, *, is_text: bool) -> None:
-        size = len(payload) + MESSAGE_BYTES
-        if not is_text:
-            self.queue.put_nowait({"type": "websocket.receive", "bytes": payload}, size)
-            return
-        try:
-            text = payload.decode()
-        except UnicodeDecodeError:
-            self.conn.fail(1007, "text that is not UTF-8")
-            self.handle_parser_exception()
-            return
-        self.queue.put_nowait({"type": "websocket.receive", "text": text}, size)
+            is_text = self.curr_msg_data_type == "text"
+            self.queue.put_nowait((is_text, masked), len(masked) + MESSAGE_BYTES)
 
     async def receive(self) -> Any:  # noqa: ANN401  # as uvicorn's
-        """Return the next message; read on when all were taken and nothing is left to be parsed."""
-        message = await self.queue.get()
-        if self.read_paused and self.queue.empty():
-            self.read_paused = False
-            if not self._unparsed:
-                self.transport.resume_reading()
-        return message
+        """Return the next message; read on when all were taken and nothing is left to be parsed.
+
+        It is unmasked and decoded only now: who takes it goes on with it while it is in the cache.
+        """
+        while True:
+            message = await self.queue.get()
+            if self.read_paused and self.queue.empty():
+                self.read_paused = False
+                if not self._unparsed:
+                    self.transport.resume_reading()
+            if type(message) is dict:
+                return message
+            is_text, masked = message
+            payload = _apply_mask(memoryview(masked)[_MASK_BYTES:], masked[:_MASK_BYTES])
+            if not is_text:
+                return {"type": "websocket.receive", "bytes": payload}
+            try:
+                return {"type": "websocket.receive", "text": payload.decode()}
+            except UnicodeDecodeError:
+                self._refuse_text()
+
+    def _refuse_text(self) -> None:
+        """Close for text that is not UTF-8: nothing that came after it is a message any more."""
+        self.queue.drop_messages()
+        if not self.close_sent and self.conn.state is State.OPEN:
+            self.conn.fail(1007, "text that is not UTF-8")
+            self.handle_parser_exception()
 
     # What a peer must not do
 
     def handle_ping(self) -> None:
         """Answer, unless the peer does not read its answers."""
+        if self.transport.is_closing():  # asyncio logs what is written to what was aborted
+            return
         if self.transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
             self.transport.abort()
             return
@@ -338,7 +374,17 @@ class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
     def handle_parser_exception(self) -> None:
         """Close, and forget what else was read."""
         self._forget_unparsed()
+        if self.conn.close_sent is None:  # the handshake is not answered yet: no close was sent
+            self.transport.abort()
+            return
         super().handle_parser_exception()
+
+    def shutdown(self) -> None:
+        """Close, unless the peer has: then only our echo has still to be read."""
+        if self.conn.state >= State.CLOSING and not self.close_sent:
+            self.transport.close()
+            return
+        super().shutdown()
 
     async def run_asgi(self) -> None:
         """Run the application; a peer that does not read the end of it is cut off."""

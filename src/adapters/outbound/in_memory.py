@@ -72,14 +72,14 @@ class _Memory:
     """What all destinations with one prefix share."""
 
     streams: dict[StreamKey, _Stored] = field(default_factory=dict)
-    tended_at: dict[StreamKey, float] = field(default_factory=dict)
+    beats: dict[StreamKey, float] = field(default_factory=dict)
     announced: deque[Announcement] = field(default_factory=lambda: deque(maxlen=100_000))
     given_up: deque[str] = field(default_factory=lambda: deque(maxlen=10_000))
     granted: int = 0
 
     def wipe(self) -> None:
         self.streams.clear()
-        self.tended_at.clear()
+        self.beats.clear()
         self.announced.clear()
         self.given_up.clear()
 
@@ -93,7 +93,7 @@ class InMemoryStreams(StreamPublisher, StreamReader, OpenRuns, Destination):
         self._said: deque[Announcement] = deque(maxlen=1_000)
         self._streams = memory.streams
         self._announced = memory.announced
-        self._tended_at = memory.tended_at
+        self._beats = memory.beats
         self._options = options
         self._unplugged = False
 
@@ -261,21 +261,22 @@ class InMemoryStreams(StreamPublisher, StreamReader, OpenRuns, Destination):
         return self
 
     async def tend(self, streams: Sequence[StreamKey]) -> None:
-        """Note when these streams were tended. See `OpenRuns.tend`."""
+        """Give these streams a new beat. See `OpenRuns.tend`."""
         self._check_plugged()
-        self._tended_at.update(dict.fromkeys(streams, monotonic()))
+        for stream in streams:
+            self._beats[stream] = self._beats.get(stream, 0.0) + 1
 
-    async def untended(self, seconds: float) -> Sequence[StreamKey]:
-        """Return those untended. See `OpenRuns.untended`."""
+    async def beats(self) -> Mapping[StreamKey, float]:
+        """Return the last beats. See `OpenRuns.beats`."""
         self._check_plugged()
-        latest = monotonic() - seconds
-        return [stream for stream, tended_at in self._tended_at.items() if tended_at <= latest]
+        return dict(self._beats)
 
-    async def end_untended(self, stream: StreamKey, seconds: float) -> bool:
+    async def end_untended(self, stream: StreamKey, beat: float) -> bool:
         """End the run of a process that is gone. See `OpenRuns.end_untended`."""
-        if stream not in await self.untended(seconds):
+        self._check_plugged()
+        if self._beats.get(stream) != beat:
             return False
-        del self._tended_at[stream]
+        del self._beats[stream]
         stored = self._streams.get(stream)
         if stored is None or not stored.is_open:
             return False

@@ -1,6 +1,6 @@
-"""The port that knows which runs are open, and for how long nobody has tended them."""
+"""The port that knows which runs are open, and whether somebody tends them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from domain.identifiers import StreamKey
@@ -10,11 +10,12 @@ class OpenRuns(Protocol):
     """Lets a process end the runs of one that died. Shared by all processes of an installation.
 
     A stream is tended before its run begins, and then again and again by the process that holds
-    it. Time is the destination's own, so that the clocks of the processes do not matter.
+    it. That gives it a new *beat* each time; nobody's wall clock matters, for whoever looks on
+    judges by its own how long a beat has stayed the same.
     """
 
     async def tend(self, streams: Sequence[StreamKey]) -> None:
-        """Note that these streams are looked after now.
+        """Give these streams a new beat: they are looked after.
 
         Raises:
             PublisherError: it could not be noted.
@@ -22,8 +23,8 @@ class OpenRuns(Protocol):
         """
         ...
 
-    async def untended(self, seconds: float) -> Sequence[StreamKey]:
-        """Return streams, a page of those longest untended, that were not tended for `seconds`.
+    async def beats(self) -> Mapping[StreamKey, float]:
+        """Return the last beat of every stream that was tended and whose run is not known to end.
 
         Raises:
             PublisherError: the destination could not be asked.
@@ -31,8 +32,8 @@ class OpenRuns(Protocol):
         """
         ...
 
-    async def end_untended(self, stream: StreamKey, seconds: float) -> bool:
-        """End the open run of a stream that is still untended for `seconds`, and announce it.
+    async def end_untended(self, stream: StreamKey, beat: float) -> bool:
+        """End the open run of a stream whose last beat is still `beat`, and announce it.
 
         The end is `recovered`, with reason `disconnected` and the stored ledger. Nothing more can
         be written under the run's generation. A stream without an open run is only forgotten as

@@ -57,7 +57,7 @@ def _run(environment: Mapping[str, str]) -> None:
     for warning in settings.warnings():
         _log.warning(warning)
     server.run()
-    if server.has_failed:
+    if server.has_failed or server.force_exit:
         sys.exit(FAILED)
 
 

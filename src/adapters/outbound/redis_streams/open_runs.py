@@ -1,6 +1,7 @@
-"""`OpenRuns` over Redis: a sorted set of streams by when they were last tended."""
+"""`OpenRuns` over Redis: a sorted set of streams whose scores are their last beats."""
 
-from collections.abc import Sequence
+import secrets
+from collections.abc import Mapping, Sequence
 
 from adapters.outbound.redis_streams import layout
 from adapters.outbound.redis_streams.announcements import Announcements, Said
@@ -11,14 +12,17 @@ from application.ports.errors import BrokerRefused
 from application.ports.open_runs import OpenRuns
 from domain.identifiers import StreamId, StreamKey, TenantId
 
-PAGE = 100
-"""Streams that are looked at in one round."""
+PAGE = 1_000
+"""Streams that are read in one round trip."""
+
+BEAT_BITS = 53
+"""A beat is random: it only has to be another one. Scores are doubles."""
 
 _RECOVER = Script("recover.lua")
 
 
 class RedisOpenRuns(OpenRuns):
-    """Keeps one set for all processes; the times in it are the broker's."""
+    """Keeps one set for all processes."""
 
     def __init__(
         self, connection: Connection, announcements: Announcements, options: DestinationOptions
@@ -30,30 +34,35 @@ class RedisOpenRuns(OpenRuns):
         self._ttl_ms = round(options.expire_seconds * 1000)
 
     async def tend(self, streams: Sequence[StreamKey]) -> None:
-        """Note when these streams were tended. See `OpenRuns.tend`."""
+        """Give these streams a new beat. See `OpenRuns.tend`."""
         if streams:
-            now_ms = await self._now_ms()
-            scored = [part for stream in streams for part in (now_ms, str(stream))]
+            beat = secrets.randbits(BEAT_BITS)
+            scored = [part for stream in streams for part in (beat, str(stream))]
             await self._pipeline.run_one(("ZADD", self._key, *scored))
 
-    async def untended(self, seconds: float) -> Sequence[StreamKey]:
-        """Return those longest untended. See `OpenRuns.untended`."""
-        latest = await self._now_ms() - round(seconds * 1000)
-        found = await self._pipeline.run_one(
-            ("ZRANGEBYSCORE", self._key, "-inf", latest, "LIMIT", 0, PAGE)
-        )
-        return [_read_stream(member) for member in found]
+    async def beats(self) -> Mapping[StreamKey, float]:
+        """Return the last beats. See `OpenRuns.beats`."""
+        beats: dict[StreamKey, float] = {}
+        cursor: bytes | int = 0
+        while True:
+            cursor, found = await self._pipeline.run_one(
+                ("ZSCAN", self._key, cursor, "COUNT", PAGE)
+            )
+            for member, beat in zip(found[::2], found[1::2], strict=True):
+                beats[_read_stream(member)] = float(beat)
+            if int(cursor) == 0:
+                return beats
 
-    async def end_untended(self, stream: StreamKey, seconds: float) -> bool:
+    async def end_untended(self, stream: StreamKey, beat: float) -> bool:
         """End the run of a process that is gone. See `OpenRuns.end_untended`.
 
-        The owner is read before the time: whoever begins a run tends its stream first, so that
-        either the time is new or the owner is still the one that is gone.
+        The owner is read before the beat: whoever begins a run tends its stream first, so that
+        either the beat is new or the owner is still the one that is gone.
         """
         keys = layout.stream_key(self._prefix, stream), layout.facts_key(self._prefix, stream)
         owner = await self._pipeline.run_one(("HGET", keys[1], "owner"))
-        tended_at = await self._pipeline.run_one(("ZSCORE", self._key, str(stream)))
-        if tended_at is None or float(tended_at) > await self._now_ms() - seconds * 1000:
+        last = await self._pipeline.run_one(("ZSCORE", self._key, str(stream)))
+        if last is None or float(last) != beat:
             return False
         has_ended = False
         if owner is not None:
@@ -67,10 +76,6 @@ class RedisOpenRuns(OpenRuns):
         (failure,) = await self._announcements.make(said)
         if failure is not None:
             raise failure
-
-    async def _now_ms(self) -> int:
-        seconds, microseconds = await self._pipeline.run_one(("TIME",))
-        return int(seconds) * 1_000 + int(microseconds) // 1_000
 
 
 def _read_stream(member: bytes) -> StreamKey:
