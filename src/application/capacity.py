@@ -1,8 +1,10 @@
-"""How many connections there may be at once."""
+"""How many connections there may be at once, where one process has them all."""
+
+from application.ports.places import Places
 
 
-class Capacity:
-    """Counts places; whoever takes one gives it back."""
+class Capacity(Places):
+    """So many places, counted in memory."""
 
     def __init__(self, places: int) -> None:
         self._free = places

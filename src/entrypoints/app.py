@@ -13,12 +13,16 @@ from adapters.inbound.asyncapi import asyncapi_document
 from adapters.inbound.dialects import DIALECTS
 from adapters.inbound.http_routes import http_routes
 from adapters.inbound.websocket_route import ingest_route
+from application.ports.exposition import MetricsExposition
 from entrypoints.container import Container
 
 VERSION = "0.1.0"
 
 FLUSH_SECONDS = 5.0
 """What is left to be published when the service stops gets so long."""
+
+SHARE_SECONDS = 0.5
+"""How old what a scrape shows of the other processes may be."""
 
 _log = logging.getLogger(__name__)
 
@@ -42,6 +46,7 @@ def create_app(container: Container, on_failure: Callable[[], None]) -> Litestar
             asyncio.create_task(watch.run(), name="broker watch"),
             asyncio.create_task(publication.run(), name="publication"),
             asyncio.create_task(container.recover_runs().run(), name="recovery"),
+            asyncio.create_task(_share(container.telemetry()), name="sharing of counts"),
         ]
         for task in tasks:
             task.add_done_callback(watch_over)
@@ -80,3 +85,9 @@ def create_app(container: Container, on_failure: Callable[[], None]) -> Litestar
         logging_config=None,
         debug=False,
     )
+
+
+async def _share(exposition: MetricsExposition) -> None:
+    while True:
+        exposition.share()
+        await asyncio.sleep(SHARE_SECONDS)

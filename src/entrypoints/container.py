@@ -10,6 +10,7 @@ from adapters.inbound.roster import Roster
 from adapters.outbound.jwt_rs256 import JwtRs256Verifier
 from adapters.outbound.prometheus import PrometheusTelemetry
 from adapters.outbound.system_clock import SystemClock
+from adapters.outbound.worker_board import Seat
 from application.admit_sender import AdmitSender
 from application.background import Background
 from application.broker_watch import BrokerWatch
@@ -19,6 +20,7 @@ from application.end_interaction import EndInteraction
 from application.ingest_audio import IngestAudio
 from application.live_stream import LiveStreams
 from application.ports.destination import Destination
+from application.ports.places import Places
 from application.publication import Publication
 from application.recover_runs import RecoverRuns
 from application.settle_start import SettleStart
@@ -41,18 +43,23 @@ def _token_verifier(settings: Settings) -> JwtRs256Verifier | None:
     )
 
 
-class Container(containers.DeclarativeContainer):
-    """One process of the service; `settings` is given."""
+def _places(settings: Settings, seat: Seat | None) -> Places:
+    return Capacity(settings["MAX_STREAMS"]) if seat is None else seat
 
+
+class Container(containers.DeclarativeContainer):
+    """One process of the service; `settings` is given, and its `seat` if it is one of several."""
+
+    seat: providers.Provider[Seat | None] = providers.Object(None)
     settings = providers.Dependency(instance_of=Settings)
     setting = settings.provided
 
     clock = providers.Singleton(SystemClock)
-    telemetry = providers.Singleton(PrometheusTelemetry)
+    telemetry = providers.Singleton(PrometheusTelemetry, seat)
     destination = providers.Singleton(_connect, settings)
     token_verifier = providers.Singleton(_token_verifier, settings)
 
-    capacity = providers.Singleton(Capacity, setting["MAX_STREAMS"])
+    capacity = providers.Singleton(_places, settings, seat)
     background = providers.Singleton(Background)
     publication = providers.Singleton(
         Publication,

@@ -15,6 +15,7 @@ import uvicorn
 
 from adapters.inbound.roster import Roster
 from adapters.inbound.uvicorn_protocols import HardenedHttp, HardenedWebSocket
+from adapters.outbound.worker_board import Seat
 from application.ports.errors import BrokerUnavailable, PublisherError
 from entrypoints.app import create_app
 from entrypoints.container import Container
@@ -135,8 +136,8 @@ def _log_failure(task: asyncio.Future[None]) -> None:
         _log.error("what is done beside serving has failed", exc_info=error)
 
 
-def build_server(settings: Settings) -> IngestServer:
-    """Build the server of one process.
+def build_server(settings: Settings, seat: Seat | None = None) -> IngestServer:
+    """Build the server of one process, which has a `seat` if it is one of several.
 
     - The protocols are uvicorn's h11 and websockets-sansio, hardened; the latter is its WebSocket
       with real TCP back-pressure and right close codes.
@@ -147,7 +148,7 @@ def build_server(settings: Settings) -> IngestServer:
     - No access log: its lines hold query strings.
     """
     configure_logs(settings["LOG_LEVEL"], settings["LOG_FORMAT"])
-    container = Container(settings=settings)
+    container = Container(settings=settings, seat=seat)
     config = uvicorn.Config(
         create_app(container, on_failure=lambda: server.fail()),  # noqa: PLW0108  # made below
         host=settings["HOST"],

@@ -107,7 +107,7 @@ class Bench:
 
     @property
     def buffered(self) -> int:
-        return self.telemetry._buffered_bytes
+        return self.telemetry._tally.buffered_bytes
 
     def hear(self, seq: int, size: int) -> None:
         events = self.interaction.hear(AudioFrame(MEDIA, seq, 0, bytes(size)))

@@ -12,7 +12,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -110,9 +110,12 @@ class Service:
 class ServiceProcess:
     """`rtaa-ingest serve` as a process of its own, with its log in a file."""
 
-    def __init__(self, environment: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self, environment: Mapping[str, str], log: Path, arguments: Sequence[str] = ()
+    ) -> None:
         self.port = quiet_port()
         self.log = log
+        self._arguments = arguments
         self.url = f"ws://127.0.0.1:{self.port}/v1/ingest"
         self._environment = {"HOST": "127.0.0.1", "PORT": str(self.port), **environment}
         log.unlink(missing_ok=True)
@@ -121,7 +124,7 @@ class ServiceProcess:
     def _spawn(self) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as lines:
             return subprocess.Popen(
-                [sys.executable, "-m", "entrypoints.cli", "serve"],
+                [sys.executable, "-m", "entrypoints.cli", "serve", *self._arguments],
                 env={**os.environ, **self._environment},
                 stdout=lines,
                 stderr=lines,

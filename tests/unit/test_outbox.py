@@ -110,14 +110,14 @@ class Bench(PublicationListener):
 
     @property
     def buffered(self) -> int:
-        return self.telemetry._buffered_bytes
+        return self.telemetry._tally.buffered_bytes
 
     @property
     def kept(self) -> int:
-        return self.telemetry._kept_bytes
+        return self.telemetry._tally.kept_bytes
 
     def counted(self, outcome: str) -> int:
-        counts = self.telemetry._frames.items()
+        counts = self.telemetry._tally.frames.items()
         return sum(count for (name, _), count in counts if name == outcome)
 
     def on_confirmed(self, frames: int, last_seq: int | None) -> None:
@@ -304,7 +304,7 @@ def test_what_is_confirmed_is_told_to_the_listener_and_leaves_the_buffer() -> No
     assert bench.buffered == 960
     bench.publish()
     assert bench.confirmed == [(3, 9)]
-    assert bench.telemetry._confirm_sum == 2.0
+    assert bench.telemetry._tally.confirm_sum == 2.0
     assert bench.buffered == 0
     assert bench.outbox.published == bench.interaction.account
 
@@ -406,7 +406,7 @@ def test_what_was_forgotten_is_given_again_under_the_same_lease_and_counted_once
     assert [frames for frames, _ in bench.confirmed] == [1, 1, 1, 1, 0, 0, 1]
     assert bench.counted("published") == 5
     assert (bench.buffered, bench.kept) == (0, 5 * 320)
-    assert bench.telemetry._refilled == 2
+    assert bench.telemetry._tally.refilled == 2
 
 
 def test_a_tail_that_stands_is_shown_by_an_account_alone() -> None:
@@ -599,10 +599,10 @@ def test_confirmed_audio_makes_room_for_what_is_not_oldest_first_and_that_is_cou
     assert bench.kept == 960
     bench.hear(3)
     assert (bench.kept, bench.buffered) == (640, 320)
-    assert bench.telemetry._rewind_short == 1
+    assert bench.telemetry._tally.rewind_short == 1
     bench.hear(4, 5)
     assert (bench.kept, bench.buffered) == (0, 960)
-    assert bench.telemetry._rewind_short == 3
+    assert bench.telemetry._tally.rewind_short == 3
 
 
 def test_one_stream_keeps_at_most_four_times_as_much_audio_as_time() -> None:
@@ -612,7 +612,7 @@ def test_one_stream_keeps_at_most_four_times_as_much_audio_as_time() -> None:
         bench.publish()
         bench.clock.now += KEPT_TOGETHER_SECONDS
     assert bench.kept == 0.1 * 4 * 16_000
-    assert bench.telemetry._rewind_short == 100 - 20
+    assert bench.telemetry._tally.rewind_short == 100 - 20
 
 
 def test_nothing_is_let_go_by_age_before_the_broker_has_shown_that_it_lives() -> None:
@@ -624,7 +624,7 @@ def test_nothing_is_let_go_by_age_before_the_broker_has_shown_that_it_lives() ->
     assert bench.kept == 320
     bench.buffer.let_go_of_old(1_000.0 + 5 + KEPT_TOGETHER_SECONDS)
     assert bench.kept == 0
-    assert bench.telemetry._rewind_short == 0
+    assert bench.telemetry._tally.rewind_short == 0
 
 
 def test_without_a_rewind_nothing_is_kept() -> None:

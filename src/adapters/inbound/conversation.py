@@ -45,6 +45,9 @@ from domain.events import EndReason
 CLOSE_SECONDS = 5.0
 """How long what is received may take to be confirmed before we close all the same."""
 
+STANDSTILL_SECONDS = 0.5
+"""An alarm that rings so much too late says that the event loop stood still."""
+
 UNREAD_SECONDS = 5.0
 """How long a sender that is never hung up on is not read when buffers are full; then its audio is
 dropped: a carrier that cannot send ends the call."""
@@ -164,7 +167,7 @@ class Conversation:
                 async with asyncio.timeout(self._seconds_left()) as self._alarm:
                     return await self._listen()
             except TimeoutError:
-                continue
+                self._note_standstill()
             finally:
                 self._alarm = None
 
@@ -373,6 +376,12 @@ class Conversation:
         if self._is_over or self._is_unread:
             return too_long_at
         return min(self._heard_at + limits.idle_seconds, too_long_at)
+
+    def _note_standstill(self) -> None:
+        """Have the time in which this process stood still not count as the sender's silence."""
+        now = self._calls.clock.monotonic()
+        if now - self._due_at() > STANDSTILL_SECONDS:
+            self._heard_at = now
 
     def _overdue(self) -> Closing | None:
         if self._seconds_left() > 0:

@@ -10,7 +10,7 @@ from adapters.inbound.client_address import client_address
 from adapters.inbound.roster import Roster
 from application.admit_sender import AddressRefused, AdmitSender, Unauthenticated
 from application.broker_watch import BrokerWatch
-from application.capacity import Capacity
+from application.ports.places import Places
 from application.ports.telemetry import Telemetry
 from domain.access import Sender
 
@@ -40,7 +40,7 @@ class Gate:
     def __init__(
         self,
         admit_sender: AdmitSender,
-        capacity: Capacity,
+        capacity: Places,
         broker_watch: BrokerWatch,
         roster: Roster,
         brake: Brake,

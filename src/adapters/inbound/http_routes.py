@@ -10,9 +10,9 @@ from msgspec import Struct
 
 from adapters.inbound.roster import Roster
 from application.broker_watch import BrokerWatch
-from application.capacity import Capacity
 from application.ports.clock import Clock
 from application.ports.exposition import MetricsExposition
+from application.ports.places import Places
 
 
 class Health(Struct):
@@ -40,7 +40,7 @@ class Readiness(Struct):
 def http_routes(
     roster: Roster,
     broker_watch: BrokerWatch,
-    capacity: Capacity,
+    capacity: Places,
     clock: Clock,
     exposition: MetricsExposition,
     asyncapi: dict[str, Any],

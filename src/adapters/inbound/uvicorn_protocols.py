@@ -256,8 +256,7 @@ class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
         """Take every whole frame, up to so many; keep what is left of a frame for later."""
         place, end, conn = 0, len(data), self.conn
         for _ in range(MOST_FRAMES_AT_ONCE):
-            if conn.state is State.CLOSING or conn.state is State.CLOSED:
-                self._leave_to_library(data[place:])
+            if conn.state is State.CLOSED or conn.parser_exc is not None:
                 return
             if end - place < _SHORTEST_HEADER:
                 self._begin(data[place:], _SHORTEST_HEADER)
@@ -270,7 +269,9 @@ class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
                 self._begin(data[place:], after - place)
                 break
             first = data[place]
-            if first in _WHOLE_DATA and conn.current_size is None:
+            if first in _WHOLE_DATA and conn.state is State.CLOSING:
+                pass  # nobody takes it any more
+            elif first in _WHOLE_DATA and conn.current_size is None:
                 masked = bytes(data[payload - _MASK_BYTES : after])
                 self.queue.put_nowait((first == _TEXT, masked), len(masked) + MESSAGE_BYTES)
             else:
@@ -279,7 +280,8 @@ class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
         else:
             if place < end:
                 self._parse_later(bytes(data[place:]))
-        if self.queue.size > MOST_WAITING_BYTES and not self.read_paused:
+        is_too_much = self.queue.size > MOST_WAITING_BYTES and not self.close_sent
+        if is_too_much and not self.read_paused:
             self.read_paused = True
             self.transport.pause_reading()
 

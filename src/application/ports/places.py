@@ -1,0 +1,20 @@
+"""The port that says whether there is room for one connection more."""
+
+from typing import Protocol
+
+
+class Places(Protocol):
+    """Counts places; whoever takes one gives it back."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no place is left."""
+        ...
+
+    def take(self) -> bool:
+        """Take a place; False when none is left."""
+        ...
+
+    def give_back(self) -> None:
+        """Give back a place that was taken."""
+        ...

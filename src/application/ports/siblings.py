@@ -1,0 +1,25 @@
+"""The port over which the processes of one service know of each other's counts."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+
+class Siblings(Protocol):
+    """Keeps the last words of each process; what they mean is theirs to know."""
+
+    def say(self, words: bytes) -> None:
+        """Replace our own last words.
+
+        Raises:
+            ValueError: they are too long to be kept.
+
+        """
+        ...
+
+    def own(self) -> bytes | None:
+        """Return our own last words, or those of the dead process whose place we have taken."""
+        ...
+
+    def others(self) -> Sequence[bytes]:
+        """Return the last words of every other process that has said any."""
+        ...

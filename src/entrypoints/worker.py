@@ -1,0 +1,47 @@
+"""One worker of `serve --workers N`, started by the parent with what it inherits.
+
+    python -m entrypoints.worker SOCKET BOARD ALIVE NUMBER
+
+SOCKET, BOARD and ALIVE are descriptors: where to listen, what the workers share, and a pipe that
+closes when the parent is gone, however that dies. NUMBER is the seat.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+
+from adapters.outbound.worker_board import Seat, WorkerBoard
+from entrypoints.cli.descriptors import allow_descriptors
+from entrypoints.cli.serve import FAILED
+from entrypoints.registry import destination_adapters
+from entrypoints.server import IngestServer, build_server
+from entrypoints.settings import read_settings
+
+
+def main(arguments: list[str]) -> int:
+    """Serve until told to stop, or until the parent is gone; return the exit status."""
+    listening, board, alive, number = map(int, arguments)
+    allow_descriptors()
+    settings = read_settings(destination_adapters(), os.environ)
+    server = build_server(settings, Seat(WorkerBoard(board), number, settings["MAX_STREAMS"]))
+    with socket.socket(fileno=listening) as served:
+        asyncio.run(_serve(server, served, alive))
+    return FAILED if server.has_failed or server.force_exit else 0
+
+
+async def _serve(server: IngestServer, listening: socket.socket, alive: int) -> None:
+    loop = asyncio.get_running_loop()
+
+    def on_parent_gone() -> None:
+        loop.remove_reader(alive)
+        server.should_exit = True
+
+    loop.add_reader(alive, on_parent_gone)
+    await server.serve(sockets=[listening])
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until the server listens to signals
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,192 @@
+"""`serve --workers N`: the parent of several processes that serve one port.
+
+Each worker has a listening socket of its own on that port, which the parent holds open: the kernel
+spreads connections over them, and those that wait for a worker that has died wait for the next
+one in its seat. A worker that dies is replaced; its calls are resumed or ended as after the death
+of a machine, and nobody else's are touched. The parent serves nothing and holds no call.
+"""
+
+import logging
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from types import FrameType
+
+from adapters.outbound.worker_board import WorkerBoard
+
+BACKLOG = 2_048
+STEADY_SECONDS = 5.0
+"""A worker that dies sooner is not replaced at once, but after a while that doubles each time."""
+
+FIRST_WAIT_SECONDS = 0.1
+LONGEST_WAIT_SECONDS = 5.0
+FORCED_SECONDS = 5.0
+"""How long workers have after a second signal before they are killed."""
+
+_log = logging.getLogger(__name__)
+
+
+class _Worker:
+    """One seat and the process on it."""
+
+    def __init__(self, number: int, host: str, port: int) -> None:
+        self.number = number
+        self.socket = _listen(host, port)
+        self.process: subprocess.Popen[bytes] | None = None
+        self.started_at = 0.0
+        self.start_at = 0.0
+        self.quick_deaths = 0
+
+
+class Workers:
+    """Starts, replaces and stops the workers; `run` does all of it."""
+
+    def __init__(self, count: int, environment: Mapping[str, str], host: str, port: int) -> None:
+        self._environment = environment
+        self._board = WorkerBoard.make(count)
+        self._workers = [_Worker(number, host, port) for number in range(count)]
+        self._alive, self._alive_end = os.pipe()
+        self._signals: list[int] = []
+        self._kill_at: float | None = None
+        self._has_failed = False
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether it was Ctrl-C that came first."""
+        return self._signals[:1] == [signal.SIGINT]
+
+    def run(self) -> bool:
+        """Serve until a signal has come and every worker is gone; False if one has failed then."""
+        with _woken_by_signals(self._signals) as wake:
+            while True:
+                self._obey()
+                self._look_after()
+                if self._signals and not any(worker.process for worker in self._workers):
+                    return not self._has_failed
+                if select.select([wake], [], [], self._seconds_to_wait())[0]:
+                    os.read(wake, 1_024)
+
+    def _obey(self) -> None:
+        """Pass on the first signal as a wish to drain, the second as one to exit at once."""
+        forced = len(self._signals) > 1
+        if self._signals and self._kill_at is None:
+            self._kill_at = float("inf")
+            self._tell(signal.SIGTERM)
+        if forced and self._kill_at == float("inf"):
+            self._kill_at = time.monotonic() + FORCED_SECONDS
+            self._tell(signal.SIGTERM)
+        if self._kill_at is not None and time.monotonic() >= self._kill_at:
+            self._tell(signal.SIGKILL)
+
+    def _tell(self, number: int) -> None:
+        for worker in self._workers:
+            if worker.process is not None:
+                worker.process.send_signal(number)
+
+    def _look_after(self) -> None:
+        now = time.monotonic()
+        for worker in self._workers:
+            process = worker.process
+            if process is not None and process.poll() is not None:
+                worker.process = None
+                self._board.free(worker.number)
+                self._note_end(worker, process.returncode, now)
+            if worker.process is None and not self._signals and now >= worker.start_at:
+                self._start(worker, now)
+
+    def _note_end(self, worker: _Worker, status: int, now: float) -> None:
+        if self._signals:
+            self._has_failed = self._has_failed or status not in (0, -signal.SIGTERM)
+            return
+        is_quick = now - worker.started_at < STEADY_SECONDS
+        worker.quick_deaths = worker.quick_deaths + 1 if is_quick else 0
+        wait = 0.0
+        if is_quick:
+            wait = min(FIRST_WAIT_SECONDS * 2 ** (worker.quick_deaths - 1), LONGEST_WAIT_SECONDS)
+        worker.start_at = now + wait
+        _log.error(
+            "worker has died and is replaced",
+            extra={"worker": worker.number, "status": status, "after_seconds": wait},
+        )
+
+    def _start(self, worker: _Worker, now: float) -> None:
+        """Start it in a session of its own: a Ctrl-C in the terminal is ours to pass on."""
+        inherited = (worker.socket.fileno(), self._board.fd, self._alive)
+        worker.process = subprocess.Popen(  # noqa: S603  # our own words and numbers
+            [
+                *(sys.executable, "-m", "entrypoints.worker"),
+                *map(str, (*inherited, worker.number)),
+            ],
+            env=dict(self._environment),
+            pass_fds=inherited,
+            start_new_session=True,
+        )
+        worker.started_at = now
+
+    def _seconds_to_wait(self) -> float:
+        now = time.monotonic()
+        due = [worker.start_at for worker in self._workers if not (worker.process or self._signals)]
+        if self._kill_at not in (None, float("inf")):
+            due.append(self._kill_at or now)
+        return max(0.0, min(due, default=now + 1.0) - now)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Bind one of several sockets to an address.
+
+    Raises:
+        OSError: it cannot be bound.
+
+    """
+    (family, kind, *_, address), *_ = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    with ExitStack() as on_failure:
+        listening = socket.socket(family, kind)
+        on_failure.callback(listening.close)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listening.bind(address)
+        listening.listen(BACKLOG)
+        on_failure.pop_all()
+    return listening
+
+
+@contextmanager
+def _woken_by_signals(received: list[int]) -> Iterator[int]:
+    """Note SIGTERM and SIGINT in `received`; yield what becomes readable then, or a child ends."""
+
+    def note(number: int, _: FrameType | None) -> None:
+        received.append(number)
+
+    def wake_only(_number: int, _frame: FrameType | None) -> None:
+        """Do nothing: that a child has ended is told by the wake-up descriptor."""
+
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    os.set_blocking(reading, False)
+    before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    handlers = {
+        number: signal.signal(number, handler)
+        for number, handler in (
+            (signal.SIGTERM, note),
+            (signal.SIGINT, note),
+            (signal.SIGCHLD, wake_only),
+        )
+    }
+    try:
+        yield reading
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(before)
+        os.close(reading)
+        os.close(writing)

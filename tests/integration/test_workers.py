@@ -1,0 +1,245 @@
+"""`serve --workers N`: several processes, one service."""
+
+import asyncio
+import os
+import signal
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from published import Broker, audio, entries
+from running import Caller, ServiceProcess, pcm, wait_until
+from websockets.exceptions import InvalidStatus
+
+from adapters.outbound.redis_streams.embedded import EmbeddedValkey
+
+StartWorkers = Callable[..., ServiceProcess]
+
+
+@pytest.fixture
+def workers(valkey: EmbeddedValkey, tmp_path: Path) -> Iterator[StartWorkers]:
+    """Start a service of two workers; whatever is left of it is killed."""
+    started: list[ServiceProcess] = []
+
+    def start(**variables: str) -> ServiceProcess:
+        environment = {
+            "PUBSUB_ADAPTER": "redis_streams",
+            "REDIS_URL": valkey.url,
+            "SUPPORT_EXOTEL": "true",
+            **variables,
+        }
+        service = ServiceProcess(environment, tmp_path / "log", ["--workers", "2"])
+        started.append(service)
+        wait_until(lambda: len(children(service)) == 2)
+        for pid in children(service):
+            wait_until(lambda pid=pid: listens(pid))  # type: ignore[misc]
+        return service.wait_until_ready()
+
+    yield start
+    for service in started:
+        pids = children(service)
+        if service.process.poll() is None:
+            service.kill()
+        for pid in filter(is_alive, pids):
+            os.kill(pid, signal.SIGKILL)
+
+
+def children(service: ServiceProcess) -> list[int]:
+    pid = service.process.pid
+    try:
+        return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
+def listens(pid: int) -> bool:
+    """Whether it has begun to serve: it waits in an event loop by then."""
+    try:
+        links = [str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()]
+    except OSError:
+        return False
+    return any("eventpoll" in link for link in links)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def scrape(service: ServiceProcess) -> dict[str, float]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{service.port}/metrics", timeout=5) as answer:
+        lines = answer.read().decode().splitlines()
+    return {
+        name: float(value)
+        for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")
+    }
+
+
+RECEIVED = 'ingest_frames_total{outcome="received",reason=""}'
+OPEN = 'ingest_streams{dialect="exostreamkit"}'
+
+
+def worker_of(caller: Caller, service: ServiceProcess) -> int:
+    """Return the worker that holds the other end of a connection."""
+    port = caller.socket.local_address[1]
+    inodes = set()
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if int(fields[2].split(":")[1], 16) == port:
+            inodes.add(f"socket:[{fields[9]}]")
+    for pid in children(service):
+        for fd in Path(f"/proc/{pid}/fd").iterdir():
+            if str(fd.readlink()) in inodes:
+                return pid
+    raise AssertionError("nobody holds it")
+
+
+async def calls_on_both(service: ServiceProcess, name: str) -> list[Caller]:
+    """Begin calls until each worker has one."""
+    callers: list[Caller] = []
+    while len({worker_of(caller, service) for caller in callers}) < 2:
+        assert len(callers) < 60, "one worker is given nothing"
+        callers.append(await Caller.dial(service.url))
+    for number, caller in enumerate(callers):
+        await caller.start(f"{name}-{number}")
+    return callers
+
+
+async def until_told(service: ServiceProcess, *, received: int, open_streams: int) -> None:
+    """Wait until either worker, as the kernel chooses, tells these sums."""
+
+    def is_told() -> bool:
+        found = [scrape(service) for _ in range(8)]
+        return all((it.get(RECEIVED), it.get(OPEN)) == (received, open_streams) for it in found)
+
+    await asyncio.to_thread(wait_until, is_told)
+
+
+async def test_any_scrape_shows_the_sums(workers: Any, name: str) -> None:
+    service = workers()
+    callers = await calls_on_both(service, name)
+    for caller in callers:
+        await caller.speak(*range(20))
+    await until_told(service, received=20 * len(callers), open_streams=len(callers))
+
+
+async def test_max_streams_is_the_total(workers: Any) -> None:
+    service = workers(MAX_STREAMS="12")
+    callers = [await Caller.dial(service.url) for _ in range(12)]
+    assert len({worker_of(caller, service) for caller in callers}) == 2
+    for _ in range(4):
+        with pytest.raises(InvalidStatus) as refused:
+            await Caller.dial(service.url)
+        assert refused.value.response.status_code == 503
+    await callers[0].socket.close()
+
+    def is_ready() -> bool:
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{service.port}/health/ready", timeout=5
+        ) as answer:
+            return bool(answer.status == 200)
+
+    def has_room() -> bool:
+        try:
+            return is_ready()
+        except OSError:
+            return False
+
+    await asyncio.to_thread(wait_until, has_room)
+    await Caller.dial(service.url)
+
+
+async def test_sigterm_to_the_parent_drains_all(workers: Any, broker: Broker, name: str) -> None:
+    service = workers()
+    pids = children(service)
+    callers = await calls_on_both(service, name)
+    for caller in callers:
+        await caller.speak(*range(57))
+        await caller.hear_ack(9)
+    service.process.send_signal(signal.SIGTERM)
+    for number, caller in enumerate(callers):
+        assert await caller.closed() == 1012
+        assert [r["seq"] for r in caller.replies if r["event"] == "ack"][-1] == 56
+        assert audio(broker, f"{name}-{number}") == [(n, pcm(n)) for n in range(57)]
+    assert await asyncio.to_thread(service.process.wait, 20) == 0
+    assert not any(is_alive(pid) for pid in pids)
+
+
+async def test_a_killed_worker_is_replaced_and_ends_nobody_elses_calls(
+    workers: Any, broker: Broker, name: str
+) -> None:
+    service = workers(MAX_STREAMS="80")
+    callers = await calls_on_both(service, name)
+    for caller in callers:
+        await caller.speak(*range(30))
+    await until_told(service, received=30 * len(callers), open_streams=len(callers))
+    for number in range(len(callers)):
+        key = f"{name}-{number}"
+        await asyncio.to_thread(wait_until, lambda key=key: len(audio(broker, key)) == 30)  # type: ignore[misc]
+    killed = worker_of(callers[-1], service)
+    own = [caller for caller in callers if worker_of(caller, service) == killed]
+    os.kill(killed, signal.SIGKILL)
+    for number, caller in enumerate(callers):
+        if caller in own:
+            assert await caller.closed() is None
+            again = await Caller.dial(service.url)
+            assert (await again.start(f"{name}-{number}", resume=True))["last_seq"] == 29
+        else:
+            again = caller
+        await again.speak(*range(30, 40))
+        assert (await again.end())["published"] == 40
+        assert audio(broker, f"{name}-{number}") == [(n, pcm(n)) for n in range(40)]
+        assert [e["type"] for _, e in entries(broker, f"{name}-{number}")].count("ended") == 1
+    await asyncio.to_thread(wait_until, lambda: len(children(service)) == 2)
+    assert killed not in children(service)
+    await until_told(service, received=40 * len(callers), open_streams=0)
+    assert '"worker has died and is replaced"' in service.log.read_text()
+
+
+async def test_a_call_taken_over_by_another_worker_is_as_across_machines(
+    workers: Any, broker: Broker, name: str
+) -> None:
+    service = workers()
+    older = await Caller.dial(service.url)
+    await older.start(name)
+    await older.speak(*range(25))
+    while True:
+        newer = await Caller.dial(service.url)
+        if worker_of(newer, service) != worker_of(older, service):
+            break
+    started = await newer.start(name, resume=True)
+    assert started["generation"] == 2
+    last_seq = started["last_seq"]
+    assert last_seq is not None
+    await newer.speak(*range(last_seq + 1, 40))
+    assert await older.closed() == 4409
+    assert (await newer.end())["published"] == 40
+    assert audio(broker, name) == [(n, pcm(n)) for n in range(40)]
+
+
+async def test_workers_do_not_outlive_their_parent(workers: Any) -> None:
+    service = workers()
+    pids = children(service)
+    service.kill()
+    await asyncio.to_thread(wait_until, lambda: not any(is_alive(pid) for pid in pids))
+
+
+def test_a_port_that_is_taken_is_said_and_nothing_starts(
+    workers: Any, valkey: EmbeddedValkey, tmp_path: Path
+) -> None:
+    service = workers()
+    environment = {
+        "PUBSUB_ADAPTER": "redis_streams",
+        "REDIS_URL": valkey.url,
+        "SUPPORT_EXOTEL": "true",
+        "PORT": str(service.port),
+    }
+    alone = ServiceProcess(environment, tmp_path / "other-log")
+    try:
+        assert alone.process.wait(15) != 0
+    finally:
+        alone.stop()
