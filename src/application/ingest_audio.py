@@ -1,7 +1,7 @@
 """Use case: a frame of audio arrives. This is the hot path: no await, no task, no log line."""
 
 from application.live_stream import LiveStream
-from application.ports.clock import Clock
+from application.ports.clock import Clock, Instant
 from application.ports.telemetry import Telemetry
 from domain.events import GapDetected, Signal
 from domain.media import AudioFrame
@@ -15,11 +15,11 @@ class IngestAudio:
         self._telemetry = telemetry
 
     def __call__(
-        self, stream: LiveStream, seq: int | None, audio: bytes, heard_at: float | None = None
+        self, stream: LiveStream, seq: int | None, audio: bytes, heard_at: Instant | None = None
     ) -> bool:
         """Accept one frame; without a `seq` of its own it takes the next. False for a duplicate.
 
-        `heard_at` is monotonic, in seconds; now when it is not said.
+        It was heard now when `heard_at` is not said.
 
         Raises:
             InvalidAudio, InvalidSequenceNumber: the frame is refused; the caller says so with
@@ -28,8 +28,10 @@ class IngestAudio:
         """
         interaction = stream.interaction
         number = interaction.unnumbered_seq if seq is None else seq
-        frame = AudioFrame(interaction.opening.media, number, self._clock.epoch_ms(), audio)
-        if stream.outbox.is_fenced:
+        heard, heard_at_ms = heard_at or self._clock.instant()
+        frame = AudioFrame(interaction.opening.media, number, heard_at_ms, audio)
+        outbox = stream.outbox
+        if outbox.is_fenced:
             return self.drop(stream, number)
         events = interaction.hear(frame)
         self._telemetry.received()
@@ -39,7 +41,7 @@ class IngestAudio:
         first = events[0]
         if type(first) is GapDetected:
             self._telemetry.frames("missing", first.missing)
-        stream.outbox.put(events, self._clock.monotonic() if heard_at is None else heard_at)
+        outbox.put(events, heard)
         return True
 
     def note(self, stream: LiveStream, signal: Signal, details: str) -> None:

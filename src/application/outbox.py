@@ -218,6 +218,7 @@ class Outbox:
     def put(self, events: tuple[Event, ...], received_at: float) -> None:
         """Add the events of one verb of the interaction, heard at monotonic `received_at`."""
         open_batch, size = self._open, 0
+        is_first = not open_batch.events
         for event in events:
             open_batch.events.append(event)
             if type(event) is AudioAccepted:
@@ -233,7 +234,8 @@ class Outbox:
             self._unconfirmed_since = received_at
         if len(open_batch.events) >= BATCH_EVENTS or open_batch.audio_bytes >= BATCH_BYTES:
             self._close_open()
-        self._on_work(self)
+        if is_first:
+            self._on_work(self)
 
     def put_account(self) -> None:
         """Have the interaction's account published although there is no event for it."""

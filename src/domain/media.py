@@ -1,6 +1,6 @@
 """What the bytes of a frame mean: sample width, duration, bounds."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from domain.errors import FrameTooLarge, InvalidAudio, InvalidMedia
@@ -34,18 +34,16 @@ class MediaFormat:
     sample_rate: int
     encoding: Encoding = Encoding.PCM16
     channels: int = 1
+    sample_width: int = field(init=False, repr=False, compare=False)
+    """Bytes of one sample."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "sample_width", 2 if self.encoding is Encoding.PCM16 else 1)
         if self.sample_rate not in SAMPLE_RATES_HZ:
             rates = ", ".join(str(rate) for rate in sorted(SAMPLE_RATES_HZ))
             raise InvalidMedia(f"sample_rate must be one of {rates}")
         if self.channels != 1:
             raise InvalidMedia("channels must be 1")
-
-    @property
-    def sample_width(self) -> int:
-        """Bytes of one sample."""
-        return 2 if self.encoding is Encoding.PCM16 else 1
 
     @property
     def bytes_per_second(self) -> int:
@@ -56,19 +54,14 @@ class MediaFormat:
         """Whole milliseconds that `audio_bytes` of audio last, rounded down."""
         return audio_bytes * 1_000 // self.bytes_per_second
 
-    def check(self, audio: bytes) -> None:
-        """Accept audio of whole samples, one sample to `MAX_FRAME_BYTES`.
+    def refuse(self, size: int) -> None:
+        """Say why a frame cannot have so many bytes: it takes whole samples, at least one.
 
         Raises:
             FrameTooLarge: more than `MAX_FRAME_BYTES`.
             InvalidAudio: empty, or the last sample is cut.
 
         """
-        size = len(audio)
-        if not 0 < size <= MAX_FRAME_BYTES or size % self.sample_width:
-            self._refuse(size)
-
-    def _refuse(self, size: int) -> None:
         if size > MAX_FRAME_BYTES:
             raise FrameTooLarge(f"a frame holds at most {MAX_FRAME_BYTES} bytes of audio")
         if size == 0:
@@ -94,10 +87,16 @@ class AudioFrame:
     received_at_ms: int
     audio: bytes
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.seq <= MAX_SEQ:
-            check_seq(self.seq)
-        self.media.check(self.audio)
+    def __init__(self, media: MediaFormat, seq: int, received_at_ms: int, audio: bytes) -> None:
+        size = len(audio)
+        if not 0 <= seq <= MAX_SEQ:
+            check_seq(seq)
+        if not 0 < size <= MAX_FRAME_BYTES or size % media.sample_width:
+            media.refuse(size)
+        self.media = media
+        self.seq = seq
+        self.received_at_ms = received_at_ms
+        self.audio = audio
 
     @property
     def audio_ms(self) -> int:

@@ -55,11 +55,15 @@ dropped: a carrier that cannot send ends the call."""
 _log = logging.getLogger(__name__)
 
 Receive = Callable[[], Awaitable[Any]]
+ReceiveNow = Callable[[], str | bytes | None]
 SendMessage = Callable[[Any], Awaitable[None]]
 
 
 class Conversation:
-    """Reads one sender and answers it. `receive` and `send` are the socket's ASGI callables."""
+    """Reads one sender and answers it. `receive` and `send` are the socket's ASGI callables.
+
+    `receive_now` returns a message that has come already, None if there is none.
+    """
 
     def __init__(
         self,
@@ -68,18 +72,21 @@ class Conversation:
         query: Mapping[str, str],
         receive: Receive,
         send: SendMessage,
+        receive_now: ReceiveNow,
     ) -> None:
         self._calls = calls
         self._sender = sender
         self._query = query
         self._receive = receive
+        self._receive_now = receive_now
         self._send = send
         self._replies = Replies(self._send_text, self._on_unread)
         self._dialect: Dialect | None = None
         self._decoder: Decoder | None = None
         self._starting: Starting | None = None
         self._stream: LiveStream | None = None
-        self._opened_at = self._heard_at = calls.clock.monotonic()
+        self._heard = calls.clock.instant()
+        self._opened_at = self._heard.monotonic
         self._refused_in_a_row = 0
         self._unacked = 0
         self._acked_seq: int | None = None
@@ -179,32 +186,44 @@ class Conversation:
             received = await self._receive()
             if received["type"] == "websocket.disconnect":
                 return None
-            self._heard_at = self._calls.clock.monotonic()
-            message = self._decode(received.get("text"), received.get("bytes"))
-            stream, closing = self._stream, None
-            if stream is not None and type(message) is Audio:
-                self._on_audio(stream, message)
-            else:
-                closing = self._on_other(message)
-            if closing is not None or self._interruption is not None:
-                return closing or self._interruption
+            self._heard = self._calls.clock.instant()
+            raw: str | bytes | None = received.get("text")
+            if raw is None:
+                raw = received.get("bytes") or b""
+            while raw is not None:
+                closing = self._hear(raw)
+                if closing is not None:
+                    return closing
+                raw = self._receive_now() if self._has_room else None
 
-    def _decode(self, text: str | None, data: bytes | None) -> Message | Closing:
-        raw: str | bytes = (data or b"") if text is None else text
-        if self._decoder is None:
-            try:
-                self._dialect = recognise(raw, self._calls.dialects)
-            except FirstMessageNotJson as why:
-                return Closing(CloseCode.FIRST_MESSAGE_NOT_JSON, str(why))
-            except UnknownDialect as why:
-                return Closing(CloseCode.BAD_START, str(why))
-            if self._is_draining and self._dialect.comes_back:
-                return _RESTART
-            self._decoder = self._dialect.decoder(self._query)
-            self._starting = Starting(self._calls, self._sender, self._dialect, self._wake)
-        if isinstance(raw, str):
-            return self._decoder.decode_text(raw)
-        return self._decoder.decode_binary(raw)
+    def _hear(self, raw: str | bytes) -> Closing | None:
+        """Take in one message; return how to close if that has to be."""
+        decoder = self._decoder
+        if decoder is None:
+            begun = self._begin(raw)
+            if isinstance(begun, Closing):
+                return begun
+            decoder = begun
+        message = decoder.decode_text(raw) if type(raw) is str else decoder.decode_binary(raw)  # type: ignore[arg-type]  # bytes
+        stream = self._stream
+        if stream is not None and type(message) is Audio:
+            self._on_audio(stream, message)
+            return self._interruption
+        return self._on_other(message) or self._interruption
+
+    def _begin(self, raw: str | bytes) -> Decoder | Closing:
+        """Choose the dialect by the first message."""
+        try:
+            self._dialect = recognise(raw, self._calls.dialects)
+        except FirstMessageNotJson as why:
+            return Closing(CloseCode.FIRST_MESSAGE_NOT_JSON, str(why))
+        except UnknownDialect as why:
+            return Closing(CloseCode.BAD_START, str(why))
+        if self._is_draining and self._dialect.comes_back:
+            return _RESTART
+        self._decoder = self._dialect.decoder(self._query)
+        self._starting = Starting(self._calls, self._sender, self._dialect, self._wake)
+        return self._decoder
 
     @property
     def _speaking(self) -> Dialect:
@@ -239,7 +258,7 @@ class Conversation:
             self._is_dropping = True
         finally:
             self._is_unread = False
-            self._heard_at = self._calls.clock.monotonic()  # we did not listen: that is no silence
+            self._heard = self._calls.clock.instant()  # we did not listen: that is no silence
 
     # What the sender says
 
@@ -251,7 +270,7 @@ class Conversation:
             self._calls.ingest.drop(stream, message.seq)
             return
         try:
-            is_new = self._calls.ingest(stream, message.seq, message.audio, self._heard_at)
+            is_new = self._calls.ingest(stream, message.seq, message.audio, self._heard)
         except (InvalidAudio, InvalidSequenceNumber) as why:
             self._refuse(Refused(refusal_of(why), str(why)), message)
         else:
@@ -263,9 +282,7 @@ class Conversation:
         self._is_dropping = stream.outbox.is_full
         return not self._is_dropping
 
-    def _on_other(self, message: Message | Closing) -> Closing | None:
-        if isinstance(message, Closing):
-            return message
+    def _on_other(self, message: Message) -> Closing | None:
         if self._stream is not None:
             self._on_message(self._stream, message)
             return None
@@ -370,18 +387,18 @@ class Conversation:
         if self._stream is None:
             if self._starting is not None and self._starting.start is not None:
                 waits = limits.call_seconds if self._is_unread else limits.idle_seconds
-                return self._heard_at + waits
+                return self._heard.monotonic + waits
             return self._opened_at + limits.start_seconds
         too_long_at = self._stream.run_started_at + limits.call_seconds
         if self._is_over or self._is_unread:
             return too_long_at
-        return min(self._heard_at + limits.idle_seconds, too_long_at)
+        return min(self._heard.monotonic + limits.idle_seconds, too_long_at)
 
     def _note_standstill(self) -> None:
         """Have the time in which this process stood still not count as the sender's silence."""
-        now = self._calls.clock.monotonic()
-        if now - self._due_at() > STANDSTILL_SECONDS:
-            self._heard_at = now
+        now = self._calls.clock.instant()
+        if now.monotonic - self._due_at() > STANDSTILL_SECONDS:
+            self._heard = now
 
     def _overdue(self) -> Closing | None:
         if self._seconds_left() > 0:

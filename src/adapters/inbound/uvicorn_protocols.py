@@ -49,6 +49,10 @@ READ_BYTES = 256 * 1024
 MOST_WAITING_BYTES = 64 * 1024
 """Messages that the application has not taken, beyond which the socket is not read."""
 
+RECEIVE_NOW = "rtaa.receive_now"
+"""The ASGI extension by which the application takes messages that are there without awaiting each:
+`scope["extensions"][RECEIVE_NOW]["call"]()`."""
+
 MESSAGE_BYTES = 256
 """What a message takes beside its payload."""
 
@@ -135,25 +139,29 @@ class HardenedHttp(H11Protocol):
         self.loop.call_later(LINGER_SECONDS, self.transport.abort)
 
 
-class _Inbox:
-    """Messages for the application: the few methods of `asyncio.Queue` that are used, and a size.
+_Message = tuple[bool, bytes]
+"""A message of the peer's: whether it is text, and its mask and masked payload in one."""
 
-    Those of ASGI are dictionaries; one of the peer's is whether it is text, and its mask and masked
-    payload in one. `size` is the bytes they take; one task takes messages.
+
+class _Inbox:
+    """What waits for the application: messages of the peer, and what ASGI says of the connection.
+
+    `size` is the bytes the messages take; one task waits. The rest is what uvicorn uses of
+    `asyncio.Queue`.
     """
 
-    __slots__ = ("_messages", "_waiter", "size")
+    __slots__ = ("_waiter", "_waiting", "size")
 
     def __init__(self) -> None:
-        self._messages: deque[tuple[int, Any]] = deque()
+        self._waiting: deque[tuple[int, _Message | dict[str, Any]]] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self.size = 0
 
     def empty(self) -> bool:
-        return not self._messages
+        return not self._waiting
 
-    def put_nowait(self, message: Any, size: int = 0) -> None:  # noqa: ANN401  # ASGI's
-        self._messages.append((size, message))
+    def put_nowait(self, message: _Message | dict[str, Any], size: int = 0) -> None:
+        self._waiting.append((size, message))
         self.size += size
         waiter = self._waiter
         if waiter is not None:
@@ -161,18 +169,29 @@ class _Inbox:
             if not waiter.done():
                 waiter.set_result(None)
 
-    def drop_messages(self) -> None:
-        """Leave only what ASGI says of the connection."""
-        self._messages = deque(it for it in self._messages if type(it[1]) is dict)
-        self.size = 0
-
-    async def get(self) -> Any:  # noqa: ANN401
-        while not self._messages:
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-        size, message = self._messages.popleft()
+    def pop(self) -> Any:  # noqa: ANN401  # ASGI's, or a message
+        size, message = self._waiting.popleft()
         self.size -= size
         return message
+
+    def pop_message(self) -> _Message | None:
+        """Return the next if it is a message of the peer's."""
+        waiting = self._waiting
+        if not waiting or type(waiting[0][1]) is dict:
+            return None
+        message: _Message = self.pop()
+        return message
+
+    def drop_messages(self) -> None:
+        """Leave only what ASGI says of the connection."""
+        self._waiting = deque(it for it in self._waiting if type(it[1]) is dict)
+        self.size = 0
+
+    async def wait(self) -> None:
+        """Wait until there is something."""
+        if not self._waiting:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
 
 
 class _ReadBuffer(threading.local):
@@ -184,10 +203,10 @@ class _ReadBuffer(threading.local):
 
 _read_buffer = _ReadBuffer()
 
-_WHOLE_DATA = (0x81, 0x82)
+_TEXT = 0x81
+_WHOLE_DATA = (_TEXT, 0x82)
 """First byte of a text or binary frame that is a whole message: FIN, no extension, opcode."""
 
-_TEXT = 0x81
 _MASKED = 0x80
 _MASK_BYTES = 4
 _NO_MASK = bytes(_MASK_BYTES)
@@ -254,10 +273,9 @@ class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
 
     def _parse(self, data: bytes | memoryview) -> None:
         """Take every whole frame, up to so many; keep what is left of a frame for later."""
-        place, end, conn = 0, len(data), self.conn
+        place, end, queue = 0, len(data), self.queue
+        is_heard = self._is_heard
         for _ in range(MOST_FRAMES_AT_ONCE):
-            if conn.state is State.CLOSED or conn.parser_exc is not None:
-                return
             if end - place < _SHORTEST_HEADER:
                 self._begin(data[place:], _SHORTEST_HEADER)
                 break
@@ -269,13 +287,14 @@ class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
                 self._begin(data[place:], after - place)
                 break
             first = data[place]
-            if first in _WHOLE_DATA and conn.state is State.CLOSING:
-                pass  # nobody takes it any more
-            elif first in _WHOLE_DATA and conn.current_size is None:
+            if is_heard and first in _WHOLE_DATA:
                 masked = bytes(data[payload - _MASK_BYTES : after])
-                self.queue.put_nowait((first == _TEXT, masked), len(masked) + MESSAGE_BYTES)
-            else:
+                queue.put_nowait((first == _TEXT, masked), len(masked) + MESSAGE_BYTES)
+            elif self.conn.state is State.CLOSED or self.conn.parser_exc is not None:
+                return
+            elif self.conn.state is not State.CLOSING or first not in _WHOLE_DATA:
                 self._leave_to_library(data[place:after])
+                is_heard = self._is_heard
             place = after
         else:
             if place < end:
@@ -284,6 +303,12 @@ class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
         if is_too_much and not self.read_paused:
             self.read_paused = True
             self.transport.pause_reading()
+
+    @property
+    def _is_heard(self) -> bool:
+        """Whether a whole data frame is a message: not after a close, nor inside a message."""
+        conn = self.conn
+        return conn.state <= State.OPEN and conn.parser_exc is None and conn.current_size is None
 
     def _begin(self, data: bytes | memoryview, needed: int) -> None:
         """Keep the beginning of a frame until `needed` bytes of it are there."""
@@ -326,26 +351,42 @@ class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
             self.queue.put_nowait((is_text, masked), len(masked) + MESSAGE_BYTES)
 
     async def receive(self) -> Any:  # noqa: ANN401  # as uvicorn's
-        """Return the next message; read on when all were taken and nothing is left to be parsed.
+        """Return the next message of ASGI; read on when all were taken and all is parsed."""
+        while True:
+            message = self.receive_now()
+            if self.queue.empty():
+                self._read_on()
+            if isinstance(message, str):
+                return {"type": "websocket.receive", "text": message}
+            if message is not None:
+                return {"type": "websocket.receive", "bytes": message}
+            if not self.queue.empty():
+                return self.queue.pop()
+            await self.queue.wait()
+
+    def _read_on(self) -> None:
+        if self.read_paused:
+            self.read_paused = False
+            if not self._unparsed:
+                self.transport.resume_reading()
+
+    def receive_now(self) -> str | bytes | None:
+        """Return the peer's next message; None if there is none now, or `receive` knows better.
 
         It is unmasked and decoded only now: who takes it goes on with it while it is in the cache.
         """
-        while True:
-            message = await self.queue.get()
-            if self.read_paused and self.queue.empty():
-                self.read_paused = False
-                if not self._unparsed:
-                    self.transport.resume_reading()
-            if type(message) is dict:
-                return message
-            is_text, masked = message
-            payload = _apply_mask(memoryview(masked)[_MASK_BYTES:], masked[:_MASK_BYTES])
-            if not is_text:
-                return {"type": "websocket.receive", "bytes": payload}
-            try:
-                return {"type": "websocket.receive", "text": payload.decode()}
-            except UnicodeDecodeError:
-                self._refuse_text()
+        message = self.queue.pop_message()
+        if message is None:
+            return None
+        is_text, masked = message
+        payload = _apply_mask(memoryview(masked)[_MASK_BYTES:], masked[:_MASK_BYTES])
+        if not is_text:
+            return payload
+        try:
+            return payload.decode()
+        except UnicodeDecodeError:
+            self._refuse_text()
+            return None
 
     def _refuse_text(self) -> None:
         """Close for text that is not UTF-8: nothing that came after it is a message any more."""
@@ -390,5 +431,6 @@ class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
 
     async def run_asgi(self) -> None:
         """Run the application; a peer that does not read the end of it is cut off."""
+        self.scope["extensions"][RECEIVE_NOW] = {"call": self.receive_now}
         await super().run_asgi()
         self.loop.call_later(LINGER_SECONDS, self.transport.abort)

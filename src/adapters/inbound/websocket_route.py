@@ -5,6 +5,7 @@ on a text read, and its error handling would put exception texts on the wire. Re
 HTTP answers by hand too, since Litestar can refuse a WebSocket with a bare 403 only.
 """
 
+from typing import Any
 from urllib.parse import parse_qsl
 
 from litestar import WebSocket, websocket
@@ -12,9 +13,10 @@ from litestar.handlers import WebsocketRouteHandler
 from litestar.types import Send
 
 from adapters.inbound.calls import Calls
-from adapters.inbound.conversation import Conversation
+from adapters.inbound.conversation import Conversation, ReceiveNow
 from adapters.inbound.gate import Gate, HttpRefusal
 from adapters.inbound.roster import Roster
+from adapters.inbound.uvicorn_protocols import RECEIVE_NOW
 
 INGEST_PATH = "/v1/ingest"
 
@@ -32,7 +34,11 @@ def ingest_route(gate: Gate, calls: Calls, roster: Roster) -> WebsocketRouteHand
         try:
             await socket.accept()
             query = dict(parse_qsl(socket.scope["query_string"].decode("latin-1")))
-            conversation = Conversation(calls, admitted, query, socket.receive, socket.send)
+            extensions: Any = socket.scope["extensions"]
+            receive_now: ReceiveNow = extensions[RECEIVE_NOW]["call"]
+            conversation = Conversation(
+                calls, admitted, query, socket.receive, socket.send, receive_now
+            )
             with roster.entered(conversation):
                 await conversation.run()
         finally:

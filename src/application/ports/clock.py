@@ -1,6 +1,13 @@
 """The port that tells time."""
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+
+class Instant(NamedTuple):
+    """One instant by both clocks: seconds for durations, milliseconds since 1970 for stamps."""
+
+    monotonic: float
+    epoch_ms: int
 
 
 class Clock(Protocol):
@@ -13,3 +20,7 @@ class Clock(Protocol):
     def epoch_ms(self) -> int:
         """Return the wall clock in milliseconds since 1970; may jump, for time stamps only."""
         ...
+
+    def instant(self) -> Instant:
+        """Return the instant by both."""
+        return Instant(self.monotonic(), self.epoch_ms())
