@@ -9,7 +9,6 @@ the destination, in which nobody could tend anything, counts as one look at most
 
 import asyncio
 import logging
-import math
 from collections.abc import Mapping
 
 from application.live_stream import LiveStreams
@@ -39,7 +38,7 @@ class RecoverRuns:
     ) -> None:
         self._open_runs = open_runs
         self._live_streams = live_streams
-        self._looks = math.ceil((resume_seconds + GRACE_SECONDS) / TEND_SECONDS)
+        self._looks = round((resume_seconds + GRACE_SECONDS) / TEND_SECONDS + 0.5)
         self._seen: dict[StreamKey, tuple[float, int]] = {}
 
     async def run(self) -> None:
