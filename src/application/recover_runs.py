@@ -38,7 +38,7 @@ class RecoverRuns:
     ) -> None:
         self._open_runs = open_runs
         self._live_streams = live_streams
-        self._looks = round((resume_seconds + GRACE_SECONDS) / TEND_SECONDS + 0.5)
+        self._looks = -int(-(resume_seconds + GRACE_SECONDS) / TEND_SECONDS // 1)
         self._seen: dict[StreamKey, tuple[float, int]] = {}
 
     async def run(self) -> None:
