@@ -9,7 +9,7 @@ hostile peer could do to the stock classes, and what becomes of it here:
     ping without reading the pongs                      aborted when 256 KiB of them wait
     send a message in endless empty fragments           1008 after 1024
     send tens of thousands of tiny frames in one read   parsed in slices, others get their turn
-    send faster than its messages are taken             not read when 64 KiB wait
+    send faster than its messages are taken             not read when 136 KiB wait
     be told to close and never read it                  aborted 10 s later
 
 The bulk of what comes is whole, unfragmented, masked data frames. Those are read here, straight
@@ -43,11 +43,12 @@ MAX_UNREAD_BYTES = 256 * 1024
 
 MAX_FRAGMENTS = 1_024
 
-READ_BYTES = 256 * 1024
+READ_BYTES = 128 * 1024
 """Most that is read from a socket at once; a process has one buffer of it for all connections."""
 
-MOST_WAITING_BYTES = 64 * 1024
-"""Messages that the application has not taken, beyond which the socket is not read."""
+MOST_WAITING_BYTES = READ_BYTES + 8 * 1024
+"""Messages that the application has not taken, beyond which the socket is not read: what is read at
+once is less, so that nobody who is heard at once is ever paused."""
 
 RECEIVE_NOW = "rtaa.receive_now"
 """The ASGI extension by which the application takes messages that are there without awaiting each:
