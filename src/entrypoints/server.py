@@ -123,8 +123,8 @@ class IngestServer(uvicorn.Server):
 def _spare_the_collector() -> None:
     """Have the cycle collector look seldom, and never at what stays for the process's life.
 
-    Frames are freed by their reference counts; looking through all that is held for cycles, again
-    and again while a backlog is published, takes more time than publishing it.
+    Frames are freed by their reference counts and make no cycles; looking through all that is held
+    for some, again and again, finds nothing.
     """
     gc.collect()
     gc.freeze()

@@ -13,15 +13,18 @@
 local stream, facts = KEYS[1], KEYS[2]
 local generation, position = ARGV[1], tonumber(ARGV[3])
 local held = redis.call('HMGET', facts, 'generation', 'owner', 'next', 'trimmed', 'state')
-if not held[1] or redis.call('EXISTS', stream) == 0 then return {'vanished'} end
-if held[1] ~= generation or held[2] ~= ARGV[2] then return {'fenced', held[1]} end
+local next = tonumber(held[3] or 0)
+local after = position + (#ARGV - 10) / 4
+local is_ours = held[1] == generation and held[2] == ARGV[2]
+
+-- With entries to write XADD tells whether the stream is there; without, it has to be asked for.
+local writes = is_ours and position <= next and after > next and held[5] ~= 'ended'
+if not held[1] or not writes and redis.call('EXISTS', stream) == 0 then return {'vanished'} end
+if not is_ours then return {'fenced', held[1]} end
 
 local function int(number) return string.format('%.0f', number) end
 
-local next = tonumber(held[3])
 if position > next then return {'hole', int(next)} end
-
-local after = position + (#ARGV - 10) / 4
 local says_nothing_new = after < next or after == next and #ARGV > 10
 if says_nothing_new then return {'appended', int(next)} end
 if held[5] == 'ended' then
@@ -35,11 +38,12 @@ for i = 11, #ARGV, 4 do
   if position >= next then -- below it: stored by an earlier call whose answer was lost
     local id, kind, reply = generation .. '-' .. int(position), ARGV[i], nil
     if kind == 'audio' then
-      reply = redis.pcall('XADD', stream, id, 'type', 'audio', 'seq', ARGV[i + 1],
+      reply = redis.pcall('XADD', stream, 'NOMKSTREAM', id, 'type', 'audio', 'seq', ARGV[i + 1],
                           'received_at_ms', ARGV[i + 2], 'audio', ARGV[i + 3])
     else
-      reply = redis.pcall('XADD', stream, id, 'type', kind, 'data', ARGV[i + 3])
+      reply = redis.pcall('XADD', stream, 'NOMKSTREAM', id, 'type', kind, 'data', ARGV[i + 3])
     end
+    if not reply then return {'vanished'} end -- at the first, before anything is written
     if type(reply) == 'table' and reply.err then
       failure = reply.err
       break
@@ -60,9 +64,10 @@ if failure then
   return {'failed', int(next), failure}
 end
 
-redis.call('HSET', facts, 'next', int(next), 'ledger', ARGV[6], 'state', ARGV[7])
-if ARGV[4] ~= '' then redis.call('HSET', facts, 'first_seq', ARGV[4]) end
-if ARGV[5] ~= '' then redis.call('HSET', facts, 'last_seq', ARGV[5]) end
+local known = {'next', int(next), 'ledger', ARGV[6], 'state', ARGV[7]}
+if ARGV[4] ~= '' then known[7], known[8] = 'first_seq', ARGV[4] end
+if ARGV[5] ~= '' then known[#known + 1], known[#known + 2] = 'last_seq', ARGV[5] end
+redis.call('HSET', facts, unpack(known))
 local keep_from = tonumber(ARGV[8])
 if keep_from > tonumber(held[4]) then
   redis.call('XTRIM', stream, 'MINID', '=', ARGV[9] .. '-' .. int(keep_from))
