@@ -794,3 +794,16 @@ def test_a_sender_is_read_again_when_the_last_of_two_newcomers_has_let_go() -> N
     assert bench.outbox.is_full
     bench.outbox.release()
     assert not bench.outbox.is_full
+
+
+def test_what_is_let_go_early_is_freed_at_once() -> None:
+    """The buffer's queue knows of a batch until its time is over, and must not hold its audio."""
+    bench = Bench(limits=BufferLimits(45, 1 << 30, rewind_seconds=0.1))
+    for seq in range(100):
+        bench.hear(seq)
+        bench.publish()
+        bench.clock.now += KEPT_TOGETHER_SECONDS
+    held = [batch for _, batch in bench.buffer._kept]
+    assert len(held) == 100
+    assert sum(len(batch.events) for batch in held if batch.packed is None) <= 20
+    assert sum(batch.packed is not None for batch in held) <= 20
