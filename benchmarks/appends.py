@@ -1,8 +1,8 @@
 """What the safe append costs beside plain XADDs: `python -m benchmarks.appends`.
 
 The safe append is one script for each stream and batch (contiguity, fencing, account, trimming,
-expiry of both keys); the plain one an XADD with an explicit id for each frame, which a refusal in the
-middle leaves with a hole. CPU in microseconds a frame, of this process (which makes the frames,
+expiry of both keys); the plain one an XADD with an explicit id for each frame, which a refusal in
+the middle leaves with a hole. CPU in microseconds a frame, of this process (which makes the frames,
 too) and of the broker; 200 streams over one pipelined connection, to the embedded broker.
 """
 
