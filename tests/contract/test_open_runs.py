@@ -72,8 +72,8 @@ async def test_an_untended_run_is_ended_once_by_whoever_comes(bench: Bench) -> N
     assert facts is not None
     assert (facts.account.state, facts.account.next_position) == (State.ENDED, 3)
     assert await others[0].open_runs.beats() == {}
-    said = await others[0].reader.announcements()
-    assert [(s.has_ended, s.generation) for s in said] == [(False, 1), (True, 1)]
+    said = await others[0].reader.announcements()  # at least once: three announce it at once
+    assert list(dict.fromkeys((s.has_ended, s.generation) for s in said)) == [(False, 1), (True, 1)]
 
 
 async def test_a_process_that_was_only_frozen_can_write_nothing_more(bench: Bench) -> None:
