@@ -28,14 +28,14 @@ _SHORT, _LENGTH_16, _LENGTH_64 = 125, 126, 127
 _MOST_16 = 0xFFFF
 _PHASES = len(MASK)
 _SEED = 20_260_101
-_BYTES_PER_MS = DEFAULT_SAMPLE_RATE_HZ * 2 // 1_000
+_SAMPLE_BYTES = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """How calls of one dialect are written.
 
-    `around` takes the stream's name, the frame's index from 0 and its size in bytes, and returns
+    `around` takes the stream's name, the frame's index from 0 and its length in ms, and returns
     what stands before and behind the audio.
     """
 
@@ -47,19 +47,19 @@ class Dialect:
     around: Callable[[str, int, int], tuple[bytes, bytes]]
 
 
-def _around_exostreamkit(_stream: str, index: int, _size: int) -> tuple[bytes, bytes]:
+def _around_exostreamkit(_stream: str, index: int, _ms: int) -> tuple[bytes, bytes]:
     return b'{"event":"audio","data":"', b'","seq":%d}' % index
 
 
-def _around_agentstream(stream: str, index: int, size: int) -> tuple[bytes, bytes]:
+def _around_agentstream(stream: str, index: int, ms: int) -> tuple[bytes, bytes]:
     head = (
         f'{{"event":"media","sequence_number":"{index + 2}","stream_sid":"{stream}","media":'
-        f'{{"chunk":"{index + 1}","timestamp":"{(index + 1) * size // _BYTES_PER_MS}","payload":"'
+        f'{{"chunk":"{index + 1}","timestamp":"{(index + 1) * ms}","payload":"'
     )
     return head.encode(), b'"}}'
 
 
-def _around_binary(_stream: str, _index: int, _size: int) -> tuple[bytes, bytes]:
+def _around_binary(_stream: str, _index: int, _ms: int) -> tuple[bytes, bytes]:
     return b"", b""
 
 
@@ -105,9 +105,13 @@ def whole_frame(opcode: int, payload: bytes) -> bytes:
 class Speech:
     """All that calls of one dialect say, in frames of `size` bytes of audio, which is even."""
 
-    def __init__(self, dialect: str, size: int) -> None:
+    def __init__(
+        self, dialect: str, size: int, sample_rate_hz: int = DEFAULT_SAMPLE_RATE_HZ
+    ) -> None:
         self.dialect = DIALECTS[dialect]
         self.size = size
+        self._sample_rate_hz = sample_rate_hz
+        self._frame_ms = size * 1_000 // (_SAMPLE_BYTES * sample_rate_hz)
         chance = random.Random(_SEED)  # noqa: S311  # nobody is to be kept from guessing it
         self._audio = [chance.randbytes(size) for _ in range(TEMPLATES)]
         encoded = [self.dialect.encode(audio) for audio in self._audio]
@@ -131,7 +135,7 @@ class Speech:
 
     def frame(self, stream: str, call: int, index: int) -> bytes:
         """Return the WebSocket frame of one piece of audio; `stream` is the call's."""
-        head, tail = self.dialect.around(stream, index, self.size)
+        head, tail = self.dialect.around(stream, index, self._frame_ms)
         size = len(head)
         body = self._bodies[size % _PHASES][(call + index) % TEMPLATES]
         size += len(body)
@@ -139,7 +143,7 @@ class Speech:
         return b"".join((header, masked(head), body, masked(tail, size % _PHASES)))
 
     def _wire(self, call: int) -> Wire:
-        return self.dialect.wire(Call(TENANT, call_name(call), DEFAULT_SAMPLE_RATE_HZ))
+        return self.dialect.wire(Call(TENANT, call_name(call), self._sample_rate_hz))
 
     @staticmethod
     def _whole(messages: list[str | bytes]) -> bytes:

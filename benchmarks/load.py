@@ -91,7 +91,7 @@ class _Loader:
     def __init__(self, load: Load, port: int) -> None:
         self._load = load
         self._port = port
-        self._speech = Speech(load.dialect, load.size)
+        self._speech = Speech(load.dialect, load.size, load.sample_rate_hz)
         self._streams = [self._speech.stream(call) for call in range(load.calls)]
         self._lines: list[Line] = []
         self._selector = selectors.DefaultSelector()

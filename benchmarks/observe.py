@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from benchmarks.broker import Broker
-from benchmarks.frames import Speech
+from benchmarks.frames import DIALECTS, Speech
 from benchmarks.measure import Percentiles, percentiles
 from benchmarks.plan import NS_PER_MS, Load
 from benchmarks.published import Layout, entry
@@ -33,11 +33,23 @@ _PATIENCE_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
+class Recovery:
+    """When what had waited for a frozen broker came, the first and the last of it.
+
+    In seconds after it went on.
+    """
+
+    first_seconds: float
+    last_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """Latency in ms of the frames of some calls, and how many never came."""
 
     latency_ms: Percentiles
     missed: int
+    recovery: Recovery | None
 
 
 def sample(load: Load) -> Sequence[int]:
@@ -70,7 +82,7 @@ class _Reader:
 def run_observer(load: Load, layout: Layout, url: str, pipe: Connection) -> None:
     """Follow the sampled calls until every frame has come; what the observer's process runs."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    speech = Speech(load.dialect, load.size)
+    speech = Speech(load.dialect, load.size, load.sample_rate_hz)
     keys = {layout.key(speech, call).encode(): call for call in sample(load)}
     names = list(keys)
     selector = selectors.DefaultSelector()
@@ -85,9 +97,11 @@ def run_observer(load: Load, layout: Layout, url: str, pipe: Connection) -> None
 
 
 def _follow(selector: selectors.BaseSelector, load: Load, begin_ns: int, expected: int) -> Observed:
-    first_seq = Speech(load.dialect, 2).dialect.first_seq
+    first_seq = DIALECTS[load.dialect].first_seq
     give_up_at = begin_ns + int((load.seconds + _PATIENCE_SECONDS) * 1e9)
     latency_ns = array("q")
+    late_at_ns = array("q")
+    freeze = load.freeze
     while len(latency_ns) < expected and (now := time.monotonic_ns()) < give_up_at:
         for key, _ in selector.select((give_up_at - now) / 1e9):
             reader: _Reader = key.data
@@ -96,7 +110,10 @@ def _follow(selector: selectors.BaseSelector, load: Load, begin_ns: int, expecte
             for call, fields in taken:
                 published = entry(fields)
                 if published.kind == b"audio":
-                    due = begin_ns + load.due_ns(call, published.seq - first_seq)
-                    latency_ns.append(now - due)
+                    due_ns = load.due_ns(call, published.seq - first_seq)
+                    latency_ns.append(now - begin_ns - due_ns)
+                    if freeze and due_ns < freeze.end_ns <= now - begin_ns:
+                        late_at_ns.append(now - begin_ns - freeze.end_ns)
             reader.listen()
-    return Observed(percentiles(latency_ns, NS_PER_MS), expected - len(latency_ns))
+    recovery = Recovery(min(late_at_ns) / 1e9, max(late_at_ns) / 1e9) if late_at_ns else None
+    return Observed(percentiles(latency_ns, NS_PER_MS), expected - len(latency_ns), recovery)

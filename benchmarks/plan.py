@@ -6,6 +6,8 @@ from enum import StrEnum
 
 NS_PER_MS = 1_000_000
 
+_AT_24_KHZ = (960, 9_600)
+
 
 class Mode(StrEnum):
     """How calls send."""
@@ -21,6 +23,24 @@ class Mode(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Freeze:
+    """The broker is frozen so long after the load began, and for so long."""
+
+    after_seconds: float
+    seconds: float
+
+    @property
+    def begin_ns(self) -> int:
+        """When it is frozen, after the load began."""
+        return round(self.after_seconds * 1e9)
+
+    @property
+    def end_ns(self) -> int:
+        """When it goes on, after the load began."""
+        return self.begin_ns + round(self.seconds * 1e9)
+
+
+@dataclass(frozen=True, slots=True)
 class Load:
     """`calls` calls of `frames` frames each, of `size` bytes of audio; the interval in ms."""
 
@@ -30,6 +50,12 @@ class Load:
     calls: int
     frames: int
     interval_ms: int = 0
+    freeze: Freeze | None = None
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """What the calls say they are: 24 kHz where that makes a frame 20 or 200 ms, else 8."""
+        return 24_000 if self.size in _AT_24_KHZ else 8_000
 
     @property
     def total(self) -> int:
@@ -65,9 +91,11 @@ class Scenario:
         load = self.load
         if load.mode is Mode.IDLE:
             return f"idle {load.calls} calls"
+        frozen = f", frozen {load.freeze.seconds:g} s" if load.freeze else ""
         if load.mode is Mode.PACED:
-            return f"paced {load.dialect} {load.size} B {load.calls} x {load.interval_ms} ms"
-        return f"saturate {load.dialect} {load.size} B"
+            pace = f"{load.calls} x {load.interval_ms} ms"
+            return f"paced {load.dialect} {load.size} B {pace}{frozen}"
+        return f"saturate {load.dialect} {load.size} B{frozen}"
 
 
 OURS, FLOOR, OBVIOUS = "rtaa-ingest", "litestar drop", "fastapi obvious"
@@ -90,6 +118,14 @@ SCENARIOS: Sequence[Scenario] = (
     Scenario(Load(Mode.PACED, "exotel", 320, 400, 500, 20), _ALONE),
     Scenario(Load(Mode.PACED, "json", 9_600, 200, 50, 200), (OURS, OBVIOUS), is_usual=False),
     Scenario(Load(Mode.IDLE, "json", 320, 1_000, 0), _ALONE),
+    Scenario(
+        Load(Mode.SATURATE, "json", 9_600, _CALLS, 4_000, freeze=Freeze(1.0, 4.0)),
+        _ALONE,
+        is_quick=False,
+    ),
+    Scenario(
+        Load(Mode.PACED, "exotel", 960, 50, 2_000, 20, Freeze(5.0, 30.0)), _ALONE, is_quick=False
+    ),
 )
 
 

@@ -21,6 +21,7 @@ HEADINGS = (
     "redis us/frame",
     "peak MB",
     "KiB/idle call",
+    "frozen",
     "strangers %",
     "loss",
 )
@@ -81,6 +82,7 @@ def _row(result: Results, program: str) -> tuple[str, ...]:
         _median(outcomes, lambda it: it.redis_us if it.findings is not None else None, 1),
         _median(outcomes, lambda it: it.peak_mb, 0),
         _spans(outcomes, lambda it: it.idle_kib, 1),
+        _frozen(outcomes),
         _median(outcomes, lambda it: it.strangers_percent, 0),
         _loss(outcomes),
     )
@@ -119,6 +121,32 @@ def _latency(outcomes: Sequence[Outcome]) -> str:
         span([it.p999 for it in latencies]),
     )
     return " / ".join(f"{part.median:.1f}" for part in parts)
+
+
+def _frozen(outcomes: Sequence[Outcome]) -> str:
+    """Say what came of a broker that was frozen; memory in multiples of what it is set against."""
+    frozen = [outcome.frozen for outcome in outcomes if outcome.frozen is not None]
+    recoveries = [(it.seconds, it.recovery) for it in frozen if it.recovery is not None]
+    grown = [
+        (it.after_mb - it.before_mb) / it.audio_mb
+        for it in frozen
+        if it.after_mb is not None and it.before_mb is not None and it.audio_mb
+    ]
+    peaks = [
+        outcome.peak_mb / outcome.frozen.peak_before_mb
+        for outcome in outcomes
+        if outcome.frozen and outcome.frozen.peak_before_mb and outcome.peak_mb
+    ]
+    parts = []
+    if recoveries:
+        first = span([it.first_seconds for _, it in recoveries])
+        speed = span([seconds / it.last_seconds for seconds, it in recoveries])
+        parts += [f"first +{_span(first, 2)} s", f"backlog {_span(speed, 0)} x"]
+    if grown:
+        parts.append(f"memory +{_span(span(grown), 2)} x audio")
+    elif peaks:
+        parts.append(f"peak {_span(span(peaks), 2)} x")
+    return ", ".join(parts) or NONE
 
 
 def _loss(outcomes: Sequence[Outcome]) -> str:

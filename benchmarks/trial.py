@@ -1,9 +1,10 @@
 """One run: a fresh broker, one program, one load, and what came of it."""
 
 import os
+import signal
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
@@ -11,8 +12,8 @@ from benchmarks.broker import Broker
 from benchmarks.load import Closed, Opened, Spoken, run_loader
 from benchmarks.machine import Cores
 from benchmarks.measure import Percentiles, busy_seconds, cpu_seconds, resident_mb
-from benchmarks.observe import Observed, run_observer
-from benchmarks.plan import NS_PER_MS, Load, Mode
+from benchmarks.observe import Observed, Recovery, run_observer
+from benchmarks.plan import NS_PER_MS, Freeze, Load, Mode
 from benchmarks.servers import Program, Server, running
 from benchmarks.verify import Findings, verify
 from benchmarks.workers import TrialFailed, Worker, process
@@ -29,6 +30,22 @@ _QUIET_SECONDS, _QUIET_SHARE = 0.2, 0.1
 _QUIETEN_SECONDS = 20.0
 
 _KIB_PER_MB = 1_024
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """What a broker that is frozen for a while costs.
+
+    Memory in MiB: the highest before it was frozen, and what was held before it and just before it
+    went on; `audio_mb` is what the senders have said meanwhile, if they are paced.
+    """
+
+    peak_before_mb: float | None
+    before_mb: float | None
+    after_mb: float | None
+    seconds: float
+    audio_mb: float | None
+    recovery: Recovery | None = None
 
 
 @dataclass(slots=True)
@@ -52,6 +69,7 @@ class Outcome:
     idle_kib: float | None = None
     latency_ms: Percentiles | None = None
     late_ms: Percentiles | None = None
+    frozen: Frozen | None = None
     held_up: int = 0
     refusals: int = 0
     findings: Findings | None = None
@@ -121,14 +139,14 @@ class _Trial:
         program: Program,
         server: Server,
         broker: Broker,
-        url: str,
+        valkey: EmbeddedValkey,
         cores: Cores,
     ) -> None:
         self._load = load
         self._program = program
         self._server = server
         self._broker = broker
-        self._url = url
+        self._valkey = valkey
         self._cores = cores
         self._outcome = Outcome(load.total)
 
@@ -151,7 +169,9 @@ class _Trial:
 
     def _saturate(self, loader: Worker) -> Closed:
         meter = self._meter(loader)
-        loader.tell(time.monotonic_ns())
+        begin_ns = time.monotonic_ns()
+        loader.tell(begin_ns)
+        self._freeze(begin_ns)
         closed = loader.expect(Closed)
         meter.read_into(self._outcome)
         return closed
@@ -160,23 +180,53 @@ class _Trial:
         layout = self._program.layout
         if layout is None:
             raise TrialFailed(f"{self._program.name} publishes nothing that could be observed")
-        with process(run_observer, self._load, layout, self._url) as observer:
+        with process(run_observer, self._load, layout, self._valkey.url) as observer:
             time.sleep(_QUIET_SECONDS)  # it has to be listening
             begin_ns = time.monotonic_ns() + _HEAD_START_NS
             loader.tell(begin_ns)
             observer.tell(begin_ns)
-            time.sleep(max(0.0, (begin_ns - time.monotonic_ns()) / 1e9))
+            _sleep_until(begin_ns)
             meter = self._meter(loader)
+            self._freeze(begin_ns)
             spoken = loader.expect(Spoken)
             observed = observer.expect(Observed)
             meter.read_into(self._outcome)
         self._outcome.latency_ms = observed.latency_ms
         self._outcome.late_ms = spoken.late_ms
         self._outcome.held_up = spoken.held_up
+        if self._outcome.frozen is not None:
+            self._outcome.frozen = replace(self._outcome.frozen, recovery=observed.recovery)
         if observed.missed:
             self._outcome.complaints.append(f"{observed.missed} frames were not seen in time")
         loader.tell("end")
         return loader.expect(Closed)
+
+    def _freeze(self, begin_ns: int) -> None:
+        """Freeze the broker for a while, if that is planned."""
+        freeze = self._load.freeze
+        if freeze is None:
+            return
+        pid, broker_pid = self._server.pid, self._valkey.pid
+        _sleep_until(begin_ns + freeze.begin_ns)
+        peak_before_mb, before_mb = resident_mb(pid, peak=True), resident_mb(pid)
+        os.kill(broker_pid, signal.SIGSTOP)
+        try:
+            _sleep_until(begin_ns + freeze.end_ns - NS_PER_MS)
+            after_mb = resident_mb(pid)
+            _sleep_until(begin_ns + freeze.end_ns)
+        finally:
+            os.kill(broker_pid, signal.SIGCONT)
+        self._outcome.frozen = Frozen(
+            peak_before_mb, before_mb, after_mb, freeze.seconds, self._said_mb(freeze)
+        )
+
+    def _said_mb(self, freeze: Freeze) -> float | None:
+        """Return how much audio is said while the broker is frozen."""
+        load = self._load
+        if load.mode is not Mode.PACED:
+            return None
+        frames = load.calls * freeze.seconds * 1_000 / load.interval_ms
+        return frames * load.size / _KIB_PER_MB**2
 
     def _meter(self, loader: Worker) -> _Meter:
         return _Meter(self._server.pid, loader.pid, self._broker, self._cores)
@@ -214,6 +264,11 @@ class _Trial:
             self._outcome.complaints.append(f"closed with {unusual}")
 
 
+def _sleep_until(instant_ns: int) -> None:
+    """Sleep until an instant of the monotonic clock."""
+    time.sleep(max(0.0, (instant_ns - time.monotonic_ns()) / 1e9))
+
+
 def attempt(load: Load, program: Program, cores: Cores) -> Outcome:
     """Run a load against a program.
 
@@ -228,7 +283,7 @@ def attempt(load: Load, program: Program, cores: Cores) -> Outcome:
         running(program, valkey.url, Path(folder) / "server.log", cores) as server,
         Broker(valkey.url) as broker,
     ):
-        outcome = _Trial(load, program, server, broker, valkey.url, cores).run()
+        outcome = _Trial(load, program, server, broker, valkey, cores).run()
         outcome.peak_mb = resident_mb(server.pid, peak=True)
         if program.layout is not None:
             outcome.findings = verify(valkey.url, load, program.layout)

@@ -39,7 +39,7 @@ class Findings:
 
 def verify(url: str, load: Load, layout: Layout) -> Findings:
     """Read every stream of a load and judge each entry."""
-    speech = Speech(load.dialect, load.size)
+    speech = Speech(load.dialect, load.size, load.sample_rate_hz)
     findings = Findings()
     with Broker(url) as broker:
         for call in range(load.calls):
