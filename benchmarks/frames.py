@@ -35,8 +35,8 @@ _SAMPLE_BYTES = 2
 class Dialect:
     """How calls of one dialect are written.
 
-    `around` takes the stream's name, the frame's index from 0 and its length in ms, and returns
-    what stands before and behind the audio.
+    `around` takes the stream's name, the frame's index from 0 and the ms said by its end, and
+    returns what stands before and behind the audio.
     """
 
     name: str
@@ -54,7 +54,7 @@ def _around_exostreamkit(_stream: str, index: int, _ms: int) -> tuple[bytes, byt
 def _around_agentstream(stream: str, index: int, ms: int) -> tuple[bytes, bytes]:
     head = (
         f'{{"event":"media","sequence_number":"{index + 2}","stream_sid":"{stream}","media":'
-        f'{{"chunk":"{index + 1}","timestamp":"{(index + 1) * ms}","payload":"'
+        f'{{"chunk":"{index + 1}","timestamp":"{ms}","payload":"'
     )
     return head.encode(), b'"}}'
 
@@ -111,7 +111,7 @@ class Speech:
         self.dialect = DIALECTS[dialect]
         self.size = size
         self._sample_rate_hz = sample_rate_hz
-        self._frame_ms = size * 1_000 // (_SAMPLE_BYTES * sample_rate_hz)
+        self._bytes_per_ms = _SAMPLE_BYTES * sample_rate_hz // 1_000
         chance = random.Random(_SEED)  # noqa: S311  # nobody is to be kept from guessing it
         self._audio = [chance.randbytes(size) for _ in range(TEMPLATES)]
         encoded = [self.dialect.encode(audio) for audio in self._audio]
@@ -135,7 +135,9 @@ class Speech:
 
     def frame(self, stream: str, call: int, index: int) -> bytes:
         """Return the WebSocket frame of one piece of audio; `stream` is the call's."""
-        head, tail = self.dialect.around(stream, index, self._frame_ms)
+        head, tail = self.dialect.around(
+            stream, index, (index + 1) * self.size // self._bytes_per_ms
+        )
         size = len(head)
         body = self._bodies[size % _PHASES][(call + index) % TEMPLATES]
         size += len(body)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from contextlib import suppress
 
 from application.ports.clock import Clock
 from application.ports.destination import Destination
@@ -16,6 +17,8 @@ CHECK_SECONDS = 2.0
 
 RETRY_SECONDS = 0.2
 """How often it is tried while it does not, or has not yet shown what it still knows."""
+
+ASKED = "the broker is asked what it still knows"
 
 _log = logging.getLogger(__name__)
 
@@ -35,19 +38,33 @@ class BrokerWatch:
         self._clock = clock
         self._telemetry = telemetry
         self._up = asyncio.Event()
+        self._doubt = asyncio.Event()
         self._tried = False
         self._trouble: str | None = None
+        publication.on_doubt = self._on_doubt
 
     @property
     def is_up(self) -> bool:
         """Whether the destination takes writes, and has all that it once confirmed."""
-        return self._up.is_set()
+        return self._up.is_set() and self._publication.is_proved
 
     async def run(self) -> None:
         """Watch for ever."""
         while True:
+            self._doubt.clear()
             await self.check()
-            await asyncio.sleep(CHECK_EVERY_SECONDS if self.is_up else RETRY_SECONDS)
+            if not self._up.is_set():
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CHECK_EVERY_SECONDS):
+                    await self._doubt.wait()
+
+    def _on_doubt(self) -> None:
+        """Be ready no more at once, and look."""
+        self._doubt.set()
+        if self._up.is_set():
+            self._note(ASKED)
 
     async def check(self) -> None:
         """Try the destination once."""
@@ -56,12 +73,12 @@ class BrokerWatch:
             async with answered_within(CHECK_SECONDS):
                 await self._destination.verify_writable()
         except PublisherError as error:
-            self._publication.note_failure()
             self._note("the broker does not take writes", str(error))
+            self._publication.note_failure()
         else:
             self._publication.note_alive(since)
             proved = self._publication.is_proved
-            self._note(None if proved else "the broker is asked what it still knows")
+            self._note(None if proved else ASKED)
 
     async def wait_until_up(self, seconds: float) -> bool:
         """Wait at most `seconds` for the destination; tell whether it takes writes."""

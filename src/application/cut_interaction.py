@@ -1,16 +1,23 @@
 """Use case: a sender is lost without having ended its run.
 
 The run waits for its sender. If nobody takes it up in time it is ended on the sender's behalf. What
-the sender has said is published meanwhile, as soon as the broker takes it.
+the sender has said is published meanwhile, as soon as the broker takes it. While the broker is away
+nobody can take up anything: that time does not count.
 """
 
 import asyncio
+from contextlib import suppress
 
 from application.background import Background
 from application.end_interaction import EndInteraction
 from application.live_stream import LiveStream, LiveStreams
+from application.outbox import Outbox
+from application.ports.clock import Clock
 from domain.account import State
 from domain.events import EndReason
+
+PROMPT_SECONDS = 1.0
+"""A destination that takes longer to say how a stream stands was away."""
 
 
 class CutInteraction:
@@ -21,13 +28,17 @@ class CutInteraction:
         end_interaction: EndInteraction,
         live_streams: LiveStreams,
         background: Background,
+        clock: Clock,
         *,
         resume_seconds: float,
+        expire_seconds: float,
     ) -> None:
         self._end_interaction = end_interaction
         self._live_streams = live_streams
         self._background = background
+        self._clock = clock
         self._resume_seconds = resume_seconds
+        self._expire_seconds = expire_seconds
 
     def __call__(self, stream: LiveStream, reason: EndReason = EndReason.DISCONNECTED) -> None:
         """Let the run wait for its sender, or for a newer generation, and end it otherwise."""
@@ -41,10 +52,29 @@ class CutInteraction:
         self._background.own(self._end_unless_taken_up(stream, reason))
 
     async def _end_unless_taken_up(self, stream: LiveStream, reason: EndReason) -> None:
-        try:
-            async with asyncio.timeout(self._resume_seconds):
-                await stream.outbox.wait_until_fenced()
-        except TimeoutError:
-            self._end_interaction(stream, reason)
-        else:
+        outbox = stream.outbox
+        give_up_at = self._clock.monotonic() + self._expire_seconds
+        is_away = True  # until the cut is published
+        while is_away and not outbox.is_fenced and self._clock.monotonic() < give_up_at:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0, give_up_at - self._clock.monotonic())):
+                    await outbox.wait_until_empty()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._resume_seconds):
+                    await outbox.wait_until_fenced()
+            is_away = not await self._is_answered(outbox)
+        if outbox.is_fenced:
             self._live_streams.leave(stream)
+        else:
+            self._end_interaction(stream, reason)
+
+    @staticmethod
+    async def _is_answered(outbox: Outbox) -> bool:
+        """Ask the destination how the stream stands."""
+        outbox.suspect()
+        try:
+            async with asyncio.timeout(PROMPT_SECONDS):
+                await outbox.wait_until_empty()
+        except TimeoutError:
+            return False
+        return True

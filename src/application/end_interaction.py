@@ -6,7 +6,8 @@ import logging
 from application.background import Background
 from application.live_stream import LiveStream, LiveStreams
 from application.ports.clock import Clock
-from domain.events import EndReason
+from application.ports.telemetry import Telemetry
+from domain.events import EndReason, GapDetected
 
 _log = logging.getLogger(__name__)
 
@@ -17,12 +18,14 @@ class EndInteraction:
     def __init__(
         self,
         clock: Clock,
+        telemetry: Telemetry,
         live_streams: LiveStreams,
         background: Background,
         *,
         expire_seconds: float,
     ) -> None:
         self._clock = clock
+        self._telemetry = telemetry
         self._live_streams = live_streams
         self._background = background
         self._expire_seconds = expire_seconds
@@ -34,7 +37,10 @@ class EndInteraction:
         """
         if stream.outbox.is_fenced:
             return
-        stream.outbox.put(stream.interaction.end(reason), self._clock.monotonic())
+        events = stream.interaction.end(reason)
+        if isinstance(events[0], GapDetected):
+            self._telemetry.frames("missing", events[0].missing)
+        stream.outbox.put(events, self._clock.monotonic())
         self._background.own(self._see_it_through(stream, reason))
 
     async def _see_it_through(self, stream: LiveStream, reason: EndReason) -> None:

@@ -50,20 +50,24 @@ class IngestAudio:
             event = stream.interaction.note(signal, details)
             stream.outbox.put((event,), self._clock.monotonic())
 
-    def refuse(self, stream: LiveStream, reason: str, *, unnumbered: bool = False) -> None:
-        """Count a frame that cannot be used; `reason` is one of a closed set of labels."""
-        stream.interaction.refuse(unnumbered=unnumbered)
-        self._telemetry.received()
-        self._telemetry.frames("rejected", reason=reason)
+    def refuse(
+        self, stream: LiveStream, reason: str, messages: int = 1, *, unnumbered: bool = False
+    ) -> None:
+        """Count what cannot be used; `reason` is one of a closed set of labels."""
+        stream.interaction.refuse(messages, unnumbered=unnumbered)
+        self._telemetry.received(messages)
+        self._telemetry.frames("rejected", messages, reason=reason)
 
-    def drop(self, stream: LiveStream, seq: int | None, frames: int = 1) -> bool:
+    def drop(
+        self, stream: LiveStream, seq: int | None, frames: int = 1, first_seq: int | None = None
+    ) -> bool:
         """Accept frames up to `seq` that there is no room for: they are lost. False if duplicate.
 
-        Without a `seq` of their own they take the next.
+        Without a `seq` of their own they take the next; without `first_seq` they have no holes.
         """
         interaction = stream.interaction
         last = interaction.unnumbered_seq + frames - 1 if seq is None else seq
-        is_new = interaction.drop(last, frames)
+        is_new = interaction.drop(last, frames, first_seq)
         self._telemetry.received(frames)
         self._telemetry.frames("lost" if is_new else "duplicate", frames)
         return is_new

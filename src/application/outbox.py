@@ -114,6 +114,8 @@ class Outbox:
         self._confirmed_at = clock.monotonic()
         self._fenced: Fenced | None = None
         self._is_overtaken = False
+        self._stands: int | None = None
+        self._forgotten = 0
         self._is_over = False
         self._is_released = False
         self._holds = 0
@@ -278,8 +280,8 @@ class Outbox:
                 self._go_back_to(next_position)
             case Vanished():
                 self._ask_for_reclaim()
-            case Fenced(generation):
-                self._on_fenced(generation, is_final=has_reclaimed)
+            case Fenced():
+                self._on_fenced(outcome, is_final=has_reclaimed)
             case Grant():
                 self._begin_again(outcome)
         self._suspected_meanwhile = False
@@ -437,13 +439,15 @@ class Outbox:
         else:
             self._take_back(next_position)
 
-    def _on_fenced(self, generation: int, *, is_final: bool) -> None:
+    def _on_fenced(self, fenced: Fenced, *, is_final: bool) -> None:
         """Tell a newer writer from a past that the destination has come back to.
 
         The answer to a reclaim is final: the destination has told them apart. Either way what was
         published before a newer writer began is known; it is kept on, for the destination may yet
         come back to a past in which it is not.
         """
+        generation = fenced.generation
+        self._stands = self._stands if fenced.stands is None else fenced.stands
         is_of_newer = any(newer.lease.generation == generation for newer in self._newer())
         is_asked_for = any(newer.may_have_reclaimed for newer in self._newer())
         is_of_older = any(older.lease.generation == generation for older in self._older())
@@ -460,6 +464,26 @@ class Outbox:
         self._recount()
         for held in refills:
             self._rewind.keep(held, self._clock.monotonic())
+        if not (is_of_newer or is_asked_for):
+            self._tell_of_forgotten()
+
+    def _tell_of_forgotten(self) -> None:
+        """Count what another process has begun without: it was confirmed, and is lost now."""
+        if self._stands is None:
+            return
+        frames = self._rewind.frames_from(self._stands) - self._forgotten
+        if frames <= 0:
+            return
+        self._forgotten += frames
+        self._telemetry.frames("lost", frames, reason="forgotten")
+        _log.error(
+            "audio is lost: the broker had forgotten it when another process took the stream over",
+            extra={
+                "stream": str(self._lease.stream),
+                "generation": self._lease.generation,
+                "lost_frames": frames,
+            },
+        )
 
     def _ask_for_reclaim(self) -> None:
         """Reclaim the stream once the older outboxes have what they held.
@@ -530,6 +554,7 @@ class Outbox:
     def _tell_of_beginning_again(self, lost_frames: int) -> None:
         self._telemetry.began_again()
         self._telemetry.frames("lost", lost_frames, reason="forgotten")
+        self._telemetry.frames("missing", lost_frames)
         _log.warning(
             "stream begun again: the broker had forgotten it",
             extra={

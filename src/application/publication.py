@@ -11,6 +11,7 @@ just ended as well, is *suspect* until the destination has shown that it knows i
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from application.buffer import Buffer, BufferLimits
 from application.outbox import Outbox
@@ -78,6 +79,7 @@ class Publication:
         self._is_in_doubt = False
         self._epoch = publisher.epoch
         self._alive_at = clock.monotonic()
+        self.on_doubt: Callable[[], None] = _tell_nobody
 
     @property
     def is_proved(self) -> bool:
@@ -115,13 +117,14 @@ class Publication:
             outbox.follow(older)
         self._newest[outbox.lease.stream] = outbox
 
-    async def flush(self, seconds: float) -> None:
-        """Wait until there is nothing to publish, at most `seconds`; once in a process's life."""
+    async def flush(self, seconds: float, is_urgent: Callable[[], bool] = lambda: False) -> None:
+        """Wait until there is nothing to publish, at most `seconds`; once in a process's life.
+
+        Returns at once when `is_urgent` becomes true: a signal, which is no event, may make it so.
+        """
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
-        while (  # noqa: ASYNC110
-            not all(outbox.is_settled for outbox in self._held()) and loop.time() < until
-        ):
+        while self.unpublished() and loop.time() < until and not is_urgent():  # noqa: ASYNC110
             await asyncio.sleep(FLUSH_STEP_SECONDS)
 
     def unpublished(self) -> int:
@@ -147,6 +150,7 @@ class Publication:
     def note_failure(self) -> None:
         """Note that the destination failed: it may have forgotten something when it is back."""
         self._is_in_doubt = True
+        self.on_doubt()
 
     async def run(self) -> None:
         """Publish for ever. A failure belongs to the streams it concerns, never to a loop."""
@@ -288,6 +292,7 @@ class Publication:
         self._epoch = self._publisher.epoch
         self._is_in_doubt = False
         self._announcements_due = True
+        self.on_doubt()
         for outbox in self._held():
             outbox.suspect()
             if outbox.is_suspect:
@@ -305,6 +310,10 @@ class Publication:
             row.insert(0, outbox)
             outbox = outbox.older
         return row
+
+
+def _tell_nobody() -> None:
+    pass
 
 
 def _is_refused(outcome: Outcome | Reclaimed) -> bool:

@@ -5,6 +5,7 @@ from collections import deque
 from application.buffer import KEPT_TOGETHER_SECONDS, REWIND_SHARE, Buffer, HeldBatch, Holder
 from application.ports.telemetry import Telemetry
 from domain.account import Account
+from domain.events import AudioAccepted
 from domain.media import MediaFormat
 
 BATCH_EVENTS = 128
@@ -58,6 +59,20 @@ class Rewind(Holder):
         while self._audio_bytes > self._most_bytes and len(self._kept) > 1:
             self._telemetry.rewind_short(self._kept[0].frames)
             self.let_go(self._kept[0])
+
+    def frames_from(self, position: int) -> int:
+        """Return how many of the frames that are kept have this position or a higher one."""
+        frames = 0
+        for held in self._kept:
+            if held.first_position >= position:
+                frames += held.frames
+            elif held.end > position:
+                events = held.events or held.unconfirmed().events
+                frames += sum(
+                    isinstance(event, AudioAccepted) and event.position >= position
+                    for event in events
+                )
+        return frames
 
     def let_go(self, held: HeldBatch) -> None:
         """Forget the first batch. See `Holder`."""

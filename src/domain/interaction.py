@@ -188,10 +188,10 @@ class Interaction:
         accepted = AudioAccepted(self._take_position(), frame)
         return (*gap, accepted) if gap else (accepted,)
 
-    def refuse(self, *, unnumbered: bool = False) -> None:
-        """Count a frame that cannot be used; one without a number of its own keeps its number."""
+    def refuse(self, messages: int = 1, *, unnumbered: bool = False) -> None:
+        """Count what cannot be used; a frame without a number of its own keeps its number."""
         self._advance(Verb.REFUSE)
-        self._rejected += 1
+        self._rejected += messages
         if unnumbered:
             self._unnumbered_seq += 1
 
@@ -200,14 +200,17 @@ class Interaction:
         self._advance(Verb.NOTE)
         return SignalReceived(self._take_position(), signal, details)
 
-    def drop(self, seq: int, frames: int = 1) -> bool:
-        """Accept `frames` frames up to `seq` that cannot be published; False for a duplicate."""
+    def drop(self, seq: int, frames: int = 1, first_seq: int | None = None) -> bool:
+        """Accept `frames` frames up to `seq` that cannot be published; False for a duplicate.
+
+        Without `first_seq` they have no holes between them.
+        """
         self._advance(Verb.DROP)
         if judge(seq, self._highest_seq) is DUPLICATE:
             self._duplicate += frames
             return False
         if self._first_seq is None:
-            self._first_seq = seq - frames + 1
+            self._first_seq = seq - frames + 1 if first_seq is None else first_seq
         self._highest_seq = seq
         self._unnumbered_seq = max(self._unnumbered_seq, seq + 1)
         self._lost += frames

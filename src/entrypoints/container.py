@@ -78,6 +78,7 @@ class Container(containers.DeclarativeContainer):
     end_interaction = providers.Singleton(
         EndInteraction,
         clock,
+        telemetry,
         live_streams,
         background,
         expire_seconds=setting["EXPIRE_SECONDS"],
@@ -87,7 +88,9 @@ class Container(containers.DeclarativeContainer):
         end_interaction,
         live_streams,
         background,
+        clock,
         resume_seconds=setting["RESUME_SECONDS"],
+        expire_seconds=setting["EXPIRE_SECONDS"],
     )
     settle_start = providers.Singleton(
         SettleStart,
@@ -145,5 +148,6 @@ class Container(containers.DeclarativeContainer):
             idle_seconds=setting["IDLE_TIMEOUT_SECONDS"],
             call_seconds=setting["MAX_CALL_SECONDS"],
             confirm_seconds=setting.buffer_limits.patience_seconds,
+            drain_seconds=setting["DRAIN_SECONDS"],
         ),
     )

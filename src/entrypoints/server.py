@@ -70,11 +70,13 @@ class IngestServer(uvicorn.Server):
         self,
         config: uvicorn.Config,
         roster: Roster,
+        flush: Callable[[float, Callable[[], bool]], Awaitable[None]],
         drain_seconds: float,
         beside: Callable[[], Awaitable[None]],
     ) -> None:
         super().__init__(config)
         self._roster = roster
+        self._flush = flush
         self._drain_seconds = drain_seconds
         self._beside = beside
         self._beside_task: asyncio.Future[None] | None = None
@@ -98,8 +100,18 @@ class IngestServer(uvicorn.Server):
         if self._beside_task is not None:
             self._beside_task.cancel()
         if not self.has_failed:
-            await self._roster.drain(self._drain_seconds, lambda: self.force_exit)
+            await self._drain()
         await super().shutdown(sockets)
+
+    async def _drain(self) -> None:
+        """Bring calls to their end, then publish what is left: of calls that are over as well.
+
+        All of it gets the drain's time, which a broker that is away may use up.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._drain_seconds
+        await self._roster.drain(self._drain_seconds, lambda: self.force_exit)
+        await self._flush(until - loop.time(), lambda: self.force_exit)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain at the first signal, exit at once at the second, whichever they are."""
@@ -169,6 +181,7 @@ def build_server(settings: Settings, seat: Seat | None = None) -> IngestServer:
     server = IngestServer(
         config,
         container.roster(),
+        container.publication().flush,
         settings["DRAIN_SECONDS"],
         lambda: _log_advice(container, settings),
     )

@@ -35,7 +35,10 @@ class Site:
         if "cluster-enabled" in config:
             join_slots(self.lab)
         self.service: Service = start_service(
-            REDIS_URL=f"redis://{host}:{port}/0", RESUME_SECONDS="1", ACK_INTERVAL="1"
+            REDIS_URL=f"redis://{host}:{port}/0",
+            RESUME_SECONDS="1",
+            ACK_INTERVAL="1",
+            DRAIN_SECONDS="1",  # when it stops the broker is gone
         )
 
     def is_ready(self) -> bool:
@@ -106,7 +109,10 @@ STAYS_AWAY: dict[str, tuple[Fault, dict[str, str]]] = {
     "MISCONF": (lambda site: unable_to_save(site.lab), {}),
     "NOREPLICAS": (lambda site: without_replicas(site.lab), {}),
     "another password": (lambda site: password(site.lab, "rotated"), {}),
-    "NOPERM": (lambda site: without_permission(site.lab, "set"), {}),
+    "NOPERM evalsha": (lambda site: without_permission(site.lab, "evalsha"), {}),
+    "NOPERM xadd": (lambda site: without_permission(site.lab, "xadd"), {}),
+    "NOPERM hset": (lambda site: without_permission(site.lab, "hset"), {}),
+    "NOPERM pexpire": (lambda site: without_permission(site.lab, "pexpire"), {}),
     "LOADING": (lambda site: loading(site.lab, 2.0), {}),
     "CLUSTERDOWN": (lambda site: cluster_down(site.lab), {"cluster-enabled": "yes"}),
 }
@@ -157,6 +163,72 @@ def check(at: Site, name: str, frames: int, ledger: dict[str, int]) -> None:
         assert json.loads(facts(broker, name)["ledger"]) == ledger
     assert at.service.metric("ingest_buffered_bytes") == 0
     assert at.service.metric("ingest_frames_total", outcome="lost") == 0
+
+
+async def test_an_index_that_was_forgotten_is_restored_when_the_broker_is_back(
+    site: Callable[..., Site], name: str
+) -> None:
+    at = site()
+    one, other = [await Caller.dial(at.service.url) for _ in range(2)]
+    await one.start(name)
+    await other.start(f"{name}-other")
+    await one.end()
+    with at.lab.client() as broker:
+
+        def announced() -> list[str]:
+            found: Any = broker.xrange("rtaa:interactions")
+            return [fields[b"event_id"].decode() for _, fields in found]
+
+        before = announced()
+        assert at.lab.forget("rtaa:interactions") == 1
+        at.proxy.reset()
+        await asyncio.to_thread(wait_until, lambda: announced() == before)
+    assert len(before) == 3
+
+
+async def test_a_sender_that_resumes_while_the_broker_is_away_goes_on_with_its_run(
+    site: Callable[..., Site], name: str
+) -> None:
+    at = site()  # RESUME_SECONDS is 1
+    caller, again = [await Caller.dial(at.service.url) for _ in range(2)]
+    await caller.start(name)
+    await caller.speak(*range(50))
+    await caller.hear_ack(49)
+    with at.lab.frozen():
+        await caller.speak(*range(50, 80))
+        caller.vanish()
+        await again.start(name, wait=False, resume=True)
+        await asyncio.sleep(3)  # not for luck: nothing happens but that time passes
+    started = await again.hear("started")
+    last_seq = started["last_seq"]
+    assert (started["generation"], last_seq >= 49) == (2, True)
+    await again.speak(*range(50, 90))
+    ledger = await again.end()
+    assert ledger["duplicate"] == last_seq - 49
+    with at.lab.client() as broker:
+        assert audio(broker, name) == [(seq, pcm(seq)) for seq in range(90)]
+        kinds = [e["type"] for _, e in entries(broker, name)]
+        assert (kinds.count("started"), kinds.count("ended")) == (2, 1)
+
+
+async def test_a_run_whose_sender_is_gone_waits_for_it_when_the_broker_is_back(
+    site: Callable[..., Site], name: str
+) -> None:
+    at = site()
+    caller = await Caller.dial(at.service.url)
+    await caller.start(name)
+    await caller.speak(*range(50))
+    await caller.hear_ack(49)
+    with at.lab.client() as broker:
+        caller.vanish()
+        await asyncio.to_thread(wait_until, lambda: facts(broker, name)["state"] == "cut")
+        with at.lab.frozen():
+            await asyncio.sleep(3)
+        again = await Caller.dial(at.service.url)
+        assert (await again.start(name, resume=True))["last_seq"] == 49
+        again.vanish()
+        await asyncio.to_thread(wait_until, lambda: facts(broker, name)["state"] == "ended")
+        assert [e["type"] for _, e in entries(broker, name)].count("ended") == 1
 
 
 async def test_a_broker_that_comes_back_younger_is_given_what_it_forgot(

@@ -98,6 +98,34 @@ async def test_a_frozen_process_is_fenced_and_writes_nothing_when_it_thaws(
     assert [e["type"] for _, e in entries(broker, name)].count("ended") == 1
 
 
+async def test_what_a_frozen_process_had_confirmed_and_a_broker_forgot_is_counted_as_lost(
+    process: Any, broker: Broker, name: str
+) -> None:
+    freezing, living = process(), process()
+    caller = await Caller.dial(freezing.url)
+    await caller.start(name)
+    await caller.speak(*range(100))
+    await caller.hear_ack(99)
+    os.kill(freezing.process.pid, signal.SIGSTOP)
+    try:
+        broker.flushall()
+        again = await Caller.dial(living.url)
+        assert (await again.start(name, resume=True))["last_seq"] is None
+        await again.speak(*range(100, 110))
+        await again.hear_ack(109)
+    finally:
+        os.kill(freezing.process.pid, signal.SIGCONT)
+    assert await caller.closed() == 4409
+    lost = {"outcome": "lost", "reason": "forgotten"}
+    await asyncio.to_thread(
+        wait_until, lambda: freezing.metric("ingest_frames_total", **lost) == 100
+    )
+    assert "the broker had forgotten it" in freezing.log.read_text()
+    assert living.metric("ingest_frames_total", **lost) == 0
+    await again.end()
+    assert [seq for seq, _ in audio(broker, name)] == list(range(100, 110))
+
+
 async def test_a_sender_that_says_nothing_is_told_that_another_process_has_its_stream(
     process: Any, broker: Broker, name: str
 ) -> None:

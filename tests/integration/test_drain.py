@@ -9,6 +9,7 @@ import urllib.request
 from typing import Any
 
 import pytest
+from broker_lab import BrokerLab
 from published import Broker, audio, entries, facts
 from running import Caller, ServiceProcess, pcm, wait_until
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -175,3 +176,32 @@ async def test_a_drain_that_leaves_audio_unpublished_says_so_and_fails(
     terminate(service)
     assert await exit_status(service, 40) == 70
     assert '"streams": 1' in service.log.read_text()
+
+
+async def test_a_broker_that_is_away_and_comes_back_within_the_drain_costs_nothing(
+    process: Any, name: str
+) -> None:
+    with BrokerLab() as lab:
+        service = process(REDIS_URL=lab.url, DRAIN_SECONDS="30")
+        caller = await Caller.dial(service.url)
+        await caller.start(name)
+        await caller.speak(*range(50))
+        await caller.hear_ack(49)
+        carrier = await start_agentstream(service, name, f"{SID}-away")
+        with lab.frozen():
+            await caller.speak(*range(50, 80))
+            for chunk in range(1, 51):
+                await say_media(carrier, chunk)
+            await carrier.say({"event": "stop", "stop": {"reason": "callended"}})
+            carrier.vanish()
+            terminate(service)
+            await until_draining(service)
+            await asyncio.sleep(7)  # more than anything else may take: nothing else happens
+        assert await caller.closed() == 1012
+        assert max(r["seq"] for r in caller.replies if r["event"] == "ack") == 79
+        assert await exit_status(service) == 0
+        with lab.client() as broker:
+            assert audio(broker, name) == [(n, pcm(n)) for n in range(80)]
+            found = entries(broker, f"{SID}-away")
+            assert [e["type"] for _, e in found] == ["started", *["audio"] * 50, "ended"]
+            assert found[-1][1]["data"]["reason"] == "callended"

@@ -400,10 +400,15 @@ class Process:
         self.live_streams = LiveStreams(self.publication, clock)
         self.watch = BrokerWatch(self.connection, self.publication, clock, self.telemetry)
         self.end = EndInteraction(
-            clock, self.live_streams, self.background, expire_seconds=math.inf
+            clock, self.telemetry, self.live_streams, self.background, expire_seconds=math.inf
         )
         self.cut = CutInteraction(
-            self.end, self.live_streams, self.background, resume_seconds=RESUME_SECONDS
+            self.end,
+            self.live_streams,
+            self.background,
+            clock,
+            resume_seconds=RESUME_SECONDS,
+            expire_seconds=1e9,
         )
         self.start = StartInteraction(
             self.connection,

@@ -47,19 +47,10 @@ def wait_until(condition: Callable[[], bool], seconds: float = LIMIT_SECONDS) ->
         time.sleep(0.01)
 
 
-class Service:
-    """The service in this process, on a thread and a port; `with` starts and stops it."""
+class Served:
+    """A service on a port of this machine."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self.port = free_port()
-        self.environment = {"HOST": "127.0.0.1", "PORT": str(self.port), **environment}
-        settings = read_settings(destination_adapters(), self.environment)
-        self._server = build_server(settings)
-        self._thread = threading.Thread(target=self._server.run, name="service", daemon=True)
-
-    @property
-    def url(self) -> str:
-        return f"ws://127.0.0.1:{self.port}/v1/ingest"
+    port: int
 
     def get(self, path: str) -> tuple[int, bytes]:
         try:
@@ -82,6 +73,21 @@ class Service:
             ):
                 total += float(value)
         return total
+
+
+class Service(Served):
+    """The service in this process, on a thread and a port; `with` starts and stops it."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.port = free_port()
+        self.environment = {"HOST": "127.0.0.1", "PORT": str(self.port), **environment}
+        settings = read_settings(destination_adapters(), self.environment)
+        self._server = build_server(settings)
+        self._thread = threading.Thread(target=self._server.run, name="service", daemon=True)
+
+    @property
+    def url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}/v1/ingest"
 
     def start(self, *, ready: bool = True) -> Self:
         self._thread.start()
@@ -107,7 +113,7 @@ class Service:
         self.stop()
 
 
-class ServiceProcess:
+class ServiceProcess(Served):
     """`rtaa-ingest serve` as a process of its own, with its log in a file."""
 
     def __init__(

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -22,7 +23,7 @@ PAGE = 5000
 
 
 class Janitor:
-    """Give it streams whose senders are done; `work` until it is cancelled, then `finish`."""
+    """Give it streams whose senders are done; `work` until `stop`, then `finish`."""
 
     def __init__(self, url: str) -> None:
         self.defects: list[Defect] = []
@@ -31,16 +32,23 @@ class Janitor:
         self._waiting: deque[tuple[float, SentStream]] = deque()
         self._deleted: deque[tuple[float, SentStream]] = deque()
         self._announced: set[tuple[str, str]] = set()
+        self._stopped = asyncio.Event()
 
     def take(self, stream: SentStream) -> None:
         """Judge this stream when it has settled."""
         self._waiting.append((monotonic(), stream))
 
     async def work(self) -> None:
-        """Judge and delete what has settled, for ever."""
-        while True:
-            await asyncio.sleep(PAUSE_SECONDS)
+        """Judge and delete what has settled, until `stop`: cut off it would forget a stream."""
+        while not self._stopped.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PAUSE_SECONDS):
+                    await self._stopped.wait()
             await self._round()
+
+    def stop(self) -> None:
+        """Have `work` end."""
+        self._stopped.set()
 
     async def finish(self, limit: float) -> None:
         """Judge everything that is left, and the index.

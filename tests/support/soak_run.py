@@ -7,7 +7,6 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -109,9 +108,8 @@ class Soak:
             self.outcome.defects = self._janitor.defects
             for sender in self._senders:
                 self.outcome.closes.update(sender.closes)
-            janitor.cancel()
-            with suppress(asyncio.CancelledError):
-                await janitor
+            self._janitor.stop()
+            await janitor
             self.outcome.judged = self._janitor.frames
         await self._janitor.finish(FINISH_SECONDS)
         self.outcome.judged = self._janitor.frames

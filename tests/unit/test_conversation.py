@@ -24,7 +24,7 @@ async def test_a_second_reason_to_close_while_the_first_is_on_its_way_is_let_be(
         telemetry=PrometheusTelemetry(),
         dialects=DIALECTS,
         ack_interval=10,
-        limits=TimeLimits(60, 60, 60, 60),
+        limits=TimeLimits(60, 60, 60, 60, 60),
     )
     sent: list[dict[str, Any]] = []
 

@@ -49,11 +49,12 @@ class Bench:
         )
         self.watch = BrokerWatch(self.destination, self.publication, clock, telemetry)
         self.capacity = Capacity(places)
+        self.roster = Roster(telemetry)
         self.gate = Gate(
             AdmitSender(policy, OneToken()),
             self.capacity,
             self.watch,
-            Roster(telemetry),
+            self.roster,
             Brake(clock),
             telemetry,
             trusted_proxy_hops=hops,
@@ -151,6 +152,18 @@ async def test_a_handshake_waits_for_a_broker_that_has_not_shown_yet_what_it_sti
         assert await waiting == Sender()
     publishing.cancel()
     await asyncio.gather(publishing, return_exceptions=True)
+
+
+async def test_a_handshake_that_waits_for_the_broker_while_the_drain_begins_is_refused() -> None:
+    bench = Bench()
+    waiting = asyncio.create_task(bench.gate.enter(INSIDE, [RIGHT]))
+    await asyncio.sleep(0)
+    await bench.roster.drain(0, lambda: True)
+    await bench.watch.check()
+    refusal = await asyncio.wait_for(waiting, 1)
+    assert isinstance(refusal, HttpRefusal)
+    assert refusal.status == 503
+    assert not bench.is_full()
 
 
 async def test_a_handshake_that_gives_up_waiting_gives_its_place_back() -> None:

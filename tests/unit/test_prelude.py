@@ -11,10 +11,11 @@ from adapters.inbound.dialects.messages import (
     End,
     Message,
     Refusal,
+    Refused,
     SignalSaid,
     Start,
 )
-from adapters.inbound.prelude import MOST_HELD_BYTES, Prelude
+from adapters.inbound.prelude import MOST_HELD_BYTES, Dropped, Prelude
 from application.buffer import LEAST_EVENTS, Buffer, BufferLimits
 from domain.events import EndReason, GoOn, GoOnAbove, Signal
 from domain.identifiers import InteractionId, StreamId, TenantId
@@ -159,7 +160,8 @@ def test_when_it_is_full_only_what_was_read_already_and_the_end_are_still_taken(
     for message in said:
         subject.take(message)
     assert held(subject) == [FRAME, FRAME, End(EndReason.ENDED)]
-    assert telemetry_of(subject).total("rejected") == 2
+    assert subject.dropped.refused == {Refusal.UNEXPECTED_EVENT: 1}
+    assert telemetry_of(subject).ignored_messages == {"no_room": 1}
 
 
 def test_what_is_refused_after_the_start_is_said_again_in_its_place() -> None:
@@ -168,7 +170,8 @@ def test_what_is_refused_after_the_start_is_said_again_in_its_place() -> None:
     said: list[Message] = [FRAME, START, BadStart("no"), DTMF, End(EndReason.ENDED)]
     for message in said:
         subject.take(message)
-    assert held(subject) == said
+    again = Refused(Refusal.UNEXPECTED_EVENT, "the stream is started already")
+    assert held(subject) == [FRAME, again, again, DTMF, End(EndReason.ENDED)]
 
 
 @pytest.mark.parametrize("has_started", [True, False])
@@ -198,16 +201,36 @@ def test_what_is_discarded_counts_no_more() -> None:
     assert held(subject) == [FRAME]
 
 
-def test_a_frame_that_is_dropped_is_counted_and_not_held() -> None:
+def test_what_is_dropped_is_counted_as_the_run_will_count_it() -> None:
     subject = prelude()
-    dropped = [subject.dropped]
     subject.take(START)
     subject.take(FRAME)
-    for seq in (2, 5):
-        subject.drop(Audio(seq, bytes(320)))
-        dropped.append(subject.dropped)
-    assert buffered(subject) == 320
+    assert FRAME.seq == 1
+    for seq in (3, 1, 5, 5, None, 4):
+        subject.dropped.drop(seq)
+    assert subject.dropped == Dropped(
+        frames=3, first_seq=3, last_seq=6, highest_seq=6, duplicates=3
+    )
     assert held(subject) == [FRAME]
-    subject.drop(Audio(None, b"ab"))
-    dropped.append(subject.dropped)
-    assert dropped == [(0, None), (1, 2), (2, 5), (3, None)]
+
+
+def test_dropped_frames_without_numbers_have_none() -> None:
+    dropped = Dropped()
+    dropped.drop(None)
+    dropped.drop(None)
+    assert dropped == Dropped(frames=2)
+
+
+def test_a_flood_of_starts_and_stops_behind_a_start_takes_no_memory() -> None:
+    subject = prelude()
+    subject.take(START)
+    for _ in range(20_000):
+        subject.take(START)
+        subject.take(BadStart("x" * 1_000))
+        subject.take(End(EndReason.ENDED))
+    kept = held(subject)
+    refused = [it for it in kept if isinstance(it, Refused)]
+    assert all(it.refusal is Refusal.UNEXPECTED_EVENT for it in refused)
+    assert len(refused) + subject.dropped.refused[Refusal.UNEXPECTED_EVENT] == 40_000
+    assert kept.count(End(EndReason.ENDED)) == 1
+    assert len(kept) <= BufferLimits().stream_events + 1

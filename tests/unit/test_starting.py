@@ -244,6 +244,30 @@ async def test_what_a_sender_said_that_is_gone_before_its_start_is_published_in_
     assert site.telemetry.buffered_bytes[-1] == 0
 
 
+async def test_what_is_dropped_behind_a_start_is_counted_by_the_rules_of_the_run(
+    site: Site,
+) -> None:
+    starting = site.starting(Agentstream())
+    say(starting, START, *(Audio(seq, bytes(320)) for seq in range(1, 51)))  # it is full
+    for seq in (51, 54, 3, 54, 60):
+        starting.drop(Audio(seq, bytes(320)))
+    say(starting, Refused(Refusal.MALFORMED_JSON, "no"), START)
+    starting.leave()
+    await site.plug()
+    await site.until(lambda: site.container.background().is_idle)
+    *_, last, gap, ended = await site.published()
+    assert isinstance(last, AudioAccepted)
+    assert last.frame.seq == 50
+    assert gap == GapDetected(51, 51, 10)
+    assert isinstance(ended, InteractionEnded)
+    ledger = ended.ledger
+    assert (ledger.published, ledger.lost, ledger.duplicate, ledger.rejected) == (50, 3, 2, 2)
+    assert (ledger.received, ledger.missing) == (57, 10)
+    assert site.telemetry.counted["lost", ""] == 3
+    assert site.telemetry.counted["missing", ""] == 10
+    assert site.telemetry.counted["rejected", Refusal.MALFORMED_JSON] == 1
+
+
 async def test_one_that_is_gone_without_an_end_is_cut_behind_what_was_dropped(site: Site) -> None:
     starting = site.starting(Agentstream())
     say(starting, START, Audio(1, b"ab"))

@@ -19,13 +19,14 @@ class TimeLimits:
     """Seconds from the handshake to `start`, between messages, and from `start` to the end.
 
     `confirm_seconds` is how long a sender that comes back is held on to when nothing can be
-    confirmed.
+    confirmed, `drain_seconds` how long when the service stops.
     """
 
     start_seconds: float
     idle_seconds: float
     call_seconds: float
     confirm_seconds: float
+    drain_seconds: float
 
 
 @dataclass(frozen=True, slots=True)

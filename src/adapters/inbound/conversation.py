@@ -43,7 +43,8 @@ from domain.errors import InvalidAudio, InvalidSequenceNumber
 from domain.events import EndReason
 
 CLOSE_SECONDS = 5.0
-"""How long what is received may take to be confirmed before we close all the same."""
+"""How long what is received may take to be confirmed before we close all the same; when the
+service drains, it may take as long as that."""
 
 STANDSTILL_SECONDS = 0.5
 """An alarm that rings so much too late says that the event loop stood still."""
@@ -304,7 +305,9 @@ class Conversation:
             case SignalSaid() | Start() | BadStart() | Refused() if self._is_over:
                 self._answer_after_end()
             case SignalSaid(signal, details):
-                if not self._is_dropping:
+                if self._is_dropping:
+                    self._calls.telemetry.ignored("no_room")
+                else:
                     self._calls.ingest.note(stream, signal, details)
             case Start() | BadStart():
                 self._refuse(Refused(Refusal.UNEXPECTED_EVENT, "the stream is started already"))
@@ -428,7 +431,8 @@ class Conversation:
         if closing.end is not None:
             self._end(stream, closing.end)
         if closing.code is not CloseCode.NOT_CONFIRMED:
-            async with _at_most(CLOSE_SECONDS):
+            patience = self._calls.limits.drain_seconds if self._is_draining else CLOSE_SECONDS
+            async with _at_most(max(patience, CLOSE_SECONDS)):
                 await stream.outbox.wait_until_empty()
         self._ack(stream.outbox.published.last_seq)
         if self._is_over and stream.outbox.is_empty and not stream.outbox.is_fenced:

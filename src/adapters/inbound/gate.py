@@ -81,19 +81,28 @@ class Gate:
             return self._refuse(429, "too_many_failures", str(why), [_RETRY_AFTER])
 
     async def _take_place(self) -> HttpRefusal | None:
-        if self._roster.is_draining:
-            return self._refuse(503, "draining", "the service is stopping", [_RETRY_AFTER])
+        refusal = self._refuse_if_draining()
+        if refusal is not None:
+            return refusal
         if not self._capacity.take():
             return self._refuse(503, "full", "no place left", [_RETRY_AFTER])
-        broker_is_up = False
+        enters = False
         try:
             broker_is_up = await self._broker_watch.wait_until_up(BROKER_WAIT_SECONDS)
+            refusal = self._refuse_if_draining()
+            if refusal is None and not broker_is_up:
+                why = "the broker takes no writes"
+                refusal = self._refuse(503, "no_broker", why, [_RETRY_AFTER])
+            enters = refusal is None
         finally:
-            if not broker_is_up:
+            if not enters:
                 self.leave()
-        if broker_is_up:
+        return refusal
+
+    def _refuse_if_draining(self) -> HttpRefusal | None:
+        if not self._roster.is_draining:
             return None
-        return self._refuse(503, "no_broker", "the broker takes no writes", [_RETRY_AFTER])
+        return self._refuse(503, "draining", "the service is stopping", [_RETRY_AFTER])
 
     def leave(self) -> None:
         """Give back the place of one who entered."""

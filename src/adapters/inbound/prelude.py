@@ -6,8 +6,8 @@ which may take long when the broker is away. What comes early is held, within a 
 again once the stream is started. The bound is small before the start and that of any stream after.
 """
 
-from collections import deque
-from dataclasses import replace
+from collections import Counter, deque
+from dataclasses import dataclass, field, replace
 
 from adapters.inbound.close_codes import CloseCode, Closing
 from adapters.inbound.dialects import Dialect
@@ -27,9 +27,10 @@ from application.ports.telemetry import Telemetry
 from domain.events import GoOn, GoOnAbove
 from domain.media import MAX_FRAME_BYTES
 
-Held = Audio | SignalSaid | End | Start | BadStart | Refused
-"""What is said again once the stream is started; a second start is refused then."""
+Held = Audio | SignalSaid | End | Refused
+"""What is said again once the stream is started."""
 
+_STARTED_ALREADY = Refused(Refusal.UNEXPECTED_EVENT, "the stream is started already")
 
 MOST_HELD_BYTES = 512 * 1024
 """What one connection may have held for it: 50 frames of 200 ms at 24 kHz and some."""
@@ -44,6 +45,40 @@ def _size(message: Held) -> int:
     return 0
 
 
+@dataclass(slots=True)
+class Dropped:
+    """What there was no room for, behind all that is held: what it counts as once it may count.
+
+    `frames` are new ones, from `first_seq` to `last_seq`; these are None where frames have no
+    numbers. Up to `highest_seq` a number has been heard, held ones included.
+    """
+
+    frames: int = 0
+    first_seq: int | None = None
+    last_seq: int | None = None
+    highest_seq: int | None = None
+    duplicates: int = 0
+    refused: Counter[Refusal] = field(default_factory=Counter)
+
+    def hear(self, seq: int | None) -> None:
+        """Note a frame that is held."""
+        highest = self.highest_seq
+        if highest is not None:
+            seq = highest + 1 if seq is None else max(seq, highest)
+        self.highest_seq = seq
+
+    def drop(self, seq: int | None) -> None:
+        """Note a frame that is not."""
+        if seq is not None and self.highest_seq is not None and seq <= self.highest_seq:
+            self.duplicates += 1
+            return
+        self.hear(seq)
+        self.frames += 1
+        self.last_seq = self.highest_seq
+        if self.frames == 1:
+            self.first_seq = self.last_seq
+
+
 class Prelude:
     """Takes messages until a stream can be started."""
 
@@ -54,8 +89,8 @@ class Prelude:
         self._start: Start | None = None
         self._held: deque[Held] = deque()
         self._held_bytes = 0
-        self._dropped_frames = 0
-        self._dropped_seq: int | None = None
+        self._has_ended = False
+        self.dropped = Dropped()
 
     @property
     def is_full(self) -> bool:
@@ -80,7 +115,9 @@ class Prelude:
                 answer = self._hold(message)
             case End():
                 answer = self._end(message)
-            case Start() | BadStart() | Refused() if self._start is not None:
+            case Start() | BadStart() if self._start is not None:
+                self._keep(_STARTED_ALREADY)
+            case Refused() if self._start is not None:
                 self._keep(message)
             case BadStart(explanation):
                 answer = Closing(CloseCode.BAD_START, explanation)
@@ -100,16 +137,6 @@ class Prelude:
         self._grow(-_size(held))
         return held
 
-    def drop(self, audio: Audio) -> None:
-        """Note a frame that there is no room for."""
-        self._dropped_frames += 1
-        self._dropped_seq = audio.seq
-
-    @property
-    def dropped(self) -> tuple[int, int | None]:
-        """How many frames were dropped, behind all that is held, and the seq of the last."""
-        return self._dropped_frames, self._dropped_seq
-
     def discard(self) -> None:
         """Forget what is held: its sender will say it again, or it is lost."""
         while self._held:
@@ -121,21 +148,24 @@ class Prelude:
         self._keep(message)
         return self.start_as_told() if isinstance(message, Audio) else None
 
-    def _keep(self, message: Held) -> None:
+    def _keep(self, message: Audio | SignalSaid | Refused) -> None:
         size = _size(message)
         if self._start is None and size > MAX_FRAME_BYTES:
             self._refuse(Refusal.FRAME_TOO_LARGE)
-        elif (
-            self._start is None
-            and (
-                len(self._held) >= self._dialect.most_held_before_start
-                or self._held_bytes + size > MOST_HELD_BYTES
-            )
-        ) or (self.is_full and not isinstance(message, Audio)):
+        elif self._start is None and (
+            len(self._held) >= self._dialect.most_held_before_start
+            or self._held_bytes + size > MOST_HELD_BYTES
+        ):
             self._refuse(Refusal.UNEXPECTED_EVENT)
+        elif self.is_full and isinstance(message, Refused):
+            self.dropped.refused[message.refusal] += 1
+        elif self.is_full and isinstance(message, SignalSaid):
+            self._telemetry.ignored("no_room")
         else:
             self._grow(size)
             self._held.append(message)
+            if isinstance(message, Audio):
+                self.dropped.hear(message.seq)
 
     def _grow(self, size: int) -> None:
         self._held_bytes += size
@@ -144,7 +174,9 @@ class Prelude:
     def _end(self, message: End) -> Start | Closing:
         if self._start is None:
             return Closing(CloseCode.ENDED, "ended before it started")
-        self._held.append(message)
+        if not self._has_ended:
+            self._has_ended = True
+            self._held.append(message)
         told = self.start_as_told()
         if told is None or told.continuation == GoOnAbove():  # it will never be told now
             self._start = replace(self._start, continuation=GoOn())

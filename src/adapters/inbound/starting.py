@@ -8,10 +8,8 @@ from adapters.inbound.close_codes import CloseCode, Closing
 from adapters.inbound.dialects import Dialect
 from adapters.inbound.dialects.messages import (
     Audio,
-    BadStart,
     End,
     Message,
-    Refusal,
     Refused,
     SignalSaid,
     Start,
@@ -71,7 +69,9 @@ class Starting:
     def drop(self, message: Audio | SignalSaid) -> None:
         """Note what there is no room for: a frame will be lost."""
         if isinstance(message, Audio):
-            self._prelude.drop(message)
+            self._prelude.dropped.drop(message.seq)
+        else:
+            self._calls.telemetry.ignored("no_room")
 
     def outcome(self) -> LiveStream | Closing | None:
         """Return the stream, or how to close; None while neither is certain."""
@@ -97,9 +97,13 @@ class Starting:
 
     def declare_dropped(self, stream: LiveStream) -> None:
         """Count what was dropped, once everything held is released."""
-        frames, seq = self._prelude.dropped
-        if frames:
-            self._calls.ingest.drop(stream, seq, frames)
+        ingest, dropped = self._calls.ingest, self._prelude.dropped
+        if dropped.frames:
+            ingest.drop(stream, dropped.last_seq, dropped.frames, dropped.first_seq)
+        if dropped.duplicates:
+            ingest.drop(stream, dropped.highest_seq, dropped.duplicates)
+        for refusal, messages in dropped.refused.items():
+            ingest.refuse(stream, refusal.value, messages=messages)
 
     def leave(self) -> None:
         """Go on without the sender: one that comes back says everything again, others cannot."""
@@ -165,5 +169,3 @@ class Starting:
                 self._calls.end(stream, reason)
             case Refused(refusal):
                 self._calls.ingest.refuse(stream, refusal.value)
-            case Start() | BadStart():
-                self._calls.ingest.refuse(stream, Refusal.UNEXPECTED_EVENT.value)

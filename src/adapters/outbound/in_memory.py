@@ -20,6 +20,7 @@ from application.ports.publisher import (
     Batch,
     Fenced,
     Hole,
+    Lease,
     Outcome,
     Reclaim,
     Reclaimed,
@@ -196,7 +197,16 @@ class InMemoryStreams(StreamPublisher, StreamReader, OpenRuns, Destination):
         known = {said.event_id for said in self._announced}
         self._announced.extend(
             replace(said, cursor=str(self._next_cursor() + i))
-            for i, said in enumerate(it for it in self._said if it.event_id not in known)
+            for i, said in enumerate(
+                it for it in self._said if it.event_id not in known and self._has(it)
+            )
+        )
+
+    def _has(self, said: Announcement) -> bool:
+        kind = InteractionEnded if said.has_ended else InteractionStarted
+        return any(
+            it.generation == said.generation and isinstance(it.event, kind)
+            for it in self._streams.get(said.stream, _Stored()).events
         )
 
     def _grant(
@@ -300,7 +310,7 @@ class InMemoryStreams(StreamPublisher, StreamReader, OpenRuns, Destination):
         if stored is None:
             return Vanished()
         if (stored.generation, stored.owner) != (batch.lease.generation, batch.lease.owner):
-            return Fenced(stored.generation)
+            return Fenced(stored.generation, _stands(stored, batch.lease))
         next_position = stored.account.next_position
         if batch.first_position > next_position:
             return Hole(next_position)
@@ -365,6 +375,14 @@ class InMemoryStreams(StreamPublisher, StreamReader, OpenRuns, Destination):
         now = monotonic()
         for key in [key for key, stored in self._streams.items() if 0 < stored.expires_at < now]:
             del self._streams[key]
+
+
+def _stands(stored: _Stored, lease: Lease) -> int:
+    """Return the position behind the last that was written under a lease."""
+    if stored.owner and stored.generation <= lease.generation:  # another beginning
+        return 0
+    own = [it.event.position + 1 for it in stored.events if it.generation == lease.generation]
+    return max([stored.first_kept, *own])
 
 
 def _count_below(events: list[PublishedEvent], position: int) -> int:

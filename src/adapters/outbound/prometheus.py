@@ -193,7 +193,9 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
             frames.add_metric([outcome, reason], count)
         yield frames
         ignored = CounterMetricFamily(
-            "ingest_ignored_messages", "Messages of unknown events", labels=["event"]
+            "ingest_ignored_messages",
+            "Messages of unknown events, and signals that there was no room for",
+            labels=["event"],
         )
         for event, count in tally.ignored.items():
             ignored.add_metric([event], count)

@@ -62,10 +62,13 @@ class Appended:
 class Fenced:
     """The lease does not hold: a newer generation, or nothing more after the end. Nothing written.
 
-    `generation` is the one that the stream has.
+    `generation` is the one that the stream has. `stands` is the position behind the last of the
+    lease's own events that are still there, or were there until they were too old; None where it is
+    not known.
     """
 
     generation: int
+    stands: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +218,8 @@ class StreamPublisher(Protocol):
         """Announce again what was announced in the last seconds and is not known any more.
 
         For a destination that has come back. How many seconds is the destination's option
-        `rewind_seconds`, and no time passes while it is away.
+        `rewind_seconds`, and no time passes while it is away. Nothing that was forgotten with its
+        stream is announced: what goes on is announced anew.
 
         Raises:
             PublisherError: the destination was not reached.

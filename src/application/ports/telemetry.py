@@ -28,7 +28,7 @@ class Telemetry(Protocol):
         ...
 
     def ignored(self, event: str) -> None:
-        """Count a message whose event is not known; `event` is one of a closed set of labels."""
+        """Count a message that leaves no other trace; `event` is one of a closed set of labels."""
         ...
 
     def confirmed(self, seconds: Sequence[float]) -> None:

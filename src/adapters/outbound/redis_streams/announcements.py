@@ -50,9 +50,14 @@ class Said:
         return sorted(said, key=lambda one: one.position)
 
     @property
+    def entry_id(self) -> str:
+        """The id of the stream's own entry."""
+        return f"{self.generation}-{self.position}"
+
+    @property
     def mark(self) -> str:
         """The field of the stream's facts that says that it is not announced yet."""
-        return f"announce:{self.generation}-{self.position}"
+        return f"announce:{self.entry_id}"
 
     @property
     def event_id(self) -> str:
@@ -123,7 +128,27 @@ class Announcements:
             raise_if_error(entries)
             if not (entries and it.said.event_id.encode() in entries[0][1]):
                 missing.append(it.said)
-        return missing
+        return await self._standing(missing)
+
+    async def _standing(self, missing: Sequence[Said]) -> list[Said]:
+        """Leave out what was forgotten with its stream: what has begun again is announced anew."""
+        found = await self._pipeline.run(
+            [
+                (
+                    "XRANGE",
+                    layout.stream_key(self._prefix, said.stream),
+                    said.entry_id,
+                    said.entry_id,
+                )
+                for said in missing
+            ]
+        )
+        standing = []
+        for said, entries in zip(missing, found, strict=True):
+            raise_if_error(entries)
+            if entries:
+                standing.append(said)
+        return standing
 
     def _command(self, said: Said) -> Command:
         return layout.announcement(

@@ -5,8 +5,8 @@
 --       6 ledger · 7 state · 8 first position to keep · 9 its generation
 --       10 milliseconds to live
 --       then for each entry: type · seq · received_at_ms · audio, or data for other types
--- Reply {'appended', next} | {'fenced', generation} | {'hole', next} | {'vanished'}
---    or {'failed', next, error}
+-- Reply {'appended', next} | {'hole', next} | {'vanished'} | {'failed', next, error}
+--    or {'fenced', generation, position behind the last entry of the caller's that stands, or ''}
 --
 -- What has ended takes nothing more: a call whose answer was given up may still arrive, after the
 -- run was ended from what was published by then.
@@ -20,9 +20,18 @@ local is_ours = held[1] == generation and held[2] == ARGV[2]
 -- With entries to write XADD tells whether the stream is there; without, it has to be asked for.
 local writes = is_ours and position <= next and after > next and held[5] ~= 'ended'
 if not held[1] or not writes and redis.call('EXISTS', stream) == 0 then return {'vanished'} end
-if not is_ours then return {'fenced', held[1]} end
 
 local function int(number) return string.format('%.0f', number) end
+
+if not is_ours then
+  if held[2] ~= '' and tonumber(held[1]) <= tonumber(generation) then -- another beginning
+    return {'fenced', held[1], '0'}
+  end
+  local last = redis.call('XREVRANGE', stream, generation .. '-' .. int(2^53), generation .. '-0',
+                          'COUNT', 1)[1]
+  local stands = last and tonumber(string.match(last[1], '-(%d+)$')) + 1 or 0
+  return {'fenced', held[1], int(math.max(stands, tonumber(held[4])))}
+end
 
 if position > next then return {'hole', int(next)} end
 local says_nothing_new = after < next or after == next and #ARGV > 10
@@ -30,7 +39,7 @@ if says_nothing_new then return {'appended', int(next)} end
 if held[5] == 'ended' then
   -- an account alone, of the run as it ended, only asks whether all of it is still there
   if #ARGV == 10 and ARGV[7] == 'ended' then return {'appended', int(next)} end
-  return {'fenced', held[1]}
+  return {'fenced', held[1], ''}
 end
 
 local failure, last_seq = nil, ''
@@ -44,6 +53,9 @@ for i = 11, #ARGV, 4 do
       reply = redis.pcall('XADD', stream, 'NOMKSTREAM', id, 'type', kind, 'data', ARGV[i + 3])
     end
     if not reply then return {'vanished'} end -- at the first, before anything is written
+    if type(reply) == 'table' and reply.err and #redis.call('XRANGE', stream, id, id) > 0 then
+      reply = id -- ours, of a call that was stopped half-way: its next command was refused
+    end
     if type(reply) == 'table' and reply.err then
       failure = reply.err
       break

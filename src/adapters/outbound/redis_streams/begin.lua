@@ -72,6 +72,12 @@ local goes_on = continuation == 'go_on' or reclaims and held[12] == ARGV[14]
                 and (last_seq == '' or tonumber(sender_seq) > tonumber(last_seq))
 local continues = open and goes_on and held[9] == format -- the run that is known
 local resumed = continues or is_gone
+
+-- A script that is refused a command is stopped, and what it has written stays: so first of all
+-- what is written last is tried.
+redis.call('HSET', facts, 'trimmed', redis.call('HGET', facts, 'trimmed') or '0')
+redis.call('PEXPIRE', facts, ttl)
+
 if open and not continues then
   redis.call('XADD', stream, held[1] .. '-' .. int(position), 'type', 'ended',
              'data', '{"reason":"disconnected","ledger":' .. ledger .. '}')
@@ -101,8 +107,6 @@ if not continues then
              '{"received":0,"published":0,"duplicate":0,"rejected":0,"lost":0,"missing":0,'
              .. '"bytes":0,"audio_ms":0}')
 end
-redis.call('HSETNX', facts, 'trimmed', '0')
 redis.call('PEXPIRE', stream, ttl)
-redis.call('PEXPIRE', facts, ttl)
 return {'granted', int(generation), resumed and '1' or '0', int(position), first_seq, last_seq,
         ledger, due(), run, granted_at_ms}

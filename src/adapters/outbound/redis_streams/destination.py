@@ -9,12 +9,13 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from adapters.outbound.redis_streams import layout
 from adapters.outbound.redis_streams.announcements import Announcements
 from adapters.outbound.redis_streams.connection import CONNECT_SECONDS, Address, Connection
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
 from adapters.outbound.redis_streams.failures import translate
 from adapters.outbound.redis_streams.open_runs import RedisOpenRuns
-from adapters.outbound.redis_streams.pipeline import Pipeline
+from adapters.outbound.redis_streams.pipeline import Pipeline, Script
 from adapters.outbound.redis_streams.publisher import RedisStreamPublisher
 from adapters.outbound.redis_streams.reader import RedisStreamReader
 from application.ports.destination import (
@@ -29,7 +30,10 @@ CONNECTIONS = 4
 """For what is read; everything that is written shares one connection of our own."""
 
 ANSWER_SECONDS = 5.0
-PROBE_SECONDS = 10
+PROBE_MS = 10_000
+"""How long what is written to find out whether that is possible lives."""
+
+_PROBE = Script("probe.lua")
 
 _SCHEMES = ("redis", "rediss", "unix")
 _OPTIONS = frozenset({"db", "ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_keyfile"})
@@ -54,8 +58,8 @@ class RedisDestination(Destination):
         )
         self._client = Redis(connection_pool=pool, retry=Retry(NoBackoff(), 0))
         self._connection = Connection(Address.of(url))
-        self._probe = Pipeline(self._connection)
-        self._probe_key = f"{options.prefix}:writable"
+        self._probe = Pipeline(self._connection, (_PROBE,))
+        self._probe_keys = layout.probe_keys(options.prefix)
         announcements = Announcements(self._connection, options)
         self._publisher = RedisStreamPublisher(self._connection, announcements, options)
         self._reader = RedisStreamReader(self._client, options)
@@ -84,8 +88,8 @@ class RedisDestination(Destination):
         await self._pool.disconnect()
 
     async def verify_writable(self) -> None:
-        """Write a key that vanishes: PING is answered by a broker that takes no writes."""
-        await self._probe.run_one(("SET", self._probe_key, "1", "EX", PROBE_SECONDS))
+        """Do what publishing does with keys that vanish: PING is answered without any right."""
+        await self._probe.run_one(_PROBE.call(self._probe_keys, (PROBE_MS,)))
 
     async def advise(self, expected_bytes: int) -> Sequence[str]:
         """Warn of eviction, and of less memory than may be needed."""

@@ -61,6 +61,15 @@ def open_key(prefix: str) -> str:
     return f"{prefix}:open"
 
 
+def probe_keys(prefix: str) -> tuple[str, str, str]:
+    """Keys of a stream, facts and beats that are nobody's, in one slot."""
+    return (
+        f"{prefix}:{{writable}}:stream",
+        f"{prefix}:{{writable}}:facts",
+        f"{prefix}:{{writable}}:beats",
+    )
+
+
 def opening_json(opening: Opening) -> bytes:
     """Write `data` of a `started` entry, without generation, resumed and the closing brace."""
     started_at = datetime.fromtimestamp(opening.started_at_ms / 1000, UTC)

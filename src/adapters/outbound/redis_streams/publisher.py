@@ -211,8 +211,8 @@ def _outcome(reply: Reply) -> Outcome:
     match reply:
         case [b"appended", next_position]:
             return Appended(int(next_position))
-        case [b"fenced", generation]:
-            return Fenced(int(generation))
+        case [b"fenced", generation, stands]:
+            return Fenced(int(generation), int(stands) if stands else None)
         case [b"hole", next_position]:
             return Hole(int(next_position))
         case [b"vanished"]:

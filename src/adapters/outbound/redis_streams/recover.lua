@@ -25,6 +25,9 @@ end
 
 local function int(number) return string.format('%.0f', number) end
 
+-- First what is written last: a script that is refused a command leaves what it has written.
+redis.call('HSET', facts, 'generation', held[3])
+
 local position = tonumber(held[4])
 local id = held[3] .. '-' .. int(position)
 redis.call('XADD', stream, id, 'type', 'ended', 'data',
