@@ -220,9 +220,10 @@ class Outbox:
     def put(self, events: tuple[Event, ...], received_at: float) -> None:
         """Add the events of one verb of the interaction, heard at monotonic `received_at`."""
         open_batch, size = self._open, 0
-        is_first = not open_batch.events
+        held = open_batch.events
+        is_first = not held
         for event in events:
-            open_batch.events.append(event)
+            held.append(event)
             if type(event) is AudioAccepted:
                 open_batch.received_at.append(received_at)
                 size += len(event.frame.audio)
@@ -234,7 +235,7 @@ class Outbox:
         self._buffer.add(size)
         if self._unconfirmed_since is None:
             self._unconfirmed_since = received_at
-        if len(open_batch.events) >= BATCH_EVENTS or open_batch.audio_bytes >= BATCH_BYTES:
+        if len(held) >= BATCH_EVENTS or open_batch.audio_bytes >= BATCH_BYTES:
             self._close_open()
         if is_first:
             self._on_work(self)

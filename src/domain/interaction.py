@@ -174,18 +174,23 @@ class Interaction:
         if self._state is not State.LIVE:
             self._advance(Verb.HEAR)
         seq = frame.seq
-        if judge(seq, self._highest_seq) is DUPLICATE:
-            self._duplicate += 1
-            return ()
-        if self._first_seq is None:
-            self._first_seq = seq
+        gap: tuple[Event, ...] = ()
+        is_next = seq - 1 == self._highest_seq == self._last_seq  # as nearly always
+        if not is_next:
+            if judge(seq, self._highest_seq) is DUPLICATE:
+                self._duplicate += 1
+                return ()
+            if self._first_seq is None:
+                self._first_seq = seq
+            gap = self._declare_missing(seq)
         if seq >= self._unnumbered_seq:
             self._unnumbered_seq = seq + 1
         self._published += 1
         self._bytes += len(frame.audio)
-        gap = self._declare_missing(seq)
         self._highest_seq = self._last_seq = seq
-        accepted = AudioAccepted(self._take_position(), frame)
+        position = self._next_position
+        self._next_position = position + 1
+        accepted = AudioAccepted(position, frame)
         return (*gap, accepted) if gap else (accepted,)
 
     def refuse(self, messages: int = 1, *, unnumbered: bool = False) -> None:

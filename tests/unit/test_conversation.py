@@ -1,6 +1,7 @@
 """What cannot be staged over a socket: two reasons to close in one turn of the loop."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from adapters.inbound.calls import Calls, TimeLimits
@@ -28,13 +29,13 @@ async def test_a_second_reason_to_close_while_the_first_is_on_its_way_is_let_be(
     )
     sent: list[dict[str, Any]] = []
 
-    async def say_nothing() -> None:
-        await asyncio.Event().wait()
+    async def say_nothing(take_in: Callable[[], bool]) -> bool:
+        return await asyncio.Event().wait()
 
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    conversation = Conversation(calls, unused, {}, say_nothing, send, lambda: None)
+    conversation = Conversation(calls, unused, {}, lambda: None, say_nothing, send)
     running = asyncio.create_task(conversation.run())
     async with asyncio.timeout(10):
         while conversation._alarm is None:

@@ -55,15 +55,17 @@ dropped: a carrier that cannot send ends the call."""
 
 _log = logging.getLogger(__name__)
 
-Receive = Callable[[], Awaitable[Any]]
-ReceiveNow = Callable[[], str | bytes | None]
+Take = Callable[[], tuple[bool, bytes] | None]
+Listen = Callable[[Callable[[], bool]], Awaitable[bool]]
 SendMessage = Callable[[Any], Awaitable[None]]
 
 
 class Conversation:
-    """Reads one sender and answers it. `receive` and `send` are the socket's ASGI callables.
+    """Reads one sender and answers it.
 
-    `receive_now` returns a message that has come already, None if there is none.
+    `take` returns a message that has come: whether it is text (then it is UTF-8), and its bytes;
+    None if there is none. `listen` calls what it is given whenever messages have come, until that
+    returns False, and itself returns False when none will come any more. `send` is ASGI's.
     """
 
     def __init__(
@@ -71,15 +73,15 @@ class Conversation:
         calls: Calls,
         sender: Sender,
         query: Mapping[str, str],
-        receive: Receive,
+        take: Take,
+        listen: Listen,
         send: SendMessage,
-        receive_now: ReceiveNow,
     ) -> None:
         self._calls = calls
         self._sender = sender
         self._query = query
-        self._receive = receive
-        self._receive_now = receive_now
+        self._take = take
+        self._listen_for = listen
         self._send = send
         self._replies = Replies(self._send_text, self._on_unread)
         self._dialect: Dialect | None = None
@@ -184,44 +186,43 @@ class Conversation:
         while True:
             if not self._has_room:
                 await self._wait_for_room()
-            received = await self._receive()
-            if received["type"] == "websocket.disconnect":
-                return None
-            self._heard = self._calls.clock.instant()
-            raw: str | bytes | None = received.get("text")
-            if raw is None:
-                raw = received.get("bytes") or b""
-            while raw is not None:
-                closing = self._hear(raw)
-                if closing is not None:
-                    return closing
-                raw = self._receive_now() if self._has_room else None
+            is_there = await self._listen_for(self._take_in)
+            if self._interruption is not None or not is_there:
+                return self._interruption
 
-    def _hear(self, raw: str | bytes) -> Closing | None:
-        """Take in one message; return how to close if that has to be."""
-        decoder = self._decoder
-        if decoder is None:
-            begun = self._begin(raw)
-            if isinstance(begun, Closing):
-                return begun
-            decoder = begun
-        message = decoder.decode_text(raw) if type(raw) is str else decoder.decode_binary(raw)  # type: ignore[arg-type]  # bytes
-        stream = self._stream
-        if stream is not None and type(message) is Audio:
-            self._on_audio(stream, message)
-            return self._interruption
-        return self._on_other(message) or self._interruption
+    def _take_in(self) -> bool:
+        """Take in what has come; False when it is enough: there is no room, or a reason to close.
 
-    def _begin(self, raw: str | bytes) -> Decoder | Closing:
-        """Choose the dialect by the first message."""
+        Called when the socket is read.
+        """
+        self._heard = self._calls.clock.instant()
+        while (said := self._take()) is not None:
+            is_text, raw = said
+            decoder = self._decoder or self._begin(raw.decode() if is_text else raw)
+            if decoder is not None:
+                message = decoder.decode_text(raw) if is_text else decoder.decode_binary(raw)
+                stream = self._stream
+                if stream is not None and type(message) is Audio:
+                    self._on_audio(stream, message)
+                else:
+                    self._on_other(message)
+            if self._interruption is not None or not self._has_room:
+                return False
+        return True
+
+    def _begin(self, first: str | bytes) -> Decoder | None:
+        """Choose the dialect by the first message; None if that is a reason to close."""
         try:
-            self._dialect = recognise(raw, self._calls.dialects)
+            self._dialect = recognise(first, self._calls.dialects)
         except FirstMessageNotJson as why:
-            return Closing(CloseCode.FIRST_MESSAGE_NOT_JSON, str(why))
+            self._interruption = Closing(CloseCode.FIRST_MESSAGE_NOT_JSON, str(why))
+            return None
         except UnknownDialect as why:
-            return Closing(CloseCode.BAD_START, str(why))
+            self._interruption = Closing(CloseCode.BAD_START, str(why))
+            return None
         if self._is_draining and self._dialect.comes_back:
-            return _RESTART
+            self._interruption = _RESTART
+            return None
         self._decoder = self._dialect.decoder(self._query)
         self._starting = Starting(self._calls, self._sender, self._dialect, self._wake)
         return self._decoder
@@ -283,16 +284,16 @@ class Conversation:
         self._is_dropping = stream.outbox.is_full
         return not self._is_dropping
 
-    def _on_other(self, message: Message) -> Closing | None:
+    def _on_other(self, message: Message) -> None:
         if self._stream is not None:
             self._on_message(self._stream, message)
-            return None
+            return
         if self._starting is None:
             raise AssertionError("starting begins with the first message")
         if self._is_dropping and isinstance(message, Audio | SignalSaid):
             self._starting.drop(message)
-            return None
-        return self._starting.take(message)
+        else:
+            self._interruption = self._starting.take(message) or self._interruption
 
     def _on_message(self, stream: LiveStream, message: Message) -> None:
         match message:

@@ -20,6 +20,7 @@ left to the library `websockets`, which is given whole frames and so is always b
 import asyncio
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import h11
@@ -50,9 +51,9 @@ MOST_WAITING_BYTES = READ_BYTES + 8 * 1024
 """Messages that the application has not taken, beyond which the socket is not read: what is read at
 once is less, so that nobody who is heard at once is ever paused."""
 
-RECEIVE_NOW = "rtaa.receive_now"
-"""The ASGI extension by which the application takes messages that are there without awaiting each:
-`scope["extensions"][RECEIVE_NOW]["call"]()`."""
+INBOX = "rtaa.inbox"
+"""The ASGI extension by which the application takes messages without awaiting each, text in its
+UTF-8: `scope["extensions"][INBOX]` has `take` and `listen`, which are `HardenedWebSocket`'s."""
 
 MESSAGE_BYTES = 256
 """What a message takes beside its payload."""
@@ -141,58 +142,46 @@ class HardenedHttp(H11Protocol):
 
 
 _Message = tuple[bool, bytes]
-"""A message of the peer's: whether it is text, and its mask and masked payload in one."""
+"""A message of the peer's: whether it is text, and its payload."""
+
+
+TakeIn = Callable[[], bool]
+"""Takes the messages that have come; returns whether it is to be called when more have."""
 
 
 class _Inbox:
     """What waits for the application: messages of the peer, and what ASGI says of the connection.
 
-    `size` is the bytes the messages take; one task waits. The rest is what uvicorn uses of
+    `on_event` is called when ASGI has something to say. The methods are what uvicorn uses of
     `asyncio.Queue`.
     """
 
-    __slots__ = ("_waiter", "_waiting", "size")
+    __slots__ = ("_on_event", "waiting")
 
-    def __init__(self) -> None:
-        self._waiting: deque[tuple[int, _Message | dict[str, Any]]] = deque()
-        self._waiter: asyncio.Future[None] | None = None
-        self.size = 0
+    def __init__(self, on_event: Callable[[], None]) -> None:
+        self.waiting: deque[_Message | dict[str, Any]] = deque()
+        self._on_event = on_event
 
     def empty(self) -> bool:
-        return not self._waiting
+        return not self.waiting
 
-    def put_nowait(self, message: _Message | dict[str, Any], size: int = 0) -> None:
-        self._waiting.append((size, message))
-        self.size += size
-        waiter = self._waiter
-        if waiter is not None:
-            self._waiter = None
-            if not waiter.done():
-                waiter.set_result(None)
+    def put_nowait(self, event: dict[str, Any]) -> None:
+        self.waiting.append(event)
+        self._on_event()
 
-    def pop(self) -> Any:  # noqa: ANN401  # ASGI's, or a message
-        size, message = self._waiting.popleft()
-        self.size -= size
-        return message
+    @property
+    def size(self) -> int:
+        """The bytes that the peer's messages take."""
+        return sum(len(it[1]) + MESSAGE_BYTES for it in self.waiting if type(it) is tuple)
 
-    def pop_message(self) -> _Message | None:
-        """Return the next if it is a message of the peer's."""
-        waiting = self._waiting
-        if not waiting or type(waiting[0][1]) is dict:
-            return None
-        message: _Message = self.pop()
-        return message
+    @property
+    def has_message(self) -> bool:
+        """Whether the next is a message of the peer's."""
+        return bool(self.waiting) and type(self.waiting[0]) is tuple
 
     def drop_messages(self) -> None:
         """Leave only what ASGI says of the connection."""
-        self._waiting = deque(it for it in self._waiting if type(it[1]) is dict)
-        self.size = 0
-
-    async def wait(self) -> None:
-        """Wait until there is something."""
-        if not self._waiting:
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
+        self.waiting = deque(it for it in self.waiting if type(it) is dict)
 
 
 class _ReadBuffer(threading.local):
@@ -210,11 +199,10 @@ _WHOLE_DATA = (_TEXT, 0x82)
 
 _MASKED = 0x80
 _MASK_BYTES = 4
-_NO_MASK = bytes(_MASK_BYTES)
 _SHORTEST_HEADER = 2
 
 
-def _measure(data: bytes | memoryview, place: int) -> tuple[int, int]:
+def _measure(data: memoryview, place: int) -> tuple[int, int]:
     """Return where the payload of the frame at `place` begins, and where the frame ends.
 
     Two bytes of it are there; when those that say its length are not, the end of the header counts.
@@ -223,12 +211,17 @@ def _measure(data: bytes | memoryview, place: int) -> tuple[int, int]:
     payload = place + _SHORTEST_HEADER + _MASK_BYTES
     if length < 126:  # noqa: PLR2004  # RFC 6455, 5.2
         return payload, payload + length
-    size = 2 if length == 126 else 8  # noqa: PLR2004
-    payload += size
+    start = place + _SHORTEST_HEADER
+    payload += 2 if length == 126 else 8  # noqa: PLR2004
     if payload > len(data):
         return payload, payload
-    start = place + _SHORTEST_HEADER
-    return payload, payload + int.from_bytes(data[start : start + size], "big")
+    if length == 126:  # noqa: PLR2004
+        return payload, payload + (data[start] << 8 | data[start + 1])
+    return payload, payload + int.from_bytes(data[start : start + 8], "big")
+
+
+def _take_nothing() -> bool:
+    return False
 
 
 class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
@@ -236,7 +229,10 @@ class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401  # uvicorn's own
         super().__init__(*arguments, **named)
-        self.queue: Any = _Inbox()
+        self.queue: Any = _Inbox(self._wake)
+        self._take_in: TakeIn | None = None
+        self._listening: asyncio.Future[None] | None = None
+        self._failure: Exception | None = None
         self._view = _read_buffer.view
         self._most_bytes = self.config.ws_max_size
         self._begun = bytearray()
@@ -261,9 +257,10 @@ class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
             data = data[missing:]
             if len(self._begun) == self._needed:
                 begun, self._begun = self._begun, bytearray()
-                self._parse(bytes(begun))
+                self._parse(memoryview(begun))
         if data:
             self._parse(data)
+        self._hand_over()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Parse what was read before the connection was lost, then say that it is."""
@@ -272,9 +269,9 @@ class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
         self._forget_unparsed()
         super().connection_lost(exc)
 
-    def _parse(self, data: bytes | memoryview) -> None:
-        """Take every whole frame, up to so many; keep what is left of a frame for later."""
-        place, end, queue = 0, len(data), self.queue
+    def _parse(self, data: memoryview) -> None:
+        """Take every whole frame, up to so many; keep the rest, whole frames or not, for later."""
+        place, end, waiting = 0, len(data), self.queue.waiting
         is_heard = self._is_heard
         for _ in range(MOST_FRAMES_AT_ONCE):
             if end - place < _SHORTEST_HEADER:
@@ -283,27 +280,23 @@ class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
             payload, after = _measure(data, place)
             if data[place + 1] < _MASKED or after - payload > self._most_bytes:
                 self._leave_to_library(data[place:])
-                return
+                break
             if after > end:
                 self._begin(data[place:], after - place)
                 break
             first = data[place]
             if is_heard and first in _WHOLE_DATA:
-                masked = bytes(data[payload - _MASK_BYTES : after])
-                queue.put_nowait((first == _TEXT, masked), len(masked) + MESSAGE_BYTES)
+                mask = bytes(data[payload - _MASK_BYTES : payload])
+                message = _apply_mask(data[payload:after], mask)
+                waiting.append((first == _TEXT, message))
             elif self.conn.state is State.CLOSED or self.conn.parser_exc is not None:
-                return
+                break
             elif self.conn.state is not State.CLOSING or first not in _WHOLE_DATA:
                 self._leave_to_library(data[place:after])
                 is_heard = self._is_heard
             place = after
         else:
-            if place < end:
-                self._parse_later(bytes(data[place:]))
-        is_too_much = self.queue.size > MOST_WAITING_BYTES and not self.close_sent
-        if is_too_much and not self.read_paused:
-            self.read_paused = True
-            self.transport.pause_reading()
+            self._unparsed = bytes(data[place:])
 
     @property
     def _is_heard(self) -> bool:
@@ -321,20 +314,13 @@ class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
         if self.conn.parser_exc is None:
             super().data_received(bytes(data))
 
-    def _parse_later(self, rest: bytes) -> None:
-        """Read nothing more until the rest of what was read is parsed."""
-        self._unparsed = rest
-        self.transport.pause_reading()
-        self.loop.call_soon(self._parse_rest)
-
     def _parse_rest(self) -> None:
         rest, self._unparsed = self._unparsed, b""
         if not rest or self.disconnected:
             return
-        self._parse(rest)
-        if self._unparsed or self.transport.is_closing():
-            return
-        if not self.read_paused:
+        self._parse(memoryview(rest))
+        self._hand_over()
+        if not (self._unparsed or self.read_paused or self.transport.is_closing()):
             self.transport.resume_reading()
 
     def _forget_unparsed(self) -> None:
@@ -345,25 +331,69 @@ class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
 
     def send_receive_event_to_app(self) -> None:
         """Hand over a message that came in fragments."""
-        masked = b"".join((_NO_MASK, *self.frames))
+        message = b"".join(self.frames)
         self.frames = []
         if not self.close_sent:
             is_text = self.curr_msg_data_type == "text"
-            self.queue.put_nowait((is_text, masked), len(masked) + MESSAGE_BYTES)
+            self.queue.waiting.append((is_text, message))
 
     async def receive(self) -> Any:  # noqa: ANN401  # as uvicorn's
-        """Return the next message of ASGI; read on when all were taken and all is parsed."""
-        while True:
-            message = self.receive_now()
+        """Return the next message of ASGI."""
+        while await self.listen(_take_nothing):
+            message = self.take()
             if self.queue.empty():
                 self._read_on()
-            if isinstance(message, str):
-                return {"type": "websocket.receive", "text": message}
             if message is not None:
-                return {"type": "websocket.receive", "bytes": message}
-            if not self.queue.empty():
-                return self.queue.pop()
-            await self.queue.wait()
+                is_text, payload = message
+                kind, content = ("text", payload.decode()) if is_text else ("bytes", payload)
+                return {"type": "websocket.receive", kind: content}
+        return self.queue.waiting.popleft()
+
+    async def listen(self, take_in: TakeIn) -> bool:
+        """Call `take_in` now if there are messages, and whenever some have come, until it is False.
+
+        It is called when the socket is read: no task is woken for a message. Returns False when
+        what is next is no message, but something that `receive` has. Raises what `take_in` raises.
+        """
+        queue = self.queue
+        if (not queue.has_message or take_in()) and queue.empty():
+            self._read_on()
+            self._take_in, self._listening = take_in, self.loop.create_future()
+            try:
+                await self._listening
+            finally:
+                self._take_in = self._listening = None
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+        goes_on: bool = queue.has_message or queue.empty()
+        return goes_on
+
+    def _hand_over(self) -> None:
+        """Have what was read taken in by who listens.
+
+        Then nothing more is read while some of it is not parsed, or too much waits.
+        """
+        if self._take_in is not None and self.queue.has_message:
+            try:
+                goes_on = self._take_in()
+            except Exception as error:  # noqa: BLE001  # it is raised where it belongs
+                self._failure, goes_on = error, False
+            if not goes_on:
+                self._wake()
+        if self._unparsed:
+            self.transport.pause_reading()
+            self.loop.call_soon(self._parse_rest)
+        if self.queue.waiting and not (self.read_paused or self.close_sent):
+            self.read_paused = self.queue.size > MOST_WAITING_BYTES
+            if self.read_paused:
+                self.transport.pause_reading()
+
+    def _wake(self) -> None:
+        """Have who listens look up."""
+        self._take_in = None
+        if self._listening is not None and not self._listening.done():
+            self._listening.set_result(None)
 
     def _read_on(self) -> None:
         if self.read_paused:
@@ -371,23 +401,24 @@ class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
             if not self._unparsed:
                 self.transport.resume_reading()
 
-    def receive_now(self) -> str | bytes | None:
-        """Return the peer's next message; None if there is none now, or `receive` knows better.
+    def take(self) -> _Message | None:
+        """Return the peer's next message, whether it is text and its bytes; None if none is there.
 
-        It is unmasked and decoded only now: who takes it goes on with it while it is in the cache.
+        Only now it is looked whether text is UTF-8: who takes it goes on with it while it is in the
+        cache.
         """
-        message = self.queue.pop_message()
-        if message is None:
+        waiting = self.queue.waiting
+        if not waiting or type(waiting[0]) is dict:
             return None
-        is_text, masked = message
-        payload = _apply_mask(memoryview(masked)[_MASK_BYTES:], masked[:_MASK_BYTES])
-        if not is_text:
-            return payload
-        try:
-            return payload.decode()
-        except UnicodeDecodeError:
-            self._refuse_text()
-            return None
+        message: _Message = waiting.popleft()
+        is_text, payload = message
+        if is_text and not payload.isascii():
+            try:
+                payload.decode()
+            except UnicodeDecodeError:
+                self._refuse_text()
+                return None
+        return message
 
     def _refuse_text(self) -> None:
         """Close for text that is not UTF-8: nothing that came after it is a message any more."""
@@ -432,6 +463,6 @@ class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
 
     async def run_asgi(self) -> None:
         """Run the application; a peer that does not read the end of it is cut off."""
-        self.scope["extensions"][RECEIVE_NOW] = {"call": self.receive_now}
+        self.scope["extensions"][INBOX] = {"take": self.take, "listen": self.listen}
         await super().run_asgi()
         self.loop.call_later(LINGER_SECONDS, self.transport.abort)

@@ -1,7 +1,8 @@
 """The Litestar WebSocket at `/v1/ingest`.
 
-The socket is read and written with raw ASGI messages: Litestar's own readers lose binary frames
-on a text read, and its error handling would put exception texts on the wire. Refusals are sent as
+The socket is read from the inbox of our protocol and written with raw ASGI messages: Litestar's own
+readers lose binary frames on a text read, and its error handling would put exception texts on the
+wire. Refusals are sent as
 HTTP answers by hand too, since Litestar can refuse a WebSocket with a bare 403 only.
 """
 
@@ -13,10 +14,10 @@ from litestar.handlers import WebsocketRouteHandler
 from litestar.types import Send
 
 from adapters.inbound.calls import Calls
-from adapters.inbound.conversation import Conversation, ReceiveNow
+from adapters.inbound.conversation import Conversation
 from adapters.inbound.gate import Gate, HttpRefusal
 from adapters.inbound.roster import Roster
-from adapters.inbound.uvicorn_protocols import RECEIVE_NOW
+from adapters.inbound.uvicorn_protocols import INBOX
 
 INGEST_PATH = "/v1/ingest"
 
@@ -35,9 +36,9 @@ def ingest_route(gate: Gate, calls: Calls, roster: Roster) -> WebsocketRouteHand
             await socket.accept()
             query = dict(parse_qsl(socket.scope["query_string"].decode("latin-1")))
             extensions: Any = socket.scope["extensions"]
-            receive_now: ReceiveNow = extensions[RECEIVE_NOW]["call"]
+            inbox = extensions[INBOX]
             conversation = Conversation(
-                calls, admitted, query, socket.receive, socket.send, receive_now
+                calls, admitted, query, inbox["take"], inbox["listen"], socket.send
             )
             with roster.entered(conversation):
                 await conversation.run()

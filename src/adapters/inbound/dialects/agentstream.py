@@ -22,7 +22,7 @@ from typing import Any, Literal
 import msgspec
 
 from adapters.inbound.close_codes import CloseCode
-from adapters.inbound.dialects.base64_literal import SHORTEST_CHARACTERS, cut, decode
+from adapters.inbound.dialects.base64_literal import SHORTEST_BYTES, cut, decode
 from adapters.inbound.dialects.dialect import Decoder, Dialect
 from adapters.inbound.dialects.json_text import UNREADABLE, is_json
 from adapters.inbound.dialects.messages import (
@@ -144,20 +144,20 @@ class AgentstreamDecoder(Decoder):
         self._query = query
         self._stream_sid: str | None = None
 
-    def decode_text(self, text: str) -> Message:
+    def decode_text(self, text: bytes) -> Message:
         """Decode a JSON message."""
         return self._decode(text)
 
     def decode_binary(self, data: bytes) -> Message:
         """Decode a JSON message that came as binary: never taken for PCM in this dialect."""
         try:
-            text = data.decode()
+            data.decode()
         except UnicodeDecodeError:  # msgspec would not look at all of it
             return Refused(Refusal.MALFORMED_JSON, "the message is not UTF-8")
-        return self._decode(text)
+        return self._decode(data)
 
-    def _decode(self, raw: str) -> Message:
-        if len(raw) > SHORTEST_CHARACTERS and (audio := _read_long(raw)) is not None:
+    def _decode(self, raw: bytes) -> Message:
+        if len(raw) > SHORTEST_BYTES and (audio := _read_long(raw)) is not None:
             return audio
         try:
             message = _media_decoder.decode(raw)
@@ -165,7 +165,7 @@ class AgentstreamDecoder(Decoder):
             return self._read(raw)
         return _audio(message.media.chunk, message.media.payload)
 
-    def _read(self, raw: str) -> Message:
+    def _read(self, raw: bytes) -> Message:
         """Define what a message means; the short cut does the same for a flawless `media`."""
         try:
             fields = _fields_decoder.decode(raw)
@@ -248,16 +248,17 @@ class AgentstreamDecoder(Decoder):
         return End(EndReason.CALLENDED if ended else EndReason.STOPPED)
 
 
-def _read_long(text: str) -> Message | None:
+def _read_long(text: bytes) -> Message | None:
     """Read audio by the short cut; None where that does not do."""
-    parts = cut(text, '"payload"')
+    parts = cut(text, b'"payload"')
     if parts is None:
         return None
+    skeleton, literal = parts
     try:
-        message = _skeleton_decoder.decode(parts.skeleton)
+        message = _skeleton_decoder.decode(skeleton)
     except UNREADABLE:
         return None
-    payload = decode(parts.literal)
+    payload = decode(literal)
     return None if payload is None else _audio(message.media.chunk, payload)
 
 

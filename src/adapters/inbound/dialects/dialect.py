@@ -12,8 +12,8 @@ from domain.ledger import Ledger
 class Decoder(Protocol):
     """Reads what one connection says. Decoding never raises, whatever arrives."""
 
-    def decode_text(self, text: str) -> Message:
-        """Decode a text message."""
+    def decode_text(self, text: bytes) -> Message:
+        """Decode a text message; it is valid UTF-8."""
         ...
 
     def decode_binary(self, data: bytes) -> Message:

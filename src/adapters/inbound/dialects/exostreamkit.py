@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from adapters.inbound.close_codes import CloseCode
-from adapters.inbound.dialects.base64_literal import SHORTEST_CHARACTERS, cut, decode
+from adapters.inbound.dialects.base64_literal import SHORTEST_BYTES, cut, decode
 from adapters.inbound.dialects.dialect import Decoder, Dialect
 from adapters.inbound.dialects.json_text import UNREADABLE, is_json
 from adapters.inbound.dialects.messages import (
@@ -100,9 +100,9 @@ class Exostreamkit(Dialect, Decoder):
         """Return itself."""
         return self
 
-    def decode_text(self, text: str) -> Message:
+    def decode_text(self, text: bytes) -> Message:
         """Decode a JSON message."""
-        if len(text) > SHORTEST_CHARACTERS and (audio := _read_long(text)) is not None:
+        if len(text) > SHORTEST_BYTES and (audio := _read_long(text)) is not None:
             return audio
         try:
             message = _audio_decoder.decode(text)
@@ -143,16 +143,17 @@ class Exostreamkit(Dialect, Decoder):
         return _encode(event="ended", interaction_id=str(interaction_id), ledger=ledger.counters())
 
 
-def _read_long(text: str) -> Audio | None:
+def _read_long(text: bytes) -> Audio | None:
     """Read audio by the short cut; None where that does not do."""
-    parts = cut(text, '"data"')
+    parts = cut(text, b'"data"')
     if parts is None:
         return None
+    skeleton, literal = parts
     try:
-        message = _skeleton_decoder.decode(parts.skeleton)
+        message = _skeleton_decoder.decode(skeleton)
     except UNREADABLE:
         return None
-    audio = decode(parts.literal)
+    audio = decode(literal)
     return None if audio is None else Audio(message.seq, audio)
 
 
@@ -160,7 +161,7 @@ def _encode(**reply: Any) -> str:  # noqa: ANN401  # JSON values
     return msgspec.json.encode(reply).decode()
 
 
-def _read(text: str) -> Message:
+def _read(text: bytes) -> Message:
     try:
         message = _any_decoder.decode(text)
         event = _field(message.event, str)
