@@ -18,6 +18,9 @@ CHECK_SECONDS = 2.0
 RETRY_SECONDS = 0.2
 """How often it is tried while it does not, or has not yet shown what it still knows."""
 
+MOST_CAUSES = 10
+"""How many causes of one outage are told, each once."""
+
 ASKED = "the broker is asked what it still knows"
 
 _log = logging.getLogger(__name__)
@@ -41,6 +44,7 @@ class BrokerWatch:
         self._doubt = asyncio.Event()
         self._tried = False
         self._trouble: str | None = None
+        self._told: set[str] = set()
         publication.on_doubt = self._on_doubt
 
     @property
@@ -90,17 +94,21 @@ class BrokerWatch:
         return True
 
     def _note(self, trouble: str | None, error: str = "") -> None:
-        if self._tried and trouble == self._trouble:
+        has_changed = not self._tried or trouble != self._trouble
+        is_new_cause = error not in self._told and len(self._told) < MOST_CAUSES
+        if not has_changed and not (error and is_new_cause):
             return
         self._tried, self._trouble = True, trouble
-        self._telemetry.broker(up=trouble is None)
+        if has_changed:
+            self._telemetry.broker(up=trouble is None)
         if trouble is None:
+            self._told.clear()
             self._up.set()
             _log.info("the broker takes writes")
             return
         self._up.clear()
-        _log.log(
-            logging.ERROR if error else logging.INFO,
-            trouble,
-            extra={"error": error} if error else {},
-        )
+        if error:
+            self._told.add(error)
+            _log.error(trouble, extra={"error": error})
+        else:
+            _log.info(trouble)

@@ -19,7 +19,6 @@ import asyncio
 import logging
 import secrets
 from array import array
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -71,6 +70,46 @@ class _Open:
 class Outbox:
     """What one generation of a stream has still to publish, and has published lately."""
 
+    __slots__ = (
+        "_account_due",
+        "_audio_bytes",
+        "_buffer",
+        "_change",
+        "_clock",
+        "_confirmed_at",
+        "_events",
+        "_failures",
+        "_fenced",
+        "_forgotten",
+        "_has_token",
+        "_holds",
+        "_interaction",
+        "_is_over",
+        "_is_overtaken",
+        "_is_reclaiming",
+        "_is_released",
+        "_is_suspect",
+        "_lease",
+        "_listener",
+        "_most_bytes",
+        "_most_events",
+        "_on_work",
+        "_open",
+        "_published",
+        "_reclaim_owner",
+        "_retention",
+        "_rewind",
+        "_run",
+        "_stands",
+        "_suspected_meanwhile",
+        "_telemetry",
+        "_unconfirmed_since",
+        "_under_way",
+        "_waiting",
+        "newer",
+        "older",
+    )
+
     def __init__(
         self,
         interaction: Interaction,
@@ -97,7 +136,7 @@ class Outbox:
         self._published = interaction.account
         self._rewind = Rewind(self._published, interaction.opening.media, buffer, telemetry)
         self._open = _Open()
-        self._waiting: deque[HeldBatch] = deque()
+        self._waiting: list[HeldBatch] = []
         self._under_way: HeldBatch | None = None
         self._reclaim_owner: str | None = None
         self._is_reclaiming = False
@@ -119,7 +158,7 @@ class Outbox:
         self._is_over = False
         self._is_released = False
         self._holds = 0
-        self._change = asyncio.Event()
+        self._change: asyncio.Event | None = None
         self.older: Outbox | None = None
         self.newer: Outbox | None = None
 
@@ -265,7 +304,7 @@ class Outbox:
             if self.is_empty:
                 return None
             self._close_open()
-        self._under_way = self._waiting.popleft()
+        self._under_way = self._waiting.pop(0)
         self._under_way.unpack()
         return self._batch(self._under_way)
 
@@ -286,7 +325,7 @@ class Outbox:
             case Grant():
                 self._begin_again(outcome)
         self._suspected_meanwhile = False
-        self._change.set()
+        self._note_change()
 
     def hold(self) -> None:
         """Have the sender not read: its stream is about to be taken over."""
@@ -295,7 +334,7 @@ class Outbox:
     def release(self) -> None:
         """Undo one `hold`: the sender is read again when none is left."""
         self._holds -= 1
-        self._change.set()
+        self._note_change()
 
     def follow(self, older: "Outbox") -> None:
         """Take over from the outbox of an older generation, which publishes nothing new."""
@@ -384,7 +423,7 @@ class Outbox:
         if isinstance(outcome, Appended):
             self._confirm(held)
         elif held.count:
-            self._waiting.appendleft(held)
+            self._waiting.insert(0, held)
         else:
             self._account_due = True
 
@@ -427,7 +466,7 @@ class Outbox:
     def _take_back(self, position: int = 0) -> None:
         """Have what was confirmed above `position` published once more."""
         back = self._rewind.take_back(position)
-        self._waiting.extendleft(reversed(back))
+        self._waiting[:0] = back
         for held in back:
             self._count(held.count, held.audio_bytes)
 
@@ -461,7 +500,7 @@ class Outbox:
         self._is_suspect = self._account_due = False
         self._reclaim_owner = None
         self._drop_unconfirmed()
-        refills, self._waiting = self._waiting, deque()
+        refills, self._waiting = self._waiting, []
         self._recount()
         for held in refills:
             self._rewind.keep(held, self._clock.monotonic())
@@ -525,7 +564,7 @@ class Outbox:
         begun = begin_again(self._rewind.base, self._waiting, grant, media)
         end = begun.batches[-1].account if begun.batches else begun.base
         self._interaction.begin_again(grant.generation, end.next_position, begun.recount)
-        self._waiting = deque(begun.batches)
+        self._waiting = begun.batches
         self._recount()
         self._rewind.base = begun.base
         self._account_due = True
@@ -582,7 +621,7 @@ class Outbox:
     def _note_fenced(self, generation: int) -> None:
         if self._fenced is None:
             self._fenced = Fenced(generation)
-            self._change.set()
+            self._note_change()
             if self._listener is not None:
                 self._listener.on_fenced()
 
@@ -591,20 +630,20 @@ class Outbox:
         self._is_over = True
         self._is_suspect = self._account_due = False
         if self._under_way is not None:
-            self._waiting.appendleft(self._under_way)
+            self._waiting.insert(0, self._under_way)
             self._under_way = None
         self._drop_unconfirmed()
         self._waiting.clear()
         self._recount()
         self._rewind.take_back()
-        self._change.set()
+        self._note_change()
 
     def _drop_unconfirmed(self) -> None:
         """Drop what waits and was never confirmed: it is lost. What is under way may succeed."""
         never = [held for held in self._waiting if not held.is_refill]
         lost = sum(len(held.received_at) for held in never) + len(self._open.received_at)
         self._telemetry.frames("lost", lost, reason="superseded")
-        self._waiting = deque(held for held in self._waiting if held.is_refill)
+        self._waiting = [held for held in self._waiting if held.is_refill]
         self._open = _Open()
         self._unconfirmed_since = None
         self._recount()
@@ -616,5 +655,12 @@ class Outbox:
         self._count(events - self._events, audio_bytes - self._audio_bytes)
 
     async def _wait_for_change(self) -> None:
-        self._change.clear()
+        if self._change is None:
+            self._change = asyncio.Event()
         await self._change.wait()
+
+    def _note_change(self) -> None:
+        """Wake whoever waits; the event is there only then, since nearly always nobody does."""
+        change, self._change = self._change, None
+        if change is not None:
+            change.set()

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Mapping
 
 from application.live_stream import LiveStreams
-from application.ports.errors import PublisherError
+from application.ports.errors import BrokerRefused, PublisherError
 from application.ports.open_runs import OpenRuns
 from application.time_limit import answered_within
 from domain.identifiers import StreamKey
@@ -22,6 +22,9 @@ TEND_SECONDS = 5.0
 
 GRACE_SECONDS = 10.0
 """How much longer than a run waits for its sender a stream may be untended: two rounds missed."""
+
+ENDED_AT_ONCE = 50
+"""Runs that are ended side by side: a process that died may have held thousands."""
 
 _log = logging.getLogger(__name__)
 
@@ -40,28 +43,81 @@ class RecoverRuns:
         self._live_streams = live_streams
         self._looks = -int(-(resume_seconds + GRACE_SECONDS) / TEND_SECONDS // 1)
         self._seen: dict[StreamKey, tuple[float, int]] = {}
+        self._refused: set[StreamKey] = set()
+        self._is_hindered = False
 
     async def run(self) -> None:
-        """Go round for ever. Without a broker nothing is lost by waiting for the next round."""
+        """Tend and look for ever. Without a broker nothing is lost by waiting for the next time.
+
+        What there is to recover, however much, never keeps our own streams from being tended.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._tend())
+            tasks.create_task(self._look())
+
+    async def _tend(self) -> None:
+        """Tend our own; when even that is not possible, others could not tend theirs either."""
         while True:
             try:
                 async with answered_within():
                     await self._open_runs.tend(self._live_streams.keys())
-                    beats = await self._open_runs.beats()
-                await self._recover(beats)
             except PublisherError as error:
-                self._seen.clear()
-                _log.info("runs not looked after", extra={"error": str(error)})
+                self._note_hindrance(error)
+            else:
+                self._is_hindered = False
             await asyncio.sleep(TEND_SECONDS)
 
-    async def _recover(self, beats: Mapping[StreamKey, float]) -> None:
-        """End what has had the same beat at so many looks in a row since it was first seen."""
+    async def _look(self) -> None:
+        while True:
+            try:
+                async with answered_within():
+                    beats = await self._open_runs.beats()
+                self._count(beats)
+                await self._recover()
+            except PublisherError as error:
+                self._note_hindrance(error)
+            await asyncio.sleep(TEND_SECONDS)
+
+    def _note_hindrance(self, error: PublisherError) -> None:
+        """Count looks anew; say why once, until all is well again."""
+        self._seen.clear()
+        if not self._is_hindered:
+            self._is_hindered = True
+            _log.warning("runs are not looked after", extra={"error": str(error)})
+
+    def _count(self, beats: Mapping[StreamKey, float]) -> None:
+        """Count at how many looks in a row each stream has had the same beat."""
         seen, self._seen = self._seen, {}
         for stream, beat in beats.items():
             last, looks = seen.get(stream, (beat, 0))
             self._seen[stream] = (beat, looks + 1 if beat == last else 1)
-        for stream, (beat, looks) in list(self._seen.items()):
-            if looks > self._looks:
-                async with answered_within():
-                    if await self._open_runs.end_untended(stream, beat):
-                        _log.warning("run of a dead process ended", extra={"stream": str(stream)})
+        self._refused &= self._seen.keys()
+
+    async def _recover(self) -> None:
+        """End what has had the same beat too often."""
+        dead = [
+            (stream, beat) for stream, (beat, looks) in self._seen.items() if looks > self._looks
+        ]
+        for first in range(0, len(dead), ENDED_AT_ONCE):
+            together = dead[first : first + ENDED_AT_ONCE]
+            failures = await asyncio.gather(*(self._end(*each) for each in together))
+            for failure in failures:
+                if failure is not None:
+                    raise failure
+
+    async def _end(self, stream: StreamKey, beat: float) -> PublisherError | None:
+        """End one run; return why the destination was not reached. A stream may fail by itself."""
+        try:
+            async with answered_within():
+                has_ended = await self._open_runs.end_untended(stream, beat)
+        except BrokerRefused as error:
+            if stream not in self._refused:
+                self._refused.add(stream)
+                why = {"stream": str(stream), "error": str(error)}
+                _log.warning("a run of a dead process cannot be ended yet", extra=why)
+        except PublisherError as error:
+            return error
+        else:
+            if has_ended:
+                _log.warning("run of a dead process ended", extra={"stream": str(stream)})
+        return None

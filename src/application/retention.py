@@ -1,7 +1,5 @@
 """Which entries of a stream are older than what is surely kept."""
 
-from collections import deque
-
 from application.ports.publisher import BEGINNING, Mark
 
 STEP_SECONDS = 1.0
@@ -14,7 +12,7 @@ class Retention:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._keep_from = BEGINNING
-        self._taken: deque[tuple[float, Mark]] = deque()
+        self._taken: list[tuple[float, Mark]] = []
 
     def first_to_keep(self, now: float, next_mark: Mark) -> Mark:
         """Return the newest place that is older than retention; `next_mark` is taken now.
@@ -24,11 +22,11 @@ class Retention:
         if not self._taken or self._taken[-1][0] + STEP_SECONDS <= now:
             self._taken.append((now, next_mark))
         while self._taken and self._taken[0][0] + self._seconds <= now:
-            self._keep_from = self._taken.popleft()[1]
+            self._keep_from = self._taken.pop(0)[1]
         return self._keep_from
 
     def go_back_to(self, position: int) -> None:
         """Forget the ages of what stands at or behind `position`: it is written anew."""
-        self._taken = deque(it for it in self._taken if it[1].position < position)
+        self._taken = [it for it in self._taken if it[1].position < position]
         if self._keep_from.position >= position:
             self._keep_from = BEGINNING

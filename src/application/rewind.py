@@ -1,7 +1,5 @@
 """What of one stream was confirmed lately, to be given again to a broker that has forgotten it."""
 
-from collections import deque
-
 from application.buffer import KEPT_TOGETHER_SECONDS, REWIND_SHARE, Buffer, HeldBatch, Holder
 from application.ports.telemetry import Telemetry
 from domain.account import Account
@@ -26,7 +24,7 @@ class Rewind(Holder):
         self._media = media
         self._buffer = buffer
         self._telemetry = telemetry
-        self._kept: deque[HeldBatch] = deque()
+        self._kept: list[HeldBatch] = []
         self._audio_bytes = 0
         self._most_bytes = round(
             REWIND_SHARE * buffer.limits.rewind_seconds * media.bytes_per_second
@@ -76,19 +74,19 @@ class Rewind(Holder):
 
     def let_go(self, held: HeldBatch) -> None:
         """Forget the first batch. See `Holder`."""
-        self._take_out(self._kept.popleft())
+        self._take_out(self._kept.pop(0))
         self.base = held.account
         held.forget()
 
     def take_back(self, position: int = 0) -> list[HeldBatch]:
         """Return, and keep no more, what reaches above `position`; to be confirmed again."""
-        taken: deque[HeldBatch] = deque()
+        taken: list[HeldBatch] = []
         while self._kept and self._kept[-1].end > position:
             held = self._kept.pop()
-            taken.appendleft(held.unconfirmed())
+            taken.append(held.unconfirmed())
             self._take_out(held)
             held.forget()
-        return list(taken)
+        return taken[::-1]
 
     def _pack_last(self) -> None:
         """Pack what nothing will be joined to, where it saves much."""

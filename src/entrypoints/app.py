@@ -18,7 +18,7 @@ from entrypoints.container import Container
 
 VERSION = "0.1.0"
 
-FLUSH_SECONDS = 5.0
+FLUSH_SECONDS = 2.0
 """What is left to be published when the service stops gets so long."""
 
 SHARE_SECONDS = 0.5

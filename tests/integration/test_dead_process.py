@@ -5,6 +5,8 @@ import os
 import signal
 from typing import Any
 
+from broker_lab import BrokerLab
+from chaos_proxy import ChaosProxy
 from published import Broker, audio, entries, facts
 from running import Caller, pcm, wait_until
 
@@ -124,6 +126,31 @@ async def test_what_a_frozen_process_had_confirmed_and_a_broker_forgot_is_counte
     assert living.metric("ingest_frames_total", **lost) == 0
     await again.end()
     assert [seq for seq, _ in audio(broker, name)] == list(range(100, 110))
+
+
+async def test_a_duplicate_said_while_another_process_takes_over_is_no_reason_for_an_ack(
+    process: Any, name: str
+) -> None:
+    with BrokerLab() as lab, ChaosProxy(lab.port) as proxy:
+        host, port = proxy.address
+        cut_off = process(REDIS_URL=f"redis://{host}:{port}/0", BUFFER_SECONDS="2")
+        other = process(REDIS_URL=lab.url)
+        caller = await Caller.dial(cut_off.url)
+        await caller.start(name)
+        await caller.speak(*range(10))
+        await caller.hear_ack(9)
+        proxy.black_hole()
+        await caller.speak(*range(10, 110))  # 2 s: there is no more room
+        await asyncio.to_thread(
+            wait_until, lambda: cut_off.metric("ingest_buffered_bytes") >= 100 * 320
+        )
+        await caller.speak(10)
+        again = await Caller.dial(other.url)
+        assert (await again.start(name, resume=True))["last_seq"] == 9
+        proxy.heal()
+        assert await caller.closed() == 4409
+        assert max(r["seq"] for r in caller.replies if r["event"] == "ack") == 9
+        await again.end()
 
 
 async def test_a_sender_that_says_nothing_is_told_that_another_process_has_its_stream(

@@ -174,8 +174,25 @@ async def test_a_drain_that_leaves_audio_unpublished_says_so_and_fails(
         valkey.close()
     await say_media(carrier, 1)
     terminate(service)
-    assert await exit_status(service, 40) == 70
+    assert await exit_status(service, 9) == 70
     assert '"streams": 1' in service.log.read_text()
+
+
+async def test_handshakes_that_wait_for_a_broker_are_refused_when_the_drain_begins(
+    process: Any,
+) -> None:
+    with BrokerLab() as lab:
+        service = process(REDIS_URL=lab.url)
+        lab.kill()
+        await asyncio.to_thread(wait_until, lambda: service.get("/health/ready")[0] == 503)
+        dials = [asyncio.create_task(Caller.dial(service.url)) for _ in range(5)]
+        for dial in dials:  # each has reached the service, or comes while it drains
+            await asyncio.wait([dial], timeout=0.1)
+        terminate(service)
+        answers = await asyncio.gather(*dials, return_exceptions=True)
+        assert [type(answer) for answer in answers] == [InvalidStatus] * 5
+        assert {answer.response.status_code for answer in answers} == {503}  # type: ignore[union-attr]
+        assert await exit_status(service) == 0
 
 
 async def test_a_broker_that_is_away_and_comes_back_within_the_drain_costs_nothing(

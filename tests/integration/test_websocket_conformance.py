@@ -571,7 +571,7 @@ def test_no_message_after_a_text_that_is_not_utf8_is_delivered(
 
 
 @pytest.mark.parametrize("end", [close(1000), frame(0x3), frame(TEXT, b"\xff")], ids=bytes.hex)
-@pytest.mark.parametrize("before", [1, 254, 255, 256, 257, 511, 600])
+@pytest.mark.parametrize("before", [1, 126, 127, 128, 129, 255, 600])
 def test_the_end_may_come_anywhere_in_a_long_segment(
     server: ObservedServer, end: bytes, before: int
 ) -> None:
@@ -914,9 +914,9 @@ def test_who_is_not_read_is_read_again_each_time_all_is_taken(server: ObservedSe
 @pytest.mark.usefixtures("little_may_wait")
 def test_an_application_may_take_all_before_the_rest_is_parsed(server: ObservedServer) -> None:
     """Each slice alone is too much to be read on, and is taken before the next one is parsed."""
-    sent = [b"%04d" % n for n in range(4 * MOST_FRAMES_AT_ONCE)]
+    sent = [b"%04d" % n + bytes(260) for n in range(3 * MOST_FRAMES_AT_ONCE // 2)]
     data = b"".join(frame(BINARY, each) for each in sent)
-    assert MOST_FRAMES_AT_ONCE * (4 + MESSAGE_BYTES) > WAITING_BYTES
+    assert MOST_FRAMES_AT_ONCE * (264 + MESSAGE_BYTES) > WAITING_BYTES
     with server.dial() as peer:
         for _ in range(3):
             with server.standing_still():
@@ -941,7 +941,7 @@ def test_one_who_is_not_read_does_not_keep_others_waiting(server: ObservedServer
 # The end without a close
 
 
-@pytest.mark.parametrize("number", [0, 1, 255, 256, 257, 3_000])
+@pytest.mark.parametrize("number", [0, 1, 127, 128, 129, 3_000])
 @pytest.mark.parametrize("tail", [b"", b"\x81", frame(TEXT, b"cut")[:8]], ids=bytes.hex)
 def test_frames_that_come_with_the_end_of_the_stream_are_delivered(
     server: ObservedServer, number: int, tail: bytes

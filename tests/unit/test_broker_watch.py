@@ -115,6 +115,24 @@ async def test_each_change_is_said_once(
     assert bench.said == [True, False, False, True, False]
 
 
+async def test_each_cause_of_an_outage_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench()
+    causes = ["OOM", "OOM", "NOPERM", "OOM", *(f"cause {n}" for n in range(50))]
+    with caplog.at_level("ERROR", "application.broker_watch"):
+        for cause in causes:
+            await bench.check(BrokerUnavailable(cause))
+        told = [record.__dict__["error"] for record in caplog.records]
+        assert told[:3] == ["OOM", "NOPERM", "cause 0"]
+        assert len(told) == broker_watch.MOST_CAUSES
+        await bench.check()
+        await bench.prove()
+        await bench.check()
+        await bench.check(BrokerUnavailable("OOM"))
+        assert caplog.records[-1].__dict__["error"] == "OOM"
+        assert len(caplog.records) == len(told) + 1
+    assert bench.said == [False, False, True, False]
+
+
 async def test_a_broker_that_is_down_from_the_start_is_said_to_be_down() -> None:
     bench = Bench()
     await bench.check(BrokerUnavailable("gone"))

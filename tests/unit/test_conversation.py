@@ -35,7 +35,7 @@ async def test_a_second_reason_to_close_while_the_first_is_on_its_way_is_let_be(
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    conversation = Conversation(calls, unused, {}, lambda: None, say_nothing, send)
+    conversation = Conversation(calls, unused, {}, lambda: None, say_nothing, lambda _: False, send)
     running = asyncio.create_task(conversation.run())
     async with asyncio.timeout(10):
         while conversation._alarm is None:

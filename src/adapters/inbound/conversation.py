@@ -23,6 +23,7 @@ from adapters.inbound.dialects import (
     recognise,
 )
 from adapters.inbound.dialects.messages import (
+    STARTED_ALREADY,
     Audio,
     BadStart,
     End,
@@ -34,7 +35,7 @@ from adapters.inbound.dialects.messages import (
     Unknown,
     refusal_of,
 )
-from adapters.inbound.replies import PEER_GONE, Replies
+from adapters.inbound.replies import PEER_GONE, Replies, Say
 from adapters.inbound.starting import Starting
 from application.live_stream import LiveStream
 from domain.access import Sender
@@ -46,12 +47,18 @@ CLOSE_SECONDS = 5.0
 """How long what is received may take to be confirmed before we close all the same; when the
 service drains, it may take as long as that."""
 
+AFTER_DRAIN_SECONDS = 2.0
+"""How long it may take once the drain is over."""
+
 STANDSTILL_SECONDS = 0.5
 """An alarm that rings so much too late says that the event loop stood still."""
 
 UNREAD_SECONDS = 5.0
 """How long a sender that is never hung up on is not read when buffers are full; then its audio is
 dropped: a carrier that cannot send ends the call."""
+
+SAID_AT_ONCE = 100
+"""Messages held behind a start that are said in one turn of the loop."""
 
 _log = logging.getLogger(__name__)
 
@@ -65,7 +72,8 @@ class Conversation:
 
     `take` returns a message that has come: whether it is text (then it is UTF-8), and its bytes;
     None if there is none. `listen` calls what it is given whenever messages have come, until that
-    returns False, and itself returns False when none will come any more. `send` is ASGI's.
+    returns False, and itself returns False when none will come any more. `say` sends text now, or
+    returns False; `send` is ASGI's.
     """
 
     def __init__(
@@ -75,6 +83,7 @@ class Conversation:
         query: Mapping[str, str],
         take: Take,
         listen: Listen,
+        say: Say,
         send: SendMessage,
     ) -> None:
         self._calls = calls
@@ -83,7 +92,7 @@ class Conversation:
         self._take = take
         self._listen_for = listen
         self._send = send
-        self._replies = Replies(self._send_text, self._on_unread)
+        self._replies = Replies(say, self._send_text, self._on_unread)
         self._dialect: Dialect | None = None
         self._decoder: Decoder | None = None
         self._starting: Starting | None = None
@@ -100,17 +109,16 @@ class Conversation:
         self._is_dropping = False
         self._reason_if_lost = EndReason.DISCONNECTED
         self._is_draining = False
+        self._patience = CLOSE_SECONDS
 
     async def run(self) -> None:
         """Hold the conversation until the connection is closed, by either side."""
-        replies = asyncio.create_task(self._replies.run())
         try:
             closing = await self._hold()
             if closing is not None:
                 await self._close(closing)
         finally:
-            replies.cancel()
-            await asyncio.gather(replies, return_exceptions=True)
+            await self._replies.close()
 
     # What comes from elsewhere
 
@@ -133,11 +141,13 @@ class Conversation:
     def on_drain(self) -> None:
         """Close now, for the sender to go on elsewhere, unless it would not come back."""
         self._is_draining = True
+        self._patience = max(self._calls.limits.drain_seconds, CLOSE_SECONDS)
         if self._dialect is not None and self._dialect.comes_back:
             self._interrupt(_RESTART)
 
     def on_drain_over(self) -> None:
-        """End the run and close now, whoever it is."""
+        """End the run and close now, whoever it is: there is no time to wait for the broker."""
+        self._patience = AFTER_DRAIN_SECONDS
         self._interrupt(Closing(CloseCode.RESTART, "restart", EndReason.SHUTDOWN))
 
     def _on_unread(self) -> None:
@@ -170,7 +180,7 @@ class Conversation:
     async def _converse(self) -> Closing | None:
         """Listen until there is a reason to close, or the sender has left."""
         while True:
-            closing = self._interruption or self._take_up_start() or self._overdue()
+            closing = self._interruption or await self._take_up_start() or self._overdue()
             if closing is not None:
                 return closing
             try:
@@ -186,6 +196,8 @@ class Conversation:
         while True:
             if not self._has_room:
                 await self._wait_for_room()
+                if self._interruption is not None:
+                    return self._interruption
             is_there = await self._listen_for(self._take_in)
             if self._interruption is not None or not is_there:
                 return self._interruption
@@ -277,8 +289,8 @@ class Conversation:
             self._refuse(Refused(refusal_of(why), str(why)), message)
         else:
             self._refused_in_a_row = 0
-            if not is_new and stream.outbox.is_empty:
-                self.on_confirmed(1, stream.interaction.last_seq)
+            if not is_new and stream.outbox.is_empty and not stream.outbox.is_fenced:
+                self.on_confirmed(1, stream.outbox.published.last_seq)
 
     def _has_room_again(self, stream: LiveStream) -> bool:
         self._is_dropping = stream.outbox.is_full
@@ -311,7 +323,7 @@ class Conversation:
                 else:
                     self._calls.ingest.note(stream, signal, details)
             case Start() | BadStart():
-                self._refuse(Refused(Refusal.UNEXPECTED_EVENT, "the stream is started already"))
+                self._refuse(STARTED_ALREADY)
             case Refused():
                 self._refuse(message)
 
@@ -320,20 +332,30 @@ class Conversation:
         refused = Refused(Refusal.UNEXPECTED_EVENT, "the run has ended")
         self._replies.put(self._speaking.error(refused))
 
-    def _take_up_start(self) -> Closing | None:
-        """Go on with a start that is settled: say again what was held meanwhile."""
+    async def _take_up_start(self) -> Closing | None:
+        """Go on with a start that is settled: say again what was held meanwhile.
+
+        It may be much: others get their turn in between.
+        """
         if self._stream is not None or self._starting is None:
             return None
         outcome = self._starting.outcome()
         if outcome is None or isinstance(outcome, Closing):
             return outcome
         self._on_started(outcome)
+        said = 0
         while (held := self._starting.release()) is not None:
             if isinstance(held, End):
                 self._starting.declare_dropped(outcome)
             self._on_message(outcome, held)
+            if self._interruption is not None and self._interruption.code is CloseCode.POLICY:
+                self._starting.leave()  # of which no more is heard
+            said += 1
+            if said % SAID_AT_ONCE == 0:
+                await asyncio.sleep(0)
         if not self._is_over:
             self._starting.declare_dropped(outcome)
+        self._starting = None
         return self._interruption
 
     def _on_started(self, stream: LiveStream) -> None:
@@ -432,8 +454,7 @@ class Conversation:
         if closing.end is not None:
             self._end(stream, closing.end)
         if closing.code is not CloseCode.NOT_CONFIRMED:
-            patience = self._calls.limits.drain_seconds if self._is_draining else CLOSE_SECONDS
-            async with _at_most(max(patience, CLOSE_SECONDS)):
+            async with _at_most(self._patience):
                 await stream.outbox.wait_until_empty()
         self._ack(stream.outbox.published.last_seq)
         if self._is_over and stream.outbox.is_empty and not stream.outbox.is_fenced:

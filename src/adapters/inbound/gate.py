@@ -1,5 +1,6 @@
 """Who gets past the handshake, and the HTTP answer to who does not."""
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -88,7 +89,7 @@ class Gate:
             return self._refuse(503, "full", "no place left", [_RETRY_AFTER])
         enters = False
         try:
-            broker_is_up = await self._broker_watch.wait_until_up(BROKER_WAIT_SECONDS)
+            broker_is_up = self._broker_watch.is_up or await self._wait_for_broker()
             refusal = self._refuse_if_draining()
             if refusal is None and not broker_is_up:
                 why = "the broker takes no writes"
@@ -98,6 +99,20 @@ class Gate:
             if not enters:
                 self.leave()
         return refusal
+
+    async def _wait_for_broker(self) -> bool:
+        """Wait for the broker; not when the service drains."""
+        waiting = (
+            asyncio.create_task(self._broker_watch.wait_until_up(BROKER_WAIT_SECONDS)),
+            asyncio.create_task(self._roster.wait_until_draining()),
+        )
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            return waiting[0].done() and waiting[0].result()
+        finally:
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
 
     def _refuse_if_draining(self) -> HttpRefusal | None:
         if not self._roster.is_draining:

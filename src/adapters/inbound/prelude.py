@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from adapters.inbound.close_codes import CloseCode, Closing
 from adapters.inbound.dialects import Dialect
 from adapters.inbound.dialects.messages import (
+    STARTED_ALREADY,
     Audio,
     BadStart,
     End,
@@ -30,7 +31,6 @@ from domain.media import MAX_FRAME_BYTES
 Held = Audio | SignalSaid | End | Refused
 """What is said again once the stream is started."""
 
-_STARTED_ALREADY = Refused(Refusal.UNEXPECTED_EVENT, "the stream is started already")
 
 MOST_HELD_BYTES = 512 * 1024
 """What one connection may have held for it: 50 frames of 200 ms at 24 kHz and some."""
@@ -116,7 +116,7 @@ class Prelude:
             case End():
                 answer = self._end(message)
             case Start() | BadStart() if self._start is not None:
-                self._keep(_STARTED_ALREADY)
+                self._keep(STARTED_ALREADY)
             case Refused() if self._start is not None:
                 self._keep(message)
             case BadStart(explanation):

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable
 
 from litestar.exceptions import WebSocketDisconnect
@@ -17,6 +16,7 @@ PEER_GONE = (OSError, RuntimeError, WebSocketDisconnect)
 """What a send raises when the sender is gone or the transport has closed by itself: uvicorn's
 `ClientDisconnected` is an OSError, its "after sending 'websocket.close'" a RuntimeError."""
 
+Say = Callable[[str], bool]
 Send = Callable[[str], Awaitable[None]]
 
 
@@ -24,68 +24,76 @@ _log = logging.getLogger(__name__)
 
 
 class Replies:
-    """Sends replies in order, one at a time; `run` is its body, owned by the conversation."""
+    """Sends replies in order: at once where that is possible, else one at a time in a task.
 
-    def __init__(self, send: Send, on_unread: Callable[[], None]) -> None:
+    `say` sends now, or returns False; `send` waits until it can. `on_unread` is called when the
+    sender does not read.
+    """
+
+    def __init__(self, say: Say, send: Send, on_unread: Callable[[], None]) -> None:
+        self._say = say
         self._send = send
         self._on_unread = on_unread
-        self._queue: deque[str] = deque()
+        self._queue: list[str] = []
         self._ack: str | None = None
-        self._work = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._broken = False
+        self._sending: asyncio.Task[None] | None = None
+        self._is_broken = False
 
     @property
     def is_full(self) -> bool:
         """Whether the sender must not be read before it has read."""
-        return len(self._queue) >= MAX_QUEUED and not self._broken
+        return len(self._queue) >= MAX_QUEUED and not self._is_broken
 
     def put(self, reply: str | None) -> None:
-        """Queue a reply; None, from a dialect without replies, is none."""
-        if reply is not None:
-            if self._ack is not None:
-                self._queue.append(self._ack)
-                self._ack = None
-            self._queue.append(reply)
-            self._wake()
+        """Send or queue a reply; None, from a dialect without replies, is none."""
+        if reply is None or self._is_broken or (self._sending is None and self._say(reply)):
+            return
+        if self._ack is not None:
+            self._queue.append(self._ack)
+            self._ack = None
+        self._queue.append(reply)
+        self._send_on()
 
     def put_ack(self, ack: str | None) -> None:
-        """Queue an ack in place of one that still waits: it says all that that one said."""
-        if ack is not None:
-            self._ack = ack
-            self._wake()
+        """Send an ack, or queue it in place of one that waits: it says all that that one said."""
+        if ack is None or self._is_broken or (self._sending is None and self._say(ack)):
+            return
+        self._ack = ack
+        self._send_on()
 
     async def flush(self) -> None:
         """Wait until everything queued is sent, or cannot be."""
-        if not self._broken:
-            await self._idle.wait()
+        if self._sending is not None:
+            await asyncio.wait([self._sending])
 
-    async def run(self) -> None:
-        """Send until cancelled, or until the sender is gone or does not read."""
+    async def close(self) -> None:
+        """Send nothing more."""
+        self._is_broken = True
+        if self._sending is not None:
+            self._sending.cancel()
+            await asyncio.gather(self._sending, return_exceptions=True)
+
+    def _send_on(self) -> None:
+        if self._sending is None:
+            self._sending = asyncio.create_task(self._send_queued())
+
+    async def _send_queued(self) -> None:
+        """Send until nothing waits, or the sender is gone or does not read."""
         try:
-            while True:
-                await self._work.wait()
-                while (reply := self._next()) is not None:
-                    async with asyncio.timeout(SEND_SECONDS):
-                        await self._send(reply)
-                self._work.clear()
-                self._idle.set()
+            while (reply := self._next()) is not None:
+                async with asyncio.timeout(SEND_SECONDS):
+                    await self._send(reply)
         except TimeoutError:
+            self._is_broken = True
             self._on_unread()
         except PEER_GONE:
+            self._is_broken = True
             _log.debug("the sender was gone before it had read everything")
         finally:
-            self._broken = True
-            self._idle.set()
-
-    def _wake(self) -> None:
-        if not self._broken:
-            self._idle.clear()
-            self._work.set()
+            self._sending = None
 
     def _next(self) -> str | None:
         if self._queue:
-            return self._queue.popleft()
+            return self._queue.pop(0)
         ack, self._ack = self._ack, None
         return ack

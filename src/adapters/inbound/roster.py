@@ -8,7 +8,7 @@ from adapters.inbound.conversation import Conversation
 from application.ports.telemetry import Telemetry
 
 CHECK_SECONDS = 0.05
-AFTERWARDS_SECONDS = 8.0
+AFTERWARDS_SECONDS = 3.0
 """What the last conversations get to publish their ends and to close."""
 
 
@@ -18,18 +18,32 @@ class Roster:
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
         self._held: set[Conversation] = set()
-        self._is_draining = False
+        self._arriving = 0
+        self._draining = asyncio.Event()
 
     @property
     def is_draining(self) -> bool:
         """Whether no new conversation is begun."""
-        return self._is_draining
+        return self._draining.is_set()
+
+    async def wait_until_draining(self) -> None:
+        """Wait until no new conversation is begun."""
+        await self._draining.wait()
+
+    @contextmanager
+    def arriving(self) -> Iterator[None]:
+        """Hold a handshake while the context lasts: it is answered before the service stops."""
+        self._arriving += 1
+        try:
+            yield
+        finally:
+            self._arriving -= 1
 
     @contextmanager
     def entered(self, conversation: Conversation) -> Iterator[None]:
         """Hold `conversation` while the context lasts."""
         self._held.add(conversation)
-        if self._is_draining:
+        if self.is_draining:
             conversation.on_drain()
         try:
             yield
@@ -41,7 +55,7 @@ class Roster:
 
         Returns at once when `is_urgent` becomes true.
         """
-        self._is_draining = True
+        self._draining.set()
         self._telemetry.draining()
         for conversation in tuple(self._held):
             conversation.on_drain()
@@ -54,5 +68,5 @@ class Roster:
         """Wait until nobody is left. A poll: a signal, which is no event, may make it urgent."""
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
-        while self._held and loop.time() < until and not is_urgent():  # noqa: ASYNC110
+        while (self._held or self._arriving) and loop.time() < until and not is_urgent():  # noqa: ASYNC110
             await asyncio.sleep(CHECK_SECONDS)

@@ -19,7 +19,6 @@ left to the library `websockets`, which is given whole frames and so is always b
 
 import asyncio
 import threading
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -51,15 +50,16 @@ MOST_WAITING_BYTES = READ_BYTES + 8 * 1024
 """Messages that the application has not taken, beyond which the socket is not read: what is read at
 once is less, so that nobody who is heard at once is ever paused."""
 
-INBOX = "rtaa.inbox"
+DIRECT = "rtaa.direct"
 """The ASGI extension by which the application takes messages without awaiting each, text in its
-UTF-8: `scope["extensions"][INBOX]` has `take` and `listen`, which are `HardenedWebSocket`'s."""
+UTF-8, and says something without awaiting: `scope["extensions"][DIRECT]` has `take`, `listen` and
+`say`, which are `HardenedWebSocket`'s."""
 
 MESSAGE_BYTES = 256
 """What a message takes beside its payload."""
 
-MOST_FRAMES_AT_ONCE = 256
-"""Frames taken in one turn of the loop, a millisecond or two; then others get their turn."""
+MOST_FRAMES_AT_ONCE = 128
+"""Frames taken in one turn of the loop, some milliseconds; then others get their turn."""
 
 LINGER_SECONDS = 10.0
 
@@ -159,7 +159,7 @@ class _Inbox:
     __slots__ = ("_on_event", "waiting")
 
     def __init__(self, on_event: Callable[[], None]) -> None:
-        self.waiting: deque[_Message | dict[str, Any]] = deque()
+        self.waiting: list[_Message | dict[str, Any]] = []
         self._on_event = on_event
 
     def empty(self) -> bool:
@@ -181,7 +181,7 @@ class _Inbox:
 
     def drop_messages(self) -> None:
         """Leave only what ASGI says of the connection."""
-        self.waiting = deque(it for it in self.waiting if type(it) is dict)
+        self.waiting = [it for it in self.waiting if type(it) is dict]
 
 
 class _ReadBuffer(threading.local):
@@ -347,7 +347,7 @@ class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
                 is_text, payload = message
                 kind, content = ("text", payload.decode()) if is_text else ("bytes", payload)
                 return {"type": "websocket.receive", kind: content}
-        return self.queue.waiting.popleft()
+        return self.queue.waiting.pop(0)
 
     async def listen(self, take_in: TakeIn) -> bool:
         """Call `take_in` now if there are messages, and whenever some have come, until it is False.
@@ -410,7 +410,7 @@ class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
         waiting = self.queue.waiting
         if not waiting or type(waiting[0]) is dict:
             return None
-        message: _Message = waiting.popleft()
+        message: _Message = waiting.pop(0)
         is_text, payload = message
         if is_text and not payload.isascii():
             try:
@@ -419,6 +419,15 @@ class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
                 self._refuse_text()
                 return None
         return message
+
+    def say(self, text: str) -> bool:
+        """Send text now; False if that has to wait, or will not be any more: `send` knows."""
+        is_possible = self.writable.is_set() and self.handshake_complete and not self.close_sent
+        if not is_possible or self.conn.state is not State.OPEN or self.transport.is_closing():
+            return False
+        self.conn.send_text(text.encode())
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        return True
 
     def _refuse_text(self) -> None:
         """Close for text that is not UTF-8: nothing that came after it is a message any more."""
@@ -463,6 +472,10 @@ class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
 
     async def run_asgi(self) -> None:
         """Run the application; a peer that does not read the end of it is cut off."""
-        self.scope["extensions"][INBOX] = {"take": self.take, "listen": self.listen}
+        self.scope["extensions"][DIRECT] = {
+            "take": self.take,
+            "listen": self.listen,
+            "say": self.say,
+        }
         await super().run_asgi()
         self.loop.call_later(LINGER_SECONDS, self.transport.abort)

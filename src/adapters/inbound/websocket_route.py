@@ -1,9 +1,9 @@
 """The Litestar WebSocket at `/v1/ingest`.
 
-The socket is read from the inbox of our protocol and written with raw ASGI messages: Litestar's own
-readers lose binary frames on a text read, and its error handling would put exception texts on the
-wire. Refusals are sent as
-HTTP answers by hand too, since Litestar can refuse a WebSocket with a bare 403 only.
+The socket is read and written by the direct ways of our protocol, and with raw ASGI messages:
+Litestar's own readers lose binary frames on a text read, and its error handling would put exception
+texts on the wire. Refusals are sent as HTTP answers by hand too, since Litestar can refuse a
+WebSocket with a bare 403 only.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ from adapters.inbound.calls import Calls
 from adapters.inbound.conversation import Conversation
 from adapters.inbound.gate import Gate, HttpRefusal
 from adapters.inbound.roster import Roster
-from adapters.inbound.uvicorn_protocols import INBOX
+from adapters.inbound.uvicorn_protocols import DIRECT
 
 INGEST_PATH = "/v1/ingest"
 
@@ -28,17 +28,24 @@ def ingest_route(gate: Gate, calls: Calls, roster: Roster) -> WebsocketRouteHand
     @websocket(INGEST_PATH)
     async def ingest(socket: WebSocket) -> None:  # type: ignore[type-arg]  # no typed state
         client = socket.scope["client"]
-        admitted = await gate.enter(client and client[0], list(socket.scope["headers"]))
-        if isinstance(admitted, HttpRefusal):
-            await _refuse(socket.send, admitted)
-            return
+        with roster.arriving():
+            admitted = await gate.enter(client and client[0], list(socket.scope["headers"]))
+            if isinstance(admitted, HttpRefusal):
+                await _refuse(socket.send, admitted)
+                return
         try:
             await socket.accept()
             query = dict(parse_qsl(socket.scope["query_string"].decode("latin-1")))
             extensions: Any = socket.scope["extensions"]
-            inbox = extensions[INBOX]
+            direct = extensions[DIRECT]
             conversation = Conversation(
-                calls, admitted, query, inbox["take"], inbox["listen"], socket.send
+                calls,
+                admitted,
+                query,
+                direct["take"],
+                direct["listen"],
+                direct["say"],
+                socket.send,
             )
             with roster.entered(conversation):
                 await conversation.run()

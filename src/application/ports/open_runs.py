@@ -18,7 +18,8 @@ class OpenRuns(Protocol):
         """Give these streams a new beat: they are looked after.
 
         Raises:
-            PublisherError: it could not be noted.
+            PublisherError: it could not be noted, or could not have been if there had been any:
+                who can write nothing cannot judge who does not tend.
 
         """
         ...
@@ -40,6 +41,7 @@ class OpenRuns(Protocol):
         untended. Tell whether an end was written.
 
         Raises:
+            BrokerRefused: this stream cannot be ended; others can.
             PublisherError: the destination could not be written.
 
         """

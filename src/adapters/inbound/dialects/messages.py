@@ -91,4 +91,6 @@ class Refused:
     seq: int | None = None
 
 
+STARTED_ALREADY = Refused(Refusal.UNEXPECTED_EVENT, "the stream is started already")
+
 Message = Start | BadStart | Audio | SignalSaid | End | Known | Unknown | Refused

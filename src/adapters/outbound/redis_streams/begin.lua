@@ -62,6 +62,14 @@ if reclaims then
   generation = tonumber(ARGV[12])
 end
 
+if not held[1] and not reclaims then -- the facts are gone; the stream may have been left
+  local last = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
+  if last then
+    local last_generation, last_position = string.match(last[1], '^(%d+)-(%d+)$')
+    generation, position = tonumber(last_generation), tonumber(last_position) + 1
+  end
+end
+
 local open = state == 'live' or state == 'cut'
 if open and not reclaims and held[8] == 'token' and has_token == '0' then return {'forbidden'} end
 
@@ -77,6 +85,26 @@ local resumed = continues or is_gone
 -- what is written last is tried.
 redis.call('HSET', facts, 'trimmed', redis.call('HGET', facts, 'trimmed') or '0')
 redis.call('PEXPIRE', facts, ttl)
+
+if open and not reclaims and redis.call('EXISTS', stream) == 0 then -- the stream is gone
+  local function count(name) return tonumber(string.match(ledger, '"' .. name .. '":(%d+)')) end
+  local function set(name, value)
+    ledger = string.gsub(ledger, '"' .. name .. '":%d+', '"' .. name .. '":' .. int(value))
+  end
+  redis.call('HSET', facts, 'trimmed', int(position))
+  if count('published') > 0 then -- all of it is lost, and nobody else will say so
+    local missing = int(tonumber(last_seq) - tonumber(first_seq) + 1)
+    redis.call('XADD', stream, held[1] .. '-' .. int(position), 'type', 'gap',
+               'data', '{"first_missing":' .. first_seq .. ',"missing":' .. missing .. '}')
+    position = position + 1
+    set('lost', count('lost') + count('published'))
+    set('missing', missing)
+    set('published', 0)
+    set('bytes', 0)
+    set('audio_ms', 0)
+    redis.call('HSET', facts, 'ledger', ledger, 'next', int(position))
+  end
+end
 
 if open and not continues then
   redis.call('XADD', stream, held[1] .. '-' .. int(position), 'type', 'ended',

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from adapters.outbound.redis_streams import layout
 from adapters.outbound.redis_streams.announcements import Announcements
@@ -15,7 +15,7 @@ from adapters.outbound.redis_streams.connection import CONNECT_SECONDS, Address,
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
 from adapters.outbound.redis_streams.failures import translate
 from adapters.outbound.redis_streams.open_runs import RedisOpenRuns
-from adapters.outbound.redis_streams.pipeline import Pipeline, Script
+from adapters.outbound.redis_streams.pipeline import Pipeline, Script, raise_if_error
 from adapters.outbound.redis_streams.publisher import RedisStreamPublisher
 from adapters.outbound.redis_streams.reader import RedisStreamReader
 from application.ports.destination import (
@@ -32,6 +32,9 @@ CONNECTIONS = 4
 ANSWER_SECONDS = 5.0
 PROBE_MS = 10_000
 """How long what is written to find out whether that is possible lives."""
+
+IMPOSSIBLE_ID = "0-0"
+"""No entry can have it: to who may write the broker says just that, and to who may not that."""
 
 _PROBE = Script("probe.lua")
 
@@ -60,6 +63,7 @@ class RedisDestination(Destination):
         self._connection = Connection(Address.of(url))
         self._probe = Pipeline(self._connection, (_PROBE,))
         self._probe_keys = layout.probe_keys(options.prefix)
+        self._shared_keys = layout.index_key(options.prefix), layout.open_key(options.prefix)
         announcements = Announcements(self._connection, options)
         self._publisher = RedisStreamPublisher(self._connection, announcements, options)
         self._reader = RedisStreamReader(self._client, options)
@@ -88,8 +92,26 @@ class RedisDestination(Destination):
         await self._pool.disconnect()
 
     async def verify_writable(self) -> None:
-        """Do what publishing does with keys that vanish: PING is answered without any right."""
-        await self._probe.run_one(_PROBE.call(self._probe_keys, (PROBE_MS,)))
+        """Do what publishing does: PING is answered without any right.
+
+        With keys of its own that vanish; with those that all streams share, what changes nothing.
+        """
+        index, beats = self._shared_keys
+        replies = await self._probe.run(
+            [
+                ("SCRIPT", "LOAD", _PROBE.text),
+                _PROBE.call(self._probe_keys, (PROBE_MS,)),
+                ("ZADD", beats, "XX", 1, "nobody"),
+                ("ZSCORE", beats, "nobody"),
+                ("ZSCAN", beats, 0, "COUNT", 1),
+                ("XRANGE", index, "0-1", "0-1"),
+                ("XADD", index, IMPOSSIBLE_ID, "type", "probe"),
+            ]
+        )
+        for reply in replies:
+            if isinstance(reply, ResponseError) and IMPOSSIBLE_ID in str(reply):
+                continue
+            raise_if_error(reply)
 
     async def advise(self, expected_bytes: int) -> Sequence[str]:
         """Warn of eviction, and of less memory than may be needed."""

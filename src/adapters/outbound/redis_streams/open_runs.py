@@ -8,8 +8,8 @@ from adapters.outbound.redis_streams.announcements import Announcements, Said
 from adapters.outbound.redis_streams.connection import Connection
 from adapters.outbound.redis_streams.pipeline import Pipeline, Script
 from application.ports.destination import DestinationOptions
-from application.ports.errors import BrokerRefused
 from application.ports.open_runs import OpenRuns
+from domain.errors import DomainError
 from domain.identifiers import StreamId, StreamKey, TenantId
 
 PAGE = 1_000
@@ -19,6 +19,7 @@ BEAT_BITS = 53
 """A beat is random: it only has to be another one. Scores are doubles."""
 
 _RECOVER = Script("recover.lua")
+_FORGET_BEAT = Script("forget_beat.lua")
 
 
 class RedisOpenRuns(OpenRuns):
@@ -27,7 +28,7 @@ class RedisOpenRuns(OpenRuns):
     def __init__(
         self, connection: Connection, announcements: Announcements, options: DestinationOptions
     ) -> None:
-        self._pipeline = Pipeline(connection, (_RECOVER,))
+        self._pipeline = Pipeline(connection, (_RECOVER, _FORGET_BEAT))
         self._announcements = announcements
         self._prefix = options.prefix
         self._key = layout.open_key(options.prefix)
@@ -35,10 +36,12 @@ class RedisOpenRuns(OpenRuns):
 
     async def tend(self, streams: Sequence[StreamKey]) -> None:
         """Give these streams a new beat. See `OpenRuns.tend`."""
-        if streams:
-            beat = secrets.randbits(BEAT_BITS)
-            scored = [part for stream in streams for part in (beat, str(stream))]
+        beat = secrets.randbits(BEAT_BITS)
+        scored = [part for stream in streams for part in (beat, str(stream))]
+        if scored:
             await self._pipeline.run_one(("ZADD", self._key, *scored))
+        else:  # a write like any other, which changes nothing
+            await self._pipeline.run_one(("ZADD", self._key, "XX", beat, "nobody"))
 
     async def beats(self) -> Mapping[StreamKey, float]:
         """Return the last beats. See `OpenRuns.beats`."""
@@ -49,7 +52,9 @@ class RedisOpenRuns(OpenRuns):
                 ("ZSCAN", self._key, cursor, "COUNT", PAGE)
             )
             for member, beat in zip(found[::2], found[1::2], strict=True):
-                beats[_read_stream(member)] = float(beat)
+                stream = _read_stream(member)
+                if stream is not None:
+                    beats[stream] = float(beat)
             if int(cursor) == 0:
                 return beats
 
@@ -69,7 +74,7 @@ class RedisOpenRuns(OpenRuns):
             reply = await self._pipeline.run_one(_RECOVER.call(keys, (owner, self._ttl_ms)))
             has_ended = reply[0] == b"ended"
             await self._announce(Said.due(stream, reply[1]))
-        await self._pipeline.run_one(("ZREM", self._key, str(stream)))
+        await self._pipeline.run_one(_FORGET_BEAT.call((self._key,), (str(stream), last)))
         return has_ended
 
     async def _announce(self, said: list[Said]) -> None:
@@ -78,9 +83,10 @@ class RedisOpenRuns(OpenRuns):
             raise failure
 
 
-def _read_stream(member: bytes) -> StreamKey:
+def _read_stream(member: bytes) -> StreamKey | None:
+    """Read a stream's name; None for what somebody else has put there."""
     try:
         tenant_id, _, stream_id = member.decode().partition("/")
         return StreamKey(TenantId(tenant_id), StreamId(stream_id))
-    except ValueError as error:
-        raise BrokerRefused(f"{member!r} is not one of our streams") from error
+    except (UnicodeDecodeError, DomainError):
+        return None

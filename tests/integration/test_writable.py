@@ -1,0 +1,94 @@
+"""What a real broker refuses is told by who asks whether it takes writes, and by who only tends."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pytest
+from broker_lab import BrokerLab
+from broker_refusals import (
+    out_of_memory,
+    read_only,
+    unable_to_save,
+    without_permission,
+    without_replicas,
+)
+
+from adapters.outbound.redis_streams.destination import RedisDestination
+from application.ports.destination import DestinationOptions
+from application.ports.errors import PublisherError
+
+Refusal = Callable[[BrokerLab], AbstractContextManager[None]]
+
+NEEDED = (
+    "evalsha", "script", "xadd", "xtrim", "xrange", "xrevrange", "exists", "hset", "hdel", "hget",
+    "hmget", "hgetall", "zadd", "zrem", "zscore", "zscan", "set", "del", "pexpire", "time",
+)  # fmt: skip
+"""Every command that publishing uses."""
+
+REFUSED = r"NOPERM|permission"
+
+
+@pytest.fixture
+async def lab() -> AsyncIterator[BrokerLab]:
+    with BrokerLab() as lab:
+        yield lab
+
+
+@pytest.fixture
+async def destination(lab: BrokerLab) -> AsyncIterator[RedisDestination]:
+    destination = RedisDestination(DestinationOptions(), lab.url)
+    yield destination
+    await destination.close()
+
+
+async def test_each_right_that_publishing_needs_is_missed_when_it_is_not_there(
+    lab: BrokerLab, destination: RedisDestination
+) -> None:
+    for command in NEEDED:
+        await destination.verify_writable()
+        with without_permission(lab, command), pytest.raises(PublisherError, match=REFUSED):
+            await destination.verify_writable()
+    await destination.verify_writable()
+
+
+@pytest.mark.parametrize("key", ["rtaa:interactions", "rtaa:open"])
+async def test_a_shared_key_of_another_type_or_out_of_reach_is_told(
+    lab: BrokerLab, destination: RedisDestination, key: str
+) -> None:
+    with lab.client() as client:
+        broker: Any = client
+        client.set(key, "somebody else's")
+        with pytest.raises(PublisherError, match="WRONGTYPE"):
+            await destination.verify_writable()
+        client.delete(key)
+        await destination.verify_writable()
+        assert not client.exists(key)  # nothing was written
+        rest = [f"~rtaa:{it}" for it in ("{*", "interactions", "open") if f"rtaa:{it}" != key]
+        broker.execute_command("ACL", "SETUSER", "default", "resetkeys", *rest)
+        with pytest.raises(PublisherError, match=REFUSED):
+            await destination.verify_writable()
+
+
+@pytest.mark.parametrize("refuse", [out_of_memory, read_only, unable_to_save, without_replicas])
+async def test_who_has_nothing_to_tend_notices_too_that_nobody_can(
+    lab: BrokerLab, destination: RedisDestination, refuse: Refusal
+) -> None:
+    await destination.open_runs.tend([])
+    refusal = refuse(lab)
+    await asyncio.to_thread(refusal.__enter__)
+    try:
+        with pytest.raises(PublisherError):
+            await destination.open_runs.tend([])
+    finally:
+        refusal.__exit__(None, None, None)
+
+
+async def test_what_somebody_else_has_put_among_the_open_runs_is_no_run(
+    lab: BrokerLab, destination: RedisDestination
+) -> None:
+    with lab.client() as client:
+        broker: Any = client
+        broker.zadd("rtaa:open", {"garbage": 1, b"\xff/\xfe": 2, "tenant/": 3})
+    assert await destination.open_runs.beats() == {}
