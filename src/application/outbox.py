@@ -295,7 +295,7 @@ class Outbox:
         """Return what is to be done next; None when there is nothing or something is under way."""
         if self._is_over or self._under_way is not None or self._is_reclaiming:
             return None
-        if any(older.is_suspect for older in self._older()):
+        if self.older is not None and any(older.is_suspect for older in self._older()):
             return None
         if self._reclaim_owner is not None:
             self._is_reclaiming = True

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import struct
+from functools import partial
 from typing import Any
 
 import pytest
@@ -146,6 +147,24 @@ async def test_a_sender_need_not_wait_for_started(
     await caller.speak(0, 1, 2)
     await caller.end()
     assert [seq for seq, _ in audio(broker, name)] == [0, 1, 2]
+
+
+async def test_a_sender_need_not_wait_for_anything(
+    service: Service, broker: Broker, name: str
+) -> None:
+    for n in (0, 5, 50):
+        call = f"{name}-{n}"
+        caller = await Caller.dial(service.url)
+        await caller.start(call, wait=False)
+        await caller.speak(*range(n))
+        await caller.say({"event": "end"})
+        await caller.socket.close()
+        await asyncio.to_thread(
+            wait_until, partial(lambda it: facts(broker, it).get("state") == "ended", call)
+        )
+        assert [seq for seq, _ in audio(broker, call)] == list(range(n))
+        ended = entries(broker, call)[-1][1]["data"]
+        assert (ended["reason"], ended["ledger"]["received"]) == ("ended", n)
 
 
 async def test_an_ack_is_due_every_interval_and_before_ended(start_service: Any, name: str) -> None:

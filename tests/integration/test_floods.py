@@ -32,6 +32,7 @@ MIB = 1024 * 1024
 FLOOD_SECONDS = 2.0
 START_SECONDS = 1.5
 SLOWEST_ACK_SECONDS = 2.0
+SLOWEST_HANDSHAKE_SECONDS = 1.0
 RECONNECTS = 2_000
 DRIPPING = 400
 
@@ -178,6 +179,24 @@ async def frames_of_100_kb(port: int, name: str) -> int:
     return sum(await asyncio.gather(*floods))
 
 
+async def pings_and_a_reset(port: int, name: str) -> int:
+    """What was read when the connection is reset is not taken apart in one go."""
+    pings = frame(0x9, b"") * 20_000
+    loop = asyncio.get_running_loop()
+    for _ in range(5):
+        socks = [await shake_hands(port) for _ in range(30)]
+        for sock in socks:
+            with suppress(BlockingIOError):
+                sock.send(pings)
+        await asyncio.sleep(0.005)
+        for sock in socks:
+            reset(sock)
+        asked = loop.time()
+        (await shake_hands(port)).close()
+        assert loop.time() - asked < SLOWEST_HANDSHAKE_SECONDS
+    return 5 * 30
+
+
 Flood = Callable[[int, str], Awaitable[int]]
 
 FLOODS: dict[Flood, tuple[int, int]] = {
@@ -187,6 +206,7 @@ FLOODS: dict[Flood, tuple[int, int]] = {
     handshakes_a_byte_at_a_time: (20 * MIB, 1_000),
     reconnects: (20 * MIB, RECONNECTS),
     marks_of_3500_bytes: (20 * MIB, 500),
+    pings_and_a_reset: (20 * MIB, 150),
     frames_of_100_kb: (30 * MIB, 100),
 }
 """What may be taken in memory, and how much of it has to be sent to be a flood at all.

@@ -48,6 +48,24 @@ async def test_a_frame_against_the_protocol_is_closed_1002_and_the_run_can_be_re
     assert [entry["type"] for _, entry in entries(broker, name)].count("ended") == 1
 
 
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [(frame(0x3, b""), 1002), (frame(TEXT, b"\xff"), 1007), (frame(BINARY, bytes(300_000)), 1009)],
+    ids=["opcode", "no UTF-8", "too long"],
+)
+async def test_what_is_confirmed_is_acked_before_a_broken_frame_closes(
+    patient: Service, broker: Broker, name: str, wrong: bytes, code: int
+) -> None:
+    caller = await Caller.dial(patient.url)
+    await caller.start(name)
+    await caller.speak(*range(5))
+    await asyncio.to_thread(wait_until, lambda: facts(broker, name).get("last_seq") == "4")
+    await asyncio.sleep(0)
+    caller.socket.transport.write(wrong)
+    assert await caller.closed() == code
+    assert [reply["seq"] for reply in caller.replies if reply["event"] == "ack"] == [4]
+
+
 @pytest.mark.parametrize("wrong", WRONG)
 async def test_a_carrier_that_breaks_the_protocol_is_closed_1002_and_may_come_back(
     patient: Service, broker: Broker, name: str, wrong: str

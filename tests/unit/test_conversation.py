@@ -6,10 +6,25 @@ from typing import Any
 
 from adapters.inbound.calls import Calls, TimeLimits
 from adapters.inbound.close_codes import CloseCode, Closing
-from adapters.inbound.conversation import Conversation
+from adapters.inbound.conversation import Conversation, Peer
 from adapters.inbound.dialects import DIALECTS
 from adapters.outbound.prometheus import PrometheusTelemetry
 from adapters.outbound.system_clock import SystemClock
+
+
+class SilentPeer(Peer):
+    """Says nothing, and is not there to be told anything."""
+
+    last_words = None
+
+    def take(self) -> tuple[bool, bytes] | None:
+        return None
+
+    async def listen(self, take_in: Callable[[], bool]) -> bool:  # noqa: ARG002
+        return await asyncio.Event().wait()
+
+    def say(self, text: str) -> bool:  # noqa: ARG002
+        return False
 
 
 async def test_a_second_reason_to_close_while_the_first_is_on_its_way_is_let_be() -> None:
@@ -29,13 +44,10 @@ async def test_a_second_reason_to_close_while_the_first_is_on_its_way_is_let_be(
     )
     sent: list[dict[str, Any]] = []
 
-    async def say_nothing(take_in: Callable[[], bool]) -> bool:
-        return await asyncio.Event().wait()
-
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    conversation = Conversation(calls, unused, {}, lambda: None, say_nothing, lambda _: False, send)
+    conversation = Conversation(calls, unused, {}, SilentPeer(), send)
     running = asyncio.create_task(conversation.run())
     async with asyncio.timeout(10):
         while conversation._alarm is None:

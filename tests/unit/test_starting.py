@@ -182,9 +182,21 @@ async def test_a_frame_said_while_the_first_attempt_is_under_way_decides_the_sec
     assert isinstance(await site.outcome(starting), LiveStream)
 
 
-async def test_a_sender_that_comes_back_leaves_nothing_behind(site: Site) -> None:
+async def test_a_call_that_is_said_to_its_end_is_published_though_its_sender_is_gone(
+    site: Site,
+) -> None:
     starting = site.starting(Exostreamkit())
     say(starting, START, Audio(0, b"ab"), ENDED)
+    starting.leave()
+    await site.plug()
+    await site.until(lambda: site.container.background().is_idle)
+    kinds = [type(event) for event in await site.published()]
+    assert kinds == [InteractionStarted, AudioAccepted, InteractionEnded]
+
+
+async def test_a_sender_that_comes_back_leaves_nothing_behind(site: Site) -> None:
+    starting = site.starting(Exostreamkit())
+    say(starting, START, Audio(0, b"ab"))
     attempt = starting._attempt
     starting.leave()
     assert attempt is not None

@@ -11,7 +11,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from adapters.inbound.calls import Calls
 from adapters.inbound.close_codes import CloseCode, Closing
@@ -35,7 +35,7 @@ from adapters.inbound.dialects.messages import (
     Unknown,
     refusal_of,
 )
-from adapters.inbound.replies import PEER_GONE, Replies, Say
+from adapters.inbound.replies import PEER_GONE, Replies
 from adapters.inbound.starting import Starting
 from application.live_stream import LiveStream
 from domain.access import Sender
@@ -62,37 +62,52 @@ SAID_AT_ONCE = 100
 
 _log = logging.getLogger(__name__)
 
-Take = Callable[[], tuple[bool, bytes] | None]
-Listen = Callable[[Callable[[], bool]], Awaitable[bool]]
+TAKEN_AT_ONCE = 32
+"""Messages taken in before others get their turn."""
+
 SendMessage = Callable[[Any], Awaitable[None]]
 
 
-class Conversation:
-    """Reads one sender and answers it.
+class Peer(Protocol):
+    """The other side of the connection, by the direct ways of our WebSocket class."""
 
-    `take` returns a message that has come: whether it is text (then it is UTF-8), and its bytes;
-    None if there is none. `listen` calls what it is given whenever messages have come, until that
-    returns False, and itself returns False when none will come any more. `say` sends text now, or
-    returns False; `send` is ASGI's.
-    """
+    last_words: Callable[[], str | None] | None
+    """Asked for what is still to be said before the connection is closed for a broken frame."""
+
+    def take(self) -> tuple[bool, bytes] | None:
+        """Return a message that has come: whether it is text, then in UTF-8, and its bytes."""
+        ...
+
+    async def listen(self, take_in: Callable[[], bool]) -> bool:
+        """Call `take_in` whenever messages have come, until that returns False.
+
+        Return False when none will come any more.
+        """
+        ...
+
+    def say(self, text: str) -> bool:
+        """Send text now; False if that is not possible."""
+        ...
+
+
+class Conversation:
+    """Reads one sender and answers it. `send` is ASGI's."""
 
     def __init__(
         self,
         calls: Calls,
         sender: Sender,
         query: Mapping[str, str],
-        take: Take,
-        listen: Listen,
-        say: Say,
+        peer: Peer,
         send: SendMessage,
     ) -> None:
         self._calls = calls
         self._sender = sender
         self._query = query
-        self._take = take
-        self._listen_for = listen
+        self._peer = peer
+        peer.last_words = self._last_ack
         self._send = send
-        self._replies = Replies(say, self._send_text, self._on_unread)
+        self._replies = Replies(peer.say, self._send_text, self._on_unread)
         self._dialect: Dialect | None = None
         self._decoder: Decoder | None = None
         self._starting: Starting | None = None
@@ -180,14 +195,16 @@ class Conversation:
     async def _converse(self) -> Closing | None:
         """Listen until there is a reason to close, or the sender has left."""
         while True:
-            closing = self._interruption or await self._take_up_start() or self._overdue()
+            closing = self._interruption or await self._take_up_start()
+            self._note_standstill()
+            closing = closing or self._overdue()
             if closing is not None:
                 return closing
             try:
                 async with asyncio.timeout(self._seconds_left()) as self._alarm:
                     return await self._listen()
             except TimeoutError:
-                self._note_standstill()
+                continue
             finally:
                 self._alarm = None
 
@@ -198,17 +215,20 @@ class Conversation:
                 await self._wait_for_room()
                 if self._interruption is not None:
                     return self._interruption
-            is_there = await self._listen_for(self._take_in)
+            is_there = await self._peer.listen(self._take_in)
             if self._interruption is not None or not is_there:
                 return self._interruption
 
     def _take_in(self) -> bool:
         """Take in what has come; False when it is enough: there is no room, or a reason to close.
 
-        Called when the socket is read.
+        Called when the socket is read, and again when there was more than is taken at once.
         """
         self._heard = self._calls.clock.instant()
-        while (said := self._take()) is not None:
+        for _ in range(TAKEN_AT_ONCE):
+            said = self._peer.take()
+            if said is None:
+                break
             is_text, raw = said
             decoder = self._decoder or self._begin(raw.decode() if is_text else raw)
             if decoder is not None:
@@ -396,12 +416,22 @@ class Conversation:
 
     def _ack(self, last_seq: int | None) -> None:
         """Acknowledge what is published and not yet acknowledged, if there is any."""
+        self._replies.put_ack(self._due_ack(last_seq))
+
+    def _last_ack(self) -> str | None:
+        """Return the ack that is due before the connection is closed for a broken frame."""
+        return (
+            None if self._stream is None else self._due_ack(self._stream.outbox.published.last_seq)
+        )
+
+    def _due_ack(self, last_seq: int | None) -> str | None:
         if self._calls.ack_interval == 0 or self._unacked == 0:
-            return
+            return None
         self._unacked = 0
-        if last_seq is not None and last_seq != self._acked_seq:
-            self._acked_seq = last_seq
-            self._replies.put_ack(self._speaking.ack(last_seq))
+        if last_seq is None or last_seq == self._acked_seq:
+            return None
+        self._acked_seq = last_seq
+        return self._speaking.ack(last_seq)
 
     # Time
 

@@ -137,10 +137,18 @@ class Prelude:
         self._grow(-_size(held))
         return held
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the sender has said that this was all."""
+        return self._has_ended
+
     def discard(self) -> None:
         """Forget what is held: its sender will say it again, or it is lost."""
+        frames = 0
         while self._held:
-            self.release()
+            frames += isinstance(self.release(), Audio)
+        self._telemetry.received(frames)
+        self._telemetry.frames("lost", frames, reason="not_started")
 
     def _hold(self, message: Audio | SignalSaid) -> Start | Closing | None:
         if self._start is None and self._dialect.most_held_before_start == 0:

@@ -106,9 +106,12 @@ class Starting:
             ingest.refuse(stream, refusal.value, messages=messages)
 
     def leave(self) -> None:
-        """Go on without the sender: one that comes back says everything again, others cannot."""
+        """Go on without the sender: one that comes back says everything again, others cannot.
+
+        Who has said that it was all does not come back.
+        """
         attempt = self._attempt
-        if attempt is None or self._dialect.comes_back:
+        if attempt is None or (self._dialect.comes_back and not self._prelude.has_ended):
             self._prelude.discard()
             if attempt is not None:
                 attempt.cancel()

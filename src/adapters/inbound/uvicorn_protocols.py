@@ -8,8 +8,10 @@ hostile peer could do to the stock classes, and what becomes of it here:
     send a request with an endless body                 413; nothing here takes one
     ping without reading the pongs                      aborted when 256 KiB of them wait
     send a message in endless empty fragments           1008 after 1024
-    send tens of thousands of tiny frames in one read   parsed in slices, others get their turn
-    send faster than its messages are taken             not read when 136 KiB wait
+    send tens of thousands of tiny frames in one read   parsed in slices, others get their turn;
+                                                        also of what was read before it reset
+    send frames before its handshake is answered        not looked at before it is
+    send faster than its messages are taken             neither read nor parsed when 136 KiB wait
     be told to close and never read it                  aborted 10 s later
 
 The bulk of what comes is whole, unfragmented, masked data frames. Those are read here, straight
@@ -24,8 +26,9 @@ from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.frames import Frame
+from websockets.frames import Frame, Opcode
 from websockets.frames import apply_mask as _apply_mask  # type: ignore[attr-defined]  # C, or not
 from websockets.protocol import State
 
@@ -46,20 +49,30 @@ MAX_FRAGMENTS = 1_024
 READ_BYTES = 128 * 1024
 """Most that is read from a socket at once; a process has one buffer of it for all connections."""
 
+EARLY_BYTES = 4 * 1024
+"""What is read before the handshake is answered; it is only kept."""
+
 MOST_WAITING_BYTES = READ_BYTES + 8 * 1024
 """Messages that the application has not taken, beyond which the socket is not read: what is read at
 once is less, so that nobody who is heard at once is ever paused."""
 
 DIRECT = "rtaa.direct"
 """The ASGI extension by which the application takes messages without awaiting each, text in its
-UTF-8, and says something without awaiting: `scope["extensions"][DIRECT]` has `take`, `listen` and
-`say`, which are `HardenedWebSocket`'s."""
+UTF-8, and says something without awaiting: `scope["extensions"][DIRECT]["peer"]` is the
+`HardenedWebSocket`, of which `take`, `listen`, `say` and `last_words` are meant."""
 
 MESSAGE_BYTES = 256
 """What a message takes beside its payload."""
 
-MOST_FRAMES_AT_ONCE = 128
-"""Frames taken in one turn of the loop, some milliseconds; then others get their turn."""
+MOST_FRAMES_AT_ONCE = 64
+"""Frames that one connection takes in one turn of the loop; then others get their turn."""
+
+FRAMES_A_TURN = 256
+LEAST_FRAMES_AT_ONCE = 16
+"""All connections together take so many frames in a turn, some milliseconds; but each a few."""
+
+LEFT_AT_ONCE = 8
+"""How many of them may be such as the library reads, which takes ten times as long."""
 
 LINGER_SECONDS = 10.0
 
@@ -184,22 +197,43 @@ class _Inbox:
         self.waiting = [it for it in self.waiting if type(it) is dict]
 
 
-class _ReadBuffer(threading.local):
-    """What sockets are read into; each loop has its thread."""
+class _Shared(threading.local):
+    """What all connections of a loop share, which has its thread: the buffer, and a turn's time."""
 
     def __init__(self) -> None:
         self.view = memoryview(bytearray(READ_BYTES))
+        self._frames_left = FRAMES_A_TURN
+
+    def may_take(self, loop: asyncio.AbstractEventLoop) -> int:
+        """Return how many frames may be taken now."""
+        if self._frames_left == FRAMES_A_TURN:
+            loop.call_soon(self._begin_turn)
+        most = min(MOST_FRAMES_AT_ONCE, self._frames_left)
+        return max(LEAST_FRAMES_AT_ONCE, most)
+
+    def note_taken(self, frames: int) -> None:
+        """Note that frames were taken in this turn."""
+        self._frames_left -= frames
+
+    def _begin_turn(self) -> None:
+        self._frames_left = FRAMES_A_TURN
 
 
-_read_buffer = _ReadBuffer()
+_shared = _Shared()
 
 _TEXT = 0x81
 _WHOLE_DATA = (_TEXT, 0x82)
 """First byte of a text or binary frame that is a whole message: FIN, no extension, opcode."""
 
+_OPCODE = 0x0F
+_LAST_DATA = 0x07
+"""Opcodes above are of control frames."""
+
 _MASKED = 0x80
 _MASK_BYTES = 4
 _SHORTEST_HEADER = 2
+
+_NOTHING = memoryview(b"")
 
 
 def _measure(data: memoryview, place: int) -> tuple[int, int]:
@@ -232,24 +266,34 @@ class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
         self.queue: Any = _Inbox(self._wake)
         self._take_in: TakeIn | None = None
         self._listening: asyncio.Future[None] | None = None
+        self._is_parsing_on = self._is_lost = False
+        self._lost: tuple[Exception | None] | None = None
         self._failure: Exception | None = None
-        self._view = _read_buffer.view
+        self.last_words: Callable[[], str | None] | None = None
+        """Tells what is still to be said to a peer whose messages cannot be read any more."""
+        self._view = _shared.view
         self._most_bytes = self.config.ws_max_size
         self._begun = bytearray()
         self._needed = 0
-        self._unparsed = b""
+        self._unparsed = _NOTHING
 
     # From the socket
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # a hint
-        """Return what is read into."""
-        return self._view
+        """Return what is read into: little before the handshake is answered."""
+        return self._view if self.handshake_complete else self._view[:EARLY_BYTES]
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take what was read."""
         data = self._view[:nbytes]
         if self._unparsed:  # only once we have closed: else nothing is read meanwhile
-            self._unparsed += data
+            self._unparsed = memoryview(bytes(self._unparsed) + data)
+            self._parse_on()
+            return
+        if not self.handshake_complete:
+            self._unparsed = memoryview(bytes(data))
+            self.read_paused = True
+            self.transport.pause_reading()
             return
         while self._begun and data:
             missing = self._needed - len(self._begun)
@@ -260,22 +304,32 @@ class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
                 self._parse(memoryview(begun))
         if data:
             self._parse(data)
+        if self._unparsed:
+            self._unparsed = memoryview(bytes(self._unparsed))  # the buffer is others' now
         self._hand_over()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Parse what was read before the connection was lost, then say that it is."""
-        while self._unparsed and not self.close_sent:
-            self._parse_rest()
-        self._forget_unparsed()
-        super().connection_lost(exc)
+        """Have what was read before the connection was lost parsed, then say that it is."""
+        self._is_lost = True
+        self.writable.set()
+        is_to_be_parsed = self._unparsed and self.handshake_complete and not self.close_sent
+        if is_to_be_parsed and not self.read_paused:  # in its turns
+            self.loop.call_soon(self.connection_lost, exc)
+        elif is_to_be_parsed:  # when there is room
+            self._lost = (exc,)
+        else:
+            self._forget_unparsed()
+            super().connection_lost(exc)
 
     def _parse(self, data: memoryview) -> None:
         """Take every whole frame, up to so many; keep the rest, whole frames or not, for later."""
         place, end, waiting = 0, len(data), self.queue.waiting
-        is_heard = self._is_heard
-        for _ in range(MOST_FRAMES_AT_ONCE):
+        is_heard, left = self._is_heard, 0
+        most = _shared.may_take(self.loop)
+        for taken in range(most):  # noqa: B007  # noted afterwards
             if end - place < _SHORTEST_HEADER:
-                self._begin(data[place:], _SHORTEST_HEADER)
+                if place < end:
+                    self._begin(data[place:], _SHORTEST_HEADER)
                 break
             payload, after = _measure(data, place)
             if data[place + 1] < _MASKED or after - payload > self._most_bytes:
@@ -291,12 +345,18 @@ class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
                 waiting.append((first == _TEXT, message))
             elif self.conn.state is State.CLOSED or self.conn.parser_exc is not None:
                 break
-            elif self.conn.state is not State.CLOSING or first not in _WHOLE_DATA:
+            elif not self._is_passed_over(first):
+                if left == LEFT_AT_ONCE:
+                    self._unparsed = data[place:]
+                    break
+                left += 1
                 self._leave_to_library(data[place:after])
                 is_heard = self._is_heard
             place = after
         else:
-            self._unparsed = bytes(data[place:])
+            taken = most
+            self._unparsed = data[place:]
+        _shared.note_taken(taken)
 
     @property
     def _is_heard(self) -> bool:
@@ -304,27 +364,40 @@ class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
         conn = self.conn
         return conn.state <= State.OPEN and conn.parser_exc is None and conn.current_size is None
 
-    def _begin(self, data: bytes | memoryview, needed: int) -> None:
+    def _is_passed_over(self, first: int) -> bool:
+        """Whether nobody cares for a frame: data after a close, control when nobody is there."""
+        if self._is_lost and first & _OPCODE > _LAST_DATA:
+            return True
+        return self.conn.state is State.CLOSING and first in _WHOLE_DATA
+
+    def _begin(self, data: memoryview, needed: int) -> None:
         """Keep the beginning of a frame until `needed` bytes of it are there."""
-        if data:
-            self._begun += data
-            self._needed = needed
+        self._begun += data
+        self._needed = needed
 
     def _leave_to_library(self, data: bytes | memoryview) -> None:
         if self.conn.parser_exc is None:
             super().data_received(bytes(data))
 
+    def _parse_on(self) -> None:
+        """Have the rest parsed in a turn of its own, and nothing more read before."""
+        self.transport.pause_reading()
+        if not self._is_parsing_on:
+            self._is_parsing_on = True
+            self.loop.call_soon(self._parse_rest)
+
     def _parse_rest(self) -> None:
-        rest, self._unparsed = self._unparsed, b""
-        if not rest or self.disconnected:
+        self._is_parsing_on = False
+        rest, self._unparsed = self._unparsed, _NOTHING
+        if not rest:
             return
-        self._parse(memoryview(rest))
+        self._parse(rest)
         self._hand_over()
         if not (self._unparsed or self.read_paused or self.transport.is_closing()):
             self.transport.resume_reading()
 
     def _forget_unparsed(self) -> None:
-        self._unparsed = b""
+        self._unparsed = _NOTHING
         self._begun = bytearray()
 
     # To the application
@@ -356,7 +429,12 @@ class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
         what is next is no message, but something that `receive` has. Raises what `take_in` raises.
         """
         queue = self.queue
-        if (not queue.has_message or take_in()) and queue.empty():
+        wants_more = True
+        while wants_more and queue.has_message:
+            wants_more = take_in()
+            if wants_more and queue.has_message:
+                await asyncio.sleep(0)  # it takes so much in one turn
+        if wants_more and queue.empty():
             self._read_on()
             self._take_in, self._listening = take_in, self.loop.create_future()
             try:
@@ -372,22 +450,24 @@ class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
     def _hand_over(self) -> None:
         """Have what was read taken in by who listens.
 
-        Then nothing more is read while some of it is not parsed, or too much waits.
+        Then nothing more is read while some of it is not parsed, and nothing more is parsed while
+        too much waits.
         """
         if self._take_in is not None and self.queue.has_message:
+            goes_on = True
             try:
-                goes_on = self._take_in()
+                while goes_on and self.queue.has_message:
+                    goes_on = self._take_in()
             except Exception as error:  # noqa: BLE001  # it is raised where it belongs
                 self._failure, goes_on = error, False
             if not goes_on:
                 self._wake()
-        if self._unparsed:
-            self.transport.pause_reading()
-            self.loop.call_soon(self._parse_rest)
         if self.queue.waiting and not (self.read_paused or self.close_sent):
             self.read_paused = self.queue.size > MOST_WAITING_BYTES
-            if self.read_paused:
-                self.transport.pause_reading()
+        if self.read_paused:
+            self.transport.pause_reading()
+        elif self._unparsed:
+            self._parse_on()
 
     def _wake(self) -> None:
         """Have who listens look up."""
@@ -398,8 +478,13 @@ class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
     def _read_on(self) -> None:
         if self.read_paused:
             self.read_paused = False
-            if not self._unparsed:
+            if self._unparsed:
+                self._parse_on()
+            elif not self.transport.is_closing():
                 self.transport.resume_reading()
+            if self._lost is not None:
+                self.loop.call_soon(self.connection_lost, *self._lost)
+                self._lost = None
 
     def take(self) -> _Message | None:
         """Return the peer's next message, whether it is text and its bytes; None if none is there.
@@ -419,6 +504,12 @@ class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
                 self._refuse_text()
                 return None
         return message
+
+    async def send(self, message: Any) -> None:  # noqa: ANN401  # as uvicorn's
+        """Send a message of ASGI's, unless the connection is lost: that may not be told yet."""
+        if self._is_lost:
+            raise ClientDisconnected
+        await super().send(message)
 
     def say(self, text: str) -> bool:
         """Send text now; False if that has to wait, or will not be any more: `send` knows."""
@@ -461,6 +552,9 @@ class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
         if self.conn.close_sent is None:  # the handshake is not answered yet: no close was sent
             self.transport.abort()
             return
+        words = None if self.last_words is None or self.close_sent else self.last_words()
+        if words is not None and not self.transport.is_closing():  # before the close is written
+            self.transport.write(Frame(Opcode.TEXT, words.encode()).serialize(mask=False))
         super().handle_parser_exception()
 
     def shutdown(self) -> None:
@@ -472,10 +566,9 @@ class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
 
     async def run_asgi(self) -> None:
         """Run the application; a peer that does not read the end of it is cut off."""
-        self.scope["extensions"][DIRECT] = {
-            "take": self.take,
-            "listen": self.listen,
-            "say": self.say,
-        }
+        self.scope["extensions"][DIRECT] = {"peer": self}
         await super().run_asgi()
+        if self._lost is not None:
+            self._forget_unparsed()
+            self.connection_lost(*self._lost)
         self.loop.call_later(LINGER_SECONDS, self.transport.abort)

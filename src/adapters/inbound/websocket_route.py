@@ -37,16 +37,8 @@ def ingest_route(gate: Gate, calls: Calls, roster: Roster) -> WebsocketRouteHand
             await socket.accept()
             query = dict(parse_qsl(socket.scope["query_string"].decode("latin-1")))
             extensions: Any = socket.scope["extensions"]
-            direct = extensions[DIRECT]
-            conversation = Conversation(
-                calls,
-                admitted,
-                query,
-                direct["take"],
-                direct["listen"],
-                direct["say"],
-                socket.send,
-            )
+            peer = extensions[DIRECT]["peer"]
+            conversation = Conversation(calls, admitted, query, peer, socket.send)
             with roster.entered(conversation):
                 await conversation.run()
         finally:

@@ -84,6 +84,8 @@ class Announcements:
         self._prefix = options.prefix
         self._seconds = options.rewind_seconds
         self._remembered: dict[str, _Remembered] = {}
+        self.are_there = False
+        """Whether the index, as far as is known, has something of ours."""
 
     async def make(self, *groups: Sequence[Said]) -> list[PublisherError | None]:
         """Announce groups in one round trip; for each, what went wrong.
@@ -167,6 +169,7 @@ class Announcements:
                 return translate(reply)
             self._remembered.pop(said.event_id, None)
             self._remembered[said.event_id] = _Remembered(now, reply, said)
+            self.are_there = True
         return None
 
     def _forget_old(self) -> None:

@@ -229,6 +229,11 @@ class Connection:
                 break
         return replies
 
+    def give_up(self, why: str) -> None:
+        """Lose the connection, so that the next one is another epoch; calls that wait fail."""
+        if self._wire is not None:
+            self._wire.abort(ConnectionError(why))
+
     async def close(self) -> None:
         """Disconnect for good. Calls that wait fail; calling it again does nothing."""
         self._is_closed = True

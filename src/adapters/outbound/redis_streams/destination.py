@@ -64,7 +64,7 @@ class RedisDestination(Destination):
         self._probe = Pipeline(self._connection, (_PROBE,))
         self._probe_keys = layout.probe_keys(options.prefix)
         self._shared_keys = layout.index_key(options.prefix), layout.open_key(options.prefix)
-        announcements = Announcements(self._connection, options)
+        announcements = self._announcements = Announcements(self._connection, options)
         self._publisher = RedisStreamPublisher(self._connection, announcements, options)
         self._reader = RedisStreamReader(self._client, options)
         self._open_runs = RedisOpenRuns(self._connection, announcements, options)
@@ -106,12 +106,16 @@ class RedisDestination(Destination):
                 ("ZSCAN", beats, 0, "COUNT", 1),
                 ("XRANGE", index, "0-1", "0-1"),
                 ("XADD", index, IMPOSSIBLE_ID, "type", "probe"),
+                ("XLEN", index),
             ]
         )
         for reply in replies:
             if isinstance(reply, ResponseError) and IMPOSSIBLE_ID in str(reply):
                 continue
             raise_if_error(reply)
+        if not replies[-1] and self._announcements.are_there:  # lost alone: look at all anew
+            self._announcements.are_there = False
+            self._connection.give_up("the index of starts and ends is gone")
 
     async def advise(self, expected_bytes: int) -> Sequence[str]:
         """Warn of eviction, and of less memory than may be needed."""
