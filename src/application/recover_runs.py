@@ -9,7 +9,7 @@ the destination, in which nobody could tend anything, counts as one look at most
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from application.live_stream import LiveStreams
 from application.ports.errors import BrokerRefused, PublisherError
@@ -44,7 +44,7 @@ class RecoverRuns:
         self._looks = -int(-(resume_seconds + GRACE_SECONDS) / TEND_SECONDS // 1)
         self._seen: dict[StreamKey, tuple[float, int]] = {}
         self._refused: set[StreamKey] = set()
-        self._is_hindered = False
+        self._failing: set[Callable[[], Awaitable[None]]] = set()
 
     async def run(self) -> None:
         """Tend and look for ever. Without a broker nothing is lost by waiting for the next time.
@@ -52,38 +52,35 @@ class RecoverRuns:
         What there is to recover, however much, never keeps our own streams from being tended.
         """
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._tend())
-            tasks.create_task(self._look())
+            tasks.create_task(self._repeat(self._tend))
+            tasks.create_task(self._repeat(self._look))
+
+    async def _repeat(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Do a step for ever. Where one fails nobody can tend: looks are counted anew.
+
+        Why is said once, until both steps are well again.
+        """
+        while True:
+            try:
+                await step()
+            except PublisherError as error:
+                self._seen.clear()
+                if not self._failing:
+                    _log.warning("runs are not looked after", extra={"error": str(error)})
+                self._failing.add(step)
+            else:
+                self._failing.discard(step)
+            await asyncio.sleep(TEND_SECONDS)
 
     async def _tend(self) -> None:
-        """Tend our own; when even that is not possible, others could not tend theirs either."""
-        while True:
-            try:
-                async with answered_within():
-                    await self._open_runs.tend(self._live_streams.keys())
-            except PublisherError as error:
-                self._note_hindrance(error)
-            else:
-                self._is_hindered = False
-            await asyncio.sleep(TEND_SECONDS)
+        async with answered_within():
+            await self._open_runs.tend(self._live_streams.keys())
 
     async def _look(self) -> None:
-        while True:
-            try:
-                async with answered_within():
-                    beats = await self._open_runs.beats()
-                self._count(beats)
-                await self._recover()
-            except PublisherError as error:
-                self._note_hindrance(error)
-            await asyncio.sleep(TEND_SECONDS)
-
-    def _note_hindrance(self, error: PublisherError) -> None:
-        """Count looks anew; say why once, until all is well again."""
-        self._seen.clear()
-        if not self._is_hindered:
-            self._is_hindered = True
-            _log.warning("runs are not looked after", extra={"error": str(error)})
+        async with answered_within():
+            beats = await self._open_runs.beats()
+        self._count(beats)
+        await self._recover()
 
     def _count(self, beats: Mapping[StreamKey, float]) -> None:
         """Count at how many looks in a row each stream has had the same beat."""

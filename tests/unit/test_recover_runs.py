@@ -153,3 +153,15 @@ async def test_who_cannot_tend_judges_nobody(caplog: pytest.LogCaptureFixture) -
     await dead.until(lambda: dead.tended > 10 * LOOKS and dead.looks > 10 * LOOKS)
     assert dead.ended == []
     assert [record.message for record in caplog.records] == ["runs are not looked after"]
+
+
+@pytest.mark.usefixtures("hurried")
+async def test_who_can_tend_but_not_look_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    class Unseen(Dead):
+        async def beats(self) -> Mapping[StreamKey, float]:
+            await super().beats()
+            raise BrokerRefused("NOPERM")
+
+    dead = Unseen(1, refused=set())
+    await dead.until(lambda: dead.tended > 10 * LOOKS and dead.looks > 10 * LOOKS)
+    assert [record.message for record in caplog.records] == ["runs are not looked after"]

@@ -60,10 +60,10 @@ dropped: a carrier that cannot send ends the call."""
 SAID_AT_ONCE = 100
 """Messages held behind a start that are said in one turn of the loop."""
 
-_log = logging.getLogger(__name__)
-
 TAKEN_AT_ONCE = 32
-"""Messages taken in before others get their turn."""
+"""Messages that have come which are taken in in one turn of the loop."""
+
+_log = logging.getLogger(__name__)
 
 SendMessage = Callable[[Any], Awaitable[None]]
 

@@ -53,8 +53,8 @@ EARLY_BYTES = 4 * 1024
 """What is read before the handshake is answered; it is only kept."""
 
 MOST_WAITING_BYTES = READ_BYTES + 8 * 1024
-"""Messages that the application has not taken, beyond which the socket is not read: what is read at
-once is less, so that nobody who is heard at once is ever paused."""
+"""Messages that the application has not taken, beyond which nothing more is parsed or read. Who
+listens takes in what was read before it is counted."""
 
 DIRECT = "rtaa.direct"
 """The ASGI extension by which the application takes messages without awaiting each, text in its

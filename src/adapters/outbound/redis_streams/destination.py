@@ -101,7 +101,7 @@ class RedisDestination(Destination):
             [
                 ("SCRIPT", "LOAD", _PROBE.text),
                 _PROBE.call(self._probe_keys, (PROBE_MS,)),
-                ("ZADD", beats, "XX", 1, "nobody"),
+                layout.tend_nobody(beats),
                 ("ZSCORE", beats, "nobody"),
                 ("ZSCAN", beats, 0, "COUNT", 1),
                 ("XRANGE", index, "0-1", "0-1"),

@@ -61,6 +61,11 @@ def open_key(prefix: str) -> str:
     return f"{prefix}:open"
 
 
+def tend_nobody(beats: str) -> tuple[str, str, str, int, str]:
+    """Write into the sorted set of `open_key` like whoever tends, and change nothing."""
+    return "ZADD", beats, "XX", 1, "nobody"
+
+
 def probe_keys(prefix: str) -> tuple[str, str, str]:
     """Keys of a stream, facts and beats that are nobody's, in one slot."""
     return (

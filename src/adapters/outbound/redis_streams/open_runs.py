@@ -40,8 +40,8 @@ class RedisOpenRuns(OpenRuns):
         scored = [part for stream in streams for part in (beat, str(stream))]
         if scored:
             await self._pipeline.run_one(("ZADD", self._key, *scored))
-        else:  # a write like any other, which changes nothing
-            await self._pipeline.run_one(("ZADD", self._key, "XX", beat, "nobody"))
+        else:
+            await self._pipeline.run_one(layout.tend_nobody(self._key))
 
     async def beats(self) -> Mapping[StreamKey, float]:
         """Return the last beats. See `OpenRuns.beats`."""
