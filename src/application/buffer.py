@@ -6,7 +6,6 @@ first, and when there is none left the senders are not read.
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -56,8 +55,9 @@ class BufferLimits:
 class HeldBatch:
     """Consecutive events of one stream; `account` is the run once all of them are published.
 
-    `received_at` are monotonic seconds, one a frame, until the batch is confirmed; it is *kept*
-    since `first_kept_at`. `is_refill` if it was confirmed, and the broker has forgotten it.
+    `audio_bytes` is what the sender said: audio, and the details of signals. `received_at` are
+    monotonic seconds, one a frame, and None once the batch is confirmed; it is *kept* since
+    `first_kept_at`. `is_refill` if it was confirmed, and the broker has forgotten it.
     """
 
     first_position: int
@@ -65,7 +65,7 @@ class HeldBatch:
     account: Account
     audio_bytes: int = 0
     frames: int = 0
-    received_at: Sequence[float] = ()
+    received_at: list[float] | None = None
     first_kept_at: float = 0.0
     is_kept: bool = False
     is_refill: bool = False
@@ -116,6 +116,7 @@ class Buffer:
 
     def __init__(self, limits: BufferLimits, telemetry: Telemetry) -> None:
         self.limits = limits
+        self._buffer_bytes = limits.buffer_bytes
         self._telemetry = telemetry
         self._unconfirmed_bytes = 0
         self._kept: deque[tuple[Holder, HeldBatch]] = deque()
@@ -128,12 +129,12 @@ class Buffer:
 
         `is_full` is then whether no sender must be read until something is confirmed.
         """
-        self._unconfirmed_bytes += audio_bytes
-        self._telemetry.buffered(self._unconfirmed_bytes)
-        held = self._unconfirmed_bytes + self._kept_bytes
-        if held >= self.limits.buffer_bytes:
+        unconfirmed = self._unconfirmed_bytes = self._unconfirmed_bytes + audio_bytes
+        self._telemetry.buffered(unconfirmed)
+        most = self._buffer_bytes
+        if unconfirmed + self._kept_bytes >= most:
             self._make_room()
-        self.is_full = self._unconfirmed_bytes >= self.limits.buffer_bytes
+        self.is_full = unconfirmed >= most
         if audio_bytes < 0 and not self.is_full:
             self._room.set()
 
@@ -150,9 +151,9 @@ class Buffer:
 
     def grow_kept(self, audio_bytes: int) -> None:
         """Note that a kept batch has grown, or that one is kept no more when negative."""
-        self._kept_bytes += audio_bytes
-        self._telemetry.kept(self._kept_bytes)
-        if self._unconfirmed_bytes + self._kept_bytes > self.limits.buffer_bytes:
+        kept = self._kept_bytes = self._kept_bytes + audio_bytes
+        self._telemetry.kept(kept)
+        if self._unconfirmed_bytes + kept > self._buffer_bytes:
             self._make_room()
 
     def let_go_of_old(self, alive_at: float) -> None:
@@ -162,7 +163,7 @@ class Buffer:
             self._let_go_of_first()
 
     def _make_room(self) -> None:
-        while self._kept and self._unconfirmed_bytes + self._kept_bytes > self.limits.buffer_bytes:
+        while self._kept and self._unconfirmed_bytes + self._kept_bytes > self._buffer_bytes:
             self._telemetry.rewind_short(self._let_go_of_first())
 
     def _let_go_of_first(self) -> int:

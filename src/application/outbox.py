@@ -18,7 +18,6 @@ outboxes of one stream in a process, one a generation, do that in their order.
 import asyncio
 import logging
 import secrets
-from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -33,7 +32,6 @@ from application.ports.publisher import (
     Fenced,
     Hole,
     Lease,
-    Mark,
     Outcome,
     Reclaim,
     Reclaimed,
@@ -48,22 +46,21 @@ from domain.events import AudioAccepted, EndReason, Event, InteractionEnded, Sig
 from domain.interaction import Interaction
 
 LONG_SECONDS = 0.5
-"""When nothing was confirmed for so long, what waits is packed: it may have to wait for longer."""
+MOST_UNPACKED = 4
+"""When nothing was confirmed for so long, or so many batches wait already, what comes behind is
+packed: it may have to wait for longer."""
 
 _log = logging.getLogger(__name__)
 
 
 class _Open:
-    """The batch that still takes events; `received_at` are monotonic seconds, one a frame.
-
-    `audio_bytes` is what the sender said: audio, and the details of signals.
-    """
+    """The batch that still takes events: what of a `HeldBatch` is known before it is closed."""
 
     __slots__ = ("audio_bytes", "events", "received_at")
 
     def __init__(self) -> None:
         self.events: list[Event] = []
-        self.received_at = array("d")
+        self.received_at: list[float] = []
         self.audio_bytes = 0
 
 
@@ -275,7 +272,7 @@ class Outbox:
         if self._unconfirmed_since is None:
             self._unconfirmed_since = received_at
         if len(held) >= BATCH_EVENTS or open_batch.audio_bytes >= BATCH_BYTES:
-            self._close_open()
+            self._close_open(received_at)
         if is_first:
             self._on_work(self)
 
@@ -293,27 +290,45 @@ class Outbox:
 
     def take(self) -> Batch | Reclaim | None:
         """Return what is to be done next; None when there is nothing or something is under way."""
-        if self._is_over or self._under_way is not None or self._is_reclaiming:
+        if self._under_way is not None or self._is_over or self._is_reclaiming:
             return None
         if self.older is not None and any(older.is_suspect for older in self._older()):
             return None
         if self._reclaim_owner is not None:
             self._is_reclaiming = True
             return self._reclaim(self._reclaim_owner)
+        now = self._clock.monotonic()
         if not self._waiting:
-            if self.is_empty:
+            if not (self._open.events or self._account_due or self._is_suspect):
                 return None
-            self._close_open()
-        self._under_way = self._waiting.pop(0)
-        self._under_way.unpack()
-        return self._batch(self._under_way)
+            self._close_open(now)
+        held = self._under_way = self._waiting.pop(0)
+        if held.packed is not None:
+            held.unpack()
+        lease, account = self._lease, held.account
+        return Batch(
+            lease,
+            self._interaction.opening.interaction_id,
+            held.first_position,
+            held.events,
+            account,
+            self._retention.first_to_keep(now, lease.generation, account.next_position),
+        )
 
     def settle(self, outcome: Outcome | Reclaimed) -> None:
         """Take note of what became of what was taken last."""
         if self._is_over:
             return
+        held = self._under_way
+        if type(outcome) is Appended and held is not None:  # as nearly always
+            self._under_way = None
+            self._failures = 0
+            self._confirm(held)
+            self._suspected_meanwhile = False
+            self._note_change()
+            return
         has_reclaimed, self._is_reclaiming = self._is_reclaiming, False
-        self._put_back_unless_appended(outcome)
+        self._put_back()
         self._count_failure(outcome)
         match outcome:
             case Hole(next_position):
@@ -387,42 +402,26 @@ class Outbox:
 
     # What is held
 
-    def _close_open(self) -> None:
+    def _close_open(self, now: float) -> None:
         # What was heard after a newer generation had begun is nobody's: the account is as it was.
         account = self._interaction.account if self._fenced is None else self._published
-        held, self._open = self._open, _Open()
-        self._waiting.append(
-            HeldBatch(
-                account.next_position - len(held.events),
-                held.events,
-                account,
-                held.audio_bytes,
-                len(held.received_at),
-                held.received_at,
-            )
-        )
+        opened, self._open = self._open, _Open()
+        events, received_at = opened.events, opened.received_at
+        first_position = account.next_position - len(events)
+        frames = len(received_at)
+        held = HeldBatch(first_position, events, account, opened.audio_bytes, frames, received_at)
+        waits_long = self._failures or len(self._waiting) >= MOST_UNPACKED
+        if waits_long or self.stalled_seconds(now) > LONG_SECONDS:
+            held.pack(self._interaction.opening.media)
+        self._waiting.append(held)
         self._account_due = False
-        if self._failures or self.stalled_seconds(self._clock.monotonic()) > LONG_SECONDS:
-            self._waiting[-1].pack(self._interaction.opening.media)
 
-    def _batch(self, held: HeldBatch) -> Batch:
-        mark = Mark(self._lease.generation, held.account.next_position)
-        return Batch(
-            self._lease,
-            self._interaction.opening.interaction_id,
-            held.first_position,
-            held.events,
-            held.account,
-            self._retention.first_to_keep(self._clock.monotonic(), mark),
-        )
-
-    def _put_back_unless_appended(self, outcome: Outcome | Reclaimed) -> None:
+    def _put_back(self) -> None:
+        """Have what was under way published once more; it may be an account alone."""
         held, self._under_way = self._under_way, None
         if held is None:
             return
-        if isinstance(outcome, Appended):
-            self._confirm(held)
-        elif held.count:
+        if held.count:
             self._waiting.insert(0, held)
         else:
             self._account_due = True
@@ -441,21 +440,22 @@ class Outbox:
 
     def _confirm(self, held: HeldBatch) -> None:
         now = self._clock.monotonic()
-        self._published, self._confirmed_at = held.account, now
-        self._count(-held.count, -held.audio_bytes)
-        received_at, held.received_at = held.received_at, ()
+        account, frames = held.account, 0
+        self._published, self._confirmed_at = account, now
+        self._count(held.first_position - account.next_position, -held.audio_bytes)
         if held.is_refill:
             held.is_refill = False
             self._telemetry.refilled(held.frames)
-        elif received_at:
-            self._telemetry.frames("published", len(received_at))
-            self._telemetry.confirmed([now - at for at in received_at])
+        elif held.received_at:
+            frames = len(held.received_at)
+            self._telemetry.confirmed([now - at for at in held.received_at])
+        held.received_at = None
         self._rewind.keep(held, now)
         self._unconfirmed_since = now if self._events else None
         if not self._suspected_meanwhile and not (self._waiting and self._waiting[0].is_refill):
             self._is_suspect = False
         if self._listener is not None:
-            self._listener.on_confirmed(len(received_at), held.account.last_seq)
+            self._listener.on_confirmed(frames, account.last_seq)
 
     def _count(self, events: int, audio_bytes: int) -> None:
         self._events += events
@@ -558,7 +558,7 @@ class Outbox:
         if self._reclaim_owner is None:
             raise AssertionError("only a reclaim is granted")
         if self._open.events:
-            self._close_open()
+            self._close_open(self._clock.monotonic())
         self._take_back()
         media = self._interaction.opening.media
         begun = begin_again(self._rewind.base, self._waiting, grant, media)
@@ -641,7 +641,7 @@ class Outbox:
     def _drop_unconfirmed(self) -> None:
         """Drop what waits and was never confirmed: it is lost. What is under way may succeed."""
         never = [held for held in self._waiting if not held.is_refill]
-        lost = sum(len(held.received_at) for held in never) + len(self._open.received_at)
+        lost = sum(held.frames for held in never) + len(self._open.received_at)
         self._telemetry.frames("lost", lost, reason="superseded")
         self._waiting = [held for held in self._waiting if held.is_refill]
         self._open = _Open()

@@ -34,8 +34,10 @@ from domain.identifiers import StreamKey
 from domain.interaction import Interaction
 
 ROUND_BYTES = 2 * 1024 * 1024
+ROUND_EVENTS = 2_048
 ROUND_BATCHES = 512
-"""How much is given to the publisher at once: it has to be through within its time limit."""
+"""How much is given to the publisher at once: it has to be through within its time limit, and
+nothing else gets its turn while it is made ready."""
 
 ROUNDS_AT_ONCE = 2
 """While the destination takes one round the next is made ready; a stream is only ever in one."""
@@ -211,15 +213,18 @@ class Publication:
     def _take_round(self) -> Taken:
         """Take one thing to do of each stream in turn, until it is enough for one round."""
         taken: Taken = []
-        audio_bytes = 0
+        audio_bytes = events = 0
         for outbox in list(self._with_work):
-            if audio_bytes >= ROUND_BYTES or len(taken) >= ROUND_BATCHES:
+            if audio_bytes >= ROUND_BYTES or events >= ROUND_EVENTS or len(taken) >= ROUND_BATCHES:
                 break
             del self._with_work[outbox]
             work = outbox.take()
-            if work is not None:
-                taken.append((outbox, work))
+            if work is None:
+                continue
+            taken.append((outbox, work))
+            if type(work) is Batch:
                 audio_bytes += outbox.under_way_bytes
+                events += len(work.events)
         return taken
 
     async def _call(self, taken: Taken) -> list[Outcome | Reclaimed]:
@@ -242,7 +247,7 @@ class Publication:
             except Exception:  # noqa: BLE001
                 # Whoever listens to one stream must not stop the publication of the others.
                 _log.exception("outcome not taken", extra={"stream": str(outbox.lease.stream)})
-            if not outbox.is_suspect or _is_refused(outcome):
+            if self._suspects and (not outbox.is_suspect or _is_refused(outcome)):
                 self._suspects.discard(outbox)
             newer = outbox.newer
             while newer is not None:

@@ -14,13 +14,13 @@ class Retention:
         self._keep_from = BEGINNING
         self._taken: list[tuple[float, Mark]] = []
 
-    def first_to_keep(self, now: float, next_mark: Mark) -> Mark:
-        """Return the newest place that is older than retention; `next_mark` is taken now.
+    def first_to_keep(self, now: float, generation: int, next_position: int) -> Mark:
+        """Return the newest place that is older than retention; `next_position` is taken now.
 
         `now` is monotonic, in seconds.
         """
         if not self._taken or self._taken[-1][0] + STEP_SECONDS <= now:
-            self._taken.append((now, next_mark))
+            self._taken.append((now, Mark(generation, next_position)))
         while self._taken and self._taken[0][0] + self._seconds <= now:
             self._keep_from = self._taken.pop(0)[1]
         return self._keep_from

@@ -26,9 +26,8 @@ class Rewind(Holder):
         self._telemetry = telemetry
         self._kept: list[HeldBatch] = []
         self._audio_bytes = 0
-        self._most_bytes = round(
-            REWIND_SHARE * buffer.limits.rewind_seconds * media.bytes_per_second
-        )
+        self._rewind_seconds = buffer.limits.rewind_seconds
+        self._most_bytes = round(REWIND_SHARE * self._rewind_seconds * media.bytes_per_second)
 
     @property
     def is_empty(self) -> bool:
@@ -37,26 +36,26 @@ class Rewind(Holder):
 
     def keep(self, held: HeldBatch, now: float) -> None:
         """Keep a batch that is confirmed `now`, monotonic seconds; it follows all that is kept."""
-        if not self._buffer.limits.rewind_seconds or not (held.count or self._kept):
+        kept, count = self._kept, held.count
+        if not self._rewind_seconds or not (count or kept):
             self.base = held.account
             return
-        if not held.count:
-            self._kept[-1].account = held.account
+        if not count:
+            kept[-1].account = held.account
             return
         self._audio_bytes += held.audio_bytes
-        if self._kept and self._is_small_beside(self._kept[-1], held, now):
-            self._join(self._kept[-1], held)
+        if kept and self._is_small_beside(kept[-1], held, now):
+            self._join(kept[-1], held)
         else:
             self._pack_last()
-            held.received_at = ()
             if held.packed is not None:
                 held.pack(self._media)
             held.is_kept, held.first_kept_at = True, now
             self._kept.append(held)
             self._buffer.keep(self, held)
-        while self._audio_bytes > self._most_bytes and len(self._kept) > 1:
-            self._telemetry.rewind_short(self._kept[0].frames)
-            self.let_go(self._kept[0])
+        while self._audio_bytes > self._most_bytes and len(kept) > 1:
+            self._telemetry.rewind_short(kept[0].frames)
+            self.let_go(kept[0])
 
     def frames_from(self, position: int) -> int:
         """Return how many of the frames that are kept have this position or a higher one."""

@@ -38,9 +38,9 @@ class Recount:
         return self.found - self.forgotten
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Account:
-    """What is to be known of a run at one point of its stream.
+    """What is to be known of a run at one point of its stream. Not to be changed.
 
     `first_seq` is the run's baseline and `last_seq` the highest seq that is published or declared
     missing; both are None while there is none. `next_position` is the first position not yet taken.

@@ -132,18 +132,21 @@ class Interaction:
     @property
     def ledger(self) -> Ledger:
         """The run's account, with every frame that took a position counted as published."""
+        published, duplicate, rejected, lost = (
+            self._published, self._duplicate, self._rejected, self._lost,
+        )  # fmt: skip
         spanned = 0
         if self._first_seq is not None and self._highest_seq is not None:
             spanned = self._highest_seq - self._first_seq + 1
         return Ledger(
-            received=self._published + self._duplicate + self._rejected + self._lost,
-            published=self._published,
-            duplicate=self._duplicate,
-            rejected=self._rejected,
-            lost=self._lost,
-            missing=spanned - self._published,
-            bytes=self._bytes,
-            audio_ms=self._opening.media.duration_ms(self._bytes),
+            published + duplicate + rejected + lost,
+            published,
+            duplicate,
+            rejected,
+            lost,
+            spanned - published,
+            self._bytes,
+            self._opening.media.duration_ms(self._bytes),
         )
 
     @property

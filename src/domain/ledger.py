@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from domain.errors import UnbalancedLedger
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Ledger:
-    """Counters of a whole run, over all generations that resume it.
+    """Counters of a whole run, over all generations that resume it. Not to be changed.
 
     `received` counts frames, readable or not; each ends as exactly one of `published`,
     `duplicate`, `rejected`, `lost`. `missing` counts seqs between the first and the last accepted
@@ -29,10 +29,13 @@ class Ledger:
     audio_ms: int = 0
 
     def __post_init__(self) -> None:
-        settled = self.published + self.duplicate + self.rejected + self.lost
-        least = min(self.published, self.duplicate, self.rejected, self.lost)
-        if min(least, self.missing, self.bytes, self.audio_ms) < 0:
+        published, duplicate, rejected, lost = (
+            self.published, self.duplicate, self.rejected, self.lost,
+        )  # fmt: skip
+        # One bit tells: the result of `|` is negative when any of them is.
+        if published | duplicate | rejected | lost | self.missing | self.bytes | self.audio_ms < 0:
             raise UnbalancedLedger("a counter is negative")
+        settled = published + duplicate + rejected + lost
         if self.received != settled:
             raise UnbalancedLedger(f"received {self.received} is not {settled}, what was settled")
 

@@ -36,19 +36,18 @@ class MediaFormat:
     channels: int = 1
     sample_width: int = field(init=False, repr=False, compare=False)
     """Bytes of one sample."""
+    bytes_per_second: int = field(init=False, repr=False, compare=False)
+    """Bytes of one second of audio."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "sample_width", 2 if self.encoding is Encoding.PCM16 else 1)
+        width = 2 if self.encoding is Encoding.PCM16 else 1
+        object.__setattr__(self, "sample_width", width)
+        object.__setattr__(self, "bytes_per_second", self.sample_rate * width)
         if self.sample_rate not in SAMPLE_RATES_HZ:
             rates = ", ".join(str(rate) for rate in sorted(SAMPLE_RATES_HZ))
             raise InvalidMedia(f"sample_rate must be one of {rates}")
         if self.channels != 1:
             raise InvalidMedia("channels must be 1")
-
-    @property
-    def bytes_per_second(self) -> int:
-        """Bytes of one second of audio."""
-        return self.sample_rate * self.sample_width
 
     def duration_ms(self, audio_bytes: int) -> int:
         """Whole milliseconds that `audio_bytes` of audio last, rounded down."""

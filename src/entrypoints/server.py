@@ -158,6 +158,8 @@ def build_server(settings: Settings, seat: Seat | None = None) -> IngestServer:
     - No compression: it costs memory per connection and audio does not shrink.
     - No proxy headers: which of them to trust is `TRUSTED_PROXY_HOPS`' to say.
     - No access log: its lines hold query strings.
+    - asyncio's own event loop, also where another is installed: uvicorn would take that by itself,
+      and `HardenedWebSocket` is read by asyncio's rules (uvloop would not ask it for its buffer).
     """
     configure_logs(settings["LOG_LEVEL"], settings["LOG_FORMAT"])
     container = Container(settings=settings, seat=seat)
@@ -176,6 +178,7 @@ def build_server(settings: Settings, seat: Seat | None = None) -> IngestServer:
         access_log=False,
         log_config=None,
         lifespan="on",
+        loop="asyncio",
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
     server = IngestServer(

@@ -60,17 +60,32 @@ def test_the_demo_proves_every_byte_and_says_where_the_recordings_are(tmp_path: 
 def test_the_demo_notices_one_flipped_byte(tmp_path: Path) -> None:
     """The service is run with a publisher that flips one bit of one frame on its way out."""
     (tmp_path / "sitecustomize.py").write_text(
-        "from adapters.outbound.redis_streams.resp import PartsWriter\n"
-        "whole = PartsWriter.add_audio\n"
-        "def flipped(self, seq, at, audio):\n"
+        "from adapters.outbound.redis_streams import layout\n"
+        "whole = layout.add_audio\n"
+        "def flipped(parts, seq, at, audio):\n"
         "    if seq == 7:\n"
         "        audio = bytes([audio[0] ^ 1]) + audio[1:]\n"
-        "    whole(self, seq, at, audio)\n"
-        "PartsWriter.add_audio = flipped\n"
+        "    whole(parts, seq, at, audio)\n"
+        "layout.add_audio = flipped\n"
     )
     done = run("demo", cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)})
     assert done.returncode == 1
     assert "DIFFERS" in done.stdout
+
+
+def test_another_event_loop_that_is_installed_is_not_taken(
+    valkey: EmbeddedValkey, tmp_path: Path
+) -> None:
+    """Our WebSocket class is read by the rules of asyncio's own."""
+    (tmp_path / "uvloop.py").write_text("raise RuntimeError('this loop was taken')\n")
+    environment = {
+        "PUBSUB_ADAPTER": "redis_streams",
+        "REDIS_URL": valkey.url,
+        "SUPPORT_EXOTEL": "true",
+        "PYTHONPATH": str(tmp_path),
+    }
+    with service_process(environment, tmp_path / "log") as service:
+        assert service.get("/health/ready")[0] == 200
 
 
 def test_wrong_settings_are_told_all_at_once_and_nothing_starts() -> None:

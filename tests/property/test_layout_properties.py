@@ -17,7 +17,7 @@ from adapters.outbound.redis_streams.layout import (
     read_account,
     stream_key,
 )
-from adapters.outbound.redis_streams.resp import PartsWriter
+from adapters.outbound.redis_streams.resp import begin_parts, pack_arguments
 from application.ports.errors import BrokerRefused
 from domain.account import Account, State
 from domain.events import (
@@ -121,10 +121,10 @@ def stored(event: Event, generation: int) -> tuple[bytes, dict[bytes, bytes]]:
 
 def written(event: Event) -> list[bytes]:
     """Return the arguments of an entry as the broker reads them."""
-    writer = PartsWriter(("EVALSHA", 2**40), 6)
-    add_entry(writer, event)
+    parts = begin_parts(6, pack_arguments(("EVALSHA", 2**40)))
+    add_entry(parts, event)
     reader = hiredis.Reader()
-    reader.feed(b"".join(writer.parts))
+    reader.feed(b"".join(parts))
     head, number, *arguments = reader.gets()
     assert (head, number) == (b"EVALSHA", b"%d" % 2**40)
     assert reader.gets() is False

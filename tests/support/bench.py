@@ -138,6 +138,7 @@ class CountingTelemetry(Telemetry):
 
     def confirmed(self, seconds: Sequence[float]) -> None:
         self.confirm_seconds += seconds
+        self.counted["published", ""] += len(seconds)
 
     def buffered(self, count: int) -> None:
         self.buffered_bytes.append(count)

@@ -117,6 +117,8 @@ class Bench(PublicationListener):
         return self.telemetry._tally.kept_bytes
 
     def counted(self, outcome: str) -> int:
+        if outcome == "published":
+            return sum(self.telemetry._tally.confirm_counts)
         counts = self.telemetry._tally.frames.items()
         return sum(count for (name, _), count in counts if name == outcome)
 

@@ -160,7 +160,7 @@ def test_when_it_is_full_only_what_was_read_already_and_the_end_are_still_taken(
     for message in said:
         subject.take(message)
     assert held(subject) == [FRAME, FRAME, End(EndReason.ENDED)]
-    assert subject.dropped.refused == {Refusal.UNEXPECTED_EVENT: 1}
+    assert subject.take_dropped().refused == {Refusal.UNEXPECTED_EVENT: 1}
     assert telemetry_of(subject).ignored_messages == {"no_room": 1}
 
 
@@ -201,14 +201,33 @@ def test_what_is_discarded_counts_no_more() -> None:
     assert held(subject) == [FRAME]
 
 
+def test_all_that_was_said_is_counted_when_it_is_discarded_and_only_once() -> None:
+    subject = prelude(limits=BufferLimits(buffer_bytes=320))
+    subject.take(START)
+    for message in (FRAME, Refused(Refusal.INVALID_AUDIO, "why"), START):
+        subject.take(message)
+    for seq in (2, 3, 3):
+        subject.drop(seq)
+    for _ in range(2):
+        subject.discard()
+        counted = telemetry_of(subject).counted
+        assert counted == {
+            ("received", ""): 6,
+            ("lost", "not_started"): 3,
+            ("duplicate", ""): 1,
+            ("rejected", "invalid_audio"): 1,
+            ("rejected", "unexpected_event"): 1,
+        }
+
+
 def test_what_is_dropped_is_counted_as_the_run_will_count_it() -> None:
     subject = prelude()
     subject.take(START)
     subject.take(FRAME)
     assert FRAME.seq == 1
     for seq in (3, 1, 5, 5, None, 4):
-        subject.dropped.drop(seq)
-    assert subject.dropped == Dropped(
+        subject.drop(seq)
+    assert subject.take_dropped() == Dropped(
         frames=3, first_seq=3, last_seq=6, highest_seq=6, duplicates=3
     )
     assert held(subject) == [FRAME]
@@ -231,6 +250,7 @@ def test_a_flood_of_starts_and_stops_behind_a_start_takes_no_memory() -> None:
     kept = held(subject)
     refused = [it for it in kept if isinstance(it, Refused)]
     assert all(it.refusal is Refusal.UNEXPECTED_EVENT for it in refused)
-    assert len(refused) + subject.dropped.refused[Refusal.UNEXPECTED_EVENT] == 40_000
+    dropped = subject.take_dropped()
+    assert len(refused) + dropped.refused[Refusal.UNEXPECTED_EVENT] == 40_000
     assert kept.count(End(EndReason.ENDED)) == 1
     assert len(kept) <= BufferLimits().stream_events + 1

@@ -52,7 +52,6 @@ def test_a_scrape_of_one_shows_the_sums_of_all() -> None:
     one, two = (PrometheusTelemetry(Seat(board, number, 9)) for number in range(2))
     for telemetry, count in ((one, 2), (two, 5)):
         telemetry.received(count)
-        telemetry.frames("published", count)
         telemetry.frames("rejected", 1, reason="invalid_audio")
         telemetry.handshake("accepted")
         telemetry.stream_opened("exostreamkit")
@@ -79,7 +78,7 @@ def test_a_successor_goes_on_with_the_counts_and_not_with_the_gauges() -> None:
     board = WorkerBoard.make(1)
     first = PrometheusTelemetry(Seat(board, 0, 9))
     first.received(3)
-    first.frames("published", 3)
+    first.confirmed([0.003] * 3)
     first.stream_opened("agentstream")
     first.buffered(640)
     first.broker(up=True)

@@ -90,7 +90,7 @@ class Prelude:
         self._held: deque[Held] = deque()
         self._held_bytes = 0
         self._has_ended = False
-        self.dropped = Dropped()
+        self._dropped = Dropped()
 
     @property
     def is_full(self) -> bool:
@@ -142,13 +142,32 @@ class Prelude:
         """Whether the sender has said that this was all."""
         return self._has_ended
 
+    def drop(self, seq: int | None) -> None:
+        """Note a frame that there is no room for."""
+        self._dropped.drop(seq)
+
+    def take_dropped(self) -> Dropped:
+        """Return what was dropped and is not counted yet; it is for the caller to count."""
+        dropped, self._dropped = self._dropped, Dropped()
+        return dropped
+
     def discard(self) -> None:
-        """Forget what is held: its sender will say it again, or it is lost."""
-        frames = 0
-        while self._held:
-            frames += isinstance(self.release(), Audio)
-        self._telemetry.received(frames)
-        self._telemetry.frames("lost", frames, reason="not_started")
+        """Forget what is held, and count all that was said: it is said again, or it is lost."""
+        dropped = self.take_dropped()
+        frames, refused = dropped.frames, dropped.refused
+        while (held := self.release()) is not None:
+            if isinstance(held, Audio):
+                frames += 1
+            elif isinstance(held, Refused):
+                refused[held.refusal] += 1
+        if frames:
+            self._telemetry.received(frames)
+            self._telemetry.frames("lost", frames, reason="not_started")
+        if dropped.duplicates:
+            self._telemetry.received(dropped.duplicates)
+            self._telemetry.frames("duplicate", dropped.duplicates)
+        for refusal, messages in refused.items():
+            self._refuse(refusal, messages)
 
     def _hold(self, message: Audio | SignalSaid) -> Start | Closing | None:
         if self._start is None and self._dialect.most_held_before_start == 0:
@@ -166,14 +185,14 @@ class Prelude:
         ):
             self._refuse(Refusal.UNEXPECTED_EVENT)
         elif self.is_full and isinstance(message, Refused):
-            self.dropped.refused[message.refusal] += 1
+            self._dropped.refused[message.refusal] += 1
         elif self.is_full and isinstance(message, SignalSaid):
             self._telemetry.ignored("no_room")
         else:
             self._grow(size)
             self._held.append(message)
             if isinstance(message, Audio):
-                self.dropped.hear(message.seq)
+                self._dropped.hear(message.seq)
 
     def _grow(self, size: int) -> None:
         self._held_bytes += size
@@ -201,6 +220,6 @@ class Prelude:
         goes_on = GoOn() if first.seq is None else GoOnAbove(first.seq)
         return replace(self._start, continuation=goes_on)
 
-    def _refuse(self, refusal: Refusal) -> None:
-        self._telemetry.received()
-        self._telemetry.frames("rejected", reason=refusal.value)
+    def _refuse(self, refusal: Refusal, messages: int = 1) -> None:
+        self._telemetry.received(messages)
+        self._telemetry.frames("rejected", messages, reason=refusal.value)

@@ -69,7 +69,7 @@ class Starting:
     def drop(self, message: Audio | SignalSaid) -> None:
         """Note what there is no room for: a frame will be lost."""
         if isinstance(message, Audio):
-            self._prelude.dropped.drop(message.seq)
+            self._prelude.drop(message.seq)
         else:
             self._calls.telemetry.ignored("no_room")
 
@@ -97,7 +97,7 @@ class Starting:
 
     def declare_dropped(self, stream: LiveStream) -> None:
         """Count what was dropped, once everything held is released."""
-        ingest, dropped = self._calls.ingest, self._prelude.dropped
+        ingest, dropped = self._calls.ingest, self._prelude.take_dropped()
         if dropped.frames:
             ingest.drop(stream, dropped.last_seq, dropped.frames, dropped.first_seq)
         if dropped.duplicates:
@@ -153,10 +153,10 @@ class Starting:
             if stream.interaction.state is not State.LIVE:
                 break
             self._publish(stream, held)
-        self._prelude.discard()
         if stream.interaction.state is State.LIVE:
             self.declare_dropped(stream)
             self._calls.cut(stream)
+        self._prelude.discard()
 
     def _publish(self, stream: LiveStream, held: Held) -> None:
         match held:

@@ -127,7 +127,7 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         _add(self._tally.ignored, {event: 1})
 
     def confirmed(self, seconds: Sequence[float]) -> None:
-        """Observe times to confirmation."""
+        """Count frames as published, by the times to their confirmation."""
         counts = self._tally.confirm_counts
         for value in seconds:
             counts[bisect_left(CONFIRM_BUCKETS, value)] += 1
@@ -189,6 +189,7 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
             "ingest_frames", "Frames by what became of them", labels=["outcome", "reason"]
         )
         frames.add_metric(["received", ""], tally.received)
+        frames.add_metric(["published", ""], sum(tally.confirm_counts))
         for (outcome, reason), count in tally.frames.items():
             frames.add_metric([outcome, reason], count)
         yield frames

@@ -34,9 +34,11 @@ class Mark:
 BEGINNING = Mark(0, 0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Batch:
     """Consecutive events of one stream, to be published all or from the first on.
+
+    Not to be changed.
 
     `first_position` is the position of `events[0]`, or the next one when `events` is empty;
     `account` is the run as it stands once the whole batch is published. What stands before
@@ -51,9 +53,9 @@ class Batch:
     keep_from: Mark = BEGINNING
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Appended:
-    """Everything below `next_position` is published."""
+    """Everything below `next_position` is published. Not to be changed."""
 
     next_position: int
 

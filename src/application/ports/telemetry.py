@@ -24,7 +24,7 @@ class Telemetry(Protocol):
         ...
 
     def frames(self, outcome: str, count: int = 1, reason: str = "") -> None:
-        """Count frames by what became of them: published, duplicate, rejected, lost, missing."""
+        """Count frames by what became of them: duplicate, rejected, lost, missing."""
         ...
 
     def ignored(self, event: str) -> None:
@@ -32,7 +32,7 @@ class Telemetry(Protocol):
         ...
 
     def confirmed(self, seconds: Sequence[float]) -> None:
-        """Observe, for each frame, the time from reception to the broker's confirmation."""
+        """Count frames as published: after so many seconds from its reception, each of them."""
         ...
 
     def buffered(self, count: int) -> None:

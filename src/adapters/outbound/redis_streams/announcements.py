@@ -84,8 +84,7 @@ class Announcements:
         self._prefix = options.prefix
         self._seconds = options.rewind_seconds
         self._remembered: dict[str, _Remembered] = {}
-        self.are_there = False
-        """Whether the index, as far as is known, has something of ours."""
+        self._is_known_of = False
 
     async def make(self, *groups: Sequence[Said]) -> list[PublisherError | None]:
         """Announce groups in one round trip; for each, what went wrong.
@@ -105,6 +104,11 @@ class Announcements:
         )
         self._forget_old()
         return failures
+
+    def note_empty(self) -> bool:
+        """Note that the index has nothing; whether it had something of ours until now."""
+        was_known_of, self._is_known_of = self._is_known_of, False
+        return was_known_of
 
     async def restore(self) -> None:
         """Announce again, in the old order, what the index does not have any more.
@@ -169,7 +173,7 @@ class Announcements:
                 return translate(reply)
             self._remembered.pop(said.event_id, None)
             self._remembered[said.event_id] = _Remembered(now, reply, said)
-            self.are_there = True
+            self._is_known_of = True
         return None
 
     def _forget_old(self) -> None:

@@ -1,9 +1,9 @@
 -- Publish consecutive entries of one stream: all of them, or those before the first error.
 --
 -- KEYS  1 stream · 2 facts
--- ARGV  1 generation · 2 owner · 3 position of the first entry · 4 first_seq · 5 last_seq
---       6 ledger · 7 state · 8 first position to keep · 9 its generation
---       10 milliseconds to live
+-- ARGV  1 generation · 2 owner · 3 milliseconds to live
+--       4 position of the first entry · 5 first_seq · 6 last_seq · 7 ledger · 8 state
+--       9 first position to keep · 10 its generation
 --       then for each entry: type · seq · received_at_ms · audio, or data for other types
 -- Reply {'appended', next} | {'hole', next} | {'vanished'} | {'failed', next, error}
 --    or {'fenced', generation, position behind the last entry of the caller's that stands, or ''}
@@ -11,7 +11,7 @@
 -- What has ended takes nothing more: a call whose answer was given up may still arrive, after the
 -- run was ended from what was published by then.
 local stream, facts = KEYS[1], KEYS[2]
-local generation, position = ARGV[1], tonumber(ARGV[3])
+local generation, position = ARGV[1], tonumber(ARGV[4])
 local held = redis.call('HMGET', facts, 'generation', 'owner', 'next', 'trimmed', 'state')
 local next = tonumber(held[3] or 0)
 local after = position + (#ARGV - 10) / 4
@@ -38,7 +38,7 @@ local says_nothing_new = after < next or after == next and #ARGV > 10
 if says_nothing_new then return {'appended', int(next)} end
 if held[5] == 'ended' then
   -- an account alone, of the run as it ended, only asks whether all of it is still there
-  if #ARGV == 10 and ARGV[7] == 'ended' then return {'appended', int(next)} end
+  if #ARGV == 10 and ARGV[8] == 'ended' then return {'appended', int(next)} end
   return {'fenced', held[1], ''}
 end
 
@@ -76,15 +76,15 @@ if failure then
   return {'failed', int(next), failure}
 end
 
-local known = {'next', int(next), 'ledger', ARGV[6], 'state', ARGV[7]}
-if ARGV[4] ~= '' then known[7], known[8] = 'first_seq', ARGV[4] end
-if ARGV[5] ~= '' then known[#known + 1], known[#known + 2] = 'last_seq', ARGV[5] end
+local known = {'next', int(next), 'ledger', ARGV[7], 'state', ARGV[8]}
+if ARGV[5] ~= '' then known[7], known[8] = 'first_seq', ARGV[5] end
+if ARGV[6] ~= '' then known[#known + 1], known[#known + 2] = 'last_seq', ARGV[6] end
 redis.call('HSET', facts, unpack(known))
-local keep_from = tonumber(ARGV[8])
+local keep_from = tonumber(ARGV[9])
 if keep_from > tonumber(held[4]) then
-  redis.call('XTRIM', stream, 'MINID', '=', ARGV[9] .. '-' .. int(keep_from))
+  redis.call('XTRIM', stream, 'MINID', '=', ARGV[10] .. '-' .. int(keep_from))
   redis.call('HSET', facts, 'trimmed', int(keep_from))
 end
-redis.call('PEXPIRE', stream, ARGV[10])
-redis.call('PEXPIRE', facts, ARGV[10])
+redis.call('PEXPIRE', stream, ARGV[3])
+redis.call('PEXPIRE', facts, ARGV[3])
 return {'appended', int(next)}

@@ -144,10 +144,12 @@ class _Wire(asyncio.Protocol):
         """
         if self._lost is not None or self._transport is None:
             raise BrokerUnavailable("the connection to the broker is lost") from self._lost
-        written = list(_written(commands))  # or nothing: not all can be written
+        written = [
+            command if isinstance(command, list) else [pack(command)] for command in commands
+        ]  # or nothing is sent: a command that cannot be packed is not
         call = _Call(self._loop.create_future(), len(commands), self._loop.time())
         self._calls.append(call)
-        for piece in written:
+        for piece in _joined(written):
             self._transport.write(piece)
         try:
             return await call.answer
@@ -167,18 +169,13 @@ class _Wire(asyncio.Protocol):
                 call.answer.set_result(call.replies)
 
 
-def _written(commands: Sequence[Command | Parts]) -> Iterator[bytes]:
-    """Write commands, in pieces of some size."""
+def _joined(commands: Sequence[Parts]) -> Iterator[bytes]:
+    """Join what is written of commands into pieces of some size."""
     pieces: Parts = []
     size = 0
-    for command in commands:
-        if isinstance(command, list):
-            pieces += command
-            size += sum(map(len, command))
-        else:
-            packed = pack(command)
-            pieces.append(packed)
-            size += len(packed)
+    for parts in commands:
+        pieces += parts
+        size += sum(map(len, parts))
         if size >= WRITTEN_AT_ONCE_BYTES:
             yield b"".join(pieces)
             pieces, size = [], 0

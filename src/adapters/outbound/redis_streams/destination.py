@@ -113,8 +113,7 @@ class RedisDestination(Destination):
             if isinstance(reply, ResponseError) and IMPOSSIBLE_ID in str(reply):
                 continue
             raise_if_error(reply)
-        if not replies[-1] and self._announcements.are_there:  # lost alone: look at all anew
-            self._announcements.are_there = False
+        if not replies[-1] and self._announcements.note_empty():  # lost alone: look at all anew
             self._connection.give_up("the index of starts and ends is gone")
 
     async def advise(self, expected_bytes: int) -> Sequence[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from adapters.outbound.redis_streams.resp import PartsWriter
+from adapters.outbound.redis_streams.resp import Parts, add_audio, pack_arguments
 from application.ports.errors import BrokerRefused
 from application.ports.reader import Announcement
 from domain.account import Account, State
@@ -116,13 +116,13 @@ ENTRY_ARGUMENTS = 4
 """Type, seq, received_at_ms, and audio or data, as `append.lua` takes them for each entry."""
 
 
-def add_entry(writer: PartsWriter, event: Event) -> None:
+def add_entry(parts: Parts, event: Event) -> None:
     """Write an entry as `append.lua` takes it; the second and third are empty where not audio."""
-    if isinstance(event, AudioAccepted):
+    if type(event) is AudioAccepted:
         frame = event.frame
-        writer.add_audio(frame.seq, frame.received_at_ms, frame.audio)
+        add_audio(parts, frame.seq, frame.received_at_ms, frame.audio)
     else:
-        writer.add(_arguments(event))
+        parts.append(pack_arguments(_arguments(event)))
 
 
 def _arguments(event: Event) -> tuple[str, str, str, bytes]:
@@ -141,8 +141,10 @@ def _arguments(event: Event) -> tuple[str, str, str, bytes]:
 
 def ledger_json(ledger: Ledger) -> bytes:
     """Write the ledger as it stands in the hash."""
-    return msgspec.json.encode(ledger.counters())
+    return _encode(ledger)
 
+
+_encode = msgspec.json.Encoder().encode
 
 _SIGNALS = {signal.value.encode(): signal for signal in Signal}
 

@@ -14,7 +14,7 @@ from adapters.outbound.redis_streams.announcements import Announcements, Said
 from adapters.outbound.redis_streams.connection import Connection, Reply
 from adapters.outbound.redis_streams.failures import translate, translate_reply
 from adapters.outbound.redis_streams.pipeline import Pipeline, Script, raise_if_error
-from adapters.outbound.redis_streams.resp import Command, Parts, PartsWriter
+from adapters.outbound.redis_streams.resp import Command, Parts, begin_parts, pack_arguments
 from application.ports.destination import DestinationOptions
 from application.ports.publisher import (
     Appended,
@@ -22,6 +22,7 @@ from application.ports.publisher import (
     Failed,
     Fenced,
     Hole,
+    Lease,
     Outcome,
     Reclaim,
     Reclaimed,
@@ -37,6 +38,12 @@ from domain.identifiers import StreamKey
 _BEGIN = Script("begin.lua")
 _APPEND = Script("append.lua")
 
+_LEASE_ARGUMENTS = 8
+_BATCH_ARGUMENTS = 7
+"""What `_append_call` says of the lease, the command and its keys included, and of the batch."""
+
+_MOST_HEADS = 4_096
+
 
 class RedisStreamPublisher(StreamPublisher):
     """Publishes through one connection, which repeats nothing by itself."""
@@ -49,6 +56,7 @@ class RedisStreamPublisher(StreamPublisher):
         self._announcements = announcements
         self._prefix = options.prefix
         self._ttl_ms = round(options.expire_seconds * 1000)
+        self._heads: dict[str, tuple[Lease, bytes]] = {}
 
     @property
     def epoch(self) -> int:
@@ -124,26 +132,34 @@ class RedisStreamPublisher(StreamPublisher):
         return layout.stream_key(self._prefix, stream), layout.facts_key(self._prefix, stream)
 
     def _append_call(self, batch: Batch) -> Parts:
-        account = batch.account
-        head = _APPEND.call(
-            self._keys(batch.lease.stream),
-            (
-                batch.lease.generation,
-                batch.lease.owner,
-                batch.first_position,
-                "" if account.first_seq is None else account.first_seq,
-                "" if account.last_seq is None else account.last_seq,
-                layout.ledger_json(account.ledger),
-                account.state.value,
-                batch.keep_from.position,
-                batch.keep_from.generation,
-                self._ttl_ms,
-            ),
+        account, keep_from = batch.account, batch.keep_from
+        entries = layout.ENTRY_ARGUMENTS * len(batch.events)
+        parts = begin_parts(_LEASE_ARGUMENTS + _BATCH_ARGUMENTS + entries, self._head(batch.lease))
+        of_batch = (
+            batch.first_position,
+            "" if account.first_seq is None else account.first_seq,
+            "" if account.last_seq is None else account.last_seq,
+            layout.ledger_json(account.ledger),
+            account.state,
+            keep_from.position,
+            keep_from.generation,
         )
-        writer = PartsWriter(head, len(head) + layout.ENTRY_ARGUMENTS * len(batch.events))
+        parts.append(pack_arguments(of_batch))
         for event in batch.events:
-            layout.add_entry(writer, event)
-        return writer.parts
+            layout.add_entry(parts, event)
+        return parts
+
+    def _head(self, lease: Lease) -> bytes:
+        """Write what is the same in all calls under a lease; the last that were used are kept."""
+        known = self._heads.get(lease.owner)
+        if known is not None and known[0] is lease:
+            return known[1]
+        arguments = (lease.generation, lease.owner, self._ttl_ms)
+        head = pack_arguments(_APPEND.call(self._keys(lease.stream), arguments))
+        if len(self._heads) >= _MOST_HEADS:
+            self._heads.clear()
+        self._heads[lease.owner] = lease, head
+        return head
 
     def _begin_call(
         self,
@@ -208,9 +224,9 @@ def _reclaimed(reply: Reply) -> Reclaimed:
 def _outcome(reply: Reply) -> Outcome:
     if isinstance(reply, ResponseError):
         return Failed(translate(reply))
+    if reply[0] == b"appended":  # as nearly always
+        return Appended(int(reply[1]))
     match reply:
-        case [b"appended", next_position]:
-            return Appended(int(next_position))
         case [b"fenced", generation, stands]:
             return Fenced(int(generation), int(stands) if stands else None)
         case [b"hole", next_position]:

@@ -17,28 +17,23 @@ Parts = list[bytes]
 pack: Callable[[Command], bytes] = hiredis.pack_command  # type: ignore[assignment]  # its stub
 
 
-class PartsWriter:
-    """Writes one command argument by argument; `parts` is complete when all have been given."""
+def pack_arguments(arguments: Command) -> bytes:
+    """Write arguments of a command, without saying how many it has."""
+    packed = pack(arguments)
+    return packed[packed.index(b"\n") + 1 :]
 
-    __slots__ = ("parts",)
 
-    def __init__(self, head: Command, count: int) -> None:
-        """Begin a command of `count` arguments with those of `head`."""
-        packed = pack(head)
-        after_count = packed.index(b"\n") + 1
-        self.parts: Parts = [b"*%d\r\n" % count, packed[after_count:]]
+def begin_parts(count: int, head: bytes) -> Parts:
+    """Begin a command of `count` arguments with `head`, the first of them, written."""
+    return [b"*%d\r\n" % count, head]
 
-    def add_audio(self, seq: int, received_at_ms: int, audio: bytes) -> None:
-        """Give the four arguments of a frame."""
-        said, at = b"%d" % seq, b"%d" % received_at_ms
-        self.parts += (
-            b"$5\r\naudio\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n"
-            % (len(said), said, len(at), at, len(audio)),
-            audio,
-            b"\r\n",
-        )
 
-    def add(self, arguments: Command) -> None:
-        """Give any arguments."""
-        packed = pack(arguments)
-        self.parts.append(packed[packed.index(b"\n") + 1 :])
+def add_audio(parts: Parts, seq: int, received_at_ms: int, audio: bytes) -> None:
+    """Give the four arguments of a frame."""
+    said, at = b"%d" % seq, b"%d" % received_at_ms
+    parts += (
+        b"$5\r\naudio\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n"
+        % (len(said), said, len(at), at, len(audio)),
+        audio,
+        b"\r\n",
+    )
