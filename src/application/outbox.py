@@ -78,6 +78,7 @@ class Outbox:
         "_failures",
         "_fenced",
         "_forgotten",
+        "_forgotten_of_run",
         "_has_token",
         "_holds",
         "_interaction",
@@ -152,6 +153,7 @@ class Outbox:
         self._is_overtaken = False
         self._stands: int | None = None
         self._forgotten = 0
+        self._forgotten_of_run = 0
         self._is_over = False
         self._is_released = False
         self._holds = 0
@@ -163,6 +165,12 @@ class Outbox:
     def lease(self) -> Lease:
         """The right under which the events are published."""
         return self._lease
+
+    @property
+    def owners(self) -> tuple[str, ...]:
+        """Who the destination may know as the holder of what is published here."""
+        owner, reclaim_owner = self._lease.owner, self._reclaim_owner
+        return (owner,) if reclaim_owner is None else (owner, reclaim_owner)
 
     @property
     def retention(self) -> Retention:
@@ -354,6 +362,8 @@ class Outbox:
     def follow(self, older: "Outbox") -> None:
         """Take over from the outbox of an older generation, which publishes nothing new."""
         self.older, older.newer = older, self
+        if older._run == self._run:  # noqa: SLF001  # of ours
+            self._forgotten_of_run = older._forgotten_of_run  # noqa: SLF001
         older.supersede(self._lease.generation)
 
     def supersede(self, generation: int) -> None:
@@ -491,7 +501,7 @@ class Outbox:
         is_of_newer = any(newer.lease.generation == generation for newer in self._newer())
         is_asked_for = any(newer.may_have_reclaimed for newer in self._newer())
         is_of_older = any(older.lease.generation == generation for older in self._older())
-        is_past = generation < self._lease.generation or is_of_older
+        is_past = fenced.is_past or generation < self._lease.generation or is_of_older
         if is_past and not (is_of_newer or is_final or self._is_overtaken):
             self._ask_for_reclaim()
             return
@@ -552,6 +562,7 @@ class Outbox:
             max(outbox.lease.generation for outbox in row),
             owner,
             None if before is None else before.lease.owner,
+            tuple(owner for newer in self._newer() for owner in newer.owners),
         )
 
     def _begin_again(self, grant: Grant) -> None:
@@ -573,7 +584,7 @@ class Outbox:
             self._lease.stream, grant.generation, self._reclaim_owner, grant.granted_at_ms
         )
         self._reclaim_owner = None
-        self._tell_of_beginning_again(begun.recount.forgotten)
+        self._tell_of_beginning_again(self._new_of_run(begun.recount.forgotten))
         if self._fenced is not None:
             self._published = self._close_run_of_nobody(end)
         for newer in self._newer():
@@ -590,6 +601,16 @@ class Outbox:
         self._waiting.append(HeldBatch(position, [ended], end))
         self._recount()
         return end
+
+    def _new_of_run(self, forgotten: int) -> int:
+        """Return how many of these frames no other outbox of the run has told of.
+
+        The account of a newer generation has the frames of the older ones in it.
+        """
+        row = (self, *self._older(), *self._newer())
+        told = max(it._forgotten_of_run for it in row if it._run == self._run)  # noqa: SLF001
+        self._forgotten_of_run += forgotten
+        return max(0, self._forgotten_of_run - told)
 
     def _tell_of_beginning_again(self, lost_frames: int) -> None:
         self._telemetry.began_again()

@@ -1,6 +1,7 @@
 """Log lines: JSON for machines, colours for people. No secret is ever passed to them."""
 
 import logging
+from asyncio import CancelledError
 
 import structlog
 from structlog.typing import Processor
@@ -9,8 +10,16 @@ UNFINISHED_HANDSHAKE = "ASGI callable returned without completing handshake."
 
 
 def _is_ours(record: logging.LogRecord) -> bool:
-    """Drop uvicorn's complaint about a refused handshake: we answered it as HTTP ourselves."""
-    return record.getMessage() != UNFINISHED_HANDSHAKE
+    """Drop what others take for an error and is none.
+
+    That is a refused handshake, which we answered as HTTP ourselves, and what a second signal
+    cancels.
+    """
+    kind, message = record.exc_info[0] if record.exc_info else None, record.getMessage()
+    is_cancelled = kind is not None and issubclass(kind, CancelledError)
+    last_line = message.rstrip().rpartition("\n")[2]  # Litestar's lifespan says it as a text
+    is_said_to_be = last_line.startswith("asyncio.exceptions.CancelledError")
+    return not (is_cancelled or is_said_to_be or message == UNFINISHED_HANDSHAKE)
 
 
 def configure_logs(level: str, form: str) -> None:

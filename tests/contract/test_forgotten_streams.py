@@ -248,6 +248,66 @@ async def test_a_writer_goes_on_behind_its_own_lease_and_behind_its_predecessor(
     assert after == Grant(3, resumed=True, account=replace(known.account, next_position=5))
 
 
+@pytest.mark.parametrize("times", [1, 3])
+async def test_who_was_granted_the_stream_later_has_it_back_from_who_only_reclaimed_it(
+    destination: Destination, *, times: int
+) -> None:
+    """All was forgotten, and an older process came first; its numbers say nothing."""
+    stream, early = opening().stream, None
+    lease = Lease(stream, 1, "early", LONG)
+    for turn in range(times):
+        early = await reclaim(
+            destination, wish(lease, "run", above=turn + 1, owner=f"again {turn}")
+        )
+        assert isinstance(early, Grant)
+        assert early.granted_at_ms == LONG
+        lease = Lease(stream, early.generation, f"again {turn}", early.granted_at_ms)
+    late = Lease(stream, 2, "late", 2 * LONG)
+    asks = Batch(late, opening().interaction_id, 5, (), Account(5))
+    outcome = await append(destination, asks)
+    assert outcome == Fenced(times + 1)
+    assert isinstance(outcome, Fenced)
+    assert outcome.is_past
+    its = await reclaim(destination, wish(late, "run", above=2, owner="late again"))
+    assert its == Grant(max(2, times + 1) + 1, resumed=True, account=Account(times))
+    assert isinstance(its, Grant)
+    assert its.granted_at_ms == 2 * LONG
+    outcome = await append(destination, replace(asks, lease=lease))
+    assert outcome == Fenced(its.generation)
+    assert isinstance(outcome, Fenced)
+    assert not outcome.is_past
+    refused = wish(lease, "run", above=its.generation, owner="early again")
+    assert await reclaim(destination, refused) == Fenced(its.generation)
+
+
+@pytest.mark.parametrize("by", ["resumes", "begins anew", "recovers"])
+async def test_a_fenced_writer_is_told_behind_which_of_its_frames_nothing_stands(
+    destination: Destination, by: str
+) -> None:
+    """Whoever ends the run for it writes under its generation: that is no frame of the writer's."""
+    known = await publish(destination)
+    if by == "recovers":
+        await destination.open_runs.tend([known.lease.stream])
+        ((stream, beat),) = (await destination.open_runs.beats()).items()
+        assert await destination.open_runs.end_untended(stream, beat)
+    else:
+        its = opening(resume=by == "resumes")
+        await begin(destination.publisher, its, owner="another", has_token=False)
+    outcome = await append(destination, known.tail)
+    assert isinstance(outcome, Fenced)
+    assert outcome.stands == known.account.next_position
+
+
+async def test_who_begins_the_stream_is_not_the_past_of_anybody(destination: Destination) -> None:
+    await reclaim(destination, wish(Lease(opening().stream, 1, "early", LONG), "run", above=1))
+    await begin(destination.publisher, opening(resume=True), owner="begins", has_token=False)
+    late = Lease(opening().stream, 2, "late", 10**15)
+    outcome = await append(destination, Batch(late, opening().interaction_id, 1, (), Account(1)))
+    assert outcome == Fenced(3)
+    assert isinstance(outcome, Fenced)
+    assert not outcome.is_past
+
+
 async def test_a_wish_repeated_by_the_same_owner_is_answered_the_same_and_happens_once(
     bench: Bench,
 ) -> None:

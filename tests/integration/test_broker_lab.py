@@ -39,6 +39,7 @@ def client(lab: BrokerLab) -> Iterator[redis.Redis]:
     with plain_client(lab.url) as connected:
         connected.flushall()
         connected.set("known", "1")
+        connected.waitaof(1, 0, 5_000)  # while an fsync is under way nothing is written
         yield connected
 
 

@@ -153,6 +153,36 @@ async def test_a_duplicate_said_while_another_process_takes_over_is_no_reason_fo
         await again.end()
 
 
+async def test_a_process_that_had_the_call_before_does_not_take_it_back(
+    process: Any, name: str
+) -> None:
+    """It is the first to find that the broker has forgotten all, and gives what it holds."""
+    with BrokerLab() as lab, ChaosProxy(lab.port) as proxy:
+        host, port = proxy.address
+        before = process(REDIS_URL=lab.url)
+        now = process(REDIS_URL=f"redis://{host}:{port}/0")
+        caller = await Caller.dial(before.url)
+        await caller.start(name)
+        await caller.speak(*range(20))
+        await caller.hear_ack(19)
+        caller.vanish()
+        again = await Caller.dial(now.url)
+        assert (await again.start(name, resume=True))["last_seq"] == 19
+        await again.speak(*range(20, 30))
+        await again.hear_ack(29)
+        proxy.refuse()
+        proxy.reset()
+        await asyncio.to_thread(lab.come_back_empty)
+        await asyncio.to_thread(wait_until, lambda: "begun again" in before.log.read_text())
+        proxy.heal()
+        await again.speak(*range(30, 35))
+        ledger = await again.end()
+        with lab.client() as broker:
+            assert [seq for seq, _ in audio(broker, name)] == list(range(35))
+    assert (ledger["published"], ledger["lost"]) == (35, 0)
+    assert await again.closed() == 1000
+
+
 async def test_a_sender_that_says_nothing_is_told_that_another_process_has_its_stream(
     process: Any, broker: Broker, name: str
 ) -> None:

@@ -142,6 +142,7 @@ async def test_a_second_signal_exits_at_once(process: Any, name: str) -> None:
     assert time.monotonic() - began < 3
     with pytest.raises(ConnectionClosed):
         await carrier.hear()
+    assert "Traceback" not in service.log.read_text()
 
 
 async def test_draining_is_told_to_the_scraper(process: Any, name: str) -> None:

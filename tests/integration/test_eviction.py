@@ -77,3 +77,31 @@ async def test_a_stream_whose_facts_were_evicted_is_begun_behind_what_is_left(
     assert found[: len(before)] == before
     assert [entry_id for entry_id, _ in found[len(before) :]] == ["2-31", "2-32", "2-33", "2-34"]
     assert [seq for seq, _ in audio(broker, name)] == [*range(30), 0, 1]
+
+
+@pytest.mark.parametrize("resume", [True, False], ids=["one run", "two runs"])
+async def test_all_that_a_process_holds_of_a_stream_is_given_again(
+    process: Any, broker: Broker, name: str, *, resume: bool
+) -> None:
+    """Of both generations: the facts that are left name the newer one, which is not alone."""
+    url = process().url
+    first = await Caller.dial(url)
+    await first.start(name)
+    await first.speak(*range(50))
+    await first.hear_ack(49)
+    if resume:
+        first.vanish()
+    else:
+        await first.end()
+    second = await Caller.dial(url)
+    await second.start(name, resume=resume)
+    await second.speak(*range(50, 60))
+    await second.hear_ack(59)
+    delete(broker, "audio", name)
+    await second.speak(*range(60, 65))
+    ledger = await second.end()
+    assert (ledger["published"], ledger["lost"]) == (65 if resume else 15, 0)
+    assert [seq for seq, _ in audio(broker, name)] == list(range(65))
+    kinds = [entry["type"] for _, entry in entries(broker, name)]
+    assert kinds.count("ended") == (1 if resume else 2)
+    assert kinds.count("gap") == 0

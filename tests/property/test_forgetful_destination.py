@@ -42,6 +42,7 @@ from application.ports.publisher import (
     Batch,
     Fenced,
     Hole,
+    Lease,
     Outcome,
     Reclaim,
     Reclaimed,
@@ -105,6 +106,7 @@ class Stored:
     run: str = ""
     account: Account = field(default_factory=Account)
     given_up: frozenset[str] = frozenset()
+    was_reclaimed: bool = False
     index: frozenset[tuple[int, int, bool]] = frozenset()
 
     @property
@@ -114,6 +116,10 @@ class Stored:
     @property
     def is_open(self) -> bool:
         return self.grant is not None and self.account.state is not State.ENDED
+
+    def is_past(self, lease: Lease) -> bool:
+        is_older = self.grant is not None and self.grant.granted_at_ms < lease.granted_at_ms
+        return self.was_reclaimed and is_older
 
     def announced(self, said: set[tuple[int, int, bool]]) -> "Stored":
         return replace(self, index=self.index | said)
@@ -177,21 +183,34 @@ class Broker:
     def reclaim(self, wish: Reclaim) -> Grant | Fenced:
         now = self.now
         if now.grant is None:
-            return self._grant(wish.opening, wish.owner, wish.run, wish.above + 1, resumed=True)
+            return self._grant(
+                wish.opening, wish.owner, wish.run, wish.above + 1, resumed=True, lease=wish.lease
+            )
         if now.owner == wish.owner:
             self._announce({(now.generation, now.grant.account.next_position, False)})
             return now.grant
         is_held_here = now.owner in {wish.lease.owner, wish.predecessor}
         is_later = now.grant.granted_at_ms > wish.lease.granted_at_ms
-        if now.generation > wish.above or (
+        is_not_last = now.generation > wish.above or (
             not is_held_here and (is_later or now.generation >= wish.lease.generation)
-        ):
+        )
+        if is_not_last and not now.is_past(wish.lease):
             return Fenced(now.generation)
         resumed = now.is_open and now.run == wish.run
-        return self._grant(wish.opening, wish.owner, wish.run, wish.above + 1, resumed=resumed)
+        generation = max(now.generation, wish.above) + 1
+        return self._grant(
+            wish.opening, wish.owner, wish.run, generation, resumed=resumed, lease=wish.lease
+        )
 
     def _grant(
-        self, opening: Opening, owner: str, run: str, generation: int, *, resumed: bool
+        self,
+        opening: Opening,
+        owner: str,
+        run: str,
+        generation: int,
+        *,
+        resumed: bool,
+        lease: Lease | None = None,
     ) -> Grant:
         now, entries, said = self.now, list(self.now.entries), set[tuple[int, int, bool]]()
         if now.is_open and not resumed:
@@ -200,12 +219,16 @@ class Broker:
             entries.append(Entry(now.generation, now.run, ended))
         account = replace(now.account if resumed else Account(), next_position=len(entries))
         account = replace(account, state=State.LIVE)
-        grant = Grant(generation, resumed, account, run, next(self.granted))
+        granted_at = next(self.granted) if lease is None else lease.granted_at_ms
+        grant = Grant(generation, resumed, account, run, granted_at)
         said.add((generation, len(entries), False))
         started = InteractionStarted(len(entries), generation, resumed, opening)
         entries.append(Entry(generation, run, started))
         account = replace(account, next_position=len(entries))
-        self.store(Stored(tuple(entries), grant, owner, run, account, now.given_up, now.index))
+        reclaimed = lease is not None
+        self.store(
+            Stored(tuple(entries), grant, owner, run, account, now.given_up, reclaimed, now.index)
+        )
         self._announce(said)
         return grant
 
@@ -225,7 +248,7 @@ class Broker:
         if now.grant is None:
             return Vanished()
         if (now.generation, now.owner) != (batch.lease.generation, batch.lease.owner):
-            return Fenced(now.generation)
+            return Fenced(now.generation, is_past=now.is_past(batch.lease))
         here, end = len(now.entries), batch.first_position + len(batch.events)
         self._check(batch)
         if batch.first_position > here:

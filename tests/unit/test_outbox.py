@@ -435,6 +435,30 @@ def test_an_answer_to_what_was_asked_before_the_suspicion_proves_nothing() -> No
     assert not bench.is_suspect()
 
 
+def test_what_is_forgotten_of_a_run_is_counted_once_however_many_generations_hold_it() -> None:
+    older = Bench()
+    began = older.clock.now
+    publish_in_turns(older, 0, 1, 2)
+    newer = Bench(generation=2, account=older.outbox.published, older=older)
+    publish_in_turns(newer, 3)
+    older.buffer.let_go_of_old(began + LIMITS.rewind_seconds + 2 * KEPT_TOGETHER_SECONDS)
+    older.outbox.suspect()
+    older.take()
+    older.outbox.settle(Vanished())
+    older.take_reclaim()
+    older.outbox.settle(Grant(3, resumed=True, account=Account()))
+    older.publish_all()
+    assert older.counted("lost") == older.counted("missing") == 2  # nobody has 0 and 1 any more
+    newer.take()
+    newer.outbox.settle(Fenced(3))
+    older.publish()
+    newer.take_reclaim()
+    newer.outbox.settle(Grant(4, resumed=True, account=older.outbox.published))
+    newer.publish_all()
+    assert newer.outbox.published.ledger.lost == 2
+    assert newer.counted("lost") == newer.counted("missing") == 2
+
+
 @pytest.mark.parametrize("outcome", [Vanished(), Hole(0), Fenced(0)])
 def test_a_stream_that_is_known_no_more_is_reclaimed_with_what_is_held(outcome: Outcome) -> None:
     bench = Bench()

@@ -58,6 +58,7 @@ class _Stored:
     account: Account = field(default_factory=Account)
     first_kept: int = 0
     expires_at: float = 0.0
+    was_reclaimed: bool = False
 
     @property
     def generation(self) -> int:
@@ -66,6 +67,11 @@ class _Stored:
     @property
     def is_open(self) -> bool:
         return self.grant is not None and self.account.state is not State.ENDED
+
+    def is_past(self, lease: Lease) -> bool:
+        """Whether it was granted before `lease`, and reclaimed. See `Fenced.is_past`."""
+        is_older = self.grant is not None and self.grant.granted_at_ms < lease.granted_at_ms
+        return self.was_reclaimed and is_older
 
 
 @dataclass(slots=True)
@@ -170,7 +176,9 @@ class InMemoryStreams(StreamPublisher, StreamReader, OpenRuns, Destination):
         stored = self._streams.get(stream)
         if stored is None or stored.grant is None:
             stored = self._streams[stream] = _Stored(with_token=wish.has_token, run=wish.run)
-            return self._grant(stored, wish.opening, wish.owner, wish.above + 1, resumed=True)
+            return self._grant(
+                stored, wish.opening, wish.owner, wish.above + 1, resumed=True, reclaimed=wish.lease
+            )
         if stored.owner == wish.owner:
             return stored.grant
         is_later = (
@@ -178,7 +186,8 @@ class InMemoryStreams(StreamPublisher, StreamReader, OpenRuns, Destination):
             or stored.grant.granted_at_ms > wish.lease.granted_at_ms
         )
         is_ours = stored.owner in (wish.lease.owner, wish.predecessor)
-        if stored.generation > wish.above or (is_later and not is_ours):
+        is_not_last = stored.generation > wish.above or (is_later and not is_ours)
+        if is_not_last and not stored.is_past(wish.lease):
             return Fenced(stored.generation)
         resumed = stored.is_open and stored.run == wish.run
         if stored.is_open and not resumed:
@@ -187,9 +196,11 @@ class InMemoryStreams(StreamPublisher, StreamReader, OpenRuns, Destination):
         if not resumed:
             account = Account(next_position=account.next_position)
             stored.with_token, stored.run = wish.has_token, wish.run
+        generation = max(stored.generation, wish.above) + 1
         return self._grant(
-            stored, wish.opening, wish.owner, wish.above + 1, account, resumed=resumed
-        )
+            stored, wish.opening, wish.owner, generation, account,
+            resumed=resumed, reclaimed=wish.lease,
+        )  # fmt: skip
 
     async def announce_again(self) -> None:
         """Announce what is not known any more. See `StreamPublisher.announce_again`."""
@@ -218,10 +229,12 @@ class InMemoryStreams(StreamPublisher, StreamReader, OpenRuns, Destination):
         account: Account | None = None,
         *,
         resumed: bool,
+        reclaimed: Lease | None = None,
     ) -> Grant:
         account = replace(account or Account(), state=State.LIVE)
         self._memory.granted += 1
-        grant = Grant(generation, resumed, account, stored.run, self._memory.granted)
+        granted_at = self._memory.granted if reclaimed is None else reclaimed.granted_at_ms
+        grant = Grant(generation, resumed, account, stored.run, granted_at)
         started = InteractionStarted(
             account.next_position,
             grant.generation,
@@ -230,6 +243,7 @@ class InMemoryStreams(StreamPublisher, StreamReader, OpenRuns, Destination):
         )
         stored.events.append(PublishedEvent(grant.generation, started))
         stored.owner, stored.grant, stored.media = owner, grant, opening.media
+        stored.was_reclaimed = reclaimed is not None
         stored.account = replace(account, next_position=account.next_position + 1)
         self._touch(stored)
         self._announce(opening.stream, grant.generation, started)
@@ -310,7 +324,8 @@ class InMemoryStreams(StreamPublisher, StreamReader, OpenRuns, Destination):
         if stored is None:
             return Vanished()
         if (stored.generation, stored.owner) != (batch.lease.generation, batch.lease.owner):
-            return Fenced(stored.generation, _stands(stored, batch.lease))
+            stands, is_past = _stands(stored, batch.lease), stored.is_past(batch.lease)
+            return Fenced(stored.generation, stands, is_past)
         next_position = stored.account.next_position
         if batch.first_position > next_position:
             return Hole(next_position)
@@ -378,10 +393,14 @@ class InMemoryStreams(StreamPublisher, StreamReader, OpenRuns, Destination):
 
 
 def _stands(stored: _Stored, lease: Lease) -> int:
-    """Return the position behind the last that was written under a lease."""
+    """Return the position behind the last frame that was written under a lease."""
     if stored.owner and stored.generation <= lease.generation:  # another beginning
         return 0
-    own = [it.event.position + 1 for it in stored.events if it.generation == lease.generation]
+    own = [
+        it.event.position + (not isinstance(it.event, InteractionEnded))  # it may be another's
+        for it in stored.events
+        if it.generation == lease.generation
+    ]
     return max([stored.first_kept, *own])
 
 

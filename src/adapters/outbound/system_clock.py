@@ -2,7 +2,7 @@
 
 import time
 
-from application.ports.clock import Clock
+from application.ports.clock import Clock, Instant
 
 
 class SystemClock(Clock):
@@ -15,3 +15,7 @@ class SystemClock(Clock):
     def epoch_ms(self) -> int:
         """Return the wall clock in milliseconds since 1970."""
         return time.time_ns() // 1_000_000
+
+    def instant(self) -> Instant:
+        """Return the instant by both; asked for at every read, so it asks the system itself."""
+        return Instant(time.monotonic(), time.time_ns() // 1_000_000)

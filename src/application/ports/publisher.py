@@ -65,12 +65,14 @@ class Fenced:
     """The lease does not hold: a newer generation, or nothing more after the end. Nothing written.
 
     `generation` is the one that the stream has. `stands` is the position behind the last of the
-    lease's own events that are still there, or were there until they were too old; None where it is
-    not known.
+    lease's own frames that are still there, or were there until they were too old; None where it is
+    not known. `is_past` when who holds the stream was granted it before the lease, and has only
+    reclaimed it since: the lease's holder is to reclaim it in turn, whatever the generation.
     """
 
     generation: int
     stands: int | None = field(default=None, compare=False)
+    is_past: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,8 @@ class Reclaim:
     `lease` is what the writer holds, `run` the name of its run, `opening` how it was started;
     `above` is the highest generation that its process has held of the stream. `owner` is the new
     token, the same when the wish is repeated. `predecessor`, if there is one, is the owner before
-    it in the same process, who has just reclaimed it itself.
+    it in the same process, who has just reclaimed it itself; `successors` are the owners behind it
+    there, who wait for it to go first.
     """
 
     lease: Lease
@@ -109,6 +112,7 @@ class Reclaim:
     above: int
     owner: str
     predecessor: str | None = None
+    successors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +202,8 @@ class StreamPublisher(Protocol):
     ) -> Sequence[Reclaimed]:
         """Let writers go on with streams that were forgotten; one outcome for each, in order.
 
-        The stream takes the generation after `above` and publishes a start. It stands where the
+        The stream takes the generation after `above`, and after that which is known, and publishes
+        a start; the lease goes on, `granted_at_ms` stays what it was. It stands where the
         destination still knows it, or at position 0. `resumed`, with the run's account, if the run
         is the one that is known; with an empty account if the stream is not known at all. If
         another run is known it is first ended, when it is open, as `begin` does, and the writer's
@@ -206,7 +211,9 @@ class StreamPublisher(Protocol):
 
         `Fenced`, and nothing changes, for a writer that is not the last: when the destination knows
         a generation above `above`; or one not below the lease's, or granted after it, that neither
-        the writer nor its `predecessor` holds. Repeated by the same `owner` it answers the same.
+        the writer nor its `predecessor` holds, nor, where nothing is left of the stream but that,
+        one of its `successors`. Not so if that was granted before the lease and then reclaimed
+        (`Fenced.is_past`). Repeated by the same `owner` it answers the same.
         With `epoch` only within that epoch, as `begin`.
 
         Raises:

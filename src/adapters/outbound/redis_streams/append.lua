@@ -1,20 +1,21 @@
 -- Publish consecutive entries of one stream: all of them, or those before the first error.
 --
 -- KEYS  1 stream · 2 facts
--- ARGV  1 generation · 2 owner · 3 milliseconds to live
---       4 position of the first entry · 5 first_seq · 6 last_seq · 7 ledger · 8 state
---       9 first position to keep · 10 its generation
+-- ARGV  1 generation · 2 owner · 3 when that was granted, in milliseconds · 4 milliseconds to live
+--       5 position of the first entry · 6 first_seq · 7 last_seq · 8 ledger · 9 state
+--       10 first position to keep · 11 its generation
 --       then for each entry: type · seq · received_at_ms · audio, or data for other types
 -- Reply {'appended', next} | {'hole', next} | {'vanished'} | {'failed', next, error}
---    or {'fenced', generation, position behind the last entry of the caller's that stands, or ''}
+--    or {'fenced', generation, position behind the last entry of the caller's that stands, or '',
+--        whether who holds the stream was granted it before the caller and has reclaimed it (1/0)}
 --
 -- What has ended takes nothing more: a call whose answer was given up may still arrive, after the
 -- run was ended from what was published by then.
 local stream, facts = KEYS[1], KEYS[2]
-local generation, position = ARGV[1], tonumber(ARGV[4])
+local generation, position = ARGV[1], tonumber(ARGV[5])
 local held = redis.call('HMGET', facts, 'generation', 'owner', 'next', 'trimmed', 'state')
 local next = tonumber(held[3] or 0)
-local after = position + (#ARGV - 10) / 4
+local after = position + (#ARGV - 11) / 4
 local is_ours = held[1] == generation and held[2] == ARGV[2]
 
 -- With entries to write XADD tells whether the stream is there; without, it has to be asked for.
@@ -24,26 +25,29 @@ if not held[1] or not writes and redis.call('EXISTS', stream) == 0 then return {
 local function int(number) return string.format('%.0f', number) end
 
 if not is_ours then
+  local holder = redis.call('HMGET', facts, 'reclaimed', 'granted_at_ms')
+  local is_past = holder[1] == '1' and tonumber(holder[2]) < tonumber(ARGV[3]) and '1' or '0'
   if held[2] ~= '' and tonumber(held[1]) <= tonumber(generation) then -- another beginning
-    return {'fenced', held[1], '0'}
+    return {'fenced', held[1], '0', is_past}
   end
   local last = redis.call('XREVRANGE', stream, generation .. '-' .. int(2^53), generation .. '-0',
                           'COUNT', 1)[1]
   local stands = last and tonumber(string.match(last[1], '-(%d+)$')) + 1 or 0
-  return {'fenced', held[1], int(math.max(stands, tonumber(held[4])))}
+  if last and last[2][2] == 'ended' then stands = stands - 1 end -- it may be another's
+  return {'fenced', held[1], int(math.max(stands, tonumber(held[4]))), is_past}
 end
 
 if position > next then return {'hole', int(next)} end
-local says_nothing_new = after < next or after == next and #ARGV > 10
+local says_nothing_new = after < next or after == next and #ARGV > 11
 if says_nothing_new then return {'appended', int(next)} end
 if held[5] == 'ended' then
   -- an account alone, of the run as it ended, only asks whether all of it is still there
-  if #ARGV == 10 and ARGV[8] == 'ended' then return {'appended', int(next)} end
-  return {'fenced', held[1], ''}
+  if #ARGV == 11 and ARGV[9] == 'ended' then return {'appended', int(next)} end
+  return {'fenced', held[1], '', '0'}
 end
 
 local failure, last_seq = nil, ''
-for i = 11, #ARGV, 4 do
+for i = 12, #ARGV, 4 do
   if position >= next then -- below it: stored by an earlier call whose answer was lost
     local id, kind, reply = generation .. '-' .. int(position), ARGV[i], nil
     if kind == 'audio' then
@@ -76,15 +80,15 @@ if failure then
   return {'failed', int(next), failure}
 end
 
-local known = {'next', int(next), 'ledger', ARGV[7], 'state', ARGV[8]}
-if ARGV[5] ~= '' then known[7], known[8] = 'first_seq', ARGV[5] end
-if ARGV[6] ~= '' then known[#known + 1], known[#known + 2] = 'last_seq', ARGV[6] end
+local known = {'next', int(next), 'ledger', ARGV[8], 'state', ARGV[9]}
+if ARGV[6] ~= '' then known[7], known[8] = 'first_seq', ARGV[6] end
+if ARGV[7] ~= '' then known[#known + 1], known[#known + 2] = 'last_seq', ARGV[7] end
 redis.call('HSET', facts, unpack(known))
-local keep_from = tonumber(ARGV[9])
+local keep_from = tonumber(ARGV[10])
 if keep_from > tonumber(held[4]) then
-  redis.call('XTRIM', stream, 'MINID', '=', ARGV[10] .. '-' .. int(keep_from))
+  redis.call('XTRIM', stream, 'MINID', '=', ARGV[11] .. '-' .. int(keep_from))
   redis.call('HSET', facts, 'trimmed', int(keep_from))
 end
-redis.call('PEXPIRE', stream, ARGV[3])
-redis.call('PEXPIRE', facts, ARGV[3])
+redis.call('PEXPIRE', stream, ARGV[4])
+redis.call('PEXPIRE', facts, ARGV[4])
 return {'appended', int(next)}

@@ -8,7 +8,7 @@
 --         if not, so that an earlier call that arrives late begins nothing
 --       for reclaim, a writer whose stream was forgotten: 9 generation, 10 owner and
 --       11 granted_at_ms of its lease · 12 the generation to exceed · 13 the owner before it in
---       its process, or '' · 14 its run
+--       its process, or '' · 14 its run · from 15 on the owners behind it in its process
 -- Reply {'granted', generation, resumed (1/0), position, first_seq, last_seq, ledger,
 --        {what is to be announced}, run, granted_at_ms}
 --    or {'forbidden'} or {'undecided'} or {'fenced', generation}
@@ -17,7 +17,7 @@ local owner, has_token, continuation, sender_seq, format, started, ttl, again = 
 local reclaims = continuation == 'reclaim'
 local held = redis.call('HMGET', facts, 'generation', 'owner', 'state', 'next', 'first_seq',
                         'last_seq', 'ledger', 'access', 'format', 'resumed', 'started', 'run',
-                        'granted_at_ms')
+                        'granted_at_ms', 'reclaimed')
 local generation, holder, state = tonumber(held[1] or 0), held[2], held[3]
 local position = tonumber(held[4] or 0)
 local first_seq, last_seq, ledger = held[5] or '', held[6] or '', held[7] or ''
@@ -48,18 +48,21 @@ if redis.call('EXISTS', KEYS[3]) == 1 then return {'fenced', int(generation)} en
 
 local is_gone = false
 if reclaims then
+  is_gone = not held[1] or redis.call('EXISTS', stream) == 0
   local is_ours = holder == ARGV[10] or ARGV[13] ~= '' and holder == ARGV[13]
-  local is_later = generation >= tonumber(ARGV[9])
-                   or tonumber(held[13] or 0) > tonumber(ARGV[11])
-  if generation > tonumber(ARGV[12]) or holder and not is_ours and is_later then
+  for i = 15, #ARGV do is_ours = is_ours or is_gone and holder == ARGV[i] end
+  local granted_at = tonumber(held[13] or 0)
+  local is_past = held[14] == '1' and granted_at < tonumber(ARGV[11])
+  local is_later = generation >= tonumber(ARGV[9]) or granted_at > tonumber(ARGV[11])
+  if not is_past
+     and (generation > tonumber(ARGV[12]) or holder and not is_ours and is_later) then
     return {'fenced', int(generation)}
   end
-  is_gone = not held[1] or redis.call('EXISTS', stream) == 0
   if is_gone then
     redis.call('DEL', stream, facts)
     state, position, first_seq, last_seq, ledger = nil, 0, '', '', ''
   end
-  generation = tonumber(ARGV[12])
+  generation = math.max(generation, tonumber(ARGV[12]))
 end
 
 if not held[1] and not reclaims then -- the facts are gone; the stream may have been left
@@ -116,7 +119,7 @@ end
 
 local run = reclaims and ARGV[14] or continues and held[12] or owner
 local time = redis.call('TIME')
-local granted_at_ms = int(time[1] * 1000 + math.floor(time[2] / 1000))
+local granted_at_ms = reclaims and ARGV[11] or int(time[1] * 1000 + math.floor(time[2] / 1000))
 generation = generation + 1
 started = started .. ',"generation":' .. int(generation)
           .. ',"resumed":' .. tostring(resumed) .. '}'
@@ -126,6 +129,7 @@ redis.call('HSET', facts,
            'generation', int(generation), 'owner', owner, 'state', 'live',
            'next', int(position + 1), 'format', format, 'resumed', resumed and '1' or '0',
            'started', started, 'run', run, 'granted_at_ms', granted_at_ms,
+           'reclaimed', reclaims and '1' or '0',
            'announce:' .. int(generation) .. '-' .. int(position),
            'started ' .. cjson.decode(started)['interaction_id'])
 if not continues then

@@ -38,7 +38,7 @@ from domain.identifiers import StreamKey
 _BEGIN = Script("begin.lua")
 _APPEND = Script("append.lua")
 
-_LEASE_ARGUMENTS = 8
+_LEASE_ARGUMENTS = 9
 _BATCH_ARGUMENTS = 7
 """What `_append_call` says of the lease, the command and its keys included, and of the batch."""
 
@@ -103,6 +103,7 @@ class RedisStreamPublisher(StreamPublisher):
                 wish.above,
                 wish.predecessor or "",
                 wish.run,
+                *wish.successors,
                 has_token=wish.has_token,
             )
             for wish in reclaims
@@ -154,7 +155,7 @@ class RedisStreamPublisher(StreamPublisher):
         known = self._heads.get(lease.owner)
         if known is not None and known[0] is lease:
             return known[1]
-        arguments = (lease.generation, lease.owner, self._ttl_ms)
+        arguments = (lease.generation, lease.owner, lease.granted_at_ms, self._ttl_ms)
         head = pack_arguments(_APPEND.call(self._keys(lease.stream), arguments))
         if len(self._heads) >= _MOST_HEADS:
             self._heads.clear()
@@ -227,8 +228,8 @@ def _outcome(reply: Reply) -> Outcome:
     if reply[0] == b"appended":  # as nearly always
         return Appended(int(reply[1]))
     match reply:
-        case [b"fenced", generation, stands]:
-            return Fenced(int(generation), int(stands) if stands else None)
+        case [b"fenced", generation, stands, is_past]:
+            return Fenced(int(generation), int(stands) if stands else None, is_past == b"1")
         case [b"hole", next_position]:
             return Hole(int(next_position))
         case [b"vanished"]:
