@@ -39,8 +39,13 @@ def client(lab: BrokerLab) -> Iterator[redis.Redis]:
     with plain_client(lab.url) as connected:
         connected.flushall()
         connected.set("known", "1")
-        connected.waitaof(1, 0, 5_000)  # while an fsync is under way nothing is written
+        until_written(connected)
         yield connected
+
+
+def until_written(client: redis.Redis) -> None:
+    """Wait for the file: while an fsync is under way nothing is written to it."""
+    assert client.waitaof(1, 0, 10_000)[0] == 1
 
 
 def plain_client(url: str, seconds: float = 5.0) -> redis.Redis:
@@ -70,6 +75,7 @@ def test_it_comes_back_empty(lab: BrokerLab, client: redis.Redis) -> None:
     lab.come_back_empty()
     assert client.dbsize() == 0
     client.set("new", "2")
+    until_written(client)
     lab.kill_and_restart()
     assert client.get("new") == b"2"
 
@@ -156,6 +162,7 @@ def test_a_refusal_lasts_as_long_as_its_context(
         assert word in refusal(client)
         assert client.exists("stream") == 0 or word == "MISCONF"
     client.eval(ADD, 1, "stream")
+    until_written(client)
     lab.kill_and_restart()
     assert client.xlen("stream") == 1
 

@@ -321,7 +321,7 @@ async def test_more_than_fifty_bad_messages_in_a_row_close_1008(
         await caller.say("{")
     assert await caller.closed() == 1008
     assert [r for r in caller.replies if r["event"] == "ack"][-1]["seq"] == 0
-    await asyncio.to_thread(wait_until, lambda: facts(broker, name)["state"] == "ended")
+    await asyncio.to_thread(wait_until, lambda: facts(broker, name).get("state") == "ended")
     assert entries(broker, name)[-1][1]["data"]["reason"] == "disconnected"
 
 

@@ -19,7 +19,7 @@ async def until_published(broker: Broker, name: str, seq: int) -> None:
 
 async def until_ended(broker: Broker, name: str) -> None:
     await asyncio.to_thread(
-        wait_until, lambda: facts(broker, name)["state"] == "ended", RECOVERY_SECONDS
+        wait_until, lambda: facts(broker, name).get("state") == "ended", RECOVERY_SECONDS
     )
 
 

@@ -25,7 +25,7 @@ def patient(start_service: Any) -> Service:
 
 
 async def until_cut(broker: Broker, name: str) -> None:
-    await asyncio.to_thread(wait_until, lambda: facts(broker, name)["state"] == "cut")
+    await asyncio.to_thread(wait_until, lambda: facts(broker, name).get("state") == "cut")
 
 
 @pytest.mark.parametrize("wrong", WRONG)

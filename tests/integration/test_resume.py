@@ -9,7 +9,7 @@ from running import Caller, Keys, Service, pcm, wait_until
 
 
 async def until_state(broker: Broker, name: str, state: str) -> None:
-    await asyncio.to_thread(wait_until, lambda: facts(broker, name)["state"] == state)
+    await asyncio.to_thread(wait_until, lambda: facts(broker, name).get("state") == state)
 
 
 async def test_a_cut_run_goes_on_at_last_seq_and_nothing_is_stored_twice(
