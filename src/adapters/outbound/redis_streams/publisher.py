@@ -43,6 +43,7 @@ _BATCH_ARGUMENTS = 7
 """What `_append_call` says of the lease, the command and its keys included, and of the batch."""
 
 _MOST_HEADS = 4_096
+"""Leases whose head is kept, some 400 bytes each; when there are more all are written anew."""
 
 
 class RedisStreamPublisher(StreamPublisher):
