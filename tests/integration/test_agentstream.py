@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from agentstream_sender import AgentstreamSender, media, start
 from carrier_calls import BAD_STARTS, CALLS, TENANT, call_of, lines, payloads, stream_of
-from published import Broker, audio, entries, facts
-from running import Caller, Service, pcm, service_process, wait_until
+from published import Broker, audio, entries
+from running import Caller, Service, pcm, service_process
+from waiting import until, until_state
 
 ROOM_IN_PRELUDE = 50
 """How much may be said before `start`."""
@@ -23,14 +24,6 @@ async def silence(no_caller_is_left: None) -> AsyncIterator[None]:
     senders = AgentstreamSender.at_large[:]
     AgentstreamSender.at_large.clear()
     assert [sender.told for sender in senders if sender.told] == []
-
-
-async def until(condition: Any) -> None:
-    await asyncio.to_thread(wait_until, condition)
-
-
-async def until_state(broker: Broker, name: str, state: str) -> None:
-    await until(lambda: facts(broker, name).get("state") == state)
 
 
 async def until_published(broker: Broker, name: str, count: int) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from broker_lab import BrokerLab
 from published import audio, entries, facts
-from running import Caller, Service, pcm, wait_until
+from running import Caller, Service, pcm
+from waiting import until, until_state
 
 
 @pytest.fixture
@@ -22,10 +23,6 @@ def started_on(start_service: Any, lab: BrokerLab, **variables: str) -> Service:
         **{"REDIS_URL": lab.url, "RESUME_SECONDS": "1", "ACK_INTERVAL": "1", **variables}
     )
     return service
-
-
-async def until(condition: Any) -> None:
-    await asyncio.to_thread(wait_until, condition, 30.0)
 
 
 async def test_a_sender_that_comes_back_is_closed_1013_when_nothing_is_confirmed_for_long(
@@ -42,7 +39,7 @@ async def test_a_sender_that_comes_back_is_closed_1013_when_nothing_is_confirmed
     assert [r["seq"] for r in caller.replies if r["event"] == "ack"][-1] == 19
     lab.start()
     with lab.client() as broker:
-        await until(lambda: facts(broker, name).get("state") == "ended")
+        await until_state(broker, name, "ended")
         assert [seq for seq, _ in audio(broker, name)] == list(range(30))  # buffered, and not lost
         ended = entries(broker, name)[-1][1]["data"]
         assert (ended["reason"], ended["ledger"]["lost"]) == ("broker_lost", 0)
@@ -219,7 +216,7 @@ async def test_a_carrier_that_hangs_up_before_its_start_is_published_is_publishe
     await until(lambda: service.metric("ingest_streams", dialect="agentstream") == 0)
     lab.start()
     with lab.client() as broker:
-        await until(lambda: facts(broker, name).get("state") == "ended")
+        await until_state(broker, name, "ended")
         assert [seq for seq, _ in audio(broker, name)] == list(range(1, 11))
         assert entries(broker, name)[-1][1]["data"]["reason"] == "disconnected"
 
@@ -277,7 +274,7 @@ async def test_a_run_whose_sender_left_without_the_broker_is_ended_once_it_is_th
     await until(lambda: service.metric("ingest_streams", dialect="exostreamkit") == 0)
     lab.start()
     with lab.client() as broker:
-        await until(lambda: facts(broker, name).get("state") == "ended")
+        await until_state(broker, name, "ended")
         kinds = [e["type"] for _, e in entries(broker, name)]
         assert kinds == ["started", "audio", "audio", "ended"]
         assert entries(broker, name)[-1][1]["data"]["reason"] == "disconnected"

@@ -22,7 +22,8 @@ from broker_refusals import (
 )
 from chaos_proxy import ChaosProxy
 from published import audio, entries, facts
-from running import Caller, Service, pcm, wait_until
+from running import Caller, Service, pcm
+from waiting import until, until_state
 
 
 class Site:
@@ -136,7 +137,7 @@ async def test_a_fault_that_lasts_costs_no_frame_and_is_told_by_readiness(
     await asyncio.to_thread(context.__enter__)
     try:
         await caller.speak(*range(20, 40))
-        await asyncio.to_thread(wait_until, lambda: not at.is_ready())
+        await until(lambda: not at.is_ready())
         assert at.service.get("/health/live")[0] == 200
         status = at.service.get_json("/health")
         assert (status["status"], status["pubsub"]) == ("degraded", False)
@@ -145,7 +146,7 @@ async def test_a_fault_that_lasts_costs_no_frame_and_is_told_by_readiness(
         await asyncio.to_thread(context.__exit__, None, None, None)
     await caller.speak(*range(40, 60))
     await caller.hear_ack(59)
-    await asyncio.to_thread(wait_until, at.is_ready)
+    await until(at.is_ready)
     check(at, name, 60, await caller.end())
 
 
@@ -184,7 +185,7 @@ async def test_an_index_that_was_forgotten_is_restored(
         assert at.lab.forget("rtaa:interactions") == 1
         if is_cut:
             at.proxy.reset()
-        await asyncio.to_thread(wait_until, lambda: announced() == before)
+        await until(lambda: announced() == before)
     assert len(before) == 3
 
 
@@ -223,13 +224,13 @@ async def test_a_run_whose_sender_is_gone_waits_for_it_when_the_broker_is_back(
     await caller.hear_ack(49)
     with at.lab.client() as broker:
         caller.vanish()
-        await asyncio.to_thread(wait_until, lambda: facts(broker, name).get("state") == "cut")
+        await until_state(broker, name, "cut")
         with at.lab.frozen():
             await asyncio.sleep(3)
         again = await Caller.dial(at.service.url)
         assert (await again.start(name, resume=True))["last_seq"] == 49
         again.vanish()
-        await asyncio.to_thread(wait_until, lambda: facts(broker, name).get("state") == "ended")
+        await until_state(broker, name, "ended")
         assert [e["type"] for _, e in entries(broker, name)].count("ended") == 1
 
 
@@ -261,7 +262,7 @@ async def test_a_broker_that_comes_back_younger_is_given_what_it_forgot(
     await gone.speak(*range(10))
     gone_ledger = await gone.end()
     assert await noted > 0
-    await asyncio.to_thread(wait_until, at.is_ready)
+    await until(at.is_ready)
     with at.lab.client() as broker:  # before any of them says anything more
         assert [seq for seq, _ in audio(broker, f"{name}-quiet")] == list(range(10))
         assert [seq for seq, _ in audio(broker, f"{name}-gone")] == list(range(10))
@@ -288,8 +289,8 @@ async def test_a_stream_that_was_lost_entirely_begins_again_at_0_with_what_is_st
         await caller.start(name)
         await caller.speak(*range(5))
         await caller.hear_ack(4)
-        await asyncio.to_thread(
-            wait_until, lambda: service.metric("ingest_kept_bytes") == 0
+        await until(
+            lambda: service.metric("ingest_kept_bytes") == 0
         )  # the first five are too old to be held
         await caller.speak(*range(5, 8))
         await caller.hear_ack(7)
@@ -320,8 +321,8 @@ async def test_a_lost_stream_that_says_nothing_more_is_there_again_before_the_se
     await caller.speak(*range(10))
     await caller.hear_ack(9)
     await asyncio.to_thread(at.lab.come_back_empty)
-    await asyncio.to_thread(wait_until, lambda: at.service.metric("ingest_broker_up") == 0)
-    await asyncio.to_thread(wait_until, at.is_ready)
+    await until(lambda: at.service.metric("ingest_broker_up") == 0)
+    await until(at.is_ready)
     with at.lab.client() as broker:
         assert entries(broker, name)[0][0] == "2-0"
         assert [seq for seq, _ in audio(broker, name)] == list(range(10))
@@ -363,7 +364,7 @@ async def test_a_connection_cut_at_any_byte_of_a_batch_costs_nothing(
         else:
             at.proxy.cut_after(to_client=after, new=False)
         await caller.speak(*range(turn * 20, turn * 20 + 20))
-        await asyncio.to_thread(wait_until, lambda: connections_made(at.lab) > before)  # noqa: B023
+        await until(lambda: connections_made(at.lab) > before)  # noqa: B023
         await caller.hear_ack(turn * 20 + 19)
     check(at, name, 60, await caller.end())
 
@@ -428,14 +429,12 @@ async def test_a_stream_that_is_broken_by_itself_neither_stops_the_others_nor_re
             await whole.speak(0)
             await whole.hear_ack(0)
             broker.client_kill_filter(_type="normal", skipme=True)  # all tails are asked for now
-            await asyncio.to_thread(wait_until, lambda: service.get("/health/ready")[0] == 200)
+            await until(lambda: service.get("/health/ready")[0] == 200)
             assert await broken.closed() == 1013
             assert (await whole.end())["published"] == 1
             assert service.get("/health/ready")[0] == 200
             broker.delete(key)
-            await asyncio.to_thread(
-                wait_until, lambda: facts(broker, f"{name}-broken").get("last_seq") == "0"
-            )
+            await until(lambda: facts(broker, f"{name}-broken").get("last_seq") == "0")
 
 
 async def test_unreachable_at_start_is_live_not_ready_refuses_and_recovers(
@@ -447,7 +446,7 @@ async def test_unreachable_at_start_is_live_not_ready_refuses_and_recovers(
         assert service.get("/health/live")[0] == 200
         assert service.get("/health/ready")[0] == 503
         dialling = asyncio.create_task(Caller.dial(service.url))  # waits up to 5 s
-        await asyncio.to_thread(wait_until, lambda: not dialling.done())
+        await until(lambda: not dialling.done())
         await asyncio.to_thread(lab.start)
         caller = await dialling
         await caller.start(name)
@@ -480,7 +479,7 @@ async def test_starts_and_ends_that_could_not_be_announced_are_announced_before_
         broker.set("rtaa:interactions", "no stream")
         await ending.say({"event": "end"})
         await starting.start(f"{name}-starting", wait=False)
-        await asyncio.to_thread(wait_until, lambda: len(entries(broker, f"{name}-ending")) == 2)
+        await until(lambda: len(entries(broker, f"{name}-ending")) == 2)
         broker.delete("rtaa:interactions")
         await ending.hear("ended")
         assert announced(broker, f"{name}-ending") == ["ended"]

@@ -23,7 +23,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.retry import Retry
-from running import wait_until
+from waiting import wait_until
 
 ADD = "return redis.call('XADD', KEYS[1], '*', 'a', '1')"
 

@@ -8,7 +8,8 @@ from contextlib import suppress
 
 import pytest
 from chaos_proxy import ChaosProxy
-from running import free_port, wait_until
+from running import free_port
+from waiting import wait_until
 
 
 class Echo:

@@ -21,8 +21,8 @@ from running import (
     free_port,
     pcm,
     service_process,
-    wait_until,
 )
+from waiting import wait_until
 from websockets.exceptions import InvalidStatus
 
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey

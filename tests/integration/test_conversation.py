@@ -4,12 +4,12 @@ import asyncio
 import base64
 import json
 import struct
-from functools import partial
 from typing import Any
 
 import pytest
 from published import Broker, audio, entries, facts
-from running import Caller, Service, audio_message, pcm, start_message, wait_until
+from running import Caller, Service, audio_message, pcm, start_message
+from waiting import until_state
 
 from domain.sequence import MAX_SEQ
 
@@ -159,9 +159,7 @@ async def test_a_sender_need_not_wait_for_anything(
         await caller.speak(*range(n))
         await caller.say({"event": "end"})
         await caller.socket.close()
-        await asyncio.to_thread(
-            wait_until, partial(lambda it: facts(broker, it).get("state") == "ended", call)
-        )
+        await until_state(broker, call, "ended")
         assert [seq for seq, _ in audio(broker, call)] == list(range(n))
         ended = entries(broker, call)[-1][1]["data"]
         assert (ended["reason"], ended["ledger"]["received"]) == ("ended", n)
@@ -321,7 +319,7 @@ async def test_more_than_fifty_bad_messages_in_a_row_close_1008(
         await caller.say("{")
     assert await caller.closed() == 1008
     assert [r for r in caller.replies if r["event"] == "ack"][-1]["seq"] == 0
-    await asyncio.to_thread(wait_until, lambda: facts(broker, name).get("state") == "ended")
+    await until_state(broker, name, "ended")
     assert entries(broker, name)[-1][1]["data"]["reason"] == "disconnected"
 
 

@@ -8,19 +8,18 @@ from typing import Any
 from broker_lab import BrokerLab
 from chaos_proxy import ChaosProxy
 from published import Broker, audio, entries, facts
-from running import Caller, pcm, wait_until
+from running import Caller, pcm
+from waiting import until, until_state
 
 RECOVERY_SECONDS = 40.0
 
 
 async def until_published(broker: Broker, name: str, seq: int) -> None:
-    await asyncio.to_thread(wait_until, lambda: facts(broker, name).get("last_seq") == str(seq))
+    await until(lambda: facts(broker, name).get("last_seq") == str(seq))
 
 
 async def until_ended(broker: Broker, name: str) -> None:
-    await asyncio.to_thread(
-        wait_until, lambda: facts(broker, name).get("state") == "ended", RECOVERY_SECONDS
-    )
+    await until_state(broker, name, "ended", RECOVERY_SECONDS)
 
 
 async def test_the_run_of_a_killed_process_is_ended_once_by_one_that_lives(
@@ -119,9 +118,7 @@ async def test_what_a_frozen_process_had_confirmed_and_a_broker_forgot_is_counte
         os.kill(freezing.process.pid, signal.SIGCONT)
     assert await caller.closed() == 4409
     lost = {"outcome": "lost", "reason": "forgotten"}
-    await asyncio.to_thread(
-        wait_until, lambda: freezing.metric("ingest_frames_total", **lost) == 100
-    )
+    await until(lambda: freezing.metric("ingest_frames_total", **lost) == 100)
     assert "the broker had forgotten it" in freezing.log.read_text()
     assert living.metric("ingest_frames_total", **lost) == 0
     await again.end()
@@ -141,9 +138,7 @@ async def test_a_duplicate_said_while_another_process_takes_over_is_no_reason_fo
         await caller.hear_ack(9)
         proxy.black_hole()
         await caller.speak(*range(10, 110))  # 2 s: there is no more room
-        await asyncio.to_thread(
-            wait_until, lambda: cut_off.metric("ingest_buffered_bytes") >= 100 * 320
-        )
+        await until(lambda: cut_off.metric("ingest_buffered_bytes") >= 100 * 320)
         await caller.speak(10)
         again = await Caller.dial(other.url)
         assert (await again.start(name, resume=True))["last_seq"] == 9
@@ -173,7 +168,7 @@ async def test_a_process_that_had_the_call_before_does_not_take_it_back(
         proxy.refuse()
         proxy.reset()
         await asyncio.to_thread(lab.come_back_empty)
-        await asyncio.to_thread(wait_until, lambda: "begun again" in before.log.read_text())
+        await until(lambda: "begun again" in before.log.read_text())
         proxy.heal()
         await again.speak(*range(30, 35))
         ledger = await again.end()

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from broker_lab import BrokerLab
 from published import Broker, audio, entries, facts
-from running import Caller, ServiceProcess, pcm, wait_until
+from running import Caller, ServiceProcess, pcm
+from waiting import until
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
@@ -54,7 +55,7 @@ async def until_draining(service: ServiceProcess) -> None:
                 return b"draining" in refused.read()
         return False
 
-    await asyncio.to_thread(wait_until, is_draining)
+    await until(is_draining)
 
 
 async def test_everything_received_is_acked_before_1012_and_the_call_goes_on_elsewhere(
@@ -185,7 +186,7 @@ async def test_handshakes_that_wait_for_a_broker_are_refused_when_the_drain_begi
     with BrokerLab() as lab:
         service = process(REDIS_URL=lab.url)
         lab.kill()
-        await asyncio.to_thread(wait_until, lambda: service.get("/health/ready")[0] == 503)
+        await until(lambda: service.get("/health/ready")[0] == 503)
         dials = [asyncio.create_task(Caller.dial(service.url)) for _ in range(5)]
         for dial in dials:  # each has reached the service, or comes while it drains
             await asyncio.wait([dial], timeout=0.1)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from broker_lab import BrokerLab
-from published import entries, facts
+from published import entries
 from raw_peer import (
     BINARY,
     CAN_BE_MEASURED,
@@ -25,8 +25,9 @@ from raw_peer import (
     reset,
     shake_hands,
 )
-from running import ServiceProcess, pcm, service_process, start_message, wait_until
+from running import ServiceProcess, pcm, service_process, start_message
 from steady_calls import ExostreamkitCall, steady_calls
+from waiting import until_state
 
 MIB = 1024 * 1024
 FLOOD_SECONDS = 2.0
@@ -265,7 +266,7 @@ async def test_a_sender_that_never_reads_its_replies_is_closed_1008(
         sock = await shake_hands(service.port)
         flooding = asyncio.create_task(_say_for_ever(sock, text(start_message(deaf)), refused))
         with lab.client() as broker:
-            await asyncio.to_thread(wait_until, lambda: facts(broker, deaf).get("state") == "ended")
+            await until_state(broker, deaf, "ended")
             flooding.cancel()
             assert not flooding.done()
             grown = memory.grown

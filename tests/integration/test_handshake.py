@@ -6,7 +6,8 @@ import time
 from typing import Any
 
 import pytest
-from running import Caller, Keys, Service, basic, wait_until
+from running import Caller, Keys, Service, basic
+from waiting import wait_until
 from websockets.datastructures import Headers as WireHeaders
 from websockets.exceptions import InvalidStatus
 

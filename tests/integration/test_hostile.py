@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import uvicorn
 from published import Broker, audio
-from running import Caller, Keys, Service, pcm, service_process, wait_until
+from running import Caller, Keys, Service, pcm, service_process
+from waiting import until, wait_until
 from websockets.exceptions import InvalidStatus
 
 from adapters.inbound.uvicorn_protocols import WRITTEN_AGAINST
@@ -237,7 +238,7 @@ async def test_hundreds_of_connections_reset_leave_nothing_behind(
         if n % 3:
             await caller.say({"event": "connected"} if n % 2 else {"event": "start"})
         caller.vanish()
-    await asyncio.to_thread(wait_until, lambda: service.get("/health/ready")[0] == 200)
+    await until(lambda: service.get("/health/ready")[0] == 200)
     callers = [await Caller.dial(service.url) for _ in range(50)]
     for n, caller in enumerate(callers):
         await caller.start(f"{name}-{n}")

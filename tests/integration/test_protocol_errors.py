@@ -1,13 +1,13 @@
 """Frames that no WebSocket may send, in the middle of a call."""
 
-import asyncio
 from typing import Any
 
 import pytest
 from agentstream_sender import AgentstreamSender
-from published import Broker, audio, entries, facts
+from published import Broker, audio, entries
 from raw_peer import BINARY, TEXT, frame
-from running import Caller, Service, pcm, wait_until
+from running import Caller, Service, pcm
+from waiting import until, until_state
 
 PAYLOADS = {TEXT: b'{"event":"audio","data":"AAAA","seq":10}', BINARY: pcm(10)}
 WRONG = {
@@ -24,10 +24,6 @@ def patient(start_service: Any) -> Service:
     return service
 
 
-async def until_cut(broker: Broker, name: str) -> None:
-    await asyncio.to_thread(wait_until, lambda: facts(broker, name).get("state") == "cut")
-
-
 @pytest.mark.parametrize("wrong", WRONG)
 async def test_a_frame_against_the_protocol_is_closed_1002_and_the_run_can_be_resumed(
     patient: Service, broker: Broker, name: str, wrong: str
@@ -37,7 +33,7 @@ async def test_a_frame_against_the_protocol_is_closed_1002_and_the_run_can_be_re
     await caller.speak(*range(10))
     caller.socket.transport.write(WRONG[wrong] + frame(BINARY, pcm(11)))
     assert await caller.closed() == 1002
-    await until_cut(broker, name)
+    await until_state(broker, name, "cut")
     assert [entry["type"] for _, entry in entries(broker, name)] == ["started", *["audio"] * 10]
     again = await Caller.dial(patient.url)
     assert (await again.start(name, resume=True))["last_seq"] == 9
@@ -60,9 +56,7 @@ async def test_what_is_confirmed_is_acked_before_a_broken_frame_closes(
     await caller.start(name)
     await caller.speak(*range(5))
     published = {"outcome": "published"}
-    await asyncio.to_thread(
-        wait_until, lambda: patient.metric("ingest_frames_total", **published) == 5
-    )
+    await until(lambda: patient.metric("ingest_frames_total", **published) == 5)
     caller.socket.transport.write(wrong)
     assert await caller.closed() == code
     assert [reply["seq"] for reply in caller.replies if reply["event"] == "ack"] == [4]
@@ -78,7 +72,7 @@ async def test_a_carrier_that_breaks_the_protocol_is_closed_1002_and_may_come_ba
     sender.socket.transport.write(WRONG[wrong])
     assert await sender.closed() == 1002
     assert sender.told == []
-    await until_cut(broker, name)
+    await until_state(broker, name, "cut")
     again = await AgentstreamSender.dial(patient.url)
     await again.begin(name)
     await again.send_chunks(name, 11, 12)

@@ -5,11 +5,8 @@ from typing import Any
 
 import pytest
 from published import Broker, audio, entries, facts
-from running import Caller, Keys, Service, pcm, wait_until
-
-
-async def until_state(broker: Broker, name: str, state: str) -> None:
-    await asyncio.to_thread(wait_until, lambda: facts(broker, name).get("state") == state)
+from running import Caller, Keys, Service, pcm
+from waiting import until, until_state
 
 
 async def test_a_cut_run_goes_on_at_last_seq_and_nothing_is_stored_twice(
@@ -201,13 +198,11 @@ async def test_frames_that_a_newer_generation_fenced_are_counted_as_lost(
     older, newer = await Caller.dial(one.url), await Caller.dial(two.url)
     await older.start(name)
     await older.speak(0)
-    await asyncio.to_thread(wait_until, lambda: facts(broker, name).get("last_seq") == "0")
+    await until(lambda: facts(broker, name).get("last_seq") == "0")
     await newer.start(name, resume=True)
     await older.speak(1, 2)  # it does not know yet
     assert await older.closed() == 4409
-    await asyncio.to_thread(
-        wait_until, lambda: one.metric("ingest_frames_total", outcome="lost") > 0
-    )
+    await until(lambda: one.metric("ingest_frames_total", outcome="lost") > 0)
     received = one.metric("ingest_frames_total", outcome="received")
     assert received == 1 + one.metric("ingest_frames_total", outcome="lost")
 
@@ -219,7 +214,7 @@ async def test_another_process_takes_over_and_the_older_can_write_nothing_more(
     older, newer = await Caller.dial(one.url), await Caller.dial(two.url)
     await older.start(name)
     await older.speak(0, 1)
-    await asyncio.to_thread(wait_until, lambda: facts(broker, name).get("last_seq") == "1")
+    await until(lambda: facts(broker, name).get("last_seq") == "1")
     assert (await newer.start(name, resume=True))["last_seq"] == 1
     await older.say(pcm(99))  # it does not know yet
     assert await older.closed() == 4409
@@ -261,7 +256,5 @@ async def test_many_calls_leave_no_task_and_no_place_behind(start_service: Any, 
                 caller.vanish()
             else:
                 await caller.end()
-        await asyncio.to_thread(
-            wait_until, lambda: service.metric("ingest_streams", dialect="exostreamkit") == 0
-        )
-        await asyncio.to_thread(wait_until, lambda: service.get("/health/ready")[0] == 200)
+        await until(lambda: service.metric("ingest_streams", dialect="exostreamkit") == 0)
+        await until(lambda: service.get("/health/ready")[0] == 200)

@@ -9,11 +9,12 @@ from history_judge import judge
 from published import Broker, audio, entries
 from resuming_call import Stuck
 from resuming_sender import ResumingSender, unique_audio
-from running import Service, free_port, wait_until
+from running import Service, free_port
+from waiting import until
 
 
 async def until_confirmed(sender: ResumingSender, frames: int) -> None:
-    await asyncio.to_thread(wait_until, lambda: sender.confirmed >= frames)
+    await until(lambda: sender.confirmed >= frames)
 
 
 @pytest.mark.parametrize("is_binary", [False, True])

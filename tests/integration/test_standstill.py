@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from broker_lab import BrokerLab
 from chaos_proxy import ChaosProxy
-from published import Broker, audio, entries, facts
-from running import Caller, Service, pcm, wait_until
+from published import Broker, audio, entries
+from running import Caller, Service, pcm
 from steady_calls import ExostreamkitCall, steady_calls
+from waiting import until, until_state
 
 FLUSHES = 10
 STANDSTILL_SECONDS = 2.0
@@ -40,7 +41,7 @@ async def test_scripts_that_are_flushed_again_and_again_cost_no_frame_and_no_err
     short: list[ExostreamkitCall] = []
     async with steady_calls(service.url, name) as calls:
         for number in range(FLUSHES):
-            await asyncio.to_thread(wait_until, lambda: cached_scripts(lab) > 0)
+            await until(lambda: cached_scripts(lab) > 0)
             spoken = calls[0].frames
             lab.forget_scripts()
             short.append(await ExostreamkitCall.dial(service.url, f"{name}-{number}"))
@@ -86,10 +87,6 @@ async def test_a_service_that_stands_still_for_two_seconds_goes_on_with_its_call
 # The line
 
 
-async def until_ended(broker: Broker, name: str) -> None:
-    await asyncio.to_thread(wait_until, lambda: facts(broker, name).get("state") == "ended")
-
-
 def open_streams(service: Service) -> float:
     return service.metric("ingest_streams", dialect="exostreamkit")
 
@@ -109,8 +106,8 @@ async def test_a_half_open_sender_is_ended_once_as_idle(
         await caller.hear_ack(9)
         proxy.black_hole()
         await caller.speak(10)  # arrives nowhere
-        await until_ended(broker, name)
-        await asyncio.to_thread(wait_until, lambda: open_streams(service) == 0)
+        await until_state(broker, name, "ended")
+        await until(lambda: open_streams(service) == 0)
         caller.vanish()
         proxy.reset()  # what is late to be noticed ends nothing a second time
         later = await Caller.dial(service.url)
@@ -137,7 +134,7 @@ async def test_a_half_open_sender_that_comes_back_in_time_resumes_and_its_old_li
         again = await Caller.dial(service.url)
         assert (await again.start(name, resume=True))["last_seq"] == 9
         await again.speak(10, 11)
-        await asyncio.to_thread(wait_until, lambda: open_streams(service) == 1)
+        await until(lambda: open_streams(service) == 1)
         for seq in range(12, 12 + round(2 * IDLE_SECONDS / 0.1)):  # beyond the old line's patience
             await again.speak(seq)
             await asyncio.sleep(0.1)

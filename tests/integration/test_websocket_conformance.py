@@ -29,7 +29,8 @@ from raw_websocket import (
     header,
     unmasked,
 )
-from running import Service, pcm, wait_until
+from running import Service, pcm
+from waiting import wait_until
 
 from adapters.inbound import uvicorn_protocols
 from adapters.inbound.close_codes import CloseCode

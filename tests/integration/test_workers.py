@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from published import Broker, audio, entries
-from running import Caller, ServiceProcess, pcm, wait_until
+from running import Caller, ServiceProcess, pcm
+from waiting import until, wait_until
 from websockets.exceptions import InvalidStatus
 
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
@@ -116,7 +117,7 @@ async def until_told(service: ServiceProcess, *, received: int, open_streams: in
         found = [scrape(service) for _ in range(8)]
         return all((it.get(RECEIVED), it.get(OPEN)) == (received, open_streams) for it in found)
 
-    await asyncio.to_thread(wait_until, is_told)
+    await until(is_told)
 
 
 async def test_any_scrape_shows_the_sums(workers: Any, name: str) -> None:
@@ -149,7 +150,7 @@ async def test_max_streams_is_the_total(workers: Any) -> None:
         except OSError:
             return False
 
-    await asyncio.to_thread(wait_until, has_room)
+    await until(has_room)
     await Caller.dial(service.url)
 
 
@@ -179,7 +180,7 @@ async def test_a_killed_worker_is_replaced_and_ends_nobody_elses_calls(
     await until_told(service, received=30 * len(callers), open_streams=len(callers))
     for number in range(len(callers)):
         key = f"{name}-{number}"
-        await asyncio.to_thread(wait_until, lambda key=key: len(audio(broker, key)) == 30)  # type: ignore[misc]
+        await until(lambda key=key: len(audio(broker, key)) == 30)  # type: ignore[misc]
     killed = worker_of(callers[-1], service)
     own = [caller for caller in callers if worker_of(caller, service) == killed]
     os.kill(killed, signal.SIGKILL)
@@ -194,7 +195,7 @@ async def test_a_killed_worker_is_replaced_and_ends_nobody_elses_calls(
         assert (await again.end())["published"] == 40
         assert audio(broker, f"{name}-{number}") == [(n, pcm(n)) for n in range(40)]
         assert [e["type"] for _, e in entries(broker, f"{name}-{number}")].count("ended") == 1
-    await asyncio.to_thread(wait_until, lambda: len(children(service)) == 2)
+    await until(lambda: len(children(service)) == 2)
     assert killed not in children(service)
     await until_told(service, received=40 * len(callers), open_streams=0)
     assert '"worker has died and is replaced"' in service.log.read_text()
@@ -225,7 +226,7 @@ async def test_workers_do_not_outlive_their_parent(workers: Any) -> None:
     service = workers()
     pids = children(service)
     service.kill()
-    await asyncio.to_thread(wait_until, lambda: not any(is_alive(pid) for pid in pids))
+    await until(lambda: not any(is_alive(pid) for pid in pids))
 
 
 def test_a_port_that_is_taken_is_said_and_nothing_starts(

@@ -9,7 +9,7 @@ import redis
 from broker_lab import BrokerLab
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from running import wait_until
+from waiting import wait_until
 
 
 @contextmanager

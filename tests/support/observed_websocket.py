@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import uvicorn
 from raw_websocket import LIMIT_SECONDS, Peer
-from running import wait_until
+from waiting import wait_until
 
 from adapters.inbound.uvicorn_protocols import HardenedHttp, HardenedWebSocket
 
