@@ -581,7 +581,7 @@ class Outbox:
         self._account_due = True
         self._retention.go_back_to(grant.account.next_position)
         self._lease = Lease(
-            self._lease.stream, grant.generation, self._reclaim_owner, grant.granted_at_ms
+            self._lease.stream, grant.generation, self._reclaim_owner, grant.said_at_ms
         )
         self._reclaim_owner = None
         self._tell_of_beginning_again(self._new_of_run(begun.recount.forgotten))

@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from application.buffer import Buffer, BufferLimits
 from application.outbox import Outbox
+from application.pending_starts import PendingStarts
 from application.ports.clock import Clock
 from application.ports.errors import BrokerRefused, PublisherError
 from application.ports.publisher import (
@@ -73,6 +74,7 @@ class Publication:
         self._telemetry = telemetry
         self._retention_seconds = retention_seconds
         self.buffer = Buffer(limits, telemetry)
+        self.starts = PendingStarts()
         self._with_work: dict[Outbox, None] = {}
         self._work = asyncio.Event()
         self._newest: dict[StreamKey, Outbox] = {}
@@ -102,7 +104,7 @@ class Publication:
         older = self._newest.get(stream)
         return Outbox(
             interaction,
-            Lease(stream, grant.generation, owner, grant.granted_at_ms),
+            Lease(stream, grant.generation, owner, grant.said_at_ms),
             self._clock,
             self._telemetry,
             self.buffer,
@@ -130,8 +132,8 @@ class Publication:
             await asyncio.sleep(FLUSH_STEP_SECONDS)
 
     def unpublished(self) -> int:
-        """Return how many streams have something that is not published."""
-        return sum(not outbox.is_settled for outbox in self._held())
+        """Return how many streams have something that is not published, or not even a start."""
+        return len(self.starts) + sum(not outbox.is_settled for outbox in self._held())
 
     async def flush_stream(self, stream: StreamKey) -> None:
         """Wait until the destination has all that is held of a stream, its account included."""

@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import secrets
+from contextlib import suppress
+from dataclasses import dataclass
 
 from application.live_stream import LiveStream, LiveStreams
 from application.ports.clock import Clock
@@ -13,10 +15,41 @@ from application.publication import Publication
 from application.settle_start import SettleStart
 from application.time_limit import AGAIN_SECONDS, answered_within
 from domain.access import Sender
-from domain.errors import NotAllowed
+from domain.errors import NotAllowed, Superseded
 from domain.events import Opening
 
 _log = logging.getLogger(__name__)
+
+
+class Patience:
+    """How long a start that fails is tried again: for some seconds, unless it is given up."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds = seconds
+        self._given_up = asyncio.Event()
+
+    def give_up(self) -> None:
+        """Have nothing tried again; what is being tried may still succeed."""
+        self._given_up.set()
+
+    async def is_left(self, spent_seconds: float) -> bool:
+        """Wait before the next attempt; False when there is to be none."""
+        if spent_seconds >= self.seconds:
+            return False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(AGAIN_SECONDS):
+                await self._given_up.wait()
+        return not self._given_up.is_set()
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """A start that was said, at monotonic `said_at`, and the random token it is tried under."""
+
+    opening: Opening
+    sender: Sender
+    owner: str
+    said_at: float
 
 
 class StartInteraction:
@@ -39,67 +72,83 @@ class StartInteraction:
         self._clock = clock
 
     async def __call__(
-        self, opening: Opening, sender: Sender, *, patience_seconds: float = 0.0
+        self,
+        opening: Opening,
+        sender: Sender,
+        *,
+        said_at: float | None = None,
+        patience: Patience | None = None,
     ) -> LiveStream | Undecided:
         """Start the stream; its start is published and announced when this returns.
 
         `Undecided` when it cannot be told yet whether its open run goes on: nothing has changed.
-        A start that fails is tried again for `patience_seconds`, always by the same owner: an
-        attempt that was given up and arrives late changes nothing then.
+        It was said at monotonic `said_at`, or now. A start that fails is tried again while there is
+        `patience`, always by the same owner: an attempt that was given up and arrives late changes
+        nothing then.
 
         Raises:
             NotAllowed: the sender may not start this interaction, or not take over its open run.
+            Superseded: while it waited somebody has begun the stream who came later.
             PublisherError: the start could not be published, or nobody knows.
 
         """
         sender.check_may_start(opening.stream.tenant_id, opening.interaction_id)
-        owner = secrets.token_hex(16)
-        give_up_at = self._clock.monotonic() + patience_seconds
+        now = self._clock.monotonic()
+        wish = _Wish(opening, sender, secrets.token_hex(16), now if said_at is None else said_at)
+        try:
+            return await self._insist(wish, patience or Patience())
+        except (asyncio.CancelledError, PublisherError):
+            self._settle_start(opening, wish.owner, has_token=sender.has_token)
+            raise
+
+    async def _insist(self, wish: _Wish, patience: Patience) -> LiveStream | Undecided:
+        """Try until it succeeds, or there is no patience left."""
+        began_at = self._clock.monotonic()
         told = ""
         while True:
             try:
-                return await self._try(opening, sender, owner)
-            except asyncio.CancelledError:
-                self._settle_start(opening, owner, has_token=sender.has_token)
-                raise
+                return await self._try(wish)
             except PublisherError as error:
                 if str(error) != told:
                     told = str(error)
                     _log.error(
                         "stream could not be started",
-                        extra={"stream": str(opening.stream), "error": told},
+                        extra={"stream": str(wish.opening.stream), "error": told},
                     )
-                if self._clock.monotonic() >= give_up_at:
-                    self._settle_start(opening, owner, has_token=sender.has_token)
+                if not await patience.is_left(self._clock.monotonic() - began_at):
                     raise
-            await asyncio.sleep(AGAIN_SECONDS)
 
-    async def _try(self, opening: Opening, sender: Sender, owner: str) -> LiveStream | Undecided:
+    async def _try(self, wish: _Wish) -> LiveStream | Undecided:
         """Hold off an older sender of this process, so that it is not heard while it loses."""
-        older = self._live_streams.get(opening.stream)
+        older = self._live_streams.get(wish.opening.stream)
         if older is None:
-            return await self._begin(opening, sender, owner)
-        if older.has_token and not older.is_given_up and not sender.has_token:
+            return await self._begin(wish)
+        if older.has_token and not older.is_given_up and not wish.sender.has_token:
             raise NotAllowed("the open run was begun with a token")
         older.outbox.hold()
         try:
-            return await self._begin(opening, sender, owner)
+            return await self._begin(wish)
         finally:
             older.outbox.release()
 
-    async def _begin(self, opening: Opening, sender: Sender, owner: str) -> LiveStream | Undecided:
+    async def _begin(self, wish: _Wish) -> LiveStream | Undecided:
         """Begin once the destination has all that this process holds of the stream."""
+        opening, owner, has_token = wish.opening, wish.owner, wish.sender.has_token
         async with answered_within():
             await self._open_runs.tend([opening.stream])
             epoch = self._publisher.epoch
             await self._publication.flush_stream(opening.stream)
             grant = await self._publisher.begin(
-                opening, owner=owner, has_token=sender.has_token, epoch=epoch
+                opening,
+                owner=owner,
+                has_token=has_token,
+                waited_seconds=self._clock.monotonic() - wish.said_at,
+                epoch=epoch,
             )
         if isinstance(grant, Undecided):
             return grant
         if isinstance(grant, Fenced):
-            raise AssertionError("only a start said again can be fenced")  # noqa: TRY004  # a bug
+            raise Superseded("a newer connection has begun the stream")
         _log.info(
             "stream started",
             extra={
@@ -110,4 +159,4 @@ class StartInteraction:
                 "resumed": grant.resumed,
             },
         )
-        return self._live_streams.open(opening, owner, grant, has_token=sender.has_token)
+        return self._live_streams.open(opening, owner, grant, has_token=has_token)

@@ -112,11 +112,11 @@ class Grant:
 
     `account.next_position` is the place of the `InteractionStarted` itself. `resumed` says that
     the account is of an open run that goes on; otherwise it is of a new one. `run` is the name of
-    the run, and `granted_at_ms` when the leave was given, by the destination's own clock.
+    the run, and `said_at_ms` when its start was said, by the destination's own clock.
     """
 
     generation: int
     resumed: bool
     account: Account
     run: str = field(default="", compare=False)
-    granted_at_ms: int = field(default=0, compare=False)
+    said_at_ms: int = field(default=0, compare=False)

@@ -9,6 +9,7 @@
     ├── UnbalancedLedger         counters that contradict each other
     ├── IllegalTransition        a verb the interaction's state does not know
     ├── StaleGeneration          a start under a generation that is not newer
+    ├── Superseded               a start that somebody newer has come before
     └── NotAllowed               a sender reaching for what is not its own
 
 What the network may do (a gap, a duplicate, a cut) is a value, never an exception.
@@ -49,6 +50,10 @@ class IllegalTransition(DomainError):
 
 class StaleGeneration(DomainError):
     """A start was granted under a generation that is not newer than the one held."""
+
+
+class Superseded(DomainError):
+    """Somebody whose start was said later has the stream, or had it."""
 
 
 class NotAllowed(DomainError):

@@ -138,6 +138,7 @@ class Container(containers.DeclarativeContainer):
         cut=cut_interaction,
         background=background,
         buffer=publication.provided.buffer,
+        starts=publication.provided.starts,
         clock=clock,
         telemetry=telemetry,
         dialects=DIALECTS,

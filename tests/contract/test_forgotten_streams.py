@@ -62,12 +62,12 @@ class Known:
 
     def later(self, generation: int) -> Lease:
         """A lease that the destination gave later, and has forgotten."""
-        return Lease(self.lease.stream, generation, "lost", self.lease.granted_at_ms + LONG)
+        return Lease(self.lease.stream, generation, "lost", self.lease.said_at_ms + LONG)
 
 
 async def publish(destination: Destination, name: str = "call", *, owner: str = "owner") -> Known:
     grant = await begin(destination.publisher, opening(name), owner=owner, has_token=False)
-    lease = Lease(opening(name).stream, grant.generation, owner, grant.granted_at_ms)
+    lease = Lease(opening(name).stream, grant.generation, owner, grant.said_at_ms)
     first = grant.account.next_position + 1
     frames = tuple(
         AudioAccepted(first + n, AudioFrame(MEDIA, 5 + n, 1, bytes([n]) * 320)) for n in range(3)
@@ -217,12 +217,12 @@ async def test_a_writer_that_is_not_the_last_is_fenced_and_changes_nothing(
         grant = await begin(
             destination.publisher, opening(resume=True), owner=owner, has_token=False
         )
-    held = Lease(known.lease.stream, 3, "third", grant.granted_at_ms)
+    held = Lease(known.lease.stream, 3, "third", grant.said_at_ms)
     later = known.later(7)
     wishes = {
         "above": wish(held, grant.run, above=2),
         "generation": wish(replace(later, generation=3), grant.run, above=3),
-        "granted": wish(replace(later, granted_at_ms=grant.granted_at_ms - 1), grant.run, above=7),
+        "granted": wish(replace(later, said_at_ms=grant.said_at_ms - 1), grant.run, above=7),
         "stranger before": wish(
             replace(later, generation=3), grant.run, above=3, predecessor="second"
         ),
@@ -242,7 +242,7 @@ async def test_a_writer_goes_on_behind_its_own_lease_and_behind_its_predecessor(
     known = await publish(destination)
     own = await reclaim(destination, wish(known.lease, known.grant.run, above=1, owner="first"))
     assert own == Grant(2, resumed=True, account=known.account)
-    earlier = replace(known.later(2), granted_at_ms=0)
+    earlier = replace(known.later(2), said_at_ms=0)
     behind = wish(earlier, known.grant.run, above=2, owner="second", predecessor="first")
     after = await reclaim(destination, behind)
     assert after == Grant(3, resumed=True, account=replace(known.account, next_position=5))
@@ -260,8 +260,8 @@ async def test_who_was_granted_the_stream_later_has_it_back_from_who_only_reclai
             destination, wish(lease, "run", above=turn + 1, owner=f"again {turn}")
         )
         assert isinstance(early, Grant)
-        assert early.granted_at_ms == LONG
-        lease = Lease(stream, early.generation, f"again {turn}", early.granted_at_ms)
+        assert early.said_at_ms == LONG
+        lease = Lease(stream, early.generation, f"again {turn}", early.said_at_ms)
     late = Lease(stream, 2, "late", 2 * LONG)
     asks = Batch(late, opening().interaction_id, 5, (), Account(5))
     outcome = await append(destination, asks)
@@ -271,7 +271,7 @@ async def test_who_was_granted_the_stream_later_has_it_back_from_who_only_reclai
     its = await reclaim(destination, wish(late, "run", above=2, owner="late again"))
     assert its == Grant(max(2, times + 1) + 1, resumed=True, account=Account(times))
     assert isinstance(its, Grant)
-    assert its.granted_at_ms == 2 * LONG
+    assert its.said_at_ms == 2 * LONG
     outcome = await append(destination, replace(asks, lease=lease))
     assert outcome == Fenced(its.generation)
     assert isinstance(outcome, Fenced)

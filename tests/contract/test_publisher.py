@@ -11,6 +11,7 @@ from application.ports.destination import Destination
 from application.ports.errors import BrokerUnavailable
 from application.ports.publisher import (
     BEGINNING,
+    LATE_SECONDS,
     Appended,
     Batch,
     Fenced,
@@ -316,6 +317,38 @@ async def test_begin_said_again_by_the_same_owner_answers_the_same(
     again = await begin(destination.publisher, opening(), owner="owner", has_token=False)
     assert again == first
     assert len(await read(destination)) == 1
+
+
+@pytest.mark.parametrize("is_ended", [False, True])
+async def test_a_start_keeps_out_one_that_was_said_long_before_it_and_comes_later(
+    destination: Destination, *, is_ended: bool
+) -> None:
+    newer = await Writer.begin(destination.publisher, owner="newer")
+    if is_ended:
+        await newer.end()
+    before = await read(destination)
+    for wish in (opening(), opening(resume=True)):
+        late = await destination.publisher.begin(
+            wish, owner="late", has_token=False, waited_seconds=5
+        )
+        assert late == Fenced(1)
+    assert await read(destination) == before
+    soon = await destination.publisher.begin(
+        opening(), owner="soon", has_token=False, waited_seconds=0.9 * LATE_SECONDS
+    )
+    assert isinstance(soon, Grant)  # not told apart
+
+
+async def test_starts_that_waited_come_in_the_order_in_which_they_were_said(
+    destination: Destination,
+) -> None:
+    answers = [
+        await destination.publisher.begin(
+            opening(), owner=f"of {ago}", has_token=False, waited_seconds=ago
+        )
+        for ago in (20, 10, 12, 10.5, 9.5)
+    ]
+    assert [type(answer) for answer in answers] == [Grant, Grant, Fenced, Grant, Grant]
 
 
 async def test_resume_goes_on_with_the_open_run(destination: Destination) -> None:

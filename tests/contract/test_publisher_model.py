@@ -118,7 +118,7 @@ class PublisherMachine(RuleBasedStateMachine):
     def hold(self, grant: Grant, owner: str) -> None:
         self.held.append(
             Held(
-                Lease(self.key, grant.generation, owner, grant.granted_at_ms),
+                Lease(self.key, grant.generation, owner, grant.said_at_ms),
                 len(self.model.entries),
                 list(self.model.seqs),
                 grant.run,

@@ -118,7 +118,7 @@ class Stored:
         return self.grant is not None and self.account.state is not State.ENDED
 
     def is_past(self, lease: Lease) -> bool:
-        is_older = self.grant is not None and self.grant.granted_at_ms < lease.granted_at_ms
+        is_older = self.grant is not None and self.grant.said_at_ms < lease.said_at_ms
         return self.was_reclaimed and is_older
 
     def announced(self, said: set[tuple[int, int, bool]]) -> "Stored":
@@ -190,7 +190,7 @@ class Broker:
             self._announce({(now.generation, now.grant.account.next_position, False)})
             return now.grant
         is_held_here = now.owner in {wish.lease.owner, wish.predecessor}
-        is_later = now.grant.granted_at_ms > wish.lease.granted_at_ms
+        is_later = now.grant.said_at_ms > wish.lease.said_at_ms
         is_not_last = now.generation > wish.above or (
             not is_held_here and (is_later or now.generation >= wish.lease.generation)
         )
@@ -219,7 +219,7 @@ class Broker:
             entries.append(Entry(now.generation, now.run, ended))
         account = replace(now.account if resumed else Account(), next_position=len(entries))
         account = replace(account, state=State.LIVE)
-        granted_at = next(self.granted) if lease is None else lease.granted_at_ms
+        granted_at = next(self.granted) if lease is None else lease.said_at_ms
         grant = Grant(generation, resumed, account, run, granted_at)
         said.add((generation, len(entries), False))
         started = InteractionStarted(len(entries), generation, resumed, opening)
@@ -344,6 +344,7 @@ class Connection(StreamPublisher, OpenRuns, Destination):
         *,
         owner: str,
         has_token: bool,  # noqa: ARG002  # the port's
+        waited_seconds: float = 0.0,  # noqa: ARG002  # who is older is tried elsewhere
         again: bool = False,
         epoch: int | None = None,
     ) -> Grant | Undecided | Fenced:

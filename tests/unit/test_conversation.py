@@ -36,6 +36,7 @@ async def test_a_second_reason_to_close_while_the_first_is_on_its_way_is_let_be(
         cut=unused,
         background=unused,
         buffer=unused,
+        starts=unused,
         clock=SystemClock(),
         telemetry=PrometheusTelemetry(),
         dialects=DIALECTS,

@@ -475,9 +475,9 @@ def test_a_stream_that_is_known_no_more_is_reclaimed_with_what_is_held(outcome: 
     assert bench.outbox.take() is None
     bench.outbox.settle(FAILED)
     assert bench.take_reclaim() == wish
-    bench.outbox.settle(Grant(2, resumed=True, account=Account(), granted_at_ms=77))
+    bench.outbox.settle(Grant(2, resumed=True, account=Account(), said_at_ms=77))
     assert bench.outbox.lease == Lease(STREAM, 2, wish.owner)
-    assert bench.outbox.lease.granted_at_ms == 77
+    assert bench.outbox.lease.said_at_ms == 77
     bench.hear(7)
     events = bench.publish_all()
     assert events[0] == GapDetected(1, first_missing=0, missing=3)

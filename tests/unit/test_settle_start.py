@@ -9,6 +9,7 @@ import pytest
 from adapters.outbound.in_memory import InMemory, InMemoryStreams
 from application.live_stream import LiveStream
 from application.ports.errors import BrokerUnavailable
+from application.start_interaction import Patience
 from domain.access import Sender
 from domain.account import State
 from domain.events import AudioAccepted, EndReason, InteractionEnded, InteractionStarted, Opening
@@ -97,7 +98,7 @@ async def test_a_start_tried_again_is_one_start_and_told_of_once(
     caplog.set_level("WARNING", "application.start_interaction")
     destination: Any = container.destination()
     lose_answers(destination, monkeypatch, 2, written=written)
-    stream = await container.start_interaction()(OPENING, Sender(), patience_seconds=30)
+    stream = await container.start_interaction()(OPENING, Sender(), patience=Patience(30))
     assert stream.interaction.generation == 1  # type: ignore[union-attr]
     assert len(await published(destination)) == 1
     assert container.background().is_idle

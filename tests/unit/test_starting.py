@@ -25,12 +25,15 @@ from adapters.inbound.dialects.messages import (
 from adapters.inbound.starting import Starting
 from adapters.outbound.in_memory import InMemory, InMemoryStreams
 from application.live_stream import LiveStream
+from application.ports.publisher import LATE_SECONDS
+from application.start_interaction import Patience
 from domain.access import Sender
 from domain.events import (
     AudioAccepted,
     EndReason,
     Event,
     GapDetected,
+    GoOn,
     GoOnAbove,
     InteractionEnded,
     InteractionStarted,
@@ -95,11 +98,16 @@ class Site:
 @pytest.fixture
 async def site() -> AsyncIterator[Site]:
     site = Site()
-    publishing = asyncio.create_task(site.container.publication().run())
+    container = site.container
+    tasks = [
+        asyncio.create_task(container.publication().run()),
+        asyncio.create_task(container.broker_watch().run()),
+    ]
     yield site
-    await site.container.background().close()
-    publishing.cancel()
-    await asyncio.gather(publishing, return_exceptions=True)
+    await container.background().close()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def say(starting: Starting, *messages: Message) -> None:
@@ -141,9 +149,9 @@ async def test_a_start_that_cannot_be_published_closes_in_a_way_its_sender_bears
     calls = site.container.calls()
     start: Any = calls.start
 
-    async def start_impatiently(*arguments: Any, patience_seconds: float) -> Any:
-        assert patience_seconds > 0
-        return await start(*arguments)
+    async def start_impatiently(*arguments: Any, said_at: float, patience: Patience) -> Any:
+        assert patience.seconds > 0
+        return await start(*arguments, said_at=said_at)
 
     impatient: Any = start_impatiently
     starting = Starting(replace(calls, start=impatient), Sender(), dialect, site.settled.set)
@@ -167,7 +175,7 @@ async def test_a_start_that_cannot_be_decided_is_tried_again_with_the_first_fram
     stream = await site.outcome(starting)
     assert isinstance(stream, LiveStream)
     assert stream.interaction.generation == 2
-    assert starting.release() == Audio(7, b"ab")
+    assert [held async for held in starting.held()] == [Audio(7, b"ab")]
 
 
 async def test_a_frame_said_while_the_first_attempt_is_under_way_decides_the_second(
@@ -197,16 +205,110 @@ async def test_a_call_that_is_said_to_its_end_is_published_though_its_sender_is_
 async def test_a_sender_that_comes_back_leaves_nothing_behind(site: Site) -> None:
     starting = site.starting(Exostreamkit())
     say(starting, START, Audio(0, b"ab"))
-    attempt = starting._attempt
     starting.leave()
-    assert attempt is not None
-    await asyncio.wait([attempt])
-    assert attempt.cancelled()
-    assert starting.release() is None
+    await site.until(lambda: len(site.container.publication().starts) == 0)
+    assert [held async for held in starting.held()] == []
     assert site.telemetry.buffered_bytes[-1] == 0
+    assert site.telemetry.counted["lost", "not_started"] == 1
     await site.plug()
     await site.until(lambda: site.container.background().is_idle)
     assert await site.published() == []
+
+
+@pytest.mark.parametrize("dialect", [Exostreamkit(), Agentstream()])
+async def test_a_start_that_succeeds_as_its_sender_leaves_is_published_and_ended(
+    site: Site, dialect: Dialect
+) -> None:
+    await site.plug()
+    starting = site.starting(dialect)
+    say(starting, START, Audio(0, b"ab"))
+    await site.settled.wait()  # it is granted, and nobody has looked yet
+    starting.leave()
+    await site.until(lambda: site.container.background().is_idle)
+    kinds = [type(event) for event in await site.published()]
+    assert kinds == [InteractionStarted, AudioAccepted, InteractionEnded]
+    assert len(site.container.publication().starts) == 0
+
+
+async def test_what_a_sender_said_that_is_gone_before_it_was_decided_how_it_goes_on(
+    site: Site,
+) -> None:
+    await site.plug()
+    opening = Opening(KEY, CALL, "d", MEDIA, 0)
+    await begin(site.destination, opening, owner="before", has_token=False)
+    starting = site.starting(Agentstream())
+    start = Start(TENANT, CALL, STREAM, MEDIA, GoOnAbove())
+    say(starting, start, Audio(7, b"ab"), Audio(8, b"cd"))  # tried without the frames
+    starting.leave()
+    await site.until(lambda: site.container.background().is_idle)
+    kinds = [type(event) for event in await site.published()]
+    assert kinds == [InteractionStarted] * 2 + [AudioAccepted] * 2 + [InteractionEnded]
+
+
+async def test_starts_of_one_stream_are_made_in_the_order_in_which_they_were_said(
+    site: Site,
+) -> None:
+    first, second, third = (site.starting(Agentstream()) for _ in range(3))
+    for turn, starting in enumerate((first, second, third)):
+        start = Start(TENANT, CALL, STREAM, MEDIA, GoOnAbove())
+        frames = (Audio(10 * turn + n, b"ab") for n in range(1, 4))
+        say(starting, start, *frames)
+    third.leave()  # all are gone, the newest first
+    first.leave()
+    second.leave()
+    await site.plug()
+    await site.until(lambda: site.container.background().is_idle)
+    seqs = [it.frame.seq for it in await site.published() if isinstance(it, AudioAccepted)]
+    assert seqs == [1, 2, 3, 11, 12, 13, 21, 22, 23]
+    assert isinstance((await site.published())[-1], InteractionEnded)
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+async def test_the_end_of_a_sender_that_is_back_already_is_left_to_where_it_is_now(
+    site: Site, *, is_gone: bool
+) -> None:
+    older, newer = site.starting(Exostreamkit()), site.starting(Exostreamkit())
+    start = Start(TENANT, CALL, STREAM, MEDIA, GoOn())
+    say(older, start, Audio(0, b"ab"), ENDED)
+    say(newer, start, Audio(0, b"ab"), Audio(1, b"cd"), ENDED)
+    if is_gone:
+        older.leave()
+        newer.leave()
+        await site.plug()
+        await site.until(lambda: site.container.background().is_idle)
+        events = await site.published()
+        assert [it.frame.seq for it in events if isinstance(it, AudioAccepted)] == [0, 1]
+        assert [type(it) for it in events].count(InteractionEnded) == 1
+    else:
+        await site.plug()
+        await site.until(lambda: isinstance(older.outcome(), LiveStream))
+        assert [held async for held in older.held()] == [Audio(0, b"ab")]
+
+
+async def test_a_start_that_waits_for_its_sender_lets_others_through(site: Site) -> None:
+    await site.plug()
+    opening = Opening(KEY, CALL, "d", MEDIA, 0)
+    await begin(site.destination, opening, owner="before", has_token=False)
+    silent, newer = site.starting(Agentstream()), site.starting(Agentstream())
+    say(silent, Start(TENANT, CALL, STREAM, MEDIA, GoOnAbove()))
+    assert await site.outcome(silent) is None
+    say(newer, Start(TENANT, CALL, STREAM, MEDIA, GoOnAbove()), Audio(7, b"ab"))
+    await site.until(lambda: isinstance(newer.outcome(), LiveStream))
+    newer.settle()
+
+
+async def test_a_start_older_than_that_of_who_has_the_stream_closes(site: Site) -> None:
+    older = site.starting(Exostreamkit())
+    say(older, START)
+    await asyncio.sleep(2 * LATE_SECONDS)  # so much later somebody begins, in another process
+    await site.plug()
+    opening = Opening(KEY, CALL, "d", MEDIA, 0)
+    await begin(site.destination, opening, owner="newer", has_token=False)
+    closing = await site.outcome(older)
+    assert isinstance(closing, Closing)
+    assert closing.code is CloseCode.SUPERSEDED
+    older.leave()
+    assert len(site.container.publication().starts) == 0
 
 
 async def test_whoever_leaves_before_the_start_leaves_nothing_behind(site: Site) -> None:

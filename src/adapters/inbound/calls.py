@@ -9,6 +9,7 @@ from application.buffer import Buffer
 from application.cut_interaction import CutInteraction
 from application.end_interaction import EndInteraction
 from application.ingest_audio import IngestAudio
+from application.pending_starts import PendingStarts
 from application.ports.clock import Clock
 from application.ports.telemetry import Telemetry
 from application.start_interaction import StartInteraction
@@ -39,6 +40,7 @@ class Calls:
     cut: CutInteraction
     background: Background
     buffer: Buffer
+    starts: PendingStarts
     clock: Clock
     telemetry: Telemetry
     dialects: Iterable[Dialect]

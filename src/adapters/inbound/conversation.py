@@ -57,9 +57,6 @@ UNREAD_SECONDS = 5.0
 """How long a sender that is never hung up on is not read when buffers are full; then its audio is
 dropped: a carrier that cannot send ends the call."""
 
-SAID_AT_ONCE = 100
-"""Messages held behind a start that are said in one turn of the loop."""
-
 TAKEN_AT_ONCE = 32
 """Messages that have come which are taken in in one turn of the loop."""
 
@@ -157,8 +154,12 @@ class Conversation:
         """Close now, for the sender to go on elsewhere, unless it would not come back."""
         self._is_draining = True
         self._patience = max(self._calls.limits.drain_seconds, CLOSE_SECONDS)
-        if self._dialect is not None and self._dialect.comes_back:
+        if self._dialect is not None and self._dialect.comes_back and not self._has_said_all:
             self._interrupt(_RESTART)
+
+    @property
+    def _has_said_all(self) -> bool:
+        return self._is_over or (self._starting is not None and self._starting.has_ended)
 
     def on_drain_over(self) -> None:
         """End the run and close now, whoever it is: there is no time to wait for the broker."""
@@ -353,28 +354,22 @@ class Conversation:
         self._replies.put(self._speaking.error(refused))
 
     async def _take_up_start(self) -> Closing | None:
-        """Go on with a start that is settled: say again what was held meanwhile.
-
-        It may be much: others get their turn in between.
-        """
+        """Go on with a start that is settled: say again what was held meanwhile."""
         if self._stream is not None or self._starting is None:
             return None
         outcome = self._starting.outcome()
         if outcome is None or isinstance(outcome, Closing):
             return outcome
         self._on_started(outcome)
-        said = 0
-        while (held := self._starting.release()) is not None:
+        async for held in self._starting.held():
             if isinstance(held, End):
                 self._starting.declare_dropped(outcome)
             self._on_message(outcome, held)
             if self._interruption is not None and self._interruption.code is CloseCode.POLICY:
-                self._starting.leave()  # of which no more is heard
-            said += 1
-            if said % SAID_AT_ONCE == 0:
-                await asyncio.sleep(0)
+                self._starting.settle()  # of which no more is heard
         if not self._is_over:
             self._starting.declare_dropped(outcome)
+        self._starting.settle()
         self._starting = None
         return self._interruption
 
@@ -494,9 +489,9 @@ class Conversation:
 
     def _let_go(self) -> None:
         stream = self._stream
+        if self._starting is not None:
+            self._starting.leave()
         if stream is None:
-            if self._starting is not None:
-                self._starting.leave()
             return
         self._calls.telemetry.stream_closed(stream.interaction.opening.dialect)
         stream.outbox.listen(None)

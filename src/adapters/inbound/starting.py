@@ -1,7 +1,7 @@
 """A stream whose start is said and not yet published, and what its sender says meanwhile."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 from adapters.inbound.calls import Calls
 from adapters.inbound.close_codes import CloseCode, Closing
@@ -17,13 +17,17 @@ from adapters.inbound.dialects.messages import (
 )
 from adapters.inbound.prelude import Held, Prelude
 from application.live_stream import LiveStream
+from application.pending_starts import PendingStart
 from application.ports.errors import PublisherError
 from application.ports.publisher import Undecided
+from application.start_interaction import Patience
 from domain.access import Sender
-from domain.account import State
-from domain.errors import InvalidAudio, InvalidSequenceNumber, NotAllowed
-from domain.events import Opening
+from domain.errors import InvalidAudio, InvalidSequenceNumber, NotAllowed, Superseded
+from domain.events import EndReason, Opening
 from domain.identifiers import StreamKey
+
+SAID_AT_ONCE = 100
+"""Messages held behind a start that are said in one turn of the loop."""
 
 
 class Starting:
@@ -41,7 +45,12 @@ class Starting:
         self._on_settled = on_settled
         self._prelude = Prelude(dialect, calls.buffer, calls.telemetry)
         self._tried: Start | None = None
+        self._said_at = 0.0
         self._attempt: asyncio.Task[LiveStream | Undecided] | None = None
+        self._place: PendingStart | None = None
+        limits = calls.limits
+        holds_on = dialect.waits_for_broker
+        self._patience = Patience(limits.call_seconds if holds_on else limits.confirm_seconds)
 
     @property
     def start(self) -> Start | None:
@@ -52,6 +61,11 @@ class Starting:
     def is_full(self) -> bool:
         """Whether the sender must not be read."""
         return self._prelude.is_full
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the sender has said that this was all."""
+        return self._prelude.has_ended
 
     async def wait_for_room(self) -> None:
         """Wait until the attempt that is under way is over."""
@@ -82,18 +96,33 @@ class Starting:
             stream = attempt.result()
         except NotAllowed as why:
             return Closing(CloseCode.NOT_ALLOWED, str(why))
+        except Superseded as why:
+            return Closing(CloseCode.SUPERSEDED, str(why))
         except PublisherError:
             holds_on = self._dialect.waits_for_broker
             code = CloseCode.TIMED_OUT if holds_on else CloseCode.NOT_CONFIRMED
             return Closing(code, "the start could not be published")
         if isinstance(stream, Undecided):
             self._try(self._prelude.start_as_told())
+            if self._attempt is None:  # it waits for its sender, and nobody has to wait for it
+                self._leave_row()
             return None
         return stream
 
-    def release(self) -> Held | None:
-        """Return what was held, one message at a time and in order; None when that was all."""
-        return self._prelude.release()
+    async def held(self) -> AsyncIterator[Held]:
+        """Yield what was held, in order; it may be much: others get their turn in between.
+
+        An end is not said for a sender that comes back and has done so already: it goes on, behind
+        what is said here, and ends it then.
+        """
+        said = 0
+        while (held := self._prelude.release()) is not None:
+            if isinstance(held, End) and self._goes_on_elsewhere:
+                continue
+            yield held
+            said += 1
+            if said % SAID_AT_ONCE == 0:
+                await asyncio.sleep(0)
 
     def declare_dropped(self, stream: LiveStream) -> None:
         """Count what was dropped, once everything held is released."""
@@ -105,27 +134,41 @@ class Starting:
         for refusal, messages in dropped.refused.items():
             ingest.refuse(stream, refusal.value, messages=messages)
 
-    def leave(self) -> None:
-        """Go on without the sender: one that comes back says everything again, others cannot.
+    def settle(self) -> None:
+        """Note that everything held is said: whoever starts the stream next may."""
+        self._prelude.discard()
+        self._leave_row()
 
-        Who has said that it was all does not come back.
+    def leave(self) -> None:
+        """Go on without the sender.
+
+        One that comes back says everything again: its start is not tried any more, only an attempt
+        that is under way may still succeed. Others cannot, and who has said that it was all does
+        not: for them everything is as if they were there.
         """
         attempt = self._attempt
-        if attempt is None or (self._dialect.comes_back and not self._prelude.has_ended):
-            self._prelude.discard()
-            if attempt is not None:
+        if attempt is None:
+            self.settle()
+            return
+        if self._dialect.comes_back and not self._prelude.has_ended:
+            self._patience.give_up()
+            if self._place is not None and not self._place.is_first:
                 attempt.cancel()
-        else:
-            self._calls.background.own(self._finish(attempt))
+        self._calls.background.own(self._finish())
 
     def _try(self, start: Start | None) -> None:
-        if start is not None and self._attempt is None and start != self._tried:
-            self._tried = start
-            self._attempt = asyncio.create_task(self._start(start))
-            self._attempt.add_done_callback(lambda _: self._on_settled())
+        if start is None or self._attempt is not None or start == self._tried:
+            return
+        if self._tried is None:
+            self._said_at = self._calls.clock.monotonic()
+        self._tried = start
+        if self._place is None:
+            self._place = self._calls.starts.enter(StreamKey(start.tenant_id, start.stream_id))
+        self._attempt = asyncio.create_task(self._start(start, self._place))
+        self._attempt.add_done_callback(lambda _: self._on_settled())
 
-    async def _start(self, start: Start) -> LiveStream | Undecided:
-        limits = self._calls.limits
+    async def _start(self, start: Start, place: PendingStart) -> LiveStream | Undecided:
+        await place.wait_for_turn()
         return await self._calls.start(
             Opening(
                 stream=StreamKey(start.tenant_id, start.stream_id),
@@ -137,26 +180,51 @@ class Starting:
                 call=start.call,
             ),
             self._sender,
-            patience_seconds=limits.call_seconds
-            if self._dialect.waits_for_broker
-            else limits.confirm_seconds,
+            said_at=self._said_at,
+            patience=self._patience,
         )
 
-    async def _finish(self, attempt: asyncio.Task[LiveStream | Undecided]) -> None:
+    @property
+    def _goes_on_elsewhere(self) -> bool:
+        return self._dialect.comes_back and self._place is not None and self._place.is_followed
+
+    def _leave_row(self) -> None:
+        if self._place is not None:
+            self._place.leave()
+            self._place = None
+
+    async def _finish(self) -> None:
         """Publish what a sender said that is gone before its stream was started."""
-        await asyncio.wait([attempt])
-        stream = self.outcome()
-        if not isinstance(stream, LiveStream):
-            self._prelude.discard()
-            return
-        while (held := self.release()) is not None:
-            if stream.interaction.state is not State.LIVE:
-                break
-            self._publish(stream, held)
-        if stream.interaction.state is State.LIVE:
+        try:
+            stream = await self._stream_of_nobody()
+            if stream is None:
+                return
+            reason = EndReason.DISCONNECTED
+            async for held in self.held():
+                if isinstance(held, End):
+                    reason = held.reason
+                    break
+                self._publish(stream, held)
             self.declare_dropped(stream)
-            self._calls.cut(stream)
-        self._prelude.discard()
+            if self._dialect.comes_back or reason is EndReason.DISCONNECTED:
+                self._calls.cut(stream, reason)  # it may not have been heard that all is published
+            else:
+                self._calls.end(stream, reason)
+        finally:
+            if self._attempt is not None:
+                self._attempt.cancel()
+            self.settle()
+
+    async def _stream_of_nobody(self) -> LiveStream | None:
+        """Wait for the attempt that is under way, and for one that it leads to."""
+        while self._attempt is not None:
+            await asyncio.wait([self._attempt])
+            if self._attempt.cancelled():
+                return None
+            outcome = self.outcome()
+            if outcome is not None:
+                return outcome if isinstance(outcome, LiveStream) else None
+        return None
 
     def _publish(self, stream: LiveStream, held: Held) -> None:
         match held:
@@ -167,8 +235,5 @@ class Starting:
                     self._calls.ingest.refuse(stream, refusal_of(why).value, unnumbered=seq is None)
             case SignalSaid(signal, details):
                 self._calls.ingest.note(stream, signal, details)
-            case End(reason):
-                self.declare_dropped(stream)
-                self._calls.end(stream, reason)
             case Refused(refusal):
                 self._calls.ingest.refuse(stream, refusal.value)

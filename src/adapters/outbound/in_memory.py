@@ -4,6 +4,7 @@ from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from math import inf
 from time import monotonic
 
 from application.ports.destination import (
@@ -16,6 +17,7 @@ from application.ports.destination import (
 from application.ports.errors import BrokerUnavailable
 from application.ports.open_runs import OpenRuns
 from application.ports.publisher import (
+    LATE_SECONDS,
     Appended,
     Batch,
     Fenced,
@@ -65,13 +67,20 @@ class _Stored:
         return 0 if self.grant is None else self.grant.generation
 
     @property
+    def said_at_ms(self) -> float:
+        return -inf if self.grant is None else self.grant.said_at_ms
+
+    def is_said_long_after(self, said_at_ms: int) -> bool:
+        """Whether it was begun by somebody whose start was said later, for sure."""
+        return self.said_at_ms > said_at_ms + LATE_SECONDS * 1_000
+
+    @property
     def is_open(self) -> bool:
         return self.grant is not None and self.account.state is not State.ENDED
 
     def is_past(self, lease: Lease) -> bool:
-        """Whether it was granted before `lease`, and reclaimed. See `Fenced.is_past`."""
-        is_older = self.grant is not None and self.grant.granted_at_ms < lease.granted_at_ms
-        return self.was_reclaimed and is_older
+        """Whether it was said before `lease`, and reclaimed. See `Fenced.is_past`."""
+        return self.was_reclaimed and self.said_at_ms < lease.said_at_ms
 
 
 @dataclass(slots=True)
@@ -82,7 +91,10 @@ class _Memory:
     beats: dict[StreamKey, float] = field(default_factory=dict)
     announced: deque[Announcement] = field(default_factory=lambda: deque(maxlen=100_000))
     given_up: deque[str] = field(default_factory=lambda: deque(maxlen=10_000))
-    granted: int = 0
+    made_at: float = field(default_factory=monotonic)
+
+    def now_ms(self) -> int:
+        return round((monotonic() - self.made_at) * 1_000)
 
     def wipe(self) -> None:
         self.streams.clear()
@@ -134,6 +146,7 @@ class InMemoryStreams(StreamPublisher, StreamReader, OpenRuns, Destination):
         *,
         owner: str,
         has_token: bool,
+        waited_seconds: float = 0.0,
         again: bool = False,
         epoch: int | None = None,
     ) -> Grant | Undecided | Fenced:
@@ -146,6 +159,9 @@ class InMemoryStreams(StreamPublisher, StreamReader, OpenRuns, Destination):
             return stored.grant
         if again:
             self._memory.given_up.append(owner)
+            return Fenced(stored.generation)
+        said_at_ms = self._memory.now_ms() - round(waited_seconds * 1_000)
+        if waited_seconds >= LATE_SECONDS and stored.is_said_long_after(said_at_ms):
             return Fenced(stored.generation)
         self._streams[opening.stream] = stored
         if stored.is_open and stored.with_token and not has_token:
@@ -162,7 +178,10 @@ class InMemoryStreams(StreamPublisher, StreamReader, OpenRuns, Destination):
         if not resumed:
             account = Account(next_position=account.next_position)
             stored.with_token, stored.run = has_token, owner
-        return self._grant(stored, opening, owner, stored.generation + 1, account, resumed=resumed)
+        return self._grant(
+            stored, opening, owner, stored.generation + 1, round(max(said_at_ms, stored.said_at_ms)),
+            account, resumed=resumed,
+        )  # fmt: skip
 
     async def reclaim(
         self, reclaims: Sequence[Reclaim], *, epoch: int | None = None
@@ -177,13 +196,13 @@ class InMemoryStreams(StreamPublisher, StreamReader, OpenRuns, Destination):
         if stored is None or stored.grant is None:
             stored = self._streams[stream] = _Stored(with_token=wish.has_token, run=wish.run)
             return self._grant(
-                stored, wish.opening, wish.owner, wish.above + 1, resumed=True, reclaimed=wish.lease
-            )
+                stored, wish.opening, wish.owner, wish.above + 1, wish.lease.said_at_ms,
+                resumed=True, is_reclaim=True,
+            )  # fmt: skip
         if stored.owner == wish.owner:
             return stored.grant
         is_later = (
-            stored.generation >= wish.lease.generation
-            or stored.grant.granted_at_ms > wish.lease.granted_at_ms
+            stored.generation >= wish.lease.generation or stored.said_at_ms > wish.lease.said_at_ms
         )
         is_ours = stored.owner in (wish.lease.owner, wish.predecessor)
         is_not_last = stored.generation > wish.above or (is_later and not is_ours)
@@ -198,8 +217,8 @@ class InMemoryStreams(StreamPublisher, StreamReader, OpenRuns, Destination):
             stored.with_token, stored.run = wish.has_token, wish.run
         generation = max(stored.generation, wish.above) + 1
         return self._grant(
-            stored, wish.opening, wish.owner, generation, account,
-            resumed=resumed, reclaimed=wish.lease,
+            stored, wish.opening, wish.owner, generation, wish.lease.said_at_ms, account,
+            resumed=resumed, is_reclaim=True,
         )  # fmt: skip
 
     async def announce_again(self) -> None:
@@ -226,15 +245,14 @@ class InMemoryStreams(StreamPublisher, StreamReader, OpenRuns, Destination):
         opening: Opening,
         owner: str,
         generation: int,
+        said_at_ms: int,
         account: Account | None = None,
         *,
         resumed: bool,
-        reclaimed: Lease | None = None,
+        is_reclaim: bool = False,
     ) -> Grant:
         account = replace(account or Account(), state=State.LIVE)
-        self._memory.granted += 1
-        granted_at = self._memory.granted if reclaimed is None else reclaimed.granted_at_ms
-        grant = Grant(generation, resumed, account, stored.run, granted_at)
+        grant = Grant(generation, resumed, account, stored.run, said_at_ms)
         started = InteractionStarted(
             account.next_position,
             grant.generation,
@@ -243,7 +261,7 @@ class InMemoryStreams(StreamPublisher, StreamReader, OpenRuns, Destination):
         )
         stored.events.append(PublishedEvent(grant.generation, started))
         stored.owner, stored.grant, stored.media = owner, grant, opening.media
-        stored.was_reclaimed = reclaimed is not None
+        stored.was_reclaimed = is_reclaim
         stored.account = replace(account, next_position=account.next_position + 1)
         self._touch(stored)
         self._announce(opening.stream, grant.generation, started)

@@ -14,13 +14,13 @@ from domain.identifiers import InteractionId, StreamKey
 class Lease:
     """The right to write a stream: who holds it is told by the generation and a random token.
 
-    `granted_at_ms` is when it was given, by the destination's own clock.
+    `said_at_ms` is when its start was said, by the destination's own clock.
     """
 
     stream: StreamKey
     generation: int
     owner: str
-    granted_at_ms: int = field(default=0, compare=False)
+    said_at_ms: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,10 @@ class Mark:
 
 
 BEGINNING = Mark(0, 0)
+
+LATE_SECONDS = 1.0
+"""A start that was said so long ago may be older than that of whoever has begun the stream since.
+Less is not told apart: a start that is made at once is the newest, whatever the clocks say."""
 
 
 @dataclass(slots=True)
@@ -66,7 +70,7 @@ class Fenced:
 
     `generation` is the one that the stream has. `stands` is the position behind the last of the
     lease's own frames that are still there, or were there until they were too old; None where it is
-    not known. `is_past` when who holds the stream was granted it before the lease, and has only
+    not known. `is_past` when who holds the stream said its start before the lease, and has only
     reclaimed it since: the lease's holder is to reclaim it in turn, whatever the generation.
     """
 
@@ -158,10 +162,15 @@ class StreamPublisher(Protocol):
         *,
         owner: str,
         has_token: bool,
+        waited_seconds: float = 0.0,
         again: bool = False,
         epoch: int | None = None,
     ) -> Grant | Undecided | Fenced:
         """Take the next generation of the stream for `owner` and publish its start, in one step.
+
+        The start was said `waited_seconds` ago. If that is `LATE_SECONDS` or more, and whoever has
+        begun the stream last said so later by more than that, the answer is `Fenced`, and nothing
+        is changed: the newer of two senders keeps the stream, whichever comes through first.
 
         The open run goes on if `domain.events.goes_on` says so and the format is the same;
         otherwise an open run is first published as ended (`disconnected`, with its ledger) under
@@ -203,16 +212,16 @@ class StreamPublisher(Protocol):
         """Let writers go on with streams that were forgotten; one outcome for each, in order.
 
         The stream takes the generation after `above`, and after that which is known, and publishes
-        a start; the lease goes on, `granted_at_ms` stays what it was. It stands where the
+        a start; the lease goes on, `said_at_ms` stays what it was. It stands where the
         destination still knows it, or at position 0. `resumed`, with the run's account, if the run
         is the one that is known; with an empty account if the stream is not known at all. If
         another run is known it is first ended, when it is open, as `begin` does, and the writer's
         own run goes on with an empty account, not `resumed`.
 
         `Fenced`, and nothing changes, for a writer that is not the last: when the destination knows
-        a generation above `above`; or one not below the lease's, or granted after it, that neither
+        a generation above `above`; or one not below the lease's, or said after it, that neither
         the writer nor its `predecessor` holds, nor, where nothing is left of the stream but that,
-        one of its `successors`. Not so if that was granted before the lease and then reclaimed
+        one of its `successors`. Not so if that was said before the lease and then reclaimed
         (`Fenced.is_past`). Repeated by the same `owner` it answers the same.
         With `epoch` only within that epoch, as `begin`.
 

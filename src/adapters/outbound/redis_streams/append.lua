@@ -1,13 +1,13 @@
 -- Publish consecutive entries of one stream: all of them, or those before the first error.
 --
 -- KEYS  1 stream · 2 facts
--- ARGV  1 generation · 2 owner · 3 when that was granted, in milliseconds · 4 milliseconds to live
+-- ARGV  1 generation · 2 owner · 3 when its start was said, in milliseconds · 4 milliseconds to live
 --       5 position of the first entry · 6 first_seq · 7 last_seq · 8 ledger · 9 state
 --       10 first position to keep · 11 its generation
 --       then for each entry: type · seq · received_at_ms · audio, or data for other types
 -- Reply {'appended', next} | {'hole', next} | {'vanished'} | {'failed', next, error}
 --    or {'fenced', generation, position behind the last entry of the caller's that stands, or '',
---        whether who holds the stream was granted it before the caller and has reclaimed it (1/0)}
+--        whether who holds the stream said its start before the caller and has reclaimed it (1/0)}
 --
 -- What has ended takes nothing more: a call whose answer was given up may still arrive, after the
 -- run was ended from what was published by then.
@@ -25,7 +25,7 @@ if not held[1] or not writes and redis.call('EXISTS', stream) == 0 then return {
 local function int(number) return string.format('%.0f', number) end
 
 if not is_ours then
-  local holder = redis.call('HMGET', facts, 'reclaimed', 'granted_at_ms')
+  local holder = redis.call('HMGET', facts, 'reclaimed', 'said_at_ms')
   local is_past = holder[1] == '1' and tonumber(holder[2]) < tonumber(ARGV[3]) and '1' or '0'
   if held[2] ~= '' and tonumber(held[1]) <= tonumber(generation) then -- another beginning
     return {'fenced', held[1], '0', is_past}

@@ -6,21 +6,26 @@
 --       6 start as JSON, without its closing brace · 7 milliseconds to live
 --       8 again (1/0): only answer if the owner holds the stream already, and mark it as given up
 --         if not, so that an earlier call that arrives late begins nothing
---       for reclaim, a writer whose stream was forgotten: 9 generation, 10 owner and
---       11 granted_at_ms of its lease · 12 the generation to exceed · 13 the owner before it in
---       its process, or '' · 14 its run · from 15 on the owners behind it in its process
+--       9 when the start was said, in milliseconds by our clock · 10 who has said so this much later
+--         keeps the stream; or '' for a start that was said just now
+--       for reclaim, a writer whose stream was forgotten: 9 and said_at_ms of its lease
+--       11 generation and 12 owner of its lease · 13 the generation to exceed · 14 the owner before
+--       it in its process, or '' · 15 its run · from 16 on the owners behind it in its process
 -- Reply {'granted', generation, resumed (1/0), position, first_seq, last_seq, ledger,
---        {what is to be announced}, run, granted_at_ms}
+--        {what is to be announced}, run, said_at_ms}
 --    or {'forbidden'} or {'undecided'} or {'fenced', generation}
 local stream, facts = KEYS[1], KEYS[2]
-local owner, has_token, continuation, sender_seq, format, started, ttl, again = unpack(ARGV)
+local owner, has_token, continuation, sender_seq, format, started, ttl, again, said_at, late =
+  unpack(ARGV)
 local reclaims = continuation == 'reclaim'
 local held = redis.call('HMGET', facts, 'generation', 'owner', 'state', 'next', 'first_seq',
                         'last_seq', 'ledger', 'access', 'format', 'resumed', 'started', 'run',
-                        'granted_at_ms', 'reclaimed')
+                        'said_at_ms', 'reclaimed')
 local generation, holder, state = tonumber(held[1] or 0), held[2], held[3]
 local position = tonumber(held[4] or 0)
 local first_seq, last_seq, ledger = held[5] or '', held[6] or '', held[7] or ''
+local holder_said_at = tonumber(held[13] or 0)
+said_at = tonumber(said_at)
 
 local function int(number) return string.format('%.0f', number) end
 
@@ -45,24 +50,26 @@ if again == '1' then
   return {'fenced', int(generation)}
 end
 if redis.call('EXISTS', KEYS[3]) == 1 then return {'fenced', int(generation)} end
+if late ~= '' and holder_said_at > said_at + tonumber(late) then
+  return {'fenced', int(generation)}
+end
 
 local is_gone = false
 if reclaims then
   is_gone = not held[1] or redis.call('EXISTS', stream) == 0
-  local is_ours = holder == ARGV[10] or ARGV[13] ~= '' and holder == ARGV[13]
-  for i = 15, #ARGV do is_ours = is_ours or is_gone and holder == ARGV[i] end
-  local granted_at = tonumber(held[13] or 0)
-  local is_past = held[14] == '1' and granted_at < tonumber(ARGV[11])
-  local is_later = generation >= tonumber(ARGV[9]) or granted_at > tonumber(ARGV[11])
+  local is_ours = holder == ARGV[12] or ARGV[14] ~= '' and holder == ARGV[14]
+  for i = 16, #ARGV do is_ours = is_ours or is_gone and holder == ARGV[i] end
+  local is_past = held[14] == '1' and holder_said_at < said_at
+  local is_later = generation >= tonumber(ARGV[11]) or holder_said_at > said_at
   if not is_past
-     and (generation > tonumber(ARGV[12]) or holder and not is_ours and is_later) then
+     and (generation > tonumber(ARGV[13]) or holder and not is_ours and is_later) then
     return {'fenced', int(generation)}
   end
   if is_gone then
     redis.call('DEL', stream, facts)
     state, position, first_seq, last_seq, ledger = nil, 0, '', '', ''
   end
-  generation = math.max(generation, tonumber(ARGV[12]))
+  generation = math.max(generation, tonumber(ARGV[13]))
 end
 
 if not held[1] and not reclaims then -- the facts are gone; the stream may have been left
@@ -78,7 +85,7 @@ if open and not reclaims and held[8] == 'token' and has_token == '0' then return
 
 if open and continuation == 'undecided' then return {'undecided'} end
 
-local goes_on = continuation == 'go_on' or reclaims and held[12] == ARGV[14]
+local goes_on = continuation == 'go_on' or reclaims and held[12] == ARGV[15]
                 or continuation == 'above'
                 and (last_seq == '' or tonumber(sender_seq) > tonumber(last_seq))
 local continues = open and goes_on and held[9] == format -- the run that is known
@@ -117,9 +124,8 @@ if open and not continues then
   position = position + 1
 end
 
-local run = reclaims and ARGV[14] or continues and held[12] or owner
-local time = redis.call('TIME')
-local granted_at_ms = reclaims and ARGV[11] or int(time[1] * 1000 + math.floor(time[2] / 1000))
+local run = reclaims and ARGV[15] or continues and held[12] or owner
+if not reclaims then said_at = math.max(said_at, holder_said_at) end
 generation = generation + 1
 started = started .. ',"generation":' .. int(generation)
           .. ',"resumed":' .. tostring(resumed) .. '}'
@@ -128,7 +134,7 @@ redis.call('XADD', stream, int(generation) .. '-' .. int(position), 'type', 'sta
 redis.call('HSET', facts,
            'generation', int(generation), 'owner', owner, 'state', 'live',
            'next', int(position + 1), 'format', format, 'resumed', resumed and '1' or '0',
-           'started', started, 'run', run, 'granted_at_ms', granted_at_ms,
+           'started', started, 'run', run, 'said_at_ms', int(said_at),
            'reclaimed', reclaims and '1' or '0',
            'announce:' .. int(generation) .. '-' .. int(position),
            'started ' .. cjson.decode(started)['interaction_id'])
@@ -141,4 +147,4 @@ if not continues then
 end
 redis.call('PEXPIRE', stream, ttl)
 return {'granted', int(generation), resumed and '1' or '0', int(position), first_seq, last_seq,
-        ledger, due(), run, granted_at_ms}
+        ledger, due(), run, int(said_at)}

@@ -6,6 +6,7 @@ next position and the generation, write only what continues the stream, and stop
 """
 
 from collections.abc import Sequence
+from time import monotonic
 
 from redis.exceptions import ResponseError
 
@@ -17,6 +18,7 @@ from adapters.outbound.redis_streams.pipeline import Pipeline, Script, raise_if_
 from adapters.outbound.redis_streams.resp import Command, Parts, begin_parts, pack_arguments
 from application.ports.destination import DestinationOptions
 from application.ports.publisher import (
+    LATE_SECONDS,
     Appended,
     Batch,
     Failed,
@@ -41,6 +43,11 @@ _APPEND = Script("append.lua")
 _LEASE_ARGUMENTS = 9
 _BATCH_ARGUMENTS = 7
 """What `_append_call` says of the lease, the command and its keys included, and of the batch."""
+
+_LATE_MS = round(LATE_SECONDS * 1_000)
+
+PROMPT_SECONDS = 1.0
+"""How long the broker may take to say what time it is, for that to be of some use."""
 
 _MOST_HEADS = 4_096
 """Leases whose head is kept, some 400 bytes each; when there are more all are written anew."""
@@ -70,12 +77,20 @@ class RedisStreamPublisher(StreamPublisher):
         *,
         owner: str,
         has_token: bool,
+        waited_seconds: float = 0.0,
         again: bool = False,
         epoch: int | None = None,
     ) -> Grant | Undecided | Fenced:
         """Take the next generation and publish the start. See `StreamPublisher.begin`."""
-        continuation = layout.continuation_arguments(opening.continuation)
-        call = self._begin_call(opening, owner, continuation, has_token=has_token, again=again)
+        call = self._begin_call(
+            opening,
+            owner,
+            layout.continuation_arguments(opening.continuation),
+            0 if again else await self._said_at_ms(waited_seconds, epoch),
+            _LATE_MS if waited_seconds >= LATE_SECONDS else "",
+            has_token=has_token,
+            again=again,
+        )
         (reply,) = await self._pipeline.run([call], epoch)
         raise_if_error(reply)
         if reply[0] == b"forbidden":
@@ -98,9 +113,10 @@ class RedisStreamPublisher(StreamPublisher):
                 wish.opening,
                 wish.owner,
                 ("reclaim", ""),
+                wish.lease.said_at_ms,
+                "",
                 wish.lease.generation,
                 wish.lease.owner,
-                wish.lease.granted_at_ms,
                 wish.above,
                 wish.predecessor or "",
                 wish.run,
@@ -156,7 +172,7 @@ class RedisStreamPublisher(StreamPublisher):
         known = self._heads.get(lease.owner)
         if known is not None and known[0] is lease:
             return known[1]
-        arguments = (lease.generation, lease.owner, lease.granted_at_ms, self._ttl_ms)
+        arguments = (lease.generation, lease.owner, lease.said_at_ms, self._ttl_ms)
         head = pack_arguments(_APPEND.call(self._keys(lease.stream), arguments))
         if len(self._heads) >= _MOST_HEADS:
             self._heads.clear()
@@ -168,6 +184,8 @@ class RedisStreamPublisher(StreamPublisher):
         opening: Opening,
         owner: str,
         continuation: tuple[str, int | str],
+        said_at_ms: int,
+        late_ms: int | str,
         *reclaim: str | int,
         has_token: bool,
         again: bool = False,
@@ -183,9 +201,25 @@ class RedisStreamPublisher(StreamPublisher):
                 layout.opening_json(opening),
                 self._ttl_ms,
                 int(again),
+                said_at_ms,
+                late_ms,
                 *reclaim,
             ),
         )
+
+    async def _said_at_ms(self, waited_seconds: float, epoch: int | None) -> int:
+        """Tell by the broker's clock what was `waited_seconds` ago when this was called.
+
+        It is asked once more when it was slow to answer: it may just have come back.
+        """
+        called_at = monotonic()
+        (reply,) = await self._connection.run([("TIME",)], epoch)
+        if monotonic() - called_at > PROMPT_SECONDS:
+            (reply,) = await self._connection.run([("TIME",)], epoch)
+        raise_if_error(reply)
+        seconds, microseconds = map(int, reply)
+        ago = waited_seconds + monotonic() - called_at
+        return round(seconds * 1_000 + microseconds / 1_000 - ago * 1_000)
 
     async def _announce_ends(self, batches: Sequence[Batch], outcomes: list[Outcome]) -> None:
         """Announce published ends; where that fails, nobody knows of the end: so the batch did."""
@@ -212,9 +246,9 @@ class RedisStreamPublisher(StreamPublisher):
 
 
 def _grant(reply: Reply) -> Grant:
-    _, generation, resumed, position, first_seq, last_seq, ledger, _, run, granted_at_ms = reply
+    _, generation, resumed, position, first_seq, last_seq, ledger, _, run, said_at_ms = reply
     account = layout.read_account(position, first_seq, last_seq, ledger)
-    return Grant(int(generation), resumed == b"1", account, run.decode(), int(granted_at_ms))
+    return Grant(int(generation), resumed == b"1", account, run.decode(), int(said_at_ms))
 
 
 def _reclaimed(reply: Reply) -> Reclaimed:
