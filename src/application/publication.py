@@ -26,6 +26,7 @@ from application.ports.publisher import (
     Reclaim,
     Reclaimed,
     StreamPublisher,
+    Vanished,
 )
 from application.ports.telemetry import Telemetry
 from application.retention import Retention
@@ -49,6 +50,9 @@ TICK_SECONDS = 1.0
 QUIET_SECONDS = 2.0
 """A stream on which nothing is published is looked after so often: it may have been evicted, or
 taken over by another process. Also one that has ended a moment ago, while it is kept."""
+
+WIDER_LOOK_SECONDS = 1.0
+"""Where one stream was forgotten others may be: all are looked after, at most so often."""
 
 FLUSH_STEP_SECONDS = 0.02
 
@@ -83,6 +87,7 @@ class Publication:
         self._is_in_doubt = False
         self._epoch = publisher.epoch
         self._alive_at = clock.monotonic()
+        self._looked_wider_at = -WIDER_LOOK_SECONDS
         self.on_doubt: Callable[[], None] = _tell_nobody
 
     @property
@@ -251,6 +256,8 @@ class Publication:
                 _log.exception("outcome not taken", extra={"stream": str(outbox.lease.stream)})
             if self._suspects and (not outbox.is_suspect or _is_refused(outcome)):
                 self._suspects.discard(outbox)
+            if isinstance(outcome, Vanished):
+                self._look_wider()
             newer = outbox.newer
             while newer is not None:
                 self._note_work(newer)
@@ -262,6 +269,13 @@ class Publication:
                 loop.call_later(retry_seconds(outbox.failures), self._note_work, outbox)
             else:
                 self._note_work(outbox)
+
+    def _look_wider(self) -> None:
+        now = self._clock.monotonic()
+        if now - self._looked_wider_at >= WIDER_LOOK_SECONDS:
+            self._looked_wider_at = now
+            for outbox in self._held():
+                outbox.suspect()
 
     def _note_work(self, outbox: Outbox) -> None:
         self._with_work[outbox] = None

@@ -22,7 +22,7 @@ FLUSH_SECONDS = 2.0
 """What is left to be published when the service stops gets so long."""
 
 SHARE_SECONDS = 0.5
-"""How old what a scrape shows of the other processes may be."""
+"""How old what a scrape shows of the other processes may be. It also tells that this one lives."""
 
 _log = logging.getLogger(__name__)
 

@@ -37,6 +37,9 @@ async def _serve(server: IngestServer, listening: socket.socket, alive: int) -> 
     def on_parent_gone() -> None:
         loop.remove_reader(alive)
         server.should_exit = True
+        if server.started:
+            for listener in server.servers:  # nobody may come to who is about to go
+                listener.close()
 
     loop.add_reader(alive, on_parent_gone)
     await server.serve(sockets=[listening])

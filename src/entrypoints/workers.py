@@ -3,7 +3,8 @@
 Each worker has a listening socket of its own on that port, which the parent holds open: the kernel
 spreads connections over them, and those that wait for a worker that has died wait for the next
 one in its seat. A worker that dies is replaced; its calls are resumed or ended as after the death
-of a machine, and nobody else's are touched. The parent serves nothing and holds no call.
+of a machine, and nobody else's are touched. One that stands still for long is killed, and so
+replaced: connections would wait for it. The parent serves nothing and holds no call.
 """
 
 import logging
@@ -16,6 +17,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from math import inf
 from types import FrameType
 
 from adapters.outbound.worker_board import WorkerBoard
@@ -28,6 +30,15 @@ FIRST_WAIT_SECONDS = 0.1
 LONGEST_WAIT_SECONDS = 5.0
 FORCED_SECONDS = 5.0
 """How long workers have after a second signal before they are killed."""
+
+DRAINED_SECONDS = 10.0
+"""How long they have after a first one beyond the time for draining, of which they need six."""
+
+LOOK_SECONDS = 1.0
+SILENT_LOOKS = 10
+MOST_SILENT_LOOKS = 30
+"""In how many looks a worker may show no life before that is said, and before it is killed. Looks
+are counted, not time: when everything stood still nobody has shown any."""
 
 _log = logging.getLogger(__name__)
 
@@ -42,18 +53,32 @@ class _Worker:
         self.started_at = 0.0
         self.start_at = 0.0
         self.quick_deaths = 0
+        self.beat = 0
+        self.silent_looks = 0
 
 
 class Workers:
     """Starts, replaces and stops the workers; `run` does all of it."""
 
-    def __init__(self, count: int, environment: Mapping[str, str], host: str, port: int) -> None:
+    def __init__(
+        self,
+        count: int,
+        environment: Mapping[str, str],
+        host: str,
+        port: int,
+        *,
+        drain_seconds: float,
+    ) -> None:
+        _check_free(host, port)
         self._environment = environment
+        self._drain_seconds = drain_seconds
         self._board = WorkerBoard.make(count)
         self._workers = [_Worker(number, host, port) for number in range(count)]
         self._alive, self._alive_end = os.pipe()
         self._signals: list[int] = []
-        self._kill_at: float | None = None
+        self._told = 0
+        self._kill_at = inf
+        self._look_at = 0.0
         self._has_failed = False
 
     @property
@@ -74,14 +99,14 @@ class Workers:
 
     def _obey(self) -> None:
         """Pass on the first signal as a wish to drain, the second as one to exit at once."""
-        forced = len(self._signals) > 1
-        if self._signals and self._kill_at is None:
-            self._kill_at = float("inf")
-            self._tell(signal.SIGTERM)
-        if forced and self._kill_at == float("inf"):
-            self._kill_at = time.monotonic() + FORCED_SECONDS
-            self._tell(signal.SIGTERM)
-        if self._kill_at is not None and time.monotonic() >= self._kill_at:
+        now = time.monotonic()
+        for seconds in (self._drain_seconds + DRAINED_SECONDS, FORCED_SECONDS)[self._told :]:
+            if self._told < len(self._signals):
+                self._told += 1
+                self._kill_at = now + seconds
+                self._tell(signal.SIGTERM)
+        if now >= self._kill_at:
+            self._kill_at = now + LOOK_SECONDS
             self._tell(signal.SIGKILL)
 
     def _tell(self, number: int) -> None:
@@ -99,6 +124,22 @@ class Workers:
                 self._note_end(worker, process.returncode, now)
             if worker.process is None and not self._signals and now >= worker.start_at:
                 self._start(worker, now)
+        if now >= self._look_at:
+            self._look_at = now + LOOK_SECONDS
+            for worker in self._workers:
+                self._look_for_life(worker)
+
+    def _look_for_life(self, worker: _Worker) -> None:
+        """Complain of a worker that has shown none for a while; end one that will not show any."""
+        beat = self._board.beat(worker.number)
+        if worker.process is None or beat != worker.beat:
+            worker.beat, worker.silent_looks = beat, 0
+            return
+        worker.silent_looks += 1
+        if worker.silent_looks == SILENT_LOOKS:
+            _log.error("worker shows no life", extra={"worker": worker.number})
+        if worker.silent_looks >= MOST_SILENT_LOOKS:
+            worker.process.kill()
 
     def _note_end(self, worker: _Worker, status: int, now: float) -> None:
         if self._signals:
@@ -128,36 +169,50 @@ class Workers:
             start_new_session=True,
         )
         worker.started_at = now
+        worker.silent_looks = 0
 
     def _seconds_to_wait(self) -> float:
         now = time.monotonic()
         due = [worker.start_at for worker in self._workers if not (worker.process or self._signals)]
-        if self._kill_at not in (None, float("inf")):
-            due.append(self._kill_at or now)
-        return max(0.0, min(due, default=now + 1.0) - now)
+        return max(0.0, min([*due, self._kill_at, self._look_at]) - now)
+
+
+def _check_free(host: str, port: int) -> None:
+    """Bind an address as who shares it with nobody: another service of workers would share it.
+
+    Raises:
+        OSError: somebody has it.
+
+    """
+    _bind(host, port, is_shared=False).close()
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Bind one of several sockets to an address.
+    """Bind one of several sockets to an address, and listen.
 
     Raises:
         OSError: it cannot be bound.
 
     """
+    listening = _bind(host, port, is_shared=True)
+    listening.listen(BACKLOG)
+    return listening
+
+
+def _bind(host: str, port: int, *, is_shared: bool) -> socket.socket:
     (family, kind, *_, address), *_ = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
     with ExitStack() as on_failure:
-        listening = socket.socket(family, kind)
-        on_failure.callback(listening.close)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        bound = socket.socket(family, kind)
+        on_failure.callback(bound.close)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(is_shared))
         if family == socket.AF_INET6:
-            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listening.bind(address)
-        listening.listen(BACKLOG)
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.bind(address)
         on_failure.pop_all()
-    return listening
+    return bound
 
 
 @contextmanager

@@ -4,7 +4,6 @@ import asyncio
 import base64
 import signal
 import time
-import urllib.error
 import urllib.request
 from typing import Any
 
@@ -46,18 +45,6 @@ async def say_media(caller: Caller, chunk: int) -> None:
     await caller.say({"event": "media", "media": {"chunk": str(chunk), "payload": payload}})
 
 
-async def until_draining(service: ServiceProcess) -> None:
-    def is_draining() -> bool:
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{service.port}/health/ready", timeout=2)
-        except urllib.error.HTTPError as refused:
-            with refused:
-                return b"draining" in refused.read()
-        return False
-
-    await until(is_draining)
-
-
 async def test_everything_received_is_acked_before_1012_and_the_call_goes_on_elsewhere(
     process: Any, broker: Broker, name: str
 ) -> None:
@@ -87,7 +74,7 @@ async def test_a_carrier_that_would_not_come_back_may_finish_its_call(
     carrier = await start_agentstream(service, name, sid)
     await say_media(carrier, 1)
     terminate(service)
-    await until_draining(service)
+    await until(service.is_draining)
     with pytest.raises(InvalidStatus) as refused:
         await Caller.dial(service.url)
     assert refused.value.response.status_code == 503
@@ -124,7 +111,7 @@ async def test_a_connection_that_has_not_said_what_it_is_is_told_when_it_has(
     service = process(DRAIN_SECONDS="60")
     early = await Caller.dial(service.url)
     terminate(service)
-    await until_draining(service)
+    await until(service.is_draining)
     await early.start(name, wait=False)
     assert await early.closed() == 1012
     assert early.replies == []
@@ -136,7 +123,7 @@ async def test_a_second_signal_exits_at_once(process: Any, name: str) -> None:
     carrier = await start_agentstream(service, name, f"{SID}3")
     await say_media(carrier, 1)
     terminate(service)
-    await until_draining(service)
+    await until(service.is_draining)
     began = time.monotonic()
     terminate(service)
     assert await exit_status(service, 5) != 0  # what was received may be lost: no clean drain
@@ -150,7 +137,7 @@ async def test_draining_is_told_to_the_scraper(process: Any, name: str) -> None:
     service = process(DRAIN_SECONDS="60")
     carrier = await start_agentstream(service, name, f"{SID}4")
     terminate(service)
-    await until_draining(service)
+    await until(service.is_draining)
 
     def metrics() -> str:
         with urllib.request.urlopen(
@@ -214,7 +201,7 @@ async def test_a_broker_that_is_away_and_comes_back_within_the_drain_costs_nothi
             await carrier.say({"event": "stop", "stop": {"reason": "callended"}})
             carrier.vanish()
             terminate(service)
-            await until_draining(service)
+            await until(service.is_draining)
             await asyncio.sleep(7)  # more than anything else may take: nothing else happens
         assert await caller.closed() == 1012
         assert max(r["seq"] for r in caller.replies if r["event"] == "ack") == 79

@@ -4,8 +4,12 @@ import asyncio
 from typing import Any
 
 import pytest
+from broker_lab import BrokerLab
 from published import Broker, audio, entries, facts
 from running import Caller
+from waiting import until
+
+from application import publication
 
 
 async def leave_behind(process: Any, name: str, *, frames: int) -> None:
@@ -105,3 +109,23 @@ async def test_all_that_a_process_holds_of_a_stream_is_given_again(
     kinds = [entry["type"] for _, entry in entries(broker, name)]
     assert kinds.count("ended") == (1 if resume else 2)
     assert kinds.count("gap") == 0
+
+
+async def test_where_one_stream_was_forgotten_the_quiet_ones_are_looked_after_at_once(
+    start_service: Any, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publication, "QUIET_SECONDS", 3_600.0)
+    with BrokerLab() as lab, lab.client() as broker:
+        service = start_service(REDIS_URL=lab.url, ACK_INTERVAL="1")
+        speaking, quiet = [await Caller.dial(service.url) for _ in range(2)]
+        for caller, stream in ((speaking, name), (quiet, f"{name}-quiet")):
+            await caller.start(stream)
+            await caller.speak(*range(10))
+            await caller.hear_ack(9)
+        lab.forget_all_keys()
+        await speaking.speak(10)
+        await speaking.hear_ack(10)
+        await until(lambda: [s for s, _ in audio(broker, f"{name}-quiet")] == list(range(10)))
+        assert [seq for seq, _ in audio(broker, name)] == list(range(11))
+        for caller in (speaking, quiet):
+            await caller.end()

@@ -1,20 +1,24 @@
 """`serve --workers N`: several processes, one service."""
 
 import asyncio
+import errno
 import os
 import signal
+import socket
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from agentstream_sender import AgentstreamSender
 from published import Broker, audio, entries
 from running import Caller, ServiceProcess, pcm
 from waiting import until, wait_until
 from websockets.exceptions import InvalidStatus
 
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
+from entrypoints.cli.serve import FAILED
 
 StartWorkers = Callable[..., ServiceProcess]
 
@@ -229,8 +233,66 @@ async def test_workers_do_not_outlive_their_parent(workers: Any) -> None:
     await until(lambda: not any(is_alive(pid) for pid in pids))
 
 
+async def test_workers_without_a_parent_let_nobody_come_while_they_drain(
+    workers: Any, broker: Broker, name: str
+) -> None:
+    service = workers(DRAIN_SECONDS="60")
+    pids = children(service)
+    carrier = await AgentstreamSender.dial(service.url)
+    await carrier.begin(name)  # a carrier's call is left alone until the drain is over
+    await carrier.send_chunks(name, 1)
+    await until(lambda: len(audio(broker, name)) == 1)
+    service.kill()
+
+    def is_refused() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", service.port)) == errno.ECONNREFUSED
+
+    await until(is_refused)
+    assert any(is_alive(pid) for pid in pids)
+    await carrier.send_chunks(name, 2)
+    await until(lambda: len(audio(broker, name)) == 2)
+    assert await carrier.stop(name) == 1000
+    await until(lambda: not any(is_alive(pid) for pid in pids))
+
+
+async def test_a_drain_ends_also_with_a_worker_that_stands_still(workers: Any) -> None:
+    service = workers(DRAIN_SECONDS="0.1")
+    os.kill(children(service)[0], signal.SIGSTOP)
+    service.process.send_signal(signal.SIGTERM)
+    assert await asyncio.to_thread(service.process.wait, 25) == FAILED
+
+
+async def test_a_worker_that_stands_still_is_killed_and_replaced(
+    valkey: EmbeddedValkey, tmp_path: Path
+) -> None:
+    impatient = (
+        "import entrypoints.workers as workers; workers.LOOK_SECONDS = 0.1\n"
+        "workers.SILENT_LOOKS = 40; workers.MOST_SILENT_LOOKS = 60\n"
+        "from entrypoints.cli import main; main()"
+    )
+    environment = {"PUBSUB_ADAPTER": "redis_streams", "REDIS_URL": valkey.url}
+    service = ServiceProcess(
+        {**environment, "SUPPORT_EXOTEL": "true"},
+        tmp_path / "log",
+        ["--workers", "2"],
+        program=["-c", impatient],
+    )
+    try:
+        await until(lambda: len(children(service)) == 2)
+        service.wait_until_ready()
+        still, other = children(service)
+        os.kill(still, signal.SIGSTOP)
+        await until(lambda: len(children(service)) == 2 and still not in children(service))
+        assert other in children(service)
+        assert '"worker shows no life"' in service.log.read_text()
+    finally:
+        service.stop()
+
+
+@pytest.mark.parametrize("arguments", [[], ["--workers", "2"]])
 def test_a_port_that_is_taken_is_said_and_nothing_starts(
-    workers: Any, valkey: EmbeddedValkey, tmp_path: Path
+    workers: Any, valkey: EmbeddedValkey, tmp_path: Path, arguments: list[str]
 ) -> None:
     service = workers()
     environment = {
@@ -239,8 +301,10 @@ def test_a_port_that_is_taken_is_said_and_nothing_starts(
         "SUPPORT_EXOTEL": "true",
         "PORT": str(service.port),
     }
-    alone = ServiceProcess(environment, tmp_path / "other-log")
+    other = ServiceProcess(environment, tmp_path / "other-log", arguments)
     try:
-        assert alone.process.wait(15) != 0
+        assert other.process.wait(15) not in (0, None)
+        assert "address already in use" in other.log.read_text().lower()
     finally:
-        alone.stop()
+        other.stop()
+    assert service.get("/health")[0] == 200

@@ -56,6 +56,9 @@ class Served:
     def get_json(self, path: str) -> Any:
         return json.loads(self.get(path)[1])
 
+    def is_draining(self) -> bool:
+        return b"draining" in self.get("/health/ready")[1]
+
     def metric(self, name: str, **labels: str) -> float:
         """The value of one sample, 0 if there is none; labels not named may be anything."""
         total = 0.0
@@ -110,11 +113,15 @@ class ServiceProcess(Served):
     """`rtaa-ingest serve` as a process of its own, with its log in a file."""
 
     def __init__(
-        self, environment: Mapping[str, str], log: Path, arguments: Sequence[str] = ()
+        self,
+        environment: Mapping[str, str],
+        log: Path,
+        arguments: Sequence[str] = (),
+        program: Sequence[str] = ("-m", "entrypoints.cli"),
     ) -> None:
         self.port = quiet_port()
         self.log = log
-        self._arguments = arguments
+        self._command = [sys.executable, *program, "serve", *arguments]
         self.url = f"ws://127.0.0.1:{self.port}/v1/ingest"
         self._environment = {"HOST": "127.0.0.1", "PORT": str(self.port), **environment}
         log.unlink(missing_ok=True)
@@ -123,7 +130,7 @@ class ServiceProcess(Served):
     def _spawn(self) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as lines:
             return subprocess.Popen(
-                [sys.executable, "-m", "entrypoints.cli", "serve", *self._arguments],
+                self._command,
                 env={**os.environ, **self._environment},
                 stdout=lines,
                 stderr=lines,

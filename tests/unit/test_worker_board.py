@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.outbound.prometheus import PrometheusTelemetry
-from adapters.outbound.worker_board import SEAT_BYTES, Seat, WorkerBoard
+from adapters.outbound.worker_board import MOST_WORDS_BYTES, Seat, WorkerBoard
 
 
 def test_the_places_of_a_worker_that_is_gone_are_free_again() -> None:
@@ -18,33 +18,70 @@ def test_words_are_heard_by_the_others_and_by_whoever_takes_the_seat_over() -> N
     board = WorkerBoard.make(3)
     seats = [Seat(board, number, places=1) for number in range(3)]
     assert seats[0].own() is None
-    assert list(seats[0].others()) == []
+    assert list(seats[0].others()) == list(seats[0].gone()) == []
     seats[0].say(b"zero")
     seats[2].say(b"two")
     assert list(seats[0].others()) == [b"two"]
     assert list(seats[1].others()) == [b"zero", b"two"]
     board.free(2)
-    assert Seat(board, 2, places=1).own() == b"two"
-    seats[2].say(b"II")
-    assert list(seats[0].others()) == [b"II"]
+    assert (list(seats[0].others()), list(seats[0].gone())) == ([], [b"two"])
+    successor = Seat(board, 2, places=1)
+    assert successor.own() == b"two"
+    successor.say(b"II")
+    assert (list(seats[0].others()), list(seats[0].gone())) == ([b"II"], [])
 
 
-@given(st.binary(min_size=1, max_size=SEAT_BYTES - 16), st.binary(min_size=1, max_size=100))
-def test_what_is_said_stays_on_its_seat(words: bytes, other: bytes) -> None:
+def test_a_worker_that_says_something_shows_life() -> None:
     board = WorkerBoard.make(2)
-    board.write(1, other)
-    board.add(1, 7)
-    board.write(0, words)
-    assert (board.read(0), board.read(1), board.taken(1)) == (words, other, 7)
+    seat = Seat(board, 1, places=1)
+    beats = [board.beat(1)]
+    for _ in range(3):
+        seat.say(b"the same")
+        beats.append(board.beat(1))
+    assert beats[0] == 0
+    assert len(set(beats)) == len(beats)
+    assert board.beat(0) == 0
 
 
-def test_words_that_do_not_fit_are_refused_and_half_written_ones_not_heard() -> None:
+@given(
+    st.lists(st.binary(min_size=1, max_size=MOST_WORDS_BYTES), min_size=1, max_size=4),
+    st.binary(min_size=1, max_size=100),
+)
+def test_what_is_said_last_stays_on_its_seat(said: list[bytes], other: bytes) -> None:
+    board = WorkerBoard.make(3)
+    for seat in (0, 2):
+        board.write(seat, other)
+        board.add(seat, 7)
+        board.give_beat(seat)
+    for words in said:
+        board.write(1, words)
+        assert (board.read(1), board.taken(1), board.beat(1)) == (words, 0, 0)
+    for seat in (0, 2):
+        assert (board.read(seat), board.taken(seat), board.beat(seat)) == (other, 7, 1)
+
+
+def test_words_that_do_not_fit_are_refused() -> None:
     board = WorkerBoard.make(1)
+    board.write(0, bytes(MOST_WORDS_BYTES))
     with pytest.raises(ValueError, match="do not fit"):
-        board.write(0, bytes(SEAT_BYTES))
-    board.write(0, b"whole")
-    board._memory[16:18] = b"xx"
-    assert board.read(0) is None
+        board.write(0, bytes(MOST_WORDS_BYTES + 1))
+
+
+@given(st.integers(1, 5), st.data())
+def test_a_writer_killed_at_any_byte_leaves_the_words_before(
+    count: int, data: st.DataObject
+) -> None:
+    board = WorkerBoard.make(1)
+    for number in range(count):
+        board.write(0, b"said %d" % number)
+    before = bytes(board._memory)
+    board.write(0, b"never said whole")
+    after = bytes(board._memory)
+    changed = [at for at in range(len(after)) if after[at] != before[at]]
+    written = data.draw(st.sets(st.sampled_from(changed), max_size=len(changed) - 1))
+    for at in changed:
+        board._memory[at] = (after if at in written else before)[at]
+    assert board.read(0) == b"said %d" % (count - 1)
 
 
 def test_a_scrape_of_one_shows_the_sums_of_all() -> None:
@@ -72,6 +109,33 @@ def test_a_scrape_of_one_shows_the_sums_of_all() -> None:
     two.broker(up=False)
     two.share()
     assert "ingest_broker_up 0.0" in one.render().decode().splitlines()
+
+
+def test_of_a_worker_that_is_gone_the_counts_are_shown_and_not_the_gauges() -> None:
+    board = WorkerBoard.make(2)
+    gone, left = (PrometheusTelemetry(Seat(board, number, 9)) for number in range(2))
+    for telemetry in (gone, left):
+        telemetry.received(3)
+        telemetry.stream_opened("agentstream")
+        telemetry.buffered(640)
+        telemetry.broker(up=True)
+    gone.broker(up=False)
+    gone.share()
+    board.free(0)
+    lines = left.render().decode().splitlines()
+    assert 'ingest_frames_total{outcome="received",reason=""} 6.0' in lines
+    assert 'ingest_streams{dialect="agentstream"} 1.0' in lines
+    assert "ingest_buffered_bytes 640.0" in lines
+    assert "ingest_broker_up 1.0" in lines
+
+
+def test_what_was_shown_once_is_not_less_when_who_showed_it_has_died() -> None:
+    board = WorkerBoard.make(2)
+    dying, other = (PrometheusTelemetry(Seat(board, number, 9)) for number in range(2))
+    dying.received(5)
+    assert 'ingest_frames_total{outcome="received",reason=""} 5.0' in dying.render().decode()
+    board.free(0)
+    assert 'ingest_frames_total{outcome="received",reason=""} 5.0' in other.render().decode()
 
 
 def test_a_successor_goes_on_with_the_counts_and_not_with_the_gauges() -> None:

@@ -474,7 +474,11 @@ class Conversation:
         stream = self._stream
         if closing is not None and closing.code is CloseCode.NOT_CONFIRMED:
             self._reason_if_lost = EndReason.BROKER_LOST
-        if closing is None or stream is None:
+        if closing is None:
+            return None
+        if stream is None:
+            if closing.end is not None and self._starting is not None:
+                self._starting.take(End(closing.end))
             return closing
         if closing.end is not None:
             self._end(stream, closing.end)

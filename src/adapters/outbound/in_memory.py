@@ -178,10 +178,10 @@ class InMemoryStreams(StreamPublisher, StreamReader, OpenRuns, Destination):
         if not resumed:
             account = Account(next_position=account.next_position)
             stored.with_token, stored.run = has_token, owner
+        said_at_ms = round(max(said_at_ms, stored.said_at_ms))
         return self._grant(
-            stored, opening, owner, stored.generation + 1, round(max(said_at_ms, stored.said_at_ms)),
-            account, resumed=resumed,
-        )  # fmt: skip
+            stored, opening, owner, stored.generation + 1, said_at_ms, account, resumed=resumed
+        )
 
     async def reclaim(
         self, reclaims: Sequence[Reclaim], *, epoch: int | None = None

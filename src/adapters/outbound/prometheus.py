@@ -57,11 +57,19 @@ class _Tally(msgspec.Struct):
 
     def add(self, other: "_Tally") -> None:
         """Make this the tally of both: the broker is up for all or it is not."""
+        self.add_counts(other)
+        _add(self.streams, other.streams)
+        self.buffered_bytes += other.buffered_bytes
+        self.kept_bytes += other.kept_bytes
+        self.broker_up = self.broker_up and other.broker_up
+        self.draining = self.draining or other.draining
+
+    def add_counts(self, other: "_Tally") -> None:
+        """Add what outlives a process."""
         for mine, theirs in (
             (self.handshakes, other.handshakes),
             (self.frames, other.frames),
             (self.ignored, other.ignored),
-            (self.streams, other.streams),
         ):
             _add(mine, theirs)
         self.confirm_counts = [
@@ -69,18 +77,13 @@ class _Tally(msgspec.Struct):
         ]
         for name in _SUMMED:
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.broker_up = self.broker_up and other.broker_up
-        self.draining = self.draining or other.draining
 
 
 _COUNTED = (
     "handshakes", "received", "frames", "ignored", "confirm_counts", "confirm_sum", "rewind_short",
     "refilled", "began_again",
 )  # fmt: skip
-_SUMMED = (
-    "received", "confirm_sum", "rewind_short", "refilled", "began_again", "buffered_bytes",
-    "kept_bytes",
-)  # fmt: skip
+_SUMMED = ("received", "confirm_sum", "rewind_short", "refilled", "began_again")
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Tally).decode
@@ -169,7 +172,11 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
     media_type = CONTENT_TYPE_LATEST
 
     def render(self) -> bytes:
-        """Return all metrics in the text format."""
+        """Return all metrics in the text format; what is shown is shared first.
+
+        So no later scrape shows less, whichever process answers it and whoever dies.
+        """
+        self.share()
         return generate_latest(self._registry)
 
     def collect(self) -> Iterator[Metric]:
@@ -235,8 +242,11 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
     def _sum(self) -> _Tally:
         """Return our tally, and those of all siblings added to it."""
         tally = _decode(_encode(self._tally))
-        for words in () if self._siblings is None else self._siblings.others():
-            tally.add(_decode(words))
+        if self._siblings is not None:
+            for words in self._siblings.others():
+                tally.add(_decode(words))
+            for words in self._siblings.gone():
+                tally.add_counts(_decode(words))
         return tally
 
 

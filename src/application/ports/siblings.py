@@ -21,5 +21,9 @@ class Siblings(Protocol):
         ...
 
     def others(self) -> Sequence[bytes]:
-        """Return the last words of every other process that has said any."""
+        """Return the last words of every other process that has said any, and lives."""
+        ...
+
+    def gone(self) -> Sequence[bytes]:
+        """Return the last words of those that are gone, and whose places nobody has taken yet."""
         ...

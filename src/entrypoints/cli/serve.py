@@ -80,7 +80,13 @@ def _run_workers(settings: Settings, environment: Mapping[str, str], workers: in
     for warning in settings.warnings():
         _log.warning(warning)
     try:
-        parent = Workers(workers, environment, settings["HOST"], settings["PORT"])
+        parent = Workers(
+            workers,
+            environment,
+            settings["HOST"],
+            settings["PORT"],
+            drain_seconds=settings["DRAIN_SECONDS"],
+        )
     except OSError as error:
         address = f"{settings['HOST']}:{settings['PORT']}"
         raise click.ClickException(f"cannot listen on {address}: {error.strerror}") from None
