@@ -10,7 +10,8 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from adapters.outbound.redis_streams.connection import Address, Connection
+from adapters.outbound.redis_streams.address import Address
+from adapters.outbound.redis_streams.connection import Connection
 from adapters.outbound.redis_streams.destination import RedisDestination
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
 from adapters.outbound.redis_streams.resp import Command

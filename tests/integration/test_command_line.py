@@ -96,6 +96,13 @@ def test_wrong_settings_are_told_all_at_once_and_nothing_starts() -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_workers_that_could_not_see_each_others_streams_do_not_start() -> None:
+    environment = {"PUBSUB_ADAPTER": "in_memory", "SUPPORT_EXOTEL": "true"}
+    done = run("serve", "--workers", "2", env=environment)
+    assert done.returncode == 1
+    assert "PUBSUB_ADAPTER=in_memory" in done.stderr
+
+
 def test_check_says_who_is_accepted_and_hides_secrets(valkey: EmbeddedValkey) -> None:
     done = run(
         "check",

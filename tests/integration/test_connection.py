@@ -22,7 +22,8 @@ from cryptography.x509.oid import NameOID
 from redis.exceptions import ResponseError
 
 from adapters.outbound.redis_streams import connection as subject
-from adapters.outbound.redis_streams.connection import Address, Connection
+from adapters.outbound.redis_streams.address import Address
+from adapters.outbound.redis_streams.connection import Connection
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
 from adapters.outbound.redis_streams.resp import Command
 from application.ports.errors import BrokerRefused, BrokerUnavailable

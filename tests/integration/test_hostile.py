@@ -1,6 +1,7 @@
 """Peers that mean harm, over raw sockets: what becomes of them, and that nobody else notices."""
 
 import asyncio
+import json
 import os
 import socket
 import struct
@@ -10,11 +11,12 @@ from typing import Any
 import pytest
 import uvicorn
 from published import Broker, audio
-from running import Caller, Keys, Service, pcm, service_process
+from raw_peer import dial
+from running import Caller, Keys, Service, audio_message, pcm, service_process, start_message
 from waiting import until, wait_until
 from websockets.exceptions import InvalidStatus
 
-from adapters.inbound.uvicorn_protocols import WRITTEN_AGAINST
+from adapters.inbound.uvicorn_protocols import FORGET_BYTES, WRITTEN_AGAINST
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
 
 LIMIT_SECONDS = 20.0
@@ -103,6 +105,26 @@ async def test_a_request_with_a_body_is_answered_413(service: Service, body: byt
     writer.close()
 
 
+async def send_endlessly(sock: socket.socket) -> int:
+    """Send until the other side hangs up; return how much."""
+    sent = 0
+    async with asyncio.timeout(LIMIT_SECONDS):
+        try:
+            while True:
+                await asyncio.get_running_loop().sock_sendall(sock, bytes(65_536))
+                sent += 65_536
+        except ConnectionError:
+            return sent
+
+
+async def test_of_a_refused_request_no_more_is_read_than_a_while(service: Service) -> None:
+    sock = await dial(service.port)
+    head = HANDSHAKE + b"Content-Length: 999999999\r\n\r\n"
+    await asyncio.get_running_loop().sock_sendall(sock, head)
+    assert await send_endlessly(sock) < 16 * FORGET_BYTES  # what the kernel takes is on top
+    sock.close()
+
+
 async def test_a_request_that_says_it_has_no_body_has_none(service: Service) -> None:
     reader, writer = await connect(service)
     writer.write(b"GET /health/live HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
@@ -126,6 +148,46 @@ async def test_a_handshake_with_headers_too_large_is_answered_431(
     reader, writer = await connect(service)
     writer.write(HANDSHAKE + headers + b"\r\n")
     assert (await answer(reader)).startswith(b"HTTP/1.1 431 ")
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "status"),
+    [
+        (b"Version: 13", b"Version: 8", b"426"),
+        (b"Version: 13", b"Version: 13, 8", b"426"),
+        (b"Sec-WebSocket-Version: 13\r\n", b"", b"426"),
+        (b"HTTP/1.1", b"HTTP/1.0", b"400"),
+    ],
+)
+async def test_a_handshake_of_another_version_is_refused_with_what_is_spoken_here(
+    service: Service, old: bytes, new: bytes, status: bytes
+) -> None:
+    reader, writer = await connect(service)
+    writer.write(HANDSHAKE.replace(old, new) + b"\r\n")
+    head = await answer(reader)
+    assert head.startswith(b"HTTP/1.1 " + status)
+    assert (b"\r\nsec-websocket-version: 13\r\n" in head) is (status == b"426")
+    writer.close()
+
+
+async def test_a_handshake_with_a_body_is_answered_413(service: Service) -> None:
+    reader, writer = await connect(service)
+    writer.write(HANDSHAKE + b"Content-Length: 5\r\n\r\nhello")
+    assert (await answer(reader)).startswith(b"HTTP/1.1 413 ")
+    writer.close()
+
+
+@pytest.mark.parametrize("before", [b"", b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"])
+async def test_a_call_said_in_one_segment_with_its_handshake_is_published(
+    service: Service, broker: Broker, name: str, before: bytes
+) -> None:
+    said = [start_message(name), *(audio_message(seq, pcm(seq)) for seq in range(60))]
+    reader, writer = await connect(service)
+    frames = [frame(1, json.dumps(message).encode()) for message in (*said, {"event": "end"})]
+    writer.write(before + HANDSHAKE + b"\r\n" + b"".join(frames))
+    assert close_code(await answer(reader)) == 1000
+    assert audio(broker, name) == [(seq, pcm(seq)) for seq in range(60)]
     writer.close()
 
 

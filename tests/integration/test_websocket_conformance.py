@@ -1040,6 +1040,26 @@ def test_a_message_sent_before_the_handshake_is_answered_is_kept(server: Observe
         assert closed(peer, "early", "later") == []
 
 
+@pytest.mark.parametrize("number", [1, 60, 500, 3_000])
+def test_what_comes_in_one_segment_with_the_handshake_is_kept(
+    server: ObservedServer, number: int
+) -> None:
+    sent = [b"%d" % n for n in range(number)]
+    early = b"".join(frame(BINARY, each) for each in sent)
+    with server.dial(early=early) as peer:
+        assert closed(peer, *sent) == []
+
+
+def test_a_handshake_may_be_cut_from_what_comes_behind_it_at_every_byte(
+    server: ObservedServer,
+) -> None:
+    early = frame(TEXT, b"early")
+    for cut in range(len(early) + 1):
+        with server.dial(early=early[:cut]) as peer:
+            peer.send(early[cut:])
+            assert closed(peer, "early") == []
+
+
 @pytest.mark.parametrize(
     "bad",
     [frame(0x3), unmasked(TEXT, b"x"), frame(CONT), close(1005)],

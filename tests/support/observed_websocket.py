@@ -240,11 +240,11 @@ class ObservedServer:
         except Exception as error:  # noqa: BLE001  # whatever it is, a test has to see it
             self.complaints.append(f"the server ended by {error!r}")
 
-    def dial(self, *, receive_buffer: int = 0, **session: Any) -> SessionPeer:
+    def dial(self, *, receive_buffer: int = 0, early: bytes = b"", **session: Any) -> SessionPeer:
         """Connect; what is said of the session is `Session`'s."""
         path = f"/{next(self._numbers)}"
         found = self._sessions[path] = Session(**session)
-        peer = SessionPeer(self.port, path, found, receive_buffer=receive_buffer)
+        peer = SessionPeer(self.port, path, found, receive_buffer=receive_buffer, early=early)
         if session.get("accepts", True):
             peer.shake()
         wait_for(lambda: found.protocol is not None)

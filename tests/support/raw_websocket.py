@@ -109,9 +109,14 @@ def decode(data: bytes) -> tuple[Frame, bytes] | None:
 
 
 class Peer:
-    """A client over a plain socket, after its handshake; `with` closes it."""
+    """A client over a plain socket, after its handshake; `with` closes it.
 
-    def __init__(self, port: int, path: str, *, receive_buffer: int = 0) -> None:
+    `early` is sent in one piece with the handshake, behind it.
+    """
+
+    def __init__(
+        self, port: int, path: str, *, receive_buffer: int = 0, early: bytes = b""
+    ) -> None:
         self._socket = socket.socket()
         self._socket.settimeout(LIMIT_SECONDS)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -123,7 +128,9 @@ class Peer:
         self.was_reset = False
         self._socket.sendall(
             b"GET %b HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Key: %b\r\nSec-WebSocket-Version: 13\r\n\r\n" % (path.encode(), KEY)
+            b"Sec-WebSocket-Key: %b\r\nSec-WebSocket-Version: 13\r\n\r\n"
+            % (path.encode(), KEY)
+            + early
         )
 
     def shake(self) -> Self:

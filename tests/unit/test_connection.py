@@ -1,83 +1,18 @@
 """What a URL says of the broker, and a connection against a server that says what it is told to."""
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from urllib.parse import quote
 
 import pytest
 from redis.exceptions import ResponseError
 
 from adapters.outbound.redis_streams import connection as subject
-from adapters.outbound.redis_streams.connection import Address, Connection
+from adapters.outbound.redis_streams.address import Address
+from adapters.outbound.redis_streams.connection import Connection
 from application.ports.errors import BrokerRefused, BrokerUnavailable, PublisherError
 
 PONG = b"+PONG\r\n"
-
-
-@pytest.mark.parametrize(
-    ("url", "expected"),
-    [
-        ("redis://", ("localhost", 6379, None, None, None, 0)),
-        ("redis://broker", ("broker", 6379, None, None, None, 0)),
-        ("redis://broker:7000/", ("broker", 7000, None, None, None, 0)),
-        ("redis://[::1]:7000/4", ("::1", 7000, None, None, None, 4)),
-        ("redis://broker/4", ("broker", 6379, None, None, None, 4)),
-        ("redis://broker?db=5", ("broker", 6379, None, None, None, 5)),
-        ("redis://broker/4?db=5", ("broker", 6379, None, None, None, 5)),
-        ("redis://broker/4?db=0", ("broker", 6379, None, None, None, 0)),
-        ("redis://:secret@broker", ("broker", 6379, None, None, "secret", 0)),
-        ("redis://me:secret@broker", ("broker", 6379, None, "me", "secret", 0)),
-        ("redis://m%40e:p%40%2F%3A%C3%B6@b", ("b", 6379, None, "m@e", "p@/:ö", 0)),
-        ("unix:///run/v.sock", ("localhost", 6379, "/run/v.sock", None, None, 0)),
-        ("unix:///run/v%20w.sock?db=3", ("localhost", 6379, "/run/v w.sock", None, None, 3)),
-        ("unix://me:secret@/run/v.sock", ("localhost", 6379, "/run/v.sock", "me", "secret", 0)),
-    ],
-)
-def test_a_url_says_where_the_broker_is_and_how_to_come_in(
-    url: str, expected: tuple[object, ...]
-) -> None:
-    it = Address.of(url)
-    assert (it.host, it.port, it.path, it.username, it.password, it.database) == expected
-    assert it.tls is None
-
-
-@pytest.mark.parametrize(
-    ("options", "mode", "checks_host"),
-    [
-        ("", ssl.CERT_REQUIRED, True),
-        ("?ssl_cert_reqs=required", ssl.CERT_REQUIRED, True),
-        ("?ssl_cert_reqs=none", ssl.CERT_NONE, False),
-        ("?ssl_cert_reqs=optional", ssl.CERT_OPTIONAL, True),
-    ],
-)
-def test_rediss_verifies_the_broker_unless_told_otherwise(
-    options: str, mode: ssl.VerifyMode, checks_host: bool
-) -> None:
-    tls = Address.of("rediss://broker" + options).tls
-    assert tls is not None
-    assert (tls.verify_mode, tls.check_hostname) == (mode, checks_host)
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "redis://broker:port",
-        "redis://broker/name",
-        "redis://broker?db=x",
-        "rediss://broker?ssl_ca_certs=/nowhere",
-        "rediss://broker?ssl_certfile=/nowhere",
-    ],
-)
-def test_a_url_that_cannot_be_read_is_told(url: str) -> None:
-    with pytest.raises((ValueError, OSError)):
-        Address.of(url)
-
-
-def test_the_password_is_not_shown() -> None:
-    secret = "p@ss:wörd"
-    assert secret not in repr(Address.of(f"redis://:{quote(secret, safe='')}@broker"))
 
 
 Answer = Callable[[bytes], Awaitable[bytes | None]]

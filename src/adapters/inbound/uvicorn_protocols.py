@@ -50,7 +50,8 @@ READ_BYTES = 128 * 1024
 """Most that is read from a socket at once; a process has one buffer of it for all connections."""
 
 EARLY_BYTES = 4 * 1024
-"""What is read before the handshake is answered; it is only kept."""
+"""Most that is read at once of a request. What comes behind a handshake is kept until that is
+answered, and no more is read."""
 
 MOST_WAITING_BYTES = READ_BYTES + 8 * 1024
 """Messages that the application has not taken, beyond which nothing more is parsed or read. Who
@@ -76,19 +77,27 @@ LEFT_AT_ONCE = 8
 
 LINGER_SECONDS = 10.0
 
-TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-HEADERS_TOO_LARGE = TIMED_OUT.replace(
-    b"408 Request Timeout", b"431 Request Header Fields Too Large"
-)
+FORGET_SECONDS = 2.0
+FORGET_BYTES = 1024 * 1024
+"""What still comes of a refused request is read so long, and so much of it: to close with some of
+it unread would take back the answer."""
+
+WEBSOCKET_VERSION = b"13"
 
 
-BODY_NOT_TAKEN = TIMED_OUT.replace(b"408 Request Timeout", b"413 Content Too Large")
+def _refusal(status: bytes, *headers: bytes) -> bytes:
+    lines = [b"HTTP/1.1 " + status, *headers, b"connection: close", b"content-length: 0", b"", b""]
+    return b"\r\n".join(lines)
 
-REQUEST_SLICE_BYTES = 4_096
-"""What is parsed before it is looked whether the request has a body."""
+
+TIMED_OUT = _refusal(b"408 Request Timeout")
+BODY_NOT_TAKEN = _refusal(b"413 Content Too Large")
+HEADERS_TOO_LARGE = _refusal(b"431 Request Header Fields Too Large")
+TOO_OLD_FOR_UPGRADE = _refusal(b"400 Bad Request")
+OTHER_VERSION = _refusal(b"426 Upgrade Required", b"sec-websocket-version: " + WEBSOCKET_VERSION)
 
 
-class HardenedHttp(H11Protocol):
+class HardenedHttp(H11Protocol, asyncio.BufferedProtocol):
     """HTTP/1.1 with a time limit for requests and limits for the headers of a handshake."""
 
     request_seconds = REQUEST_SECONDS
@@ -96,6 +105,7 @@ class HardenedHttp(H11Protocol):
     def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401  # uvicorn's own
         super().__init__(*arguments, **named)
         self._request_timer: asyncio.TimerHandle | None = None
+        self._to_forget: int | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
@@ -107,21 +117,26 @@ class HardenedHttp(H11Protocol):
         self._stop_expecting()
         super().connection_lost(exc)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # a hint
+        """Return what is read into: little, so that a body is noticed before much of it is read."""
+        return _shared.view[:EARLY_BYTES]
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Parse, and wait no more once a request is complete; one with a body is refused."""
+        if self._to_forget is not None:
+            self._to_forget -= nbytes
+            if self._to_forget < 0:
+                self.transport.abort()
+            return
         before = self.scope
         is_between = self.cycle is None or self.cycle.response_complete
         if is_between and self._request_timer is None:
             self._expect_request()
-        for place in range(0, len(data), REQUEST_SLICE_BYTES):
-            super().data_received(data[place : place + REQUEST_SLICE_BYTES])
-            if self.scope is not before:
-                self._stop_expecting()
-                if self._has_body():
-                    self.transport.write(BODY_NOT_TAKEN)
-                    self.transport.close()
-            if self.transport.is_closing():
-                return
+        self.data_received(bytes(_shared.view[:nbytes]))
+        if self.scope is not before:
+            self._stop_expecting()
+            if self._has_body():
+                self._refuse(BODY_NOT_TAKEN)
 
     def _has_body(self) -> bool:
         return any(
@@ -130,14 +145,42 @@ class HardenedHttp(H11Protocol):
         )
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        """Hand over to the WebSocket protocol, if its parser can take the headers."""
+        """Hand over to the WebSocket protocol what it can take, also what came behind it."""
+        refusal = self._handshake_refusal(event)
+        if refusal is not None:
+            self._refuse(refusal)
+            return
+        super().handle_websocket_upgrade(event)
+        websocket = self.transport.get_protocol()
+        early, _ = self.conn.trailing_data
+        if early and isinstance(websocket, HardenedWebSocket):
+            websocket.keep_early(early)
+
+    def _handshake_refusal(self, event: h11.Request) -> bytes | None:
+        """Return what to say instead of handing over; None if all is well."""
         longest = max((len(name) + len(value) for name, value in self.headers), default=0)
         too_long = max(longest, len(event.target)) > MAX_HEADER_LINE_BYTES
         if too_long or len(self.headers) > MAX_HEADERS:
-            self.transport.write(HEADERS_TOO_LARGE)
-            self.transport.close()
+            return HEADERS_TOO_LARGE
+        if self._has_body():
+            return BODY_NOT_TAKEN
+        if event.http_version != b"1.1":
+            return TOO_OLD_FOR_UPGRADE
+        if (b"sec-websocket-version", WEBSOCKET_VERSION) not in self.headers:
+            return OTHER_VERSION
+        return None
+
+    def _refuse(self, refusal: bytes) -> None:
+        """Answer, and say nothing more; the peer is to close, or it is closed in a while."""
+        if self._to_forget is not None or self.transport.is_closing():
             return
-        super().handle_websocket_upgrade(event)
+        self._to_forget = FORGET_BYTES
+        self._stop_expecting()
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+        self.transport.write(refusal)
+        self.transport.write_eof()
+        self.loop.call_later(FORGET_SECONDS, self.transport.abort)
 
     def _expect_request(self) -> None:
         self._request_timer = self.loop.call_later(self.request_seconds, self._on_no_request)
@@ -149,9 +192,7 @@ class HardenedHttp(H11Protocol):
 
     def _on_no_request(self) -> None:
         self._request_timer = None
-        self.transport.write(TIMED_OUT)
-        self.transport.close()
-        self.loop.call_later(LINGER_SECONDS, self.transport.abort)
+        self._refuse(TIMED_OUT)
 
 
 _Message = tuple[bool, bytes]
@@ -291,9 +332,7 @@ class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
             self._parse_on()
             return
         if not self.handshake_complete:
-            self._unparsed = memoryview(bytes(data))
-            self.read_paused = True
-            self.transport.pause_reading()
+            self.keep_early(data)
             return
         while self._begun and data:
             missing = self._needed - len(self._begun)
@@ -307,6 +346,14 @@ class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
         if self._unparsed:
             self._unparsed = memoryview(bytes(self._unparsed))  # the buffer is others' now
         self._hand_over()
+
+    def keep_early(self, data: bytes | memoryview) -> None:
+        """Keep what came before the handshake was answered, and read no more until then."""
+        if self.transport.is_closing():  # it was refused
+            return
+        self._unparsed = memoryview(bytes(data))
+        self.read_paused = True
+        self.transport.pause_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Have what was read before the connection was lost parsed, then say that it is."""

@@ -455,6 +455,7 @@ class InMemory(DestinationAdapter):
     """
 
     name = "in_memory"
+    is_shared = False
     variables = ()
 
     def __init__(self) -> None:

@@ -103,6 +103,11 @@ class DestinationAdapter(Protocol):
         ...
 
     @property
+    def is_shared(self) -> bool:
+        """Whether all processes that connect with the same settings see the same streams."""
+        ...
+
+    @property
     def variables(self) -> Sequence[str]:
         """The names of the adapter's own variables."""
         ...

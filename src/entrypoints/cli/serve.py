@@ -63,6 +63,11 @@ def serve(*, embedded: bool, workers: int) -> None:
 def _run(environment: Mapping[str, str], workers: int) -> None:
     settings = read_settings(destination_adapters(), environment)
     if workers > 1:
+        if not settings.adapter.is_shared:
+            raise click.ClickException(
+                f"--workers {workers} with PUBSUB_ADAPTER={settings.adapter.name}: each process "
+                "would have streams of its own"
+            )
         _run_workers(settings, environment, workers)
         return
     from entrypoints.server import build_server  # noqa: PLC0415  # a second; wrong settings first

@@ -6,16 +6,15 @@ hiredis packs the commands and reads the replies; redis-py is for reading stream
 """
 
 import asyncio
-import ssl
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
-from urllib.parse import parse_qs, unquote, urlsplit
 
 import hiredis
 from redis.exceptions import ResponseError
 
+from adapters.outbound.redis_streams.address import Address
 from adapters.outbound.redis_streams.failures import translate
 from adapters.outbound.redis_streams.resp import Command, Parts, pack
 from application.ports.errors import BrokerUnavailable
@@ -28,57 +27,8 @@ STALLED_SECONDS = 4.0
 """How long the oldest call may have waited when one is given up: after more the connection counts
 as dead, whether the other side has said so or not."""
 
-DEFAULT_PORT = 6379
-
 WRITTEN_AT_ONCE_BYTES = 128 * 1024
 """What is joined for one write: what the socket does not take is copied once more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where the broker is and how to come in; made from a URL that has no problems."""
-
-    host: str
-    port: int
-    path: str | None
-    username: str | None
-    password: str | None = field(repr=False)
-    database: int
-    tls: ssl.SSLContext | None
-
-    @classmethod
-    def of(cls, url: str) -> "Address":
-        """Read `redis://`, `rediss://` or `unix://`.
-
-        Raises:
-            ValueError, OSError: it cannot be read, or its certificates cannot.
-
-        """
-        parts = urlsplit(url)
-        options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-        path = unquote(parts.path)
-        is_unix = parts.scheme == "unix"
-        database = options.get("db") or (not is_unix and path.strip("/")) or 0
-        return cls(
-            host=parts.hostname or "localhost",
-            port=parts.port or DEFAULT_PORT,
-            path=path if is_unix else None,
-            username=unquote(parts.username) if parts.username else None,
-            password=unquote(parts.password) if parts.password else None,
-            database=int(database),
-            tls=_tls(options) if parts.scheme == "rediss" else None,
-        )
-
-
-def _tls(options: dict[str, str]) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
-    if options.get("ssl_cert_reqs", "required") != "required":
-        optional = options["ssl_cert_reqs"] == "optional"
-        context.check_hostname = optional
-        context.verify_mode = ssl.CERT_OPTIONAL if optional else ssl.CERT_NONE
-    if "ssl_certfile" in options:
-        context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"))
-    return context
 
 
 @dataclass(slots=True)

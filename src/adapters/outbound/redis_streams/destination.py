@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
@@ -10,8 +10,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
 from adapters.outbound.redis_streams import layout
+from adapters.outbound.redis_streams.address import ACCEPTED, Address, complaint
 from adapters.outbound.redis_streams.announcements import Announcements
-from adapters.outbound.redis_streams.connection import CONNECT_SECONDS, Address, Connection
+from adapters.outbound.redis_streams.connection import CONNECT_SECONDS, Connection
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
 from adapters.outbound.redis_streams.failures import translate
 from adapters.outbound.redis_streams.open_runs import RedisOpenRuns
@@ -37,13 +38,6 @@ IMPOSSIBLE_ID = "0-0"
 """No entry can have it: to who may write the broker says just that, and to who may not that."""
 
 _PROBE = Script("probe.lua")
-
-_SCHEMES = ("redis", "rediss", "unix")
-_OPTIONS = frozenset({"db", "ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_keyfile"})
-"""Of redis-py's options those that say where the broker is and whom to trust; the others would
-change how we speak with it."""
-
-_ACCEPTED = "redis://, rediss:// or unix:// with host or path"
 
 
 class RedisDestination(Destination):
@@ -137,25 +131,6 @@ class RedisDestination(Destination):
         return warnings
 
 
-def _complaint(url: str) -> str | None:
-    """Say what is wrong with an address, None if nothing is."""
-    try:
-        parts = urlsplit(url)
-        options = {name for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
-        port = parts.port
-    except ValueError:
-        return "an address that cannot be read"
-    if parts.scheme not in _SCHEMES:
-        return "another scheme"
-    if "@" in parts.path + parts.query + parts.fragment:
-        return "an @ behind the host: special characters of a password must be percent-encoded"
-    if port == 0 or (parts.scheme != "unix" and not parts.hostname):
-        return "no host or port"
-    if options - _OPTIONS:
-        return f"options other than {', '.join(sorted(_OPTIONS))}"
-    return None
-
-
 class _ValkeyTrial(Trial):
     def __init__(self, valkey: EmbeddedValkey) -> None:
         self._valkey = valkey
@@ -179,20 +154,21 @@ class RedisStreams(DestinationAdapter):
     """What the container registers; `PUBSUB_ADAPTER=redis_streams`."""
 
     name = "redis_streams"
+    is_shared = True
     variables = ("REDIS_URL",)
 
     def problems(self, environment: Mapping[str, str]) -> Sequence[Problem]:
         """Check `REDIS_URL`, repeating nothing of it that may be secret."""
         url = environment.get("REDIS_URL", "")
         if not url:
-            return [Problem("REDIS_URL", "nothing", _ACCEPTED)]
-        found = _complaint(url)
+            return [Problem("REDIS_URL", "nothing", ACCEPTED)]
+        found = complaint(url)
         if found is None:
             try:
                 self.connect(DestinationOptions(), environment)
             except (ValueError, TypeError, OSError, RedisError):
                 found = "an address that cannot be read"
-        return [] if found is None else [Problem("REDIS_URL", found, _ACCEPTED)]
+        return [] if found is None else [Problem("REDIS_URL", found, ACCEPTED)]
 
     def describe(self, environment: Mapping[str, str]) -> Mapping[str, str]:
         """Show `REDIS_URL` without user, password and options."""
