@@ -125,16 +125,29 @@ def _chosen(options: argparse.Namespace) -> list[Scenario]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--rounds", type=int, help=f"how often; {_ROUNDS} unless --quick")
+    parser.add_argument("--rounds", type=_count, help=f"how often; {_ROUNDS} unless --quick")
     parser.add_argument("--quick", action="store_true", help="one round of fewer frames")
     parser.add_argument(
-        "--only", type=re.compile, metavar="PATTERN", help="scenarios whose name it is found in"
+        "--only", type=_pattern, metavar="PATTERN", help="scenarios whose name it is found in"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every run there")
     options = parser.parse_args()
     if options.rounds is None:
         options.rounds = 1 if options.quick else _ROUNDS
     return options
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"not a number of 1 or more: {text!r}")
+    return int(text)
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text)
+    except re.error as why:
+        raise argparse.ArgumentTypeError(f"no pattern: {text!r}: {why}") from None
 
 
 def _say(line: str) -> None:

@@ -16,7 +16,9 @@ HEADINGS = (
     "ratio, same round",
     "frames/s",
     "% core",
+    "% others' core",
     "p50/p99/p99.9 ms",
+    "observed %",
     "late p99 ms",
     "redis us/frame",
     "peak MB",
@@ -77,10 +79,12 @@ def _row(result: Results, program: str) -> tuple[str, ...]:
         f"{_span(ratio[1], 2)} x {ratio[0]}" if ratio else NONE,
         _median(outcomes, lambda it: it.frames / it.seconds if is_saturated else None, 0),
         _median(outcomes, lambda it: it.server_percent, 0),
+        _median(outcomes, lambda it: it.others_percent, 0),
         _latency(outcomes),
+        _median(outcomes, _observed_percent, 0),
         _median(outcomes, lambda it: it.late_ms.p99 if it.late_ms else None, 1),
-        _median(outcomes, lambda it: it.redis_us if it.findings is not None else None, 1),
-        _median(outcomes, lambda it: it.peak_mb, 0),
+        _spans(outcomes, lambda it: it.redis_us if it.findings is not None else None, 1),
+        _spans(outcomes, lambda it: it.peak_mb, 0),
         _spans(outcomes, lambda it: it.idle_kib, 1),
         _frozen(outcomes),
         _median(outcomes, lambda it: it.strangers_percent, 0),
@@ -120,7 +124,11 @@ def _latency(outcomes: Sequence[Outcome]) -> str:
         span([it.p99 for it in latencies]),
         span([it.p999 for it in latencies]),
     )
-    return " / ".join(f"{part.median:.1f}" for part in parts)
+    return " / ".join(_span(part, 1) for part in parts)
+
+
+def _observed_percent(outcome: Outcome) -> float | None:
+    return 100 * outcome.latency_ms.count / outcome.frames if outcome.latency_ms else None
 
 
 def _frozen(outcomes: Sequence[Outcome]) -> str:

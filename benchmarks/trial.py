@@ -53,8 +53,9 @@ class Outcome:
     """What one run gave; None where it does not apply or could not be measured.
 
     CPU in µs a frame, of the server and of the broker; shares in percent of a core; memory in MiB;
-    `idle_kib` is the server's growth for each idle call. `strangers_percent` is the share of our
-    cores that went to processes that are not ours.
+    `idle_kib` is the server's growth for each idle call. `others_percent` is how busy the cores are
+    that are not the server's. `strangers_percent` is the share of our cores that went to processes
+    that are not ours.
     """
 
     frames: int
@@ -63,6 +64,7 @@ class Outcome:
     redis_us: float | None = None
     server_percent: float | None = None
     loader_percent: float | None = None
+    others_percent: float | None = None
     strangers_percent: float | None = None
     peak_mb: float | None = None
     resident_mb: float | None = None
@@ -88,6 +90,7 @@ class _Reading:
     redis: float
     loader: float | None
     ours: float | None
+    others: float | None
     everybody: float | None
 
 
@@ -111,6 +114,8 @@ class _Meter:
             outcome.server_percent = 100 * used / outcome.seconds
         if now.loader is not None and began.loader is not None:
             outcome.loader_percent = 100 * (now.loader - began.loader) / outcome.seconds
+        if now.others is not None and began.others is not None:
+            outcome.others_percent = 100 * (now.others - began.others) / outcome.seconds
         outcome.strangers_percent = self._strangers(began, now)
 
     def _strangers(self, began: _Reading, now: _Reading) -> float | None:
@@ -128,6 +133,7 @@ class _Meter:
             redis=self._broker.cpu_seconds(),
             loader=cpu_seconds(self._loader_pid),
             ours=cpu_seconds(os.getpid()),
+            others=busy_seconds(self._cores.others) if self._cores.others else None,
             everybody=busy_seconds(self._cores.server | self._cores.others),
         )
 

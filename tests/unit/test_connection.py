@@ -1,4 +1,4 @@
-"""What a URL says of the broker, and a connection against a server that says what it is told to."""
+"""A connection against a server that says what it is told to."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
