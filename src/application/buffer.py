@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from application.packing import PackedEvents
-from application.ports.telemetry import Telemetry
+from application.ports.telemetry import HeldBytes, Telemetry
 from domain.account import Account
 from domain.events import Event
 from domain.media import MediaFormat
@@ -123,6 +123,12 @@ class Buffer:
         self._kept_bytes = 0
         self._room = asyncio.Event()
         self.is_full = False
+        telemetry.watch(lambda: self.held_bytes)
+
+    @property
+    def held_bytes(self) -> HeldBytes:
+        """How much is held."""
+        return HeldBytes(self._unconfirmed_bytes, self._kept_bytes)
 
     def add(self, audio_bytes: int) -> None:
         """Note that there is more that is not confirmed, or less when negative.
@@ -130,7 +136,6 @@ class Buffer:
         `is_full` is then whether no sender must be read until something is confirmed.
         """
         unconfirmed = self._unconfirmed_bytes = self._unconfirmed_bytes + audio_bytes
-        self._telemetry.buffered(unconfirmed)
         most = self._buffer_bytes
         if unconfirmed + self._kept_bytes >= most:
             self._make_room()
@@ -152,7 +157,6 @@ class Buffer:
     def grow_kept(self, audio_bytes: int) -> None:
         """Note that a kept batch has grown, or that one is kept no more when negative."""
         kept = self._kept_bytes = self._kept_bytes + audio_bytes
-        self._telemetry.kept(kept)
         if self._unconfirmed_bytes + kept > self._buffer_bytes:
             self._make_room()
 

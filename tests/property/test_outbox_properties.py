@@ -93,12 +93,13 @@ class Bench:
         self.account_due = False
         self.under_way: Batch | None = None
         self.taken: list[Event] = []
+        self.buffer = Buffer(BufferLimits(), self.telemetry)
         self.outbox = Outbox(
             self.interaction,
             Lease(STREAM, 1, "owner"),
             StoppedClock(),
             self.telemetry,
-            Buffer(BufferLimits(), self.telemetry),
+            self.buffer,
             run="run",
             has_token=False,
             retention=Retention(300),
@@ -107,7 +108,7 @@ class Bench:
 
     @property
     def buffered(self) -> int:
-        return self.telemetry._tally.buffered_bytes
+        return self.buffer.held_bytes.unconfirmed
 
     def hear(self, seq: int, size: int) -> None:
         events = self.interaction.hear(AudioFrame(MEDIA, seq, 0, bytes(size)))

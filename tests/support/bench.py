@@ -3,7 +3,7 @@
 import asyncio
 import selectors
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ from application.ports.destination import (
     Trial,
 )
 from application.ports.publisher import StreamPublisher
-from application.ports.telemetry import Telemetry
+from application.ports.telemetry import HeldBytes, Telemetry
 from domain.account import Grant
 from domain.events import Opening
 
@@ -102,7 +102,7 @@ def clock_of(runner: asyncio.Runner) -> HandDrivenClock:
 
 
 class CountingTelemetry(Telemetry):
-    """Remembers all that it is told; gauges with their least and their most."""
+    """Remembers all that it is told."""
 
     def __init__(self) -> None:
         self.handshakes: Counter[str] = Counter()
@@ -110,8 +110,6 @@ class CountingTelemetry(Telemetry):
         self.counted: Counter[tuple[str, str]] = Counter()
         self.ignored_messages: Counter[str] = Counter()
         self.confirm_seconds: list[float] = []
-        self.buffered_bytes = [0]
-        self.kept_bytes = [0]
         self.short_frames = 0
         self.refilled_frames = 0
         self.streams_begun_again = 0
@@ -140,11 +138,8 @@ class CountingTelemetry(Telemetry):
         self.confirm_seconds += seconds
         self.counted["published", ""] += len(seconds)
 
-    def buffered(self, count: int) -> None:
-        self.buffered_bytes.append(count)
-
-    def kept(self, count: int) -> None:
-        self.kept_bytes.append(count)
+    def watch(self, held_bytes: Callable[[], HeldBytes]) -> None:
+        self.held_bytes = held_bytes
 
     def rewind_short(self, frames: int) -> None:
         self.short_frames += frames

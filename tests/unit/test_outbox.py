@@ -57,18 +57,16 @@ class HandDrivenClock(Clock):
         return round(self.now * 1_000)
 
 
-class Counts(PrometheusTelemetry):
-    """Remembers the least that was buffered or kept, which must not be below nothing."""
+class CheckedBuffer(Buffer):
+    """Holds never less than nothing."""
 
-    least = 0
+    def add(self, audio_bytes: int) -> None:
+        super().add(audio_bytes)
+        assert min(self.held_bytes) >= 0
 
-    def buffered(self, count: int) -> None:
-        super().buffered(count)
-        self.least = min(self.least, count)
-
-    def kept(self, count: int) -> None:
-        super().kept(count)
-        self.least = min(self.least, count)
+    def grow_kept(self, audio_bytes: int) -> None:
+        super().grow_kept(audio_bytes)
+        assert min(self.held_bytes) >= 0
 
 
 class Bench(PublicationListener):
@@ -88,8 +86,12 @@ class Bench(PublicationListener):
             Grant(generation, resumed=account is not None, account=account or Account())
         )
         self.clock: HandDrivenClock = HandDrivenClock() if older is None else older.clock
-        self.telemetry: Counts = Counts() if older is None else older.telemetry
-        self.buffer: Buffer = Buffer(limits, self.telemetry) if older is None else older.buffer
+        self.telemetry: PrometheusTelemetry = (
+            PrometheusTelemetry() if older is None else older.telemetry
+        )
+        self.buffer: Buffer = (
+            CheckedBuffer(limits, self.telemetry) if older is None else older.buffer
+        )
         self.work: list[Outbox] = []
         self.confirmed: list[tuple[int, int | None]] = []
         self.fenced = 0
@@ -110,11 +112,11 @@ class Bench(PublicationListener):
 
     @property
     def buffered(self) -> int:
-        return self.telemetry._tally.buffered_bytes
+        return self.buffer.held_bytes.unconfirmed
 
     @property
     def kept(self) -> int:
-        return self.telemetry._tally.kept_bytes
+        return self.buffer.held_bytes.kept
 
     def counted(self, outcome: str) -> int:
         if outcome == "published":
@@ -487,7 +489,7 @@ def test_a_stream_that_is_known_no_more_is_reclaimed_with_what_is_held(outcome: 
     assert ledger == Ledger(8, 4, rejected=1, lost=3, missing=4, bytes=4 * 320, audio_ms=80)
     assert ledger == bench.interaction.ledger
     assert bench.outbox.published.next_position == 7
-    assert (bench.buffered, bench.telemetry.least) == (0, 0)
+    assert bench.buffered == 0
 
 
 def test_an_end_that_was_forgotten_is_said_again_with_the_ledger_as_it_is_now() -> None:
@@ -588,7 +590,7 @@ def test_the_outboxes_of_a_stream_give_again_in_their_order() -> None:
     newer.outbox.settle(Grant(4, resumed=True, account=replace(older.outbox.published)))
     assert [event.position for event in newer.publish_all()] == [4]
     assert newer.fenced == 0
-    assert (newer.buffered, newer.telemetry.least) == (0, 0)
+    assert newer.buffered == 0
 
 
 def test_an_outbox_that_is_superseded_keeps_what_it_published_until_it_is_old() -> None:
@@ -673,7 +675,7 @@ def test_a_batch_that_is_settled_after_all_was_given_up_changes_nothing_more(
     assert bench.buffered == 0
     bench.outbox.settle(outcome)
     assert bench.counted("lost") == 2
-    assert (bench.buffered, bench.telemetry.least) == (0, 0)
+    assert bench.buffered == 0
 
 
 def test_an_outcome_without_a_batch_under_way_changes_nothing() -> None:

@@ -45,7 +45,7 @@ def telemetry_of(subject: Prelude) -> CountingTelemetry:
 
 def buffered(subject: Prelude) -> int:
     """How much the prelude has told the buffer of all streams that it holds."""
-    return telemetry_of(subject).buffered_bytes[-1]
+    return subject._buffer.held_bytes.unconfirmed
 
 
 def held(subject: Prelude) -> list[object]:

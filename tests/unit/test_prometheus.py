@@ -2,6 +2,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from adapters.outbound.prometheus import CONFIRM_BUCKETS, PrometheusTelemetry
+from application.ports.telemetry import HeldBytes
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -85,10 +86,12 @@ def test_ignored_messages_are_counted_by_event() -> None:
 
 def test_gauges_show_the_last_value() -> None:
     telemetry = PrometheusTelemetry()
-    for count in (10, 5_000, 7):
-        telemetry.buffered(count)
+    held = [HeldBytes(10, 5_000), HeldBytes(7, 20)]
+    telemetry.watch(held.pop)
     telemetry.broker(up=True)
     assert one(telemetry, "ingest_buffered_bytes") == 7
+    assert one(telemetry, "ingest_kept_bytes") == 5_000
+    telemetry.watch(lambda: HeldBytes(0, 0))
     assert one(telemetry, "ingest_broker_up") == 1
     telemetry.broker(up=False)
     assert one(telemetry, "ingest_broker_up") == 0

@@ -208,7 +208,7 @@ async def test_a_sender_that_comes_back_leaves_nothing_behind(site: Site) -> Non
     starting.leave()
     await site.until(lambda: len(site.container.publication().starts) == 0)
     assert [held async for held in starting.held()] == []
-    assert site.telemetry.buffered_bytes[-1] == 0
+    assert site.telemetry.held_bytes().unconfirmed == 0
     assert site.telemetry.counted["lost", "not_started"] == 1
     await site.plug()
     await site.until(lambda: site.container.background().is_idle)
@@ -315,7 +315,7 @@ async def test_whoever_leaves_before_the_start_leaves_nothing_behind(site: Site)
     starting = site.starting(Agentstream())
     say(starting, Audio(0, b"ab"))
     starting.leave()
-    assert site.telemetry.buffered_bytes[-1] == 0
+    assert site.telemetry.held_bytes().unconfirmed == 0
     assert site.container.background().is_idle
 
 
@@ -355,7 +355,7 @@ async def test_what_a_sender_said_that_is_gone_before_its_start_is_published_in_
     assert ledger.missing == 4  # 2 and 3 never came in, 5 and 6 were dropped
     assert site.telemetry.counted["rejected", Refusal.INVALID_AUDIO] == 1
     assert site.telemetry.counted["rejected", Refusal.UNEXPECTED_EVENT] == 2
-    assert site.telemetry.buffered_bytes[-1] == 0
+    assert site.telemetry.held_bytes().unconfirmed == 0
 
 
 async def test_what_is_dropped_behind_a_start_is_counted_by_the_rules_of_the_run(
@@ -405,7 +405,7 @@ async def test_where_the_start_of_one_that_is_gone_is_not_allowed_its_audio_is_l
     starting.leave()
     await site.until(lambda: site.container.background().is_idle)
     assert await site.published() == []
-    assert site.telemetry.buffered_bytes[-1] == 0
+    assert site.telemetry.held_bytes().unconfirmed == 0
 
 
 async def test_it_is_full_as_a_stream_would_be_and_waits_for_the_attempt(site: Site) -> None:
@@ -422,4 +422,4 @@ async def test_it_is_full_as_a_stream_would_be_and_waits_for_the_attempt(site: S
     await waiting
     assert isinstance(await site.outcome(starting), LiveStream)
     starting.leave()
-    assert site.telemetry.buffered_bytes[-1] == 0
+    assert site.telemetry.held_bytes().unconfirmed == 0

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from adapters.outbound.prometheus import PrometheusTelemetry
 from adapters.outbound.worker_board import MOST_WORDS_BYTES, Seat, WorkerBoard
+from application.ports.telemetry import HeldBytes
 
 
 def test_the_places_of_a_worker_that_is_gone_are_free_again() -> None:
@@ -93,7 +94,7 @@ def test_a_scrape_of_one_shows_the_sums_of_all() -> None:
         telemetry.handshake("accepted")
         telemetry.stream_opened("exostreamkit")
         telemetry.confirmed([0.003] * count)
-        telemetry.buffered(100 * count)
+        telemetry.watch(lambda count=count: HeldBytes(100 * count, 0))  # type: ignore[misc]
         telemetry.broker(up=True)
         telemetry.share()
     for telemetry in (one, two):
@@ -117,7 +118,7 @@ def test_of_a_worker_that_is_gone_the_counts_are_shown_and_not_the_gauges() -> N
     for telemetry in (gone, left):
         telemetry.received(3)
         telemetry.stream_opened("agentstream")
-        telemetry.buffered(640)
+        telemetry.watch(lambda: HeldBytes(640, 0))
         telemetry.broker(up=True)
     gone.broker(up=False)
     gone.share()
@@ -144,7 +145,7 @@ def test_a_successor_goes_on_with_the_counts_and_not_with_the_gauges() -> None:
     first.received(3)
     first.confirmed([0.003] * 3)
     first.stream_opened("agentstream")
-    first.buffered(640)
+    first.watch(lambda: HeldBytes(640, 0))
     first.broker(up=True)
     first.share()
     lines = PrometheusTelemetry(Seat(board, 0, 9)).render().decode().splitlines()

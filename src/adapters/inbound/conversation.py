@@ -237,11 +237,13 @@ class Conversation:
                 stream = self._stream
                 if stream is not None and type(message) is Audio:
                     self._on_audio(stream, message)
+                    if self._interruption is None and not stream.outbox.is_full:
+                        continue  # as nearly always
                 else:
                     self._on_other(message)
             if self._interruption is not None or not self._has_room:
                 return False
-        return True
+        return self._has_room
 
     def _begin(self, first: str | bytes) -> Decoder | None:
         """Choose the dialect by the first message; None if that is a reason to close."""

@@ -6,7 +6,7 @@ scraped shows the sums. Counts outlive a process that dies: its successor begins
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -22,7 +22,7 @@ from prometheus_client.registry import Collector
 
 from application.ports.exposition import MetricsExposition
 from application.ports.siblings import Siblings
-from application.ports.telemetry import Telemetry
+from application.ports.telemetry import HeldBytes, Telemetry
 
 CONFIRM_BUCKETS = (
     0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0,
@@ -101,6 +101,7 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         self._siblings = siblings
         last_words = None if siblings is None else siblings.own()
         self._tally = _Tally() if last_words is None else _decode(last_words).without_gauges()
+        self._held_bytes: Callable[[], HeldBytes] = lambda: HeldBytes(0, 0)
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -136,13 +137,9 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
             counts[bisect_left(CONFIRM_BUCKETS, value)] += 1
         self._tally.confirm_sum += sum(seconds)
 
-    def buffered(self, count: int) -> None:
-        """Set the unconfirmed bytes."""
-        self._tally.buffered_bytes = count
-
-    def kept(self, count: int) -> None:
-        """Set the bytes kept."""
-        self._tally.kept_bytes = count
+    def watch(self, held_bytes: Callable[[], HeldBytes]) -> None:
+        """Have somebody to ask for the bytes held."""
+        self._held_bytes = held_bytes
 
     def rewind_short(self, frames: int) -> None:
         """Count frames let go before their time."""
@@ -167,7 +164,7 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
     def share(self) -> None:
         """Let the siblings know. See `MetricsExposition.share`."""
         if self._siblings is not None:
-            self._siblings.say(_encode(self._tally))
+            self._siblings.say(self._words())
 
     media_type = CONTENT_TYPE_LATEST
 
@@ -239,9 +236,14 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
             "ingest_draining", "Whether calls are brought to an end", value=int(tally.draining)
         )
 
+    def _words(self) -> bytes:
+        """Write our tally, with the gauges as of now."""
+        self._tally.buffered_bytes, self._tally.kept_bytes = self._held_bytes()
+        return _encode(self._tally)
+
     def _sum(self) -> _Tally:
         """Return our tally, and those of all siblings added to it."""
-        tally = _decode(_encode(self._tally))
+        tally = _decode(self._words())
         if self._siblings is not None:
             for words in self._siblings.others():
                 tally.add(_decode(words))

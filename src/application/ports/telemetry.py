@@ -1,7 +1,14 @@
 """The port through which the service says what it counts."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+
+class HeldBytes(NamedTuple):
+    """Audio that is held: not yet confirmed, and kept to refill the broker with."""
+
+    unconfirmed: int
+    kept: int
 
 
 class Telemetry(Protocol):
@@ -35,12 +42,8 @@ class Telemetry(Protocol):
         """Count frames as published: after so many seconds from its reception, each of them."""
         ...
 
-    def buffered(self, count: int) -> None:
-        """Set how many bytes of audio are not yet confirmed."""
-        ...
-
-    def kept(self, count: int) -> None:
-        """Set how many bytes of confirmed audio are kept to refill the broker with."""
+    def watch(self, held_bytes: Callable[[], HeldBytes]) -> None:
+        """Ask `held_bytes` whenever it is to be told how much audio is held."""
         ...
 
     def rewind_short(self, frames: int) -> None:

@@ -22,7 +22,7 @@ from typing import Any, Literal
 import msgspec
 
 from adapters.inbound.close_codes import CloseCode
-from adapters.inbound.dialects.base64_literal import SHORTEST_BYTES, cut, decode
+from adapters.inbound.dialects.base64_literal import SHORTEST_BYTES, Cutter, decode
 from adapters.inbound.dialects.dialect import Decoder, Dialect
 from adapters.inbound.dialects.json_text import UNREADABLE, is_json
 from adapters.inbound.dialects.messages import (
@@ -248,9 +248,12 @@ class AgentstreamDecoder(Decoder):
         return End(EndReason.CALLENDED if ended else EndReason.STOPPED)
 
 
+_payload = Cutter(b"payload")
+
+
 def _read_long(text: bytes) -> Message | None:
     """Read audio by the short cut; None where that does not do."""
-    parts = cut(text, b'"payload"')
+    parts = _payload.cut(text)
     if parts is None:
         return None
     skeleton, literal = parts

@@ -14,25 +14,31 @@ SHORTEST_BYTES = 1_024
 """Below it the cutting costs as much as it saves."""
 
 
-_BEFORE_TEXT = (b':"', b': "')
+class Cutter:
+    """Cuts out the text of one field, whose name is one."""
 
+    def __init__(self, name: bytes) -> None:
+        self._name = b'"%b"' % name
+        self._before, self._before_spaced = b'"%b":"' % name, b'"%b": "' % name
 
-def cut(text: bytes, field: bytes) -> tuple[bytes, memoryview] | None:
-    """Return the message without the text of `field`, a name in quotation marks, and the text.
+    def cut(self, text: bytes) -> tuple[bytes, memoryview] | None:
+        """Return the message without the text of the field, and the text.
 
-    None where it is not safe to cut.
-    """
-    at = text.find(field)
-    if at < 0:
-        return None
-    start = text.find(b'"', at + len(field)) + 1
-    if text[at + len(field) : start] not in _BEFORE_TEXT:
-        return None
-    end = text.find(b'"', start)
-    skeleton = text[:start] + text[end:]
-    if end < 0 or b"\\" in skeleton or skeleton.count(field) != 1:
-        return None
-    return skeleton, memoryview(text)[start:end]
+        None where it is not safe to cut.
+        """
+        before = self._before
+        at = text.find(before)
+        if at < 0:
+            before = self._before_spaced
+            at = text.find(before)
+            if at < 0:
+                return None
+        start = at + len(before)
+        end = text.find(b'"', start)
+        skeleton = text[:start] + text[end:]
+        if end < 0 or b"\\" in skeleton or skeleton.count(self._name) != 1:
+            return None
+        return skeleton, memoryview(text)[start:end]
 
 
 def decode(literal: memoryview) -> bytes | None:

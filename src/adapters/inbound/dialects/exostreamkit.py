@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from adapters.inbound.close_codes import CloseCode
-from adapters.inbound.dialects.base64_literal import SHORTEST_BYTES, cut, decode
+from adapters.inbound.dialects.base64_literal import SHORTEST_BYTES, Cutter, decode
 from adapters.inbound.dialects.dialect import Decoder, Dialect
 from adapters.inbound.dialects.json_text import UNREADABLE, is_json
 from adapters.inbound.dialects.messages import (
@@ -143,9 +143,12 @@ class Exostreamkit(Dialect, Decoder):
         return _encode(event="ended", interaction_id=str(interaction_id), ledger=ledger.counters())
 
 
+_data = Cutter(b"data")
+
+
 def _read_long(text: bytes) -> Audio | None:
     """Read audio by the short cut; None where that does not do."""
-    parts = cut(text, b'"data"')
+    parts = _data.cut(text)
     if parts is None:
         return None
     skeleton, literal = parts
