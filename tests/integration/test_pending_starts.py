@@ -123,18 +123,27 @@ async def test_a_start_that_was_on_its_way_for_long_takes_no_call_from_who_came_
     assert kinds(lab, name).count("ended") == 1
 
 
+async def drain_behind_a_start(
+    service: ServiceProcess, lab: BrokerLab, name: str, *, frames: int
+) -> AgentstreamSender:
+    """Begin a call before a broker that does not answer, then have the service drain."""
+    carrier = await AgentstreamSender.dial(service.url)
+    lab.freeze()
+    await carrier.begin(name)
+    await carrier.send_chunks(name, *range(1, frames + 1))
+    await until_held(service, frames)
+    service.process.send_signal(signal.SIGTERM)
+    return carrier
+
+
 async def test_a_drain_waits_for_what_is_behind_a_start(
     process: Any, lab: BrokerLab, name: str
 ) -> None:
     service = process(REDIS_URL=lab.url)
-    carrier = await AgentstreamSender.dial(service.url)
-    with lab.frozen():
-        await carrier.begin(name)
-        await carrier.send_chunks(name, *range(1, 11))
-        await until_held(service, 10)
-        carrier.vanish()
-        service.process.send_signal(signal.SIGTERM)
-        await until(service.is_draining)
+    carrier = await drain_behind_a_start(service, lab, name, frames=10)
+    carrier.vanish()
+    await until(service.is_draining)
+    lab.thaw()
     assert await asyncio.to_thread(service.process.wait, 15) == 0
     with lab.client() as broker:
         assert [seq for seq, _ in audio(broker, name)] == list(range(1, 11))
@@ -144,13 +153,8 @@ async def test_a_drain_that_leaves_a_start_unpublished_says_so_and_fails(
     process: Any, lab: BrokerLab, name: str
 ) -> None:
     service = process(REDIS_URL=lab.url, DRAIN_SECONDS="0.2")
-    carrier = await AgentstreamSender.dial(service.url)
-    with lab.frozen():
-        await carrier.begin(name)
-        await carrier.send_chunks(name, 1)
-        await until_held(service, 1)
-        service.process.send_signal(signal.SIGTERM)
-        assert await asyncio.to_thread(service.process.wait, 15) == 70
+    await drain_behind_a_start(service, lab, name, frames=1)
+    assert await asyncio.to_thread(service.process.wait, 15) == 70
     assert '"streams": 1' in service.log.read_text()
 
 
@@ -158,13 +162,9 @@ async def test_a_call_that_starts_as_the_drain_ends_is_ended_as_shutdown(
     process: Any, lab: BrokerLab, name: str
 ) -> None:
     service = process(REDIS_URL=lab.url, DRAIN_SECONDS="0.2")
-    carrier = await AgentstreamSender.dial(service.url)
-    with lab.frozen():
-        await carrier.begin(name)
-        await carrier.send_chunks(name, 1)
-        await until_held(service, 1)
-        service.process.send_signal(signal.SIGTERM)
-        assert await carrier.closed() == 1012
+    carrier = await drain_behind_a_start(service, lab, name, frames=1)
+    assert await carrier.closed() == 1012
+    lab.thaw()
     assert await asyncio.to_thread(service.process.wait, 15) == 0
     with lab.client() as broker:
         assert facts(broker, name)["state"] == "ended"
