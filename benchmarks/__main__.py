@@ -56,6 +56,8 @@ def main() -> int:
             _round(number, options.rounds, results, cores)
     except (TrialFailed, ServerFailed) as error:
         _say(f"FAILED: {error}")
+    except KeyboardInterrupt:
+        _say("interrupted")
     else:
         is_whole = True
     print(f"\n{render(results)}")
@@ -130,7 +132,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--only", type=_pattern, metavar="PATTERN", help="scenarios whose name it is found in"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every run there")
+    parser.add_argument("--json", type=_writable, metavar="FILE", help="write every run there")
     options = parser.parse_args()
     if options.rounds is None:
         options.rounds = 1 if options.quick else _ROUNDS
@@ -150,13 +152,22 @@ def _pattern(text: str) -> re.Pattern[str]:
         raise argparse.ArgumentTypeError(f"no pattern: {text!r}: {why}") from None
 
 
+def _writable(text: str) -> Path:
+    path = Path(text)
+    try:
+        path.touch()
+    except OSError as why:
+        raise argparse.ArgumentTypeError(f"cannot be written: {why}") from None
+    return path
+
+
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
 def _stop(number: int, frame: object) -> None:  # noqa: ARG001  # what a handler is given
-    """Let a `kill` clean up, as a Ctrl-C does."""
-    sys.exit(128 + number)
+    """Let a `kill` do what a Ctrl-C does: clean up, and show the rounds that are whole."""
+    raise KeyboardInterrupt(number)
 
 
 if __name__ == "__main__":

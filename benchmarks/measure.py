@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 _PROC = Path("/proc")
@@ -50,7 +51,7 @@ def percentiles(values: Iterable[int], unit: int) -> Percentiles:
         return Percentiles(0.0, 0.0, 0.0, 0.0, 0)
 
     def at(share: float) -> float:
-        return ordered[min(len(ordered) - 1, int(share * len(ordered)))] / unit
+        return ordered[max(0, ceil(share * len(ordered)) - 1)] / unit
 
     return Percentiles(at(0.5), at(0.99), at(0.999), ordered[-1] / unit, len(ordered))
 

@@ -1,6 +1,13 @@
 """What of one stream was confirmed lately, to be given again to a broker that has forgotten it."""
 
-from application.buffer import KEPT_TOGETHER_SECONDS, REWIND_SHARE, Buffer, HeldBatch, Holder
+from application.buffer import (
+    FRAMES_PER_SECOND,
+    KEPT_TOGETHER_SECONDS,
+    REWIND_SHARE,
+    Buffer,
+    HeldBatch,
+    Holder,
+)
 from application.ports.telemetry import Telemetry
 from domain.account import Account
 from domain.events import AudioAccepted
@@ -25,9 +32,11 @@ class Rewind(Holder):
         self._buffer = buffer
         self._telemetry = telemetry
         self._kept: list[HeldBatch] = []
-        self._audio_bytes = 0
+        self._audio_bytes = self._events = 0
         self._rewind_seconds = buffer.limits.rewind_seconds
-        self._most_bytes = round(REWIND_SHARE * self._rewind_seconds * media.bytes_per_second)
+        most_seconds = REWIND_SHARE * self._rewind_seconds
+        self._most_bytes = round(most_seconds * media.bytes_per_second)
+        self._most_events = round(most_seconds * FRAMES_PER_SECOND)
 
     @property
     def is_empty(self) -> bool:
@@ -44,6 +53,7 @@ class Rewind(Holder):
             kept[-1].account = held.account
             return
         self._audio_bytes += held.audio_bytes
+        self._events += count
         if kept and self._is_small_beside(kept[-1], held, now):
             self._join(kept[-1], held)
         else:
@@ -53,9 +63,14 @@ class Rewind(Holder):
             held.is_kept, held.first_kept_at = True, now
             self._kept.append(held)
             self._buffer.keep(self, held)
-        while self._audio_bytes > self._most_bytes and len(kept) > 1:
+        while self._is_too_much and len(kept) > 1:
             self._telemetry.rewind_short(kept[0].frames)
             self.let_go(kept[0])
+
+    @property
+    def _is_too_much(self) -> bool:
+        """Whether it is more than a sender in real time says: audio, or frames of hardly any."""
+        return self._audio_bytes > self._most_bytes or self._events > self._most_events
 
     def frames_from(self, position: int) -> int:
         """Return how many of the frames that are kept have this position or a higher one."""
@@ -95,6 +110,7 @@ class Rewind(Holder):
     def _take_out(self, held: HeldBatch) -> None:
         held.is_kept = False
         self._audio_bytes -= held.audio_bytes
+        self._events -= held.count
         self._buffer.grow_kept(-held.audio_bytes)
 
     @staticmethod

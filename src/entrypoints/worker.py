@@ -17,14 +17,18 @@ from entrypoints.cli.descriptors import allow_descriptors
 from entrypoints.cli.serve import FAILED
 from entrypoints.registry import destination_adapters
 from entrypoints.server import IngestServer, build_server
-from entrypoints.settings import read_settings
+from entrypoints.settings import InvalidSettings, read_settings
 
 
 def main(arguments: list[str]) -> int:
     """Serve until told to stop, or until the parent is gone; return the exit status."""
     listening, board, alive, number = map(int, arguments)
     allow_descriptors()
-    settings = read_settings(destination_adapters(), os.environ)
+    try:
+        settings = read_settings(destination_adapters(), os.environ)
+    except InvalidSettings as error:  # they were valid when the parent read them
+        sys.stderr.write(f"Error: {error}\n")
+        return FAILED
     server = build_server(settings, Seat(WorkerBoard(board), number, settings["MAX_STREAMS"]))
     with socket.socket(fileno=listening) as served:
         asyncio.run(_serve(server, served, alive))

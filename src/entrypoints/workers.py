@@ -2,9 +2,10 @@
 
 Each worker has a listening socket of its own on that port, which the parent holds open: the kernel
 spreads connections over them, and those that wait for a worker that has died wait for the next
-one in its seat. A worker that dies is replaced; its calls are resumed or ended as after the death
-of a machine, and nobody else's are touched. One that stands still for long is killed, and so
-replaced: connections would wait for it. The parent serves nothing and holds no call.
+one in its seat. Where no next one follows at once nobody listens, and the others are given all. A
+worker that dies is replaced; its calls are resumed or ended as after the death of a machine, and
+nobody else's are touched. One that stands still for long is killed, and so replaced: connections
+would wait for it. The parent serves nothing and holds no call.
 """
 
 import logging
@@ -49,12 +50,22 @@ class _Worker:
     def __init__(self, number: int, host: str, port: int) -> None:
         self.number = number
         self.socket = _listen(host, port)
+        self._address = host, port
         self.process: subprocess.Popen[bytes] | None = None
         self.started_at = 0.0
         self.start_at = 0.0
         self.quick_deaths = 0
         self.beat = 0
         self.silent_looks = 0
+
+    def stop_listening(self) -> None:
+        """Let nobody wait here any more."""
+        self.socket.close()
+
+    def leave_listening(self) -> None:
+        """Have only the next worker listen, once it is there to serve."""
+        self.socket.close()
+        self.socket = _bind(*self._address, is_shared=True)
 
 
 class Workers:
@@ -144,12 +155,14 @@ class Workers:
     def _note_end(self, worker: _Worker, status: int, now: float) -> None:
         if self._signals:
             self._has_failed = self._has_failed or status not in (0, -signal.SIGTERM)
+            worker.stop_listening()
             return
         is_quick = now - worker.started_at < STEADY_SECONDS
         worker.quick_deaths = worker.quick_deaths + 1 if is_quick else 0
         wait = 0.0
         if is_quick:
             wait = min(FIRST_WAIT_SECONDS * 2 ** (worker.quick_deaths - 1), LONGEST_WAIT_SECONDS)
+            worker.leave_listening()
         worker.start_at = now + wait
         _log.error(
             "worker has died and is replaced",

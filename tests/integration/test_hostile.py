@@ -125,6 +125,16 @@ async def test_of_a_refused_request_no_more_is_read_than_a_while(service: Servic
     sock.close()
 
 
+async def test_a_body_behind_another_request_is_answered_413(service: Service) -> None:
+    reader, writer = await connect(service)
+    post = b"POST /health HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
+    writer.write(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n" + post)
+    head = await answer(reader)
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert b"HTTP/1.1 413 " in head
+    writer.close()
+
+
 async def test_a_request_that_says_it_has_no_body_has_none(service: Service) -> None:
     reader, writer = await connect(service)
     writer.write(b"GET /health/live HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")

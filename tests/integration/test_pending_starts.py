@@ -171,6 +171,42 @@ async def test_a_call_that_starts_as_the_drain_ends_is_ended_as_shutdown(
         assert entries(broker, name)[-1][1]["data"]["reason"] == "shutdown"
 
 
+async def test_a_drain_waits_for_a_start_whose_sender_comes_back(
+    process: Any, lab: BrokerLab, name: str
+) -> None:
+    service = process(REDIS_URL=lab.url)
+    caller = await Caller.dial(service.url)
+    lab.kill()
+    await caller.start(name, wait=False)
+    await caller.speak(*range(10))
+    await until_held(service, 10)
+    service.process.send_signal(signal.SIGTERM)
+    await until(service.is_draining)
+    lab.start()
+    assert await caller.closed() == 1012
+    assert caller.replies[0]["event"] == "started"
+    assert max(reply["seq"] for reply in caller.replies if reply["event"] == "ack") == 9
+    assert await asyncio.to_thread(service.process.wait, 15) == 0
+    with lab.client() as broker:
+        assert audio(broker, name) == [(seq, pcm(seq)) for seq in range(10)]
+        assert facts(broker, name)["state"] == "cut"  # it is resumed elsewhere
+
+
+async def test_a_drain_leaves_a_start_to_who_comes_back_when_it_is_over(
+    process: Any, lab: BrokerLab, name: str
+) -> None:
+    service = process(REDIS_URL=lab.url, DRAIN_SECONDS="0.2")
+    caller = await Caller.dial(service.url)
+    with lab.frozen():
+        await caller.start(name, wait=False)
+        await caller.speak(0)
+        await until_held(service, 1)
+        service.process.send_signal(signal.SIGTERM)
+        assert await caller.closed() == 1012
+        assert await asyncio.to_thread(service.process.wait, 15) == 70
+    assert caller.replies == []
+
+
 async def test_a_sender_that_has_said_all_is_told_so_also_by_a_service_that_drains(
     process: Any, lab: BrokerLab, name: str
 ) -> None:

@@ -556,19 +556,17 @@ def test_nothing_after_the_end_is_delivered_or_answered(server: ObservedServer, 
 
 
 @pytest.mark.parametrize(
-    "after", [[], [close(4000)], [frame(PING, b"x")]], ids=["", "close", "ping"]
+    "after",
+    [[], [close(4000)], [frame(PING, b"x")], [frame(0x3)], [unmasked(TEXT, b"x")]],
+    ids=["", "close", "ping", "opcode", "mask"],
 )
 def test_no_message_after_a_text_that_is_not_utf8_is_delivered(
     server: ObservedServer, after: list[bytes]
 ) -> None:
-    """Pings and a close are answered as they are read, a text is decoded when it is taken."""
     more = [frame(TEXT, b"after"), frame(BINARY, b"after")]
     with server.dial() as peer:
         peer.send(frame(TEXT, b"before"), frame(TEXT, b"\xff"), *more, *after, *more)
-        last = peer.rest()[-1]
-        assert last.opcode == CLOSE
-        assert last.code == (4000 if after[:1] == [close(4000)] else 1007)
-        assert peer.session.end() == ["before"]
+        assert ended(peer, 1007, "before") == []
 
 
 @pytest.mark.parametrize("end", [close(1000), frame(0x3), frame(TEXT, b"\xff")], ids=bytes.hex)

@@ -226,6 +226,41 @@ async def test_a_call_taken_over_by_another_worker_is_as_across_machines(
     assert audio(broker, name) == [(n, pcm(n)) for n in range(40)]
 
 
+def are_all_answered(service: ServiceProcess, path: str, status: int, times: int = 20) -> bool:
+    """Whoever the kernel gives a connection to answers it."""
+    return {service.get(path)[0] for _ in range(times)} == {status}
+
+
+async def test_while_some_workers_drain_nobody_waits_for_those_that_are_done(
+    workers: Any, name: str
+) -> None:
+    service = workers(DRAIN_SECONDS="60")
+    carrier = await AgentstreamSender.dial(service.url)
+    await carrier.begin(name)
+    await carrier.send_chunks(name, 1)
+    service.process.send_signal(signal.SIGTERM)
+    await until(lambda: len(children(service)) == 1)
+    assert await asyncio.to_thread(are_all_answered, service, "/health/ready", 503)
+    assert await carrier.stop(name) == 1000
+    assert await asyncio.to_thread(service.process.wait, 20) == 0
+
+
+async def test_nobody_waits_for_a_worker_that_cannot_be_replaced(
+    workers: Any, tmp_path: Path
+) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("s3cret")
+    service = workers(EXOTEL_USERNAME="key", EXOTEL_PASSWORD_FILE=str(secret))
+    secret.unlink()
+    os.kill(children(service)[0], signal.SIGKILL)
+    await until(lambda: "EXOTEL_PASSWORD_FILE" in service.log.read_text())
+    await until(lambda: '"status": 70' in service.log.read_text())
+    assert await asyncio.to_thread(are_all_answered, service, "/health/live", 200)
+    assert "Traceback" not in service.log.read_text()
+    secret.write_text("s3cret")
+    await until(lambda: len(children(service)) == 2 and all(map(listens, children(service))))
+
+
 async def test_workers_do_not_outlive_their_parent(workers: Any) -> None:
     service = workers()
     pids = children(service)

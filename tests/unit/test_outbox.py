@@ -643,6 +643,16 @@ def test_one_stream_keeps_at_most_four_times_as_much_audio_as_time() -> None:
     assert bench.telemetry._tally.rewind_short == 100 - 20
 
 
+def test_one_stream_keeps_at_most_four_times_as_many_frames_as_a_carrier_says_in_time() -> None:
+    bench = Bench(limits=BufferLimits(45, 1 << 30, rewind_seconds=0.1))
+    for seq in range(100):
+        bench.hear(seq, size=2)
+        bench.publish()
+        bench.clock.now += KEPT_TOGETHER_SECONDS
+    assert bench.kept == 40 * 2
+    assert bench.telemetry._tally.rewind_short == 100 - 40
+
+
 def test_nothing_is_let_go_by_age_before_the_broker_has_shown_that_it_lives() -> None:
     bench = Bench()
     publish_in_turns(bench, 0)

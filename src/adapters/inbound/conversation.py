@@ -151,15 +151,20 @@ class Conversation:
         self._interrupt(Closing(CloseCode.NOT_CONFIRMED, "nothing can be confirmed"))
 
     def on_drain(self) -> None:
-        """Close now, for the sender to go on elsewhere, unless it would not come back."""
+        """Close, for the sender to go on elsewhere, unless it would not come back.
+
+        Now; or once the start is published that it has said.
+        """
         self._is_draining = True
         self._patience = max(self._calls.limits.drain_seconds, CLOSE_SECONDS)
-        if self._dialect is not None and self._dialect.comes_back and not self._has_said_all:
+        is_starting = self._starting is not None and self._starting.start is not None
+        if self._goes_on_elsewhere and not is_starting:
             self._interrupt(_RESTART)
 
     @property
-    def _has_said_all(self) -> bool:
-        return self._is_over or (self._starting is not None and self._starting.has_ended)
+    def _goes_on_elsewhere(self) -> bool:
+        """Whether it comes back when it is closed, and has not said all."""
+        return self._dialect is not None and self._dialect.comes_back and not self._is_over
 
     def on_drain_over(self) -> None:
         """End the run and close now, whoever it is: there is no time to wait for the broker."""
@@ -373,6 +378,8 @@ class Conversation:
             self._starting.declare_dropped(outcome)
         self._starting.settle()
         self._starting = None
+        if self._is_draining and self._goes_on_elsewhere:
+            self._interrupt(_RESTART)
         return self._interruption
 
     def _on_started(self, stream: LiveStream) -> None:
@@ -480,7 +487,7 @@ class Conversation:
             return None
         if stream is None:
             if closing.end is not None and self._starting is not None:
-                self._starting.take(End(closing.end))
+                self._starting.end(closing.end)
             return closing
         if closing.end is not None:
             self._end(stream, closing.end)

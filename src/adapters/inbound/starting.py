@@ -62,11 +62,6 @@ class Starting:
         """Whether the sender must not be read."""
         return self._prelude.is_full
 
-    @property
-    def has_ended(self) -> bool:
-        """Whether the sender has said that this was all."""
-        return self._prelude.has_ended
-
     async def wait_for_room(self) -> None:
         """Wait until the attempt that is under way is over."""
         if self._attempt is not None:
@@ -79,6 +74,11 @@ class Starting:
             return told
         self._try(told)
         return None
+
+    def end(self, reason: EndReason) -> None:
+        """Have what one said that does not come back end so, if nothing else has ended it."""
+        if not self._dialect.comes_back:
+            self.take(End(reason))
 
     def drop(self, message: Audio | SignalSaid) -> None:
         """Note what there is no room for: a frame will be lost."""

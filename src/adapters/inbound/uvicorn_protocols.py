@@ -22,6 +22,7 @@ left to the library `websockets`, which is given whole frames and so is always b
 import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import h11
@@ -133,6 +134,16 @@ class HardenedHttp(H11Protocol, asyncio.BufferedProtocol):
         if is_between and self._request_timer is None:
             self._expect_request()
         self.data_received(bytes(_shared.view[:nbytes]))
+        self._note_request(before)
+
+    def on_response_complete(self) -> None:
+        """Go on with a request that came behind the one that is answered."""
+        before = self.scope
+        super().on_response_complete()
+        self._note_request(before)
+
+    def _note_request(self, before: Any) -> None:  # noqa: ANN401  # uvicorn's scope
+        """Wait no more if a request is complete since `before`; refuse it if it has a body."""
         if self.scope is not before:
             self._stop_expecting()
             if self._has_body():
@@ -178,9 +189,10 @@ class HardenedHttp(H11Protocol, asyncio.BufferedProtocol):
         self._stop_expecting()
         if self.cycle is not None:
             self.cycle.disconnected = True
-        self.transport.write(refusal)
-        self.transport.write_eof()
         self.loop.call_later(FORGET_SECONDS, self.transport.abort)
+        self.transport.write(refusal)
+        with suppress(OSError):  # it is gone already
+            self.transport.write_eof()
 
     def _expect_request(self) -> None:
         self._request_timer = self.loop.call_later(self.request_seconds, self._on_no_request)
@@ -197,6 +209,14 @@ class HardenedHttp(H11Protocol, asyncio.BufferedProtocol):
 
 _Message = tuple[bool, bytes]
 """A message of the peer's: whether it is text, and its payload."""
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 TakeIn = Callable[[], bool]
@@ -233,9 +253,16 @@ class _Inbox:
         """Whether the next is a message of the peer's."""
         return bool(self.waiting) and type(self.waiting[0]) is tuple
 
-    def drop_messages(self) -> None:
-        """Leave only what ASGI says of the connection."""
-        self.waiting = [it for it in self.waiting if type(it) is dict]
+    def first_bad_text(self) -> int | None:
+        """Return where text waits that is not UTF-8."""
+        for place, it in enumerate(self.waiting):
+            if type(it) is tuple and it[0] and not _is_utf8(it[1]):
+                return place
+        return None
+
+    def drop_messages(self, place: int) -> None:
+        """Leave of what is there or behind only what ASGI says of the connection."""
+        self.waiting[place:] = [it for it in self.waiting[place:] if type(it) is dict]
 
 
 class _Shared(threading.local):
@@ -423,7 +450,11 @@ class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
         self._needed = needed
 
     def _leave_to_library(self, data: bytes | memoryview) -> None:
-        if self.conn.parser_exc is None:
+        """Have a frame read that may end the connection, unless text before it does."""
+        place = self.queue.first_bad_text()
+        if place is not None:
+            self._refuse_text(place)
+        elif self.conn.parser_exc is None:
             super().data_received(bytes(data))
 
     def _parse_on(self) -> None:
@@ -544,12 +575,9 @@ class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
             return None
         message: _Message = waiting.pop(0)
         is_text, payload = message
-        if is_text and not payload.isascii():
-            try:
-                payload.decode()
-            except UnicodeDecodeError:
-                self._refuse_text()
-                return None
+        if is_text and not (payload.isascii() or _is_utf8(payload)):
+            self._refuse_text(0)
+            return None
         return message
 
     async def send(self, message: Any) -> None:  # noqa: ANN401  # as uvicorn's
@@ -567,9 +595,9 @@ class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
         self.transport.write(b"".join(self.conn.data_to_send()))
         return True
 
-    def _refuse_text(self) -> None:
-        """Close for text that is not UTF-8: nothing that came after it is a message any more."""
-        self.queue.drop_messages()
+    def _refuse_text(self, place: int) -> None:
+        """Close for text that is not UTF-8: nothing from `place` on is a message any more."""
+        self.queue.drop_messages(place)
         if not self.close_sent and self.conn.state is State.OPEN:
             self.conn.fail(1007, "text that is not UTF-8")
             self.handle_parser_exception()

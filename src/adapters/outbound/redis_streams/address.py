@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 DEFAULT_PORT = 6379
+MOST_DATABASE = 2**31 - 1
 
 ACCEPTED = "redis://, rediss:// or unix:// with host or path"
 
@@ -53,8 +54,8 @@ class Address:
             host=parts.hostname or "localhost",
             port=parts.port or DEFAULT_PORT,
             path=unquote(parts.path) if parts.scheme == "unix" else None,
-            username=unquote(parts.username) if parts.username else None,
-            password=unquote(parts.password) if parts.password else None,
+            username=_unquoted(parts.username),
+            password=_unquoted(parts.password),
             database=int(_database(parts, options)),
             tls=_tls(options) if parts.scheme == "rediss" else None,
         )
@@ -65,12 +66,14 @@ def complaint(url: str) -> str | None:
     try:
         parts = urlsplit(url)
         pairs = parse_qsl(parts.query, keep_blank_values=True)
-        found = _of_place(parts, parts.port) or _of_options(parts.scheme, pairs)
+        found = (
+            _of_place(parts, parts.port)
+            or _of_options(parts.scheme, pairs)
+            or _of_database(parts, dict(pairs))
+        )
         if found is not None:
             return found
-        if not _database(parts, dict(pairs)).isdecimal():
-            return "a database that is no number"
-        Address.of(url)
+        Address.of(url).host.encode("idna")
     except ssl.SSLError:
         return "certificates that cannot be used"
     except OSError:
@@ -85,8 +88,10 @@ def _of_place(parts: SplitResult, port: int | None) -> str | None:
         return "another scheme"
     if "@" in parts.path + parts.query + parts.fragment:
         return "an @ behind the host: special characters of a password must be percent-encoded"
-    if parts.scheme == "unix" and not parts.path.strip("/"):
-        return "no path"
+    if parts.fragment:
+        return "a #: special characters of a password must be percent-encoded"
+    if parts.scheme == "unix" and (parts.hostname or not parts.path.strip("/")):
+        return "no path: unix:///PATH"
     if port == 0 or (parts.scheme != "unix" and not parts.hostname):
         return "no host or port"
     return None
@@ -106,9 +111,26 @@ def _of_options(scheme: str, pairs: list[tuple[str, str]]) -> str | None:
     return next((what for what, is_so in wrong.items() if is_so), None)
 
 
+def _of_database(parts: SplitResult, options: Mapping[str, str]) -> str | None:
+    database = _database(parts, options)
+    if not (database.isascii() and database.isdecimal()) or int(database) > MOST_DATABASE:
+        return "a database that is no number"
+    if "db" in options and _in_path(parts):
+        return "a database twice"
+    return None
+
+
 def _database(parts: SplitResult, options: Mapping[str, str]) -> str:
-    in_path = "" if parts.scheme == "unix" else unquote(parts.path).strip("/")
-    return options.get("db") or in_path or "0"
+    return options.get("db") or _in_path(parts) or "0"
+
+
+def _in_path(parts: SplitResult) -> str:
+    return "" if parts.scheme == "unix" else unquote(parts.path).strip("/")
+
+
+def _unquoted(part: str | None) -> str | None:
+    """Decode a part; what is not UTF-8 then is a ValueError."""
+    return unquote(part, errors="strict") if part else None
 
 
 def _tls(options: Mapping[str, str]) -> ssl.SSLContext:

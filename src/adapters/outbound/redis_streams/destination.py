@@ -171,11 +171,11 @@ class RedisStreams(DestinationAdapter):
         return [] if found is None else [Problem("REDIS_URL", found, ACCEPTED)]
 
     def describe(self, environment: Mapping[str, str]) -> Mapping[str, str]:
-        """Show `REDIS_URL` without user, password and options."""
+        """Show `REDIS_URL` without user and password."""
         parts = urlsplit(environment["REDIS_URL"])
         secret, _, address = parts.netloc.rpartition("@")
         shown = f"***@{address}" if secret else address
-        return {"REDIS_URL": urlunsplit((parts.scheme, shown, parts.path, "", ""))}
+        return {"REDIS_URL": urlunsplit((parts.scheme, shown, parts.path, parts.query, ""))}
 
     def connect(
         self, options: DestinationOptions, environment: Mapping[str, str]
