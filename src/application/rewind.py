@@ -1,13 +1,6 @@
 """What of one stream was confirmed lately, to be given again to a broker that has forgotten it."""
 
-from application.buffer import (
-    FRAMES_PER_SECOND,
-    KEPT_TOGETHER_SECONDS,
-    REWIND_SHARE,
-    Buffer,
-    HeldBatch,
-    Holder,
-)
+from application.buffer import KEPT_TOGETHER_SECONDS, REWIND_SHARE, Buffer, HeldBatch, Holder
 from application.ports.telemetry import Telemetry
 from domain.account import Account
 from domain.events import AudioAccepted
@@ -19,6 +12,12 @@ BATCH_BYTES = 512 * 1024
 
 SMALL_FRAME_BYTES = 2_048
 """Frames of less audio take a lot more memory than their audio."""
+
+KEPT_FRAMES_PER_SECOND = 400
+"""How short the audio of frames may be, and all be kept that would be by its bytes: 2.5 ms."""
+
+OTHER_EVENT_FRAMES = 16
+"""What is no frame is not packed, and counts as so many."""
 
 
 class Rewind(Holder):
@@ -32,11 +31,11 @@ class Rewind(Holder):
         self._buffer = buffer
         self._telemetry = telemetry
         self._kept: list[HeldBatch] = []
-        self._audio_bytes = self._events = 0
+        self._audio_bytes = self._frames = 0
         self._rewind_seconds = buffer.limits.rewind_seconds
         most_seconds = REWIND_SHARE * self._rewind_seconds
         self._most_bytes = round(most_seconds * media.bytes_per_second)
-        self._most_events = round(most_seconds * FRAMES_PER_SECOND)
+        self._most_frames = round(most_seconds * KEPT_FRAMES_PER_SECOND)
 
     @property
     def is_empty(self) -> bool:
@@ -53,7 +52,7 @@ class Rewind(Holder):
             kept[-1].account = held.account
             return
         self._audio_bytes += held.audio_bytes
-        self._events += count
+        self._frames += _as_frames(held)
         if kept and self._is_small_beside(kept[-1], held, now):
             self._join(kept[-1], held)
         else:
@@ -70,7 +69,7 @@ class Rewind(Holder):
     @property
     def _is_too_much(self) -> bool:
         """Whether it is more than a sender in real time says: audio, or frames of hardly any."""
-        return self._audio_bytes > self._most_bytes or self._events > self._most_events
+        return self._audio_bytes > self._most_bytes or self._frames > self._most_frames
 
     def frames_from(self, position: int) -> int:
         """Return how many of the frames that are kept have this position or a higher one."""
@@ -110,7 +109,7 @@ class Rewind(Holder):
     def _take_out(self, held: HeldBatch) -> None:
         held.is_kept = False
         self._audio_bytes -= held.audio_bytes
-        self._events -= held.count
+        self._frames -= _as_frames(held)
         self._buffer.grow_kept(-held.audio_bytes)
 
     @staticmethod
@@ -129,3 +128,7 @@ class Rewind(Holder):
         last.audio_bytes += held.audio_bytes
         last.frames += held.frames
         self._buffer.grow_kept(held.audio_bytes)
+
+
+def _as_frames(held: HeldBatch) -> int:
+    return held.frames + OTHER_EVENT_FRAMES * (held.count - held.frames)

@@ -645,12 +645,22 @@ def test_one_stream_keeps_at_most_four_times_as_much_audio_as_time() -> None:
 
 def test_one_stream_keeps_at_most_four_times_as_many_frames_as_a_carrier_says_in_time() -> None:
     bench = Bench(limits=BufferLimits(45, 1 << 30, rewind_seconds=0.1))
-    for seq in range(100):
+    for seq in range(300):
         bench.hear(seq, size=2)
         bench.publish()
         bench.clock.now += KEPT_TOGETHER_SECONDS
-    assert bench.kept == 40 * 2
-    assert bench.telemetry._tally.rewind_short == 100 - 40
+    assert bench.kept == 160 * 2
+    assert bench.telemetry._tally.rewind_short == 300 - 160
+
+
+def test_one_stream_keeps_few_signals() -> None:
+    bench = Bench(limits=BufferLimits(45, 1 << 30, rewind_seconds=0.1))
+    for _ in range(100):
+        event = bench.interaction.note(Signal.DTMF, "{}")
+        bench.outbox.put((event,), bench.clock.now)
+        bench.publish()
+        bench.clock.now += KEPT_TOGETHER_SECONDS
+    assert bench.kept == 10 * 2
 
 
 def test_nothing_is_let_go_by_age_before_the_broker_has_shown_that_it_lives() -> None:
