@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from contextlib import suppress
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 
 import redis
@@ -18,6 +18,10 @@ SETTLED_SECONDS = REWIND_SECONDS + 3.0
 LAST_LOOK_SECONDS = 20.0
 """What is not as promised by then stays so. Long enough for a fault to be over."""
 
+INDEX_SECONDS = 120.0
+"""What is announced of a stream that is judged is not older. Once the stream is deleted a broker
+may forget it, and nobody has to say it again."""
+
 PAUSE_SECONDS = 1.0
 PAGE = 5000
 
@@ -31,7 +35,6 @@ class Janitor:
         self._broker = redis.Redis.from_url(url, socket_timeout=5)
         self._waiting: deque[tuple[float, SentStream]] = deque()
         self._deleted: deque[tuple[float, SentStream]] = deque()
-        self._announced: set[tuple[str, str]] = set()
         self._stopped = asyncio.Event()
 
     def take(self, stream: SentStream) -> None:
@@ -51,7 +54,7 @@ class Janitor:
         self._stopped.set()
 
     async def finish(self, limit: float) -> None:
-        """Judge everything that is left, and the index.
+        """Judge everything that is left.
 
         Raises:
             TimeoutError: the broker could not be read for that long.
@@ -61,8 +64,6 @@ class Janitor:
             while self._waiting:
                 await asyncio.sleep(PAUSE_SECONDS / 5)
                 await self._round()
-            found = await asyncio.to_thread(self._read_index)
-        self.defects += judge_index(self._announced, found)
         self._broker.close()
 
     async def _round(self) -> None:
@@ -76,13 +77,13 @@ class Janitor:
         """Tell whether the verdict is final. What is wrong may be mended until the last look."""
         try:
             found = await asyncio.to_thread(entries, self._broker, stream.name, stream.tenant)
+            announced = await asyncio.to_thread(self._read_index)
         except redis.RedisError:
             return False
-        defects = judge(stream, found)
+        defects = judge(stream, found) + judge_index(expected_in_index(stream, found), announced)
         if defects and monotonic() < since + LAST_LOOK_SECONDS:
             return False
         self.defects += defects
-        self._announced |= expected_in_index(stream, found)
         self.frames += sum(entry["type"] == "audio" for _, entry in found)
         self._deleted.append((monotonic(), stream))
         await asyncio.to_thread(self._delete)
@@ -101,7 +102,7 @@ class Janitor:
 
     def _read_index(self) -> set[tuple[str, str]]:
         found: set[tuple[str, str]] = set()
-        after = "-"
+        after = f"{round((time() - INDEX_SECONDS) * 1_000)}"
         while True:
             page: Any = self._broker.xrange("rtaa:interactions", min=after, count=PAGE)
             found |= {(f[b"type"].decode(), f[b"event_id"].decode()) for _, f in page}

@@ -6,7 +6,7 @@ from enum import StrEnum
 from random import Random
 
 BEFORE_REWIND_IS_SHORT = (1.0, 1.6)
-"""How many seconds a broker forgets: a process keeps five, and the file may lag by two."""
+"""How many seconds a broker forgets; the file may lag by two more. A process keeps five."""
 
 
 class Fault(StrEnum):
