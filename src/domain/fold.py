@@ -1,0 +1,202 @@
+"""From a point of a run and what was received after it to entries and the account behind them.
+
+A gap is never received: it follows from the seqs before and after it. So what was received can be
+folded again from any other point of the run, and positions, gaps and ledger come out right there.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from domain.account import Account, State
+from domain.entries import Ended, Entry, Gap, Started
+from domain.events import EndReason
+from domain.head import Run
+from domain.ledger import Ledger
+from domain.media import AudioFrame
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Consecutive entries of one run under one generation; `account` is the run behind them."""
+
+    run: Run
+    generation: int
+    entries: Sequence[Entry]
+    account: Account
+
+    @property
+    def first_position(self) -> int:
+        """The position of the first entry."""
+        return self.account.next_position - len(self.entries)
+
+    @property
+    def starts_run(self) -> bool:
+        """Whether the run begins here."""
+        first = self.entries[0] if self.entries else None
+        return isinstance(first, Started) and not first.resumed
+
+
+def highest_seq(account: Account) -> int | None:
+    """Return the highest seq accepted, also of frames that were dropped; None before the first."""
+    if account.first_seq is None:
+        return None
+    return account.first_seq - 1 + account.ledger.published + account.ledger.missing
+
+
+class Fold:
+    """Takes what was received of one run, one item after the other, and writes entries.
+
+    `count` adds what became of messages that no entry stands for.
+    """
+
+    def __init__(self, run: Run, account: Account) -> None:
+        ledger = account.ledger
+        self._run = run
+        self._position = account.next_position
+        self._first_seq = account.first_seq
+        self._last_seq = account.last_seq
+        self._highest_seq = highest_seq(account)
+        self._published = ledger.published
+        self._duplicate = ledger.duplicate
+        self._rejected = ledger.rejected
+        self._lost = ledger.lost
+        self._bytes = ledger.bytes
+        self._state = State.LIVE if account.state is State.AWAITING else account.state
+        self.entries: list[Entry] = []
+
+    @property
+    def account(self) -> Account:
+        """The run behind all that was taken."""
+        return Account(self._position, self._first_seq, self._last_seq, self._ledger, self._state)
+
+    def start(self, started: Started) -> None:
+        """Write the beginning of a generation."""
+        self._state = State.LIVE
+        self._write(started)
+
+    def take(self, entry: Entry) -> None:
+        """Write an entry behind the point reached; a gap is left out, and found again if it is."""
+        match entry:
+            case AudioFrame():
+                self._take_frame(entry)
+            case Ended(reason, _, recovered):
+                self.end(reason, recovered=recovered)
+            case Started():
+                self.start(entry)
+            case Gap():
+                pass
+            case _:
+                self._write(entry)
+
+    def count(self, before: Account, after: Account) -> None:
+        """Add what was counted between two accounts of the run beside published frames.
+
+        Frames that were dropped extend the range of seqs: they are missing from then on.
+        """
+        old, new = before.ledger, after.ledger
+        self._duplicate += new.duplicate - old.duplicate
+        self._rejected += new.rejected - old.rejected
+        self._lost += new.lost - old.lost
+        if new.lost > old.lost:
+            self._extend(after.first_seq, highest_seq(after))
+
+    def declare(self, upto: int | None) -> None:
+        """Write a gap for every seq up to `upto` that is neither published nor declared."""
+        if upto is None:
+            return
+        first = self._first_seq if self._last_seq is None else self._last_seq + 1
+        if first is not None and first <= upto:
+            self._write(Gap(first, upto - first + 1))
+            self._last_seq = upto
+
+    def end(self, reason: EndReason, *, recovered: bool = False) -> None:
+        """Write the end of the run, behind a gap for what was dropped last."""
+        self.declare(self._highest_seq)
+        self._state = State.ENDED
+        self._write(Ended(reason, self._ledger, recovered))
+
+    def cut(self) -> None:
+        """Note that the run is without its sender."""
+        self._state = State.CUT
+
+    def segment(self, generation: int) -> Segment:
+        """Return what was written as one segment."""
+        return Segment(self._run, generation, tuple(self.entries), self.account)
+
+    def _take_frame(self, frame: AudioFrame) -> None:
+        seq = frame.seq
+        if self._first_seq is None:
+            self._first_seq = seq
+        self.declare(seq - 1)
+        self._last_seq = seq
+        self._extend(seq, seq)
+        self._published += 1
+        self._bytes += len(frame.audio)
+        self._write(frame)
+
+    def _extend(self, first: int | None, last: int | None) -> None:
+        if self._first_seq is None:
+            self._first_seq = first
+        if last is not None and (self._highest_seq is None or last > self._highest_seq):
+            self._highest_seq = last
+
+    def _write(self, entry: Entry) -> None:
+        self.entries.append(entry)
+        self._position += 1
+
+    @property
+    def _ledger(self) -> Ledger:
+        spanned = 0
+        if self._first_seq is not None and self._highest_seq is not None:
+            spanned = self._highest_seq - self._first_seq + 1
+        settled = self._published + self._duplicate + self._rejected + self._lost
+        return Ledger(
+            settled,
+            self._published,
+            self._duplicate,
+            self._rejected,
+            self._lost,
+            spanned - self._published,
+            self._bytes,
+            self._run.opening.media.duration_ms(self._bytes),
+        )
+
+
+def nothing_published(account: Account, position: int) -> Account:
+    """Return the account of a run of which the store has nothing: what was published is lost."""
+    ledger = account.ledger
+    lost = replace(
+        ledger,
+        lost=ledger.lost + ledger.published,
+        missing=ledger.missing + ledger.published,
+        published=0,
+        bytes=0,
+        audio_ms=0,
+    )
+    return replace(account, next_position=position, last_seq=None, ledger=lost)
+
+
+def reconciled(known: Account, held: Account) -> Account:
+    """Return the account of a run of which the store has `known` and its writer counted `held`.
+
+    Both are of the same point. Frames that the writer published and the store lacks are lost, such
+    that the store has and the writer does not know were published by another writer of the run.
+    """
+    ours, theirs = held.ledger, known.ledger
+    first = min((it for it in (known.first_seq, held.first_seq) if it is not None), default=None)
+    ends = [it for it in (highest_seq(known), highest_seq(held)) if it is not None]
+    spanned = 0 if first is None or not ends else max(ends) - first + 1
+    duplicate = max(ours.duplicate, theirs.duplicate)
+    rejected = max(ours.rejected, theirs.rejected)
+    lost = max(ours.lost + max(0, ours.published - theirs.published), theirs.lost)
+    ledger = Ledger(
+        theirs.published + duplicate + rejected + lost,
+        theirs.published,
+        duplicate,
+        rejected,
+        lost,
+        spanned - theirs.published,
+        theirs.bytes,
+        theirs.audio_ms,
+    )
+    return replace(known, first_seq=first, ledger=ledger)

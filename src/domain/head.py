@@ -1,0 +1,76 @@
+"""The head of a stream: where its store stands, who may write it, and what its run amounts to.
+
+A store keeps the head in step with the entries and returns it; it decides nothing. What follows
+from a head is decided by the pure rules of `starting`, `placement`, `rebase` and `orphans`.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from domain.account import Account, State
+from domain.events import Opening
+
+Revision = str
+"""Names one state of a stream; made by its writer (or by the store for what it has lost) and never
+used twice. Compared for equality only."""
+
+
+class Access(StrEnum):
+    """With which right a run was begun."""
+
+    OPEN = "open"
+    TOKEN = "token"  # noqa: S105  # a right, not a secret
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to write a stream.
+
+    `generation` is its fencing number, `owner` a random token. `granted_at_ms` orders the leases of
+    a stream: a hybrid logical clock, the store's time at which the start was requested, or one more
+    than the holder's if that is later. Two starts never have the same.
+    """
+
+    generation: int
+    owner: str
+    granted_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What stays the same in all generations of a run; `opening` is that of the latest."""
+
+    name: str
+    opening: Opening
+    access: Access
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where the store of a stream stands.
+
+    `account` is the run at `account.next_position`, the first position without an entry (the
+    high-water mark); `begun_at` the position of the lease's `Started`; `first_kept` the first
+    position that retention has left. The store sets two flags: `entries_lost` if the entries are
+    gone and the head is not, `account_lost` if the head is made of the last entry, which tells
+    generation and position only.
+    """
+
+    revision: Revision
+    lease: Lease
+    begun_at: int
+    run: Run | None
+    account: Account
+    first_kept: int = 0
+    entries_lost: bool = False
+    account_lost: bool = False
+
+    @property
+    def next_position(self) -> int:
+        """The first position without an entry."""
+        return self.account.next_position
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the run has no end yet."""
+        return self.run is not None and self.account.state in (State.LIVE, State.CUT)

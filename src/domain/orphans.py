@@ -1,0 +1,32 @@
+"""How the run of a writer that is gone is ended, by any process that finds it."""
+
+from dataclasses import dataclass
+
+from domain.events import EndReason
+from domain.fold import Fold, Segment
+from domain.head import Head, Lease
+
+
+@dataclass(frozen=True, slots=True)
+class OrphanEnd:
+    """Append `segment` under `lease`."""
+
+    lease: Lease
+    segment: Segment
+
+
+def end_orphan(head: Head | None, owner: str) -> OrphanEnd | None:
+    """Return the append that ends the open run of a head; None if it has none.
+
+    The end belongs to the run's own generation. Its lease is newer than that of the writer, which
+    is fenced by it if it is only frozen. Of a run whose entries are lost nothing is ended: its next
+    start declares them.
+    """
+    if head is None or not head.is_open or head.run is None or head.entries_lost:
+        return None
+    fold = Fold(head.run, head.account)
+    fold.end(EndReason.DISCONNECTED, recovered=True)
+    generation = head.lease.generation
+    return OrphanEnd(
+        Lease(generation, owner, head.lease.granted_at_ms + 1), fold.segment(generation)
+    )

@@ -1,0 +1,58 @@
+"""Where a store stands, seen from a writer: in its own past, ahead of it, or somewhere else.
+
+the head                                      is           the writer
+──────────────────────────────────────────────────────────────────────────────────────────
+of a lease of the writer's, inside its log    At(p)        replays from position p
+of a lease that was granted later             Newer        is fenced
+none, below the log, of an older lease, of
+entries that are lost                         Elsewhere    rebases behind it
+"""
+
+from dataclasses import dataclass
+
+from domain.head import Head
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What a writer can tell of its own log.
+
+    `owners` are the tokens of the leases under which its positions are numbered. It holds the
+    entries from `first_position` up to, and without, `next_position`. `granted_at_ms` is of its
+    newest lease.
+    """
+
+    owners: frozenset[str]
+    first_position: int
+    next_position: int
+    granted_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """The store has the writer's entries below `position`, and nothing else behind them."""
+
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Newer:
+    """A lease that was granted later holds the stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """The store has not what the writer wrote, and no writer after it."""
+
+
+Placement = At | Newer | Elsewhere
+
+
+def place(head: Head | None, reach: Reach) -> Placement:
+    """Tell where the store stands, seen from a writer."""
+    if head is None:
+        return Elsewhere()
+    if head.lease.owner in reach.owners:
+        is_held = reach.first_position <= head.next_position <= reach.next_position
+        return At(head.next_position) if is_held and not head.entries_lost else Elsewhere()
+    return Newer() if head.lease.granted_at_ms > reach.granted_at_ms else Elsewhere()

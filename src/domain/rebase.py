@@ -1,0 +1,231 @@
+"""How a writer writes what it holds behind another head.
+
+The store stands at none of the points that the writer knows: it came back empty or younger than
+what is held, or an older holder has written there meanwhile. The writer takes a new generation
+behind that head and writes what the store lacks, in order:
+
+- of the run that the store has, what is behind its last seq; what it has is *standing* from then on
+- of every later run, all of it; earlier runs are standing
+- if the store has none of the runs, all of them, behind the end of a run that it has open
+
+What the store lacks and the writer no longer holds is lost: it is declared by one gap behind the
+`Started`, and counted in the ledger.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from domain.account import Account, State
+from domain.entries import Entry, Started
+from domain.events import EndReason
+from domain.fold import Fold, Segment, nothing_published, reconciled
+from domain.head import Head, Lease, Run
+from domain.media import AudioFrame
+
+_Rest = tuple[Segment | None, Sequence[Entry]]
+"""A held segment, and what of it the store lacks."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldRun:
+    """What a writer holds of one run, in order; `base` is the run before the first segment."""
+
+    run: Run
+    base: Account
+    segments: Sequence[Segment]
+
+    @property
+    def account(self) -> Account:
+        """The run behind all that is held."""
+        return self.segments[-1].account if self.segments else self.base
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A segment as it is written now, and the held one it stands for, if it stands for one."""
+
+    segment: Segment
+    source: Segment | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rebased:
+    """Append what is `written` under `lease`; `standing` is what the store has already, in order.
+
+    `lost` frames were published and are neither in the store nor held, `found` frames the store has
+    of the run and the writer did not know.
+    """
+
+    lease: Lease
+    begun_at: int
+    written: tuple[Written, ...]
+    standing: tuple[Segment, ...]
+    lost: int
+    found: int
+    first_kept: int
+
+    @property
+    def account(self) -> Account:
+        """The last run behind all that is written."""
+        return self.written[-1].segment.account
+
+
+def rebase(head: Head | None, held: Sequence[HeldRun], lease: Lease) -> Rebased | None:
+    """Write what is held, at least one run, behind a head; None if the store lacks none of it.
+
+    `lease` is what the writer takes: a new owner, and a generation above all it has ever held,
+    which is raised above the head's. It keeps the time of the grant of the writer's newest start.
+    """
+    return _Rebase(head, held, lease).result()
+
+
+class _Rebase:
+    def __init__(self, head: Head | None, held: Sequence[HeldRun], lease: Lease) -> None:
+        above = 0 if head is None else head.lease.generation
+        self._next_generation = max(lease.generation, above + 1)
+        self._lease = lease
+        self._head = None if head is None or head.entries_lost else head
+        self._held = held
+        self._position = 0 if self._head is None else self._head.next_position
+        self._generation = above
+        self._begun_at = 0
+        self._written: list[Written] = []
+        self._standing: list[Segment] = []
+        self._lost = self._found = 0
+
+    def result(self) -> Rebased | None:
+        head, known = self._head, self._known_run()
+        if head is not None and head.run is not None and head.is_open and known is None:
+            fold = Fold(head.run, head.account)
+            fold.end(EndReason.DISCONNECTED)
+            self._add(fold.segment(head.lease.generation), None)
+        for index, held in enumerate(self._held):
+            if known is not None and index < known:
+                self._standing += held.segments
+            elif index == known and head is not None:
+                self._continue(held, head.account)
+            else:
+                self._write_whole(held)
+        if not self._written:
+            return None
+        lease = Lease(self._generation, self._lease.owner, self._lease.granted_at_ms)
+        first_kept = 0 if head is None else head.first_kept
+        return Rebased(
+            lease,
+            self._begun_at,
+            tuple(self._written),
+            tuple(self._standing),
+            self._lost,
+            self._found,
+            first_kept,
+        )
+
+    def _known_run(self) -> int | None:
+        """Return which of the held runs the store has last; None if it has none of them."""
+        if self._head is None or self._head.run is None:
+            return None
+        names = [held.run.name for held in self._held]
+        name = self._head.run.name
+        return names.index(name) if name in names else None
+
+    def _continue(self, held: HeldRun, known: Account) -> None:
+        """Write what the store lacks of the run that it has."""
+        at, rest = self._split(held, known.last_seq)
+        theirs, ours = known.ledger.published, at.ledger.published
+        self._found += max(0, theirs - ours)
+        self._lost += max(0, ours - theirs)
+        if known.state is State.ENDED:
+            # The run has its one end: nothing of it can be written any more.
+            self._lost += sum(_frames(entries) for _, entries in rest)
+            return
+        self._write(held.run, reconciled(known, at), at, rest, resumed=True)
+
+    def _write_whole(self, held: HeldRun) -> None:
+        """Write a run of which the store has nothing."""
+        starts = bool(held.segments) and held.segments[0].starts_run
+        base = Account() if starts else held.base
+        self._lost += base.ledger.published
+        account = nothing_published(base, self._position)
+        resumed = self._head is None and not starts
+        self._write(held.run, account, base, _whole(held.segments), resumed=resumed)
+
+    def _split(self, held: HeldRun, last_seq: int | None) -> tuple[Account, list[_Rest]]:
+        """Leave what the store has standing: all up to its last frame.
+
+        Returns the writer's account there, and what is behind, each with the account before it.
+        """
+        segments = held.segments
+        end, cut = 0, 0
+        for index, segment in enumerate(segments):
+            for place, entry in enumerate(segment.entries):
+                if last_seq is not None and isinstance(entry, AudioFrame) and entry.seq <= last_seq:
+                    end, cut = index, place + 1
+        at = held.base
+        for segment in segments[:end]:
+            at = segment.account
+        self._standing += segments[:end]
+        rest = list(_whole(segments[end:]))
+        if not cut:
+            return at, rest
+        fold = Fold(held.run, at)
+        for entry in segments[end].entries[:cut]:
+            fold.take(entry)
+        at = fold.account
+        if cut == len(segments[end].entries):
+            at = segments[end].account
+        self._standing.append(
+            Segment(held.run, segments[end].generation, segments[end].entries[:cut], at)
+        )
+        rest[0] = (segments[end], segments[end].entries[cut:])
+        return at, rest if rest[0][1] else rest[1:]
+
+    def _write(
+        self,
+        run: Run,
+        account: Account,
+        at: Account,
+        rest: Sequence[_Rest],
+        *,
+        resumed: bool,
+    ) -> None:
+        """Write the rest of a run behind `account`, where the writer counted `at`."""
+        opened, before = False, at
+        for source, entries in rest or ((None, ()),):
+            after = at if source is None else source.account
+            fold = Fold(run if source is None else source.run, account)
+            if not opened:
+                first = entries[0] if entries else None
+                opening = first.opening if isinstance(first, Started) else run.opening
+                entries = entries[1:] if isinstance(first, Started) else entries  # noqa: PLW2901
+                self._start(fold, Started(0, run.name, resumed, opening))
+                fold.declare(at.last_seq)
+                opened = True
+            fold.count(before, after)
+            for entry in entries:
+                if isinstance(entry, Started):
+                    self._start(fold, entry)
+                else:
+                    fold.take(entry)
+            if after.state is State.CUT:
+                fold.cut()
+            segment = fold.segment(self._generation)
+            self._add(segment, source)
+            before, account = after, segment.account
+
+    def _start(self, fold: Fold, started: Started) -> None:
+        self._begun_at = fold.account.next_position
+        self._generation = self._next_generation
+        self._next_generation += 1
+        fold.start(replace(started, generation=self._generation))
+
+    def _add(self, segment: Segment, source: Segment | None) -> None:
+        self._written.append(Written(segment, source))
+        self._position = segment.account.next_position
+
+
+def _whole(segments: Sequence[Segment]) -> Sequence[_Rest]:
+    return [(segment, segment.entries) for segment in segments]
+
+
+def _frames(entries: Sequence[Entry]) -> int:
+    return sum(isinstance(entry, AudioFrame) for entry in entries)

@@ -1,0 +1,154 @@
+"""How a start of a stream is decided, by what the store has of it.
+
+    the open run               the start request                     answer
+    ────────────────────────────────────────────────────────────────────────────────────
+    any                        of the holder of the lease            AlreadyHeld
+    any                        requested well before the holder's    TooLate
+    begun with a token         without one                           NotAllowed
+    none, or ended             any                                   Begin: a new run
+    open                       does not resume, or another format    Begin: ends it, a new run
+    open                       resumes                               Begin: the run continues
+    open                       resumes above a seq not known yet     AwaitFirstFrame
+
+Every `Begin` takes the next generation, and a lease that is newer than the holder's.
+"""
+
+from dataclasses import dataclass, replace
+
+from domain.account import Account
+from domain.entries import Started
+from domain.events import EndReason, Opening, goes_on
+from domain.fold import Fold, Segment, highest_seq, nothing_published
+from domain.head import Access, Head, Lease, Run
+
+LATE_MS = 1_000
+"""A start that was requested so long ago may be older than that of the holder. Less is not told
+apart: a start that is made at once is the newest, whatever the clocks say."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartRequest:
+    """A sender asks to start a stream.
+
+    `owner` is the random token of this request, the name of its run if it begins one. It was made
+    `waited_ms` ago.
+    """
+
+    opening: Opening
+    owner: str
+    access: Access
+    waited_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Append `segments` under `lease`; the run stands at `account` then."""
+
+    lease: Lease
+    run: Run
+    resumed: bool
+    segments: tuple[Segment, ...]
+    begun_at: int
+    account: Account
+    first_kept: int
+
+
+@dataclass(frozen=True, slots=True)
+class AlreadyHeld:
+    """The request was granted before; nothing is to be appended."""
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitFirstFrame:
+    """The sender's first seq decides, and is not known yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotAllowed:
+    """The open run was begun with a token, and the request has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class TooLate:
+    """The holder's start was requested later."""
+
+
+Decision = Begin | AlreadyHeld | AwaitFirstFrame | NotAllowed | TooLate
+
+
+def start(head: Head | None, request: StartRequest, now_ms: int) -> Decision:  # a table
+    """Decide a start request at the store's time `now_ms`."""
+    requested_at_ms = now_ms - request.waited_ms
+    if head is None:
+        return _begin(None, request, requested_at_ms, resumed=False)
+    if head.lease.owner == request.owner:
+        return AlreadyHeld()
+    is_late = request.waited_ms >= LATE_MS
+    if is_late and head.lease.granted_at_ms > requested_at_ms + LATE_MS:
+        return TooLate()
+    resumes = False
+    if head.is_open and head.run is not None:
+        if head.run.access is Access.TOKEN and request.access is not Access.TOKEN:
+            return NotAllowed()
+        told = goes_on(request.opening.continuation, head.account.last_seq)
+        if told is None:
+            return AwaitFirstFrame()
+        resumes = told and head.run.opening.media == request.opening.media
+    return _begin(head, request, requested_at_ms, resumed=resumes)
+
+
+def _begin(
+    head: Head | None, request: StartRequest, requested_at_ms: int, *, resumed: bool
+) -> Begin:
+    opening, access = request.opening, request.access
+    if head is None:
+        run, account, first_kept = Run(request.owner, opening, access), Account(), 0
+        lease = Lease(1, request.owner, requested_at_ms)
+        return _under(lease, run, account, (), first_kept, resumed=False)
+    granted_at_ms = max(requested_at_ms, head.lease.granted_at_ms + 1)
+    lease = Lease(head.lease.generation + 1, request.owner, granted_at_ms)
+    before, account, first_kept = _declare_lost(head)
+    if resumed and head.run is not None:
+        run = replace(head.run, opening=opening)
+        return _under(lease, run, account, before, first_kept, resumed=True)
+    if head.is_open and head.run is not None:
+        fold = Fold(head.run, account)
+        fold.end(EndReason.DISCONNECTED)
+        ended = fold.segment(head.lease.generation)
+        before, account = (*before, ended), ended.account
+    run = Run(request.owner, opening, access)
+    account = Account(next_position=account.next_position)
+    return _under(lease, run, account, before, first_kept, resumed=False)
+
+
+def _declare_lost(head: Head) -> tuple[tuple[Segment, ...], Account, int]:
+    """Declare the entries of an open run that the store has lost: no writer is left to do so."""
+    if not head.entries_lost or not head.is_open or head.run is None:
+        return (), head.account, head.next_position if head.entries_lost else head.first_kept
+    fold = Fold(head.run, nothing_published(head.account, head.next_position))
+    fold.declare(highest_seq(head.account))
+    segment = fold.segment(head.lease.generation)
+    return (segment,) if segment.entries else (), segment.account, head.next_position
+
+
+def _under(
+    lease: Lease,
+    run: Run,
+    account: Account,
+    before: tuple[Segment, ...],
+    first_kept: int,
+    *,
+    resumed: bool,
+) -> Begin:
+    fold = Fold(run, account)
+    fold.start(Started(lease.generation, run.name, resumed, run.opening))
+    segment = fold.segment(lease.generation)
+    return Begin(
+        lease,
+        run,
+        resumed,
+        (*before, segment),
+        segment.first_position,
+        segment.account,
+        first_kept,
+    )
