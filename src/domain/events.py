@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from domain.identifiers import InteractionId, StreamKey
-from domain.ledger import Ledger
-from domain.media import AudioFrame, MediaFormat
+from domain.media import MediaFormat
 
 
 class EndReason(StrEnum):
@@ -98,33 +97,6 @@ class Opening:
     call: CallDetails = field(default_factory=CallDetails)
 
 
-@dataclass(frozen=True, slots=True)
-class InteractionStarted:
-    """A generation began; `resumed` when it goes on with the run of an older one."""
-
-    position: int
-    generation: int
-    resumed: bool
-    opening: Opening
-
-
-@dataclass(slots=True)
-class AudioAccepted:
-    """A frame took its place in the stream. Not to be changed, like the frame."""
-
-    position: int
-    frame: AudioFrame
-
-
-@dataclass(frozen=True, slots=True)
-class GapDetected:
-    """`missing` seqs from `first_missing` on are absent; stands before the revealing frame."""
-
-    position: int
-    first_missing: int
-    missing: int
-
-
 class Signal(StrEnum):
     """What a carrier tells beside the audio."""
 
@@ -132,25 +104,3 @@ class Signal(StrEnum):
     """A key was pressed."""
     MARK = "mark"
     """Playback has reached a mark."""
-
-
-@dataclass(frozen=True, slots=True)
-class SignalReceived:
-    """A signal at its place among the frames; `details` is the carrier's JSON object of it."""
-
-    position: int
-    signal: Signal
-    details: str
-
-
-@dataclass(frozen=True, slots=True)
-class InteractionEnded:
-    """The run is over; `recovered` when written on behalf of a process that died."""
-
-    position: int
-    reason: EndReason
-    ledger: Ledger
-    recovered: bool = False
-
-
-Event = InteractionStarted | AudioAccepted | GapDetected | SignalReceived | InteractionEnded

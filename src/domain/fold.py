@@ -61,7 +61,7 @@ class Fold:
         self._rejected = ledger.rejected
         self._lost = ledger.lost
         self._bytes = ledger.bytes
-        self._state = State.LIVE if account.state is State.AWAITING else account.state
+        self._state = account.state
         self.entries: list[Entry] = []
 
     @property
@@ -188,7 +188,7 @@ def reconciled(known: Account, held: Account) -> Account:
     spanned = 0 if first is None or not ends else max(ends) - first + 1
     duplicate = max(ours.duplicate, theirs.duplicate)
     rejected = max(ours.rejected, theirs.rejected)
-    lost = max(ours.lost + max(0, ours.published - theirs.published), theirs.lost)
+    lost = max(ours.lost + ours.published - theirs.published, theirs.lost)
     ledger = Ledger(
         theirs.published + duplicate + rejected + lost,
         theirs.published,

@@ -15,6 +15,19 @@ Revision = str
 used twice. Compared for equality only."""
 
 
+_SEPARATOR = "."
+
+
+def another_owner(owner: str, suffix: str) -> str:
+    """Return another token of the same start request: for a further attempt, or for a rebase."""
+    return f"{start_of(owner)}{_SEPARATOR}{suffix}"
+
+
+def start_of(owner: str) -> str:
+    """Return what all tokens of one start request share."""
+    return owner.partition(_SEPARATOR)[0]
+
+
 class Access(StrEnum):
     """With which right a run was begun."""
 
@@ -26,14 +39,23 @@ class Access(StrEnum):
 class Lease:
     """The right to write a stream.
 
-    `generation` is its fencing number, `owner` a random token. `granted_at_ms` orders the leases of
-    a stream: a hybrid logical clock, the store's time at which the start was requested, or one more
-    than the holder's if that is later. Two starts never have the same.
+    `generation` is its fencing number, `owner` a random token. `granted_at_ms` is a hybrid logical
+    clock: the store's time at which the start was requested, or one more than the holder's if that
+    is later.
     """
 
     generation: int
     owner: str
     granted_at_ms: int
+
+    @property
+    def order(self) -> tuple[int, str]:
+        """What orders the starts of a stream: the latest holds it, and two are never equal."""
+        return self.granted_at_ms, start_of(self.owner)
+
+    def rebased(self, suffix: str) -> "Lease":
+        """Return the lease of the same start for another head, under the next generation."""
+        return Lease(self.generation + 1, another_owner(self.owner, suffix), self.granted_at_ms)
 
 
 @dataclass(frozen=True, slots=True)

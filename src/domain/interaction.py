@@ -1,37 +1,27 @@
-"""The life of one media stream as an automaton.
+"""The life of one media stream as an automaton, from its start to the next.
 
-A sender starts the stream and is given a generation, the fencing number of the writer. It then
-speaks: each frame is judged by its seq and becomes an event at the next dense position. The run
-ends when somebody says so; when the sender is only lost the run is *cut* and may be taken up
-again, under a newer generation, until it is ended. Ended is final: a start after it opens a new
-run, whose seq and ledger begin anew while positions go on.
+A start gives the sender a generation. From then on each frame is judged by its seq and becomes an
+entry of the stream. The run ends when its sender ends it; when the sender is only lost the run is
+*cut*: it waits to be resumed, by a start under a newer generation, until it is ended. Ended is
+final: a start after it begins a new run.
 
-    state      start   hear   note   refuse   drop   begin again   cut   end
-    awaiting   live    -      -      -        -      -             -     -
-    live       live    live   live   live     live   live          cut   ended
-    cut        live    -      -      -        -      cut           -     ended
-    ended      live    -      -      -        -      ended         -     -
+    state    hear   note   refuse   drop   rebase   cut   end
+    live     live   live   live     live   live     cut   ended
+    cut      -      -      -        -      cut      -     ended
+    ended    -      -      -        -      ended    -     -
 
-*Drop* is for a frame that there is no room for: it is accepted, and lost. *Begin again* is for a
-writer whose destination has forgotten what it wrote: under a newer generation it goes on where the
-destination stands, and what nobody holds any more is lost. What is lost is declared by a gap.
+*Drop* is for a frame for which the buffers have no room: it is accepted, and lost. *Rebase* is for
+a store that came back without what was written: it hands over the account of the run as its writer
+writes it now. What is lost is declared by a gap.
 """
 
 from enum import StrEnum
 
-from domain.account import Account, Grant, Recount, State
-from domain.errors import IllegalTransition, StaleGeneration
-from domain.events import (
-    AudioAccepted,
-    EndReason,
-    Event,
-    GapDetected,
-    InteractionEnded,
-    InteractionStarted,
-    Opening,
-    Signal,
-    SignalReceived,
-)
+from domain.account import Account, State
+from domain.entries import Ended, Entry, Gap, SignalNoted
+from domain.errors import IllegalTransition
+from domain.events import EndReason, Opening, Signal
+from domain.fold import highest_seq
 from domain.ledger import Ledger
 from domain.media import AudioFrame
 from domain.sequence import DUPLICATE, judge
@@ -40,54 +30,46 @@ from domain.sequence import DUPLICATE, judge
 class Verb(StrEnum):
     """What can be done to an interaction."""
 
-    START = "start"
     HEAR = "hear"
     NOTE = "note"
     REFUSE = "refuse"
     DROP = "drop"
-    BEGIN_AGAIN = "begin again"
+    REBASE = "rebase"
     CUT = "cut"
     END = "end"
 
 
 TRANSITIONS: dict[tuple[State, Verb], State] = {
-    (State.AWAITING, Verb.START): State.LIVE,
-    (State.LIVE, Verb.START): State.LIVE,
     (State.LIVE, Verb.HEAR): State.LIVE,
     (State.LIVE, Verb.NOTE): State.LIVE,
     (State.LIVE, Verb.REFUSE): State.LIVE,
     (State.LIVE, Verb.DROP): State.LIVE,
-    (State.LIVE, Verb.BEGIN_AGAIN): State.LIVE,
+    (State.LIVE, Verb.REBASE): State.LIVE,
     (State.LIVE, Verb.CUT): State.CUT,
     (State.LIVE, Verb.END): State.ENDED,
-    (State.CUT, Verb.START): State.LIVE,
-    (State.CUT, Verb.BEGIN_AGAIN): State.CUT,
+    (State.CUT, Verb.REBASE): State.CUT,
     (State.CUT, Verb.END): State.ENDED,
-    (State.ENDED, Verb.START): State.LIVE,
-    (State.ENDED, Verb.BEGIN_AGAIN): State.ENDED,
+    (State.ENDED, Verb.REBASE): State.ENDED,
 }
 """The table above; a pair that is absent raises `IllegalTransition`."""
 
 
 class Interaction:
-    """One media stream, from the point of view of whoever writes it."""
+    """One generation of a media stream; `account` is the run behind its `Started`."""
 
     __slots__ = (
         "_bytes",
         "_duplicate",
         "_first_seq",
-        "_generation",
         "_highest_seq",
         "_last_seq",
         "_lost",
-        "_next_position",
         "_opening",
         "_published",
         "_rejected",
         "_state",
         "_unnumbered_seq",
     )
-    _next_position: int
     _first_seq: int | None
     _highest_seq: int | None
     _last_seq: int | None
@@ -98,26 +80,23 @@ class Interaction:
     _lost: int
     _bytes: int
 
-    def __init__(self, opening: Opening) -> None:
+    def __init__(self, opening: Opening, account: Account) -> None:
         self._opening = opening
-        self._state = State.AWAITING
-        self._generation = 0
-        self._begin_run(Account(), resumed=False)
+        self._state = State.LIVE
+        self._adopt(account)
+        # A sender that resumes goes on behind what is published: what was dropped may come again.
+        self._highest_seq = account.last_seq
+        self._unnumbered_seq = 0 if account.last_seq is None else account.last_seq + 1
 
     @property
     def opening(self) -> Opening:
-        """The wish this interaction was started with."""
+        """How this generation was opened."""
         return self._opening
 
     @property
     def state(self) -> State:
         """Where the interaction is in its life."""
         return self._state
-
-    @property
-    def generation(self) -> int:
-        """The generation that may write; 0 before the first start."""
-        return self._generation
 
     @property
     def unnumbered_seq(self) -> int:
@@ -131,7 +110,7 @@ class Interaction:
 
     @property
     def ledger(self) -> Ledger:
-        """The run's account, with every frame that took a position counted as published."""
+        """The run's ledger, with every frame that became an entry counted as published."""
         published, duplicate, rejected, lost = (
             self._published, self._duplicate, self._rejected, self._lost,
         )  # fmt: skip
@@ -149,35 +128,16 @@ class Interaction:
             self._opening.media.duration_ms(self._bytes),
         )
 
-    @property
-    def account(self) -> Account:
-        """The run as it stands once every event handed out so far is published."""
-        return Account(
-            self._next_position, self._first_seq, self._last_seq, self.ledger, self._state
-        )
+    def account(self, next_position: int) -> Account:
+        """Return the run as it is once every entry so far stands below `next_position`."""
+        return Account(next_position, self._first_seq, self._last_seq, self.ledger, self._state)
 
-    def start(self, grant: Grant) -> InteractionStarted:
-        """Begin the granted generation.
-
-        Raises:
-            StaleGeneration: the granted generation is not newer than the one held.
-
-        """
-        if grant.generation <= self._generation:
-            raise StaleGeneration(f"generation {grant.generation} is not above {self._generation}")
-        self._advance(Verb.START)
-        self._generation = grant.generation
-        self._begin_run(grant.account, resumed=grant.resumed)
-        return InteractionStarted(
-            self._take_position(), grant.generation, grant.resumed, self._opening
-        )
-
-    def hear(self, frame: AudioFrame) -> tuple[Event, ...]:
-        """Give a frame its place: `()` for a duplicate, else itself, after any gap."""
+    def hear(self, frame: AudioFrame) -> tuple[Entry, ...]:
+        """Return the entries of a frame: `()` for a duplicate, else itself, after any gap."""
         if self._state is not State.LIVE:
             self._advance(Verb.HEAR)
         seq = frame.seq
-        gap: tuple[Event, ...] = ()
+        gap: tuple[Entry, ...] = ()
         is_next = seq - 1 == self._highest_seq == self._last_seq  # as nearly always
         if not is_next:
             if judge(seq, self._highest_seq) is DUPLICATE:
@@ -191,22 +151,19 @@ class Interaction:
         self._published += 1
         self._bytes += len(frame.audio)
         self._highest_seq = self._last_seq = seq
-        position = self._next_position
-        self._next_position = position + 1
-        accepted = AudioAccepted(position, frame)
-        return (*gap, accepted) if gap else (accepted,)
+        return (*gap, frame) if gap else (frame,)
 
     def refuse(self, messages: int = 1, *, unnumbered: bool = False) -> None:
-        """Count what cannot be used; a frame without a number of its own keeps its number."""
+        """Count messages that cannot be used; a frame without a number keeps its number."""
         self._advance(Verb.REFUSE)
         self._rejected += messages
         if unnumbered:
             self._unnumbered_seq += 1
 
-    def note(self, signal: Signal, details: str) -> SignalReceived:
-        """Give a signal its place among the frames."""
+    def note(self, signal: Signal, details: str) -> SignalNoted:
+        """Return the entry of a signal."""
         self._advance(Verb.NOTE)
-        return SignalReceived(self._take_position(), signal, details)
+        return SignalNoted(signal, details)
 
     def drop(self, seq: int, frames: int = 1, first_seq: int | None = None) -> bool:
         """Accept `frames` frames up to `seq` that cannot be published; False for a duplicate.
@@ -224,41 +181,27 @@ class Interaction:
         self._lost += frames
         return True
 
-    def begin_again(self, generation: int, next_position: int, recount: Recount) -> None:
-        """Go on at `next_position`; what is forgotten counts as lost, what is found as published.
-
-        Raises:
-            StaleGeneration: the generation is not newer than the one held.
-
-        """
-        if generation <= self._generation:
-            raise StaleGeneration(f"generation {generation} is not above {self._generation}")
-        self._advance(Verb.BEGIN_AGAIN)
-        self._generation = generation
-        self._next_position = next_position
-        self._published += recount.frames
-        self._bytes += recount.audio_bytes
-        self._lost += recount.forgotten
-        if recount.first_seq is None or recount.last_seq is None:
-            return
-        first, last = recount.first_seq, recount.last_seq
-        self._first_seq = first if self._first_seq is None else min(self._first_seq, first)
-        self._highest_seq = last if self._highest_seq is None else max(self._highest_seq, last)
-        self._last_seq = last if self._last_seq is None else max(self._last_seq, last)
-        self._unnumbered_seq = max(self._unnumbered_seq, last + 1)
+    def rebase(self, account: Account) -> None:
+        """Go on from the account of the run as its writer writes it now."""
+        self._advance(Verb.REBASE)
+        highest, unnumbered = self._highest_seq, self._unnumbered_seq
+        self._adopt(account)
+        ends = [it for it in (highest, self._highest_seq) if it is not None]
+        self._highest_seq = max(ends, default=None)
+        self._unnumbered_seq = max([unnumbered, *(end + 1 for end in ends)])
 
     def cut(self) -> None:
-        """Note that the sender is gone; the run may be taken up again."""
+        """Note that the sender is gone; the run may be resumed."""
         self._advance(Verb.CUT)
 
-    def end(self, reason: EndReason) -> tuple[Event, ...]:
+    def end(self, reason: EndReason) -> tuple[Entry, ...]:
         """End the run with its ledger, after a gap for what was dropped last."""
         self._advance(Verb.END)
-        gap: tuple[Event, ...] = ()
+        gap: tuple[Entry, ...] = ()
         if self._highest_seq is not None:
             gap = self._declare_missing(self._highest_seq + 1)
             self._last_seq = self._highest_seq
-        return (*gap, InteractionEnded(self._take_position(), reason, self.ledger))
+        return (*gap, Ended(reason, self.ledger))
 
     def _advance(self, verb: Verb) -> None:
         state = TRANSITIONS.get((self._state, verb))
@@ -266,27 +209,20 @@ class Interaction:
             raise IllegalTransition(f"{verb} is not possible while {self._state}")
         self._state = state
 
-    def _declare_missing(self, seq: int) -> tuple[Event, ...]:
-        """Say which seqs before `seq` are neither published nor declared."""
+    def _declare_missing(self, seq: int) -> tuple[Entry, ...]:
+        """Return the gap for seqs before `seq` that are neither published nor declared."""
         first = self._first_seq if self._last_seq is None else self._last_seq + 1
         if first is None or first >= seq:
             return ()
-        return (GapDetected(self._take_position(), first, seq - first),)
+        return (Gap(first, seq - first),)
 
-    def _take_position(self) -> int:
-        position = self._next_position
-        self._next_position = position + 1
-        return position
-
-    def _begin_run(self, account: Account, *, resumed: bool) -> None:
-        run = account if resumed else Account(next_position=account.next_position)
-        self._next_position = run.next_position
-        self._first_seq = run.first_seq
-        self._highest_seq = run.last_seq
-        self._last_seq = run.last_seq
-        self._unnumbered_seq = 0 if run.last_seq is None else run.last_seq + 1
-        self._published = run.ledger.published
-        self._duplicate = run.ledger.duplicate
-        self._rejected = run.ledger.rejected
-        self._lost = run.ledger.lost
-        self._bytes = run.ledger.bytes
+    def _adopt(self, account: Account) -> None:
+        ledger = account.ledger
+        self._first_seq = account.first_seq
+        self._last_seq = account.last_seq
+        self._highest_seq = highest_seq(account)
+        self._published = ledger.published
+        self._duplicate = ledger.duplicate
+        self._rejected = ledger.rejected
+        self._lost = ledger.lost
+        self._bytes = ledger.bytes

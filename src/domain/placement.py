@@ -8,9 +8,10 @@ none, below the log, of an older lease, of
 entries that are lost                         Elsewhere    rebases behind it
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from domain.head import Head
+from domain.head import Head, Lease, start_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,14 +19,15 @@ class Reach:
     """What a writer can tell of its own log.
 
     `owners` are the tokens of the leases under which its positions are numbered. It holds the
-    entries from `first_position` up to, and without, `next_position`. `granted_at_ms` is of its
-    newest lease.
+    entries from `first_position` up to, and without, `next_position`. `lease` is its newest.
+    `generations` are positions from which on it holds entries of a generation, ascending.
     """
 
     owners: frozenset[str]
     first_position: int
     next_position: int
-    granted_at_ms: int
+    lease: Lease
+    generations: Sequence[tuple[int, int]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,13 @@ def place(head: Head | None, reach: Reach) -> Placement:
     """Tell where the store stands, seen from a writer."""
     if head is None:
         return Elsewhere()
+    is_held = reach.first_position <= head.next_position <= reach.next_position
+    if head.account_lost:
+        written = [it[1] for it in reach.generations if it[0] < head.next_position]
+        is_ours = is_held and written[-1:] == [head.lease.generation]
+        return At(head.next_position) if is_ours else Elsewhere()
     if head.lease.owner in reach.owners:
-        is_held = reach.first_position <= head.next_position <= reach.next_position
         return At(head.next_position) if is_held and not head.entries_lost else Elsewhere()
-    return Newer() if head.lease.granted_at_ms > reach.granted_at_ms else Elsewhere()
+    is_of_same_start = start_of(head.lease.owner) == start_of(reach.lease.owner)
+    is_newer = head.lease.order > reach.lease.order and not is_of_same_start
+    return Newer() if is_newer else Elsewhere()

@@ -7,6 +7,7 @@ behind that head and writes what the store lacks, in order:
 - of the run that the store has, what is behind its last seq; what it has is *standing* from then on
 - of every later run, all of it; earlier runs are standing
 - if the store has none of the runs, all of them, behind the end of a run that it has open
+- if the store has the end of a run that goes on here, what it lacks of it becomes a new run
 
 What the store lacks and the writer no longer holds is lost: it is declared by one gap behind the
 `Started`, and counted in the ledger.
@@ -42,9 +43,13 @@ class HeldRun:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A segment as it is written now, and the held one it stands for, if it stands for one."""
+    """A segment as it is written now, and the held one it stands for, if it stands for one.
+
+    `begun_at` is the position of the `Started` of its generation.
+    """
 
     segment: Segment
+    begun_at: int
     source: Segment | None
 
 
@@ -52,29 +57,26 @@ class Written:
 class Rebased:
     """Append what is `written` under `lease`; `standing` is what the store has already, in order.
 
+    Nothing is written if the store has the end of the last run held. `base` is the account of the
+    first run written, before what is held of it is written.
     `lost` frames were published and are neither in the store nor held, `found` frames the store has
     of the run and the writer did not know.
     """
 
     lease: Lease
-    begun_at: int
+    base: Account
     written: tuple[Written, ...]
-    standing: tuple[Segment, ...]
+    standing: tuple[Written, ...]
     lost: int
     found: int
     first_kept: int
 
-    @property
-    def account(self) -> Account:
-        """The last run behind all that is written."""
-        return self.written[-1].segment.account
 
+def rebase(head: Head | None, held: Sequence[HeldRun], lease: Lease) -> Rebased:
+    """Write what is held, at least one run, behind a head.
 
-def rebase(head: Head | None, held: Sequence[HeldRun], lease: Lease) -> Rebased | None:
-    """Write what is held, at least one run, behind a head; None if the store lacks none of it.
-
-    `lease` is what the writer takes: a new owner, and a generation above all it has ever held,
-    which is raised above the head's. It keeps the time of the grant of the writer's newest start.
+    `lease` is what the writer takes: that of its newest start, rebased. Its generation is raised
+    above the head's.
     """
     return _Rebase(head, held, lease).result()
 
@@ -89,11 +91,13 @@ class _Rebase:
         self._position = 0 if self._head is None else self._head.next_position
         self._generation = above
         self._begun_at = 0
+        self._base = Account()
+        self._is_based = False
         self._written: list[Written] = []
-        self._standing: list[Segment] = []
+        self._standing: list[Written] = []
         self._lost = self._found = 0
 
-    def result(self) -> Rebased | None:
+    def result(self) -> Rebased:
         head, known = self._head, self._known_run()
         if head is not None and head.run is not None and head.is_open and known is None:
             fold = Fold(head.run, head.account)
@@ -101,18 +105,16 @@ class _Rebase:
             self._add(fold.segment(head.lease.generation), None)
         for index, held in enumerate(self._held):
             if known is not None and index < known:
-                self._standing += held.segments
+                self._stand(held.segments)
             elif index == known and head is not None:
                 self._continue(held, head.account)
             else:
                 self._write_whole(held)
-        if not self._written:
-            return None
         lease = Lease(self._generation, self._lease.owner, self._lease.granted_at_ms)
         first_kept = 0 if head is None else head.first_kept
         return Rebased(
             lease,
-            self._begun_at,
+            self._base,
             tuple(self._written),
             tuple(self._standing),
             self._lost,
@@ -134,11 +136,13 @@ class _Rebase:
         theirs, ours = known.ledger.published, at.ledger.published
         self._found += max(0, theirs - ours)
         self._lost += max(0, ours - theirs)
-        if known.state is State.ENDED:
-            # The run has its one end: nothing of it can be written any more.
-            self._lost += sum(_frames(entries) for _, entries in rest)
-            return
-        self._write(held.run, reconciled(known, at), at, rest, resumed=True)
+        if known.state is not State.ENDED:
+            self._write(held.run, reconciled(known, at), at, rest, resumed=True)
+        elif held.account.state is State.LIVE or any(_frames(entries) for _, entries in rest):
+            # The run has its one end, from an older writer of it.
+            run = replace(held.run, name=self._lease.owner)
+            after = replace(at, next_position=self._position, last_seq=None)
+            self._write(run, Account(self._position), after, rest, resumed=False)
 
     def _write_whole(self, held: HeldRun) -> None:
         """Write a run of which the store has nothing."""
@@ -163,7 +167,7 @@ class _Rebase:
         at = held.base
         for segment in segments[:end]:
             at = segment.account
-        self._standing += segments[:end]
+        self._stand(segments[:end])
         rest = list(_whole(segments[end:]))
         if not cut:
             return at, rest
@@ -173,9 +177,8 @@ class _Rebase:
         at = fold.account
         if cut == len(segments[end].entries):
             at = segments[end].account
-        self._standing.append(
-            Segment(held.run, segments[end].generation, segments[end].entries[:cut], at)
-        )
+        known = Segment(held.run, segments[end].generation, segments[end].entries[:cut], at)
+        self._standing.append(Written(known, self._begun_at, segments[end]))
         rest[0] = (segments[end], segments[end].entries[cut:])
         return at, rest if rest[0][1] else rest[1:]
 
@@ -192,13 +195,16 @@ class _Rebase:
         opened, before = False, at
         for source, entries in rest or ((None, ()),):
             after = at if source is None else source.account
-            fold = Fold(run if source is None else source.run, account)
+            of_source = run if source is None else replace(source.run, name=run.name)
+            fold = Fold(of_source, account)
             if not opened:
                 first = entries[0] if entries else None
                 opening = first.opening if isinstance(first, Started) else run.opening
                 entries = entries[1:] if isinstance(first, Started) else entries  # noqa: PLW2901
                 self._start(fold, Started(0, run.name, resumed, opening))
                 fold.declare(at.last_seq)
+                if not self._is_based:
+                    self._base, self._is_based = fold.account, True
                 opened = True
             fold.count(before, after)
             for entry in entries:
@@ -219,8 +225,11 @@ class _Rebase:
         fold.start(replace(started, generation=self._generation))
 
     def _add(self, segment: Segment, source: Segment | None) -> None:
-        self._written.append(Written(segment, source))
+        self._written.append(Written(segment, self._begun_at, source))
         self._position = segment.account.next_position
+
+    def _stand(self, segments: Sequence[Segment]) -> None:
+        self._standing += [Written(segment, 0, segment) for segment in segments]
 
 
 def _whole(segments: Sequence[Segment]) -> Sequence[_Rest]:

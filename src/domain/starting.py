@@ -2,7 +2,8 @@
 
     the open run               the start request                     answer
     ────────────────────────────────────────────────────────────────────────────────────
-    any                        of the holder of the lease            AlreadyHeld
+    any                        granted before, and holds the lease   AlreadyHeld
+    any                        granted before, and superseded        TooLate
     any                        requested well before the holder's    TooLate
     begun with a token         without one                           NotAllowed
     none, or ended             any                                   Begin: a new run
@@ -19,7 +20,7 @@ from domain.account import Account
 from domain.entries import Started
 from domain.events import EndReason, Opening, goes_on
 from domain.fold import Fold, Segment, highest_seq, nothing_published
-from domain.head import Access, Head, Lease, Run
+from domain.head import Access, Head, Lease, Run, start_of
 
 LATE_MS = 1_000
 """A start that was requested so long ago may be older than that of the holder. Less is not told
@@ -30,8 +31,8 @@ apart: a start that is made at once is the newest, whatever the clocks say."""
 class StartRequest:
     """A sender asks to start a stream.
 
-    `owner` is the random token of this request, the name of its run if it begins one. It was made
-    `waited_ms` ago.
+    `owner` is the random token of this attempt, and the name of the run if it begins one. The
+    request was made `waited_ms` ago.
     """
 
     opening: Opening
@@ -55,7 +56,7 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class AlreadyHeld:
-    """The request was granted before; nothing is to be appended."""
+    """An attempt of the request was stored; nothing is to be appended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +77,22 @@ class TooLate:
 Decision = Begin | AlreadyHeld | AwaitFirstFrame | NotAllowed | TooLate
 
 
-def start(head: Head | None, request: StartRequest, now_ms: int) -> Decision:  # a table
-    """Decide a start request at the store's time `now_ms`."""
+def start(  # noqa: PLR0911  # a table
+    head: Head | None, request: StartRequest, now_ms: int, *, later_than_ms: int = 0
+) -> Decision:
+    """Decide a start request at the store's time `now_ms`.
+
+    `later_than_ms` is the time of the newest grant that the process knows, if the store lost it.
+    """
     requested_at_ms = now_ms - request.waited_ms
+    granted_at_ms = max(requested_at_ms, later_than_ms + 1)
     if head is None:
-        return _begin(None, request, requested_at_ms, resumed=False)
-    if head.lease.owner == request.owner:
+        return _begin(None, request, granted_at_ms, resumed=False)
+    request_token = start_of(request.owner)
+    if start_of(head.lease.owner) == request_token:
         return AlreadyHeld()
+    if head.run is not None and start_of(head.run.name) == request_token:
+        return TooLate()
     is_late = request.waited_ms >= LATE_MS
     if is_late and head.lease.granted_at_ms > requested_at_ms + LATE_MS:
         return TooLate()
@@ -94,18 +104,16 @@ def start(head: Head | None, request: StartRequest, now_ms: int) -> Decision:  #
         if told is None:
             return AwaitFirstFrame()
         resumes = told and head.run.opening.media == request.opening.media
-    return _begin(head, request, requested_at_ms, resumed=resumes)
+    return _begin(head, request, granted_at_ms, resumed=resumes)
 
 
-def _begin(
-    head: Head | None, request: StartRequest, requested_at_ms: int, *, resumed: bool
-) -> Begin:
+def _begin(head: Head | None, request: StartRequest, granted_at_ms: int, *, resumed: bool) -> Begin:
     opening, access = request.opening, request.access
     if head is None:
         run, account, first_kept = Run(request.owner, opening, access), Account(), 0
-        lease = Lease(1, request.owner, requested_at_ms)
+        lease = Lease(1, request.owner, granted_at_ms)
         return _under(lease, run, account, (), first_kept, resumed=False)
-    granted_at_ms = max(requested_at_ms, head.lease.granted_at_ms + 1)
+    granted_at_ms = max(granted_at_ms, head.lease.granted_at_ms + 1)
     lease = Lease(head.lease.generation + 1, request.owner, granted_at_ms)
     before, account, first_kept = _declare_lost(head)
     if resumed and head.run is not None:

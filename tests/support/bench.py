@@ -14,10 +14,7 @@ from application.ports.destination import (
     DestinationOptions,
     Trial,
 )
-from application.ports.publisher import StreamPublisher
 from application.ports.telemetry import HeldBytes, Telemetry
-from domain.account import Grant
-from domain.events import Opening
 
 
 @dataclass
@@ -33,15 +30,6 @@ class Bench:
         destination = self.adapter.connect(self.options, self.trial.environment)
         self.connected.append(destination)
         return destination
-
-
-async def begin(
-    publisher: StreamPublisher, opening: Opening, *, owner: str, has_token: bool
-) -> Grant:
-    """Begin where there is no doubt about how."""
-    grant = await publisher.begin(opening, owner=owner, has_token=has_token)
-    assert isinstance(grant, Grant)
-    return grant
 
 
 class HandDrivenClock(Clock):

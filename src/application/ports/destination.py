@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from application.ports.open_runs import OpenRuns
-from application.ports.publisher import StreamPublisher
 from application.ports.reader import StreamReader
+from application.ports.store import StreamStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,8 @@ class Destination(Protocol):
     """A connected technology. Constructing it does no I/O."""
 
     @property
-    def publisher(self) -> StreamPublisher:
-        """The port through which streams are published."""
+    def store(self) -> StreamStore:
+        """The port through which streams are stored."""
         ...
 
     @property

@@ -4,37 +4,27 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from domain.account import Account
-from domain.events import Event
+from domain.entries import Entry
+from domain.head import Head
 from domain.identifiers import InteractionId, StreamKey
 
 
 @dataclass(frozen=True, slots=True)
-class PublishedEvent:
-    """An event as it is found in the stream, with the generation that wrote it."""
+class PublishedEntry:
+    """An entry as it is found in the stream, and the generation that wrote it."""
 
     generation: int
-    event: Event
-
-
-@dataclass(frozen=True, slots=True)
-class StreamFacts:
-    """What the destination knows of a stream beside its entries.
-
-    `first_kept` is the first position that retention has not forgotten.
-    """
-
-    generation: int
-    account: Account
-    first_kept: int
+    position: int
+    entry: Entry
 
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """That a stream has started or ended, as its followers hear of it.
+    """Tells the followers of a store that a run has started, continued, or ended.
 
-    `cursor` is the announcement's place among all, to go on after. `event_id` is the same when an
-    announcement is repeated.
+    `cursor` is the announcement's place among all, to read on after. `event_id` is the same when an
+    announcement is repeated. `position` is that of the announced entry. `resumed` is false for an
+    end.
     """
 
     cursor: str
@@ -43,29 +33,32 @@ class Announcement:
     stream: StreamKey
     interaction_id: InteractionId
     generation: int
+    position: int
+    run: str
+    resumed: bool = False
 
 
 class StreamReader(Protocol):
-    """Reads what `StreamPublisher` has published."""
+    """Reads what `StreamStore` has stored."""
 
     def read(
-        self, stream: StreamKey, after: PublishedEvent | None = None
-    ) -> AsyncIterator[PublishedEvent]:
-        """Yield the events that are kept, in order of position; nothing for an unknown stream.
+        self, stream: StreamKey, after: PublishedEntry | None = None
+    ) -> AsyncIterator[PublishedEntry]:
+        """Yield the entries that are kept, in order of position; nothing for an unknown stream.
 
-        With `after`, only those behind that event. Events published while reading may be missed.
+        With `after`, only those behind that entry. Entries stored while reading may be missed.
 
         Raises:
-            PublisherError: the destination could not be read.
+            PublisherError: the store could not be read.
 
         """
         ...
 
-    async def facts(self, stream: StreamKey) -> StreamFacts | None:
-        """Return the facts of a stream, None when it is unknown.
+    async def head(self, stream: StreamKey) -> Head | None:
+        """Return where a stream stands, None when it is unknown.
 
         Raises:
-            PublisherError: the destination could not be read.
+            PublisherError: the store could not be read.
 
         """
         ...
@@ -76,7 +69,7 @@ class StreamReader(Protocol):
         A page at a time: call again with the last one's cursor.
 
         Raises:
-            PublisherError: the destination could not be read.
+            PublisherError: the store could not be read.
 
         """
         ...

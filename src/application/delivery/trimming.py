@@ -1,13 +1,13 @@
-"""Which entries of a stream are older than what is surely kept."""
+"""Which entries of a stream are older than retention."""
 
-from application.ports.publisher import BEGINNING, Mark
+from application.ports.store import BEGINNING, Mark
 
 STEP_SECONDS = 1.0
 """How finely the ages of positions are remembered."""
 
 
-class Retention:
-    """Remembers when positions were taken; handed on from generation to generation."""
+class Trimming:
+    """Remembers when positions were taken."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -15,7 +15,7 @@ class Retention:
         self._taken: list[tuple[float, Mark]] = []
 
     def first_to_keep(self, now: float, generation: int, next_position: int) -> Mark:
-        """Return the newest place that is older than retention; `next_position` is taken now.
+        """Return the newest mark that is older than retention; `next_position` is taken now.
 
         `now` is monotonic, in seconds.
         """
@@ -25,8 +25,8 @@ class Retention:
             self._keep_from = self._taken.pop(0)[1]
         return self._keep_from
 
-    def go_back_to(self, position: int) -> None:
-        """Forget the ages of what stands at or behind `position`: it is written anew."""
+    def reset_to(self, position: int) -> None:
+        """Forget the ages of positions from `position` on: they are written again."""
         self._taken = [it for it in self._taken if it[1].position < position]
         if self._keep_from.position >= position:
             self._keep_from = BEGINNING

@@ -1,0 +1,79 @@
+"""Consecutive entries of one stream that are appended together."""
+
+from dataclasses import dataclass
+
+from application.delivery.packing import PackedEntries
+from domain.account import Account
+from domain.entries import Entry
+from domain.fold import Segment
+from domain.head import Head, Lease, Revision, Run
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """Entries of one run under one lease; `account` is the run behind them.
+
+    `begun_at` is the position of the lease's `Started`. `audio_bytes` counts audio and the details
+    of signals. `received_at` has a monotonic time for each frame, and is None once the batch was
+    confirmed. The first `stored` entries are in the store already. A batch that is not `numbered`
+    stands in the store at positions that are not known. One that `is_foreign` ends a run of another
+    process: it is never written again, since that run is not held here.
+    """
+
+    run: Run
+    lease: Lease
+    begun_at: int
+    entries: list[Entry]
+    account: Account
+    count: int
+    audio_bytes: int = 0
+    frames: int = 0
+    received_at: list[float] | None = None
+    stored: int = 0
+    retained_at: float = 0.0
+    is_retained: bool = False
+    is_numbered: bool = True
+    is_foreign: bool = False
+    packed: PackedEntries | None = None
+
+    @property
+    def first_position(self) -> int:
+        """The position of the first entry."""
+        return self.account.next_position - self.count
+
+    @property
+    def end(self) -> int:
+        """The position behind the last entry."""
+        return self.account.next_position
+
+    def segment(self) -> Segment:
+        """Return all of it, for a rebase."""
+        return Segment(self.run, self.lease.generation, tuple(self.unpacked()), self.account)
+
+    def rest(self) -> Segment:
+        """Return what is not stored yet."""
+        entries = self.unpacked()
+        if self.stored:
+            entries = entries[self.stored :]
+        return Segment(self.run, self.lease.generation, entries, self.account)
+
+    def head(self, revision: Revision, first_kept: int) -> Head:
+        """Return the stream's head behind the batch."""
+        return Head(revision, self.lease, self.begun_at, self.run, self.account, first_kept)
+
+    def pack(self) -> None:
+        """Take less memory, until the entries are wanted."""
+        if self.packed is None and self.entries:
+            self.packed = PackedEntries(self.entries, self.run.opening.media)
+        if self.packed is not None:
+            self.entries = []
+
+    def unpacked(self) -> list[Entry]:
+        """Return the entries; a batch that was packed stays so."""
+        if self.packed is not None and not self.entries:
+            return self.packed.unpack()
+        return self.entries
+
+    def forget(self) -> None:
+        """Drop the entries: the budget knows of the batch until its time is over."""
+        self.entries, self.packed = [], None

@@ -1,0 +1,67 @@
+"""A start that is requested and not decided yet."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+from application.delivery.live_stream import LiveStream
+from domain.head import another_owner
+from domain.starting import AwaitFirstFrame, StartRequest
+
+Granted = LiveStream | AwaitFirstFrame
+
+
+class PendingStart:
+    """One start request on its way through the log of its stream.
+
+    `outcome` is the stream, or `AwaitFirstFrame` if it cannot be decided yet; it raises
+    `domain.errors.NotAllowed` or `Superseded`. A request that is given up may be granted all the
+    same, if its append was under way: `on_late` is called with the stream then.
+    """
+
+    def __init__(
+        self,
+        request: StartRequest,
+        requested_at: float,
+        on_late: Callable[[LiveStream], None],
+        on_give_up: Callable[["PendingStart"], None],
+    ) -> None:
+        self._request = request
+        self._requested_at = requested_at
+        self._on_late = on_late
+        self._on_give_up = on_give_up
+        self.outcome: asyncio.Future[Granted] = asyncio.get_running_loop().create_future()
+        self.is_given_up = False
+        self.is_attempted = False
+
+    @property
+    def owner(self) -> str:
+        """The token of the lease it asks for."""
+        return self._request.owner
+
+    def retry(self, suffix: str) -> None:
+        """Go on under another token: whether the attempt under this one was stored is unknown."""
+        self._request = replace(self._request, owner=another_owner(self.owner, suffix))
+
+    def request(self, now: float) -> StartRequest:
+        """Return the request as of `now`, monotonic seconds."""
+        return replace(self._request, waited_ms=round((now - self._requested_at) * 1_000))
+
+    def give_up(self) -> None:
+        """Ask for it no longer."""
+        if not self.is_given_up and not self.outcome.done():
+            self.is_given_up = True
+            self.outcome.cancel()
+            self._on_give_up(self)
+
+    def settle(self, outcome: Granted) -> None:
+        """Hand over what came of it."""
+        if not self.outcome.done():
+            self.outcome.set_result(outcome)
+        elif isinstance(outcome, LiveStream):
+            self._on_late(outcome)
+
+    def fail(self, error: Exception) -> None:
+        """Hand over why it is refused."""
+        if not self.outcome.done():
+            self.outcome.set_exception(error)

@@ -1,0 +1,145 @@
+"""What of one stream was confirmed lately: a store that comes back without it is given it again."""
+
+from dataclasses import replace
+
+from application.delivery.batch import Batch
+from application.delivery.byte_budget import JOINED_SECONDS, REWIND_SHARE, ByteBudget, Holder
+from application.ports.telemetry import Telemetry
+from domain.account import Account
+from domain.head import Run
+from domain.media import AudioFrame
+
+BATCH_ENTRIES = 128
+BATCH_BYTES = 512 * 1024
+"""A batch is one append, during which the store serves nothing else: about a millisecond."""
+
+SMALL_FRAME_BYTES = 2_048
+"""Frames of less audio take a lot more memory than their audio."""
+
+RETAINED_FRAMES_PER_SECOND = 400
+"""How short the audio of frames may be, and all be retained that would be by its bytes: 2.5 ms."""
+
+OTHER_ENTRY_FRAMES = 16
+"""An entry that is no frame is not packed, and counts as so many."""
+
+
+class Retained(Holder):
+    """The confirmed batches of one stream, in order; `run` and `base` are as before the first."""
+
+    def __init__(self, budget: ByteBudget, telemetry: Telemetry) -> None:
+        self.run: Run | None = None
+        self.base = Account()
+        self._budget = budget
+        self._telemetry = telemetry
+        self._batches: list[Batch] = []
+        self._audio_bytes = self._frames = 0
+        self._rewind_seconds = budget.limits.rewind_seconds
+        self._max_seconds = REWIND_SHARE * self._rewind_seconds
+        self._max_frames = round(self._max_seconds * RETAINED_FRAMES_PER_SECOND)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is retained."""
+        return not self._batches
+
+    @property
+    def numbered(self) -> list[Batch]:
+        """The batches whose positions are known; they follow those that stand somewhere."""
+        return [batch for batch in self._batches if batch.is_numbered]
+
+    def add(self, batch: Batch, now: float) -> None:
+        """Retain a batch that is confirmed `now`, monotonic seconds; it follows all others."""
+        batches, count = self._batches, batch.count
+        if not self._rewind_seconds or not (count or batches):
+            self.run, self.base = batch.run, batch.account
+            return
+        if not count:
+            batches[-1].account = replace(
+                batch.account, next_position=batches[-1].account.next_position
+            )
+            return
+        self._audio_bytes += batch.audio_bytes
+        self._frames += _as_frames(batch)
+        last = batches[-1] if batches else None
+        if last is not None and _may_join(last, batch, now):
+            last.entries += batch.entries
+            last.account = batch.account
+            last.count += count
+            last.audio_bytes += batch.audio_bytes
+            last.frames += batch.frames
+            self._budget.grow_retained(batch.audio_bytes)
+        else:
+            if last is not None and last.audio_bytes < SMALL_FRAME_BYTES * last.frames:
+                last.pack()
+            batch.is_retained, batch.retained_at = True, now
+            batches.append(batch)
+            self._budget.retain(self, batch)
+        max_bytes = self._max_seconds * batch.run.opening.media.bytes_per_second
+        while len(batches) > 1 and (
+            self._audio_bytes > max_bytes or self._frames > self._max_frames
+        ):
+            self._telemetry.rewind_short(batches[0].frames)
+            self.let_go(batches[0])
+
+    def reset(self, run: Run, base: Account) -> None:
+        """Retain nothing; what is added next follows `base` of `run`."""
+        self.take_all()
+        self.run, self.base = run, base
+
+    def frames_from(self, position: int) -> int:
+        """Return how many frames are retained at this position or behind it."""
+        frames = 0
+        for batch in self._batches:
+            if not batch.is_numbered or batch.end <= position:
+                continue
+            skipped = max(0, position - batch.first_position)
+            frames += sum(type(entry) is AudioFrame for entry in batch.unpacked()[skipped:])
+        return frames
+
+    def let_go(self, batch: Batch) -> None:
+        """Forget the first batch. See `Holder`."""
+        self._take_out(self._batches.pop(0))
+        self.run, self.base = batch.run, batch.account
+        batch.forget()
+
+    def take_from(self, position: int) -> list[Batch]:
+        """Return, and retain no more, the numbered batches that reach above `position`."""
+        taken: list[Batch] = []
+        while self._batches:
+            last = self._batches[-1]
+            if not last.is_numbered or last.end <= position:
+                break
+            taken.append(self._take_out(self._batches.pop()))
+        return taken[::-1]
+
+    def take_all(self) -> list[Batch]:
+        """Return, and retain no more, all batches."""
+        taken = [self._take_out(batch) for batch in self._batches]
+        self._batches.clear()
+        return taken
+
+    def _take_out(self, batch: Batch) -> Batch:
+        """Return a batch of its own: the budget still knows of the one that was retained."""
+        self._audio_bytes -= batch.audio_bytes
+        self._frames -= _as_frames(batch)
+        taken = replace(batch, is_retained=False)
+        batch.is_retained = False
+        self._budget.grow_retained(-batch.audio_bytes)
+        batch.entries, batch.packed = [], None
+        return taken
+
+
+def _may_join(last: Batch, batch: Batch, now: float) -> bool:
+    return (
+        now - last.retained_at < JOINED_SECONDS
+        and last.lease is batch.lease
+        and last.is_numbered is batch.is_numbered
+        and last.packed is None
+        and batch.packed is None
+        and last.count + batch.count <= BATCH_ENTRIES
+        and last.audio_bytes + batch.audio_bytes <= BATCH_BYTES
+    )
+
+
+def _as_frames(batch: Batch) -> int:
+    return batch.frames + OTHER_ENTRY_FRAMES * (batch.count - batch.frames)

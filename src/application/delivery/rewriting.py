@@ -1,0 +1,118 @@
+"""A rebase of what a log holds: from batches to the runs of `domain.rebase`, and back."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from application.delivery.batch import Batch
+from domain.account import Account
+from domain.entries import SignalNoted
+from domain.fold import Segment
+from domain.head import Head, Lease, Run
+from domain.media import AudioFrame
+from domain.rebase import HeldRun, Rebased, Written, rebase
+
+
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    """`standing` is in the store at positions that are not known, `batches` are to be appended.
+
+    `found_at` are the times of reception of frames that were never confirmed and are in the store.
+    """
+
+    rebased: Rebased
+    standing: list[Batch]
+    batches: list[Batch]
+    found_at: list[float]
+
+
+def rewrite(
+    head: Head | None, run: Run, base: Account, batches: Sequence[Batch], lease: Lease
+) -> Rewritten:
+    """Write batches of a log behind a head; `run` and `base` are as before the first of them."""
+    batches = [batch for batch in batches if not batch.is_foreign]
+    segments = [batch.segment() for batch in batches]
+    sources = {id(segment): batch for segment, batch in zip(segments, batches, strict=True)}
+    held = [
+        _held_run(list(of_run), run, base)
+        for _, of_run in groupby(segments, key=lambda segment: segment.run.name)
+    ] or [HeldRun(run, base, ())]
+    rebased = rebase(head, held, lease)
+    leases: dict[int, Lease] = {rebased.lease.generation: rebased.lease}
+    rewritten = Rewritten(rebased, [], [], [])
+    behind: set[int] = set()
+    own = {held_run.run.name for held_run in held} | {lease.owner}
+    for written in rebased.written:
+        source = None if written.source is None else sources[id(written.source)]
+        generation = written.segment.generation
+        of_generation = leases.setdefault(generation, replace(rebased.lease, generation=generation))
+        is_foreign = written.segment.run.name not in own
+        _add(rewritten, written, source, of_generation, is_foreign=is_foreign)
+        behind.add(id(written.source))
+    for stands in rebased.standing:
+        source = sources[id(stands.source)]
+        rewritten.standing.append(
+            replace(
+                source,
+                entries=list(stands.segment.entries),
+                account=stands.segment.account,
+                count=len(stands.segment.entries),
+                audio_bytes=_audio_bytes(stands.segment),
+                frames=_frames(stands.segment),
+                received_at=None,
+                packed=None,
+                stored=0,
+                is_numbered=False,
+            )
+        )
+        if id(stands.source) not in behind and source.received_at is not None:
+            rewritten.found_at.extend(source.received_at)
+    return rewritten
+
+
+def _held_run(segments: list[Segment], run: Run, base: Account) -> HeldRun:
+    of_run = segments[-1].run
+    return HeldRun(of_run, base if of_run.name == run.name else Account(), segments)
+
+
+def _add(
+    rewritten: Rewritten, written: Written, source: Batch | None, lease: Lease, *, is_foreign: bool
+) -> None:
+    segment = written.segment
+    batches = rewritten.batches
+    if not segment.entries and batches:
+        batches[-1].account = segment.account
+        return
+    frames, received_at = _frames(segment), None
+    if source is not None and source.received_at is not None:
+        found = source.frames - frames
+        rewritten.found_at.extend(source.received_at[:found])
+        received_at = source.received_at[found:]
+    batches.append(
+        Batch(
+            segment.run,
+            lease,
+            written.begun_at,
+            list(segment.entries),
+            segment.account,
+            len(segment.entries),
+            _audio_bytes(segment),
+            frames,
+            received_at,
+            is_foreign=is_foreign,
+        )
+    )
+
+
+def _frames(segment: Segment) -> int:
+    return sum(isinstance(entry, AudioFrame) for entry in segment.entries)
+
+
+def _audio_bytes(segment: Segment) -> int:
+    size = 0
+    for entry in segment.entries:
+        if isinstance(entry, AudioFrame):
+            size += len(entry.audio)
+        elif isinstance(entry, SignalNoted):
+            size += len(entry.details)
+    return size

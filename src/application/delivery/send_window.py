@@ -1,0 +1,148 @@
+"""The batches of one stream on their way into the store, by position.
+
+    open → queued → in flight → (confirmed)
+
+Positions follow from the order: the window numbers what is put into it. It knows nothing of leases
+that come and go; `StreamLog` says what belongs to which.
+"""
+
+from application.delivery.batch import Batch
+from application.delivery.byte_budget import ByteBudget
+from application.delivery.retained import BATCH_BYTES, BATCH_ENTRIES
+from domain.account import Account
+from domain.entries import Entry
+from domain.head import Lease, Run
+from domain.media import AudioFrame
+
+
+class SendWindow:
+    """What is not confirmed. `next_position` is the first position that no closed batch has."""
+
+    __slots__ = (
+        "_budget",
+        "audio_bytes",
+        "count",
+        "in_flight",
+        "next_position",
+        "open_bytes",
+        "open_entries",
+        "open_received_at",
+        "queued",
+    )
+
+    def __init__(self, next_position: int, budget: ByteBudget) -> None:
+        self._budget = budget
+        self.next_position = next_position
+        self.queued: list[Batch] = []
+        self.in_flight: list[Batch] = []
+        self.open_entries: list[Entry] = []
+        self.open_received_at: list[float] = []
+        self.open_bytes = 0
+        self.count = 0
+        self.audio_bytes = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether everything is confirmed."""
+        return not (self.open_entries or self.queued or self.in_flight)
+
+    def put(self, entries: tuple[Entry, ...], received_at: float, size: int) -> bool:
+        """Add entries to the open batch, with `size` bytes; True if it is full then."""
+        held = self.open_entries
+        for entry in entries:
+            held.append(entry)
+            if type(entry) is AudioFrame:
+                self.open_received_at.append(received_at)
+        self.open_bytes += size
+        self._grow(len(entries), size)
+        return len(held) >= BATCH_ENTRIES or self.open_bytes >= BATCH_BYTES
+
+    def close(self, run: Run, lease: Lease, begun_at: int, account: Account) -> Batch:
+        """Queue the open batch, which may be empty; `account` is the run behind it."""
+        received_at = self.open_received_at
+        batch = Batch(
+            run,
+            lease,
+            begun_at,
+            self.open_entries,
+            account,
+            len(self.open_entries),
+            self.open_bytes,
+            len(received_at),
+            received_at,
+        )
+        self.next_position = account.next_position
+        self.queued.append(batch)
+        self.open_entries, self.open_received_at, self.open_bytes = [], [], 0
+        return batch
+
+    def queue(self, batch: Batch) -> None:
+        """Queue a closed batch behind all others."""
+        self.queued.append(batch)
+        self.next_position = batch.end
+        self._grow(batch.count, batch.audio_bytes)
+
+    def take(self) -> list[Batch]:
+        """Move the next batches into flight, as many as one append may carry, and return them.
+
+        They end with a lease: what stands behind belongs to another head.
+        """
+        queued = self.queued
+        first = queued[0]
+        taken, entries, size = 1, first.count, first.audio_bytes
+        while taken < len(queued):
+            batch = queued[taken]
+            entries, size = entries + batch.count, size + batch.audio_bytes
+            is_of_lease = batch.lease.owner == first.lease.owner
+            if not is_of_lease or entries > BATCH_ENTRIES or size > BATCH_BYTES:
+                break
+            taken += 1
+        self.in_flight = queued[:taken]
+        del queued[:taken]
+        return self.in_flight
+
+    def put_back(self) -> None:
+        """Queue what is in flight again."""
+        self.queued[:0] = self.in_flight
+        self.in_flight = []
+
+    def confirm(self) -> list[Batch]:
+        """Return what was in flight: it is stored."""
+        confirmed, self.in_flight = self.in_flight, []
+        for batch in confirmed:
+            self._grow(-batch.count, -batch.audio_bytes)
+            batch.stored = 0
+        return confirmed
+
+    def confirm_below(self, position: int) -> list[Batch]:
+        """Return the queued batches that end at `position` or before; note what of the next is."""
+        reached = 0
+        for batch in self.queued:
+            if batch.end > position:
+                batch.stored = max(0, position - batch.first_position)
+                break
+            reached += 1
+        self.in_flight = self.queued[:reached]
+        del self.queued[:reached]
+        return self.confirm()
+
+    def replay(self, batches: list[Batch], position: int) -> None:
+        """Queue confirmed batches again, in front; the store has what is below `position`."""
+        for batch in batches:
+            batch.stored = max(0, position - batch.first_position)
+            self._grow(batch.count, batch.audio_bytes)
+        self.queued[:0] = batches
+
+    def drop(self) -> list[Batch]:
+        """Empty the window; return the batches that were in it, without the open one."""
+        self.put_back()
+        dropped, self.queued = self.queued, []
+        self.open_entries, self.open_received_at, self.open_bytes = [], [], 0
+        self._grow(-self.count, -self.audio_bytes)
+        return dropped
+
+    def _grow(self, count: int, audio_bytes: int) -> None:
+        self.count += count
+        self.audio_bytes += audio_bytes
+        if audio_bytes:
+            self._budget.add(audio_bytes)
