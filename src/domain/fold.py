@@ -100,6 +100,11 @@ class Fold:
         if new.lost > old.lost:
             self._extend(after.first_seq, highest_seq(after))
 
+    def lose(self, frames: int, upto: int | None) -> None:
+        """Count frames of the run that are in no store and held by no writer, and declare them."""
+        self._lost += frames
+        self.declare(upto)
+
     def declare(self, upto: int | None) -> None:
         """Write a gap for every seq up to `upto` that is neither published nor declared."""
         if upto is None:

@@ -207,6 +207,7 @@ class _Rebase:
                     self._base, self._is_based = fold.account, True
                 opened = True
             fold.count(before, after)
+            self._lose_found(fold, before, after, entries)
             for entry in entries:
                 if isinstance(entry, Started):
                     self._start(fold, entry)
@@ -217,6 +218,16 @@ class _Rebase:
             segment = fold.segment(self._generation)
             self._add(segment, source)
             before, account = after, segment.account
+
+    def _lose_found(
+        self, fold: Fold, before: Account, after: Account, entries: Sequence[Entry]
+    ) -> None:
+        """Declare frames of another writer that were found in the store and are gone again."""
+        frames = [entry.seq for entry in entries if isinstance(entry, AudioFrame)]
+        found = after.ledger.published - before.ledger.published - len(frames)
+        if found > 0:
+            self._lost += found
+            fold.lose(found, frames[0] - 1 if frames else after.last_seq)
 
     def _start(self, fold: Fold, started: Started) -> None:
         self._begun_at = fold.account.next_position
