@@ -4,11 +4,11 @@ import asyncio
 import logging
 from contextlib import suppress
 
+from application.delivery.sender import Sender
 from application.ports.clock import Clock
 from application.ports.destination import Destination
 from application.ports.errors import PublisherError
 from application.ports.telemetry import Telemetry
-from application.publication import Publication
 from application.time_limit import answered_within
 
 CHECK_EVERY_SECONDS = 1.0
@@ -32,12 +32,12 @@ class BrokerWatch:
     def __init__(
         self,
         destination: Destination,
-        publication: Publication,
+        sender: Sender,
         clock: Clock,
         telemetry: Telemetry,
     ) -> None:
         self._destination = destination
-        self._publication = publication
+        self._sender = sender
         self._clock = clock
         self._telemetry = telemetry
         self._up = asyncio.Event()
@@ -45,12 +45,12 @@ class BrokerWatch:
         self._tried = False
         self._trouble: str | None = None
         self._told: set[str] = set()
-        publication.on_doubt = self._on_doubt
+        sender.on_doubt = self._on_doubt
 
     @property
     def is_up(self) -> bool:
         """Whether the destination takes writes, and has all that it once confirmed."""
-        return self._up.is_set() and self._publication.is_proved
+        return self._up.is_set() and self._sender.is_proved
 
     async def run(self) -> None:
         """Watch for ever."""
@@ -78,10 +78,10 @@ class BrokerWatch:
                 await self._destination.verify_writable()
         except PublisherError as error:
             self._note("the broker does not take writes", str(error))
-            self._publication.note_failure()
+            self._sender.note_failure()
         else:
-            self._publication.note_alive(since)
-            proved = self._publication.is_proved
+            self._sender.note_alive(since)
+            proved = self._sender.is_proved
             self._note(None if proved else ASKED)
 
     async def wait_until_up(self, seconds: float) -> bool:

@@ -9,15 +9,14 @@ import asyncio
 from contextlib import suppress
 
 from application.background import Background
+from application.delivery.live_stream import LiveStream
 from application.end_interaction import EndInteraction
-from application.live_stream import LiveStream, LiveStreams
-from application.outbox import Outbox
 from application.ports.clock import Clock
 from domain.account import State
 from domain.events import EndReason
 
 PROMPT_SECONDS = 1.0
-"""A destination that takes longer to say how a stream stands was away."""
+"""A store that takes longer to say how a stream stands was away."""
 
 
 class CutInteraction:
@@ -26,7 +25,6 @@ class CutInteraction:
     def __init__(
         self,
         end_interaction: EndInteraction,
-        live_streams: LiveStreams,
         background: Background,
         clock: Clock,
         *,
@@ -34,7 +32,6 @@ class CutInteraction:
         expire_seconds: float,
     ) -> None:
         self._end_interaction = end_interaction
-        self._live_streams = live_streams
         self._background = background
         self._clock = clock
         self._resume_seconds = resume_seconds
@@ -42,39 +39,39 @@ class CutInteraction:
 
     def __call__(self, stream: LiveStream, reason: EndReason = EndReason.DISCONNECTED) -> None:
         """Let the run wait for its sender, or for a newer generation, and end it otherwise."""
-        stream.outbox.listen(None)
+        stream.listener = None
         if stream.interaction.state is State.LIVE:
             stream.interaction.cut()
-        if stream.outbox.is_fenced:
-            self._live_streams.leave(stream)
+        if stream.is_fenced:
+            stream.log.leave(stream)
             return
-        stream.outbox.put_account()
+        stream.log.put_account(stream)
         self._background.own(self._end_unless_taken_up(stream, reason))
 
     async def _end_unless_taken_up(self, stream: LiveStream, reason: EndReason) -> None:
-        outbox = stream.outbox
+        log = stream.log
         give_up_at = self._clock.monotonic() + self._expire_seconds
-        is_away = True  # until the cut is published
-        while is_away and not outbox.is_fenced and self._clock.monotonic() < give_up_at:
+        is_away = True  # until the cut is stored
+        while is_away and not stream.is_fenced and self._clock.monotonic() < give_up_at:
             with suppress(TimeoutError):
                 async with asyncio.timeout(max(0, give_up_at - self._clock.monotonic())):
-                    await outbox.wait_until_empty()
+                    await log.wait_until_empty(stream)
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._resume_seconds):
-                    await outbox.wait_until_fenced()
-            is_away = not await self._is_answered(outbox)
-        if outbox.is_fenced:
-            self._live_streams.leave(stream)
+                    await log.wait_until_fenced(stream)
+            is_away = not await self._is_answered(stream)
+        if stream.is_fenced:
+            log.leave(stream)
         else:
             self._end_interaction(stream, reason)
 
     @staticmethod
-    async def _is_answered(outbox: Outbox) -> bool:
-        """Ask the destination how the stream stands."""
-        outbox.suspect()
+    async def _is_answered(stream: LiveStream) -> bool:
+        """Ask the store how the stream stands."""
+        stream.log.doubt()
         try:
             async with asyncio.timeout(PROMPT_SECONDS):
-                await outbox.wait_until_empty()
+                await stream.log.wait_until_empty(stream)
         except TimeoutError:
             return False
         return True

@@ -4,10 +4,11 @@ import asyncio
 import logging
 
 from application.background import Background
-from application.live_stream import LiveStream, LiveStreams
+from application.delivery.live_stream import LiveStream
 from application.ports.clock import Clock
 from application.ports.telemetry import Telemetry
-from domain.events import EndReason, GapDetected
+from domain.entries import Gap
+from domain.events import EndReason
 
 _log = logging.getLogger(__name__)
 
@@ -19,49 +20,47 @@ class EndInteraction:
         self,
         clock: Clock,
         telemetry: Telemetry,
-        live_streams: LiveStreams,
         background: Background,
         *,
         expire_seconds: float,
     ) -> None:
         self._clock = clock
         self._telemetry = telemetry
-        self._live_streams = live_streams
         self._background = background
         self._expire_seconds = expire_seconds
 
     def __call__(self, stream: LiveStream, reason: EndReason) -> None:
-        """Send the end on its way; it is published when the stream's outbox is empty.
+        """Append the end; it is stored when the stream's log is empty.
 
         Where a newer generation holds the stream there is nothing to end.
         """
-        if stream.outbox.is_fenced:
+        if stream.is_fenced:
             return
-        events = stream.interaction.end(reason)
-        if isinstance(events[0], GapDetected):
-            self._telemetry.frames("missing", events[0].missing)
-        stream.outbox.put(events, self._clock.monotonic())
+        entries = stream.interaction.end(reason)
+        if isinstance(entries[0], Gap):
+            self._telemetry.frames("missing", entries[0].missing)
+        stream.log.put(stream, entries, self._clock.monotonic())
         self._background.own(self._see_it_through(stream, reason))
 
     async def _see_it_through(self, stream: LiveStream, reason: EndReason) -> None:
         """Hold the stream until its end is published, at most until it would have expired."""
         try:
             async with asyncio.timeout(self._expire_seconds):
-                await stream.outbox.wait_until_empty()
+                await stream.log.wait_until_empty(stream)
         except TimeoutError:
-            stream.outbox.abandon()
+            stream.log.abandon()
             _log.error("stream could not be ended", extra=self._facts(stream, reason))
         else:
-            if not stream.outbox.is_fenced:
+            if not stream.is_fenced:
                 _log.info("stream ended", extra=self._facts(stream, reason))
         finally:
-            self._live_streams.leave(stream)
+            stream.log.leave(stream)
 
     @staticmethod
     def _facts(stream: LiveStream, reason: EndReason) -> dict[str, object]:
         return {
             "stream": str(stream.key),
-            "generation": stream.interaction.generation,
+            "generation": stream.lease.generation,
             "reason": reason.value,
             "ledger": stream.interaction.ledger.counters(),
         }

@@ -1,9 +1,10 @@
 """Use case: a frame of audio arrives. This is the hot path: no await, no task, no log line."""
 
-from application.live_stream import LiveStream
+from application.delivery.live_stream import LiveStream
 from application.ports.clock import Clock, Instant
 from application.ports.telemetry import Telemetry
-from domain.events import GapDetected, Signal
+from domain.entries import Gap
+from domain.events import Signal
 from domain.media import AudioFrame
 
 
@@ -30,25 +31,24 @@ class IngestAudio:
         number = interaction.unnumbered_seq if seq is None else seq
         heard, heard_at_ms = heard_at or self._clock.instant()
         frame = AudioFrame(interaction.opening.media, number, heard_at_ms, audio)
-        outbox = stream.outbox
-        if outbox.is_fenced:
+        if stream.is_fenced:
             return self.drop(stream, number)
-        events = interaction.hear(frame)
+        entries = interaction.hear(frame)
         self._telemetry.received()
-        if not events:
+        if not entries:
             self._telemetry.frames("duplicate")
             return False
-        first = events[0]
-        if type(first) is GapDetected:
+        first = entries[0]
+        if type(first) is Gap:
             self._telemetry.frames("missing", first.missing)
-        outbox.put(events, heard)
+        stream.log.put(stream, entries, heard)
         return True
 
     def note(self, stream: LiveStream, signal: Signal, details: str) -> None:
         """Give a signal its place among the frames; where nothing is published it is dropped."""
-        if not stream.outbox.is_fenced:
-            event = stream.interaction.note(signal, details)
-            stream.outbox.put((event,), self._clock.monotonic())
+        if not stream.is_fenced:
+            entry = stream.interaction.note(signal, details)
+            stream.log.put(stream, (entry,), self._clock.monotonic())
 
     def refuse(
         self, stream: LiveStream, reason: str, messages: int = 1, *, unnumbered: bool = False

@@ -1,64 +1,72 @@
-"""Use case: end the runs of processes that died, on their senders' behalf.
+"""Use case: end the runs of processes that are gone, on their senders' behalf.
 
-Every process gives the streams that it holds a new beat again and again, those that wait for their
-sender included. A beat that stays the same for longer than a run waits for its sender is of a
-process that is gone, or that is frozen and will find its generation closed. It is looked at so
-many times, TEND_SECONDS apart: no clock is compared with another, and a pause of our own, or of
-the destination, in which nobody could tend anything, counts as one look at most.
+Every process gives the streams that it writes a heartbeat again and again, those that wait for
+their sender included. A heartbeat that stays the same for longer than a run waits for its sender is
+of a process that is gone, or that is frozen and will find itself fenced. It is looked at so many
+times, HEARTBEAT_SECONDS apart: no clock is compared with another, and a pause of this process, or
+of the store, in which no heartbeat could be given, counts as one look at most.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from application.live_stream import LiveStreams
+from application.delivery.sender import Sender
 from application.ports.errors import BrokerRefused, PublisherError
 from application.ports.open_runs import OpenRuns
+from application.ports.store import Append, Appended, Failed, StreamStore
 from application.time_limit import answered_within
+from domain.head import Head
 from domain.identifiers import StreamKey
+from domain.orphans import end_orphan
 
-TEND_SECONDS = 5.0
-"""How often the streams are tended, and the untended looked for."""
+HEARTBEAT_SECONDS = 5.0
+"""How often heartbeats are given, and looked at."""
 
 GRACE_SECONDS = 10.0
-"""How much longer than a run waits for its sender a stream may be untended: two rounds missed."""
+"""How much longer than a run waits for its sender a heartbeat may stay the same: two rounds."""
 
 ENDED_AT_ONCE = 50
-"""Runs that are ended side by side: a process that died may have held thousands."""
+"""Runs that are ended side by side: a process that is gone may have held thousands."""
 
 _log = logging.getLogger(__name__)
 
+Expired = tuple[StreamKey, float]
+
 
 class RecoverRuns:
-    """Tends and recovers; `run` is its body."""
+    """Gives heartbeats, and ends runs whose heartbeat has expired; `run` is its body."""
 
     def __init__(
         self,
+        store: StreamStore,
         open_runs: OpenRuns,
-        live_streams: LiveStreams,
+        sender: Sender,
         *,
         resume_seconds: float,
     ) -> None:
+        self._store = store
         self._open_runs = open_runs
-        self._live_streams = live_streams
-        self._looks = -int(-(resume_seconds + GRACE_SECONDS) / TEND_SECONDS // 1)
+        self._sender = sender
+        self._looks = -int(-(resume_seconds + GRACE_SECONDS) / HEARTBEAT_SECONDS // 1)
         self._seen: dict[StreamKey, tuple[float, int]] = {}
         self._refused: set[StreamKey] = set()
         self._failing: set[Callable[[], Awaitable[None]]] = set()
 
     async def run(self) -> None:
-        """Tend and look for ever. Without a broker nothing is lost by waiting for the next time.
+        """Work for ever. Without a broker nothing is lost by waiting for the next time.
 
-        What there is to recover, however much, never keeps our own streams from being tended.
+        What there is to recover, however much, never delays the heartbeats of our own streams.
         """
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._repeat(self._tend))
+            tasks.create_task(self._repeat(self._beat))
             tasks.create_task(self._repeat(self._look))
 
     async def _repeat(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Do a step for ever. Where one fails nobody can tend: looks are counted anew.
+        """Do a step for ever. Where one fails no process can beat: looks are counted anew.
 
-        Why is said once, until both steps are well again.
+        The cause is logged once, until both steps are well again.
         """
         while True:
             try:
@@ -66,55 +74,100 @@ class RecoverRuns:
             except PublisherError as error:
                 self._seen.clear()
                 if not self._failing:
-                    _log.warning("runs are not looked after", extra={"error": str(error)})
+                    _log.warning("open runs are not looked after", extra={"error": str(error)})
                 self._failing.add(step)
             else:
                 self._failing.discard(step)
-            await asyncio.sleep(TEND_SECONDS)
+            await asyncio.sleep(HEARTBEAT_SECONDS)
 
-    async def _tend(self) -> None:
+    async def _beat(self) -> None:
         async with answered_within():
-            await self._open_runs.tend(self._live_streams.keys())
+            await self._open_runs.heartbeat(self._sender.streams())
 
     async def _look(self) -> None:
         async with answered_within():
-            beats = await self._open_runs.beats()
-        self._count(beats)
+            heartbeats = await self._open_runs.heartbeats()
+        self._count(heartbeats)
         await self._recover()
 
-    def _count(self, beats: Mapping[StreamKey, float]) -> None:
-        """Count at how many looks in a row each stream has had the same beat."""
+    def _count(self, heartbeats: Mapping[StreamKey, float]) -> None:
+        """Count at how many looks in a row each stream has had the same heartbeat."""
         seen, self._seen = self._seen, {}
-        for stream, beat in beats.items():
-            last, looks = seen.get(stream, (beat, 0))
-            self._seen[stream] = (beat, looks + 1 if beat == last else 1)
+        for stream, heartbeat in heartbeats.items():
+            last, looks = seen.get(stream, (heartbeat, 0))
+            self._seen[stream] = (heartbeat, looks + 1 if heartbeat == last else 1)
         self._refused &= self._seen.keys()
 
     async def _recover(self) -> None:
-        """End what has had the same beat too often."""
-        dead = [
+        """End the runs whose heartbeat has expired, some at a time."""
+        expired = [
             (stream, beat) for stream, (beat, looks) in self._seen.items() if looks > self._looks
         ]
-        for first in range(0, len(dead), ENDED_AT_ONCE):
-            together = dead[first : first + ENDED_AT_ONCE]
-            failures = await asyncio.gather(*(self._end(*each) for each in together))
-            for failure in failures:
-                if failure is not None:
-                    raise failure
+        for first in range(0, len(expired), ENDED_AT_ONCE):
+            await self._end(expired[first : first + ENDED_AT_ONCE])
 
-    async def _end(self, stream: StreamKey, beat: float) -> PublisherError | None:
-        """End one run; return why the destination was not reached. A stream may fail by itself."""
-        try:
-            async with answered_within():
-                has_ended = await self._open_runs.end_untended(stream, beat)
-        except BrokerRefused as error:
-            if stream not in self._refused:
-                self._refused.add(stream)
-                why = {"stream": str(stream), "error": str(error)}
-                _log.warning("a run of a dead process cannot be ended yet", extra=why)
-        except PublisherError as error:
-            return error
-        else:
-            if has_ended:
-                _log.warning("run of a dead process ended", extra={"stream": str(stream)})
+    async def _end(self, expired: Sequence[Expired]) -> None:
+        """End some runs, and forget their heartbeats. A stream may fail by itself."""
+        async with answered_within():
+            heads = (await self._store.heads([stream for stream, _ in expired])).heads
+        ended: list[Append] = []
+        for (stream, heartbeat), head in zip(expired, heads, strict=True):
+            if isinstance(head, Failed):
+                self._tell(stream, head)
+            elif (append := _end_of(stream, head)) is not None:
+                ended.append(append)
+            else:
+                async with answered_within():
+                    await self._open_runs.forget(stream, heartbeat)
+        async with answered_within():
+            outcomes = await self._store.append(ended) if ended else ()
+        beats = dict(expired)
+        for append, outcome in zip(ended, outcomes, strict=True):
+            if isinstance(outcome, Appended):
+                _log.warning("run of a dead process ended", extra=_context(append))
+                async with answered_within():
+                    await self._open_runs.forget(append.stream, beats[append.stream])
+            elif isinstance(outcome, Failed):
+                self._tell(append.stream, outcome)
+
+    def _tell(self, stream: StreamKey, failed: Failed) -> None:
+        """Log once that a run cannot be ended yet.
+
+        Raises:
+            PublisherError: the store was not reached.
+
+        """
+        if not isinstance(failed.error, BrokerRefused):
+            raise failed.error
+        if stream not in self._refused:
+            self._refused.add(stream)
+            why = {"stream": str(stream), "error": str(failed.error)}
+            _log.warning("a run of a dead process cannot be ended yet", extra=why)
+
+
+def _end_of(stream: StreamKey, head: Head | None) -> Append | None:
+    """Return the append that ends the open run of a stream; None if it has none."""
+    owner = secrets.token_hex(16)
+    end = end_orphan(head, owner)
+    if end is None or head is None:
         return None
+    after = Head(
+        f"{owner}:1",
+        end.lease,
+        head.begun_at,
+        head.run,
+        end.segment.account,
+        head.first_kept,
+    )
+    return Append(stream, head.revision, [end.segment], after)
+
+
+def _context(append: Append) -> dict[str, object]:
+    run = append.head.run
+    if run is None:
+        raise AssertionError("an end is of a run")
+    return {
+        "stream": str(append.stream),
+        "interaction_id": run.opening.interaction_id,
+        "dialect": run.opening.dialect,
+    }

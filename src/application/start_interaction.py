@@ -1,36 +1,41 @@
-"""Use case: a sender starts a stream, or goes on with one."""
+"""Use case: a sender starts a stream, or resumes one."""
 
 import asyncio
 import logging
 import secrets
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import Any
 
-from application.live_stream import LiveStream, LiveStreams
+from application.cut_interaction import CutInteraction
+from application.delivery.live_stream import LiveStream
+from application.delivery.pending_start import Granted, PendingStart
+from application.delivery.sender import Sender as LogSender
 from application.ports.clock import Clock
-from application.ports.errors import PublisherError
+from application.ports.errors import BrokerUnavailable, PublisherError
 from application.ports.open_runs import OpenRuns
-from application.ports.publisher import Fenced, StreamPublisher, Undecided
-from application.publication import Publication
-from application.settle_start import SettleStart
-from application.time_limit import AGAIN_SECONDS, answered_within
+from application.time_limit import AGAIN_SECONDS, ANSWER_SECONDS, answered_within
 from domain.access import Sender
-from domain.errors import NotAllowed, Superseded
 from domain.events import Opening
+from domain.head import Access
+from domain.starting import StartRequest
 
 _log = logging.getLogger(__name__)
 
 
-class Patience:
-    """How long a start that fails is tried again: for some seconds, unless it is given up."""
+class RetryBudget:
+    """How long a start that cannot be stored is tried again: some seconds, unless given up."""
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds
         self._given_up = asyncio.Event()
 
     def give_up(self) -> None:
-        """Have nothing tried again; what is being tried may still succeed."""
+        """Try nothing again; an append that is in flight may still succeed."""
         self._given_up.set()
+
+    async def wait_until_given_up(self) -> None:
+        """Wait until nothing is to be tried again."""
+        await self._given_up.wait()
 
     async def is_left(self, spent_seconds: float) -> bool:
         """Wait before the next attempt; False when there is to be none."""
@@ -42,33 +47,19 @@ class Patience:
         return not self._given_up.is_set()
 
 
-@dataclass(frozen=True, slots=True)
-class _Wish:
-    """A start that was said, at monotonic `said_at`, and the random token it is tried under."""
-
-    opening: Opening
-    sender: Sender
-    owner: str
-    said_at: float
-
-
 class StartInteraction:
-    """Checks what the sender may do, takes the next generation and readies the stream."""
+    """Checks what the sender may do, and requests the start from the log of the stream."""
 
     def __init__(
         self,
-        publisher: StreamPublisher,
         open_runs: OpenRuns,
-        live_streams: LiveStreams,
-        settle_start: SettleStart,
-        publication: Publication,
+        sender: LogSender,
+        cut_interaction: CutInteraction,
         clock: Clock,
     ) -> None:
-        self._publisher = publisher
         self._open_runs = open_runs
-        self._live_streams = live_streams
-        self._settle_start = settle_start
-        self._publication = publication
+        self._sender = sender
+        self._cut_interaction = cut_interaction
         self._clock = clock
 
     async def __call__(
@@ -76,87 +67,89 @@ class StartInteraction:
         opening: Opening,
         sender: Sender,
         *,
-        said_at: float | None = None,
-        patience: Patience | None = None,
-    ) -> LiveStream | Undecided:
-        """Start the stream; its start is published and announced when this returns.
+        requested_at: float | None = None,
+        budget: RetryBudget | None = None,
+    ) -> Granted:
+        """Start the stream; its start is stored and announced when this returns.
 
-        `Undecided` when it cannot be told yet whether its open run goes on: nothing has changed.
-        It was said at monotonic `said_at`, or now. A start that fails is tried again while there is
-        `patience`, always by the same owner: an attempt that was given up and arrives late changes
-        nothing then.
+        `AwaitFirstFrame` when it cannot be decided yet whether its open run continues: nothing has
+        changed. It was requested at monotonic `requested_at`, or now. A start that cannot be stored
+        is tried again within the `budget`. The caller puts what was held behind the start, and says
+        so by `LiveStream.note_caught_up`.
 
         Raises:
             NotAllowed: the sender may not start this interaction, or not take over its open run.
-            Superseded: while it waited somebody has begun the stream who came later.
-            PublisherError: the start could not be published, or nobody knows.
+            Superseded: a start that was requested later has been stored meanwhile.
+            PublisherError: the start could not be stored within the budget.
 
         """
         sender.check_may_start(opening.stream.tenant_id, opening.interaction_id)
-        now = self._clock.monotonic()
-        wish = _Wish(opening, sender, secrets.token_hex(16), now if said_at is None else said_at)
-        try:
-            return await self._insist(wish, patience or Patience())
-        except (asyncio.CancelledError, PublisherError):
-            self._settle_start(opening, wish.owner, has_token=sender.has_token)
-            raise
-
-    async def _insist(self, wish: _Wish, patience: Patience) -> LiveStream | Undecided:
-        """Try until it succeeds, or there is no patience left."""
+        budget = budget or RetryBudget()
         began_at = self._clock.monotonic()
+        await self._give_heartbeat(opening, budget, began_at)
+        log = self._sender.log_of(opening.stream)
+        access = Access.TOKEN if sender.has_token else Access.OPEN
+        pending = PendingStart(
+            StartRequest(opening, secrets.token_hex(16), access),
+            began_at if requested_at is None else requested_at,
+            self._on_late,
+            log.on_start_given_up,
+        )
+        log.hold()
+        try:
+            log.request_start(pending)
+            granted = await self._wait(pending, budget, began_at)
+        finally:
+            pending.give_up()
+            log.release()
+        if isinstance(granted, LiveStream):
+            _log.info("stream started", extra=_context(granted))
+        return granted
+
+    async def _give_heartbeat(self, opening: Opening, budget: RetryBudget, began_at: float) -> None:
+        """Have the run ended by another process, should this one be gone before it ends it."""
         told = ""
         while True:
             try:
-                return await self._try(wish)
+                async with answered_within():
+                    await self._open_runs.heartbeat([opening.stream])
             except PublisherError as error:
                 if str(error) != told:
                     told = str(error)
-                    _log.error(
-                        "stream could not be started",
-                        extra={"stream": str(wish.opening.stream), "error": told},
-                    )
-                if not await patience.is_left(self._clock.monotonic() - began_at):
+                    extra = {"stream": str(opening.stream), "error": told}
+                    _log.error("stream cannot be started", extra=extra)
+                if not await budget.is_left(self._clock.monotonic() - began_at):
                     raise
+            else:
+                return
 
-    async def _try(self, wish: _Wish) -> LiveStream | Undecided:
-        """Hold off an older sender of this process, so that it is not heard while it loses."""
-        older = self._live_streams.get(wish.opening.stream)
-        if older is None:
-            return await self._begin(wish)
-        if older.has_token and not older.is_given_up and not wish.sender.has_token:
-            raise NotAllowed("the open run was begun with a token")
-        older.outbox.hold()
+    async def _wait(self, pending: PendingStart, budget: RetryBudget, began_at: float) -> Granted:
+        """Wait for the outcome, within the budget."""
+        given_up = asyncio.create_task(budget.wait_until_given_up())
+        left = max(ANSWER_SECONDS, budget.seconds - (self._clock.monotonic() - began_at))
         try:
-            return await self._begin(wish)
+            either: list[asyncio.Future[Any]] = [pending.outcome, given_up]
+            await asyncio.wait(either, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            older.outbox.release()
+            given_up.cancel()
+        if pending.outcome.done():
+            return pending.outcome.result()
+        if given_up.done() and pending.is_attempted:
+            return await asyncio.wait_for(asyncio.shield(pending.outcome), ANSWER_SECONDS)
+        raise BrokerUnavailable("the start could not be stored in time")
 
-    async def _begin(self, wish: _Wish) -> LiveStream | Undecided:
-        """Begin once the destination has all that this process holds of the stream."""
-        opening, owner, has_token = wish.opening, wish.owner, wish.sender.has_token
-        async with answered_within():
-            await self._open_runs.tend([opening.stream])
-            epoch = self._publisher.epoch
-            await self._publication.flush_stream(opening.stream)
-            grant = await self._publisher.begin(
-                opening,
-                owner=owner,
-                has_token=has_token,
-                waited_seconds=self._clock.monotonic() - wish.said_at,
-                epoch=epoch,
-            )
-        if isinstance(grant, Undecided):
-            return grant
-        if isinstance(grant, Fenced):
-            raise Superseded("a newer connection has begun the stream")
-        _log.info(
-            "stream started",
-            extra={
-                "stream": str(opening.stream),
-                "interaction_id": opening.interaction_id,
-                "dialect": opening.dialect,
-                "generation": grant.generation,
-                "resumed": grant.resumed,
-            },
-        )
-        return self._live_streams.open(opening, owner, grant, has_token=has_token)
+    def _on_late(self, live: LiveStream) -> None:
+        """Have a run wait for its sender whose start was stored after it was given up."""
+        live.note_caught_up()
+        self._cut_interaction(live)
+
+
+def _context(live: LiveStream) -> dict[str, object]:
+    opening = live.interaction.opening
+    return {
+        "stream": str(opening.stream),
+        "interaction_id": opening.interaction_id,
+        "dialect": opening.dialect,
+        "generation": live.lease.generation,
+        "resumed": live.lease.owner != live.run.name,
+    }

@@ -1,34 +1,121 @@
 """One generation of a stream in this process: the interaction, and the log its entries go to."""
 
+from typing import Protocol
+
 from application.delivery.listener import DeliveryListener
-from domain.head import Lease, Run
+from domain.account import Account
+from domain.entries import Entry
+from domain.head import Access, Lease, Run
 from domain.identifiers import StreamKey
 from domain.interaction import Interaction
 
 
+class Log(Protocol):
+    """What a generation needs of the log of its stream."""
+
+    @property
+    def published(self) -> Account:
+        """The run as of the last confirmation."""
+        ...
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the sender must not be read until something is confirmed."""
+        ...
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether everything put so far is confirmed, and nothing is in doubt."""
+        ...
+
+    def put(self, live: "LiveStream", entries: tuple[Entry, ...], received_at: float) -> None:
+        """Append entries of a generation, received at monotonic `received_at`."""
+        ...
+
+    def put_account(self, live: "LiveStream") -> None:
+        """Append the run's account although there is no entry for it."""
+        ...
+
+    def note_caught_up(self) -> None:
+        """Decide further starts: what was held behind this one is put."""
+        ...
+
+    def doubt(self) -> None:
+        """Have the store prove that it has what was confirmed."""
+        ...
+
+    def leave(self, live: "LiveStream") -> None:
+        """Write nothing more of a generation; what is retained of it gets old."""
+        ...
+
+    def abandon(self) -> None:
+        """Give up what is not stored."""
+        ...
+
+    async def wait_for_room(self, live: "LiveStream") -> None:
+        """Wait until the sender may be read again, or nothing more of it is appended."""
+        ...
+
+    async def wait_until_empty(self, live: "LiveStream") -> None:
+        """Wait until everything put so far is confirmed, or nothing more of it is appended."""
+        ...
+
+    async def wait_until_fenced(self, live: "LiveStream") -> None:
+        """Wait until a newer generation holds the stream."""
+        ...
+
+
 class LiveStream:
-    """What a session writes to. `log` is the stream's, which outlives the generation.
+    """What a session writes to.
 
     `is_fenced` if nothing more of it is appended: a newer generation holds the stream, of this
-    process or another. `run_started_at` is monotonic, in seconds, of the run's first generation in
-    this process.
+    process or another. `is_catching_up` while entries that waited for its start are still to be put
+    behind it. `run_started_at` is monotonic, in seconds, of the run's first generation in this
+    process.
     """
 
-    __slots__ = ("interaction", "is_fenced", "lease", "listener", "run", "run_started_at", "stream")
+    __slots__ = (
+        "interaction",
+        "is_catching_up",
+        "is_fenced",
+        "lease",
+        "listener",
+        "log",
+        "run",
+        "run_started_at",
+    )
 
     def __init__(
-        self, interaction: Interaction, lease: Lease, run: Run, run_started_at: float
+        self, interaction: Interaction, log: Log, lease: Lease, run: Run, run_started_at: float
     ) -> None:
         self.interaction = interaction
-        self.stream: StreamKey = interaction.opening.stream
+        self.log = log
         self.lease = lease
         self.run = run
         self.run_started_at = run_started_at
         self.listener: DeliveryListener | None = None
         self.is_fenced = False
+        self.is_catching_up = True
+
+    @property
+    def key(self) -> StreamKey:
+        """Which stream it is."""
+        return self.interaction.opening.stream
+
+    @property
+    def has_token(self) -> bool:
+        """Whether the run was begun with a token."""
+        return self.run.access is Access.TOKEN
+
+    def note_caught_up(self) -> None:
+        """Note that everything held behind the start is put. Calling it again does nothing."""
+        if self.is_catching_up:
+            self.is_catching_up = False
+            self.log.note_caught_up()
 
     def fence(self) -> None:
         """Tell the session, once, that a newer generation holds the stream."""
+        self.note_caught_up()
         if not self.is_fenced:
             self.is_fenced = True
             if self.listener is not None:

@@ -1,133 +1,108 @@
-"""The loops of a process that hand the streams' batches to the publisher.
+"""The loops of a process that hand the logs' appends to the store.
 
-Frames only mark their stream as having work; a loop takes one batch of each such stream, gives all
-of them to the publisher in one call, and tells each outbox what became of its own. While calls of
-the publisher are under way new frames gather, so batches grow with the load by themselves.
+Frames only mark their log as having work; a loop takes one append of each such log, gives all of
+them to the store in one call, and tells each log what became of its own. While calls are under way
+new frames gather, so batches grow with the load by themselves.
 
-Nothing is given up because a call fails: it is made again, after a short wait. When the
-destination may have forgotten something, every stream that is held, a quiet one and one that has
-just ended as well, is *suspect* until the destination has shown that it knows its tail.
+Nothing is given up because a call fails: it is made again, after a short wait. When the store may
+have lost something, every log, a quiet one and one whose run has just ended as well, is in doubt
+until the store has proved that it has what was confirmed.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable
 
-from application.buffer import Buffer, BufferLimits
-from application.outbox import Outbox
-from application.pending_starts import PendingStarts
+from application.delivery.byte_budget import BufferLimits, ByteBudget
+from application.delivery.stream_log import Probe, StreamLog, Work
 from application.ports.clock import Clock
 from application.ports.errors import BrokerRefused, PublisherError
-from application.ports.publisher import (
-    Batch,
-    Failed,
-    Lease,
-    Outcome,
-    Reclaim,
-    Reclaimed,
-    StreamPublisher,
-    Vanished,
-)
+from application.ports.store import Append, Failed, Heads, Outcome, StreamStore
 from application.ports.telemetry import Telemetry
-from application.retention import Retention
 from application.time_limit import answered_within, retry_seconds
-from domain.account import Grant
+from domain.head import Head
 from domain.identifiers import StreamKey
-from domain.interaction import Interaction
 
 ROUND_BYTES = 2 * 1024 * 1024
-ROUND_EVENTS = 2_048
-ROUND_BATCHES = 512
-"""How much is given to the publisher at once: it has to be through within its time limit, and
-nothing else gets its turn while it is made ready."""
+ROUND_ENTRIES = 2_048
+ROUND_STREAMS = 512
+"""How much is given to the store at once: it has to be through within its time limit, and nothing
+else gets its turn while it is made ready."""
 
 ROUNDS_AT_ONCE = 2
-"""While the destination takes one round the next is made ready; a stream is only ever in one."""
+"""While the store takes one round the next is made ready; a log is only ever in one."""
 
 TICK_SECONDS = 1.0
-"""How often is looked for senders that wait too long and for outboxes that are done."""
+"""How often logs are looked at that stall, are quiet, or are done."""
 
 QUIET_SECONDS = 2.0
-"""A stream on which nothing is published is looked after so often: it may have been evicted, or
-taken over by another process. Also one that has ended a moment ago, while it is kept."""
+"""A log on which nothing is confirmed is in doubt so often: its stream may have been evicted, or
+taken over by another process. Also one whose run has just ended, while it is retained."""
 
 WIDER_LOOK_SECONDS = 1.0
-"""Where one stream was forgotten others may be: all are looked after, at most so often."""
+"""Where the store has lost one stream it may have lost others: all are in doubt, at most so often."""
 
 FLUSH_STEP_SECONDS = 0.02
 
 _log = logging.getLogger(__name__)
 
-Taken = list[tuple[Outbox, Batch | Reclaim]]
+Taken = list[tuple[StreamLog, Work]]
 
 
-class Publication:
-    """Owns the loops and the outboxes; `run` is its body, which the composition starts."""
+class Sender:
+    """Owns the loops and the logs; `run` is its body, which the composition starts."""
 
     def __init__(
         self,
-        publisher: StreamPublisher,
+        store: StreamStore,
         clock: Clock,
         telemetry: Telemetry,
         limits: BufferLimits,
         *,
         retention_seconds: float,
     ) -> None:
-        self._publisher = publisher
+        self._store = store
         self._clock = clock
         self._telemetry = telemetry
         self._retention_seconds = retention_seconds
-        self.buffer = Buffer(limits, telemetry)
-        self.starts = PendingStarts()
-        self._with_work: dict[Outbox, None] = {}
+        self.budget = ByteBudget(limits, telemetry)
+        self._logs: dict[StreamKey, StreamLog] = {}
+        self._with_work: dict[StreamLog, None] = {}
         self._work = asyncio.Event()
-        self._newest: dict[StreamKey, Outbox] = {}
-        self._suspects: set[Outbox] = set()
-        self._announcements_due = self._is_announcing = False
+        self._unproved: set[StreamLog] = set()
         self._is_in_doubt = False
-        self._epoch = publisher.epoch
         self._alive_at = clock.monotonic()
         self._looked_wider_at = -WIDER_LOOK_SECONDS
-        self.on_doubt: Callable[[], None] = _tell_nobody
+        self.on_doubt: Callable[[], None] = _tell_no_one
 
     @property
     def is_proved(self) -> bool:
-        """Whether the destination has shown that it knows what it once confirmed."""
-        return not (
-            self._is_in_doubt
-            or self._announcements_due
-            or self._is_announcing
-            or self._suspects
-            or self._publisher.epoch != self._epoch
-        )
+        """Whether the store has proved that it has what it once confirmed."""
+        return not (self._is_in_doubt or self._unproved)
 
-    def outbox(
-        self, interaction: Interaction, grant: Grant, owner: str, *, has_token: bool
-    ) -> Outbox:
-        """Create the outbox of a stream that was just granted to `owner`."""
-        stream = interaction.opening.stream
-        older = self._newest.get(stream)
-        return Outbox(
-            interaction,
-            Lease(stream, grant.generation, owner, grant.said_at_ms),
-            self._clock,
-            self._telemetry,
-            self.buffer,
-            run=grant.run,
-            has_token=has_token,
-            retention=Retention(self._retention_seconds) if older is None else older.retention,
-            on_work=self._note_work,
-        )
+    def log_of(self, stream: StreamKey) -> StreamLog:
+        """Return the log of a stream; a new one if none is held."""
+        log = self._logs.get(stream)
+        if log is None:
+            log = self._logs[stream] = StreamLog(
+                stream,
+                self._clock,
+                self._telemetry,
+                self.budget,
+                retention_seconds=self._retention_seconds,
+                on_work=self._note_work,
+            )
+            log.epoch = self._store.epoch_of(stream)
+        return log
 
-    def hold(self, outbox: Outbox) -> None:
-        """Publish what is put into `outbox`, which follows those of the stream held already."""
-        older = self._newest.get(outbox.lease.stream)
-        if older is not None:
-            outbox.follow(older)
-        self._newest[outbox.lease.stream] = outbox
+    def streams(self) -> list[StreamKey]:
+        """Return the streams whose runs this process looks after."""
+        return [
+            log.stream for log in self._logs.values() if log.live is not None or log.is_starting
+        ]
 
     async def flush(self, seconds: float, is_urgent: Callable[[], bool] = lambda: False) -> None:
-        """Wait until there is nothing to publish, at most `seconds`; once in a process's life.
+        """Wait until there is nothing to append, at most `seconds`; once in a process's life.
 
         Returns at once when `is_urgent` becomes true: a signal, which is no event, may make it so.
         """
@@ -137,45 +112,38 @@ class Publication:
             await asyncio.sleep(FLUSH_STEP_SECONDS)
 
     def unpublished(self) -> int:
-        """Return how many streams have something that is not published, or not even a start."""
-        return len(self.starts) + sum(not outbox.is_settled for outbox in self._held())
-
-    async def flush_stream(self, stream: StreamKey) -> None:
-        """Wait until the destination has all that is held of a stream, its account included."""
-        held = self._row(stream)
-        for outbox in held:
-            outbox.suspect()
-            if not outbox.is_fenced:
-                outbox.put_account()
-        for outbox in held:
-            await outbox.wait_until_settled()
+        """Return how many streams have something that is not stored, or not even a start."""
+        return sum(not log.is_settled for log in self._logs.values())
 
     def note_alive(self, since: float) -> None:
-        """Note that the destination answered a call made at monotonic `since`."""
+        """Note that the store answered a call made at monotonic `since`."""
         self._alive_at = max(self._alive_at, since)
-        if self._is_in_doubt or self._publisher.epoch != self._epoch:
-            self._suspect_all()
+        if self._is_in_doubt:
+            self._is_in_doubt = False
+            self.on_doubt()
+            for log in self._logs.values():
+                self._doubt(log)
+        else:
+            self._look_at_epochs()
 
     def note_failure(self) -> None:
-        """Note that the destination failed: it may have forgotten something when it is back."""
+        """Note that the store failed: it may have lost something when it is back."""
         self._is_in_doubt = True
         self.on_doubt()
 
     async def run(self) -> None:
-        """Publish for ever. A failure belongs to the streams it concerns, never to a loop."""
+        """Send for ever. A failure belongs to the streams it concerns, never to a loop."""
         async with asyncio.TaskGroup() as tasks:
             for _ in range(ROUNDS_AT_ONCE):
-                tasks.create_task(self._publish())
+                tasks.create_task(self._send())
             tasks.create_task(self._keep_time())
 
-    async def _publish(self) -> None:
+    async def _send(self) -> None:
         failures = 0
         while True:
             await self._work.wait()
-            if self._publisher.epoch != self._epoch:
-                self._suspect_all()
             taken = self._take_round()
-            if not taken and not self._is_time_to_announce:
+            if not taken:
                 self._work.clear()
                 continue
             failures = 0 if await self._go_round(taken) else failures + 1
@@ -183,103 +151,114 @@ class Publication:
                 await asyncio.sleep(retry_seconds(failures))
 
     async def _go_round(self, taken: Taken) -> bool:
-        """Publish what was taken; False if the destination was not reached."""
+        """Send what was taken; False if the store was not reached."""
         sent_at = self._clock.monotonic()
+        appends = [work for _, work in taken if type(work) is Append]
+        probes = [work.stream for _, work in taken if type(work) is Probe]
+        outcomes: list[Outcome] = []
+        heads = Heads(0, ())
         try:
             async with answered_within():
-                outcomes = await self._call(taken)
-                if self._is_time_to_announce:
-                    await self._announce_again()
+                if appends:
+                    outcomes = list(await self._store.append(appends))
+                if probes:
+                    heads = await self._store.heads(probes)
         except PublisherError as error:
+            failed = Failed(error)
+            unanswered = len(appends) - len(outcomes)
             self.note_failure()
-            self._settle(taken, [Failed(error)] * len(taken), retry_alone=False)
+            self._settle(
+                taken, [*outcomes, *[failed] * unanswered], Heads(0, [failed] * len(probes)), False
+            )
             return False
-        self._settle(taken, outcomes, retry_alone=True)
-        self.note_alive(sent_at)
-        if self._is_time_to_announce:
-            self._work.set()
+        self._settle(taken, outcomes, heads, True)
+        is_other_server = any(log.epoch != self._store.epoch_of(log.stream) for log, _ in taken)
+        if self._is_in_doubt or is_other_server:
+            self.note_alive(sent_at)
+        else:
+            self._alive_at = max(self._alive_at, sent_at)
         if self.is_proved:
-            self.buffer.let_go_of_old(sent_at)
+            self.budget.let_go_of_old(sent_at)
         return True
 
-    async def _announce_again(self) -> None:
-        self._announcements_due, self._is_announcing = False, True
-        try:
-            await self._publisher.announce_again()
-        except BaseException:
-            self._announcements_due = True
-            raise
-        finally:
-            self._is_announcing = False
-
-    @property
-    def _is_time_to_announce(self) -> bool:
-        """Whether the streams are mended, and with them most of their announcements."""
-        return self._announcements_due and not self._suspects
-
     def _take_round(self) -> Taken:
-        """Take one thing to do of each stream in turn, until it is enough for one round."""
+        """Take what each log has to send, in turn, until it is enough for one round."""
         taken: Taken = []
-        audio_bytes = events = 0
-        for outbox in list(self._with_work):
-            if audio_bytes >= ROUND_BYTES or events >= ROUND_EVENTS or len(taken) >= ROUND_BATCHES:
+        audio_bytes = entries = 0
+        for log in list(self._with_work):
+            if (
+                audio_bytes >= ROUND_BYTES
+                or entries >= ROUND_ENTRIES
+                or len(taken) >= ROUND_STREAMS
+            ):
                 break
-            del self._with_work[outbox]
-            work = outbox.take()
+            del self._with_work[log]
+            work = log.take()
             if work is None:
                 continue
-            taken.append((outbox, work))
-            if type(work) is Batch:
-                audio_bytes += outbox.under_way_bytes
-                events += len(work.events)
+            taken.append((log, work))
+            if type(work) is Append:
+                audio_bytes += log.in_flight_bytes
+                for segment in work.segments:
+                    entries += len(segment.entries)
         return taken
 
-    async def _call(self, taken: Taken) -> list[Outcome | Reclaimed]:
-        epoch = self._epoch
-        batches = [work for _, work in taken if isinstance(work, Batch)]
-        reclaims = [work for _, work in taken if isinstance(work, Reclaim)]
-        appended = iter(await self._publisher.append(batches) if batches else ())
-        if reclaims:  # the older outboxes have shown what they had in this epoch
-            reclaimed = iter(await self._publisher.reclaim(reclaims, epoch=epoch))
-        else:
-            reclaimed = iter(())
-        return [next(appended if isinstance(work, Batch) else reclaimed) for _, work in taken]
-
     def _settle(
-        self, taken: Taken, outcomes: list[Outcome | Reclaimed] | list[Failed], *, retry_alone: bool
+        self, taken: Taken, outcomes: list[Outcome], heads: Heads, is_reached: bool
     ) -> None:
-        for (outbox, _), outcome in zip(taken, outcomes, strict=True):
+        answers, probed = iter(outcomes), iter(heads.heads)
+        for log, work in taken:
+            answer: Outcome | Head | None = None
             try:
-                outbox.settle(outcome)
+                if type(work) is Append:
+                    answer = next(answers)
+                    log.settle_append(answer)
+                else:
+                    answer = next(probed)
+                    log.settle_probe(answer, heads.now_ms)
             except Exception:  # noqa: BLE001
-                # Whoever listens to one stream must not stop the publication of the others.
-                _log.exception("outcome not taken", extra={"stream": str(outbox.lease.stream)})
-            if self._suspects and (not outbox.is_suspect or _is_refused(outcome)):
-                self._suspects.discard(outbox)
-            if isinstance(outcome, Vanished):
+                # A session that listens to one stream must not stop the others.
+                _log.exception("outcome not taken", extra={"stream": str(log.stream)})
+            if self._unproved and (log.is_proved or _is_refused(answer)):
+                self._unproved.discard(log)
+            if log.has_lost:
                 self._look_wider()
-            newer = outbox.newer
-            while newer is not None:
-                self._note_work(newer)
-                newer = newer.newer
-            if outbox.is_settled:
+            if log.is_settled:
                 continue
-            if retry_alone and isinstance(outcome, Failed):
+            if is_reached and isinstance(answer, Failed):
                 loop = asyncio.get_running_loop()
-                loop.call_later(retry_seconds(outbox.failures), self._note_work, outbox)
+                loop.call_later(retry_seconds(log.failures), self._note_work, log)
             else:
-                self._note_work(outbox)
+                self._note_work(log)
 
     def _look_wider(self) -> None:
         now = self._clock.monotonic()
         if now - self._looked_wider_at >= WIDER_LOOK_SECONDS:
             self._looked_wider_at = now
-            for outbox in self._held():
-                outbox.suspect()
+            for log in self._logs.values():
+                log.doubt()
 
-    def _note_work(self, outbox: Outbox) -> None:
-        self._with_work[outbox] = None
+    def _note_work(self, log: StreamLog) -> None:
+        self._with_work[log] = None
         self._work.set()
+
+    # Doubts
+
+    def _look_at_epochs(self) -> None:
+        """Doubt every log whose server is another since it was last looked at."""
+        store, is_changed = self._store, False
+        for log in self._logs.values():
+            if log.epoch != store.epoch_of(log.stream):
+                is_changed = True
+                self._doubt(log)
+        if is_changed:
+            self.on_doubt()
+
+    def _doubt(self, log: StreamLog) -> None:
+        log.epoch = self._store.epoch_of(log.stream)
+        log.doubt()
+        if not log.is_proved:
+            self._unproved.add(log)
 
     # Time
 
@@ -287,56 +266,29 @@ class Publication:
         while True:
             await asyncio.sleep(TICK_SECONDS)
             now = self._clock.monotonic()
+            self._look_at_epochs()
             if self.is_proved:
-                self.buffer.let_go_of_old(self._alive_at)
-            if self._is_time_to_announce:
-                self._work.set()
-            patience = self.buffer.limits.patience_seconds
-            for outbox in self._held():
-                if outbox.is_done:
-                    self._leave(outbox)
-                elif outbox.quiet_seconds(now) >= QUIET_SECONDS:
-                    outbox.suspect()
-                elif outbox.listener is not None and outbox.stalled_seconds(now) >= patience:
-                    outbox.listener.on_stalled()
+                self.budget.let_go_of_old(self._alive_at)
+            for log in list(self._logs.values()):
+                if log.is_done:
+                    del self._logs[log.stream]
+                    self._unproved.discard(log)
+                elif log.quiet_seconds(now) >= QUIET_SECONDS:
+                    log.doubt()
+                else:
+                    self._tell_of_stall(log, now)
 
-    def _leave(self, outbox: Outbox) -> None:
-        stream = outbox.lease.stream
-        if self._newest[stream] is outbox:
-            del self._newest[stream]
-            if outbox.older is not None:
-                self._newest[stream] = outbox.older
-        outbox.unlink()
-        self._suspects.discard(outbox)
-
-    def _suspect_all(self) -> None:
-        self._epoch = self._publisher.epoch
-        self._is_in_doubt = False
-        self._announcements_due = True
-        self.on_doubt()
-        for outbox in self._held():
-            outbox.suspect()
-            if outbox.is_suspect:
-                self._suspects.add(outbox)
-        self._work.set()
-
-    def _held(self) -> list[Outbox]:
-        return [outbox for stream in list(self._newest) for outbox in self._row(stream)]
-
-    def _row(self, stream: StreamKey) -> list[Outbox]:
-        """Return the outboxes of a stream, oldest generation first."""
-        row: list[Outbox] = []
-        outbox = self._newest.get(stream)
-        while outbox is not None:
-            row.insert(0, outbox)
-            outbox = outbox.older
-        return row
+    def _tell_of_stall(self, log: StreamLog, now: float) -> None:
+        live = log.live
+        is_stalled = log.stalled_seconds(now) >= self.budget.limits.stalled_seconds
+        if is_stalled and live is not None and live.listener is not None:
+            live.listener.on_stalled()
 
 
-def _tell_nobody() -> None:
+def _tell_no_one() -> None:
     pass
 
 
-def _is_refused(outcome: Outcome | Reclaimed) -> bool:
-    """Tell a stream that is broken by itself from a destination that is."""
-    return isinstance(outcome, Failed) and isinstance(outcome.error, BrokerRefused)
+def _is_refused(answer: Outcome | Head | None) -> bool:
+    """Tell a stream that is broken by itself from a store that is."""
+    return isinstance(answer, Failed) and isinstance(answer.error, BrokerRefused)

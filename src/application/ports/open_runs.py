@@ -1,4 +1,4 @@
-"""The port that knows which runs are open, and whether somebody tends them."""
+"""The port that knows which streams are written, and how lately their writers showed life."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -7,42 +7,37 @@ from domain.identifiers import StreamKey
 
 
 class OpenRuns(Protocol):
-    """Lets a process end the runs of one that died. Shared by all processes of an installation.
+    """Keeps a heartbeat for each stream that is written. Shared by all processes.
 
-    A stream is tended before its run begins, and then again and again by the process that holds
-    it. That gives it a new *beat* each time; nobody's wall clock matters, for whoever looks on
-    judges by its own how long a beat has stayed the same.
+    A process gives its streams a new heartbeat before their runs begin and then again and again.
+    No clock is compared with another: each process judges by its own how long a heartbeat has
+    stayed the same, and ends the runs of those that have expired.
     """
 
-    async def tend(self, streams: Sequence[StreamKey]) -> None:
-        """Give these streams a new beat: they are looked after.
+    async def heartbeat(self, streams: Sequence[StreamKey]) -> None:
+        """Give these streams a new heartbeat.
 
         Raises:
-            PublisherError: it could not be noted, or could not have been if there had been any:
-                who can write nothing cannot judge who does not tend.
+            PublisherError: it could not be noted, or could not have been if there had been any
+                streams: who cannot write cannot judge whose heartbeat has expired.
 
         """
         ...
 
-    async def beats(self) -> Mapping[StreamKey, float]:
-        """Return the last beat of every stream that was tended and whose run is not known to end.
+    async def heartbeats(self) -> Mapping[StreamKey, float]:
+        """Return the last heartbeat of every stream that has one.
 
         Raises:
-            PublisherError: the destination could not be asked.
+            PublisherError: the store could not be asked.
 
         """
         ...
 
-    async def end_untended(self, stream: StreamKey, beat: float) -> bool:
-        """End the open run of a stream whose last beat is still `beat`, and announce it.
-
-        The end is `recovered`, with reason `disconnected` and the stored ledger. Nothing more can
-        be written under the run's generation. A stream without an open run is only forgotten as
-        untended. Tell whether an end was written.
+    async def forget(self, stream: StreamKey, heartbeat: float) -> None:
+        """Remove a stream, unless it has another heartbeat by now.
 
         Raises:
-            BrokerRefused: this stream cannot be ended; others can.
-            PublisherError: the destination could not be written.
+            PublisherError: the store could not be written.
 
         """
         ...

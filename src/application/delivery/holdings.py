@@ -1,0 +1,194 @@
+"""What a log holds of its stream, and under which lease: batches, positions, the next revision.
+
+It knows no states and no time limits: `StreamLog` decides what is done with it.
+"""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from application.delivery.batch import Batch
+from application.delivery.byte_budget import ByteBudget
+from application.delivery.retained import Retained
+from application.delivery.rewriting import Rewritten, rewrite
+from application.delivery.send_window import SendWindow
+from application.delivery.trimming import Trimming
+from application.ports.store import Append
+from application.ports.telemetry import Telemetry
+from domain.account import Account
+from domain.head import Head, Lease, Revision, Run
+from domain.identifiers import StreamKey
+from domain.placement import At, Placement, Reach, place
+from domain.starting import Begin
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """Under which lease is appended.
+
+    `owners` are the tokens under which positions are numbered as they are, from `numbered_from` on.
+    """
+
+    run: Run
+    lease: Lease
+    begun_at: int
+    owners: frozenset[str]
+    numbered_from: int
+    first_kept: int
+
+
+class Holdings:
+    """The batches of one stream: on their way in `window`, confirmed lately in `retained`."""
+
+    def __init__(
+        self,
+        stream: StreamKey,
+        budget: ByteBudget,
+        telemetry: Telemetry,
+        *,
+        retention_seconds: float,
+    ) -> None:
+        self._stream = stream
+        self.window = SendWindow(0, budget)
+        self.retained = Retained(budget, telemetry)
+        self.tail: Tail | None = None
+        self.revision: Revision | None = None
+        self._revisions = 0
+        self._trimming = Trimming(retention_seconds)
+
+    def close_open(self, account: Account) -> Batch:
+        """Queue what is open; `account` is the run behind it."""
+        tail = self._held_tail()
+        return self.window.close(tail.run, tail.lease, tail.begun_at, account)
+
+    def append(self, now: float) -> Append:
+        """Return the append of the next batches that are queued, and move them into flight."""
+        batches = self.window.take()
+        last, tail = batches[-1], self._held_tail()
+        end = last.account.next_position
+        keep_from = self._trimming.first_to_keep(now, last.lease.generation, end)
+        if keep_from.position > tail.first_kept:
+            self.tail = tail = replace(tail, first_kept=keep_from.position)
+        self._revisions += 1
+        revision = f"{last.lease.owner}:{self._revisions}"
+        segments = [batch.rest() for batch in batches if batch.count > batch.stored]
+        head = last.head(revision, tail.first_kept)
+        return Append(self._stream, self.revision, segments, head, keep_from)
+
+    # Where the store stands
+
+    def place(self, head: Head | None) -> Placement:
+        """Tell where the store stands, seen from here."""
+        tail, window = self._held_tail(), self.window
+        numbered = [*self.retained.numbered, *window.queued]
+        first = numbered[0].first_position if numbered else window.next_position
+        reach = Reach(
+            tail.owners,
+            max(first, tail.numbered_from),
+            window.next_position,
+            tail.lease,
+            [(batch.first_position, batch.lease.generation) for batch in numbered],
+        )
+        return place(head, reach)
+
+    def is_at_end(self, head: Head | None) -> bool:
+        """Whether the store has exactly what is held."""
+        return self.tail is not None and self.place(head) == At(self.window.next_position)
+
+    def align(self, head: Head, position: int) -> list[Batch]:
+        """Queue again what the store lacks; return what it has of the queue: it is confirmed."""
+        self.revision = head.revision
+        confirmed = self.window.confirm_below(position)
+        replays = self.retained.take_from(position)
+        for batch in replays:
+            batch.received_at = None
+        self.window.replay(replays, position)
+        return confirmed
+
+    def rewrite(self, head: Head | None, now: float) -> Rewritten | None:
+        """Write all that is held behind another head; None if nothing is held."""
+        tail = self._held_tail()
+        run, base = self.retained.run or tail.run, self.retained.base
+        batches = [*self.retained.take_all(), *self.window.drop()]
+        if not batches:
+            return None
+        lease = tail.lease.rebased(secrets.token_hex(8))
+        rewritten = rewrite(head, run, base, batches, lease)
+        if rewritten.batches and not rewritten.standing:
+            run, base = rewritten.batches[0].run, rewritten.rebased.base
+        self.retained.reset(run, base)
+        for batch in rewritten.standing:
+            self.retained.add(batch, now)
+        self.revision = None if head is None else head.revision
+        if rewritten.batches:
+            self._adopt(rewritten.batches, rewritten.rebased.first_kept)
+        else:
+            # Nothing is numbered any more: the store has the end of the last run that is held.
+            self.tail = replace(tail, owners=frozenset(), numbered_from=self.window.next_position)
+        return rewritten
+
+    def _adopt(self, batches: Sequence[Batch], first_kept: int) -> None:
+        first, last = batches[0], batches[-1]
+        for batch in batches:
+            self.window.queue(batch)
+        owners = frozenset({last.lease.owner})
+        self.tail = Tail(
+            last.run, last.lease, last.begun_at, owners, first.first_position, first_kept
+        )
+        self._trimming.reset_to(first.first_position)
+
+    # Starts
+
+    def begin(self, head: Head | None, begin: Begin, *, continues: bool) -> None:
+        """Queue a start. With `continues`, positions go on as they are numbered here."""
+        tail = self.tail if continues else None
+        self.revision = None if head is None else head.revision
+        self.window.next_position = 0 if head is None else head.next_position
+        owners, numbered_from = frozenset[str](), self.window.next_position
+        if tail is not None:
+            owners, numbered_from = tail.owners, tail.numbered_from
+        own_runs = {begin.run.name} if tail is None else {begin.run.name, tail.run.name}
+        self.tail = Tail(
+            begin.run,
+            begin.lease,
+            begin.begun_at,
+            owners | {begin.lease.owner},
+            numbered_from,
+            begin.first_kept,
+        )
+        for segment in begin.segments:
+            lease = begin.lease
+            if segment.generation != lease.generation:
+                lease = replace(lease, generation=segment.generation)
+            batch = Batch(
+                segment.run,
+                lease,
+                begin.begun_at,
+                list(segment.entries),
+                segment.account,
+                len(segment.entries),
+                received_at=[],
+                is_foreign=segment.run.name not in own_runs,
+            )
+            self.window.queue(batch)
+
+    def withdraw(self, tail: Tail | None, next_position: int) -> None:
+        """Take a start out of the queue, in which nothing else is."""
+        self.window.drop()
+        self.window.next_position = next_position
+        self.tail = tail
+
+    def adopt_head(self, head: Head, run: Run) -> None:
+        """Go on behind a head of our own that is not held here."""
+        self.retained.reset(run, head.account)
+        self.window.next_position = head.next_position
+        self.revision = head.revision
+        owners = frozenset({head.lease.owner})
+        self.tail = Tail(
+            run, head.lease, head.begun_at, owners, head.next_position, head.first_kept
+        )
+
+    def _held_tail(self) -> Tail:
+        if self.tail is None:
+            raise AssertionError("nothing is held before the first start")
+        return self.tail

@@ -1,0 +1,155 @@
+"""The starts of one stream that are requested in this process, one after the other.
+
+A start is decided on the head of the store once everything before it is stored, and queued as the
+next append. While it is on its way, entries of the older generation are held back: they follow if
+it is withdrawn, and are dropped if it is granted.
+"""
+
+import secrets
+from dataclasses import dataclass
+
+from application.delivery.holdings import Holdings, Tail
+from application.delivery.pending_start import PendingStart
+from application.ports.errors import BrokerUnavailable
+from domain.account import Account
+from domain.entries import Entry
+from domain.errors import NotAllowed, Superseded
+from domain.head import Head, Lease, Run
+from domain.media import AudioFrame
+from domain.starting import AlreadyHeld, AwaitFirstFrame, Begin, TooLate, start
+from domain.starting import NotAllowed as WithoutToken
+
+HeldBack = tuple[tuple[Entry, ...], float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A start whose append is queued or in flight, and what was before it."""
+
+    begin: Begin
+    continues: bool
+    tail: Tail | None
+    next_position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A start that is stored: from now on the log writes this generation."""
+
+    pending: PendingStart
+    run: Run
+    lease: Lease
+    account: Account
+    dropped_frames: int
+
+
+class Starts:
+    """Decides start requests; `holdings` are the log's."""
+
+    def __init__(self, holdings: Holdings) -> None:
+        self._holdings = holdings
+        self._pending: list[PendingStart] = []
+        self._begun: _Begun | None = None
+        self._held_back: list[HeldBack] = []
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no start is requested."""
+        return not self._pending
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether the append of a start is queued or in flight."""
+        return self._begun is not None
+
+    def add(self, pending: PendingStart) -> None:
+        """Decide a request behind those before it."""
+        self._pending.append(pending)
+
+    def hold_back(self, entries: tuple[Entry, ...], received_at: float) -> None:
+        """Keep entries of the older generation until the start that is begun is settled."""
+        self._held_back.append((entries, received_at))
+
+    def note_attempt(self) -> None:
+        """Note that the start that is begun is being sent."""
+        self._pending[0].is_attempted = True
+
+    def remove(self, pending: PendingStart) -> bool:
+        """Decide a request no longer, unless it may be stored; tell whether it is removed."""
+        if pending not in self._pending or pending.is_attempted:
+            return False
+        self._pending.remove(pending)
+        return True
+
+    def decide(self, head: Head | None, now: float, now_ms: int) -> Opened | None:
+        """Decide the first request on the head of the store, at its time `now_ms`.
+
+        Returns the generation if the request was granted before; else a start may be queued.
+        """
+        pending, tail = self._pending[0], self._holdings.tail
+        held_ms = 0 if tail is None else tail.lease.granted_at_ms
+        match start(head, pending.request(now), now_ms, later_than_ms=held_ms):
+            case Begin() as begin if not pending.is_given_up:
+                self._queue(head, begin)
+                return None
+            case AlreadyHeld() if head is not None and head.run is not None:
+                self._holdings.adopt_head(head, head.run)
+                return self._open(head.run, head.lease, head.account)
+            case AwaitFirstFrame() as undecided:
+                pending.settle(undecided)
+            case WithoutToken():
+                pending.fail(NotAllowed("the open run was begun with a token"))
+            case TooLate():
+                pending.fail(Superseded("a newer connection has begun the stream"))
+        self._pending.pop(0)
+        return None
+
+    def is_stored(self, head: Head | None) -> bool:
+        """Whether the start that is begun was stored by a call whose answer was lost."""
+        return head is not None and head.lease.owner == self._pending[0].owner
+
+    def finish(self) -> Opened:
+        """Note that the start that is begun is stored."""
+        begun = self._begun
+        if begun is None:
+            raise AssertionError("no start is begun")
+        self._begun = None
+        return self._open(begun.begin.run, begun.begin.lease, begun.begin.account)
+
+    def prepare_confirmation(self) -> None:
+        """Let go of what is retained if the start that is begun does not continue it."""
+        if self._begun is not None and not self._begun.continues:
+            begin = self._begun.begin
+            self._holdings.retained.reset(begin.run, begin.account)
+
+    def withdraw(self) -> list[HeldBack]:
+        """Take the start that is begun out of the queue, to be decided anew.
+
+        Returns the entries of the older generation that follow now.
+        """
+        begun = self._begun
+        if begun is not None:
+            self._pending[0].retry(secrets.token_hex(8))
+            self._holdings.withdraw(begun.tail, begun.next_position)
+            self._begun = None
+        held_back, self._held_back = self._held_back, []
+        return held_back
+
+    def abandon(self) -> None:
+        """Give up every request."""
+        for pending in self._pending:
+            pending.fail(BrokerUnavailable("the start could not be stored"))
+        self._pending.clear()
+        self._held_back.clear()
+        self._begun = None
+
+    def _queue(self, head: Head | None, begin: Begin) -> None:
+        holdings = self._holdings
+        continues = holdings.is_at_end(head)
+        self._begun = _Begun(begin, continues, holdings.tail, holdings.window.next_position)
+        holdings.begin(head, begin, continues=continues)
+
+    def _open(self, run: Run, lease: Lease, account: Account) -> Opened:
+        held_back, self._held_back = self._held_back, []
+        frames = sum(type(entry) is AudioFrame for entries, _ in held_back for entry in entries)
+        return Opened(self._pending.pop(0), run, lease, account, frames)
