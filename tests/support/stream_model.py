@@ -156,9 +156,7 @@ class Process:
         self.starts += 1
         opening = Opening(STREAM, InteractionId("call"), "d", MEDIA, 0, continuation)
         request = StartRequest(opening, f"{self.name}{self.starts}", Access.OPEN)
-        pending = PendingStart(
-            request, self.clock.monotonic(), self._on_late, lambda _: None
-        )
+        pending = PendingStart(request, self.clock.monotonic(), self._on_late, lambda _: None)
         self.log.request_start(pending)
         self.pending = pending
         return pending
