@@ -5,6 +5,7 @@ shares no code with the decoders), so that a misunderstanding cannot be on both 
 """
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qsl
@@ -203,6 +204,12 @@ def test_json_is_the_same_message_in_binary_and_with_blanks_a_mark_or_a_nul_arou
     assert decode_on(dialect, list(map(in_binary, wrapped))) == decoded
     for first in (wrapped[0], in_binary(wrapped[0])):
         assert recognise(first, DIALECTS) is dialect
+
+
+@every_dialect
+def test_its_subprotocols_are_tokens(dialect: Dialect) -> None:
+    assert isinstance(dialect.subprotocols, tuple)
+    assert all(re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", it) for it in dialect.subprotocols)
 
 
 @every_dialect

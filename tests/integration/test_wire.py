@@ -10,7 +10,11 @@ from agentstream_sender import AgentstreamSender, media, start
 from published import Broker, audio, entries
 from running import Caller, Service, ServiceProcess, audio_message, pcm, service_process
 from running import start_message as exostreamkit_start
+from websockets.asyncio.client import connect
+from websockets.typing import Subprotocol
 
+from adapters.inbound.dialects.agentstream import Agentstream
+from adapters.inbound.dialects.exostreamkit import Exostreamkit
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
 
 BRACE = b"{" + bytes(319)
@@ -322,3 +326,42 @@ async def test_a_carrier_whose_counter_begins_anew_is_told_to_the_log_alone(
     assert ledger(broker, name)["duplicate"] == 70
     (told,) = warnings(logged, name)
     assert "duplicates in a row" in told
+
+
+# What is offered in the handshake
+
+
+async def offer(url: str, *offered: str) -> str | None:
+    names = [Subprotocol(name) for name in offered]
+    async with connect(url, subprotocols=names, compression=None) as socket:
+        return socket.subprotocol
+
+
+async def test_a_subprotocol_that_no_dialect_names_is_not_chosen_and_that_is_told(
+    logged: ServiceProcess, name: str
+) -> None:
+    assert await offer(logged.url, "audio", "s3cret-token") is None
+    caller = await Caller.dial(logged.url, headers={"Sec-WebSocket-Protocol": "audio"})
+    await caller.start(name)
+    assert (await caller.end())["received"] == 0
+    log = logged.log.read_text()
+    assert log.count("subprotocols are offered") == 2
+    assert "s3cret-token" not in log
+
+
+async def test_the_first_subprotocol_offered_that_a_dialect_names_is_chosen(
+    start_service: Any, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(Exostreamkit, "subprotocols", ("audio.example", "v2.example"))
+    monkeypatch.setattr(Agentstream, "subprotocols", ("carrier.example",))
+    service = start_service()
+    assert await offer(service.url, "x", "v2.example", "audio.example") == "v2.example"
+    assert await offer(service.url, "carrier.example", "audio.example") == "carrier.example"
+    assert await offer(service.url, "x", "Audio.Example") is None
+    lines = [("Sec-WebSocket-Protocol", "x"), ("Sec-WebSocket-Protocol", "y")]
+    offered = [Subprotocol("z"), Subprotocol("audio.example")]
+    async with connect(service.url, subprotocols=offered, additional_headers=lines) as socket:
+        await socket.send(json.dumps(exostreamkit_start(name)))
+        assert json.loads(await socket.recv())["event"] == "started"
+        assert socket.response is not None
+        assert socket.response.headers.get_all("Sec-WebSocket-Protocol") == ["audio.example"]

@@ -61,6 +61,11 @@ class Dialect(Protocol):
         """Whether a sender is held on to although nothing can be confirmed."""
         return CloseCode.NOT_CONFIRMED in self.never_closed_with
 
+    @property
+    def subprotocols(self) -> tuple[str, ...]:
+        """The WebSocket subprotocols of the dialect; the handshake chooses one that is offered."""
+        return ()
+
     def recognises(self, first: Mapping[str, object]) -> bool:
         """Tell whether a connection whose first message is this JSON object speaks the dialect."""
         ...
