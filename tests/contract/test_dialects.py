@@ -5,6 +5,7 @@ shares no code with the decoders), so that a misunderstanding cannot be on both 
 """
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qsl
@@ -18,6 +19,7 @@ from adapters.inbound.dialects import (
     DIALECTS,
     Dialect,
     FirstMessageNotJson,
+    Remark,
     UnknownDialect,
     recognise,
 )
@@ -62,9 +64,22 @@ def written(dialect: Dialect) -> list[str | bytes]:
     ]
 
 
-def decode_on(dialect: Dialect, messages: list[str | bytes], query: str = "") -> list[Message]:
-    """Decode the messages of one connection."""
-    reader = dialect.decoder(dict(parse_qsl(query)))
+def ignore_remark(remark: str) -> None:
+    assert remark
+
+
+def refuse_remark(remark: str) -> None:
+    raise AssertionError(remark)
+
+
+def decode_on(
+    dialect: Dialect,
+    messages: list[str | bytes],
+    query: str = "",
+    remark: Remark = refuse_remark,
+) -> list[Message]:
+    """Decode the messages of one connection; nothing is odd about it unless that is told."""
+    reader = dialect.decoder(dict(parse_qsl(query)), remark)
     return [
         reader.decode_text(message.encode())
         if isinstance(message, str)
@@ -162,8 +177,39 @@ def test_a_written_call_is_recognised_and_read(dialect: Dialect, sample_rate: in
     assert starts[0].stream_id == wire.stream
     assert starts[0].media.sample_rate == sample_rate
     assert isinstance(decoded[-1], End) or wire.hangs_up
-    assert starts[0].remarks == ()
     assert not [message for message in decoded if isinstance(message, Refused | Unknown)]
+
+
+def in_binary(message: str | bytes) -> bytes:
+    return message.encode() if isinstance(message, str) else message
+
+
+WRAPPINGS = [
+    ("", ""), ("\ufeff", ""), (" \n", "\r\n"), ("\ufeff\n", " "), ("", "\0"), ("", "\n\0"),
+    ("\v", "\f"),
+]  # fmt: skip
+
+
+@every_dialect
+@pytest.mark.parametrize(("before", "behind"), WRAPPINGS)
+def test_json_is_the_same_message_in_binary_and_with_blanks_a_mark_or_a_nul_around_it(
+    dialect: Dialect, before: str, behind: str
+) -> None:
+    wire, long = wire_of(dialect), bytes(range(250)) * 40
+    call = [*written(dialect)[:-1], wire.frame(3, long), *wire.closing(4)]
+    wrapped = [f"{before}{it}{behind}" if isinstance(it, str) else it for it in call]
+    decoded = decode_on(dialect, call)
+    assert Audio in map(type, decoded)
+    assert decode_on(dialect, wrapped) == decoded
+    assert decode_on(dialect, list(map(in_binary, wrapped))) == decoded
+    for first in (wrapped[0], in_binary(wrapped[0])):
+        assert recognise(first, DIALECTS) is dialect
+
+
+@every_dialect
+def test_its_subprotocols_are_tokens(dialect: Dialect) -> None:
+    assert isinstance(dialect.subprotocols, tuple)
+    assert all(re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", it) for it in dialect.subprotocols)
 
 
 @every_dialect
@@ -207,9 +253,9 @@ def test_a_large_and_a_late_frame_are_read(dialect: Dialect) -> None:
 def test_any_text_is_a_message_and_always_the_same(
     dialect: Dialect, text: str, query: dict[str, str]
 ) -> None:
-    message = dialect.decoder(query).decode_text(text.encode())
+    message = dialect.decoder(query, ignore_remark).decode_text(text.encode())
     assert isinstance(message, KINDS)
-    assert dialect.decoder(query).decode_text(text.encode()) == message
+    assert dialect.decoder(query, ignore_remark).decode_text(text.encode()) == message
     check_values(message)
 
 
@@ -217,9 +263,9 @@ def test_any_text_is_a_message_and_always_the_same(
 @settings(max_examples=300)
 @given(data=st.binary(max_size=400) | TEXTS.map(str.encode) | NO_TEXTS)
 def test_any_bytes_are_a_message_and_always_the_same(dialect: Dialect, data: bytes) -> None:
-    message = dialect.decoder({}).decode_binary(data)
+    message = dialect.decoder({}, ignore_remark).decode_binary(data)
     assert isinstance(message, KINDS)
-    assert dialect.decoder({}).decode_binary(data) == message
+    assert dialect.decoder({}, ignore_remark).decode_binary(data) == message
     check_values(message)
 
 
@@ -231,7 +277,7 @@ def test_whatever_was_said_before_a_frame_is_read_all_the_same(
 ) -> None:
     wire = wire_of(dialect)
     opening = wire.opening()
-    decoded = decode_on(dialect, [*before, *opening, wire.frame(7, b"\1\2")])
+    decoded = decode_on(dialect, [*before, *opening, wire.frame(7, b"\1\2")], remark=ignore_remark)
     assert isinstance(decoded[-1], Audio)
     assert decoded[-1].audio == b"\1\2"
 
@@ -252,8 +298,7 @@ def check_values(message: Message) -> None:
         case Refused(refusal, explanation):
             assert isinstance(refusal, Refusal)
             assert explanation
-        case Start(call=call, remarks=remarks):
-            assert all(isinstance(remark, str) for remark in remarks)
+        case Start(call=call):
             assert all(
                 isinstance(text, str)
                 for pair in call.custom_parameters.items()
@@ -285,7 +330,7 @@ def test_a_first_message_is_recognised_or_refused_and_then_decoded(first: str | 
         dialect = recognise(first, DIALECTS)
     except (UnknownDialect, FirstMessageNotJson):
         return
-    assert isinstance(decode_on(dialect, [first])[0], KINDS)
+    assert isinstance(decode_on(dialect, [first], remark=ignore_remark)[0], KINDS)
 
 
 @every_dialect

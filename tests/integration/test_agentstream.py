@@ -198,14 +198,14 @@ BAD_FRAMES: list[Any] = [
     '{"event":"media","media":{"chunk":2,"payload":"AAAA"}}',  # three bytes: half a sample
     '{"event":"media","media":{"chunk":2,"payload":"_-8="}}',
     '{"event":"media","media":{"chunk":2,"payload":"AAA"}}',
-    '{"event":"media","media":{"chunk":-1,"payload":"AAA="}}',
-    '{"event":"media","media":{"chunk":"two","payload":"AAA="}}',
-    '{"event":"media","media":{"chunk":9007199254740992,"payload":"AAA="}}',
+    '{"event":"media","media":{"chunk":2,"track":"outbound","payload":"AAA="}}',
+    '{"event":"media","stream_sid":"another","media":{"chunk":2,"payload":"AAA="}}',
+    '{"event":"dtmf","stream_sid":"another","dtmf":{"digit":"5"}}',
     '{"event":"media","media":{"chunk":2,"payload":"AAA="},"x":'
     + "[" * 50_000
     + "]" * 50_000
     + "}",
-    json.dumps(media("any", 2, bytes(100_002))),
+    json.dumps({"event": "media", "media": media("", 2, bytes(100_002))["media"]}),
     '{"event":"stop","stream_sid":"another"}',
     '{"event":"start"}',
 ]

@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from json_oracle import NotJson, read_base64, read_json
+from json_oracle import NotJson, read_base64, read_counter, read_json, unwrapped
 
 from adapters.inbound.dialects.agentstream import (
     MAX_SIGNAL_BYTES,
     Agentstream,
     AgentstreamDecoder,
-    _read_long,
 )
 from adapters.inbound.dialects.messages import (
     Audio,
@@ -45,10 +44,16 @@ KINDS = {
 ENVELOPE = {"event", "stream_sid", "streamSid", "sequence_number", "sequenceNumber"}
 
 
-def read_chunk(value: object) -> int | None:
-    if type(value) is str and re.fullmatch("[0-9]{1,16}", value):
-        value = int(value)
-    return value if type(value) is int and 0 <= value <= MAX_SEQ else None
+OWN = "s"
+"""The stream_sid that the start of every connection has named."""
+
+
+def names_another(message: dict[str, Any]) -> bool:
+    for name in ("stream_sid", "streamSid"):
+        sid = message.get(name)
+        if isinstance(sid, str | int) and not isinstance(sid, bool) and sid != "":
+            return str(sid) != OWN
+    return False
 
 
 def expected_of(text: str) -> object:
@@ -57,44 +62,55 @@ def expected_of(text: str) -> object:
     Of a start, a signal and an end only the kind.
     """
     try:
-        message = read_json(text)
+        message = read_json(unwrapped(text))
     except NotJson:
         return Refusal.MALFORMED_JSON
     if not isinstance(message, dict) or not isinstance(message.get("event"), str):
         return Refusal.INVALID_MESSAGE
+    if message["event"] in {"media", "dtmf", "mark", "stop", "closed"} and names_another(message):
+        return Refusal.UNEXPECTED_EVENT
     if message["event"] == "media":
         return expected_of_media(message.get("media"))
     return KINDS.get(message["event"], Unknown)
 
 
 def expected_of_media(media: Any) -> object:
-    audio = read_base64(media.get("payload")) if isinstance(media, dict) else None
+    if not isinstance(media, dict):
+        return Refusal.INVALID_AUDIO
+    if media.get("track") not in (None, "", "inbound"):
+        return Refusal.UNSUPPORTED_TRACK
+    audio = read_base64(media.get("payload"))
     if audio is None:
         return Refusal.INVALID_AUDIO
-    if media.get("chunk") is None:
-        return Audio(None, audio)
-    seq = read_chunk(media["chunk"])
-    return Refusal.INVALID_SEQ if seq is None else Audio(seq, audio)
+    return Audio(read_counter(media.get("chunk"), MAX_SEQ), audio)
 
 
-def decoders() -> tuple[AgentstreamDecoder, AgentstreamDecoder]:
-    return AgentstreamDecoder({}), AgentstreamDecoder({})
+def decoder(remarks: list[str] | None = None) -> AgentstreamDecoder:
+    """Return a decoder whose stream is started; what it remarks goes to `remarks`."""
+    started = AgentstreamDecoder({}, ([] if remarks is None else remarks).append)
+    start = {"event": "start", "start": {"stream_sid": OWN, "call_sid": "c", "account_sid": "a"}}
+    assert isinstance(started.decode_text(json.dumps(start).encode()), Start)
+    if remarks is not None:
+        remarks.clear()  # the start has no sample rate
+    return started
 
 
-def decode(text: str) -> Message:
-    """Decode with and without the short cut, as text and as binary: all must be one."""
-    with_short_cut, without = decoders()
+def decode(text: str, remarks: list[str] | None = None) -> Message:
+    """Decode with and without the short cuts, as text and as binary: all must be one."""
     data = text.encode()
-    message = with_short_cut.decode_text(data)
-    assert without._read(data) == message
-    assert _read_long(data) in (None, message)
-    assert DIALECT.decoder({}).decode_binary(data) == message
+    message = decoder(remarks).decode_text(data)
+    assert decoder()._read(unwrapped(text).encode()) == message
+    assert decoder()._read_long(data) in (None, message)
+    assert decoder().decode_binary(data) == message
     return message
 
 
 def check_decoded(text: str) -> None:
-    message = decode(text)
+    remarks: list[str] = []
+    message = decode(text, remarks)
     expected = expected_of(text)
+    if isinstance(message, Audio):
+        assert len(remarks) == (message.seq is None)
     if isinstance(expected, Refusal):
         assert isinstance(message, Refused), expected
         assert message.refusal is expected
@@ -148,7 +164,8 @@ CHUNKS = st.one_of(
     st.text("0123456789", min_size=15, max_size=18).map(json.dumps),
     st.text(max_size=3).map(json.dumps),
     st.sampled_from(
-        ["null", "true", "false", "1.0", "1e2", "-0", '"-0"', "01", '"01"', '"1.0"', '" 1"',
+        ["null", "true", "false", "1.0", "1.5", "1e2", '"1e0"', '"+1"', '"1."', '"1.5"', '"0x1"',
+         "-0", '"-0"', "01", '"01"', '"1.0"', '" 1"',
          '"1\\n"', '"\\u0031"', '"\\u0663"', '""', "NaN", "Infinity", "1e999", "9" * 5_000,
          f'"{"9" * 5_000}"', "[1]", "{}", '"1_0"', "18446744073709551616"]
     ),
@@ -162,10 +179,19 @@ UNKNOWN = st.one_of(
 )  # fmt: skip
 NAMES = st.one_of(
     st.text(max_size=5),
-    st.sampled_from(["Event", "Media", "sequence_number", "streamSid", "timestamp", "track"]),
+    st.sampled_from(["Event", "Media", "sequence_number", "timestamp", "Track"]),
 ).map(json.dumps)
 SPACE = st.sampled_from(["", "", "", " ", "\n", "\t ", "\r\n"])
-TRAILING = st.sampled_from([""] * 10 + [" ", "\n", "x", "}", ",", "{}", "\0", "\ufeff", "\x0b"])
+LEADING = st.sampled_from(
+    [""] * 10 + [" ", "\n", "\v", "\ufeff", "\ufeff \n", " \ufeff", "\0", "x"]
+)
+TRAILING = st.sampled_from(
+    [""] * 10 + [" ", "\n", "x", "}", ",", "{}", "\0", "\0\0", "\n\0 ", "\ufeff", "\x0b", "\xa0"]
+)
+TRACKS = st.sampled_from(
+    ['"inbound"'] * 6 + ['"outbound"', '"Inbound"', '""', "null", "0", "{}", '"inb\\u006fund"']
+)
+SIDS = st.sampled_from(['"s"'] * 6 + ['"other"', '""', "null", "7", "true", "[]", '"\\u0073"'])
 
 
 @st.composite
@@ -186,16 +212,18 @@ MEDIA = objects(
     st.one_of(
         st.tuples(st.just('"payload"'), PAYLOADS),
         st.tuples(st.just('"chunk"'), CHUNKS),
+        st.tuples(st.just('"track"'), TRACKS),
         st.tuples(NAMES, UNKNOWN),
     ),
 )
 MESSAGES = st.tuples(
-    SPACE,
+    LEADING,
     objects(
         st.tuples(EVENTS, MEDIA).map(lambda pair: [('"event"', pair[0]), ('"media"', pair[1])]),
         st.one_of(
             st.tuples(st.just('"event"'), EVENTS),
             st.tuples(st.just('"media"'), MEDIA | ANY_JSON),
+            st.tuples(st.sampled_from(['"stream_sid"', '"streamSid"']), SIDS),
             st.tuples(NAMES, UNKNOWN),
         ),
     ),
@@ -215,6 +243,11 @@ MESSAGES = st.tuples(
 @example('{"event":"stop","media":{"payload":"AAA="},"event":"media"}')
 @example('{"event":"media","media":{"payload":"AAA="},"event":"stop"}')
 @example('{"event":"media","media":{"payload":"AAA=","chunk":1,"chunk":null}}')
+@example('{"event":"media","media":{"payload":"AAA=","track":"outbound","track":"inbound"}}')
+@example('{"event":"media","media":{"payload":"AAA=","track":"inbound","track":"outbound"}}')
+@example('{"event":"media","stream_sid":"","streamSid":"other","media":{"payload":"AAA="}}')
+@example('{"event":"media","stream_sid":"other","stream_sid":"s","media":{"payload":"AAA="}}')
+@example('\ufeff{"event":"media","media":{"payload":"' + "AAAA" * 400 + '","chunk":1}}\0')
 def test_media_is_accepted_exactly_where_json_and_base64_accept_it(text: str) -> None:
     check_decoded(text)
 
@@ -244,14 +277,14 @@ def test_any_text_is_decoded_alike_with_and_without_the_short_cut(text: str) -> 
 @example(b'{"event":"media","media":{"payload":"AAA=","chunk":1},"x":"\xff"}')
 @example(b'{"event":"stop","x":"\xed\xa0\x80"}')
 def test_any_bytes_are_read_as_the_text_that_they_are(data: bytes) -> None:
-    message = DIALECT.decoder({}).decode_binary(data)
+    message = decoder().decode_binary(data)
     try:
         text = data.decode()
     except UnicodeDecodeError:
         assert isinstance(message, Refused)
         assert message.refusal is Refusal.MALFORMED_JSON
     else:
-        assert message == DIALECT.decoder({}).decode_text(text.encode())
+        assert message == decoder().decode_text(text.encode())
 
 
 @settings(max_examples=300)
@@ -361,14 +394,15 @@ def test_a_start_means_the_same_in_every_spelling(data: st.DataObject) -> None:
         message = {"event": "start", **outside, "start": {**sid, **inner}}
     else:
         message = {"event": "start", **outside, **sid, "start": inner}
-    said = decode(json.dumps(message))
+    remarks: list[str] = []
+    said = decode(json.dumps(message), remarks)
     assert isinstance(said, Start)
     assert (said.stream_id, said.interaction_id, said.tenant_id) == (stream, call, account)
     assert (said.call.caller, said.call.call_sid) == (caller, call)
     assert said.call.custom_parameters == parameters
     assert said.media.sample_rate == rate
     assert said.media.encoding == ("mulaw" if "mulaw" in label else "pcm16")
-    assert said.remarks == ()
+    assert remarks == []
 
 
 @settings(max_examples=300)
@@ -391,7 +425,8 @@ def test_a_start_means_the_same_in_every_spelling(data: st.DataObject) -> None:
 def test_any_start_is_a_start_or_a_bad_one_with_fitting_names(
     fields: dict[str, Any], query: dict[str, str]
 ) -> None:
-    message = DIALECT.decoder(query).decode_text(json.dumps({**fields, "event": "start"}).encode())
+    reader = DIALECT.decoder(query, list[str]().append)
+    message = reader.decode_text(json.dumps({**fields, "event": "start"}).encode())
     assert isinstance(message, Start | BadStart)
     if isinstance(message, Start):
         for name in (message.tenant_id, message.interaction_id, message.stream_id):
@@ -402,7 +437,11 @@ def test_the_oracle_itself_tells_right_from_wrong() -> None:
     right = '{"event":"media","media":{"payload":"AAA=","chunk":"1"}}'
     assert expected_of(right) == Audio(1, b"\0\0")
     assert expected_of(right + "x") is Refusal.MALFORMED_JSON
-    assert expected_of(right.replace('"1"', "1.0")) is Refusal.INVALID_SEQ
+    assert expected_of(right.replace('"1"', "1.0")) == Audio(1, b"\0\0")
+    assert expected_of(right.replace('"1"', "1.5")) == Audio(None, b"\0\0")
+    assert expected_of("\ufeff " + right + "\0") == Audio(1, b"\0\0")
+    assert expected_of(right[:-2] + ',"track":"outbound"}}') is Refusal.UNSUPPORTED_TRACK
+    assert expected_of(right[:-1] + ',"stream_sid":"x"}') is Refusal.UNEXPECTED_EVENT
     assert expected_of(right.replace("=", "")) is Refusal.INVALID_AUDIO
     assert expected_of(right.replace('"1"', "null")) == Audio(None, b"\0\0")
     with pytest.raises(NotJson):

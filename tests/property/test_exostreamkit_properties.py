@@ -5,9 +5,9 @@ import re
 from base64 import b64encode, urlsafe_b64encode
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
-from json_oracle import NotJson, read_base64, read_json
+from json_oracle import NotJson, is_message, read_base64, read_json, unwrapped
 
 from adapters.inbound.dialects.exostreamkit import Exostreamkit, _read, _read_long
 from adapters.inbound.dialects.messages import (
@@ -30,7 +30,7 @@ DEEP = "[" * 100_000 + "]" * 100_000
 def expected_of(text: str) -> object:
     """Say what must come of a text that is not a start; of a refusal only its code."""
     try:
-        message = read_json(text)
+        message = read_json(unwrapped(text))
     except NotJson:
         return Refusal.MALFORMED_JSON
     if not isinstance(message, dict) or not isinstance(message.get("event"), str):
@@ -56,7 +56,7 @@ def check_decoded(text: str) -> None:
         assert isinstance(message, expected)
     else:
         assert message == expected
-    assert _read(text.encode()) == message
+    assert _read(unwrapped(text).encode()) == message
     assert _read_long(text.encode()) in (None, message)
 
 
@@ -123,7 +123,10 @@ RIGHT = st.tuples(AUDIO, st.integers(0, MAX_SEQ)).map(
     ]
 )
 SPACE = st.sampled_from(["", "", "", " ", "\n", "\t ", "\r\n"])
-TRAILING = st.sampled_from([""] * 10 + [" ", "\n", "x", "}", ",", "{}", "\0", "\ufeff", "\x0b"])
+LEADING = st.sampled_from([""] * 10 + [" ", "\v", "\ufeff", "\ufeff \n", " \ufeff", "\0", "x"])
+TRAILING = st.sampled_from(
+    [""] * 10 + [" ", "\n", "x", "}", ",", "{}", "\0", "\0\0", "\n\0 ", "\ufeff", "\x0b", "\xa0"]
+)
 
 
 @st.composite
@@ -134,7 +137,7 @@ def messages(draw: st.DrawFn) -> str:
     fields = [field for place, field in enumerate(fields) if place != dropped]
     space = draw(SPACE)
     body = f",{space}".join(f"{name}{space}:{space}{value}" for name, value in fields)
-    text = f"{space}{{{space}{body}{space}}}{space}{draw(TRAILING)}"
+    text = f"{draw(LEADING)}{{{space}{body}{space}}}{space}{draw(TRAILING)}"
     if draw(st.integers(0, 9)) == 0:
         text = text[: draw(st.integers(0, len(text)))]
     return text
@@ -194,7 +197,7 @@ def test_a_right_message_is_never_refused(
 def test_any_text_is_a_message_or_a_refusal_on_both_paths(text: str) -> None:
     message = DIALECT.decode_text(text.encode())
     assert isinstance(message, KINDS)
-    assert _read(text.encode()) == message
+    assert _read(unwrapped(text).encode()) == message
 
 
 @settings(deadline=None, max_examples=200)
@@ -206,8 +209,45 @@ def test_text_that_is_no_unicode_is_refused_and_does_not_raise(text: str, inside
 
 @settings(deadline=None, max_examples=200)
 @given(st.binary(max_size=400))
-def test_any_bytes_are_audio_without_a_number(data: bytes) -> None:
+def test_bytes_of_no_message_are_audio_without_a_number(data: bytes) -> None:
+    assume(not is_message(data))
     assert DIALECT.decode_binary(data) == Audio(None, data)
+
+
+PCM_LIKE_JSON = st.one_of(
+    st.tuples(
+        st.sampled_from([b"{", b'{"', b' {"', b'\xef\xbb\xbf{"', b'{"event":"', b'{"event":"end"']),
+        st.binary(max_size=60),
+        st.sampled_from([b"", b"}", b'"}', b'":1}', b"}\0"]),
+    ).map(b"".join),
+    st.tuples(messages(), st.binary(max_size=2), st.integers(0, 200)).map(
+        lambda drawn: drawn[0].encode()[: drawn[2]] + drawn[1] + drawn[0].encode()[drawn[2] :]
+    ),
+    st.dictionaries(st.text(max_size=5) | st.just("event"), JSON_VALUES, max_size=3).map(
+        lambda fields: json.dumps(fields).encode()
+    ),
+)
+
+
+@settings(deadline=None, max_examples=1_200)
+@given(messages().map(str.encode) | PCM_LIKE_JSON)
+@example(b'{"event":"end"}')
+@example(b'\xef\xbb\xbf\n {"event":"end"}\n\0')
+@example(b'{"event":"x","event":1}')
+@example(b'{"event":1,"event":"x"}')
+@example(b'{"event":"audio","data":"AAA=","seq":1,"x":"\xff"}')
+@example(b'{"Event":"audio","data":"AAA=","seq":1}')
+@example(b'["event"]')
+@example(b"{}")
+@example(b"{" + b" " * 60_000)
+@example(b" " * 60_000)
+def test_binary_is_audio_unless_it_is_an_object_with_a_text_event(data: bytes) -> None:
+    message = DIALECT.decode_binary(data)
+    if is_message(data):
+        assert message == DIALECT.decode_text(data)
+        assert not isinstance(message, Audio) or message.seq is not None
+    else:
+        assert message == Audio(None, data)
 
 
 START = {

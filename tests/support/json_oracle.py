@@ -5,9 +5,35 @@ import re
 from base64 import b64decode
 from typing import Any
 
+BLANKS = " \t\n\r\v\f"
+
 
 class NotJson(ValueError):
     """Python's `json` or RFC 8259 says so."""
+
+
+def unwrapped(text: str) -> str:
+    """Return a message without the byte order mark, the blanks and the NULs around its JSON."""
+    return text.lstrip("\ufeff" + BLANKS).rstrip(BLANKS + "\0")
+
+
+def is_message(data: bytes) -> bool:
+    """Tell whether bytes are a JSON object with a text `event`."""
+    try:
+        message = read_json(unwrapped(data.decode()))
+    except (UnicodeDecodeError, NotJson):
+        return False
+    return isinstance(message, dict) and isinstance(message.get("event"), str)
+
+
+def read_counter(value: object, largest: int) -> int | None:
+    """Read a whole number from 0 on, or a text of one; None for anything else."""
+    number = r"\s*[+-]?\d+(\.\d*)?(e[+-]?\d+)?\s*"
+    if isinstance(value, str) and re.fullmatch(number, value, re.IGNORECASE | re.ASCII):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return int(value) if 0 <= value <= largest and value % 1 == 0 else None
 
 
 def refuse_constant(name: str) -> None:

@@ -143,7 +143,7 @@ def test_missing_data_is_invalid_audio() -> None:
         '{"event":"audio","data":"AAA=","seq":1,"x":Infinity}', '{"event":"end","x":"\\ud800"}',
         '{"event":"audio","data":"AAA=","seq":01}', '{"event":"end","x":' + DEEP + "}",
         '{"x":' + DEEP + "}",
-        '{"event":"audio","data":"AAA=","seq":1,"x":' + DEEP[:100_000], "\ufeff{}",
+        '{"event":"audio","data":"AAA=","seq":1,"x":' + DEEP[:100_000], "{}\ufeff",
     ],
     ids=range(16),
 )  # fmt: skip
@@ -167,9 +167,27 @@ def test_another_event_is_unknown(event: str) -> None:
     assert DIALECT.decode_text(json.dumps({"event": event, "seq": "x"}).encode()) == Unknown()
 
 
-@pytest.mark.parametrize("data", [b"", b"\x00", b"\x00\x01" * 160, b'{"event":"end"}', b"\xff"])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\x00", b"\x00\x01" * 160, b"\xff", b"{", b"{}", b'{"a":1}', b'{"event":1}',
+     b'{"event":"end"', b'{"event":"end"}x', b'{"event":"end","x":"\xff"}', b'["event"]'],
+)  # fmt: skip
 def test_a_binary_message_is_audio_without_a_number(data: bytes) -> None:
     assert DIALECT.decode_binary(data) == Audio(None, data)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"event":"end"}', start(), '{"event":"audio","data":"AAA=","seq":1}', '{"event":"ping"}',
+     '{"event":"audio","data":"AAA=","seq":1.0}', '{"event":"start"}',
+     '{"event":"end","x":' + DEEP + "}"],
+    ids=range(7),
+)  # fmt: skip
+def test_a_message_that_comes_as_binary_is_that_message(text: str) -> None:
+    message = DIALECT.decode_text(text.encode())
+    assert not (isinstance(message, Audio) and message.seq is None)
+    for before, behind in (("", ""), ("\ufeff", ""), (" ", "\n"), ("\ufeff\n", "\0")):
+        assert DIALECT.decode_binary(f"{before}{text}{behind}".encode()) == message
 
 
 def test_the_replies_are_those_of_the_contract() -> None:

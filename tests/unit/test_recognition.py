@@ -19,22 +19,25 @@ DEEP = "[" * 100_000 + "]" * 100_000
         '{"event":"audio","seq":1}',
         '{"event":"end"}',
         ' {"event" : "start", "interaction_id": 1 } \n',
+        '\ufeff{"event":"start","tenant_id":"t"}',
+        '\v\n{"event":"start","tenant_id":"t"}\n\0',
         '{"event":"connected","event":"end"}',
         '{"event":"st\\u0061rt","tenant_id":"t"}',
         json.dumps({"event": "start", "tenant_id": "t", **{f"field{i}": i for i in range(5_000)}}),
         '{"event":"start","tenant_id":"t","sample_rate":' + "9" * 5_000 + "}",
     ],
-    ids=range(8),
+    ids=range(10),
 )
 def test_each_event_of_exostreamkit_tells_the_dialect(first: str) -> None:
     assert recognise(first, DIALECTS).name == "exostreamkit"
+    assert recognise(first.encode(), DIALECTS).name == "exostreamkit"
 
 
 @pytest.mark.parametrize(
     "first",
     [
         "", " ", "{", '{"event":"start"', '{"event":"start"} x', "start", "NaN", "{'event':1}",
-        '{"event":"start",}', "\ufeff{}", '{"event":NaN}', '{"event":' + DEEP + "}",
+        '{"event":"start",}', "\0{}", '{"event":NaN}', '{"event":' + DEEP + "}",
         '{"event":' + DEEP,
     ],
     ids=range(13),
@@ -52,7 +55,8 @@ def test_a_text_that_only_begins_like_json_is_no_json(first: str) -> None:
 
 @pytest.mark.parametrize(
     "first",
-    ["[]", "null", "1", '"start"', "true", "[1,2]", "{}", '{"event":"other"}', '{"Event":"start"}',
+    ["[]", "null", "1", '"start"', "true", "[1,2]", "{}", "\ufeff{}", "[]\0",
+     '{"event":"other"}', '{"Event":"start"}',
      '{"event":null}', '{"event":1}', '{"event":true}', '{"event":"start","event":"other"}'],
 )  # fmt: skip
 def test_json_that_is_no_message_of_a_dialect_is_unknown(first: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from adapters.inbound.close_codes import CloseCode
 from adapters.inbound.dialects import Dialect
-from adapters.inbound.dialects.messages import Refusal
+from adapters.inbound.dialects.exostreamkit import ERROR_CODES
 from domain.events import EndReason, Signal
 from domain.identifiers import MAX_LENGTH
 from domain.ledger import NOTHING
@@ -93,7 +93,12 @@ def _said_by_carriers() -> dict[str, Schema]:
     """Describe agentstream; numbers may be strings, and most of it may be absent."""
     number: Schema = {"type": ["string", "integer"]}
     call = {"call_sid": _IDENTIFIER, "account_sid": _IDENTIFIER}
-    media_format = {"encoding": _TEXT, "sample_rate": number, "bit_rate": _TEXT}
+    media_format = {
+        "encoding": _TEXT,
+        "sample_rate": number,
+        "bit_rate": _TEXT,
+        "channels": {"enum": [1, "1"]},
+    }
     start = {
         **call,
         "stream_sid": _IDENTIFIER,
@@ -102,7 +107,7 @@ def _said_by_carriers() -> dict[str, Schema]:
         "custom_parameters": {"type": "object"},
         "media_format": _object({}, media_format),
     }
-    media = {"chunk": number, "timestamp": number}
+    media = {"chunk": number, "timestamp": number, "track": _TEXT}
     payload = {"payload": {"type": "string", "contentEncoding": "base64"}}
     envelope = {"sequence_number": number, "stream_sid": _IDENTIFIER}
     return {
@@ -122,7 +127,7 @@ def _replied() -> dict[str, Schema]:
         "last_seq": {"type": ["integer", "null"]},
     }
     error = {
-        "code": {"enum": [refusal.value for refusal in Refusal]},
+        "code": {"enum": [code.value for code in ERROR_CODES]},
         "message": _TEXT,
         "seq": {"type": ["integer", "null"]},
     }

@@ -53,6 +53,9 @@ AFTER_DRAIN_SECONDS = 2.0
 STANDSTILL_SECONDS = 0.5
 """An alarm that rings so much too late says that the event loop stood still."""
 
+MAX_DUPLICATES_IN_A_ROW = 50
+"""More say that the sender's counter began anew: it is told."""
+
 UNREAD_SECONDS = 5.0
 """How long a sender that is never hung up on is not read when buffers are full; then its audio is
 dropped: a carrier that cannot send ends the call."""
@@ -111,7 +114,10 @@ class Conversation:
         self._stream: LiveStream | None = None
         self._heard = calls.clock.instant()
         self._opened_at = self._heard.monotonic
+        self._remarks: dict[str, None] = {}
         self._refused_in_a_row = 0
+        self._duplicates_in_a_row = 0
+        self._duplicates_below = 0
         self._unacked = 0
         self._acked_seq: int | None = None
         self._interruption: Closing | None = None
@@ -263,7 +269,7 @@ class Conversation:
         if self._is_draining and self._dialect.comes_back:
             self._interruption = _RESTART
             return None
-        self._decoder = self._dialect.decoder(self._query)
+        self._decoder = self._dialect.decoder(self._query, self._remark)
         self._starting = Starting(self._calls, self._sender, self._dialect, self._wake)
         return self._decoder
 
@@ -317,8 +323,21 @@ class Conversation:
             self._refuse(Refused(refusal_of(why), str(why)), message)
         else:
             self._refused_in_a_row = 0
-            if not is_new and stream.outbox.is_empty and not stream.outbox.is_fenced:
-                self.on_confirmed(1, stream.outbox.published.last_seq)
+            if not is_new:
+                self._on_duplicate(stream, message)
+
+    def _on_duplicate(self, stream: LiveStream, message: Audio) -> None:
+        if stream.outbox.is_empty and not stream.outbox.is_fenced:
+            self.on_confirmed(1, stream.outbox.published.last_seq)
+        expected = stream.interaction.unnumbered_seq
+        if expected != self._duplicates_below:  # a new frame came since
+            self._duplicates_below, self._duplicates_in_a_row = expected, 0
+        self._duplicates_in_a_row += 1
+        if self._duplicates_in_a_row == MAX_DUPLICATES_IN_A_ROW + 1:
+            self._remark(_ROW_OF_DUPLICATES)
+            explanation = f"{_ROW_OF_DUPLICATES}: go on from {expected}, or end and start a new run"
+            refused = Refused(Refusal.INVALID_SEQ, explanation, message.seq)
+            self._replies.put(self._speaking.error(refused))
 
     def _has_room_again(self, stream: LiveStream) -> bool:
         self._is_dropping = stream.outbox.is_full
@@ -386,8 +405,7 @@ class Conversation:
         self._stream = stream
         interaction = stream.interaction
         self._calls.telemetry.stream_opened(interaction.opening.dialect)
-        start = self._starting.start if self._starting is not None else None
-        for remark in start.remarks if start is not None else ():
+        for remark in self._remarks:
             _log.warning(remark, extra={"stream": str(stream.key)})
         if stream.outbox.is_fenced:
             self._interrupt(_SUPERSEDED)
@@ -399,11 +417,22 @@ class Conversation:
             )
         )
 
+    def _remark(self, remark: str) -> None:
+        """Log what is odd about the call, each once; what is remarked before it is started, then.
+
+        The texts are of a closed set, which bounds them.
+        """
+        if remark not in self._remarks:
+            self._remarks[remark] = None
+            if self._stream is not None:
+                _log.warning(remark, extra={"stream": str(self._stream.key)})
+
     def _refuse(self, refused: Refused, audio: Audio | None = None) -> None:
-        """Count and answer a message that cannot be used."""
+        """Count and answer a message that cannot be used; each kind is logged once."""
         stream = self._stream
         if stream is None:
             raise AssertionError("before start a refused message closes the connection")
+        self._remark(f"refused: {refused.explanation}")
         seq = refused.seq
         unnumbered = False
         if audio is not None:
@@ -538,5 +567,8 @@ async def _at_most(seconds: float) -> AsyncIterator[None]:
             yield
 
 
+_ROW_OF_DUPLICATES = (
+    f"more than {MAX_DUPLICATES_IN_A_ROW} duplicates in a row: the counter seems to have begun anew"
+)
 _RESTART = Closing(CloseCode.RESTART, "restart: reconnect and resume")
 _SUPERSEDED = Closing(CloseCode.SUPERSEDED, "a newer connection holds the stream")

@@ -6,6 +6,7 @@ texts on the wire. Refusals are sent as HTTP answers by hand too, since Litestar
 WebSocket with a bare 403 only.
 """
 
+import logging
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -21,9 +22,12 @@ from adapters.inbound.uvicorn_protocols import DIRECT
 
 INGEST_PATH = "/v1/ingest"
 
+_log = logging.getLogger(__name__)
+
 
 def ingest_route(gate: Gate, calls: Calls, roster: Roster) -> WebsocketRouteHandler:
     """Build the route over which carriers send audio."""
+    spoken = frozenset(name for dialect in calls.dialects for name in dialect.subprotocols)
 
     @websocket(INGEST_PATH)
     async def ingest(socket: WebSocket) -> None:  # type: ignore[type-arg]  # no typed state
@@ -34,7 +38,7 @@ def ingest_route(gate: Gate, calls: Calls, roster: Roster) -> WebsocketRouteHand
                 await _refuse(socket.send, admitted)
                 return
         try:
-            await socket.accept()
+            await socket.accept(_chosen(socket.scope["subprotocols"], spoken))
             query = dict(parse_qsl(socket.scope["query_string"].decode("latin-1")))
             extensions: Any = socket.scope["extensions"]
             peer = extensions[DIRECT]["peer"]
@@ -45,6 +49,20 @@ def ingest_route(gate: Gate, calls: Calls, roster: Roster) -> WebsocketRouteHand
             gate.leave()
 
     return ingest
+
+
+def _chosen(offered: list[str], spoken: frozenset[str]) -> str | None:
+    """Return the first subprotocol offered that a dialect names.
+
+    What is offered is not logged: some senders put a token there.
+    """
+    chosen = next((name for name in offered if name in spoken), None)
+    if offered and chosen is None:  # a line for each handshake
+        _log.warning(
+            "subprotocols are offered of which no dialect names one: accepted without, upon which"
+            " some clients (Node's ws, browsers) fail the connection"
+        )
+    return chosen
 
 
 async def _refuse(send: Send, refusal: HttpRefusal) -> None:

@@ -4,7 +4,7 @@
 """
 
 from adapters.inbound.dialects.agentstream import Agentstream
-from adapters.inbound.dialects.dialect import Decoder, Dialect
+from adapters.inbound.dialects.dialect import Decoder, Dialect, Remark
 from adapters.inbound.dialects.exostreamkit import Exostreamkit
 from adapters.inbound.dialects.recognition import FirstMessageNotJson, UnknownDialect, recognise
 
@@ -18,6 +18,7 @@ __all__ = [
     "Decoder",
     "Dialect",
     "FirstMessageNotJson",
+    "Remark",
     "UnknownDialect",
     "recognise",
 ]

@@ -11,8 +11,10 @@
 
 The carrier's pages disagree with each other and with its traffic, so: numbers may be strings,
 keys snake or camel case, `start` and `dtmf` nested or flat, most of it absent, and the JSON may
-come in binary messages. Loss is judged by `media.chunk`; `sequence_number` counts every event and
-is not looked at. A sender of this dialect gets no message and is not hung up on for what it says.
+come in binary messages. Loss is judged by `media.chunk`; a frame without a usable one takes the
+next number. `sequence_number` counts every event and is not looked at. `media.track` is `inbound`
+or absent: audio of any other track is refused. A sender of this dialect gets no message and is not
+hung up on for what it says.
 """
 
 import re
@@ -23,8 +25,8 @@ import msgspec
 
 from adapters.inbound.close_codes import CloseCode
 from adapters.inbound.dialects.base64_literal import SHORTEST_BYTES, Cutter, decode
-from adapters.inbound.dialects.dialect import Decoder, Dialect
-from adapters.inbound.dialects.json_text import UNREADABLE, is_json
+from adapters.inbound.dialects.dialect import Decoder, Dialect, Remark
+from adapters.inbound.dialects.json_text import UNREADABLE, is_json, is_utf8, unwrapped
 from adapters.inbound.dialects.messages import (
     Audio,
     BadStart,
@@ -53,7 +55,11 @@ _CALL_KEYS = frozenset(
 )
 _OTHER_DIALECTS_KEYS = frozenset({"interaction_id", "tenant_id"})
 
+_INBOUND = "inbound"
+"""The track that is the stream itself."""
+
 _DIGITS = re.compile(r"[0-9]{1,16}\Z")
+_NUMBER = re.compile(r"\s*[+-]?[0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]+)?\s*\Z", re.IGNORECASE | re.ASCII)
 _RATE = re.compile(r"\s*([0-9]{1,6}(?:\.[0-9]{1,3})?)\s*(k?)\s*(?:hz)?\s*\Z", re.IGNORECASE)
 _SEPARATORS = re.compile(r"[/,\s]+")
 _LINEAR = frozenset({
@@ -66,7 +72,8 @@ MAX_SIGNAL_BYTES = 4_096
 
 class _Media(msgspec.Struct):
     payload: bytes
-    chunk: int | str | None = None
+    chunk: int | float | str | None = None
+    track: str = _INBOUND
 
 
 class _MediaMessage(msgspec.Struct):
@@ -74,11 +81,14 @@ class _MediaMessage(msgspec.Struct):
 
     event: Literal["media"]
     media: _Media
+    stream_sid: str = ""
+    streamSid: str = ""  # noqa: N815  # the other spelling
 
 
 class _MediaSkeleton(msgspec.Struct):
     payload: Literal[""]
-    chunk: int | str | None = None
+    chunk: int | float | str | None = None
+    track: str = _INBOUND
 
 
 class _MediaMessageSkeleton(msgspec.Struct):
@@ -86,6 +96,8 @@ class _MediaMessageSkeleton(msgspec.Struct):
 
     event: Literal["media"]
     media: _MediaSkeleton
+    stream_sid: str = ""
+    streamSid: str = ""  # noqa: N815
 
 
 _skeleton_decoder = msgspec.json.Decoder(_MediaMessageSkeleton)
@@ -111,9 +123,9 @@ class Agentstream(Dialect):
             return bool(_CALL_KEYS & first.keys()) and not _OTHER_DIALECTS_KEYS & first.keys()
         return isinstance(event, str) and event in _STARTS_A_CALL
 
-    def decoder(self, query: Mapping[str, str]) -> Decoder:
+    def decoder(self, query: Mapping[str, str], remark: Remark) -> Decoder:
         """Return a decoder that knows the sample rate in the query and the stream's name."""
-        return AgentstreamDecoder(query)
+        return AgentstreamDecoder(query, remark)
 
     def started(
         self,
@@ -138,10 +150,12 @@ class Agentstream(Dialect):
 
 
 class AgentstreamDecoder(Decoder):
-    """Decodes one connection; remembers which stream it is, so that no other one is stopped."""
+    """Decodes one connection; remembers which stream it is, so that no other one gets into it."""
 
-    def __init__(self, query: Mapping[str, str]) -> None:
+    def __init__(self, query: Mapping[str, str], remark: Remark) -> None:
         self._query = query
+        self._remark = remark
+        self._is_started = False
         self._stream_sid: str | None = None
 
     def decode_text(self, text: bytes) -> Message:
@@ -150,20 +164,56 @@ class AgentstreamDecoder(Decoder):
 
     def decode_binary(self, data: bytes) -> Message:
         """Decode a JSON message that came as binary: never taken for PCM in this dialect."""
-        try:
-            data.decode()
-        except UnicodeDecodeError:  # msgspec would not look at all of it
+        if not is_utf8(data):
             return Refused(Refusal.MALFORMED_JSON, "the message is not UTF-8")
         return self._decode(data)
 
     def _decode(self, raw: bytes) -> Message:
-        if len(raw) > SHORTEST_BYTES and (audio := _read_long(raw)) is not None:
+        if len(raw) > SHORTEST_BYTES and (audio := self._read_long(raw)) is not None:
             return audio
         try:
             message = _media_decoder.decode(raw)
         except UNREADABLE:
-            return self._read(raw)
-        return _audio(message.media.chunk, message.media.payload)
+            bare = unwrapped(raw)
+            return self._read(raw) if len(bare) == len(raw) else self._decode(bare)
+        audio = self._flawless(message, message.media.payload)
+        return self._read(raw) if audio is None else audio
+
+    def _read_long(self, text: bytes) -> Message | None:
+        """Read audio by the short cut; None where that does not do."""
+        parts = _payload.cut(text)
+        if parts is None:
+            return None
+        skeleton, literal = parts
+        try:
+            message = _skeleton_decoder.decode(skeleton)
+        except UNREADABLE:
+            return None
+        payload = decode(literal)
+        return None if payload is None else self._flawless(message, payload)
+
+    def _flawless(
+        self, message: _MediaMessage | _MediaMessageSkeleton, payload: bytes
+    ) -> Message | None:
+        """Return the audio of the stream's own track; None where `_read` has to look closer."""
+        media = message.media
+        stream_sid = message.stream_sid or message.streamSid
+        own = self._stream_sid
+        if media.track != _INBOUND or (stream_sid != own and stream_sid and own is not None):
+            return None
+        return self._audio(media.chunk, payload)
+
+    def _audio(self, chunk: object, payload: bytes) -> Audio:
+        if isinstance(chunk, str) and _DIGITS.match(chunk):
+            chunk = int(chunk)
+        if type(chunk) is int and 0 <= chunk <= MAX_SEQ:
+            return Audio(chunk, payload)
+        seq = _whole_number(chunk)
+        if seq is None:
+            self._remark(
+                "media has no usable chunk: frames are counted here, and a lost one does not show"
+            )
+        return Audio(seq, payload)
 
     def _read(self, raw: bytes) -> Message:
         """Define what a message means; the short cut does the same for a flawless `media`."""
@@ -181,35 +231,47 @@ class AgentstreamDecoder(Decoder):
     def _read_event(self, event: str, fields: Fields) -> Message:
         message: Message = Unknown()
         match event:
+            case "media" | "dtmf" | "mark" | "stop" | "closed" if self._is_foreign(fields):
+                message = Refused(Refusal.UNEXPECTED_EVENT, f"{event} of another stream")
             case "media":
-                message = _read_media(_object(fields, "media"))
+                message = self._read_media(_object(fields, "media"))
             case "start":
                 message = self._read_start(fields)
             case "stop" | "closed":
-                message = self._read_stop(fields)
+                message = _read_stop(_object(fields, "stop") or fields)
             case "dtmf" | "mark":
                 message = _read_signal(Signal(event), fields)
             case "connected" | "clear":
                 message = Known()
         return message
 
+    def _is_foreign(self, fields: Fields) -> bool:
+        """Tell whether a message names another stream than the start did."""
+        stream_sid = _text(fields, "stream_sid", "streamSid")
+        return None not in (stream_sid, self._stream_sid) and stream_sid != self._stream_sid
+
+    def _read_media(self, media: Fields) -> Message:
+        if _value(media, "track") not in (None, "", _INBOUND):
+            return Refused(Refusal.UNSUPPORTED_TRACK, "audio of another track than inbound")
+        try:
+            payload: bytes = msgspec.json.decode(media.get("payload", msgspec.Raw()), type=bytes)
+        except UNREADABLE:
+            return Refused(Refusal.INVALID_AUDIO, "payload must be standard base64, padded")
+        return self._audio(_value(media, "chunk"), payload)
+
     def _read_start(self, fields: Fields) -> Message:
         start = _object(fields, "start") or fields
         both = {**fields, **start}  # a field may stand beside the nested object as well
         call_sid = _text(both, "call_sid", "callSid", "leg_sid", "legSid")
-        stream_sid = (
-            _text(fields, "stream_sid", "streamSid")
-            or _text(start, "stream_sid", "streamSid")
-            or call_sid
+        stream_sid = _text(fields, "stream_sid", "streamSid") or _text(
+            start, "stream_sid", "streamSid"
         )
-        remarks: list[str] = []
         try:
-            media = self._media_format(_object(both, "media_format", "mediaFormat"), remarks)
             message = Start(
                 tenant_id=TenantId(_text(both, "account_sid", "accountSid") or ""),
                 interaction_id=InteractionId(call_sid or ""),
-                stream_id=StreamId(stream_sid or ""),
-                media=media,
+                stream_id=StreamId(stream_sid or call_sid or ""),
+                media=self._media_format(_object(both, "media_format", "mediaFormat")),
                 continuation=GoOnAbove(),
                 call=CallDetails(
                     call_sid,
@@ -217,74 +279,56 @@ class AgentstreamDecoder(Decoder):
                     _text(both, "to"),
                     _texts(_object(both, "custom_parameters", "customParameters")),
                 ),
-                remarks=tuple(remarks),
             )
         except DomainError as error:
             return BadStart(str(error))
-        self._stream_sid = self._stream_sid or stream_sid
+        if not self._is_started:
+            self._is_started, self._stream_sid = True, stream_sid
+        if not _is_inbound_only(_value(both, "tracks")):
+            self._remark("start announces other tracks than inbound, whose audio is refused")
         return message
 
-    def _media_format(self, media: Fields, remarks: list[str]) -> MediaFormat:
+    def _media_format(self, media: Fields) -> MediaFormat:
         label = _text(media, "encoding") or ""
         asked = self._query.get("sample-rate") or self._query.get("sample_rate")
         said = _value(media, "sample_rate", "sampleRate")
         sample_rate, query_rate = _rate(said), _rate(asked)
         if sample_rate is None:
             sample_rate = _rate(_parameter(label, "rate")) or query_rate
-            remarks.append("no usable sample_rate in start: that of the label or the query counts")
+            self._remark("no usable sample_rate in start: that of the label or the query counts")
             if sample_rate is None:
                 sample_rate = DEFAULT_SAMPLE_RATE_HZ
-                remarks.append(f"sample_rate assumed to be {DEFAULT_SAMPLE_RATE_HZ}")
+                self._remark(f"sample_rate assumed to be {DEFAULT_SAMPLE_RATE_HZ}")
         elif query_rate not in (None, sample_rate):
-            remarks.append("the sample rate of the query is not that of start, which counts")
+            self._remark("the sample rate of the query is not that of start, which counts")
+        for channels in (_value(media, "channels"), _parameter(label, "channels")):
+            if channels not in (None, "") and _whole_number(channels) != 1:
+                raise InvalidMedia("media_format.channels must be 1")
         return MediaFormat(sample_rate, _encoding(label))
-
-    def _read_stop(self, fields: Fields) -> Message:
-        stop = _object(fields, "stop") or fields
-        stream_sid = _text(fields, "stream_sid", "streamSid")
-        if None not in (stream_sid, self._stream_sid) and stream_sid != self._stream_sid:
-            return Refused(Refusal.UNEXPECTED_EVENT, "stop for another stream")
-        ended = _value(stop, "reason") == EndReason.CALLENDED.value
-        return End(EndReason.CALLENDED if ended else EndReason.STOPPED)
 
 
 _payload = Cutter(b"payload")
 
 
-def _read_long(text: bytes) -> Message | None:
-    """Read audio by the short cut; None where that does not do."""
-    parts = _payload.cut(text)
-    if parts is None:
+def _read_stop(stop: Fields) -> End:
+    ended = _value(stop, "reason") == EndReason.CALLENDED.value
+    return End(EndReason.CALLENDED if ended else EndReason.STOPPED)
+
+
+def _is_inbound_only(tracks: object) -> bool:
+    """Tell whether the tracks that a start announces, in a list or a text, are the stream's own."""
+    if isinstance(tracks, str):
+        tracks = _SEPARATORS.split(tracks)
+    return not isinstance(tracks, list) or all(track in ("", _INBOUND) for track in tracks)
+
+
+def _whole_number(said: object) -> int | None:
+    """Read 1, "1", 1.0, " 1", "1e0"; None if it is no number that a counter may have."""
+    if isinstance(said, str) and _NUMBER.match(said):
+        said = float(said)
+    if isinstance(said, bool) or not isinstance(said, int | float):
         return None
-    skeleton, literal = parts
-    try:
-        message = _skeleton_decoder.decode(skeleton)
-    except UNREADABLE:
-        return None
-    payload = decode(literal)
-    return None if payload is None else _audio(message.media.chunk, payload)
-
-
-def _read_media(media: Fields) -> Message:
-    try:
-        chunk = msgspec.json.decode(media["chunk"]) if "chunk" in media else None
-    except UNREADABLE:
-        chunk = "unreadable"
-    try:
-        payload: bytes = msgspec.json.decode(media.get("payload", msgspec.Raw()), type=bytes)
-    except UNREADABLE:
-        return Refused(Refusal.INVALID_AUDIO, "payload must be standard base64, padded")
-    return _audio(chunk, payload)
-
-
-def _audio(chunk: object, payload: bytes) -> Message:
-    if chunk is None:
-        return Audio(None, payload)
-    if isinstance(chunk, str) and _DIGITS.match(chunk):
-        chunk = int(chunk)
-    if isinstance(chunk, int) and not isinstance(chunk, bool) and 0 <= chunk <= MAX_SEQ:
-        return Audio(chunk, payload)
-    return Refused(Refusal.INVALID_SEQ, f"chunk must be an integer from 0 to {MAX_SEQ}")
+    return int(said) if 0 <= said <= MAX_SEQ and said == int(said) else None
 
 
 def _read_signal(signal: Signal, fields: Fields) -> Message:

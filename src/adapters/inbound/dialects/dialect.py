@@ -1,12 +1,16 @@
 """What makes a dialect."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from adapters.inbound.close_codes import CloseCode
 from adapters.inbound.dialects.messages import Message, Refused
 from domain.identifiers import InteractionId
 from domain.ledger import Ledger
+
+Remark = Callable[[str], None]
+"""Takes what is odd about a call, for the log: one of a closed set of texts, without any values.
+Each is logged once a call, however often it is made."""
 
 
 class Decoder(Protocol):
@@ -17,7 +21,7 @@ class Decoder(Protocol):
         ...
 
     def decode_binary(self, data: bytes) -> Message:
-        """Decode a binary message."""
+        """Decode a binary message; one that is a JSON object with a text `event` is no audio."""
         ...
 
 
@@ -57,11 +61,16 @@ class Dialect(Protocol):
         """Whether a sender is held on to although nothing can be confirmed."""
         return CloseCode.NOT_CONFIRMED in self.never_closed_with
 
+    @property
+    def subprotocols(self) -> tuple[str, ...]:
+        """The WebSocket subprotocols of the dialect; the handshake chooses one that is offered."""
+        return ()
+
     def recognises(self, first: Mapping[str, object]) -> bool:
         """Tell whether a connection whose first message is this JSON object speaks the dialect."""
         ...
 
-    def decoder(self, query: Mapping[str, str]) -> Decoder:
+    def decoder(self, query: Mapping[str, str], remark: Remark) -> Decoder:
         """Return what reads a connection that was opened with this query string."""
         ...
 

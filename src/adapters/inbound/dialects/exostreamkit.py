@@ -6,7 +6,8 @@
 
 Unknown fields are ignored; of duplicate keys the last wins. `_read` defines what a message means;
 `_audio_decoder` is a short cut to the same for the one message that comes fifty times a second,
-and `_read_long` one more where that message is long.
+and `_read_long` one more where that message is long. A binary message that is a JSON object with a
+text `event` is that message; every other one is PCM.
 """
 
 from collections.abc import Mapping
@@ -16,8 +17,14 @@ import msgspec
 
 from adapters.inbound.close_codes import CloseCode
 from adapters.inbound.dialects.base64_literal import SHORTEST_BYTES, Cutter, decode
-from adapters.inbound.dialects.dialect import Decoder, Dialect
-from adapters.inbound.dialects.json_text import UNREADABLE, is_json
+from adapters.inbound.dialects.dialect import Decoder, Dialect, Remark
+from adapters.inbound.dialects.json_text import (
+    OBJECT_BEGINS_WITH,
+    UNREADABLE,
+    is_json,
+    is_message,
+    unwrapped,
+)
 from adapters.inbound.dialects.messages import (
     Audio,
     BadStart,
@@ -75,6 +82,16 @@ _START_FIELDS = {
     "resume": bool,
 }
 
+ERROR_CODES = (
+    Refusal.MALFORMED_JSON,
+    Refusal.INVALID_MESSAGE,
+    Refusal.INVALID_AUDIO,
+    Refusal.INVALID_SEQ,
+    Refusal.UNEXPECTED_EVENT,
+    Refusal.FRAME_TOO_LARGE,
+)
+"""The codes of the reply `error`."""
+
 _audio_decoder = msgspec.json.Decoder(_AudioMessage)
 _skeleton_decoder = msgspec.json.Decoder(_AudioSkeleton)
 _any_decoder = msgspec.json.Decoder(_AnyMessage)
@@ -96,7 +113,11 @@ class Exostreamkit(Dialect, Decoder):
             return "interaction_id" in first or "tenant_id" in first
         return event in ("audio", "end")
 
-    def decoder(self, query: Mapping[str, str]) -> Decoder:  # noqa: ARG002  # says nothing here
+    def decoder(
+        self,
+        query: Mapping[str, str],  # noqa: ARG002  # says nothing here
+        remark: Remark,  # noqa: ARG002  # nothing odd is tolerated
+    ) -> Decoder:
         """Return itself."""
         return self
 
@@ -107,11 +128,14 @@ class Exostreamkit(Dialect, Decoder):
         try:
             message = _audio_decoder.decode(text)
         except UNREADABLE:
-            return _read(text)
+            bare = unwrapped(text)
+            return _read(text) if len(bare) == len(text) else self.decode_text(bare)
         return Audio(message.seq, message.data)
 
     def decode_binary(self, data: bytes) -> Message:
-        """Take a binary message as raw PCM."""
+        """Take a binary message as raw PCM, unless it is JSON that came as binary."""
+        if data and data[0] in OBJECT_BEGINS_WITH and is_message(data):
+            return self.decode_text(data)
         return Audio(None, data)
 
     def started(

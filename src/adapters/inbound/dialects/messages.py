@@ -12,7 +12,7 @@ from domain.media import MediaFormat
 
 
 class Refusal(StrEnum):
-    """Why a message cannot be used: the `code` of an error reply and the reason of a metric."""
+    """Why a message cannot be used: the reason of a metric, and the `code` of an error reply."""
 
     MALFORMED_JSON = "malformed_json"
     INVALID_MESSAGE = "invalid_message"
@@ -20,6 +20,8 @@ class Refusal(StrEnum):
     INVALID_SEQ = "invalid_seq"
     UNEXPECTED_EVENT = "unexpected_event"
     FRAME_TOO_LARGE = "frame_too_large"
+    UNSUPPORTED_TRACK = "unsupported_track"
+    """Audio of another track than the stream's own; no code of a reply."""
 
 
 def refusal_of(error: InvalidAudio | InvalidSequenceNumber) -> Refusal:
@@ -32,7 +34,7 @@ def refusal_of(error: InvalidAudio | InvalidSequenceNumber) -> Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Start a stream. `remarks` are for the log: what had to be assumed, without any values."""
+    """Start a stream."""
 
     tenant_id: TenantId
     interaction_id: InteractionId
@@ -40,7 +42,6 @@ class Start:
     media: MediaFormat
     continuation: Continuation = ANEW
     call: CallDetails = field(default_factory=CallDetails)
-    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

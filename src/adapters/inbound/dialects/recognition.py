@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import msgspec
 
 from adapters.inbound.dialects.dialect import Dialect
-from adapters.inbound.dialects.json_text import UNREADABLE, is_json
+from adapters.inbound.dialects.json_text import UNREADABLE, is_json, unwrapped
 
 _decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -34,10 +34,11 @@ def recognise(first: str | bytes, dialects: Iterable[Dialect]) -> Dialect:
 
 
 def _read_object(first: str | bytes) -> dict[str, object]:
+    text = unwrapped(first.encode() if isinstance(first, str) else first)
     try:
-        fields = _decoder.decode(first)
+        fields = _decoder.decode(text)
     except UNREADABLE as error:
-        if isinstance(first, str) and not is_json(first):
+        if isinstance(first, str) and not is_json(text):
             raise FirstMessageNotJson("the first message is not JSON") from error
         raise UnknownDialect("the first message is not a JSON object") from error
     return {name: _read_value(value) for name, value in fields.items()}
