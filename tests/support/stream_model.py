@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from application.delivery.byte_budget import BufferLimits, ByteBudget
 from application.delivery.live_stream import LiveStream
 from application.delivery.pending_start import PendingStart
-from application.delivery.stream_log import Probe, StreamLog
+from application.delivery.log_state import Probe
+from application.delivery.stream_log import StreamLog
 from application.ports.errors import BrokerUnavailable
 from application.ports.store import Append, Appended, Conflict, Failed, Outcome
 from bench import CountingTelemetry, HandDrivenClock

@@ -106,7 +106,7 @@ class ByteBudget:
             self._make_room()
 
     def let_go_of_old(self, alive_at: float) -> None:
-        """Let go of what was confirmed long enough before `alive_at`, when the store still had it."""
+        """Let go of what was confirmed long enough before `alive_at`, when the store had it."""
         oldest = alive_at - self.limits.rewind_seconds - JOINED_SECONDS
         while self._retained and self._retained[0][1].retained_at <= oldest:
             self._let_go_of_first()

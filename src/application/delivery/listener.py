@@ -4,14 +4,14 @@ from typing import Protocol
 
 
 class DeliveryListener(Protocol):
-    """The session that talks to the sender of a stream. Called while answers are taken: no waits."""
+    """The session that talks to a sender. Called while answers are taken: it does not wait."""
 
     def on_confirmed(self, frames: int, last_seq: int | None) -> None:
         """`frames` more are confirmed; `last_seq` is the highest seq confirmed by now."""
         ...
 
     def on_fenced(self) -> None:
-        """A newer generation holds the stream: nothing more of this one is appended."""
+        """Nothing more of this generation is appended: a newer one holds the stream."""
         ...
 
     def on_stalled(self) -> None:

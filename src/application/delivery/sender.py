@@ -14,7 +14,8 @@ import logging
 from collections.abc import Callable
 
 from application.delivery.byte_budget import BufferLimits, ByteBudget
-from application.delivery.stream_log import Probe, StreamLog, Work
+from application.delivery.log_state import Probe, Work
+from application.delivery.stream_log import StreamLog
 from application.ports.clock import Clock
 from application.ports.errors import BrokerRefused, PublisherError
 from application.ports.store import Append, Failed, Heads, Outcome, StreamStore
@@ -40,7 +41,7 @@ QUIET_SECONDS = 2.0
 taken over by another process. Also one whose run has just ended, while it is retained."""
 
 WIDER_LOOK_SECONDS = 1.0
-"""Where the store has lost one stream it may have lost others: all are in doubt, at most so often."""
+"""Where the store lost one stream it may have lost others: all are in doubt, at most so often."""
 
 FLUSH_STEP_SECONDS = 0.02
 
@@ -168,10 +169,13 @@ class Sender:
             unanswered = len(appends) - len(outcomes)
             self.note_failure()
             self._settle(
-                taken, [*outcomes, *[failed] * unanswered], Heads(0, [failed] * len(probes)), False
+                taken,
+                [*outcomes, *[failed] * unanswered],
+                Heads(0, [failed] * len(probes)),
+                is_reached=False,
             )
             return False
-        self._settle(taken, outcomes, heads, True)
+        self._settle(taken, outcomes, heads, is_reached=True)
         is_other_server = any(log.epoch != self._store.epoch_of(log.stream) for log, _ in taken)
         if self._is_in_doubt or is_other_server:
             self.note_alive(sent_at)
@@ -204,7 +208,7 @@ class Sender:
         return taken
 
     def _settle(
-        self, taken: Taken, outcomes: list[Outcome], heads: Heads, is_reached: bool
+        self, taken: Taken, outcomes: list[Outcome], heads: Heads, *, is_reached: bool
     ) -> None:
         answers, probed = iter(outcomes), iter(heads.heads)
         for log, work in taken:

@@ -28,64 +28,28 @@ decided on the head of the store once everything before it is stored, and is the
 conflict decides it anew. While it is under way entries of the older generation are held back.
 """
 
-import asyncio
-import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 
 from application.delivery.batch import Batch
 from application.delivery.byte_budget import ByteBudget
 from application.delivery.holdings import Holdings
-from application.delivery.live_stream import LiveStream, Log
+from application.delivery.live_stream import LiveStream
+from application.delivery.log_inbox import LogInbox
+from application.delivery.log_reports import LogReports
+from application.delivery.log_state import UNPROVED, LogState, Probe, Work
 from application.delivery.pending_start import PendingStart
-from application.delivery.rewriting import Rewritten
-from application.delivery.starts import Opened, Starts
+from application.delivery.starts import Opened
 from application.ports.clock import Clock
-from application.ports.errors import BrokerRefused
 from application.ports.store import APPENDED, Append, Appended, Conflict, Failed, Outcome
 from application.ports.telemetry import Telemetry
-from domain.account import Account, State
-from domain.entries import Entry, SignalNoted
+from domain.account import State
 from domain.head import Head
 from domain.identifiers import StreamKey
 from domain.interaction import Interaction
-from domain.media import AudioFrame
 from domain.placement import At, Newer
 
-PACK_AFTER_SECONDS = 0.5
-MAX_UNPACKED = 4
-"""When nothing was confirmed for so long, or so many batches are queued already, what comes behind
-is packed: it may have to wait for longer."""
 
-_log = logging.getLogger(__name__)
-
-
-class LogState(StrEnum):
-    """Where a log stands towards its store; see the table above."""
-
-    IN_SYNC = "in sync"
-    PROBING = "probing"
-    REPLAYING = "replaying"
-    REBASING = "rebasing"
-    FENCED = "fenced"
-    CLOSED = "closed"
-
-
-_UNPROVED = frozenset({LogState.PROBING, LogState.REPLAYING, LogState.REBASING})
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """Ask the store for the head of the stream."""
-
-    stream: StreamKey
-
-
-Work = Append | Probe
-
-
-class StreamLog(Log):
+class StreamLog(LogInbox):
     """The log of one stream. `on_work` is called when there is something to take."""
 
     def __init__(
@@ -98,72 +62,27 @@ class StreamLog(Log):
         retention_seconds: float,
         on_work: Callable[["StreamLog"], None],
     ) -> None:
+        holdings = Holdings(stream, budget, telemetry, retention_seconds=retention_seconds)
+        super().__init__(clock, budget, holdings)
         self.stream = stream
         self.state = LogState.CLOSED
         self.epoch = 0
-        self.failures = 0
         self.has_lost = False
         """Whether the store was found without the stream by the answer that was settled last."""
-        self._clock = clock
-        self._telemetry = telemetry
-        self._budget = budget
+        self._reports = LogReports(stream, holdings, telemetry)
         self._on_work = on_work
-        self._holdings = Holdings(stream, budget, telemetry, retention_seconds=retention_seconds)
-        self._window = self._holdings.window
-        self._starts = Starts(self._holdings)
-        self._live: LiveStream | None = None
-        self._published = Account()
-        self._account_due = False
         self._sent: Work | None = None
-        self._sent_doubt = self._doubt = self._proof = 0
-        self._holds = self._max_bytes = 0
-        self._unconfirmed_since: float | None = None
+        self._sent_doubt = 0
         self._asked_at = clock.monotonic()
-        self._change: asyncio.Event | None = None
 
-    # What its users see
-
-    @property
-    def published(self) -> Account:
-        """The run as of the last confirmation."""
-        return self._published
-
-    @property
-    def is_full(self) -> bool:
-        """Whether the sender must not be read until something is confirmed."""
-        window = self._window
-        return (
-            window.audio_bytes >= self._max_bytes
-            or window.count >= self._budget.limits.stream_entries
-            or self._budget.is_full
-            or self._holds > 0
-        )
-
-    @property
-    def is_in_doubt(self) -> bool:
-        """Whether the store may have lost something of the log."""
-        return self._proof < self._doubt
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether everything put so far is confirmed, and nothing is in doubt."""
-        return self._window.is_empty and not (self._account_due or self.is_in_doubt)
-
-    @property
-    def is_starting(self) -> bool:
-        """Whether a start is requested, or entries that waited for one are still to be put."""
-        live = self._live
-        return not self._starts.is_empty or (live is not None and live.is_catching_up)
+    def note_work(self) -> None:
+        """Have the log asked for what is to be sent."""
+        self._on_work(self)
 
     @property
     def is_proved(self) -> bool:
         """Whether the store has proved that it has what was confirmed."""
-        return not self.is_in_doubt and self.state not in _UNPROVED
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether there is nothing to append, to ask, or to start."""
-        return self.is_empty and not self.is_starting
+        return not self.is_in_doubt and self.state not in UNPROVED
 
     @property
     def is_done(self) -> bool:
@@ -171,113 +90,37 @@ class StreamLog(Log):
         return self.is_settled and self._live is None and self._holdings.retained.is_empty
 
     @property
-    def live(self) -> LiveStream | None:
-        """The generation that is written now."""
-        return self._live
-
-    @property
     def in_flight_bytes(self) -> int:
         """How much audio is in the append that was taken last."""
         return sum(batch.audio_bytes for batch in self._window.in_flight)
-
-    def stalled_seconds(self, now: float) -> float:
-        """For how long something is queued and nothing was confirmed."""
-        return 0.0 if self._unconfirmed_since is None else now - self._unconfirmed_since
 
     def quiet_seconds(self, now: float) -> float:
         """For how long the store was not asked about what is held here."""
         is_asked = self.state is LogState.CLOSED or not self.is_empty
         return 0.0 if is_asked else now - self._asked_at
 
-    def put(self, live: LiveStream, entries: tuple[Entry, ...], received_at: float) -> None:
-        """Append entries of a generation, received at monotonic `received_at`."""
-        if live.is_fenced:
-            return
-        if self._starts.is_begun:
-            self._starts.hold_back(entries, received_at)
-            return
-        size = 0
-        for entry in entries:
-            if type(entry) is AudioFrame:
-                size += len(entry.audio)
-            elif type(entry) is SignalNoted:
-                size += len(entry.details)
-        window = self._window
-        is_first = not window.open_entries
-        if self._unconfirmed_since is None:
-            self._unconfirmed_since = received_at
-        if window.put(entries, received_at, size):
-            self._close_open(received_at)
-        if is_first:
-            self._on_work(self)
-
-    def put_account(self, live: LiveStream) -> None:
-        """Append the run's account although there is no entry for it."""
-        if self._live is live:
-            self._account_due = True
-            self._on_work(self)
-
-    def note_caught_up(self) -> None:
-        """Decide further starts: what was held behind the last one is put."""
-        if not self._starts.is_empty:
-            self._on_work(self)
-
     def request_start(self, pending: PendingStart) -> None:
         """Decide a start request once everything before it is stored."""
         self._starts.add(pending)
-        self._on_work(self)
+        self.note_work()
 
     def on_start_given_up(self, pending: PendingStart) -> None:
         """Request a start no longer; one that may be stored is settled first."""
         if self._starts.remove(pending):
             self._note_change()
-            self._on_work(self)
+            self.note_work()
 
     def doubt(self) -> None:
         """Have the store prove that it has what was confirmed."""
         if self.state is not LogState.CLOSED:
             self._doubt += 1
-            self._on_work(self)
-
-    def hold(self) -> None:
-        """Have the sender not read: a start of its stream is requested."""
-        self._holds += 1
-
-    def release(self) -> None:
-        """Undo one `hold`."""
-        self._holds -= 1
-        self._note_change()
-
-    def leave(self, live: LiveStream) -> None:
-        """Write nothing more of a generation; what is retained of it gets old."""
-        live.note_caught_up()
-        if self._live is live:
-            self._live = None
-            self._account_due = False
+            self.note_work()
 
     def abandon(self) -> None:
         """Give up everything: the store was away for longer than the stream would live there."""
         self._starts.abandon()
         self._close()
         self._note_change()
-
-    async def wait_for_room(self, live: LiveStream) -> None:
-        """Wait until the sender may be read again, or nothing more of it is appended."""
-        while not live.is_fenced and self.is_full:
-            if self._budget.is_full:
-                await self._budget.wait_for_room()
-            else:
-                await self._wait_for_change()
-
-    async def wait_until_empty(self, live: LiveStream) -> None:
-        """Wait until everything put so far is confirmed, or nothing more of it is appended."""
-        while not (live.is_fenced or self.is_empty):
-            await self._wait_for_change()
-
-    async def wait_until_fenced(self, live: LiveStream) -> None:
-        """Wait until a newer generation holds the stream."""
-        while not live.is_fenced:
-            await self._wait_for_change()
 
     # What is taken, and what became of it
 
@@ -354,11 +197,8 @@ class StreamLog(Log):
     def _on_failed(self, failed: Failed) -> None:
         """Have it sent again; log the first failure in a row of a stream that fails by itself."""
         self.failures += 1
-        if self.failures == 1 and isinstance(failed.error, BrokerRefused):
-            _log.warning(
-                "the broker refuses a stream: its audio is buffered and sent again",
-                extra={**self._context(), "error": str(failed.error)},
-            )
+        if self.failures == 1:
+            self._reports.refused(failed)
 
     def _on_head(self, head: Head | None) -> None:
         """Find out what it means that the store stands there. Nothing is in flight."""
@@ -397,13 +237,9 @@ class StreamLog(Log):
     def _confirm(self, batches: Sequence[Batch]) -> None:
         if not batches:
             return
-        now, frames, retained = self._clock.monotonic(), 0, self._holdings.retained
+        now, retained = self._clock.monotonic(), self._holdings.retained
+        frames = self._reports.confirmed(batches, now)
         for batch in batches:
-            if batch.received_at is None:
-                self._telemetry.refilled(batch.frames)
-            elif batch.received_at:
-                frames += len(batch.received_at)
-                self._telemetry.confirmed([now - at for at in batch.received_at])
             batch.received_at = None
             if not batch.is_foreign:
                 retained.add(batch, now)
@@ -423,8 +259,7 @@ class StreamLog(Log):
         if rewritten is None:
             self._close()
             return
-        self._telemetry.confirmed([now - at for at in rewritten.found_at])
-        self._tell_of_rebase(rewritten)
+        self._reports.rebased(rewritten, now)
         if rewritten.batches:
             self.state = LogState.REBASING
             self._go_on(live, rewritten.batches[-1])
@@ -455,7 +290,7 @@ class StreamLog(Log):
         self._drop_unconfirmed()
         if self.state is not LogState.FENCED:
             self.state = LogState.FENCED
-            self._tell_of_lost(self._holdings.retained.frames_from(head.begun_at))
+            self._reports.fenced(self._holdings.retained.frames_from(head.begun_at))
         self._fence_live()
 
     def _close(self) -> None:
@@ -475,7 +310,7 @@ class StreamLog(Log):
                 self._holdings.retained.add(batch, now)
             else:
                 lost += batch.frames
-        self._telemetry.frames("lost", lost, reason="superseded")
+        self._reports.superseded(lost)
         self._unconfirmed_since = None
         self._account_due = False
 
@@ -498,7 +333,7 @@ class StreamLog(Log):
             self._published = opened.account
             self._open(opened)
         if self._window.queued or not self._starts.is_empty:
-            self._on_work(self)
+            self.note_work()
 
     def _on_start_stored(self, head: Head) -> None:
         """Open the generation whose start was stored by a call whose answer was lost."""
@@ -516,7 +351,7 @@ class StreamLog(Log):
         started_at = now
         if older is not None and older.run.name == run.name:
             started_at = older.run_started_at
-        self._telemetry.frames("lost", opened.dropped_frames, reason="superseded")
+        self._reports.superseded(opened.dropped_frames)
         interaction = Interaction(run.opening, opened.account)
         self._live = LiveStream(interaction, self, opened.lease, run, started_at)
         self.state, self._account_due = LogState.IN_SYNC, False
@@ -526,64 +361,4 @@ class StreamLog(Log):
             older.fence()
         opened.pending.settle(self._live)
         if not self._starts.is_empty:
-            self._on_work(self)
-
-    # Small things
-
-    def _close_open(self, now: float) -> None:
-        """Queue what is open, with the account of the run as it is now."""
-        live, window = self._live, self._window
-        if live is None:
-            raise AssertionError("nothing is put without a generation")
-        account = live.interaction.account(window.next_position + len(window.open_entries))
-        batch = self._holdings.close_open(account)
-        waits_long = self.failures or len(window.queued) > MAX_UNPACKED
-        if waits_long or self.stalled_seconds(now) > PACK_AFTER_SECONDS:
-            batch.pack()
-        self._account_due = False
-
-    def _tell_of_rebase(self, rewritten: Rewritten) -> None:
-        lost = rewritten.rebased.lost
-        self._telemetry.began_again()
-        self._telemetry.frames("lost", lost, reason="forgotten")
-        self._telemetry.frames("missing", lost)
-        _log.warning(
-            "stream rebased: the broker came back without what was confirmed",
-            extra={
-                **self._context(),
-                "generation": rewritten.rebased.lease.generation,
-                "lost_frames": lost,
-            },
-        )
-
-    def _tell_of_lost(self, frames: int) -> None:
-        """Count what another process has begun without: it was confirmed, and is gone."""
-        if frames:
-            self._telemetry.frames("lost", frames, reason="forgotten")
-            _log.error(
-                "audio is lost: the broker came back without it, and another process began",
-                extra={**self._context(), "lost_frames": frames},
-            )
-
-    def _context(self) -> dict[str, object]:
-        """Which call a log line is about."""
-        tail = self._holdings.tail
-        if tail is None:
-            return {"stream": str(self.stream)}
-        opening = tail.run.opening
-        return {
-            "stream": str(self.stream),
-            "interaction_id": opening.interaction_id,
-            "dialect": opening.dialect,
-        }
-
-    async def _wait_for_change(self) -> None:
-        if self._change is None:
-            self._change = asyncio.Event()
-        await self._change.wait()
-
-    def _note_change(self) -> None:
-        """Wake what waits; the event is there only then, since nearly always nothing does."""
-        change, self._change = self._change, None
-        if change is not None:
-            change.set()
+            self.note_work()

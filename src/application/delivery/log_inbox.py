@@ -1,0 +1,176 @@
+"""What a session does with the log of its stream: it puts entries, and waits for their fate."""
+
+import asyncio
+
+from application.delivery.byte_budget import ByteBudget
+from application.delivery.holdings import Holdings
+from application.delivery.live_stream import LiveStream, Log
+from application.delivery.starts import Starts
+from application.ports.clock import Clock
+from domain.account import Account
+from domain.entries import Entry, SignalNoted
+from domain.media import AudioFrame
+
+PACK_AFTER_SECONDS = 0.5
+MAX_UNPACKED = 4
+"""When nothing was confirmed for so long, or so many batches are queued already, what comes behind
+is packed: it may have to wait for longer."""
+
+
+class LogInbox(Log):
+    """The side of a log that sessions write to; `StreamLog` is the whole."""
+
+    def __init__(self, clock: Clock, budget: ByteBudget, holdings: Holdings) -> None:
+        self.failures = 0
+        self._clock = clock
+        self._budget = budget
+        self._holdings = holdings
+        self._window = holdings.window
+        self._starts = Starts(holdings)
+        self._live: LiveStream | None = None
+        self._published = Account()
+        self._account_due = False
+        self._doubt = self._proof = 0
+        self._holds = self._max_bytes = 0
+        self._unconfirmed_since: float | None = None
+        self._change: asyncio.Event | None = None
+
+    def note_work(self) -> None:
+        """Have the log asked for what is to be sent."""
+        raise NotImplementedError
+
+    @property
+    def live(self) -> LiveStream | None:
+        """The generation that is written now."""
+        return self._live
+
+    @property
+    def published(self) -> Account:
+        """The run as of the last confirmation."""
+        return self._published
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the sender must not be read until something is confirmed."""
+        window = self._window
+        return (
+            window.audio_bytes >= self._max_bytes
+            or window.count >= self._budget.limits.stream_entries
+            or self._budget.is_full
+            or self._holds > 0
+        )
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether the store may have lost something of the log."""
+        return self._proof < self._doubt
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether everything put so far is confirmed, and nothing is in doubt."""
+        return self._window.is_empty and not (self._account_due or self.is_in_doubt)
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether a start is requested, or entries that waited for one are still to be put."""
+        live = self._live
+        return not self._starts.is_empty or (live is not None and live.is_catching_up)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether there is nothing to append, to ask, or to start."""
+        return self.is_empty and not self.is_starting
+
+    def stalled_seconds(self, now: float) -> float:
+        """For how long something is queued and nothing was confirmed."""
+        return 0.0 if self._unconfirmed_since is None else now - self._unconfirmed_since
+
+    def put(self, live: LiveStream, entries: tuple[Entry, ...], received_at: float) -> None:
+        """Append entries of a generation, received at monotonic `received_at`."""
+        if live.is_fenced:
+            return
+        if self._starts.is_begun:
+            self._starts.hold_back(entries, received_at)
+            return
+        size = 0
+        for entry in entries:
+            if type(entry) is AudioFrame:
+                size += len(entry.audio)
+            elif type(entry) is SignalNoted:
+                size += len(entry.details)
+        window = self._window
+        is_first = not window.open_entries
+        if self._unconfirmed_since is None:
+            self._unconfirmed_since = received_at
+        if window.put(entries, received_at, size):
+            self._close_open(received_at)
+        if is_first:
+            self.note_work()
+
+    def put_account(self, live: LiveStream) -> None:
+        """Append the run's account although there is no entry for it."""
+        if self._live is live:
+            self._account_due = True
+            self.note_work()
+
+    def note_caught_up(self) -> None:
+        """Decide further starts: what was held behind the last one is put."""
+        if not self._starts.is_empty:
+            self.note_work()
+
+    def hold(self) -> None:
+        """Have the sender not read: a start of its stream is requested."""
+        self._holds += 1
+
+    def release(self) -> None:
+        """Undo one `hold`."""
+        self._holds -= 1
+        self._note_change()
+
+    def leave(self, live: LiveStream) -> None:
+        """Write nothing more of a generation; what is retained of it gets old."""
+        live.note_caught_up()
+        if self._live is live:
+            self._live = None
+            self._account_due = False
+
+    async def wait_for_room(self, live: LiveStream) -> None:
+        """Wait until the sender may be read again, or nothing more of it is appended."""
+        while not live.is_fenced and self.is_full:
+            if self._budget.is_full:
+                await self._budget.wait_for_room()
+            else:
+                await self._wait_for_change()
+
+    async def wait_until_empty(self, live: LiveStream) -> None:
+        """Wait until everything put so far is confirmed, or nothing more of it is appended."""
+        while not (live.is_fenced or self.is_empty):
+            await self._wait_for_change()
+
+    async def wait_until_fenced(self, live: LiveStream) -> None:
+        """Wait until a newer generation holds the stream."""
+        while not live.is_fenced:
+            await self._wait_for_change()
+
+    def _close_open(self, now: float) -> None:
+        """Queue what is open, with the account of the run as it is now."""
+        live, window = self._live, self._window
+        if live is None:
+            raise AssertionError("nothing is put without a generation")
+        account = live.interaction.account(window.next_position + len(window.open_entries))
+        batch = self._holdings.close_open(account)
+        waits_long = self.failures or len(window.queued) > MAX_UNPACKED
+        if waits_long or self.stalled_seconds(now) > PACK_AFTER_SECONDS:
+            batch.pack()
+        self._account_due = False
+
+    async def _wait_for_change(self) -> None:
+        if self._change is None:
+            self._change = asyncio.Event()
+        await self._change.wait()
+
+    def _note_change(self) -> None:
+        """Wake what waits; the event is there only then, since nearly always nothing does."""
+        change, self._change = self._change, None
+        if change is not None:
+            change.set()

@@ -1,0 +1,83 @@
+"""What is counted and logged of one stream's log."""
+
+import logging
+from collections.abc import Sequence
+
+from application.delivery.batch import Batch
+from application.delivery.holdings import Holdings
+from application.delivery.rewriting import Rewritten
+from application.ports.errors import BrokerRefused
+from application.ports.store import Failed
+from application.ports.telemetry import Telemetry
+from domain.identifiers import StreamKey
+
+_log = logging.getLogger(__name__)
+
+
+class LogReports:
+    """Tells the operator what becomes of a stream, with the call that it belongs to."""
+
+    def __init__(self, stream: StreamKey, holdings: Holdings, telemetry: Telemetry) -> None:
+        self._stream = stream
+        self._holdings = holdings
+        self._telemetry = telemetry
+
+    def confirmed(self, batches: Sequence[Batch], now: float) -> int:
+        """Count what is stored by now; return how many frames are for the first time."""
+        frames = 0
+        for batch in batches:
+            if batch.received_at is None:
+                self._telemetry.refilled(batch.frames)
+            elif batch.received_at:
+                frames += len(batch.received_at)
+                self._telemetry.confirmed([now - at for at in batch.received_at])
+        return frames
+
+    def refused(self, failed: Failed) -> None:
+        """Log that the store refuses this stream by itself."""
+        if isinstance(failed.error, BrokerRefused):
+            _log.warning(
+                "the broker refuses a stream: its audio is buffered and sent again",
+                extra={**self._context(), "error": str(failed.error)},
+            )
+
+    def rebased(self, rewritten: Rewritten, now: float) -> None:
+        """Count and log a stream that the store came back without."""
+        self._telemetry.confirmed([now - at for at in rewritten.found_at])
+        lost = rewritten.rebased.lost
+        self._telemetry.began_again()
+        self._telemetry.frames("lost", lost, reason="forgotten")
+        self._telemetry.frames("missing", lost)
+        _log.warning(
+            "stream rebased: the broker came back without what was confirmed",
+            extra={
+                **self._context(),
+                "generation": rewritten.rebased.lease.generation,
+                "lost_frames": lost,
+            },
+        )
+
+    def fenced(self, lost_frames: int) -> None:
+        """Count what another process has begun without: it was confirmed, and is gone."""
+        if lost_frames:
+            self._telemetry.frames("lost", lost_frames, reason="forgotten")
+            _log.error(
+                "audio is lost: the broker came back without it, and another process began",
+                extra={**self._context(), "lost_frames": lost_frames},
+            )
+
+    def superseded(self, lost_frames: int) -> None:
+        """Count frames that are not appended: a newer generation holds the stream."""
+        self._telemetry.frames("lost", lost_frames, reason="superseded")
+
+    def _context(self) -> dict[str, object]:
+        """Which call a log line is about."""
+        tail = self._holdings.tail
+        if tail is None:
+            return {"stream": str(self._stream)}
+        opening = tail.run.opening
+        return {
+            "stream": str(self._stream),
+            "interaction_id": opening.interaction_id,
+            "dialect": opening.dialect,
+        }

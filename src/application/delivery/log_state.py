@@ -1,0 +1,31 @@
+"""Where a log stands towards its store, and what it asks of it."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from application.ports.store import Append
+from domain.identifiers import StreamKey
+
+
+class LogState(StrEnum):
+    """Where a log stands towards its store; see the table of `stream_log`."""
+
+    IN_SYNC = "in sync"
+    PROBING = "probing"
+    REPLAYING = "replaying"
+    REBASING = "rebasing"
+    FENCED = "fenced"
+    CLOSED = "closed"
+
+
+UNPROVED = frozenset({LogState.PROBING, LogState.REPLAYING, LogState.REBASING})
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Ask the store for the head of the stream."""
+
+    stream: StreamKey
+
+
+Work = Append | Probe
