@@ -2,5 +2,5 @@
 
 `admit_sender` decides who comes in; `start_interaction`, `ingest_audio`, `cut_interaction` and
 `end_interaction` are the life of a stream. Between them and the destination stand the `outbox` of
-each stream and the one `publication` loop of the process.
+each stream and the one `sender` loop of the process.
 """

@@ -41,10 +41,10 @@ def create_app(container: Container, on_failure: Callable[[], None]) -> Litestar
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        watch, publication = container.broker_watch(), container.publication()
+        watch, sender = container.broker_watch(), container.sender()
         tasks = [
             asyncio.create_task(watch.run(), name="broker watch"),
-            asyncio.create_task(publication.run(), name="publication"),
+            asyncio.create_task(sender.run(), name="sender"),
             asyncio.create_task(container.recover_runs().run(), name="recovery"),
             asyncio.create_task(_share(container.telemetry()), name="sharing of counts"),
         ]
@@ -53,8 +53,8 @@ def create_app(container: Container, on_failure: Callable[[], None]) -> Litestar
         try:
             yield
         finally:
-            await publication.flush(FLUSH_SECONDS)
-            if left := publication.unpublished():
+            await sender.flush(FLUSH_SECONDS)
+            if left := sender.unpublished():
                 _log.error("stopped with audio that is not published", extra={"streams": left})
                 on_failure()
             await container.background().close()

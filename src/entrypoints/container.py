@@ -16,14 +16,12 @@ from application.background import Background
 from application.broker_watch import BrokerWatch
 from application.capacity import Capacity
 from application.cut_interaction import CutInteraction
+from application.delivery.sender import Sender
 from application.end_interaction import EndInteraction
 from application.ingest_audio import IngestAudio
-from application.live_stream import LiveStreams
 from application.ports.destination import Destination
 from application.ports.places import Places
-from application.publication import Publication
 from application.recover_runs import RecoverRuns
-from application.settle_start import SettleStart
 from application.start_interaction import StartInteraction
 from entrypoints.settings import Settings
 
@@ -61,17 +59,15 @@ class Container(containers.DeclarativeContainer):
 
     capacity = providers.Singleton(_places, settings, seat)
     background = providers.Singleton(Background)
-    publication = providers.Singleton(
-        Publication,
-        destination.provided.publisher,
+    sender = providers.Singleton(
+        Sender,
+        destination.provided.store,
         clock,
         telemetry,
         setting.buffer_limits,
         retention_seconds=setting["RETENTION_SECONDS"],
     )
-    broker_watch = providers.Singleton(BrokerWatch, destination, publication, clock, telemetry)
-
-    live_streams = providers.Singleton(LiveStreams, publication, clock)
+    broker_watch = providers.Singleton(BrokerWatch, destination, sender, clock, telemetry)
 
     admit_sender = providers.Singleton(AdmitSender, setting.access_policy, token_verifier)
     ingest_audio = providers.Singleton(IngestAudio, clock, telemetry)
@@ -79,42 +75,25 @@ class Container(containers.DeclarativeContainer):
         EndInteraction,
         clock,
         telemetry,
-        live_streams,
         background,
         expire_seconds=setting["EXPIRE_SECONDS"],
     )
     cut_interaction = providers.Singleton(
         CutInteraction,
         end_interaction,
-        live_streams,
         background,
         clock,
         resume_seconds=setting["RESUME_SECONDS"],
         expire_seconds=setting["EXPIRE_SECONDS"],
     )
-    settle_start = providers.Singleton(
-        SettleStart,
-        destination.provided.publisher,
-        live_streams,
-        cut_interaction,
-        background,
-        broker_watch,
-        clock,
-        expire_seconds=setting["EXPIRE_SECONDS"],
-    )
     start_interaction = providers.Singleton(
-        StartInteraction,
-        destination.provided.publisher,
-        destination.provided.open_runs,
-        live_streams,
-        settle_start,
-        publication,
-        clock,
+        StartInteraction, destination.provided.open_runs, sender, cut_interaction, clock
     )
     recover_runs = providers.Singleton(
         RecoverRuns,
+        destination.provided.store,
         destination.provided.open_runs,
-        live_streams,
+        sender,
         resume_seconds=setting["RESUME_SECONDS"],
     )
 
@@ -137,8 +116,7 @@ class Container(containers.DeclarativeContainer):
         end=end_interaction,
         cut=cut_interaction,
         background=background,
-        buffer=publication.provided.buffer,
-        starts=publication.provided.starts,
+        budget=sender.provided.budget,
         clock=clock,
         telemetry=telemetry,
         dialects=DIALECTS,
@@ -148,7 +126,7 @@ class Container(containers.DeclarativeContainer):
             start_seconds=setting["START_TIMEOUT_SECONDS"],
             idle_seconds=setting["IDLE_TIMEOUT_SECONDS"],
             call_seconds=setting["MAX_CALL_SECONDS"],
-            confirm_seconds=setting.buffer_limits.patience_seconds,
+            confirm_seconds=setting.buffer_limits.stalled_seconds,
             drain_seconds=setting["DRAIN_SECONDS"],
         ),
     )

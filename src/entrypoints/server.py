@@ -205,7 +205,7 @@ def build_server(settings: Settings, seat: Seat | None = None) -> IngestServer:
     server = IngestServer(
         config,
         container.roster(),
-        container.publication().flush,
+        container.sender().flush,
         settings["DRAIN_SECONDS"],
         lambda: _log_advice(container, settings),
     )

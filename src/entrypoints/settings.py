@@ -15,7 +15,7 @@ from typing import Any
 
 from adapters.outbound.jwt_rs256 import InvalidPublicKey, load_public_key
 from application.admit_sender import AccessPolicy, Network
-from application.buffer import BufferLimits
+from application.delivery.byte_budget import BufferLimits
 from application.ports.destination import DestinationAdapter, DestinationOptions, Problem
 from domain.errors import InvalidIdentifier
 from domain.identifiers import TenantId

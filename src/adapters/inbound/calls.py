@@ -5,11 +5,10 @@ from dataclasses import dataclass
 
 from adapters.inbound.dialects import Dialect
 from application.background import Background
-from application.buffer import Buffer
 from application.cut_interaction import CutInteraction
+from application.delivery.byte_budget import ByteBudget
 from application.end_interaction import EndInteraction
 from application.ingest_audio import IngestAudio
-from application.pending_starts import PendingStarts
 from application.ports.clock import Clock
 from application.ports.telemetry import Telemetry
 from application.start_interaction import StartInteraction
@@ -39,8 +38,7 @@ class Calls:
     end: EndInteraction
     cut: CutInteraction
     background: Background
-    buffer: Buffer
-    starts: PendingStarts
+    budget: ByteBudget
     clock: Clock
     telemetry: Telemetry
     dialects: Iterable[Dialect]

@@ -37,7 +37,7 @@ from adapters.inbound.dialects.messages import (
 )
 from adapters.inbound.replies import PEER_GONE, Replies
 from adapters.inbound.starting import Starting
-from application.live_stream import LiveStream
+from application.delivery.live_stream import LiveStream
 from domain.access import Sender
 from domain.account import State
 from domain.errors import InvalidAudio, InvalidSequenceNumber
@@ -145,7 +145,7 @@ class Conversation:
         self._unacked += frames
         if 0 < self._calls.ack_interval <= self._unacked:
             self._ack(last_seq)
-        if self._is_over and self._stream is not None and self._stream.outbox.is_empty:
+        if self._is_over and self._stream is not None and self._stream.log.is_empty:
             self._interrupt(Closing(CloseCode.ENDED))
 
     def on_fenced(self) -> None:
@@ -248,7 +248,7 @@ class Conversation:
                 stream = self._stream
                 if stream is not None and type(message) is Audio:
                     self._on_audio(stream, message)
-                    if self._interruption is None and not stream.outbox.is_full:
+                    if self._interruption is None and not stream.log.is_full:
                         continue  # as nearly always
                 else:
                     self._on_other(message)
@@ -287,7 +287,7 @@ class Conversation:
             return False
         stream = self._stream
         if stream is not None:
-            return not stream.outbox.is_full or self._is_dropping or self._is_over
+            return not stream.log.is_full or self._is_dropping or self._is_over
         return self._starting is None or not self._starting.is_full or self._is_dropping
 
     async def _wait_for_room(self) -> None:
@@ -297,7 +297,7 @@ class Conversation:
         try:
             async with asyncio.timeout(waits):
                 if self._stream is not None:
-                    await self._stream.outbox.wait_for_room()
+                    await self._stream.log.wait_for_room(self._stream)
                 elif self._starting is not None:
                     await self._starting.wait_for_room()
                 if self._replies.is_full:
@@ -327,8 +327,8 @@ class Conversation:
                 self._on_duplicate(stream, message)
 
     def _on_duplicate(self, stream: LiveStream, message: Audio) -> None:
-        if stream.outbox.is_empty and not stream.outbox.is_fenced:
-            self.on_confirmed(1, stream.outbox.published.last_seq)
+        if stream.log.is_empty and not stream.is_fenced:
+            self.on_confirmed(1, stream.log.published.last_seq)
         expected = stream.interaction.unnumbered_seq
         if expected != self._duplicates_below:  # a new frame came since
             self._duplicates_below, self._duplicates_in_a_row = expected, 0
@@ -340,7 +340,7 @@ class Conversation:
             self._replies.put(self._speaking.error(refused))
 
     def _has_room_again(self, stream: LiveStream) -> bool:
-        self._is_dropping = stream.outbox.is_full
+        self._is_dropping = stream.log.is_full
         return not self._is_dropping
 
     def _on_other(self, message: Message) -> None:
@@ -407,13 +407,13 @@ class Conversation:
         self._calls.telemetry.stream_opened(interaction.opening.dialect)
         for remark in self._remarks:
             _log.warning(remark, extra={"stream": str(stream.key)})
-        if stream.outbox.is_fenced:
+        if stream.is_fenced:
             self._interrupt(_SUPERSEDED)
             return
-        stream.outbox.listen(self)
+        stream.listener = self
         self._replies.put(
             self._speaking.started(
-                interaction.opening.interaction_id, interaction.generation, interaction.last_seq
+                interaction.opening.interaction_id, stream.lease.generation, interaction.last_seq
             )
         )
 
@@ -453,9 +453,7 @@ class Conversation:
 
     def _last_ack(self) -> str | None:
         """Return the ack that is due before the connection is closed for a broken frame."""
-        return (
-            None if self._stream is None else self._due_ack(self._stream.outbox.published.last_seq)
-        )
+        return None if self._stream is None else self._due_ack(self._stream.log.published.last_seq)
 
     def _due_ack(self, last_seq: int | None) -> str | None:
         if self._calls.ack_interval == 0 or self._unacked == 0:
@@ -522,9 +520,9 @@ class Conversation:
             self._end(stream, closing.end)
         if closing.code is not CloseCode.NOT_CONFIRMED:
             async with _at_most(self._patience):
-                await stream.outbox.wait_until_empty()
-        self._ack(stream.outbox.published.last_seq)
-        if self._is_over and stream.outbox.is_empty and not stream.outbox.is_fenced:
+                await stream.log.wait_until_empty(stream)
+        self._ack(stream.log.published.last_seq)
+        if self._is_over and stream.log.is_empty and not stream.is_fenced:
             opening, ledger = stream.interaction.opening, stream.interaction.ledger
             self._replies.put(self._speaking.ended(opening.interaction_id, ledger))
         return closing
@@ -536,7 +534,7 @@ class Conversation:
         if stream is None:
             return
         self._calls.telemetry.stream_closed(stream.interaction.opening.dialect)
-        stream.outbox.listen(None)
+        stream.listener = None
         if stream.interaction.state is State.LIVE:
             self._calls.cut(stream, self._reason_if_lost)
 

@@ -23,7 +23,7 @@ from adapters.inbound.dialects.messages import (
     Start,
     Unknown,
 )
-from application.buffer import Buffer
+from application.delivery.byte_budget import ByteBudget
 from application.ports.telemetry import Telemetry
 from domain.events import GoOn, GoOnAbove
 from domain.media import MAX_FRAME_BYTES
@@ -82,9 +82,9 @@ class Dropped:
 class Prelude:
     """Takes messages until a stream can be started."""
 
-    def __init__(self, dialect: Dialect, buffer: Buffer, telemetry: Telemetry) -> None:
+    def __init__(self, dialect: Dialect, budget: ByteBudget, telemetry: Telemetry) -> None:
         self._dialect = dialect
-        self._buffer = buffer
+        self._budget = budget
         self._telemetry = telemetry
         self._start: Start | None = None
         self._held: deque[Held] = deque()
@@ -97,11 +97,11 @@ class Prelude:
         """Whether a stream whose start is under way has as much to be published as it may have."""
         if self._start is None:
             return False
-        limits = self._buffer.limits
+        limits = self._budget.limits
         return (
             self._held_bytes >= limits.buffer_seconds * self._start.media.bytes_per_second
-            or len(self._held) >= limits.stream_events
-            or self._buffer.is_full
+            or len(self._held) >= limits.stream_entries
+            or self._budget.is_full
         )
 
     def take(self, message: Message) -> Start | Closing | None:
@@ -196,7 +196,7 @@ class Prelude:
 
     def _grow(self, size: int) -> None:
         self._held_bytes += size
-        self._buffer.add(size)
+        self._budget.add(size)
 
     def _end(self, message: End) -> Start | Closing:
         if self._start is None:

@@ -16,15 +16,15 @@ from adapters.inbound.dialects.messages import (
     refusal_of,
 )
 from adapters.inbound.prelude import Held, Prelude
-from application.live_stream import LiveStream
-from application.pending_starts import PendingStart
+from application.delivery.live_stream import LiveStream
+from application.delivery.pending_start import Granted
 from application.ports.errors import PublisherError
-from application.ports.publisher import Undecided
-from application.start_interaction import Patience
+from application.start_interaction import RetryBudget
 from domain.access import Sender
 from domain.errors import InvalidAudio, InvalidSequenceNumber, NotAllowed, Superseded
 from domain.events import EndReason, Opening
 from domain.identifiers import StreamKey
+from domain.starting import AwaitFirstFrame
 
 SAID_AT_ONCE = 100
 """Messages held behind a start that are said in one turn of the loop."""
@@ -43,14 +43,14 @@ class Starting:
         self._sender = sender
         self._dialect = dialect
         self._on_settled = on_settled
-        self._prelude = Prelude(dialect, calls.buffer, calls.telemetry)
+        self._prelude = Prelude(dialect, calls.budget, calls.telemetry)
         self._tried: Start | None = None
         self._said_at = 0.0
-        self._attempt: asyncio.Task[LiveStream | Undecided] | None = None
-        self._place: PendingStart | None = None
+        self._attempt: asyncio.Task[Granted] | None = None
+        self._stream: LiveStream | None = None
         limits = calls.limits
         holds_on = dialect.waits_for_broker
-        self._patience = Patience(limits.call_seconds if holds_on else limits.confirm_seconds)
+        self._budget = RetryBudget(limits.call_seconds if holds_on else limits.confirm_seconds)
 
     @property
     def start(self) -> Start | None:
@@ -102,11 +102,10 @@ class Starting:
             holds_on = self._dialect.waits_for_broker
             code = CloseCode.TIMED_OUT if holds_on else CloseCode.NOT_CONFIRMED
             return Closing(code, "the start could not be published")
-        if isinstance(stream, Undecided):
+        if isinstance(stream, AwaitFirstFrame):
             self._try(self._prelude.start_as_told())
-            if self._attempt is None:  # it waits for its sender, and nobody has to wait for it
-                self._leave_row()
             return None
+        self._stream = stream
         return stream
 
     async def held(self) -> AsyncIterator[Held]:
@@ -135,9 +134,10 @@ class Starting:
             ingest.refuse(stream, refusal.value, messages=messages)
 
     def settle(self) -> None:
-        """Note that everything held is said: whoever starts the stream next may."""
+        """Note that everything held is put: the next start of the stream may be decided."""
         self._prelude.discard()
-        self._leave_row()
+        if self._stream is not None:
+            self._stream.note_caught_up()
 
     def leave(self) -> None:
         """Go on without the sender.
@@ -151,9 +151,7 @@ class Starting:
             self.settle()
             return
         if self._dialect.comes_back and not self._prelude.has_ended:
-            self._patience.give_up()
-            if self._place is not None and not self._place.is_first:
-                attempt.cancel()
+            self._budget.give_up()
         self._calls.background.own(self._finish())
 
     def _try(self, start: Start | None) -> None:
@@ -162,13 +160,10 @@ class Starting:
         if self._tried is None:
             self._said_at = self._calls.clock.monotonic()
         self._tried = start
-        if self._place is None:
-            self._place = self._calls.starts.enter(StreamKey(start.tenant_id, start.stream_id))
-        self._attempt = asyncio.create_task(self._start(start, self._place))
+        self._attempt = asyncio.create_task(self._start(start))
         self._attempt.add_done_callback(lambda _: self._on_settled())
 
-    async def _start(self, start: Start, place: PendingStart) -> LiveStream | Undecided:
-        await place.wait_for_turn()
+    async def _start(self, start: Start) -> Granted:
         return await self._calls.start(
             Opening(
                 stream=StreamKey(start.tenant_id, start.stream_id),
@@ -180,18 +175,14 @@ class Starting:
                 call=start.call,
             ),
             self._sender,
-            said_at=self._said_at,
-            patience=self._patience,
+            requested_at=self._said_at,
+            budget=self._budget,
         )
 
     @property
     def _goes_on_elsewhere(self) -> bool:
-        return self._dialect.comes_back and self._place is not None and self._place.is_followed
-
-    def _leave_row(self) -> None:
-        if self._place is not None:
-            self._place.leave()
-            self._place = None
+        stream = self._stream
+        return self._dialect.comes_back and stream is not None and stream.log.is_start_requested
 
     async def _finish(self) -> None:
         """Publish what a sender said that is gone before its stream was started."""

@@ -28,6 +28,11 @@ class Log(Protocol):
         """Whether everything put so far is confirmed, and nothing is in doubt."""
         ...
 
+    @property
+    def is_start_requested(self) -> bool:
+        """Whether a further start of the stream is to be decided."""
+        ...
+
     def put(self, live: "LiveStream", entries: tuple[Entry, ...], received_at: float) -> None:
         """Append entries of a generation, received at monotonic `received_at`."""
         ...

@@ -71,6 +71,11 @@ class LogInbox(Log):
         return self._window.is_empty and not (self._account_due or self.is_in_doubt)
 
     @property
+    def is_start_requested(self) -> bool:
+        """Whether a further start of the stream is to be decided."""
+        return not self._starts.is_empty
+
+    @property
     def is_starting(self) -> bool:
         """Whether a start is requested, or entries that waited for one are still to be put."""
         live = self._live
