@@ -100,8 +100,11 @@ class StreamLog(LogInbox):
         return 0.0 if is_asked else now - self._asked_at
 
     def request_start(self, pending: PendingStart) -> None:
-        """Decide a start request once everything before it is stored."""
+        """Decide a start request once everything before it is stored, the account included."""
         self._starts.add(pending)
+        live = self._live
+        if live is not None and live.interaction.state is not State.ENDED:
+            self._account_due = True
         self.note_work()
 
     def on_start_given_up(self, pending: PendingStart) -> None:
