@@ -9,9 +9,10 @@ from typing import Any
 import click
 
 from application.ports.errors import PublisherError
-from application.ports.reader import StreamFacts, StreamReader
+from application.ports.reader import StreamReader
+from domain.entries import Started
 from domain.errors import InvalidIdentifier
-from domain.events import InteractionStarted
+from domain.head import Head
 from domain.identifiers import StreamId, StreamKey, TenantId
 from entrypoints.cli.destination import read_destination_settings
 from entrypoints.cli.run_export import RunExport, TooLongForWav
@@ -56,17 +57,17 @@ def export(*, tenant: str, stream: str, output: Path) -> None:
 async def _export(settings: Settings, key: StreamKey, output: Path) -> list[Account]:
     destination = settings.adapter.connect(settings.destination_options, settings.environment)
     try:
-        facts = await destination.reader.facts(key)
-        if facts is None:
+        head = await destination.reader.head(key)
+        if head is None:
             where = settings.adapter.name
             raise click.ClickException(
                 f"no stream {key} in {where}: never published there, or expired since"
             )
-        total = facts.account.next_position - facts.first_kept
+        total = head.next_position - head.first_kept
         with watched(str(key), "entries", total) as tally:
             runs = await _write_runs(destination.reader, key, output, tally)
-        facts = await destination.reader.facts(key) or facts
-        return _close_all(runs, facts)
+        head = await destination.reader.head(key) or head
+        return _close_all(runs, head)
     finally:
         await destination.close()
 
@@ -78,8 +79,8 @@ async def _write_runs(
     runs: list[RunExport] = []
     try:
         async for published in reader.read(key):
-            event = published.event
-            begins = isinstance(event, InteractionStarted) and not event.resumed
+            entry = published.entry
+            begins = isinstance(entry, Started) and not entry.resumed
             if begins or not runs:
                 _close_wav_files(runs)
                 runs.append(RunExport(output, _stem(key), len(runs) + 1))
@@ -95,8 +96,8 @@ def _close_wav_files(runs: Sequence[RunExport]) -> None:
         run.close_wav()
 
 
-def _close_all(runs: Sequence[RunExport], facts: StreamFacts) -> list[Account]:
-    return [run.write_account(facts, is_last=run is runs[-1]) for run in runs]
+def _close_all(runs: Sequence[RunExport], head: Head) -> list[Account]:
+    return [run.write_account(head, is_last=run is runs[-1]) for run in runs]
 
 
 def _stem(key: StreamKey) -> str:

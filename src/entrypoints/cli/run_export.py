@@ -5,9 +5,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from application.ports.reader import PublishedEvent, StreamFacts
+from application.ports.reader import PublishedEntry
 from domain.account import State
-from domain.events import AudioAccepted, GapDetected, InteractionEnded, InteractionStarted
+from domain.entries import Ended, Gap, Started
+from domain.head import Head
 from domain.media import AudioFrame, MediaFormat
 from entrypoints.cli.wav_file import WavFile
 
@@ -27,7 +28,7 @@ class TooLongForWav(Exception):
 
 
 @dataclass(slots=True)
-class Gap:
+class Silence:
     """A gap as it is written down; `silence_ms` None where no silence stands for it."""
 
     position: int
@@ -37,54 +38,54 @@ class Gap:
 
 
 class RunExport:
-    """Takes the events of one run in order, then completes its two files."""
+    """Takes the entries of one run in order, then completes its two files."""
 
     def __init__(self, directory: Path, stem: str, number: int) -> None:
         self.number = number
         self.wav_path = directory / f"{stem}_run{number}.wav"
         self.json_path = directory / f"{stem}_run{number}.json"
         self.frames = self.gap_count = self._silence_bytes = 0
-        self.started: InteractionStarted | None = None
-        self.ended: InteractionEnded | None = None
+        self.started: Started | None = None
+        self.ended: Ended | None = None
         self._generations: list[int] = []
-        self._gaps: list[Gap] = []
+        self._gaps: list[Silence] = []
         self._holes: list[dict[str, int]] = []
-        self._waiting: Gap | None = None
+        self._waiting: Silence | None = None
         self._first_position: int | None = None
         self._next_position = 0
         self._last_frame: AudioFrame | None = None
         self._wav: WavFile | None = None
 
-    def add(self, published: PublishedEvent) -> None:
-        """Write one event.
+    def add(self, published: PublishedEntry) -> None:
+        """Write one entry.
 
         Raises:
             TooLongForWav: there is no room for it in a WAV file.
 
         """
-        event = published.event
-        self._note_position(event.position)
+        entry = published.entry
+        self._note_position(published.position)
         if published.generation not in self._generations[-1:]:
             self._generations.append(published.generation)
-        match event:
-            case AudioAccepted(_, frame):
-                self._write_frame(frame)
-            case GapDetected(position, first_missing, missing):
-                self._note_gap(Gap(position, first_missing, missing))
-            case InteractionStarted():
-                self.started = self.started or event
-                self._wav_of(event.opening.media)
-            case InteractionEnded():
-                self.ended = event
+        match entry:
+            case AudioFrame():
+                self._write_frame(entry)
+            case Gap(first_missing, missing):
+                self._note_gap(Silence(published.position, first_missing, missing))
+            case Started():
+                self.started = self.started or entry
+                self._wav_of(entry.opening.media)
+            case Ended():
+                self.ended = entry
 
     def close_wav(self) -> None:
         """Complete the WAV file; nothing more can be added."""
         if self._wav is not None:
             self._wav.close()
 
-    def write_account(self, facts: StreamFacts, *, is_last: bool) -> dict[str, Any]:
+    def write_account(self, head: Head, *, is_last: bool) -> dict[str, Any]:
         """Write the JSON file and return what it says; `is_last` in the stream."""
-        account = self._account(facts, is_last=is_last)
+        account = self._account(head, is_last=is_last)
         text = json.dumps(account, indent=2, ensure_ascii=False)
         self.json_path.write_text(text + "\n", encoding="utf-8")
         return account
@@ -108,7 +109,7 @@ class RunExport:
         self.frames += 1
         self._last_frame = frame
 
-    def _note_gap(self, gap: Gap) -> None:
+    def _note_gap(self, gap: Silence) -> None:
         self.gap_count += 1
         if self.gap_count <= MAX_GAPS_LISTED:
             self._gaps.append(gap)
@@ -117,7 +118,7 @@ class RunExport:
         else:
             self._write_silence(self._wav, gap, self._last_frame)
 
-    def _write_silence(self, wav: WavFile, gap: Gap, model: AudioFrame) -> None:
+    def _write_silence(self, wav: WavFile, gap: Silence, model: AudioFrame) -> None:
         size = gap.missing * len(model.audio)
         silence_ms = model.media.duration_ms(size)
         if silence_ms <= MAX_SILENCE_MS and wav.has_room_for(size):
@@ -130,14 +131,14 @@ class RunExport:
             self._wav = WavFile(self.wav_path, media)
         return self._wav
 
-    def _account(self, facts: StreamFacts, *, is_last: bool) -> dict[str, Any]:
+    def _account(self, head: Head, *, is_last: bool) -> dict[str, Any]:
         ledger = None if self.ended is None else self.ended.ledger
         if ledger is None and is_last:
-            ledger = facts.account.ledger
+            ledger = head.account.ledger
         doubts = self._doubts()
         return {
             "run": self.number,
-            "state": self._state(facts, is_last=is_last),
+            "state": self._state(head, is_last=is_last),
             "reason": self.ended and self.ended.reason.value,
             "recovered": self.ended is not None and self.ended.recovered,
             "complete": not doubts,
@@ -148,19 +149,19 @@ class RunExport:
             "generations": self._generations,
             "first_position": self._first_position,
             "last_position": self._next_position - 1,
-            "stream_trimmed_before_position": facts.first_kept,
+            "stream_trimmed_before_position": head.first_kept,
             "holes": self._holes,
             "gap_count": self.gap_count,
             "gaps": [asdict(gap) for gap in self._gaps],
             "silence_rule": SILENCE_RULE,
         }
 
-    def _state(self, facts: StreamFacts, *, is_last: bool) -> str:
+    def _state(self, head: Head, *, is_last: bool) -> str:
         if self.ended is not None:
             return "ended"
         if not is_last:
             return "unknown"
-        return "cut" if facts.account.state is State.CUT else "live"
+        return "cut" if head.account.state is State.CUT else "live"
 
     def _doubts(self) -> list[str]:
         """Say why the WAV file is not all that the sender sent; nothing if it is."""

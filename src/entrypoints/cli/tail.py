@@ -6,16 +6,11 @@ from dataclasses import dataclass
 import click
 
 from application.ports.errors import PublisherError
-from application.ports.reader import Announcement, PublishedEvent, StreamReader
+from application.ports.reader import Announcement, PublishedEntry, StreamReader
 from domain.account import State
-from domain.events import (
-    AudioAccepted,
-    GapDetected,
-    InteractionEnded,
-    InteractionStarted,
-    SignalReceived,
-)
+from domain.entries import Ended, Gap, SignalNoted, Started
 from domain.identifiers import StreamKey
+from domain.media import AudioFrame
 from entrypoints.cli.destination import read_destination_settings
 
 POLL_SECONDS = 0.25
@@ -23,7 +18,7 @@ PROGRESS_MS = 5_000
 """How much audio of a call is told in one line."""
 
 AWAY_SECONDS = 1.0
-ASK_FACTS_POLLS = 240
+ASK_HEAD_POLLS = 240
 """After how long a silence a stream is asked whether it still exists: a minute."""
 
 
@@ -53,7 +48,7 @@ def tail(*, once: bool) -> None:
 class _Followed:
     """A live call as far as it was read, with the audio that is not yet told."""
 
-    last: PublishedEvent | None = None
+    last: PublishedEntry | None = None
     untold_frames: int = 0
     untold_ms: int = 0
     quiet_polls: int = 0
@@ -89,19 +84,19 @@ class Tail:
                     open_streams[said.stream] = said
             self._cursor = page[-1].cursor
         for key, said in open_streams.items():
-            facts = await self._reader.facts(key)
-            if facts is None or facts.account.state is State.ENDED:
+            head = await self._reader.head(key)
+            if head is None or head.account.state is State.ENDED:
                 continue
-            ledger = facts.account.ledger
+            ledger = head.account.ledger
             _say(
-                f"{key}  {facts.account.state.value}  interaction {said.interaction_id}  "
+                f"{key}  {head.account.state.value}  interaction {said.interaction_id}  "
                 f"{ledger.audio_ms / 1000:.1f} s, {ledger.published} frames, "
                 f"{ledger.missing} missing"
             )
-            self._live[key] = _Followed(await self._last_event(key))
+            self._live[key] = _Followed(await self._last_entry(key))
         _say(f"{len(self._live)} live call(s)")
 
-    async def _last_event(self, key: StreamKey) -> PublishedEvent | None:
+    async def _last_entry(self, key: StreamKey) -> PublishedEntry | None:
         last = None
         async for last in self._reader.read(key):  # noqa: B007  # the last one is wanted
             pass
@@ -116,35 +111,35 @@ class Tail:
 
     async def _read_on(self, key: StreamKey, followed: _Followed) -> None:
         followed.quiet_polls += 1
-        if followed.quiet_polls % ASK_FACTS_POLLS == 0 and not await self._reader.facts(key):
+        if followed.quiet_polls % ASK_HEAD_POLLS == 0 and not await self._reader.head(key):
             _say(f"{key}  gone  its keys have expired")
             self._live.pop(key, None)
         async for published in self._reader.read(key, followed.last):
             followed.last, followed.quiet_polls = published, 0
             self._tell(key, followed, published)
-            if isinstance(published.event, InteractionEnded):
+            if isinstance(published.entry, Ended):
                 self._live.pop(key, None)
 
-    def _tell(self, key: StreamKey, followed: _Followed, published: PublishedEvent) -> None:
-        event = published.event
-        if isinstance(event, AudioAccepted):
+    def _tell(self, key: StreamKey, followed: _Followed, published: PublishedEntry) -> None:
+        entry = published.entry
+        if isinstance(entry, AudioFrame):
             followed.untold_frames += 1
-            followed.untold_ms += event.frame.audio_ms
+            followed.untold_ms += entry.audio_ms
             if followed.untold_ms < PROGRESS_MS:
                 return
         if followed.untold_frames:
             _say(f"{key}  audio  {followed.untold_ms / 1000:.1f} s in {followed.untold_frames}")
             followed.untold_frames = followed.untold_ms = 0
-        match event:
-            case InteractionStarted(_, generation, resumed, opening):
+        match entry:
+            case Started(generation, _, resumed, opening):
                 how = "resumed" if resumed else "started"
                 rate = opening.media.sample_rate
                 _say(f"{key}  {how}  generation {generation}, {opening.dialect}, {rate} Hz")
-            case GapDetected(_, first_missing, missing):
+            case Gap(first_missing, missing):
                 _say(f"{key}  gap  {missing} from {first_missing}")
-            case SignalReceived(_, signal):  # which key was pressed is nobody's business here
+            case SignalNoted(signal):  # which key was pressed is nobody's business here
                 _say(f"{key}  {signal.value}")
-            case InteractionEnded(_, reason, ledger):
+            case Ended(reason, ledger):
                 counters = ", ".join(f"{name} {n}" for name, n in ledger.counters().items())
                 _say(f"{key}  ended  {reason.value}: {counters}")
 
