@@ -1,0 +1,63 @@
+"""What an append amounts to, for the stores: its entries in their places, what is announced of it.
+
+Also the two heads that a store makes itself, when it has lost one half of a stream.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from application.ports.entries import Announcement, PublishedEntry
+from application.ports.store import Append, Mark
+from domain.account import Account
+from domain.entries import Ended, Started
+from domain.fold import Segment
+from domain.head import Head, Lease
+
+
+def entries_of(append: Append) -> list[PublishedEntry]:
+    """Return the entries of an append with the generations and positions that they take."""
+    return [placed for _, placed in _placed(append)]
+
+
+def announcements_of(append: Append) -> list[Announcement]:
+    """Return what is to be announced of an append, in order; the cursors are left to the store."""
+    return [
+        Announcement(
+            cursor="",
+            stream=append.stream,
+            interaction_id=segment.run.opening.interaction_id,
+            run=segment.run.name,
+            entry=placed.mark,
+            has_ended=isinstance(placed.entry, Ended),
+            resumed=isinstance(placed.entry, Started) and placed.entry.resumed,
+        )
+        for segment, placed in _placed(append)
+        if isinstance(placed.entry, Started | Ended)
+    ]
+
+
+def without_entries(head: Head) -> Head:
+    """Return the head of a stream whose entries are lost."""
+    return replace(head, revision=f"{head.revision} without entries", entries_lost=True)
+
+
+def without_account(last: Mark, first_kept: int) -> Head:
+    """Return the head of a stream of which only entries are left, up to `last`."""
+    return Head(
+        revision=f"entries up to {last.generation}-{last.position}",
+        lease=Lease(last.generation, "", 0),
+        begun_at=0,
+        run=None,
+        account=Account(last.position + 1),
+        first_kept=first_kept,
+        account_lost=True,
+    )
+
+
+def _placed(append: Append) -> Iterator[tuple[Segment, PublishedEntry]]:
+    count = sum(len(segment.entries) for segment in append.segments)
+    position = append.head.next_position - count
+    for segment in append.segments:
+        for entry in segment.entries:
+            yield segment, PublishedEntry(segment.generation, position, entry)
+            position += 1
