@@ -10,30 +10,34 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from application.ports.entries import Announcement
+from application.codec_values import (
+    Plain,
+    plain_account,
+    plain_media,
+    plain_opening,
+    plain_run,
+    plain_stream,
+    read_account,
+    read_media,
+    read_opening,
+    read_run,
+    read_stream,
+)
+from application.ports.entries import Announcement, PublishedEntry
 from application.ports.errors import BrokerRefused
 from application.ports.store import Mark
-from domain.account import Account, State
 from domain.entries import Ended, Entry, Gap, SignalNoted, Started
 from domain.errors import DomainError
 from domain.events import (
-    ANEW,
-    CallDetails,
-    Continuation,
     EndReason,
-    GoOn,
-    GoOnAbove,
-    Opening,
     Signal,
 )
-from domain.head import Access, Head, Lease, Run
-from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
+from domain.head import Head, Lease
+from domain.identifiers import InteractionId, StreamKey
 from domain.ledger import Ledger
-from domain.media import AudioFrame, Encoding, MediaFormat
+from domain.media import AudioFrame
 
 VERSION = 1
-
-Plain = dict[str, Any]
 
 _T = TypeVar("_T")
 
@@ -47,10 +51,10 @@ def plain_entry(entry: Entry) -> Plain:
     match entry:
         case AudioFrame(media, seq, received_at_ms, audio):
             told: Plain = {"seq": seq, "received_at_ms": received_at_ms, "audio": audio}
-            return _tagged("audio", told | {"media": _media(media)})
+            return _tagged("audio", told | {"media": plain_media(media)})
         case Started(generation, run, resumed, opening):
             told = {"generation": generation, "run": run, "resumed": resumed}
-            return _tagged("started", told | {"opening": _opening(opening)})
+            return _tagged("started", told | {"opening": plain_opening(opening)})
         case Gap(first_missing, missing):
             return _tagged("gap", {"first_missing": first_missing, "missing": missing})
         case SignalNoted(signal, details):
@@ -70,14 +74,30 @@ def read_entry(plain: Mapping[str, Any]) -> Entry:
     return _guarded(_read_entry, plain)
 
 
+def plain_published(published: PublishedEntry) -> Plain:
+    """Return an entry with its place as plain data."""
+    place = {"place": [published.generation, published.position]}
+    return plain_entry(published.entry) | place
+
+
+def read_published(plain: Mapping[str, Any]) -> PublishedEntry:
+    """Return the entry that `plain_published` made plain.
+
+    Raises:
+        Unreadable: it is something else.
+
+    """
+    return _guarded(_read_published, plain)
+
+
 def plain_head(head: Head) -> Plain:
     """Return a head as plain data."""
     told = {
         "revision": head.revision,
         "lease": [head.lease.generation, head.lease.owner, head.lease.granted_at_ms],
         "begun_at": head.begun_at,
-        "run": None if head.run is None else _run(head.run),
-        "account": _account(head.account),
+        "run": None if head.run is None else plain_run(head.run),
+        "account": plain_account(head.account),
         "first_kept": head.first_kept,
         "entries_lost": head.entries_lost,
         "account_lost": head.account_lost,
@@ -98,7 +118,7 @@ def read_head(plain: Mapping[str, Any]) -> Head:
 def plain_announcement(announcement: Announcement) -> Plain:
     """Return an announcement as plain data, without its cursor."""
     told = {
-        "stream": _stream(announcement.stream),
+        "stream": plain_stream(announcement.stream),
         "interaction_id": str(announcement.interaction_id),
         "run": announcement.run,
         "entry": [announcement.entry.generation, announcement.entry.position],
@@ -116,6 +136,17 @@ def read_announcement(plain: Mapping[str, Any], cursor: str) -> Announcement:
 
     """
     return _guarded(lambda it: _read_announcement(it, cursor), plain)
+
+
+def read_stream_key(name: str) -> StreamKey:
+    """Return the stream whose name is `str(stream)`.
+
+    Raises:
+        Unreadable: it is none.
+
+    """
+    tenant_id, _, stream_id = name.partition("/")
+    return _guarded(lambda _: read_stream([tenant_id, stream_id]), {"v": VERSION})
 
 
 def pack(plain: Plain) -> bytes:
@@ -161,10 +192,10 @@ def _guarded(read: Callable[[Mapping[str, Any]], _T], plain: Mapping[str, Any]) 
 def _read_entry(plain: Mapping[str, Any]) -> Entry:
     match plain["type"]:
         case "audio":
-            media = _read_media(plain["media"])
+            media = read_media(plain["media"])
             return AudioFrame(media, plain["seq"], plain["received_at_ms"], plain["audio"])
         case "started":
-            opening = _read_opening(plain["opening"])
+            opening = read_opening(plain["opening"])
             return Started(plain["generation"], plain["run"], plain["resumed"], opening)
         case "gap":
             return Gap(plain["first_missing"], plain["missing"])
@@ -176,13 +207,18 @@ def _read_entry(plain: Mapping[str, Any]) -> Entry:
     raise ValueError("no entry")
 
 
+def _read_published(plain: Mapping[str, Any]) -> PublishedEntry:
+    generation, position = plain["place"]
+    return PublishedEntry(generation, position, _read_entry(plain))
+
+
 def _read_head(plain: Mapping[str, Any]) -> Head:
     return Head(
         plain["revision"],
         Lease(*plain["lease"]),
         plain["begun_at"],
-        None if plain["run"] is None else _read_run(plain["run"]),
-        _read_account(plain["account"]),
+        None if plain["run"] is None else read_run(plain["run"]),
+        read_account(plain["account"]),
         plain["first_kept"],
         plain["entries_lost"],
         plain["account_lost"],
@@ -192,102 +228,10 @@ def _read_head(plain: Mapping[str, Any]) -> Head:
 def _read_announcement(plain: Mapping[str, Any], cursor: str) -> Announcement:
     return Announcement(
         cursor,
-        _read_stream(plain["stream"]),
+        read_stream(plain["stream"]),
         InteractionId(plain["interaction_id"]),
         plain["run"],
         Mark(*plain["entry"]),
         plain["has_ended"],
         plain["resumed"],
     )
-
-
-def _media(media: MediaFormat) -> list[Any]:
-    return [media.sample_rate, media.encoding.value, media.channels]
-
-
-def _read_media(plain: list[Any]) -> MediaFormat:
-    sample_rate, encoding, channels = plain
-    return MediaFormat(sample_rate, Encoding(encoding), channels)
-
-
-def _stream(stream: StreamKey) -> list[str]:
-    return [str(stream.tenant_id), str(stream.stream_id)]
-
-
-def _read_stream(plain: list[str]) -> StreamKey:
-    tenant_id, stream_id = plain
-    return StreamKey(TenantId(tenant_id), StreamId(stream_id))
-
-
-def _run(run: Run) -> Plain:
-    return {"name": run.name, "opening": _opening(run.opening), "access": run.access.value}
-
-
-def _read_run(plain: Mapping[str, Any]) -> Run:
-    return Run(plain["name"], _read_opening(plain["opening"]), Access(plain["access"]))
-
-
-def _account(account: Account) -> Plain:
-    return {
-        "next_position": account.next_position,
-        "first_seq": account.first_seq,
-        "last_seq": account.last_seq,
-        "ledger": account.ledger.counters(),
-        "state": account.state.value,
-    }
-
-
-def _read_account(plain: Mapping[str, Any]) -> Account:
-    return Account(
-        plain["next_position"],
-        plain["first_seq"],
-        plain["last_seq"],
-        Ledger(**plain["ledger"]),
-        State(plain["state"]),
-    )
-
-
-def _opening(opening: Opening) -> Plain:
-    call = opening.call
-    return {
-        "stream": _stream(opening.stream),
-        "interaction_id": str(opening.interaction_id),
-        "dialect": opening.dialect,
-        "media": _media(opening.media),
-        "started_at_ms": opening.started_at_ms,
-        "continuation": _continuation(opening.continuation),
-        "call": [call.call_sid, call.caller, call.callee, call.custom_parameters],
-    }
-
-
-def _read_opening(plain: Mapping[str, Any]) -> Opening:
-    return Opening(
-        _read_stream(plain["stream"]),
-        InteractionId(plain["interaction_id"]),
-        plain["dialect"],
-        _read_media(plain["media"]),
-        plain["started_at_ms"],
-        _read_continuation(plain["continuation"]),
-        CallDetails(*plain["call"]),
-    )
-
-
-def _continuation(continuation: Continuation) -> list[Any]:
-    match continuation:
-        case GoOnAbove(first_seq):
-            return ["go_on_above", first_seq]
-        case GoOn():
-            return ["go_on"]
-        case _:
-            return ["anew"]
-
-
-def _read_continuation(plain: list[Any]) -> Continuation:
-    match plain:
-        case ["go_on_above", first_seq]:
-            return GoOnAbove(first_seq)
-        case ["go_on"]:
-            return GoOn()
-        case ["anew"]:
-            return ANEW
-    raise ValueError("no continuation")

@@ -1,22 +1,50 @@
-"""What an append amounts to, for the stores: its entries in their places, what is announced of it.
+"""What every store needs beside its technology.
 
-Also the two heads that a store makes itself, when it has lost one half of a stream.
+What an append amounts to: its entries in their places, what is announced of it. The two heads that
+a store makes itself, when it has lost one half of a stream. Streams that fail one by one.
 """
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from application.ports.entries import Announcement, PublishedEntry
-from application.ports.store import Append, Mark
+from application.ports.errors import PublisherError
+from application.ports.store import Append, Failed, Mark
 from domain.account import Account
 from domain.entries import Ended, Started
 from domain.fold import Segment
 from domain.head import Head, Lease
 
+_Of = TypeVar("_Of")
+_T = TypeVar("_T")
+
+
+async def separately(
+    work: Callable[[_Of], Awaitable[_T]], of: Sequence[_Of]
+) -> Sequence[_T | Failed]:
+    """Do the same for several streams at once; one that fails is `Failed` and stops no other."""
+
+    async def one(it: _Of) -> _T | Failed:
+        try:
+            return await work(it)
+        except PublisherError as error:
+            return Failed(error)
+
+    return await asyncio.gather(*(one(it) for it in of))
+
 
 def entries_of(append: Append) -> list[PublishedEntry]:
     """Return the entries of an append with the generations and positions that they take."""
     return [placed for _, placed in _placed(append)]
+
+
+def is_kept(published: PublishedEntry, head: Head, after: Mark | None) -> bool:
+    """Tell whether a reader behind `after` is to see an entry of a stream."""
+    place = (published.generation, published.position)
+    is_behind = after is None or place > (after.generation, after.position)
+    return is_behind and published.position >= head.first_kept
 
 
 def announcements_of(append: Append) -> list[Announcement]:

@@ -1,5 +1,7 @@
 """The promises of `OpenRuns`, as tests to inherit. Each begins with the promise it holds."""
 
+from collections.abc import Awaitable, Callable
+
 import pytest
 
 from application.ports.errors import PublisherError
@@ -72,14 +74,15 @@ class OpenRunsContract(Contract):
         await destination.open_runs.heartbeat([CALL])
         beat = (await destination.open_runs.heartbeats())[CALL]
         await trial.unplug()
-        for call in (
-            destination.open_runs.heartbeat([]),
-            destination.open_runs.heartbeat([CALL]),
-            destination.open_runs.heartbeats(),
-            destination.open_runs.forget(CALL, beat),
-        ):
+        calls: list[Callable[[], Awaitable[object]]] = [
+            lambda: destination.open_runs.heartbeat([]),
+            lambda: destination.open_runs.heartbeat([CALL]),
+            lambda: destination.open_runs.heartbeats(),
+            lambda: destination.open_runs.forget(CALL, beat),
+        ]
+        for call in calls:
             with pytest.raises(PublisherError) as error:
-                await call
+                await call()
             assert error.value.__cause__ is not None
         await trial.plug()
         await settle(destination, [begin(CALL, None)])

@@ -95,7 +95,8 @@ class LossContract(Contract):
         assert await send(destination, third) == Conflict(as_stored(first.head))
         assert await read(destination, CALL) == expected(first)
         assert await head(destination, stream("younger")) is None
-        await settle(destination, [second, third])
+        await settle(destination, [second])
+        await settle(destination, [third])
         assert await read(destination, CALL) == expected(first, second, third)
 
     async def test_wiped_streams_are_unknown_and_begin_again(self, trial: Trial) -> None:

@@ -118,7 +118,7 @@ class Contract:
     """Base of the contracts: their tests are coroutines, run without any plug-in."""
 
     @pytest.fixture
-    def trial(self) -> Trial:
+    def trial(self) -> Trial | Iterator[Trial]:
         """Return the place to try the adapter on. To be filled in."""
         raise NotImplementedError("a contract needs a fixture `trial`")
 
