@@ -1,7 +1,6 @@
 """Blocking calls of a technology, made beside the event loop."""
 
 import asyncio
-import time
 from collections.abc import Callable, Hashable
 from typing import TypeVar
 
@@ -44,13 +43,14 @@ class BlockingPlace:
             BrokerUnavailable: it failed; the cause is what it raised.
 
         """
-        until = time.monotonic() + BUSY_SECONDS
+        clock = asyncio.get_running_loop().time
+        until = clock() + BUSY_SECONDS
         while True:
             try:
                 before, result, after = await asyncio.to_thread(self._do, work, *of)
             except self._errors as error:
                 is_busy = isinstance(error, self._busy)
-                if is_busy and time.monotonic() < until:
+                if is_busy and clock() < until:
                     await asyncio.sleep(BUSY_PAUSE_SECONDS)
                     continue
                 if not is_busy:

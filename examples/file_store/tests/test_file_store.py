@@ -20,6 +20,7 @@ class FileTrial(Trial):
     """A directory that is moved away, or exchanged for an older one."""
 
     adapter = FileStoreAdapter()
+    examples = 20  # each is a few hundred files
 
     def __init__(self, path: Path) -> None:
         super().__init__()

@@ -77,7 +77,7 @@ class OpenRunsContract(Contract):
         calls: list[Callable[[], Awaitable[object]]] = [
             lambda: destination.open_runs.heartbeat([]),
             lambda: destination.open_runs.heartbeat([CALL]),
-            lambda: destination.open_runs.heartbeats(),
+            destination.open_runs.heartbeats,
             lambda: destination.open_runs.forget(CALL, beat),
         ]
         for call in calls:

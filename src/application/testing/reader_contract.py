@@ -80,7 +80,7 @@ class ReaderContract(Contract):
             lambda: read(destination, CALL),
             lambda: read(destination, stream("unknown")),
             lambda: destination.reader.head(CALL),
-            lambda: destination.reader.announcements(),
+            destination.reader.announcements,
         ]
         for call in calls:
             with pytest.raises(PublisherError) as error:
