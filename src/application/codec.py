@@ -25,7 +25,6 @@ from application.codec_values import (
 )
 from application.ports.entries import Announcement, PublishedEntry
 from application.ports.errors import BrokerRefused
-from application.ports.store import Mark
 from domain.entries import Ended, Entry, Gap, SignalNoted, Started
 from domain.errors import DomainError
 from domain.events import (
@@ -118,11 +117,13 @@ def read_head(plain: Mapping[str, Any]) -> Head:
 def plain_announcement(announcement: Announcement) -> Plain:
     """Return an announcement as plain data, without its cursor."""
     told = {
+        "event_id": announcement.event_id,
+        "has_ended": announcement.has_ended,
         "stream": plain_stream(announcement.stream),
         "interaction_id": str(announcement.interaction_id),
+        "generation": announcement.generation,
+        "position": announcement.position,
         "run": announcement.run,
-        "entry": [announcement.entry.generation, announcement.entry.position],
-        "has_ended": announcement.has_ended,
         "resumed": announcement.resumed,
     }
     return _tagged("announcement", told)
@@ -228,10 +229,12 @@ def _read_head(plain: Mapping[str, Any]) -> Head:
 def _read_announcement(plain: Mapping[str, Any], cursor: str) -> Announcement:
     return Announcement(
         cursor,
+        plain["event_id"],
+        plain["has_ended"],
         read_stream(plain["stream"]),
         InteractionId(plain["interaction_id"]),
+        plain["generation"],
+        plain["position"],
         plain["run"],
-        Mark(*plain["entry"]),
-        plain["has_ended"],
         plain["resumed"],
     )

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from application.ports.entries import Announcement, PublishedEntry
 from application.ports.errors import PublisherError
-from application.ports.store import Append, Failed, Mark
+from application.ports.store import Append, Failed
 from domain.account import Account
 from domain.entries import Ended, Started
 from domain.fold import Segment
@@ -40,7 +40,7 @@ def entries_of(append: Append) -> list[PublishedEntry]:
     return [placed for _, placed in _placed(append)]
 
 
-def is_kept(published: PublishedEntry, head: Head, after: Mark | None) -> bool:
+def is_kept(published: PublishedEntry, head: Head, after: PublishedEntry | None) -> bool:
     """Tell whether a reader behind `after` is to see an entry of a stream."""
     place = (published.generation, published.position)
     is_behind = after is None or place > (after.generation, after.position)
@@ -52,11 +52,13 @@ def announcements_of(append: Append) -> list[Announcement]:
     return [
         Announcement(
             cursor="",
+            event_id=f"{append.stream}/{placed.generation}-{placed.position}",
+            has_ended=isinstance(placed.entry, Ended),
             stream=append.stream,
             interaction_id=segment.run.opening.interaction_id,
+            generation=placed.generation,
+            position=placed.position,
             run=segment.run.name,
-            entry=placed.mark,
-            has_ended=isinstance(placed.entry, Ended),
             resumed=isinstance(placed.entry, Started) and placed.entry.resumed,
         )
         for segment, placed in _placed(append)
@@ -69,7 +71,7 @@ def without_entries(head: Head) -> Head:
     return replace(head, revision=f"{head.revision} without entries", entries_lost=True)
 
 
-def without_account(last: Mark, first_kept: int) -> Head:
+def without_account(last: PublishedEntry, first_kept: int) -> Head:
     """Return the head of a stream of which only entries are left, up to `last`."""
     return Head(
         revision=f"entries up to {last.generation}-{last.position}",

@@ -44,7 +44,7 @@ IN_MEMORY = {
     "LossNotTold": "test_entries_lost_is_told_and_the_next_append_goes_on_behind_them",
     "SecondPageEmpty": "test_complete_announcements_are_found_page_by_page",
     "EmptyWhereUnreachable": "test_honest_an_unknown_stream_is_empty_and_an_unreachable_one_raises",
-    "MarkIgnored": "test_resumable_behind_a_mark_comes_the_rest",
+    "AfterIgnored": "test_resumable_behind_an_entry_comes_the_rest",
     "HeartbeatStays": ("test_new_each_heartbeat_differs_from_all_before_and_leaves_the_others"),
     "ForgetsAnyHeartbeat": "test_guarded_an_older_heartbeat_forgets_nothing",
     "HeartbeatOfNoneIsNothing": "test_honest_an_unreachable_place_raises_also_for_no_streams",

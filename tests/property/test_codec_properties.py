@@ -1,6 +1,7 @@
 """Plain data and bytes of entries, heads and announcements: what goes in comes out, or is told."""
 
 import json
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -18,24 +19,29 @@ from application.codec import (
     read_head,
     unpack,
 )
+from application.codec_values import plain_account, plain_opening, plain_run
 from application.ports.entries import Announcement
-from application.ports.store import Mark
 from application.testing import strategies
-from application.testing.appends import begin, frame, stream
+from application.testing.appends import begin, frame, opening, stream
 from domain.entries import Entry, Gap
-from domain.head import Head
+from domain.head import Access, Head, Run
 from domain.identifiers import InteractionId
 
 announcements = st.builds(
     Announcement,
     st.just("7"),
+    strategies.texts,
+    st.booleans(),
     strategies.streams,
     strategies.names.map(InteractionId),
+    strategies.numbers,
+    strategies.numbers,
     strategies.texts,
-    st.builds(Mark, strategies.numbers, strategies.numbers),
-    st.booleans(),
     st.booleans(),
 )
+
+HEAD = begin(stream("call"), None).head
+RUN = Run("run", opening(stream("call")), Access.TOKEN)
 
 
 def is_plain(value: object) -> bool:
@@ -68,6 +74,20 @@ def test_an_announcement_is_the_same_after_plain_data_and_bytes(found: Announcem
     plain = plain_announcement(found)
     assert is_plain(plain)
     assert read_announcement(unpack(pack(plain)), found.cursor) == found
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (opening(stream("call")), plain_opening(opening(stream("call")))),
+        (HEAD, plain_head(HEAD)),
+        (HEAD.account, plain_account(HEAD.account)),
+        (RUN, plain_run(RUN)),
+        (frame(stream("call"), 1), plain_entry(frame(stream("call"), 1))),
+    ],
+)
+def test_no_field_is_left_out(value: Any, plain: dict[str, Any]) -> None:
+    assert {field.name for field in fields(value)} == plain.keys() - {"v", "type"}
 
 
 @given(strategies.entries, st.data())

@@ -17,7 +17,6 @@ from application.ports.store import (
     Appended,
     Conflict,
     Heads,
-    Mark,
     Outcome,
 )
 from application.ports.store_adapter import StoreAdapter
@@ -185,7 +184,7 @@ class NamesWithoutCase(InMemoryStore):
         return await super().heads([_lower(stream) for stream in streams])
 
     async def read(
-        self, stream: StreamKey, after: Mark | None = None
+        self, stream: StreamKey, after: PublishedEntry | None = None
     ) -> AsyncIterator[PublishedEntry]:
         async for it in super().read(_lower(stream), after):
             yield it
@@ -197,7 +196,7 @@ def _lower(stream: StreamKey) -> StreamKey:
 
 class LinesChanged(InMemoryStore):
     async def read(
-        self, stream: StreamKey, after: Mark | None = None
+        self, stream: StreamKey, after: PublishedEntry | None = None
     ) -> AsyncIterator[PublishedEntry]:
         async for it in super().read(stream, after):
             entry = it.entry
@@ -209,16 +208,16 @@ class LinesChanged(InMemoryStore):
 
 class EmptyWhereUnreachable(InMemoryStore):
     async def read(
-        self, stream: StreamKey, after: Mark | None = None
+        self, stream: StreamKey, after: PublishedEntry | None = None
     ) -> AsyncIterator[PublishedEntry]:
         if self.memory.is_plugged:
             async for it in super().read(stream, after):
                 yield it
 
 
-class MarkIgnored(InMemoryStore):
+class AfterIgnored(InMemoryStore):
     async def read(
-        self, stream: StreamKey, after: Mark | None = None
+        self, stream: StreamKey, after: PublishedEntry | None = None
     ) -> AsyncIterator[PublishedEntry]:
         async for it in super().read(stream):
             yield it
@@ -237,7 +236,7 @@ class HeartbeatStays(InMemoryStore):
 
 
 class ForgetsAnyHeartbeat(InMemoryStore):
-    async def forget(self, stream: StreamKey, beat: float) -> None:
+    async def forget(self, stream: StreamKey, heartbeat: float) -> None:
         self.memory.contents.beats.pop(stream, None)
 
 

@@ -77,7 +77,7 @@ class InMemoryStore(StreamStore, StreamReader, OpenRuns, Destination):
         return self.memory.epoch
 
     async def read(
-        self, stream: StreamKey, after: Mark | None = None
+        self, stream: StreamKey, after: PublishedEntry | None = None
     ) -> AsyncIterator[PublishedEntry]:
         """Yield the entries that are kept. See `StreamReader.read`."""
         stored = self._contents().streams.get(stream)
@@ -105,10 +105,10 @@ class InMemoryStore(StreamStore, StreamReader, OpenRuns, Destination):
         """Return the last heartbeats. See `OpenRuns.heartbeats`."""
         return dict(self._contents().beats)
 
-    async def forget(self, stream: StreamKey, beat: float) -> None:
+    async def forget(self, stream: StreamKey, heartbeat: float) -> None:
         """Remove a stream with this heartbeat. See `OpenRuns.forget`."""
         beats = self._contents().beats
-        if beats.get(stream) == beat:
+        if beats.get(stream) == heartbeat:
             del beats[stream]
 
     async def verify_writable(self) -> None:
@@ -132,7 +132,7 @@ class InMemoryStore(StreamStore, StreamReader, OpenRuns, Destination):
             return None
         if stored.head is None:
             kept = stored.entries
-            return without_account(kept[-1].mark, kept[0].position) if kept else None
+            return without_account(kept[-1], kept[0].position) if kept else None
         return stored.head if stored.entries is not None else without_entries(stored.head)
 
     def _append(self, append: Append) -> Outcome:

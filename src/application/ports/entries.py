@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from application.ports.store import Mark
 from domain.entries import Entry
 from domain.head import Head
 from domain.identifiers import InteractionId, StreamKey
@@ -18,32 +17,25 @@ class PublishedEntry:
     position: int
     entry: Entry
 
-    @property
-    def mark(self) -> Mark:
-        """The name of the entry in its stream."""
-        return Mark(self.generation, self.position)
-
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """That a generation has started or a run has ended, as followers hear of it.
+    """Tells the followers of a store that a run has started, continued, or ended.
 
-    `cursor` is the announcement's place among all, to read on after. `entry` is the `Started` or
-    `Ended` announced: read the stream from it on. `resumed` is of a start.
+    `cursor` is the announcement's place among all, to read on after. `event_id` is the same when an
+    announcement is repeated. `position` is that of the announced entry. `resumed` is false for an
+    end.
     """
 
     cursor: str
+    event_id: str
+    has_ended: bool
     stream: StreamKey
     interaction_id: InteractionId
+    generation: int
+    position: int
     run: str
-    entry: Mark
-    has_ended: bool
     resumed: bool = False
-
-    @property
-    def event_id(self) -> str:
-        """The name by which a repetition is known."""
-        return f"{self.stream}/{self.entry.generation}-{self.entry.position}"
 
 
 class StreamReader(Protocol):
@@ -52,17 +44,19 @@ class StreamReader(Protocol):
     Promises, each held by the contract tests:
 
     - Ordered: entries come by position, each once, from `first_kept` of the head on.
-    - Resumable: behind a mark come all entries above it in (generation, position), also when the
-      stream has begun again at position 0.
+    - Resumable: behind an entry come all above it in (generation, position), also when the stream
+      has begun again at position 0.
     - Honest: a store that is not reached raises; it never looks like an empty one.
     - Complete: every announcement is found behind every older cursor, however many pages that
       takes. Those of one stream are in the order of its entries; one may be repeated.
     """
 
-    def read(self, stream: StreamKey, after: Mark | None = None) -> AsyncIterator[PublishedEntry]:
-        """Yield the entries that are kept, behind `after` if it is given; none if it is unknown.
+    def read(
+        self, stream: StreamKey, after: PublishedEntry | None = None
+    ) -> AsyncIterator[PublishedEntry]:
+        """Yield the entries that are kept, in order of position; nothing for an unknown stream.
 
-        Entries stored while reading may be missed.
+        With `after`, only those behind that entry. Entries stored while reading may be missed.
 
         Raises:
             PublisherError: the store could not be read.

@@ -40,7 +40,7 @@ class OpenRuns(Protocol):
         """
         ...
 
-    async def forget(self, stream: StreamKey, beat: float) -> None:
+    async def forget(self, stream: StreamKey, heartbeat: float) -> None:
         """Remove a stream, unless its heartbeat is another by now.
 
         Raises:

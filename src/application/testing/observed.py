@@ -74,7 +74,7 @@ async def head(destination: Destination, key: StreamKey) -> Head | None:
 
 
 async def read(
-    destination: Destination, key: StreamKey, after: Mark | None = None
+    destination: Destination, key: StreamKey, after: PublishedEntry | None = None
 ) -> list[PublishedEntry]:
     """Return the entries of a stream."""
     return [
@@ -113,7 +113,12 @@ def expected(*appends: Append) -> list[PublishedEntry]:
 def facts(announcements: Sequence[Announcement]) -> list[tuple[str, Mark, bool, str]]:
     """Return what announcements tell."""
     return [
-        ("ended" if it.has_ended else "started", it.entry, it.resumed, it.run)
+        (
+            "ended" if it.has_ended else "started",
+            Mark(it.generation, it.position),
+            it.resumed,
+            it.run,
+        )
         for it in announcements
     ]
 

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 from application.ports.destination import DestinationOptions
 from application.ports.entries import Announcement, PublishedEntry, StreamReader
 from application.ports.heartbeats import OpenRuns
-from application.ports.store import Append, Heads, Mark, Outcome, StreamStore
+from application.ports.store import Append, Heads, Outcome, StreamStore
 from application.ports.store_adapter import Destination, StoreAdapter
 from domain.head import Head
 from domain.identifiers import StreamKey
@@ -67,7 +67,7 @@ class OtherProcess(Destination, StreamStore, StreamReader, OpenRuns):
         return self._epochs.get(stream, 0)
 
     async def read(
-        self, stream: StreamKey, after: Mark | None = None
+        self, stream: StreamKey, after: PublishedEntry | None = None
     ) -> AsyncIterator[PublishedEntry]:
         """See `StreamReader.read`."""
         for entry in await self._call("read", stream, after):
@@ -92,9 +92,9 @@ class OtherProcess(Destination, StreamStore, StreamReader, OpenRuns):
         beats: Mapping[StreamKey, float] = await self._call("heartbeats")
         return beats
 
-    async def forget(self, stream: StreamKey, beat: float) -> None:
+    async def forget(self, stream: StreamKey, heartbeat: float) -> None:
         """See `OpenRuns.forget`."""
-        await self._call("forget", stream, beat)
+        await self._call("forget", stream, heartbeat)
 
     async def verify_writable(self) -> None:
         """See `Destination.verify_writable`."""

@@ -5,13 +5,19 @@ from dataclasses import replace
 
 import pytest
 
+from application.ports.entries import PublishedEntry
 from application.ports.errors import PublisherError
-from application.ports.store import Append, Mark
+from application.ports.store import Append
 from application.testing.appends import as_stored, begin, begin_with, frame, frames, go_on, stream
 from application.testing.observed import announced, expected, facts, read, settle, store
 from application.testing.trial import Contract, Trial
 
 CALL = stream("call")
+
+
+def place(generation: int, position: int) -> PublishedEntry:
+    """Return an entry as a reader remembers it, which need not be there any more."""
+    return PublishedEntry(generation, position, frame(CALL, 0))
 
 
 class ReaderContract(Contract):
@@ -41,19 +47,19 @@ class ReaderContract(Contract):
         assert positions == list(range(len(positions)))
         assert len(positions) >= 1_201
 
-    async def test_resumable_behind_a_mark_comes_the_rest(self, trial: Trial) -> None:
+    async def test_resumable_behind_an_entry_comes_the_rest(self, trial: Trial) -> None:
         destination = trial.connect()
         written = [begin_with(CALL, *frames(CALL, 0, 5))]
         written.append(begin(CALL, written[-1].head, resumes=True))
         for append in written:
             await store(destination, append)
         everything = expected(*written)
-        for place, entry in enumerate(everything):
-            assert await read(destination, CALL, entry.mark) == everything[place + 1 :]
-        assert await read(destination, CALL, Mark(1, 99)) == everything[-1:]
-        assert await read(destination, CALL, Mark(9, 0)) == []
+        for number, entry in enumerate(everything):
+            assert await read(destination, CALL, entry) == everything[number + 1 :]
+        assert await read(destination, CALL, place(1, 99)) == everything[-1:]
+        assert await read(destination, CALL, place(9, 0)) == []
 
-    async def test_resumable_behind_a_mark_comes_a_stream_that_has_begun_again(
+    async def test_resumable_behind_an_entry_comes_a_stream_that_has_begun_again(
         self, trial: Trial
     ) -> None:
         """After the stream was lost a writer writes it again from 0 under a higher generation."""
@@ -64,7 +70,7 @@ class ReaderContract(Contract):
         at_0 = replace(newer.head, account=account, begun_at=0)
         again = Append(CALL, None, newer.segments[-1:], at_0)
         await store(destination, again)
-        found = await read(destination, CALL, Mark(1, 5))
+        found = await read(destination, CALL, place(1, 5))
         assert [(it.generation, it.position) for it in found] == [(2, 0)]
 
     async def test_honest_an_unknown_stream_is_empty_and_an_unreachable_one_raises(

@@ -46,6 +46,11 @@ STREAMS = 3
 _numbers = count(1)
 
 
+def mark_of(published: PublishedEntry) -> Mark:
+    """Return the name of an entry in its stream."""
+    return Mark(published.generation, published.position)
+
+
 class StoreMachine(RuleBasedStateMachine):
     """Three streams of its own, which outlive no example."""
 
@@ -140,7 +145,7 @@ class StoreMachine(RuleBasedStateMachine):
             entries = self.oracle[key][1] if key in self.oracle else []
             told = [it for it in entries if isinstance(it.entry, Started | Ended)]
             assert [(kind, mark) for kind, mark, *_ in found] == [
-                ("ended" if isinstance(it.entry, Ended) else "started", it.mark) for it in told
+                ("ended" if isinstance(it.entry, Ended) else "started", mark_of(it)) for it in told
             ]
 
     def find_again(self) -> None:
@@ -175,7 +180,7 @@ class StoreMachine(RuleBasedStateMachine):
         if kind == "trim":
             kept = self.oracle[key][1][: base.next_position] if key in self.oracle else []
             if kept:
-                keep_from = data.draw(st.sampled_from(kept)).mark
+                keep_from = mark_of(data.draw(st.sampled_from(kept)))
         signal = SignalNoted(Signal.MARK, f'{{"name":"{seq}"}}')
         return go_on(base, *entries, signal, keep_from=keep_from, end=kind == "end")
 

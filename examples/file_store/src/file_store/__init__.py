@@ -15,7 +15,7 @@ from application.blocking import BlockingPlace
 from application.ports.destination import DestinationOptions
 from application.ports.entries import Announcement, PublishedEntry, StreamReader
 from application.ports.heartbeats import OpenRuns
-from application.ports.store import APPENDED, Append, Conflict, Heads, Mark, Outcome, StreamStore
+from application.ports.store import APPENDED, Append, Conflict, Heads, Outcome, StreamStore
 from application.ports.store_adapter import Destination, StoreAdapter
 from domain.head import Head
 from domain.identifiers import StreamKey
@@ -48,7 +48,7 @@ class FileStore(StreamStore, StreamReader, OpenRuns, Destination):
         return self._place.epoch
 
     async def read(
-        self, stream: StreamKey, after: Mark | None = None
+        self, stream: StreamKey, after: PublishedEntry | None = None
     ) -> AsyncIterator[PublishedEntry]:
         for entry in await self._run(self._read, stream, after):
             yield entry
@@ -67,10 +67,10 @@ class FileStore(StreamStore, StreamReader, OpenRuns, Destination):
         beats = await self._run(load, self._beats)
         return {codec.read_stream_key(name): beat for name, beat in beats.items() if name}
 
-    async def forget(self, stream: StreamKey, beat: float) -> None:
+    async def forget(self, stream: StreamKey, heartbeat: float) -> None:
         name = str(stream)
         await self._run(
-            self._change_beats, lambda it: it.pop(name) if it.get(name) == beat else None
+            self._change_beats, lambda it: it.pop(name) if it.get(name) == heartbeat else None
         )
 
     async def verify_writable(self) -> None:
@@ -112,7 +112,7 @@ class FileStore(StreamStore, StreamReader, OpenRuns, Destination):
             save(path / "head", state | {"due": []})
         return state
 
-    def _read(self, stream: StreamKey, after: Mark | None) -> list[PublishedEntry]:
+    def _read(self, stream: StreamKey, after: PublishedEntry | None) -> list[PublishedEntry]:
         state = load(self._path(stream) / "head")
         head, found, place = head_of(state), [], 0
         packed = content(self._path(stream) / "entries")
