@@ -1,0 +1,156 @@
+"""Streams as files, for all processes that see one directory.
+
+A stream is a directory of two files: `entries` only grows, `head` is replaced by a rename and tells
+how many bytes of the entries are valid. An append is stored at the moment of that rename.
+"""
+
+import fcntl
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from application import codec, storing
+from application.blocking import BlockingPlace
+from application.ports.destination import DestinationOptions
+from application.ports.entries import Announcement, PublishedEntry, StreamReader
+from application.ports.heartbeats import OpenRuns
+from application.ports.store import APPENDED, Append, Conflict, Heads, Outcome, StreamStore
+from application.ports.store_adapter import Destination, StoreAdapter
+from domain.head import Head
+from domain.identifiers import StreamKey
+from file_store.files import content, load, locked, make, save, write
+
+PAGE = 500
+
+
+class FileStore(StreamStore, StreamReader, OpenRuns, Destination):
+    """All ports over one directory, which must be there."""
+
+    def __init__(self, root: Path, options: DestinationOptions) -> None:
+        self.store = self.reader = self.open_runs = self
+        self._home = root / options.prefix
+        self._index, self._beats = self._home / "index", self._home / "beats"
+        self._place = BlockingPlace(
+            lambda: root.stat().st_ino, (OSError, ValueError), (BlockingIOError,)
+        )
+        self._run = self._place.run
+
+    async def heads(self, streams: Sequence[StreamKey]) -> Heads:
+        await self._run(lambda: None)
+        heads = await storing.separately(lambda it: self._run(self._head, it), streams)
+        return Heads(round(time.time() * 1_000), heads)
+
+    async def append(self, appends: Sequence[Append]) -> Sequence[Outcome]:
+        return await storing.separately(lambda it: self._run(self._append, it), appends)
+
+    def epoch_of(self, stream: StreamKey) -> int:
+        return self._place.epoch
+
+    async def read(
+        self, stream: StreamKey, after: PublishedEntry | None = None
+    ) -> AsyncIterator[PublishedEntry]:
+        for entry in await self._run(self._read, stream, after):
+            yield entry
+
+    async def head(self, stream: StreamKey) -> Head | None:
+        return await self._run(self._head, stream)
+
+    async def announcements(self, after: str | None = None) -> Sequence[Announcement]:
+        return await self._run(self._page, 0 if after is None else int(after) + 1)
+
+    async def heartbeat(self, streams: Sequence[StreamKey]) -> None:
+        names = [str(stream) for stream in streams]
+        await self._run(self._change_beats, lambda it: it.update(dict.fromkeys(names, it[""])))
+
+    async def heartbeats(self) -> Mapping[StreamKey, float]:
+        beats = await self._run(load, self._beats)
+        return {codec.read_stream_key(name): beat for name, beat in beats.items() if name}
+
+    async def forget(self, stream: StreamKey, heartbeat: float) -> None:
+        name = str(stream)
+        await self._run(
+            self._change_beats, lambda it: it.pop(name) if it.get(name) == heartbeat else None
+        )
+
+    async def verify_writable(self) -> None:
+        await self._run(self._change_beats, lambda _: None)
+
+    def _path(self, stream: StreamKey) -> Path:
+        return self._home / "streams" / stream.tenant_id / stream.stream_id
+
+    def _head(self, stream: StreamKey) -> Head | None:
+        path = self._path(stream)
+        if load(path / "head").get("due"):
+            with locked(path):
+                self._announce(path)
+        return head_of(load(path / "head"))
+
+    def _append(self, append: Append) -> Outcome:
+        path = self._path(append.stream)
+        make(path, levels=4)
+        with locked(path):
+            state = self._announce(path)
+            head = head_of(state)
+            if append.expected != (None if head is None else head.revision):
+                return Conflict(head)
+            entries = [codec.pack(codec.plain_published(it)) for it in storing.entries_of(append)]
+            lengths = b"".join(len(it).to_bytes(4) + it for it in entries)
+            size = write(path / "entries", state.get("size", 0), lengths)
+            due = [codec.plain_announcement(it) for it in storing.announcements_of(append)]
+            save(path / "head", {"head": codec.plain_head(append.head), "size": size, "due": due})
+            self._announce(path)
+        return APPENDED
+
+    def _announce(self, path: Path) -> dict[str, Any]:
+        """Announce what the last append stored; its stream is locked."""
+        state = load(path / "head")
+        if state.get("due"):
+            with locked(self._home, fcntl.LOCK_EX):
+                whole = content(self._index).rfind(b"\n") + 1
+                write(self._index, whole, b"".join(map(codec.pack, state["due"])))
+            save(path / "head", state | {"due": []})
+        return state
+
+    def _read(self, stream: StreamKey, after: PublishedEntry | None) -> list[PublishedEntry]:
+        state = load(self._path(stream) / "head")
+        head, found, place = head_of(state), [], 0
+        packed = content(self._path(stream) / "entries")
+        while head and place < state["size"]:
+            end = place + 4 + int.from_bytes(packed[place : place + 4])
+            entry = codec.read_published(codec.unpack(packed[place + 4 : end]))
+            found += [entry] if storing.is_kept(entry, head, after) else []
+            place = end
+        return found
+
+    def _page(self, first: int) -> list[Announcement]:
+        lines = content(self._index).splitlines(keepends=True)[first : first + PAGE]
+        return [
+            codec.read_announcement(codec.unpack(line), str(number))
+            for number, line in enumerate(lines, first)
+            if line.endswith(b"\n")
+        ]
+
+    def _change_beats(self, change: Callable[[dict[str, float]], object]) -> None:
+        make(self._home)
+        with locked(self._home, fcntl.LOCK_EX):
+            beats = {"": 0} | load(self._beats)
+            beats[""] += 1  # the number of this change is the next heartbeat
+            change(beats)
+            save(self._beats, beats)
+
+
+def head_of(state: Mapping[str, Any]) -> Head | None:
+    """Return the head in a state; None if the stream is unknown."""
+    return codec.read_head(state["head"]) if state else None
+
+
+class FileStoreAdapter(StoreAdapter):
+    """`PUBSUB_ADAPTER=file_store`; `FILE_STORE_PATH` is a directory."""
+
+    name = "file_store"
+    is_shared = True
+    variables = ("FILE_STORE_PATH",)
+
+    def connect(self, options: DestinationOptions, environment: Mapping[str, str]) -> FileStore:
+        return FileStore(Path(environment["FILE_STORE_PATH"]), options)

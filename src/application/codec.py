@@ -1,0 +1,240 @@
+"""Entries, heads and announcements as plain data and as bytes, for stores that keep either.
+
+Plain data is what JSON has, and bytes: `dict`, `list`, `str`, `int`, `bool`, `None`; the `audio` of
+a frame alone is bytes. Every value has its version, `v`; one of another version is refused.
+
+As bytes a value is one line of JSON in ASCII, and behind it the audio as it is.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from application.codec_values import (
+    Plain,
+    plain_account,
+    plain_media,
+    plain_opening,
+    plain_run,
+    plain_stream,
+    read_account,
+    read_media,
+    read_opening,
+    read_run,
+    read_stream,
+)
+from application.ports.entries import Announcement, PublishedEntry
+from application.ports.errors import BrokerRefused
+from domain.entries import Ended, Entry, Gap, SignalNoted, Started
+from domain.errors import DomainError
+from domain.events import (
+    EndReason,
+    Signal,
+)
+from domain.head import Head, Lease
+from domain.identifiers import InteractionId, StreamKey
+from domain.ledger import Ledger
+from domain.media import AudioFrame
+
+VERSION = 1
+
+_T = TypeVar("_T")
+
+
+class Unreadable(BrokerRefused):
+    """Stored data is not what this release writes: damaged, foreign, or of another version."""
+
+
+def plain_entry(entry: Entry) -> Plain:
+    """Return an entry as plain data."""
+    match entry:
+        case AudioFrame(media, seq, received_at_ms, audio):
+            told: Plain = {"seq": seq, "received_at_ms": received_at_ms, "audio": audio}
+            return _tagged("audio", told | {"media": plain_media(media)})
+        case Started(generation, run, resumed, opening):
+            told = {"generation": generation, "run": run, "resumed": resumed}
+            return _tagged("started", told | {"opening": plain_opening(opening)})
+        case Gap(first_missing, missing):
+            return _tagged("gap", {"first_missing": first_missing, "missing": missing})
+        case SignalNoted(signal, details):
+            return _tagged("signal", {"signal": signal.value, "details": details})
+        case Ended(reason, ledger, recovered):
+            told = {"reason": reason.value, "ledger": ledger.counters(), "recovered": recovered}
+            return _tagged("ended", told)
+
+
+def read_entry(plain: Mapping[str, Any]) -> Entry:
+    """Return the entry that `plain_entry` made plain.
+
+    Raises:
+        Unreadable: it is something else.
+
+    """
+    return _guarded(_read_entry, plain)
+
+
+def plain_published(published: PublishedEntry) -> Plain:
+    """Return an entry with its place as plain data."""
+    place = {"place": [published.generation, published.position]}
+    return plain_entry(published.entry) | place
+
+
+def read_published(plain: Mapping[str, Any]) -> PublishedEntry:
+    """Return the entry that `plain_published` made plain.
+
+    Raises:
+        Unreadable: it is something else.
+
+    """
+    return _guarded(_read_published, plain)
+
+
+def plain_head(head: Head) -> Plain:
+    """Return a head as plain data."""
+    told = {
+        "revision": head.revision,
+        "lease": [head.lease.generation, head.lease.owner, head.lease.granted_at_ms],
+        "begun_at": head.begun_at,
+        "run": None if head.run is None else plain_run(head.run),
+        "account": plain_account(head.account),
+        "first_kept": head.first_kept,
+        "entries_lost": head.entries_lost,
+        "account_lost": head.account_lost,
+    }
+    return _tagged("head", told)
+
+
+def read_head(plain: Mapping[str, Any]) -> Head:
+    """Return the head that `plain_head` made plain.
+
+    Raises:
+        Unreadable: it is something else.
+
+    """
+    return _guarded(_read_head, plain)
+
+
+def plain_announcement(announcement: Announcement) -> Plain:
+    """Return an announcement as plain data, without its cursor."""
+    told = {
+        "event_id": announcement.event_id,
+        "has_ended": announcement.has_ended,
+        "stream": plain_stream(announcement.stream),
+        "interaction_id": str(announcement.interaction_id),
+        "generation": announcement.generation,
+        "position": announcement.position,
+        "run": announcement.run,
+        "resumed": announcement.resumed,
+    }
+    return _tagged("announcement", told)
+
+
+def read_announcement(plain: Mapping[str, Any], cursor: str) -> Announcement:
+    """Return the announcement that `plain_announcement` made plain, at a place of the store's.
+
+    Raises:
+        Unreadable: it is something else.
+
+    """
+    return _guarded(lambda it: _read_announcement(it, cursor), plain)
+
+
+def read_stream_key(name: str) -> StreamKey:
+    """Return the stream whose name is `str(stream)`.
+
+    Raises:
+        Unreadable: it is none.
+
+    """
+    tenant_id, _, stream_id = name.partition("/")
+    return _guarded(lambda _: read_stream([tenant_id, stream_id]), {"v": VERSION})
+
+
+def pack(plain: Plain) -> bytes:
+    """Return plain data as bytes."""
+    audio: bytes = plain.get("audio", b"")
+    told = {name: value for name, value in plain.items() if name != "audio"}
+    return json.dumps(told, separators=(",", ":")).encode() + b"\n" + audio
+
+
+def unpack(packed: bytes) -> Plain:
+    """Return the plain data of bytes.
+
+    Raises:
+        Unreadable: `pack` has not made them.
+
+    """
+    line, newline, audio = packed.partition(b"\n")
+    try:
+        plain = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise Unreadable("stored data is not JSON") from error
+    if not newline or not isinstance(plain, dict):
+        raise Unreadable("stored data is cut off, or no JSON object")
+    return {**plain, "audio": audio} if plain.get("type") == "audio" else plain
+
+
+def _tagged(kind: str, told: Plain) -> Plain:
+    return {"v": VERSION, "type": kind} | told
+
+
+def _guarded(read: Callable[[Mapping[str, Any]], _T], plain: Mapping[str, Any]) -> _T:
+    version = plain.get("v") if isinstance(plain, Mapping) else None
+    if version != VERSION:
+        raise Unreadable(f"stored data of version {version!r}; this release reads {VERSION}")
+    try:
+        return read(plain)
+    except KeyError as error:
+        raise Unreadable(f"stored data lacks {error.args[0]!r}") from error
+    except (DomainError, TypeError, ValueError, AttributeError) as error:
+        raise Unreadable(f"stored data of type {plain.get('type')!r} is damaged") from error
+
+
+def _read_entry(plain: Mapping[str, Any]) -> Entry:
+    match plain["type"]:
+        case "audio":
+            media = read_media(plain["media"])
+            return AudioFrame(media, plain["seq"], plain["received_at_ms"], plain["audio"])
+        case "started":
+            opening = read_opening(plain["opening"])
+            return Started(plain["generation"], plain["run"], plain["resumed"], opening)
+        case "gap":
+            return Gap(plain["first_missing"], plain["missing"])
+        case "signal":
+            return SignalNoted(Signal(plain["signal"]), plain["details"])
+        case "ended":
+            ledger = Ledger(**plain["ledger"])
+            return Ended(EndReason(plain["reason"]), ledger, plain["recovered"])
+    raise ValueError("no entry")
+
+
+def _read_published(plain: Mapping[str, Any]) -> PublishedEntry:
+    generation, position = plain["place"]
+    return PublishedEntry(generation, position, _read_entry(plain))
+
+
+def _read_head(plain: Mapping[str, Any]) -> Head:
+    return Head(
+        plain["revision"],
+        Lease(*plain["lease"]),
+        plain["begun_at"],
+        None if plain["run"] is None else read_run(plain["run"]),
+        read_account(plain["account"]),
+        plain["first_kept"],
+        plain["entries_lost"],
+        plain["account_lost"],
+    )
+
+
+def _read_announcement(plain: Mapping[str, Any], cursor: str) -> Announcement:
+    return Announcement(
+        cursor,
+        plain["event_id"],
+        plain["has_ended"],
+        read_stream(plain["stream"]),
+        InteractionId(plain["interaction_id"]),
+        plain["generation"],
+        plain["position"],
+        plain["run"],
+        plain["resumed"],
+    )

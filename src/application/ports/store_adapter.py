@@ -1,0 +1,77 @@
+"""What a technology implements to be chosen by `PUBSUB_ADAPTER`: a `StoreAdapter`.
+
+Of the adapter `name`, `is_shared` and `connect` have no default, of its destination `store`,
+`reader`, `open_runs` and `verify_writable`. One class may be the destination and all of its ports.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from application.ports.destination import DestinationOptions, Problem
+from application.ports.entries import StreamReader
+from application.ports.heartbeats import OpenRuns
+from application.ports.store import StreamStore
+
+
+class Destination(Protocol):
+    """A connected technology. Constructing it does no I/O."""
+
+    store: StreamStore
+    """The port through which streams are stored."""
+
+    reader: StreamReader
+    """The port through which they are read back."""
+
+    open_runs: OpenRuns
+    """The port that keeps heartbeats."""
+
+    async def verify_writable(self) -> None:
+        """Prove with a write that the store takes writes now. Called every second.
+
+        Raises:
+            PublisherError: it does not, and why.
+
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of every connection. Calling it again does nothing."""
+        return  # a default, where an empty body is an abstract one
+
+    async def advise(self, expected_bytes: int) -> Sequence[str]:  # noqa: ARG002  # for overriders
+        """Return warnings for the operator, given how much is expected to be held at most.
+
+        Raises:
+            PublisherError: the store could not be asked.
+
+        """
+        return ()
+
+
+class StoreAdapter(Protocol):
+    """What is registered for each technology. Inherit from it: it has defaults."""
+
+    name: str
+    """The value of `PUBSUB_ADAPTER`."""
+
+    is_shared: bool
+    """Whether all processes that connect with the same settings see the same streams."""
+
+    variables: Sequence[str] = ()
+    """The names of the adapter's own variables."""
+
+    def problems(self, environment: Mapping[str, str]) -> Sequence[Problem]:
+        """Return all that is wrong with the adapter's own variables. Default: they are required."""
+        return [
+            Problem(variable, "nothing", "a value")
+            for variable in self.variables
+            if not environment.get(variable)
+        ]
+
+    def describe(self, environment: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the adapter's own variables as they may be shown. Default: all are secret."""
+        return {name: "***" for name in self.variables if environment.get(name)}
+
+    def connect(self, options: DestinationOptions, environment: Mapping[str, str]) -> Destination:
+        """Construct the destination; `environment` has no problems. Does no I/O."""
+        ...

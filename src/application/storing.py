@@ -1,0 +1,93 @@
+"""What every store needs beside its technology.
+
+What an append amounts to: its entries in their places, what is announced of it. The two heads that
+a store makes itself, when it has lost one half of a stream. Streams that fail one by one.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from application.ports.entries import Announcement, PublishedEntry
+from application.ports.errors import PublisherError
+from application.ports.store import Append, Failed
+from domain.account import Account
+from domain.entries import Ended, Started
+from domain.fold import Segment
+from domain.head import Head, Lease
+
+_Of = TypeVar("_Of")
+_T = TypeVar("_T")
+
+
+async def separately(
+    work: Callable[[_Of], Awaitable[_T]], of: Sequence[_Of]
+) -> Sequence[_T | Failed]:
+    """Do the same for several streams at once; one that fails is `Failed` and stops no other."""
+
+    async def one(it: _Of) -> _T | Failed:
+        try:
+            return await work(it)
+        except PublisherError as error:
+            return Failed(error)
+
+    return await asyncio.gather(*(one(it) for it in of))
+
+
+def entries_of(append: Append) -> list[PublishedEntry]:
+    """Return the entries of an append with the generations and positions that they take."""
+    return [placed for _, placed in _placed(append)]
+
+
+def is_kept(published: PublishedEntry, head: Head, after: PublishedEntry | None) -> bool:
+    """Tell whether a reader behind `after` is to see an entry of a stream."""
+    place = (published.generation, published.position)
+    is_behind = after is None or place > (after.generation, after.position)
+    return is_behind and published.position >= head.first_kept
+
+
+def announcements_of(append: Append) -> list[Announcement]:
+    """Return what is to be announced of an append, in order; the cursors are left to the store."""
+    return [
+        Announcement(
+            cursor="",
+            event_id=f"{append.stream}/{placed.generation}-{placed.position}",
+            has_ended=isinstance(placed.entry, Ended),
+            stream=append.stream,
+            interaction_id=segment.run.opening.interaction_id,
+            generation=placed.generation,
+            position=placed.position,
+            run=segment.run.name,
+            resumed=isinstance(placed.entry, Started) and placed.entry.resumed,
+        )
+        for segment, placed in _placed(append)
+        if isinstance(placed.entry, Started | Ended)
+    ]
+
+
+def without_entries(head: Head) -> Head:
+    """Return the head of a stream whose entries are lost."""
+    return replace(head, revision=f"{head.revision} without entries", entries_lost=True)
+
+
+def without_account(last: PublishedEntry, first_kept: int) -> Head:
+    """Return the head of a stream of which only entries are left, up to `last`."""
+    return Head(
+        revision=f"entries up to {last.generation}-{last.position}",
+        lease=Lease(last.generation, "", 0),
+        begun_at=0,
+        run=None,
+        account=Account(last.position + 1),
+        first_kept=first_kept,
+        account_lost=True,
+    )
+
+
+def _placed(append: Append) -> Iterator[tuple[Segment, PublishedEntry]]:
+    count = sum(len(segment.entries) for segment in append.segments)
+    position = append.head.next_position - count
+    for segment in append.segments:
+        for entry in segment.entries:
+            yield segment, PublishedEntry(segment.generation, position, entry)
+            position += 1

@@ -1,0 +1,102 @@
+"""The promises of `OpenRuns`, as tests to inherit. Each begins with the promise it holds."""
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from application.ports.errors import PublisherError
+from application.testing.appends import begin, stream
+from application.testing.observed import settle
+from application.testing.trial import Contract, Trial
+
+CALL, ANOTHER = stream("call"), stream("call", "another")
+
+
+class OpenRunsContract(Contract):
+    """What every `OpenRuns` must do."""
+
+    async def test_shared_heartbeats_are_seen_by_another_process(self, trial: Trial) -> None:
+        here, elsewhere = trial.connect(), await trial.connect_elsewhere()
+        assert await elsewhere.open_runs.heartbeats() == {}
+        await here.open_runs.heartbeat([CALL])
+        await elsewhere.open_runs.heartbeat([ANOTHER])
+        seen = await here.open_runs.heartbeats()
+        assert set(seen) == {CALL, ANOTHER}
+        assert await elsewhere.open_runs.heartbeats() == seen
+        await elsewhere.open_runs.forget(CALL, seen[CALL])
+        assert set(await here.open_runs.heartbeats()) == {ANOTHER}
+
+    async def test_shared_thousands_of_streams_have_their_heartbeats(self, trial: Trial) -> None:
+        destination = trial.connect()
+        streams = [stream(f"call-{number}") for number in range(2_500)]
+        await destination.open_runs.heartbeat(streams)
+        await destination.open_runs.heartbeat(streams[:100])
+        assert set(await destination.open_runs.heartbeats()) == set(streams)
+
+    async def test_new_each_heartbeat_differs_from_all_before_and_leaves_the_others(
+        self, trial: Trial
+    ) -> None:
+        processes = [trial.connect(), await trial.connect_elsewhere()]
+        await processes[0].open_runs.heartbeat([CALL, ANOTHER])
+        first = await processes[0].open_runs.heartbeats()
+        beats = [first[CALL]]
+        for number in range(6):
+            if number == 3:
+                await processes[0].open_runs.forget(CALL, beats[-1])
+            await processes[number % 2].open_runs.heartbeat([CALL])
+            seen = await processes[0].open_runs.heartbeats()
+            assert seen[ANOTHER] == first[ANOTHER]
+            beats.append(seen[CALL])
+        assert len(set(beats)) == 7
+
+    async def test_guarded_an_older_heartbeat_forgets_nothing(self, trial: Trial) -> None:
+        destination = trial.connect()
+        await destination.open_runs.heartbeat([CALL])
+        before = (await destination.open_runs.heartbeats())[CALL]
+        await destination.open_runs.heartbeat([CALL])
+        await destination.open_runs.forget(CALL, before)
+        now = await destination.open_runs.heartbeats()
+        assert set(now) == {CALL}
+        await destination.open_runs.forget(CALL, now[CALL])
+        assert await destination.open_runs.heartbeats() == {}
+
+    async def test_guarded_forgetting_what_is_not_there_is_nothing(self, trial: Trial) -> None:
+        destination = trial.connect()
+        await destination.open_runs.heartbeat([ANOTHER])
+        await destination.open_runs.forget(CALL, 1.0)
+        assert set(await destination.open_runs.heartbeats()) == {ANOTHER}
+
+    async def test_honest_an_unreachable_place_raises_also_for_no_streams(
+        self, trial: Trial
+    ) -> None:
+        destination = trial.connect()
+        await destination.open_runs.heartbeat([])
+        await destination.open_runs.heartbeat([CALL])
+        beat = (await destination.open_runs.heartbeats())[CALL]
+        await trial.unplug()
+        calls: list[Callable[[], Awaitable[object]]] = [
+            lambda: destination.open_runs.heartbeat([]),
+            lambda: destination.open_runs.heartbeat([CALL]),
+            destination.open_runs.heartbeats,
+            lambda: destination.open_runs.forget(CALL, beat),
+        ]
+        for call in calls:
+            with pytest.raises(PublisherError) as error:
+                await call()
+            assert error.value.__cause__ is not None
+        await trial.plug()
+        await settle(destination, [begin(CALL, None)])
+        assert set(await destination.open_runs.heartbeats()) == {CALL}
+
+    async def test_honest_where_only_reads_are_taken_a_heartbeat_raises_also_for_no_streams(
+        self, trial: Trial
+    ) -> None:
+        destination = trial.connect()
+        await destination.open_runs.heartbeat([CALL])
+        await trial.refuse_writes()
+        for streams in ([], [CALL]):
+            with pytest.raises(PublisherError):
+                await destination.open_runs.heartbeat(streams)
+        await trial.plug()
+        await settle(destination, [begin(CALL, None)])
+        assert set(await destination.open_runs.heartbeats()) == {CALL}

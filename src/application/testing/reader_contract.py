@@ -1,0 +1,155 @@
+"""The promises of `StreamReader`, as tests to inherit. Each begins with the promise it holds."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import pytest
+
+from application.ports.entries import PublishedEntry
+from application.ports.errors import PublisherError
+from application.ports.store import Append
+from application.testing.appends import as_stored, begin, begin_with, frame, frames, go_on, stream
+from application.testing.observed import announced, expected, facts, read, settle, store
+from application.testing.trial import Contract, Trial
+
+CALL = stream("call")
+
+
+def place(generation: int, position: int) -> PublishedEntry:
+    """Return an entry as a reader remembers it, which need not be there any more."""
+    return PublishedEntry(generation, position, frame(CALL, 0))
+
+
+class ReaderContract(Contract):
+    """What every `StreamReader` must do."""
+
+    async def test_ordered_a_long_stream_comes_whole_by_position(self, trial: Trial) -> None:
+        destination = trial.connect()
+        written = [begin(CALL, None)]
+        for number in range(8):
+            written.append(go_on(written[-1].head, *frames(CALL, number * 300, 300)))
+        for append in written:
+            await store(destination, append)
+        assert await read(await trial.connect_elsewhere(), CALL) == expected(*written)
+
+    async def test_ordered_reading_while_entries_are_stored_finds_no_hole(
+        self, trial: Trial
+    ) -> None:
+        destination, other = trial.connect(), trial.connect()
+        last = begin_with(CALL, *frames(CALL, 0, 1_200))
+        await store(destination, last)
+        positions = []
+        async for it in other.reader.read(CALL):
+            positions.append(it.position)
+            if it.position % 200 == 0:
+                last = go_on(last.head, frame(CALL, last.head.account.ledger.published))
+                await store(destination, last)
+        assert positions == list(range(len(positions)))
+        assert len(positions) >= 1_201
+
+    async def test_resumable_behind_an_entry_comes_the_rest(self, trial: Trial) -> None:
+        destination = trial.connect()
+        written = [begin_with(CALL, *frames(CALL, 0, 5))]
+        written.append(begin(CALL, written[-1].head, resumes=True))
+        for append in written:
+            await store(destination, append)
+        everything = expected(*written)
+        for number, entry in enumerate(everything):
+            assert await read(destination, CALL, entry) == everything[number + 1 :]
+        assert await read(destination, CALL, place(1, 99)) == everything[-1:]
+        assert await read(destination, CALL, place(9, 0)) == []
+
+    async def test_resumable_behind_an_entry_comes_a_stream_that_has_begun_again(
+        self, trial: Trial
+    ) -> None:
+        """After the stream was lost a writer writes it again from 0 under a higher generation."""
+        destination = trial.connect()
+        old = begin_with(CALL, *frames(CALL, 0, 5))
+        newer = begin(CALL, old.head)
+        account = replace(newer.head.account, next_position=1)
+        at_0 = replace(newer.head, account=account, begun_at=0)
+        again = Append(CALL, None, newer.segments[-1:], at_0)
+        await store(destination, again)
+        found = await read(destination, CALL, place(1, 5))
+        assert [(it.generation, it.position) for it in found] == [(2, 0)]
+
+    async def test_honest_an_unknown_stream_is_empty_and_an_unreachable_one_raises(
+        self, trial: Trial
+    ) -> None:
+        destination = trial.connect()
+        first = begin_with(CALL, *frames(CALL, 0, 3))
+        await store(destination, first)
+        assert await read(destination, stream("unknown")) == []
+        assert await destination.reader.head(stream("unknown")) is None
+        await trial.unplug()
+        calls: list[Callable[[], Awaitable[object]]] = [
+            lambda: read(destination, CALL),
+            lambda: read(destination, stream("unknown")),
+            lambda: destination.reader.head(CALL),
+            destination.reader.announcements,
+        ]
+        for call in calls:
+            with pytest.raises(PublisherError) as error:
+                await call()
+            assert error.value.__cause__ is not None
+        await trial.plug()
+        await settle(destination, [go_on(first.head, frame(CALL, 3))])
+        assert len(await read(destination, CALL)) == 5
+
+    async def test_honest_head_is_the_one_that_the_store_has(self, trial: Trial) -> None:
+        destination = trial.connect()
+        first = begin_with(CALL, *frames(CALL, 0, 3))
+        await store(destination, first)
+        found = await (await trial.connect_elsewhere()).reader.head(CALL)
+        assert as_stored(found) == as_stored(first.head)
+
+    async def test_complete_announcements_are_found_page_by_page(self, trial: Trial) -> None:
+        destination = trial.connect()
+        keys = [stream(f"call-{number}") for number in range(1_300)]
+        for place in range(0, len(keys), 100):
+            await store(destination, *(begin(key, None) for key in keys[place : place + 100]))
+        found, cursor = [], None
+        while page := await destination.reader.announcements(cursor):
+            assert page[-1].cursor != cursor
+            cursor = page[-1].cursor
+            found += [it.stream for it in page]
+        assert set(found) == set(keys)
+
+    async def test_complete_behind_any_cursor_come_all_later_announcements(
+        self, trial: Trial
+    ) -> None:
+        destination = trial.connect()
+        keys = [stream(f"call-{number}") for number in range(7)]
+        for key in keys:
+            await store(destination, begin(key, None))
+        other = await trial.connect_elsewhere()
+        page = await other.reader.announcements()
+        assert len({it.cursor for it in page}) == len(page)
+        for place, it in enumerate(page):
+            later = await other.reader.announcements(it.cursor)
+            assert list(later[: len(page) - place - 1]) == list(page[place + 1 :])
+        last = page[-1].cursor
+        while rest := await other.reader.announcements(last):
+            last = rest[-1].cursor
+        newest = begin(stream("newest"), None)
+        await store(destination, newest)
+        behind = await other.reader.announcements(last)
+        assert [it.stream for it in behind] == [newest.stream]
+
+    async def test_complete_those_of_a_stream_are_in_the_order_of_its_entries(
+        self, trial: Trial
+    ) -> None:
+        destination = trial.connect()
+        written = [begin(CALL, None)]
+        for number in range(10):
+            written.append(begin(CALL, written[-1].head, resumes=number % 2 == 0))
+        for append in written:
+            await store(destination, append)
+        found = facts(await announced(destination, CALL))
+        assert [mark.position for _, mark, *_ in found] == list(
+            range(written[-1].head.next_position)
+        )
+        assert [resumed for kind, _, resumed, _ in found if kind == "started"] == [
+            False,
+            *(number % 2 == 0 for number in range(10)),
+        ]

@@ -1,0 +1,15 @@
+"""The promises of `StreamStore`, as tests to inherit; each begins with the promise it holds."""
+
+from application.testing.store_appends import AppendContract
+from application.testing.store_durability import DurabilityContract
+from application.testing.store_losses import LossContract
+from application.testing.store_machine import try_machine
+from application.testing.store_streams import StreamsContract
+from application.testing.trial import Trial
+
+
+class StreamStoreContract(DurabilityContract, AppendContract, StreamsContract, LossContract):
+    """What every `StreamStore` and its `Destination` must do."""
+
+    def test_a_store_behaves_as_a_dictionary_of_lists(self, trial: Trial) -> None:
+        try_machine(trial)

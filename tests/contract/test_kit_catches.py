@@ -1,0 +1,168 @@
+"""The kit against adapters that break one promise each: the test that names the promise fails."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from application.ports.entries import StreamReader
+from application.ports.heartbeats import OpenRuns
+from application.ports.store import StreamStore
+from application.testing import OpenRunsContract, ReaderContract, StreamStoreContract
+
+HERE = Path(__file__).parent
+EXAMPLE = HERE.parents[1] / "examples" / "file_store"
+
+IN_MEMORY = {
+    "SharedInItsProcess": "test_durable_an_append_is_seen_by_another_process_when_it_is_answered",
+    "AppendedWithoutStoring": (
+        "test_durable_an_append_is_seen_by_another_process_when_it_is_answered"
+    ),
+    "LosesOneInThreeOnARetry": (
+        "test_durable_every_byte_of_two_processes_is_there_through_outages"
+    ),
+    "EpochStays": "test_durable_epoch_grows_with_an_outage_that_was_noticed",
+    "AlwaysWritable": "test_durable_verify_writable_passes_only_where_writes_are_taken",
+    "EntriesBeforeTheirHead": (
+        "test_all_or_nothing_entries_are_there_with_their_head_or_not_at_all"
+    ),
+    "RevisionIgnored": "test_compare_and_set_a_late_append_changes_nothing",
+    "StoredTwice": "test_idempotent_an_append_sent_again_is_stored_once_and_finds_its_own_head",
+    "GenerationOfTheHead": "test_dense_entries_take_the_positions_that_their_head_says",
+    "TrimsOneTooMany": "test_dense_what_is_older_than_retention_is_forgotten_and_nothing_else",
+    "NamesWithoutCase": "test_independent_streams_do_not_appear_in_one_another",
+    "HeadsInAnyOrder": "test_independent_many_streams_are_stored_in_one_call",
+    "EndsNotAnnounced": "test_announced_starts_and_ends_are_known_before_the_answer",
+    "AnnouncedTooLate": (
+        "test_announced_also_what_a_call_stored_that_failed_before_it_announced_it"
+    ),
+    "FirstFrameOfAnother": "test_bytes_are_bytes_the_first_frames_of_streams_are_their_own",
+    "LinesChanged": "test_bytes_are_bytes_a_frame_may_be_of_one_byte_value_or_the_largest",
+    "LossNotTold": "test_entries_lost_is_told_and_the_next_append_goes_on_behind_them",
+    "SecondPageEmpty": "test_complete_announcements_are_found_page_by_page",
+    "EmptyWhereUnreachable": "test_honest_an_unknown_stream_is_empty_and_an_unreachable_one_raises",
+    "AfterIgnored": "test_resumable_behind_an_entry_comes_the_rest",
+    "HeartbeatStays": ("test_new_each_heartbeat_differs_from_all_before_and_leaves_the_others"),
+    "ForgetsAnyHeartbeat": "test_guarded_an_older_heartbeat_forgets_nothing",
+    "HeartbeatOfNoneIsNothing": "test_honest_an_unreachable_place_raises_also_for_no_streams",
+}
+FILES = {
+    "StreamsWaitForOneAnother": "test_independent_a_stuck_stream_keeps_no_other_waiting",
+    "WritableWhereReadable": "test_durable_verify_writable_raises_where_only_reads_are_taken",
+}
+PROMISES = [
+    found
+    for port in (StreamStore, StreamReader, OpenRuns)
+    for found in re.findall(r"^    - ([A-Z][a-z ]+):", port.__doc__ or "", re.MULTILINE)
+]
+MUTANTS = {**IN_MEMORY, **FILES}
+
+MODULE = """
+from pathlib import Path
+
+import mutants
+import pytest
+from application.testing import OpenRunsContract, ReaderContract, StreamStoreContract
+from test_file_store import FileTrial
+from test_in_memory_store import InMemoryTrial
+
+
+class Whole(StreamStoreContract, ReaderContract, OpenRunsContract):
+    mutant: type
+
+    @pytest.fixture
+    def trial(self, tmp_path):
+        trial = self.trial_of(self.mutant, tmp_path)
+        yield trial
+        if isinstance(trial, FileTrial):
+            trial.take_writes()
+"""
+IN_MEMORY_TRIAL = """
+    def trial_of(self, mutant, tmp_path):
+        trial = InMemoryTrial()
+        if issubclass(mutant, mutants.MutantInMemory):
+            adapter = mutant()
+        else:
+            adapter = mutants.MutantInMemory()
+            adapter.store = mutant
+        trial.adapter, trial.memory = adapter, adapter.memories[trial.options.prefix]
+        return trial
+"""
+FILE_TRIAL = """
+    def trial_of(self, mutant, tmp_path):
+        trial = FileTrial(tmp_path)
+        trial.adapter = mutants.MutantFileStore()
+        trial.adapter.store = mutant
+        return trial
+"""
+
+
+RIGHT = {"InMemoryStore": IN_MEMORY, "FileStore": FILES}
+"""What the mutants are made of: it passes the same tests, by the same way."""
+
+
+def module() -> str:
+    """A class of tests for each mutant."""
+    classes = [
+        f"\n\nclass Test{name}(Whole):\n    mutant = mutants.{name}\n{trial}"
+        for names, trial in (
+            (("InMemoryStore", *IN_MEMORY), IN_MEMORY_TRIAL),
+            (("FileStore", *FILES), FILE_TRIAL),
+        )
+        for name in names
+    ]
+    return MODULE + "".join(classes)
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """What pytest tells of the tests of mutants, and of what they are made of."""
+    path = tmp_path_factory.mktemp("mutants") / "test_mutants.py"
+    path.write_text(module())
+    folders = [path.parent, HERE, HERE.parent / "support", EXAMPLE / "src", EXAMPLE / "tests"]
+    run = subprocess.run(
+        [
+            sys.executable, "-m", "pytest", "-q", "-rA", "--tb=line", "-p", "no:cacheprovider",
+            *(f"{path}::Test{name}::{test}" for name, test in MUTANTS.items()),
+            *(f"{path}::Test{name}::{it}" for name, its in RIGHT.items() for it in its.values()),
+        ],
+        env={
+            **os.environ,
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            "PYTHONPATH": os.pathsep.join([*map(str, folders), *sys.path]),
+        },
+        cwd=path.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=110,
+    )  # fmt: skip
+    return (run.stdout + run.stderr).splitlines()
+
+
+def outcomes(report: list[str], name: str) -> dict[str, str]:
+    """How the tests of a class ended."""
+    found = re.compile(rf"(PASSED|FAILED|ERROR|SKIPPED) test_mutants.py::Test{name}::(\w+)")
+    return {it[2]: it[1] for it in map(found.match, report) if it is not None}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_a_mutant_is_caught_by_the_test_that_names_its_promise(
+    mutant: str, report: list[str]
+) -> None:
+    assert outcomes(report, mutant) == {MUTANTS[mutant]: "FAILED"}
+
+
+@pytest.mark.parametrize("right", RIGHT)
+def test_what_the_mutants_are_made_of_passes_the_same_tests(right: str, report: list[str]) -> None:
+    assert outcomes(report, right) == dict.fromkeys(RIGHT[right].values(), "PASSED")
+
+
+@pytest.mark.parametrize("promise", PROMISES)
+def test_each_promise_of_a_port_is_named_by_a_test(promise: str) -> None:
+    tests = [*dir(StreamStoreContract), *dir(ReaderContract), *dir(OpenRunsContract)]
+    prefix = f"test_{promise.lower().replace(' ', '_')}_"
+    assert [test for test in tests if test.startswith(prefix)]
