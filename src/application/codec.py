@@ -23,7 +23,7 @@ from application.codec_values import (
     read_run,
     read_stream,
 )
-from application.ports.entries import Announcement, PublishedEntry
+from application.ports.reader import Announcement, PublishedEntry
 from application.ports.errors import BrokerRefused
 from domain.entries import Ended, Entry, Gap, SignalNoted, Started
 from domain.errors import DomainError

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from application.ports.entries import Announcement, PublishedEntry
+from application.ports.reader import Announcement, PublishedEntry
 from application.ports.errors import PublisherError
 from application.ports.store import Append, Failed
 from domain.account import Account

@@ -4,7 +4,7 @@ from copy import deepcopy
 
 import pytest
 
-from adapters.outbound.in_memory_store import Contents, InMemory
+from adapters.outbound.in_memory import Contents, InMemory
 from application.testing import OpenRunsContract, ReaderContract, StreamStoreContract, Trial
 from domain.identifiers import StreamKey
 

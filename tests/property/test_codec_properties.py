@@ -20,7 +20,7 @@ from application.codec import (
     unpack,
 )
 from application.codec_values import plain_account, plain_opening, plain_run
-from application.ports.entries import Announcement
+from application.ports.reader import Announcement
 from application.testing import strategies
 from application.testing.appends import begin, frame, opening, stream
 from domain.entries import Entry, Gap

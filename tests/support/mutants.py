@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from adapters.outbound.in_memory_store import InMemory, InMemoryStore
+from adapters.outbound.in_memory import InMemory, InMemoryStore
 from application.ports.destination import DestinationOptions
-from application.ports.entries import Announcement, PublishedEntry
+from application.ports.reader import Announcement, PublishedEntry
 from application.ports.errors import PublisherError
 from application.ports.store import (
     APPENDED,
@@ -19,7 +19,7 @@ from application.ports.store import (
     Heads,
     Outcome,
 )
-from application.ports.store_adapter import StoreAdapter
+from application.ports.destination import StoreAdapter
 from domain.entries import Entry
 from domain.head import Head
 from domain.identifiers import StreamKey

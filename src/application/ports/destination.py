@@ -1,7 +1,10 @@
-"""What the service needs to know of a technology that streams are published to."""
+"""What a technology implements to be chosen by `PUBSUB_ADAPTER`: a `StoreAdapter`.
+
+Of the adapter `name`, `is_shared` and `connect` have no default, of its destination `store`,
+`reader`, `open_runs` and `verify_writable`. One class may be the destination and all of its ports.
+"""
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,8 +26,8 @@ class Problem:
 class DestinationOptions:
     """Settings that every destination shares.
 
-    `prefix` keeps installations apart; what belongs to a stream is forgotten `expire_seconds`
-    after its last write. What was announced in the last `rewind_seconds` can be announced again.
+    `prefix` keeps installations apart; what belongs to a stream expires `expire_seconds` after its
+    last write. What was announced in the last `rewind_seconds` can be announced again.
     """
 
     prefix: str = "rtaa"
@@ -35,27 +38,17 @@ class DestinationOptions:
 class Destination(Protocol):
     """A connected technology. Constructing it does no I/O."""
 
-    @property
-    def store(self) -> StreamStore:
-        """The port through which streams are stored."""
-        ...
+    store: StreamStore
+    """The port through which streams are stored."""
 
-    @property
-    def reader(self) -> StreamReader:
-        """The port through which they are read back."""
-        ...
+    reader: StreamReader
+    """The port through which they are read back."""
 
-    @property
-    def open_runs(self) -> OpenRuns:
-        """The port that knows which runs nobody tends."""
-        ...
-
-    async def close(self) -> None:
-        """Let go of every connection. Calling it again does nothing."""
-        ...
+    open_runs: OpenRuns
+    """The port that keeps heartbeats."""
 
     async def verify_writable(self) -> None:
-        """Prove with a write that the destination takes writes now.
+        """Prove with a write that the store takes writes now. Called every second.
 
         Raises:
             PublisherError: it does not, and why.
@@ -63,67 +56,44 @@ class Destination(Protocol):
         """
         ...
 
-    async def advise(self, expected_bytes: int) -> Sequence[str]:
+    async def close(self) -> None:
+        """Let go of every connection. Calling it again does nothing."""
+        return  # a default, where an empty body is an abstract one
+
+    async def advise(self, expected_bytes: int) -> Sequence[str]:  # noqa: ARG002  # for overriders
         """Return warnings for the operator, given how much is expected to be held at most.
 
         Raises:
-            PublisherError: the destination could not be asked.
+            PublisherError: the store could not be asked.
 
         """
-        ...
+        return ()
 
 
-class Trial(Protocol):
-    """A destination of one's own to try an adapter on, that can be taken away and given back."""
+class StoreAdapter(Protocol):
+    """What is registered for each technology. Inherit from it: it has defaults."""
 
-    @property
-    def environment(self) -> Mapping[str, str]:
-        """The variables that connect to it."""
-        ...
+    name: str
+    """The value of `PUBSUB_ADAPTER`."""
 
-    async def unplug(self) -> None:
-        """Make the destination unreachable; what it stored stays."""
-        ...
+    is_shared: bool
+    """Whether all processes that connect with the same settings see the same streams."""
 
-    async def plug(self) -> None:
-        """Make it reachable again."""
-        ...
-
-    async def wipe(self) -> None:
-        """Make it forget everything it stored; it is plugged."""
-        ...
-
-
-class DestinationAdapter(Protocol):
-    """What is registered for each technology; `PUBSUB_ADAPTER` chooses one by name."""
-
-    @property
-    def name(self) -> str:
-        """The value of `PUBSUB_ADAPTER`."""
-        ...
-
-    @property
-    def is_shared(self) -> bool:
-        """Whether all processes that connect with the same settings see the same streams."""
-        ...
-
-    @property
-    def variables(self) -> Sequence[str]:
-        """The names of the adapter's own variables."""
-        ...
+    variables: Sequence[str] = ()
+    """The names of the adapter's own variables."""
 
     def problems(self, environment: Mapping[str, str]) -> Sequence[Problem]:
-        """Return all that is wrong with the adapter's own variables."""
-        ...
+        """Return all that is wrong with the adapter's own variables. Default: they are required."""
+        return [
+            Problem(variable, "nothing", "a value")
+            for variable in self.variables
+            if not environment.get(variable)
+        ]
 
     def describe(self, environment: Mapping[str, str]) -> Mapping[str, str]:
-        """Return the adapter's own variables as they may be shown: secrets redacted."""
-        ...
+        """Return the adapter's own variables as they may be shown. Default: all are secret."""
+        return {name: "***" for name in self.variables if environment.get(name)}
 
     def connect(self, options: DestinationOptions, environment: Mapping[str, str]) -> Destination:
         """Construct the destination; `environment` has no problems. Does no I/O."""
-        ...
-
-    def trial(self) -> AbstractAsyncContextManager[Trial]:
-        """Provide a fresh, empty destination for the contract tests."""
         ...

@@ -1,4 +1,4 @@
-"""The port through which published streams are read back."""
+"""The port through which stored streams are read back, entry by entry."""
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from domain.identifiers import InteractionId, StreamKey
 
 @dataclass(frozen=True, slots=True)
 class PublishedEntry:
-    """An entry as it is found in the stream, and the generation that wrote it."""
+    """An entry as it is found in the stream: who wrote it, and where it stands."""
 
     generation: int
     position: int
@@ -39,7 +39,17 @@ class Announcement:
 
 
 class StreamReader(Protocol):
-    """Reads what `StreamStore` has stored."""
+    """Reads what a `StreamStore` has stored, in any process.
+
+    Promises, each held by the contract tests:
+
+    - Ordered: entries come by position, each once, from `first_kept` of the head on.
+    - Resumable: behind an entry come all above it in (generation, position), also when the stream
+      has begun again at position 0.
+    - Honest: a store that is not reached raises; it never looks like an empty one.
+    - Complete: every announcement is found behind every older cursor, however many pages that
+      takes. Those of one stream are in the order of its entries; one may be repeated.
+    """
 
     def read(
         self, stream: StreamKey, after: PublishedEntry | None = None
@@ -55,7 +65,7 @@ class StreamReader(Protocol):
         ...
 
     async def head(self, stream: StreamKey) -> Head | None:
-        """Return where a stream stands, None when it is unknown.
+        """Return where a stream stands; None if it is unknown.
 
         Raises:
             PublisherError: the store could not be read.
@@ -64,9 +74,7 @@ class StreamReader(Protocol):
         ...
 
     async def announcements(self, after: str | None = None) -> Sequence[Announcement]:
-        """Return the next announcements behind a cursor, or the oldest kept; none if none is new.
-
-        A page at a time: call again with the last one's cursor.
+        """Return the next page of announcements behind a cursor, or of all kept; empty at the end.
 
         Raises:
             PublisherError: the store could not be read.

@@ -15,10 +15,10 @@ from contextlib import suppress
 from typing import Any, BinaryIO
 
 from application.ports.destination import DestinationOptions
-from application.ports.entries import Announcement, PublishedEntry, StreamReader
-from application.ports.heartbeats import OpenRuns
+from application.ports.reader import Announcement, PublishedEntry, StreamReader
+from application.ports.open_runs import OpenRuns
 from application.ports.store import Append, Heads, Outcome, StreamStore
-from application.ports.store_adapter import Destination, StoreAdapter
+from application.ports.destination import Destination, StoreAdapter
 from domain.head import Head
 from domain.identifiers import StreamKey
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from application.ports.entries import PublishedEntry
+from application.ports.reader import PublishedEntry
 from application.ports.errors import PublisherError
 from application.ports.store import Append
 from application.testing.appends import as_stored, begin, begin_with, frame, frames, go_on, stream
