@@ -1,14 +1,18 @@
-"""What the safe append costs beside plain XADDs: `python -m benchmarks.appends`.
+"""What the safe append costs beside plain XADDs: `python -m benchmarks.appends [ROUNDS]`.
 
-The safe append is one script for each stream and batch (contiguity, fencing, account, trimming,
-expiry of both keys); the plain one an XADD with an explicit id for each frame, which a refusal in
+The safe append is one script for each stream and batch: that of `StreamPublisher` (contiguity,
+fencing, account, trimming, expiry of both keys), and that of `StreamStore`, which compares the
+revision and writes. The plain one is an XADD with an explicit id for each frame, which a refusal in
 the middle leaves with a hole. CPU in microseconds a frame, of this process (which makes the frames,
-too) and of the broker; 200 streams over one pipelined connection, to the embedded broker.
+too) and of the broker; 200 streams over one pipelined connection, to the embedded broker. The
+median of some rounds in turn.
 """
 
 import asyncio
+import statistics
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from adapters.outbound.redis_streams.address import Address
 from adapters.outbound.redis_streams.connection import Connection
@@ -17,17 +21,24 @@ from adapters.outbound.redis_streams.embedded import EmbeddedValkey
 from adapters.outbound.redis_streams.resp import Command
 from application.ports.destination import DestinationOptions
 from application.ports.publisher import Batch, Lease
+from application.ports.store import APPENDED, Append
 from benchmarks.measure import cpu_seconds
 from domain.account import Account, Grant
 from domain.events import AudioAccepted, Opening
+from domain.fold import Segment
+from domain.head import Access, Head
 from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
 from domain.ledger import Ledger
 from domain.media import AudioFrame, MediaFormat
+from domain.starting import Begin, StartRequest, start
 
 STREAMS = 200
 FRAMES = 40_000
 SMALL_BYTES = 1_000
 MEDIA = MediaFormat(24_000)
+
+Way = Callable[[str, int, bytes, int], Awaitable[None]]
+"""Writes to a broker: its URL, frames a batch, the audio of each, batches of each stream."""
 
 
 def _opening(number: int) -> Opening:
@@ -83,25 +94,72 @@ async def _plain(url: str, frames: int, audio: bytes, rounds: int) -> None:
     await connection.close()
 
 
-async def _measure(frames: int, size: int, *, is_safe: bool) -> Sequence[float]:
+def _begin(opening: Opening, begun: Begin, revision: str) -> Append:
+    head = Head(revision, begun.lease, begun.begun_at, begun.run, begun.account)
+    return Append(opening.stream, None, begun.segments, head)
+
+
+def _continue(begun: Begin, before: Append, first: int, frames: int, audio: bytes) -> Append:
+    entries = [
+        AudioFrame(MEDIA, at, 1_700_000_000_000, audio) for at in range(first, first + frames)
+    ]
+    end = first + frames
+    published = end - 1
+    account = Account(end, 1, published, Ledger(received=published, published=published))
+    head = Head(f"owner:{end}", begun.lease, begun.begun_at, begun.run, account)
+    segment = Segment(begun.run, begun.lease.generation, entries, account)
+    return Append(before.stream, before.head.revision, (segment,), head)
+
+
+async def _stored(url: str, frames: int, audio: bytes, rounds: int) -> None:
+    destination = RedisDestination(DestinationOptions(), url)
+    openings = [_opening(number) for number in range(STREAMS)]
+    begun: list[Begin] = []
+    for opening in openings:
+        decision = start(None, StartRequest(opening, "owner", Access.OPEN), 0)
+        if not isinstance(decision, Begin):
+            raise TypeError("nothing is there yet")
+        begun.append(decision)
+    appends = [_begin(*it, "owner:0") for it in zip(openings, begun, strict=True)]
+    outcomes = list(await destination.store.append(appends))
+    for turn in range(rounds):
+        appends = [
+            _continue(of_stream, before, 1 + turn * frames, frames, audio)
+            for of_stream, before in zip(begun, appends, strict=True)
+        ]
+        outcomes += await destination.store.append(appends)
+    if any(outcome is not APPENDED for outcome in outcomes):
+        raise TypeError("nothing else writes these streams")
+    await destination.close()
+
+
+async def _measure(way: Way, frames: int, size: int) -> tuple[float, float]:
     rounds = max(1, (FRAMES if size < SMALL_BYTES else FRAMES // 8) // STREAMS // frames)
     with EmbeddedValkey() as valkey:
         before, ours = cpu_seconds(valkey.pid) or 0.0, time.process_time()
-        await (_safe if is_safe else _plain)(valkey.url, frames, bytes(size), rounds)
+        await way(valkey.url, frames, bytes(size), rounds)
         total = rounds * frames * STREAMS / 1e6
         ours, broker = time.process_time() - ours, (cpu_seconds(valkey.pid) or 0.0) - before
         return ours / total, broker / total
 
 
-async def _main() -> None:
-    print("frames a batch | bytes | XADD: here / broker | script: here / broker   (us a frame)")
+def _median(measured: Sequence[tuple[float, float]]) -> str:
+    here, there = (statistics.median(column) for column in zip(*measured, strict=True))
+    return f"{here:6.1f} / {there:5.1f}"
+
+
+async def _main(turns: int) -> None:
+    ways = (_plain, _safe, _stored)
+    print("frames a batch | bytes | XADD: here / broker | publisher | store   (us a frame)")
     for size in (320, 9_600):
         for frames in (1, 2, 5, 10):
-            plain = await _measure(frames, size, is_safe=False)
-            safe = await _measure(frames, size, is_safe=True)
-            cells = " | ".join(f"{here:6.1f} / {there:5.1f}" for here, there in (plain, safe))
+            measured: list[list[tuple[float, float]]] = [[] for _ in ways]
+            for _ in range(turns):
+                for found, way in zip(measured, ways, strict=True):
+                    found.append(await _measure(way, frames, size))
+            cells = " | ".join(map(_median, measured))
             print(f"{frames:14} | {size:5} | {cells}", flush=True)
 
 
 if __name__ == "__main__":
-    asyncio.run(_main())
+    asyncio.run(_main(int(sys.argv[1]) if len(sys.argv) > 1 else 3))

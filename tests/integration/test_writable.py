@@ -24,6 +24,7 @@ Refusal = Callable[[BrokerLab], AbstractContextManager[None]]
 NEEDED = (
     "evalsha", "script", "xadd", "xtrim", "xrange", "xrevrange", "exists", "hset", "hdel", "hget",
     "hmget", "hgetall", "zadd", "zrem", "zscore", "zscan", "set", "del", "pexpire", "time", "xlen",
+    "xinfo",
 )  # fmt: skip
 """Every command that publishing uses."""
 

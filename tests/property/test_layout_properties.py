@@ -75,6 +75,7 @@ OPENINGS = st.builds(
     started_at_ms=st.integers(0, 4_102_444_800_000),  # the year 2100
     continuation=st.sampled_from([ANEW, GoOn()]),
     call=CALLS,
+    track=st.sampled_from(["inbound", "outbound"]),
 )
 OBJECTS = st.dictionaries(st.text(max_size=9), st.text(max_size=9)).map(json.dumps)
 STARTS = st.tuples(OPENINGS, SMALL, st.integers(1, 2**53 - 1)).map(
@@ -164,6 +165,7 @@ def test_a_start_is_published_in_the_words_of_the_contract(started: InteractionS
         "tenant_id": opening.stream.tenant_id,
         "interaction_id": opening.interaction_id,
         "stream_id": opening.stream.stream_id,
+        "track": opening.track,
         "dialect": opening.dialect,
         "generation": started.generation,
         "resumed": started.resumed,
@@ -251,7 +253,8 @@ ODD = st.one_of(
 FIELDS = st.dictionaries(
     st.sampled_from([b"type", b"data", b"seq", b"received_at_ms", b"audio"]), ODD
 )
-OURS = b'{"tenant_id":"t","interaction_id":"i","stream_id":"s","dialect":"d","sample_rate":8000,'
+OURS = b'{"tenant_id":"t","interaction_id":"i","stream_id":"s","track":"inbound","dialect":"d",'
+OURS += b'"sample_rate":8000,'
 OURS += b'"encoding":"pcm16","channels":1,"call_sid":null,"from":null,"to":null,'
 OURS += b'"custom_parameters":{},"started_at":"2026-01-01T00:00:00.000Z","generation":1,'
 OURS += b'"resumed":false}'

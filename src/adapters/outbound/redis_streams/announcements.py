@@ -5,7 +5,8 @@ know the one and not the other. What was announced lately is therefore remembere
 the index gave it, and looked up when the broker is back.
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from time import monotonic
@@ -26,6 +27,9 @@ MOST_REMEMBERED = 20_000
 
 PAGE = 500
 
+_MARK = b"announce:"
+_WRONG_TYPE = "WRONGTYPE"
+
 
 @dataclass(frozen=True, slots=True)
 class Said:
@@ -36,16 +40,36 @@ class Said:
     generation: int
     position: int
     has_ended: bool
+    run: str = ""
+    resumed: bool = False
+
+    @classmethod
+    def marked(cls, stream: StreamKey, fields: Mapping[bytes, bytes]) -> "list[Said]":
+        """Read the marks among the fields of a head, in order of position."""
+        marks = (
+            name[len(_MARK) :] + b" " + value
+            for name, value in fields.items()
+            if name.startswith(_MARK)
+        )
+        return cls.due(stream, list(marks))
 
     @classmethod
     def due(cls, stream: StreamKey, replies: Sequence[bytes]) -> "list[Said]":
         """Read what a script says has still to be announced, in order of position."""
         said = []
         for reply in replies:
-            place, kind, interaction_id = reply.decode().split(" ", 2)
+            place, kind, interaction_id, *of_run = reply.decode().split(" ", 4)
             generation, position = (int(part) for part in place.split("-"))
             said.append(
-                cls(stream, InteractionId(interaction_id), generation, position, kind == "ended")
+                cls(
+                    stream,
+                    InteractionId(interaction_id),
+                    generation,
+                    position,
+                    kind == "ended",
+                    of_run[1] if of_run else "",
+                    of_run[:1] == ["1"],
+                )
             )
         return sorted(said, key=lambda one: one.position)
 
@@ -58,6 +82,12 @@ class Said:
     def mark(self) -> str:
         """The field of the stream's facts that says that it is not announced yet."""
         return f"announce:{self.entry_id}"
+
+    @property
+    def mark_value(self) -> str:
+        """What is to be announced, as the mark keeps it."""
+        kind = "ended" if self.has_ended else "started"
+        return f"{kind} {self.interaction_id} {int(self.resumed)} {self.run}"
 
     @property
     def event_id(self) -> str:
@@ -85,6 +115,7 @@ class Announcements:
         self._seconds = options.rewind_seconds
         self._remembered: dict[str, _Remembered] = {}
         self._is_known_of = False
+        self._repairing = asyncio.Lock()
 
     async def make(self, *groups: Sequence[Said]) -> list[PublisherError | None]:
         """Announce groups in one round trip; for each, what went wrong.
@@ -108,7 +139,20 @@ class Announcements:
     def note_empty(self) -> bool:
         """Note that the index has nothing; whether it had something of ours until now."""
         was_known_of, self._is_known_of = self._is_known_of, False
+        if was_known_of:
+            self._restored_epoch = 0
         return was_known_of
+
+    async def repair(self) -> None:
+        """Restore the index if the broker may have lost something of it since the last time.
+
+        Raises:
+            PublisherError: the broker was not reached, or refuses.
+
+        """
+        async with self._repairing:
+            if self._restored_epoch != self._connection.epoch:
+                await self._restore()
 
     async def restore(self) -> None:
         """Announce again, in the old order, what the index does not have any more.
@@ -117,6 +161,10 @@ class Announcements:
             PublisherError: the broker was not reached, or refuses.
 
         """
+        async with self._repairing:
+            await self._restore()
+
+    async def _restore(self) -> None:
         epoch = self._connection.epoch
         remembered = list(self._remembered.values())
         for first in range(0, len(remembered), PAGE):
@@ -151,6 +199,8 @@ class Announcements:
         )
         standing = []
         for said, entries in zip(missing, found, strict=True):
+            if isinstance(entries, ResponseError) and str(entries).startswith(_WRONG_TYPE):
+                continue  # the key is another program's now
             raise_if_error(entries)
             if entries:
                 standing.append(said)

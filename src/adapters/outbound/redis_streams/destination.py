@@ -19,6 +19,7 @@ from adapters.outbound.redis_streams.open_runs import RedisOpenRuns
 from adapters.outbound.redis_streams.pipeline import Pipeline, Script, raise_if_error
 from adapters.outbound.redis_streams.publisher import RedisStreamPublisher
 from adapters.outbound.redis_streams.reader import RedisStreamReader
+from adapters.outbound.redis_streams.store import RedisStreamStore
 from application.ports.destination import (
     Destination,
     DestinationAdapter,
@@ -60,6 +61,7 @@ class RedisDestination(Destination):
         self._shared_keys = layout.index_key(options.prefix), layout.open_key(options.prefix)
         announcements = self._announcements = Announcements(self._connection, options)
         self._publisher = RedisStreamPublisher(self._connection, announcements, options)
+        self._store = RedisStreamStore(self._connection, announcements, options)
         self._reader = RedisStreamReader(self._client, options)
         self._open_runs = RedisOpenRuns(self._connection, announcements, options)
         self._pool = pool
@@ -68,6 +70,11 @@ class RedisDestination(Destination):
     def publisher(self) -> RedisStreamPublisher:
         """The port through which streams are published."""
         return self._publisher
+
+    @property
+    def store(self) -> RedisStreamStore:
+        """The port through which streams are stored."""
+        return self._store
 
     @property
     def reader(self) -> RedisStreamReader:
@@ -89,6 +96,7 @@ class RedisDestination(Destination):
         """Do what publishing does: PING is answered without any right.
 
         With keys of its own that vanish; with those that all streams share, what changes nothing.
+        Where the index may have lost starts and ends it is repaired first.
         """
         index, beats = self._shared_keys
         replies = await self._probe.run(
@@ -109,6 +117,7 @@ class RedisDestination(Destination):
             raise_if_error(reply)
         if not replies[-1] and self._announcements.note_empty():  # lost alone: look at all anew
             self._connection.give_up("the index of starts and ends is gone")
+        await self._announcements.repair()
 
     async def advise(self, expected_bytes: int) -> Sequence[str]:
         """Warn of eviction, and of less memory than may be needed."""

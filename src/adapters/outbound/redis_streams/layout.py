@@ -83,6 +83,7 @@ def opening_json(opening: Opening) -> bytes:
             "tenant_id": str(opening.stream.tenant_id),
             "interaction_id": str(opening.interaction_id),
             "stream_id": str(opening.stream.stream_id),
+            "track": opening.track,
             "dialect": opening.dialect,
             "sample_rate": opening.media.sample_rate,
             "encoding": opening.media.encoding.value,
@@ -284,5 +285,6 @@ def _read_opening(started: bytes) -> tuple[Opening, int]:
         started_at_ms=round(datetime.fromisoformat(data["started_at"]).timestamp() * 1000),
         continuation=GoOn() if data["resumed"] else ANEW,
         call=CallDetails(data["call_sid"], data["from"], data["to"], data["custom_parameters"]),
+        track=data["track"],
     )
     return opening, data["generation"]

@@ -1,0 +1,191 @@
+"""An append as a call of `store_append.lua`, written with little where little changes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from adapters.outbound.redis_streams import layout
+from adapters.outbound.redis_streams.announcements import Said
+from adapters.outbound.redis_streams.entries import data_of, entry_id
+from adapters.outbound.redis_streams.heads import (
+    ACCOUNT_LOST,
+    fields_of_start,
+    ledger_json,
+    other_fields,
+)
+from adapters.outbound.redis_streams.pipeline import Script
+from adapters.outbound.redis_streams.resp import (
+    Command,
+    Parts,
+    add_audio,
+    begin_parts,
+    pack_arguments,
+)
+from application.ports.store import BEGINNING, Append, Mark
+from domain.account import State
+from domain.entries import Ended, Entry, Started
+from domain.events import GoOn
+from domain.fold import Segment
+from domain.head import Revision
+from domain.identifiers import StreamKey
+from domain.media import AudioFrame
+
+SCRIPT = Script("store_append.lua")
+
+_ARGUMENTS = 15
+"""Arguments of a call that names no other fields and has no entries, the command included."""
+
+_ENTRY_ARGUMENTS = 4
+
+MAX_SENT = 16_384
+"""Streams of which is remembered what was sent, some 700 bytes each."""
+
+
+@dataclass(slots=True)
+class _Sent:
+    """The state of a stream that was sent last: its revision, and of its head what seldom changes.
+
+    A revision names one state: a stream that has this revision has these fields.
+    """
+
+    prefix: bytes
+    revision: Revision | None = None
+    seldom: tuple[Any, ...] = ()
+
+
+@dataclass(slots=True)
+class _Noted:
+    """What entries that are no audio mean for the head and for the index."""
+
+    said: list[Said] = field(default_factory=list)
+    started: Command = ()
+
+
+class AppendCalls:
+    """Writes calls, and remembers for each stream what the last one has told."""
+
+    def __init__(self, prefix: str, ttl_ms: int) -> None:
+        self._prefix = prefix
+        self._ttl_ms = ttl_ms
+        self._sent: dict[StreamKey, _Sent] = {}
+
+    def read(self, stream: StreamKey) -> Command:
+        """Write a call that only asks where a stream stands."""
+        return SCRIPT.call(self._keys(stream), ())
+
+    def write(self, append: Append) -> tuple[Parts, Sequence[Said]]:
+        """Write the call of an append; and what is to be announced once it is stored."""
+        head = append.head
+        account = head.account
+        sent = self._sent.get(append.stream) or self._remember(append.stream)
+        parts = begin_parts(0, sent.prefix)
+        parts.append(b"")  # the arguments of the head, which depend on the entries
+        count = 0
+        for segment in append.segments:
+            count += len(segment.entries)
+        first_position = account.next_position - count
+        noted = _add_entries(parts, append, first_position)
+        seldom = (
+            head.lease, head.run, head.begun_at, head.first_kept, append.keep_from,
+            account.first_seq, account.state,
+        )  # fmt: skip
+        other: Command = ()
+        keep_from = ""
+        if sent.revision != append.expected or sent.seldom != seldom:
+            other = (*other_fields(head), *_start_of(append, noted))
+            if append.keep_from != BEGINNING:
+                keep_from = entry_id(append.keep_from)
+            sent.seldom = seldom
+        sent.revision = head.revision
+        if account.state is State.ENDED:
+            del self._sent[append.stream]
+        parts[0] = b"*%d\r\n" % (_ARGUMENTS + len(other) + _ENTRY_ARGUMENTS * count)
+        parts[2] = pack_arguments(
+            (
+                append.expected or "",
+                head.revision,
+                account.next_position,
+                ledger_json(account.ledger),
+                "" if account.last_seq is None else account.last_seq,
+                keep_from,
+                append.segments[0].generation if append.segments else head.lease.generation,
+                first_position,
+                len(other),
+                *other,
+            )
+        )
+        return parts, () if noted is None else noted.said
+
+    def _keys(self, stream: StreamKey) -> tuple[str, str]:
+        return layout.stream_key(self._prefix, stream), layout.facts_key(self._prefix, stream)
+
+    def _remember(self, stream: StreamKey) -> _Sent:
+        if len(self._sent) >= MAX_SENT:
+            self._sent.clear()
+        prefix = pack_arguments(SCRIPT.call(self._keys(stream), (self._ttl_ms,)))
+        sent = self._sent[stream] = _Sent(prefix)
+        return sent
+
+
+def _add_entries(parts: Parts, append: Append, position: int) -> _Noted | None:
+    """Write the entries; what is to be noted of them, None if all are audio.
+
+    Raises:
+        ValueError: a generation is below the one before it, or begins with audio.
+
+    """
+    noted: _Noted | None = None
+    generation = 0
+    for segment in append.segments:
+        if segment.generation != generation and generation:
+            first = segment.entries[0] if segment.entries else None
+            if segment.generation < generation or isinstance(first, AudioFrame):
+                raise ValueError("generations grow, and each begins with its Started")
+        generation = segment.generation
+        for entry in segment.entries:
+            if type(entry) is AudioFrame:
+                add_audio(parts, entry.seq, entry.received_at_ms, entry.audio)
+            else:
+                noted = noted or _Noted()
+                _add_other(parts, noted, segment, Mark(generation, position), entry)
+            position += 1
+    return noted
+
+
+def _add_other(parts: Parts, noted: _Noted, segment: Segment, mark: Mark, entry: Entry) -> None:
+    """Write an entry that is no audio."""
+    kind, data = data_of(entry)
+    announced = ""
+    if isinstance(entry, Started | Ended):
+        said = _said_of(segment, mark, entry)
+        noted.said.append(said)
+        announced = said.mark_value
+    if isinstance(entry, Started):
+        noted.started = fields_of_start(data, entry.opening.continuation)
+    parts.append(pack_arguments((kind, mark.generation, announced, data)))
+
+
+def _said_of(segment: Segment, mark: Mark, entry: Started | Ended) -> Said:
+    return Said(
+        segment.run.opening.stream,
+        segment.run.opening.interaction_id,
+        mark.generation,
+        mark.position,
+        has_ended=isinstance(entry, Ended),
+        run=segment.run.name,
+        resumed=isinstance(entry, Started) and entry.resumed,
+    )
+
+
+def _start_of(append: Append, noted: _Noted | None) -> Command:
+    """Return the fields of the latest `Started`; none if they are there and stay."""
+    if noted is not None and noted.started:
+        return noted.started
+    head, expected = append.head, append.expected
+    has_head = expected is not None and not expected.startswith(ACCOUNT_LOST)
+    if has_head or head.run is None:
+        return ()
+    continuation = head.run.opening.continuation
+    resumed = isinstance(continuation, GoOn)
+    started = Started(head.lease.generation, head.run.name, resumed, head.run.opening)
+    return fields_of_start(data_of(started)[1], continuation)

@@ -1,0 +1,158 @@
+"""`StreamStore` over Redis: an append is one script, which compares the revision and writes.
+
+A plain pipeline of XADD is not safe: when the broker refuses one in the middle the later ones are
+stored. The script stores all of an append or nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from redis.exceptions import ResponseError
+
+from adapters.outbound.redis_streams.announcements import Announcements, Said
+from adapters.outbound.redis_streams.append_calls import SCRIPT, AppendCalls
+from adapters.outbound.redis_streams.connection import Connection, Reply
+from adapters.outbound.redis_streams.entries import UNREADABLE
+from adapters.outbound.redis_streams.failures import translate
+from adapters.outbound.redis_streams.heads import read_head
+from adapters.outbound.redis_streams.pipeline import Pipeline, raise_if_error
+from adapters.outbound.redis_streams.resp import Command, Parts
+from application.ports.destination import DestinationOptions
+from application.ports.errors import BrokerRefused, PublisherError
+from application.ports.store import (
+    APPENDED,
+    Append,
+    Conflict,
+    Failed,
+    Heads,
+    Outcome,
+    StreamStore,
+)
+from domain.head import Head, Revision
+from domain.identifiers import StreamKey
+
+PAGE = 200
+"""Heads that are read in one round trip."""
+
+MAX_DUE = 4_096
+"""Streams whose announcements may be outstanding; of others only the broker has the marks."""
+
+_Chain = tuple[tuple[Revision, tuple[Said, ...]], ...]
+"""Appends of a stream that were sent one behind the other: their revisions, and what is to be
+announced of each. A stream that has one of these revisions has all up to it."""
+
+
+class RedisStreamStore(StreamStore):
+    """Stores through one connection, which repeats nothing by itself."""
+
+    def __init__(
+        self, connection: Connection, announcements: Announcements, options: DestinationOptions
+    ) -> None:
+        self._connection = connection
+        self._pipeline = Pipeline(connection, (SCRIPT,))
+        self._announcements = announcements
+        self._calls = AppendCalls(options.prefix, max(1, round(options.expire_seconds * 1000)))
+        self._due: dict[StreamKey, _Chain] = {}
+
+    def epoch_of(self, stream: StreamKey) -> int:  # noqa: ARG002  # one connection for all
+        """Grow with each new connection. See `StreamStore.epoch_of`."""
+        return self._connection.epoch
+
+    async def heads(self, streams: Sequence[StreamKey]) -> Heads:
+        """Return where streams stand. See `StreamStore.heads`."""
+        found: list[Head | Failed | None] = []
+        now_ms = 0
+        for first in range(0, len(streams) or 1, PAGE):
+            page = streams[first : first + PAGE]
+            calls: list[Command | Parts] = [self._calls.read(it) for it in page]
+            *replies, time = await self._pipeline.run([*calls, ("TIME",)])
+            raise_if_error(time)
+            now_ms = int(time[0]) * 1_000 + int(time[1]) // 1_000
+            stands = [_read(stream, reply) for stream, reply in zip(page, replies, strict=True)]
+            due = {index: said for index, (_, said) in enumerate(stands) if said}
+            failed = await self._announce(due)
+            found += [failed.get(index, head) for index, (head, _) in enumerate(stands)]
+        return Heads(now_ms, found)
+
+    async def append(self, appends: Sequence[Append]) -> Sequence[Outcome]:
+        """Store appends in one pipeline. See `StreamStore.append`."""
+        calls = []
+        for append in appends:
+            call, said = self._calls.write(append)
+            calls.append(call)
+            if said or self._due:
+                self._note_due(append, said)
+        chains = [self._due.get(append.stream) for append in appends] if self._due else None
+        replies = await self._pipeline.run(calls)
+        outcomes: list[Outcome] = []
+        due: dict[int, Sequence[Said]] = {}
+        for append, reply in zip(appends, replies, strict=True):
+            if reply == 1:  # as nearly always
+                outcomes.append(APPENDED)
+                continue
+            head, said = _read(append.stream, reply)
+            if said:
+                due[len(outcomes)] = said
+            outcomes.append(head if isinstance(head, Failed) else Conflict(head))
+        if chains is not None or due:
+            await self._announce_appended(appends, outcomes, chains, due)
+        return outcomes
+
+    async def _announce_appended(
+        self,
+        appends: Sequence[Append],
+        outcomes: list[Outcome],
+        chains: Sequence[_Chain | None] | None,
+        due: dict[int, Sequence[Said]],
+    ) -> None:
+        """Announce what was stored and the marks that were found; where that fails, so it did."""
+        for index, chain in enumerate(chains or ()):
+            if chain is not None and outcomes[index] is APPENDED:
+                due[index] = [one for _, said in chain for one in said]
+        failed = await self._announce(due)
+        for index, chain in enumerate(chains or ()):
+            if chain is not None and not isinstance(outcomes[index], Failed) | (index in failed):
+                self._forget_due(appends[index].stream, chain)
+        for index, failure in failed.items():
+            outcomes[index] = failure
+
+    async def _announce(self, due: Mapping[int, Sequence[Said]]) -> dict[int, Failed]:
+        """Announce what is due of streams; what went wrong, for those where something did."""
+        if not due:
+            return {}
+        try:
+            failures = await self._announcements.make(*due.values())
+        except PublisherError as error:
+            return {index: Failed(error) for index in due}
+        pairs = zip(due, failures, strict=True)
+        return {index: Failed(failure) for index, failure in pairs if failure is not None}
+
+    def _forget_due(self, stream: StreamKey, chain: _Chain) -> None:
+        """Note that all of a chain is announced, or is not in the store."""
+        now = self._due.pop(stream, ())
+        rest = now[len(chain) :] if now[: len(chain)] == chain else now
+        if any(said for _, said in rest):
+            self._due[stream] = rest
+
+    def _note_due(self, append: Append, said: Sequence[Said]) -> None:
+        """Remember what is to be announced once an append is stored, behind what is stored then."""
+        sent = self._due.pop(append.stream, ())
+        revisions = [revision for revision, _ in sent]
+        stored = revisions.index(append.expected) + 1 if append.expected in revisions else 0
+        if said or stored:
+            if len(self._due) >= MAX_DUE:
+                self._due.pop(next(iter(self._due)))
+            self._due[append.stream] = (*sent[:stored], (append.head.revision, tuple(said)))
+
+
+def _read(stream: StreamKey, reply: Reply) -> tuple[Head | Failed | None, Sequence[Said]]:
+    """Read where a stream stands, and what of it is not announced yet."""
+    if isinstance(reply, ResponseError):
+        return Failed(translate(reply)), ()
+    exists, flat, info = reply
+    fields = dict(zip(flat[::2], flat[1::2], strict=True))
+    try:
+        return read_head(exists, fields, info), Said.marked(stream, fields)
+    except BrokerRefused as error:
+        return Failed(error), ()
+    except UNREADABLE as error:
+        return Failed(BrokerRefused(f"a mark of {stream} cannot be read: {error}")), ()
