@@ -23,8 +23,8 @@ from application.codec_values import (
     read_run,
     read_stream,
 )
-from application.ports.reader import Announcement, PublishedEntry
 from application.ports.errors import BrokerRefused
+from application.ports.reader import Announcement, PublishedEntry
 from domain.entries import Ended, Entry, Gap, SignalNoted, Started
 from domain.errors import DomainError
 from domain.events import (

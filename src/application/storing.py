@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from application.ports.reader import Announcement, PublishedEntry
 from application.ports.errors import PublisherError
+from application.ports.reader import Announcement, PublishedEntry
 from application.ports.store import Append, Failed
 from domain.account import Account
 from domain.entries import Ended, Started

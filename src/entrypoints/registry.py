@@ -5,17 +5,15 @@ cannot be loaded is a problem of those who choose it, and of no other.
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from importlib.metadata import EntryPoint, entry_points
 
 from adapters.outbound.in_memory import InMemory
 from adapters.outbound.redis_streams.destination import RedisStreams
 from application.ports.destination import (
     Destination,
-    DestinationAdapter,
     DestinationOptions,
     Problem,
-    Trial,
+    StoreAdapter,
 )
 
 ENTRY_POINT_GROUP = "rtaa_ingest.destinations"
@@ -23,26 +21,21 @@ ENTRY_POINT_GROUP = "rtaa_ingest.destinations"
 MEMBERS = ("name", "is_shared", "variables", "problems", "describe", "connect")
 """What the service asks of an adapter."""
 
-_OWN: tuple[DestinationAdapter, ...] = (
+_OWN: tuple[StoreAdapter, ...] = (
     RedisStreams(),
     InMemory(),
 )
 
 
-class UnusableAdapter(DestinationAdapter):
+class UnusableAdapter(StoreAdapter):
     """Stands for an adapter of another distribution that cannot be used, and tells why."""
 
     is_shared = False
     variables = ()
 
     def __init__(self, name: str, why: str) -> None:
-        self._name = name
+        self.name = name
         self._why = why
-
-    @property
-    def name(self) -> str:
-        """The name of its entry point."""
-        return self._name
 
     def problems(self, environment: Mapping[str, str]) -> Sequence[Problem]:  # noqa: ARG002  # the port's
         """Tell why it cannot be used."""
@@ -57,20 +50,16 @@ class UnusableAdapter(DestinationAdapter):
         """Refuse: there is a problem."""
         raise RuntimeError(f"{self.name} {self._why}")
 
-    def trial(self) -> AbstractAsyncContextManager[Trial]:
-        """Refuse: there is a problem."""
-        raise RuntimeError(f"{self.name} {self._why}")
 
-
-def destination_adapters() -> Mapping[str, DestinationAdapter]:
+def destination_adapters() -> Mapping[str, StoreAdapter]:
     """Return all registered adapters by name; our own names cannot be taken over."""
     others = [_load(point) for point in entry_points(group=ENTRY_POINT_GROUP)]
     return {adapter.name: adapter for adapter in (*others, *_OWN)}
 
 
-def _load(point: EntryPoint) -> DestinationAdapter:
+def _load(point: EntryPoint) -> StoreAdapter:
     try:
-        adapter: DestinationAdapter = point.load()()
+        adapter: StoreAdapter = point.load()()
     except Exception as error:  # noqa: BLE001  # another distribution may raise anything
         # What an import says names modules; what else is raised may repeat a secret.
         told = f": {error}" if isinstance(error, ImportError) else ""

@@ -1,7 +1,7 @@
 """Settings from the environment, all mistakes reported at once.
 
 Each variable is one row of `VARIABLES`; `NAME_FILE` reads the value of `NAME` from a file, for
-secrets. What a destination needs of its own it checks itself (`DestinationAdapter.problems`).
+secrets. What a destination needs of its own it checks itself (`StoreAdapter.problems`).
 """
 
 import ipaddress
@@ -16,7 +16,7 @@ from typing import Any
 from adapters.outbound.jwt_rs256 import InvalidPublicKey, load_public_key
 from application.admit_sender import AccessPolicy, Network
 from application.delivery.byte_budget import BufferLimits
-from application.ports.destination import DestinationAdapter, DestinationOptions, Problem
+from application.ports.destination import DestinationOptions, Problem, StoreAdapter
 from domain.errors import InvalidIdentifier
 from domain.identifiers import TenantId
 
@@ -195,7 +195,7 @@ VARIABLES: tuple[Variable, ...] = (
 class Settings:
     """What the service runs with; `values` holds one value for each of `VARIABLES`."""
 
-    adapter: DestinationAdapter
+    adapter: StoreAdapter
     environment: Mapping[str, str]
     values: Mapping[str, Any]
 
@@ -257,7 +257,7 @@ class Settings:
 
 
 def read_settings(
-    adapters: Mapping[str, DestinationAdapter], environment: Mapping[str, str] | None = None
+    adapters: Mapping[str, StoreAdapter], environment: Mapping[str, str] | None = None
 ) -> Settings:
     """Read the environment (that of the process by default).
 
@@ -303,10 +303,10 @@ def _resolve_files(
 
 
 def _choose_adapter(
-    adapters: Mapping[str, DestinationAdapter],
+    adapters: Mapping[str, StoreAdapter],
     environment: Mapping[str, str],
     problems: list[Problem],
-) -> DestinationAdapter | None:
+) -> StoreAdapter | None:
     accepted = " · ".join(sorted(adapters))
     name = environment.get("PUBSUB_ADAPTER")
     if name is None or name not in adapters:

@@ -218,7 +218,11 @@ HEALTH = list(HealthCheck)
 
 def decoder_of(dialect: Dialect, query: Mapping[str, str] | None = None) -> Decoder:
     """Return what reads a new connection."""
-    return dialect.decoder(query or {})
+    return dialect.decoder(query or {}, _no_remark)
+
+
+def _no_remark(_: str) -> None:
+    """Take what a decoder remarks on a call."""
 
 
 def decode_on(

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from time import monotonic, time
 
-from application.ports.destination import DestinationOptions
-from application.ports.reader import Announcement, PublishedEntry, StreamReader
+from application.ports.destination import Destination, DestinationOptions, StoreAdapter
 from application.ports.errors import BrokerUnavailable
 from application.ports.open_runs import OpenRuns
+from application.ports.reader import Announcement, PublishedEntry, StreamReader
 from application.ports.store import APPENDED, Append, Conflict, Heads, Mark, Outcome, StreamStore
-from application.ports.destination import Destination, StoreAdapter
 from application.storing import announcements_of, entries_of, without_account, without_entries
 from domain.head import Head
 from domain.identifiers import StreamKey

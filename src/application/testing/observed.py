@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Sequence
 
-from application.ports.reader import Announcement, PublishedEntry
-from application.ports.errors import PublisherError
-from application.ports.store import Append, Appended, Conflict, Failed, Mark, Outcome
 from application.ports.destination import Destination
+from application.ports.errors import PublisherError
+from application.ports.reader import Announcement, PublishedEntry
+from application.ports.store import Append, Appended, Conflict, Failed, Mark, Outcome
 from application.testing.appends import as_published, as_stored, stream
 from domain.head import Head
 from domain.identifiers import StreamKey

@@ -14,11 +14,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, BinaryIO
 
-from application.ports.destination import DestinationOptions
-from application.ports.reader import Announcement, PublishedEntry, StreamReader
+from application.ports.destination import Destination, DestinationOptions, StoreAdapter
 from application.ports.open_runs import OpenRuns
+from application.ports.reader import Announcement, PublishedEntry, StreamReader
 from application.ports.store import Append, Heads, Outcome, StreamStore
-from application.ports.destination import Destination, StoreAdapter
 from domain.head import Head
 from domain.identifiers import StreamKey
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from application.ports.reader import PublishedEntry
 from application.ports.errors import PublisherError
+from application.ports.reader import PublishedEntry
 from application.ports.store import Append
 from application.testing.appends import as_stored, begin, begin_with, frame, frames, go_on, stream
 from application.testing.observed import announced, expected, facts, read, settle, store

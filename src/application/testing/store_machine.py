@@ -19,9 +19,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from application.ports.destination import Destination
 from application.ports.reader import PublishedEntry
 from application.ports.store import APPENDED, Append, Conflict, Failed, Mark, Outcome
-from application.ports.destination import Destination
 from application.testing.appends import as_stored, begin, cut, frame, go_on, stream
 from application.testing.observed import (
     announced,

@@ -11,8 +11,7 @@ from typing import Any, ClassVar, TypeVar
 
 import pytest
 
-from application.ports.destination import DestinationOptions
-from application.ports.destination import Destination, StoreAdapter
+from application.ports.destination import Destination, DestinationOptions, StoreAdapter
 from application.testing.other_process import OtherProcess
 from domain.identifiers import StreamKey
 

@@ -15,11 +15,13 @@ from redis.exceptions import ResponseError
 
 from adapters.outbound.redis_streams import layout
 from adapters.outbound.redis_streams.connection import Connection, Reply
+from adapters.outbound.redis_streams.entries import read_entry_id
 from adapters.outbound.redis_streams.failures import translate
 from adapters.outbound.redis_streams.pipeline import Pipeline, raise_if_error
 from adapters.outbound.redis_streams.resp import Command
 from application.ports.destination import DestinationOptions
 from application.ports.errors import PublisherError
+from application.ports.store import Mark
 from domain.identifiers import InteractionId, StreamKey
 
 MOST_REMEMBERED = 20_000
@@ -40,35 +42,27 @@ class Said:
     generation: int
     position: int
     has_ended: bool
-    run: str = ""
-    resumed: bool = False
+    run: str
+    resumed: bool
 
     @classmethod
     def marked(cls, stream: StreamKey, fields: Mapping[bytes, bytes]) -> "list[Said]":
         """Read the marks among the fields of a head, in order of position."""
-        marks = (
-            name[len(_MARK) :] + b" " + value
-            for name, value in fields.items()
-            if name.startswith(_MARK)
-        )
-        return cls.due(stream, list(marks))
-
-    @classmethod
-    def due(cls, stream: StreamKey, replies: Sequence[bytes]) -> "list[Said]":
-        """Read what a script says has still to be announced, in order of position."""
         said = []
-        for reply in replies:
-            place, kind, interaction_id, *of_run = reply.decode().split(" ", 4)
-            generation, position = (int(part) for part in place.split("-"))
+        for name, value in fields.items():
+            if not name.startswith(_MARK):
+                continue
+            entry = read_entry_id(name[len(_MARK) :])
+            kind, interaction_id, resumed, run = value.decode().split(" ", 3)
             said.append(
                 cls(
                     stream,
                     InteractionId(interaction_id),
-                    generation,
-                    position,
+                    entry.generation,
+                    entry.position,
                     kind == "ended",
-                    of_run[1] if of_run else "",
-                    of_run[:1] == ["1"],
+                    run,
+                    resumed == "1",
                 )
             )
         return sorted(said, key=lambda one: one.position)
@@ -154,16 +148,6 @@ class Announcements:
             if self._restored_epoch != self._connection.epoch:
                 await self._restore()
 
-    async def restore(self) -> None:
-        """Announce again, in the old order, what the index does not have any more.
-
-        Raises:
-            PublisherError: the broker was not reached, or refuses.
-
-        """
-        async with self._repairing:
-            await self._restore()
-
     async def _restore(self) -> None:
         epoch = self._connection.epoch
         remembered = list(self._remembered.values())
@@ -211,8 +195,9 @@ class Announcements:
             self._prefix,
             said.stream,
             said.interaction_id,
-            said.generation,
-            said.position,
+            Mark(said.generation, said.position),
+            run=said.run,
+            resumed=said.resumed,
             has_ended=said.has_ended,
         )
 

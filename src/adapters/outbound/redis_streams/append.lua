@@ -1,94 +1,84 @@
--- Publish consecutive entries of one stream: all of them, or those before the first error.
+-- Append entries to a stream and put a head behind them, if its revision is the one expected.
 --
--- KEYS  1 stream · 2 facts
--- ARGV  1 generation · 2 owner · 3 when its start was said, in milliseconds · 4 milliseconds to live
---       5 position of the first entry · 6 first_seq · 7 last_seq · 8 ledger · 9 state
---       10 first position to keep · 11 its generation
---       then for each entry: type · seq · received_at_ms · audio, or data for other types
--- Reply {'appended', next} | {'hole', next} | {'vanished'} | {'failed', next, error}
---    or {'fenced', generation, position behind the last entry of the caller's that stands, or '',
---        whether who holds the stream said its start before the caller and has reclaimed it (1/0)}
+-- KEYS  1 stream · 2 head
+-- ARGV  none: only answer where the stream stands. Else
+--       1 milliseconds to live · 2 revision expected, '' for no stream · 3 revision · 4 next
+--       5 ledger · 6 last_seq or '' · 7 id below which entries are forgotten, or ''
+--       8 generation and 9 position of the first entry
+--       10 how many arguments name other fields, 0 if the head has them: field · value · ...
+--       then for each entry: 'audio' · seq · received_at_ms · audio
+--                         or type · generation · what is to be announced of it or '' · data
+-- Reply 1, or an error and nothing is changed, or where the stream stands:
+--    {whether its entries are there (1/0), the head, XINFO STREAM if there is no head}
 --
--- What has ended takes nothing more: a call whose answer was given up may still arrive, after the
--- run was ended from what was published by then.
-local stream, facts = KEYS[1], KEYS[2]
-local generation, position = ARGV[1], tonumber(ARGV[5])
-local held = redis.call('HMGET', facts, 'generation', 'owner', 'next', 'trimmed', 'state')
-local next = tonumber(held[3] or 0)
-local after = position + (#ARGV - 11) / 4
-local is_ours = held[1] == generation and held[2] == ARGV[2]
+-- What a script has written stays when a command is refused. So all that can be is tried before the
+-- second entry, and until then nothing is changed but the revision; first what needs memory, since
+-- a lack of it is only told before anything is written.
+local stream, facts, expected = KEYS[1], KEYS[2], ARGV[2]
+local held, refusal = redis.call('HGET', facts, 'revision'), nil
 
--- With entries to write XADD tells whether the stream is there; without, it has to be asked for.
-local writes = is_ours and position <= next and after > next and held[5] ~= 'ended'
-if not held[1] or not writes and redis.call('EXISTS', stream) == 0 then return {'vanished'} end
-
-local function int(number) return string.format('%.0f', number) end
-
-if not is_ours then
-  local holder = redis.call('HMGET', facts, 'reclaimed', 'said_at_ms')
-  local is_past = holder[1] == '1' and tonumber(holder[2]) < tonumber(ARGV[3]) and '1' or '0'
-  if held[2] ~= '' and tonumber(held[1]) <= tonumber(generation) then -- another beginning
-    return {'fenced', held[1], '0', is_past}
+local function revision() -- of what is there; of a stream that has lost a key it is made here
+  local exists = redis.call('EXISTS', stream) == 1
+  if held then return exists and held or 'lost!' .. held end
+  local info = exists and redis.call('XINFO', 'STREAM', stream) or {}
+  for i = 1, #info, 2 do
+    if info[i] == 'last-generated-id' then return 'last!' .. info[i + 1] end
   end
-  local last = redis.call('XREVRANGE', stream, generation .. '-' .. int(2^53), generation .. '-0',
-                          'COUNT', 1)[1]
-  local stands = last and tonumber(string.match(last[1], '-(%d+)$')) + 1 or 0
-  if last and last[2][2] == 'ended' then stands = stands - 1 end -- it may be another's
-  return {'fenced', held[1], int(math.max(stands, tonumber(held[4]))), is_past}
+  return ''
+end
+local function stands()
+  redis.call('XTRIM', stream, 'MINID', '0-1') -- nothing; refused where no writes are taken
+  local exists = redis.call('EXISTS', stream)
+  local info = exists == 1 and not held and redis.call('XINFO', 'STREAM', stream) or {}
+  return {exists, redis.call('HGETALL', facts), info}
+end
+local function try(...)
+  local reply = not refusal and redis.pcall(...)
+  if type(reply) == 'table' and reply.err then refusal = reply end
+  return reply
 end
 
-if position > next then return {'hole', int(next)} end
-local says_nothing_new = after < next or after == next and #ARGV > 11
-if says_nothing_new then return {'appended', int(next)} end
-if held[5] == 'ended' then
-  -- an account alone, of the run as it ended, only asks whether all of it is still there
-  if #ARGV == 11 and ARGV[9] == 'ended' then return {'appended', int(next)} end
-  return {'fenced', held[1], '', '0'}
+if #ARGV == 0 or held ~= expected and revision() ~= expected then return stands() end
+local begins = held ~= expected and string.sub(expected, 1, 5) ~= 'last!' -- no entries are there
+local fields = tonumber(ARGV[10])
+redis.call('HSET', facts, 'revision', ARGV[3])
+local exists = try('PEXPIRE', stream, ARGV[1])
+try('PEXPIRE', facts, ARGV[1])
+if fields > 0 then try('HDEL', facts, '') end
+if ARGV[7] ~= '' or #ARGV == 10 + fields then try('XTRIM', stream, 'MINID', '0-1') end
+local is_gone = exists == 0 and not begins
+local generation, position, add, marks = ARGV[8], tonumber(ARGV[9]), try, {}
+if begins and #ARGV == 10 + fields then -- a head alone stands behind entries that are forgotten
+  local last = position > 0 and generation .. '-' .. string.format('%.0f', position - 1) or '0-1'
+  try('XADD', stream, 'MAXLEN', 0, last, 'type', '')
 end
-
-local failure, last_seq = nil, ''
-for i = 12, #ARGV, 4 do
-  if position >= next then -- below it: stored by an earlier call whose answer was lost
-    local id, kind, reply = generation .. '-' .. int(position), ARGV[i], nil
-    if kind == 'audio' then
-      reply = redis.pcall('XADD', stream, 'NOMKSTREAM', id, 'type', 'audio', 'seq', ARGV[i + 1],
-                          'received_at_ms', ARGV[i + 2], 'audio', ARGV[i + 3])
-    else
-      reply = redis.pcall('XADD', stream, 'NOMKSTREAM', id, 'type', kind, 'data', ARGV[i + 3])
-    end
-    if not reply then return {'vanished'} end -- at the first, before anything is written
-    if type(reply) == 'table' and reply.err and #redis.call('XRANGE', stream, id, id) > 0 then
-      reply = id -- ours, of a call that was stopped half-way: its next command was refused
-    end
-    if type(reply) == 'table' and reply.err then
-      failure = reply.err
-      break
-    end
-    if kind == 'ended' then
-      local started = cjson.decode(redis.call('HGET', facts, 'started'))
-      redis.call('HSET', facts, 'announce:' .. id, 'ended ' .. started['interaction_id'])
-    end
-    next = position + 1
-    if kind == 'audio' then last_seq = ARGV[i + 1] end
+for i = 11 + fields, is_gone and 0 or #ARGV, 4 do
+  local kind, at = ARGV[i], '-' .. string.format('%.0f', position)
+  if kind == 'audio' then
+    add('XADD', stream, generation .. at, 'type', 'audio', 'seq', ARGV[i + 1],
+        'received_at_ms', ARGV[i + 2], 'audio', ARGV[i + 3])
+  else
+    generation = ARGV[i + 1]
+    add('XADD', stream, generation .. at, 'type', kind, 'data', ARGV[i + 3])
+    if ARGV[i + 2] ~= '' then marks[#marks + 1] = 'announce:' .. generation .. at end
+    if ARGV[i + 2] ~= '' then marks[#marks + 1] = ARGV[i + 2] end
   end
-  position = position + 1
+  if refusal then break end
+  add, position = redis.call, position + 1
+end
+if refusal or is_gone then
+  if held then redis.call('HSET', facts, 'revision', held)
+  elseif redis.pcall('HDEL', facts, 'revision') ~= 1 then redis.call('PEXPIRE', facts, 0) end
+  return refusal or stands()
 end
 
-if failure then
-  redis.call('HSET', facts, 'next', int(next))
-  if last_seq ~= '' then redis.call('HSET', facts, 'last_seq', last_seq) end
-  return {'failed', int(next), failure}
+if begins then redis.call('PEXPIRE', stream, ARGV[1]) end
+if fields > 0 then
+  redis.call('HDEL', facts, 'first_seq', 'last_seq')
+  redis.call('HSET', facts, unpack(ARGV, 11, 10 + fields))
 end
-
-local known = {'next', int(next), 'ledger', ARGV[8], 'state', ARGV[9]}
-if ARGV[6] ~= '' then known[7], known[8] = 'first_seq', ARGV[6] end
-if ARGV[7] ~= '' then known[#known + 1], known[#known + 2] = 'last_seq', ARGV[7] end
-redis.call('HSET', facts, unpack(known))
-local keep_from = tonumber(ARGV[10])
-if keep_from > tonumber(held[4]) then
-  redis.call('XTRIM', stream, 'MINID', '=', ARGV[11] .. '-' .. int(keep_from))
-  redis.call('HSET', facts, 'trimmed', int(keep_from))
-end
-redis.call('PEXPIRE', stream, ARGV[4])
-redis.call('PEXPIRE', facts, ARGV[4])
-return {'appended', int(next)}
+if #marks > 0 then redis.call('HSET', facts, unpack(marks)) end
+local last_seq = ARGV[6] ~= '' and {'last_seq', ARGV[6]} or {}
+redis.call('HSET', facts, 'next', ARGV[4], 'ledger', ARGV[5], unpack(last_seq))
+if ARGV[7] ~= '' then redis.call('XTRIM', stream, 'MINID', ARGV[7]) end
+return 1

@@ -1,4 +1,4 @@
-"""An append as a call of `store_append.lua`, written with little where little changes."""
+"""An append as a call of `append.lua`, written with little where little changes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ from domain.head import Revision
 from domain.identifiers import StreamKey
 from domain.media import AudioFrame
 
-SCRIPT = Script("store_append.lua")
+SCRIPT = Script("append.lua")
 
 _ARGUMENTS = 15
 """Arguments of a call that names no other fields and has no entries, the command included."""

@@ -1,7 +1,6 @@
 """Redis as a destination: its settings, its connection, what an operator should know of it."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit, urlunsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -13,19 +12,16 @@ from adapters.outbound.redis_streams import layout
 from adapters.outbound.redis_streams.address import ACCEPTED, Address, complaint
 from adapters.outbound.redis_streams.announcements import Announcements
 from adapters.outbound.redis_streams.connection import CONNECT_SECONDS, Connection
-from adapters.outbound.redis_streams.embedded import EmbeddedValkey
 from adapters.outbound.redis_streams.failures import translate
 from adapters.outbound.redis_streams.open_runs import RedisOpenRuns
 from adapters.outbound.redis_streams.pipeline import Pipeline, Script, raise_if_error
-from adapters.outbound.redis_streams.publisher import RedisStreamPublisher
 from adapters.outbound.redis_streams.reader import RedisStreamReader
 from adapters.outbound.redis_streams.store import RedisStreamStore
 from application.ports.destination import (
     Destination,
-    DestinationAdapter,
     DestinationOptions,
     Problem,
-    Trial,
+    StoreAdapter,
 )
 
 CONNECTIONS = 4
@@ -60,31 +56,10 @@ class RedisDestination(Destination):
         self._probe_keys = layout.probe_keys(options.prefix)
         self._shared_keys = layout.index_key(options.prefix), layout.open_key(options.prefix)
         announcements = self._announcements = Announcements(self._connection, options)
-        self._publisher = RedisStreamPublisher(self._connection, announcements, options)
-        self._store = RedisStreamStore(self._connection, announcements, options)
-        self._reader = RedisStreamReader(self._client, options)
-        self._open_runs = RedisOpenRuns(self._connection, announcements, options)
+        self.store = RedisStreamStore(self._connection, announcements, options)
+        self.reader = RedisStreamReader(self._client, options)
+        self.open_runs = RedisOpenRuns(self._connection, options)
         self._pool = pool
-
-    @property
-    def publisher(self) -> RedisStreamPublisher:
-        """The port through which streams are published."""
-        return self._publisher
-
-    @property
-    def store(self) -> RedisStreamStore:
-        """The port through which streams are stored."""
-        return self._store
-
-    @property
-    def reader(self) -> RedisStreamReader:
-        """The port through which they are read back."""
-        return self._reader
-
-    @property
-    def open_runs(self) -> RedisOpenRuns:
-        """The port that knows which runs nobody tends."""
-        return self._open_runs
 
     async def close(self) -> None:
         """Disconnect."""
@@ -103,8 +78,8 @@ class RedisDestination(Destination):
             [
                 ("SCRIPT", "LOAD", _PROBE.text),
                 _PROBE.call(self._probe_keys, (PROBE_MS,)),
-                layout.tend_nobody(beats),
-                ("ZSCORE", beats, "nobody"),
+                layout.heartbeat_of_none(beats),
+                ("ZSCORE", beats, "none"),
                 ("ZSCAN", beats, 0, "COUNT", 1),
                 ("XRANGE", index, "0-1", "0-1"),
                 ("XADD", index, IMPOSSIBLE_ID, "type", "probe"),
@@ -140,26 +115,7 @@ class RedisDestination(Destination):
         return warnings
 
 
-class _ValkeyTrial(Trial):
-    def __init__(self, valkey: EmbeddedValkey) -> None:
-        self._valkey = valkey
-
-    @property
-    def environment(self) -> Mapping[str, str]:
-        return {"REDIS_URL": self._valkey.url}
-
-    async def unplug(self) -> None:
-        self._valkey.stop()
-
-    async def plug(self) -> None:
-        self._valkey.start()
-
-    async def wipe(self) -> None:
-        async with Redis.from_url(self._valkey.url) as client:
-            await client.flushall()
-
-
-class RedisStreams(DestinationAdapter):
+class RedisStreams(StoreAdapter):
     """What the container registers; `PUBSUB_ADAPTER=redis_streams`."""
 
     name = "redis_streams"
@@ -191,9 +147,3 @@ class RedisStreams(DestinationAdapter):
     ) -> RedisDestination:
         """Construct the client; it connects when it is first used."""
         return RedisDestination(options, environment["REDIS_URL"])
-
-    @asynccontextmanager
-    async def trial(self) -> AsyncIterator[Trial]:
-        """Start a Valkey of one's own."""
-        with EmbeddedValkey() as valkey:
-            yield _ValkeyTrial(valkey)

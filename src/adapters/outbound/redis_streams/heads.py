@@ -1,7 +1,7 @@
 """The head of a stream as a hash, in both directions.
 
 Consumers read `started`, `generation`, `next`, `last_seq`, `state`, `ledger` and `trimmed`; the
-other fields are ours. Which fields move with every append is known to `store_append.lua`, too.
+other fields are ours. Which fields move with every append is known to `append.lua`, too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from domain.ledger import Ledger
 
 ENTRIES_LOST = "lost!"
 ACCOUNT_LOST = "last!"
-"""How revisions begin that the store makes itself; `store_append.lua` makes the same."""
+"""How revisions begin that the store makes itself; `append.lua` makes the same."""
 
 _encode_ledger = msgspec.json.Encoder().encode
 _decode_ledger = msgspec.json.Decoder(dict[str, int]).decode
@@ -63,7 +63,7 @@ def fields_of_start(started: bytes, continuation: Continuation) -> Command:
 
 
 def read_head(exists: int, fields: Mapping[bytes, bytes], info: Sequence[Any]) -> Head | None:
-    """Read a head from what `store_append.lua` tells of a stream; None if there is none.
+    """Read a head from what `append.lua` tells of a stream; None if there is none.
 
     Raises:
         BrokerRefused: it is not one of ours.

@@ -7,9 +7,12 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from adapters.outbound.redis_streams import layout
+from adapters.outbound.redis_streams.entries import EntryReader
 from adapters.outbound.redis_streams.failures import translate
+from adapters.outbound.redis_streams.heads import read_head
 from application.ports.destination import DestinationOptions
-from application.ports.reader import Announcement, PublishedEvent, StreamFacts, StreamReader
+from application.ports.reader import Announcement, PublishedEntry, StreamReader
+from domain.head import Head
 from domain.identifiers import StreamKey
 
 PAGE_ENTRIES = 500
@@ -27,43 +30,39 @@ class RedisStreamReader(StreamReader):
         self._prefix = options.prefix
 
     async def read(
-        self, stream: StreamKey, after: PublishedEvent | None = None
-    ) -> AsyncIterator[PublishedEvent]:
+        self, stream: StreamKey, after: PublishedEntry | None = None
+    ) -> AsyncIterator[PublishedEntry]:
         """Yield what is kept. See `StreamReader.read`."""
         key = layout.stream_key(self._prefix, stream)
         start = b"-"
         if after is not None:
-            start = f"({after.generation}-{after.event.position}".encode()
+            start = f"({after.generation}-{after.position}".encode()
         try:
             started: Any = await self._client.hget(
                 layout.facts_key(self._prefix, stream), "started"
             )
-            entries = layout.EntryReader(started)
+            entries = EntryReader(started)
             while page := cast("Page", await self._client.xrange(key, start, "+", PAGE_ENTRIES)):
-                for entry_id, fields in page:
-                    yield PublishedEvent(*entries.read(entry_id, fields))
+                for found_id, fields in page:
+                    mark, entry = entries.read(found_id, fields)
+                    yield PublishedEntry(mark.generation, mark.position, entry)
                 start = b"(" + page[-1][0]
         except RedisError as error:
             raise translate(error) from error
 
-    async def facts(self, stream: StreamKey) -> StreamFacts | None:
-        """Return the hash. See `StreamReader.facts`."""
+    async def head(self, stream: StreamKey) -> Head | None:
+        """Return the hash, or what the last entry tells without it. See `StreamReader.head`."""
+        key = layout.stream_key(self._prefix, stream)
         try:
-            held: dict[Any, Any] = await self._client.hgetall(
+            fields: dict[Any, Any] = await self._client.hgetall(
                 layout.facts_key(self._prefix, stream)
             )
+            first: Any = await self._client.xrange(key, "-", "+", 1)
+            last: Any = await self._client.xrevrange(key, "+", "-", 1)
         except RedisError as error:
             raise translate(error) from error
-        if not held:
-            return None
-        account = layout.read_account(
-            held[b"next"],
-            held.get(b"first_seq"),
-            held.get(b"last_seq"),
-            held[b"ledger"],
-            held[b"state"],
-        )
-        return StreamFacts(int(held[b"generation"]), account, int(held[b"trimmed"]))
+        info = (b"last-generated-id", last[0][0], b"first-entry", first[0]) if last else ()
+        return read_head(len(first), fields, info)
 
     async def announcements(self, after: str | None = None) -> Sequence[Announcement]:
         """Return a page of the index. See `StreamReader.announcements`."""
