@@ -1,35 +1,13 @@
-"""A destination of one's own to try an adapter on, and time that passes only when nobody works."""
+"""Time that passes only when nothing works, and telemetry that remembers."""
 
 import asyncio
 import selectors
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from application.ports.clock import Clock
-from application.ports.destination import (
-    Destination,
-    DestinationAdapter,
-    DestinationOptions,
-    Trial,
-)
 from application.ports.telemetry import HeldBytes, Telemetry
-
-
-@dataclass
-class Bench:
-    """A fresh destination to try an adapter on; each `connect` is another process's view of it."""
-
-    adapter: DestinationAdapter
-    trial: Trial
-    options: DestinationOptions = field(default_factory=lambda: DestinationOptions(prefix="test"))
-    connected: list[Destination] = field(default_factory=list)
-
-    def connect(self) -> Destination:
-        destination = self.adapter.connect(self.options, self.trial.environment)
-        self.connected.append(destination)
-        return destination
 
 
 class HandDrivenClock(Clock):

@@ -36,6 +36,16 @@ class EmbeddedValkey:
             raise RuntimeError("the embedded Valkey is not started")
         return int(self._server._process.pid)  # noqa: SLF001
 
+    @property
+    def directory(self) -> Path:
+        """Where it keeps what it stores."""
+        return Path(self._directory.name)
+
+    @property
+    def is_started(self) -> bool:
+        """Whether it was started, and not stopped since."""
+        return self._server is not None
+
     def start(self) -> None:
         """Start the server and wait until it answers. A Ctrl-C does not reach it."""
         server = ValkeyServer(
