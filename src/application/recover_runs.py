@@ -107,11 +107,19 @@ class RecoverRuns:
             await self._end(expired[first : first + ENDED_AT_ONCE])
 
     async def _end(self, expired: Sequence[Expired]) -> None:
-        """End some runs, and forget their heartbeats. A stream may fail by itself."""
+        """End some runs, and forget their heartbeats. A stream may fail by itself.
+
+        A start gives a heartbeat before it begins a run. So a head that is read while the heartbeat
+        is still the expired one is of the run that has expired, and the append compares it.
+        """
         async with answered_within():
             heads = (await self._store.heads([stream for stream, _ in expired])).heads
+        async with answered_within():
+            heartbeats = await self._open_runs.heartbeats()
         ended: list[Append] = []
         for (stream, heartbeat), head in zip(expired, heads, strict=True):
+            if heartbeats.get(stream) != heartbeat:
+                continue
             if isinstance(head, Failed):
                 self._tell(stream, head)
             elif (append := _end_of(stream, head)) is not None:

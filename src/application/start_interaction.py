@@ -86,7 +86,6 @@ class StartInteraction:
         sender.check_may_start(opening.stream.tenant_id, opening.interaction_id)
         budget = budget or RetryBudget()
         began_at = self._clock.monotonic()
-        await self._give_heartbeat(opening, budget, began_at)
         log = self._sender.log_of(opening.stream)
         access = Access.TOKEN if sender.has_token else Access.OPEN
         pending = PendingStart(
@@ -98,6 +97,8 @@ class StartInteraction:
         log.hold()
         try:
             log.request_start(pending)
+            await self._give_heartbeat(opening, budget, began_at)
+            log.note_start_ready(pending)
             granted = await self._wait(pending, budget, began_at)
         finally:
             pending.give_up()

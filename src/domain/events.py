@@ -85,7 +85,8 @@ class Opening:
     """A sender's wish to start a stream.
 
     `dialect` names the wire format it speaks, `started_at_ms` is the wall clock of the wish in
-    milliseconds since 1970, `track` tells whose audio it is.
+    milliseconds since 1970, `track` whose audio it is, None
+    where the carrier does not tell.
     """
 
     stream: StreamKey
@@ -95,7 +96,7 @@ class Opening:
     started_at_ms: int
     continuation: Continuation = ANEW
     call: CallDetails = field(default_factory=CallDetails)
-    track: str = "inbound"
+    track: str | None = None
 
 
 class Signal(StrEnum):

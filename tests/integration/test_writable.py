@@ -73,23 +73,23 @@ async def test_a_shared_key_of_another_type_or_out_of_reach_is_told(
 
 
 @pytest.mark.parametrize("refuse", [out_of_memory, read_only, unable_to_save, without_replicas])
-async def test_who_has_nothing_to_tend_notices_too_that_nobody_can(
+async def test_a_process_without_streams_notices_too_that_no_heartbeat_can_be_given(
     lab: BrokerLab, destination: RedisDestination, refuse: Refusal
 ) -> None:
-    await destination.open_runs.tend([])
+    await destination.open_runs.heartbeat([])
     refusal = refuse(lab)
     await asyncio.to_thread(refusal.__enter__)
     try:
         with pytest.raises(PublisherError):
-            await destination.open_runs.tend([])
+            await destination.open_runs.heartbeat([])
     finally:
         refusal.__exit__(None, None, None)
 
 
-async def test_what_somebody_else_has_put_among_the_open_runs_is_no_run(
+async def test_what_another_program_has_put_among_the_open_runs_is_no_run(
     lab: BrokerLab, destination: RedisDestination
 ) -> None:
     with lab.client() as client:
         broker: Any = client
         broker.zadd("rtaa:open", {"garbage": 1, b"\xff/\xfe": 2, "tenant/": 3})
-    assert await destination.open_runs.beats() == {}
+    assert await destination.open_runs.heartbeats() == {}

@@ -14,6 +14,8 @@ Granted = LiveStream | AwaitFirstFrame
 class PendingStart:
     """One start request on its way through the log of its stream.
 
+    It keeps its place among the starts of the stream, and is decided once it `is_ready`.
+
     `outcome` is the stream, or `AwaitFirstFrame` if it cannot be decided yet; it raises
     `domain.errors.NotAllowed` or `Superseded`. A request that is given up may be granted all the
     same, if its append was under way: `on_late` is called with the stream then.
@@ -31,6 +33,7 @@ class PendingStart:
         self._on_late = on_late
         self._on_give_up = on_give_up
         self.outcome: asyncio.Future[Granted] = asyncio.get_running_loop().create_future()
+        self.is_ready = False
         self.is_given_up = False
         self.is_attempted = False
 

@@ -58,6 +58,11 @@ class Starts:
         return not self._pending
 
     @property
+    def is_ready(self) -> bool:
+        """Whether the first start requested may be decided."""
+        return bool(self._pending) and self._pending[0].is_ready
+
+    @property
     def is_begun(self) -> bool:
         """Whether the append of a start is queued or in flight."""
         return self._begun is not None

@@ -107,6 +107,11 @@ class StreamLog(LogInbox):
             self._account_due = True
         self.note_work()
 
+    def note_start_ready(self, pending: PendingStart) -> None:
+        """Decide a start that was requested, in its turn."""
+        pending.is_ready = True
+        self.note_work()
+
     def on_start_given_up(self, pending: PendingStart) -> None:
         """Request a start no longer; one that may be stored is settled first."""
         if self._starts.remove(pending):
@@ -328,7 +333,7 @@ class StreamLog(LogInbox):
     def _may_decide_start(self) -> bool:
         """Whether a start is requested, and nothing more comes before it."""
         live = self._live
-        return not self._starts.is_empty and (live is None or not live.is_catching_up)
+        return self._starts.is_ready and (live is None or not live.is_catching_up)
 
     def _decide_start(self, head: Head | None, now_ms: int) -> None:
         opened = self._starts.decide(head, self._clock.monotonic(), now_ms)
