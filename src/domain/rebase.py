@@ -198,10 +198,7 @@ class _Rebase:
             of_source = run if source is None else replace(source.run, name=run.name)
             fold = Fold(of_source, account)
             if not opened:
-                first = entries[0] if entries else None
-                opening = first.opening if isinstance(first, Started) else run.opening
-                entries = entries[1:] if isinstance(first, Started) else entries  # noqa: PLW2901
-                self._start(fold, Started(0, run.name, resumed, opening))
+                self._start(fold, Started(0, run.name, resumed, run.opening))
                 fold.declare(at.last_seq)
                 if not self._is_based:
                     self._base, self._is_based = fold.account, True
@@ -209,9 +206,7 @@ class _Rebase:
             fold.count(before, after)
             self._lose_found(fold, before, after, entries)
             for entry in entries:
-                if isinstance(entry, Started):
-                    self._start(fold, entry)
-                else:
+                if not isinstance(entry, Started):  # one generation is enough for what is rewritten
                     fold.take(entry)
             if after.state is State.CUT:
                 fold.cut()

@@ -159,6 +159,7 @@ class Process:
         request = StartRequest(opening, f"{self.name}{self.starts}", Access.OPEN)
         pending = PendingStart(request, self.clock.monotonic(), self._on_late, lambda _: None)
         self.log.request_start(pending)
+        self.log.note_start_ready(pending)
         self.pending = pending
         return pending
 
