@@ -130,7 +130,8 @@ class Fold:
 
     def _take_frame(self, frame: AudioFrame) -> None:
         seq = frame.seq
-        if self._first_seq is None:
+        is_lower = self._last_seq is None and self._first_seq is not None and seq < self._first_seq
+        if self._first_seq is None or is_lower:  # all before it was dropped
             self._first_seq = seq
         self.declare(seq - 1)
         self._last_seq = seq
