@@ -98,7 +98,9 @@ class Fold:
         self._rejected += new.rejected - old.rejected
         self._lost += new.lost - old.lost
         if new.lost > old.lost:
-            self._extend(after.first_seq, highest_seq(after))
+            reached = highest_seq(before)
+            first = after.first_seq if reached is None else reached + 1
+            self._extend(first, highest_seq(after))
 
     def lose(self, frames: int, upto: int | None) -> None:
         """Count frames of the run that are in no store and held by no writer, and declare them."""
