@@ -90,7 +90,7 @@ class _Rebase:
         self._held = held
         self._position = 0 if self._head is None else self._head.next_position
         self._generation = above
-        self._begun_at = 0
+        self._begun_at = 0 if self._head is None else self._head.begun_at
         self._base = Account()
         self._is_based = False
         self._written: list[Written] = []
