@@ -210,7 +210,7 @@ class _Rebase:
             self._lose_found(fold, before, after, entries)
             for entry in entries:
                 if isinstance(entry, Started):
-                    self._start(fold, entry)
+                    self._start(fold, replace(entry, run=run.name))
                 else:
                     fold.take(entry)
             if after.state is State.CUT:
