@@ -105,6 +105,7 @@ class Fold:
     def lose(self, frames: int, upto: int | None) -> None:
         """Count frames of the run that are in no store and held by no writer, and declare them."""
         self._lost += frames
+        self._extend(self._first_seq, upto)
         self.declare(upto)
 
     def declare(self, upto: int | None) -> None:
