@@ -132,6 +132,7 @@ class _Rebase:
 
     def _continue(self, held: HeldRun, known: Account) -> None:
         """Write what the store lacks of the run that it has."""
+        standing = len(self._standing)
         at, rest = self._split(held, known.last_seq)
         theirs, ours = known.ledger, at.ledger
         lost = max(0, ours.published - theirs.published)
@@ -146,6 +147,9 @@ class _Rebase:
             run = replace(held.run, name=self._lease.owner)
             after = replace(at, next_position=self._position, last_seq=None)
             self._write(run, Account(self._position), after, rest, resumed=False)
+        else:  # the store has its end, and all there is of it
+            del self._standing[standing:]
+            self._stand(held.segments)
 
     def _write_whole(self, held: HeldRun) -> None:
         """Write a run of which the store has nothing."""
