@@ -82,7 +82,8 @@ def test_frames_that_are_folded_come_out_with_the_gaps_between_them(seqs: list[i
         fold.take(frame(seq))
     walk = walked([started(), *fold.entries])
     assert walk.seqs == seqs
-    assert sorted([*walk.seqs, *walk.declared]) == list(range(seqs[0], seqs[-1] + 1) if seqs else [])
+    spanned = list(range(seqs[0], seqs[-1] + 1)) if seqs else []
+    assert sorted([*walk.seqs, *walk.declared]) == spanned
     assert fold.account == walk.account()
     assert all(isinstance(entry, AudioFrame | Gap) for entry in fold.entries)
 
@@ -208,7 +209,7 @@ def test_a_generation_makes_a_cut_run_live_and_names_what_is_written() -> None:
     fold.start(started(4, resumed=True))
     segment = fold.segment(4)
     assert segment == Segment(RUN, 4, (started(4, resumed=True),), fold.account)
-    assert fold.account.state is State.LIVE
+    assert segment.account.state is State.LIVE
     assert not segment.starts_run
     fold.cut()
     assert fold.account.state is State.CUT
@@ -256,7 +257,7 @@ def test_accounts_of_one_point_agree_on_what_the_store_has(
         writer.ledger.lost + writer.ledger.published - published, store.ledger.lost
     )
     assert account.last_seq == store.last_seq
-    highest = max((highest_seq(it) or 0 for it in (store, writer)))
+    highest = max(highest_seq(it) or 0 for it in (store, writer))
     assert highest_seq(account) in (None, highest)
     assert replace(store, ledger=ledger, first_seq=account.first_seq) == account
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import pytest
 from hypothesis import settings
@@ -54,14 +55,15 @@ class Run:
     @property
     def last_seq(self) -> int | None:
         """The highest that is published or declared missing."""
-        return max([*self.seqs, *(first + count - 1 for first, count in self.declared)], default=None)
+        declared = [first + count - 1 for first, count in self.declared]
+        return max([*self.seqs, *declared], default=None)
 
     def missing(self) -> int:
         """Count what is not published from the first seq to the highest, between neighbours."""
         if self.first_seq is None or self.highest is None:
             return 0
         marks = [self.first_seq - 1, *sorted(self.seqs), self.highest + 1]
-        return sum(max(0, after - before - 1) for before, after in zip(marks, marks[1:], strict=False))
+        return sum(max(0, after - before - 1) for before, after in pairwise(marks))
 
     def ledger(self) -> Ledger:
         size = sum(size for _, size in self.published)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from stream_parts import MEDIA, OTHER_MEDIA, declared_in, head_of, live_account, request, run_of
 
 from domain.account import State
-from domain.entries import Ended, Gap, Started
+from domain.entries import Ended, Entry, Gap, Started
 from domain.events import ANEW, Continuation, GoOn, GoOnAbove
 from domain.fold import highest_seq
 from domain.head import Access, Head, Lease, start_of
@@ -93,7 +93,7 @@ def test_what_a_start_writes_is_dense_and_ends_what_it_does_not_continue(
         return
     position = 0 if head is None else head.next_position
     generation = 0 if head is None else head.lease.generation
-    entries = []
+    entries: list[Entry] = []
     for segment in decided.segments:
         assert segment.first_position == position
         assert segment.generation >= generation
@@ -157,6 +157,8 @@ def test_why_a_start_is_not_begun(head: Head, asked: StartRequest, now_ms: int) 
             assert head.is_open
             assert asked.opening.continuation == GoOnAbove(None)
         case Begin(resumed=resumed):
-            assert not (is_holder or is_of_run or is_late)
+            assert not is_holder
+            assert not is_of_run
+            assert not is_late
             media = None if head.run is None else head.run.opening.media
             assert not resumed or (head.is_open and media == asked.opening.media)

@@ -145,9 +145,7 @@ def test_a_signal_becomes_an_entry_and_changes_no_count() -> None:
     interaction = live()
     hear(interaction, 4)
     before = interaction.account(2)
-    assert interaction.note(Signal.MARK, '{"name":"a"}') == SignalNoted(
-        Signal.MARK, '{"name":"a"}'
-    )
+    assert interaction.note(Signal.MARK, '{"name":"a"}') == SignalNoted(Signal.MARK, '{"name":"a"}')
     assert interaction.account(2) == before
 
 

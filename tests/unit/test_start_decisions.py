@@ -4,10 +4,7 @@ from dataclasses import replace
 
 import pytest
 from stream_parts import (
-    MEDIA,
     OTHER_MEDIA,
-    Walk,
-    frame,
     head_of,
     live_account,
     opening,
@@ -266,5 +263,3 @@ def test_behind_a_head_that_is_made_of_the_last_entry_a_new_run_begins() -> None
 def test_what_retention_has_left_is_kept_in_the_head() -> None:
     assert begin(replace(LIVE, first_kept=2), request("x", GoOn())).first_kept == 2
     assert begin(replace(LIVE, first_kept=2), request("x")).first_kept == 2
-
-
