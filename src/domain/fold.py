@@ -91,18 +91,22 @@ class Fold:
     def count(self, before: Account, after: Account) -> None:
         """Add what was counted between two accounts of the run beside published frames.
 
-        Frames that were dropped extend the range of seqs: they are missing from then on.
+        Frames that were dropped extend the range of seqs: they are missing from then on. `before`
+        may have counted more: that is counted once.
         """
         old, new = before.ledger, after.ledger
-        self._duplicate += new.duplicate - old.duplicate
-        self._rejected += new.rejected - old.rejected
-        self._lost += new.lost - old.lost
+        self._duplicate += max(0, new.duplicate - old.duplicate)
+        self._rejected += max(0, new.rejected - old.rejected)
+        self._lost += max(0, new.lost - old.lost)
         if new.lost > old.lost:
-            self._extend(after.first_seq, highest_seq(after))
+            reached = highest_seq(before)
+            first = after.first_seq if reached is None else reached + 1
+            self._extend(first, highest_seq(after))
 
     def lose(self, frames: int, upto: int | None) -> None:
         """Count frames of the run that are in no store and held by no writer, and declare them."""
         self._lost += frames
+        self._extend(self._first_seq, upto)
         self.declare(upto)
 
     def declare(self, upto: int | None) -> None:
@@ -130,7 +134,8 @@ class Fold:
 
     def _take_frame(self, frame: AudioFrame) -> None:
         seq = frame.seq
-        if self._first_seq is None:
+        is_lower = self._last_seq is None and self._first_seq is not None and seq < self._first_seq
+        if self._first_seq is None or is_lower:  # all before it was dropped
             self._first_seq = seq
         self.declare(seq - 1)
         self._last_seq = seq
@@ -179,6 +184,17 @@ def nothing_published(account: Account, position: int) -> Account:
         audio_ms=0,
     )
     return replace(account, next_position=position, last_seq=None, ledger=lost)
+
+
+def with_counts(account: Account, duplicate: int, rejected: int, lost: int) -> Account:
+    """Return an account that counts at least so much beside published frames."""
+    ledger = account.ledger
+    duplicate = max(duplicate, ledger.duplicate)
+    rejected = max(rejected, ledger.rejected)
+    lost = max(lost, ledger.lost)
+    received = ledger.published + duplicate + rejected + lost
+    counted = replace(ledger, received=received, duplicate=duplicate, rejected=rejected, lost=lost)
+    return replace(account, ledger=counted)
 
 
 def reconciled(known: Account, held: Account) -> Account:

@@ -143,8 +143,7 @@ class Interaction:
             if judge(seq, self._highest_seq) is DUPLICATE:
                 self._duplicate += 1
                 return ()
-            if self._first_seq is None:
-                self._first_seq = seq
+            self._note_first(seq)
             gap = self._declare_missing(seq)
         if seq >= self._unnumbered_seq:
             self._unnumbered_seq = seq + 1
@@ -174,8 +173,7 @@ class Interaction:
         if judge(seq, self._highest_seq) is DUPLICATE:
             self._duplicate += frames
             return False
-        if self._first_seq is None:
-            self._first_seq = seq - frames + 1 if first_seq is None else first_seq
+        self._note_first(seq - frames + 1 if first_seq is None else first_seq)
         self._highest_seq = seq
         self._unnumbered_seq = max(self._unnumbered_seq, seq + 1)
         self._lost += frames
@@ -208,6 +206,12 @@ class Interaction:
         if state is None:
             raise IllegalTransition(f"{verb} is not possible while {self._state}")
         self._state = state
+
+    def _note_first(self, seq: int) -> None:
+        """Take the baseline of the run; it may be lower again if all before was dropped."""
+        first = self._first_seq
+        if self._highest_seq is None and (first is None or seq < first):
+            self._first_seq = seq
 
     def _declare_missing(self, seq: int) -> tuple[Entry, ...]:
         """Return the gap for seqs before `seq` that are neither published nor declared."""

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from domain.account import Account, State
 from domain.entries import Entry, Started
 from domain.events import EndReason
-from domain.fold import Fold, Segment, nothing_published, reconciled
+from domain.fold import Fold, Segment, nothing_published, reconciled, with_counts
 from domain.head import Head, Lease, Run
 from domain.media import AudioFrame
 
@@ -90,7 +90,7 @@ class _Rebase:
         self._held = held
         self._position = 0 if self._head is None else self._head.next_position
         self._generation = above
-        self._begun_at = 0
+        self._begun_at = 0 if self._head is None else self._head.begun_at
         self._base = Account()
         self._is_based = False
         self._written: list[Written] = []
@@ -132,17 +132,24 @@ class _Rebase:
 
     def _continue(self, held: HeldRun, known: Account) -> None:
         """Write what the store lacks of the run that it has."""
+        standing = len(self._standing)
         at, rest = self._split(held, known.last_seq)
-        theirs, ours = known.ledger.published, at.ledger.published
-        self._found += max(0, theirs - ours)
-        self._lost += max(0, ours - theirs)
+        theirs, ours = known.ledger, at.ledger
+        lost = max(0, ours.published - theirs.published)
+        self._found += max(0, theirs.published - ours.published)
+        self._lost += lost
+        account = reconciled(known, at)
+        at = with_counts(at, theirs.duplicate, theirs.rejected, account.ledger.lost - lost)
         if known.state is not State.ENDED:
-            self._write(held.run, reconciled(known, at), at, rest, resumed=True)
+            self._write(held.run, account, at, rest, resumed=True)
         elif held.account.state is State.LIVE or any(_frames(entries) for _, entries in rest):
             # The run has its one end, from an older writer of it.
             run = replace(held.run, name=self._lease.owner)
             after = replace(at, next_position=self._position, last_seq=None)
             self._write(run, Account(self._position), after, rest, resumed=False)
+        else:  # the store has its end, and all there is of it
+            del self._standing[standing:]
+            self._stand(held.segments)
 
     def _write_whole(self, held: HeldRun) -> None:
         """Write a run of which the store has nothing."""
@@ -212,7 +219,9 @@ class _Rebase:
                 fold.cut()
             segment = fold.segment(self._generation)
             self._add(segment, source)
-            before, account = after, segment.account
+            counted = before.ledger
+            before = with_counts(after, counted.duplicate, counted.rejected, counted.lost)
+            account = segment.account
 
     def _lose_found(
         self, fold: Fold, before: Account, after: Account, entries: Sequence[Entry]

@@ -1,47 +1,21 @@
 from collections.abc import Callable
 
 import pytest
+from stream_parts import OPENING, frame
 
-from domain.account import Account, Grant, Recount, State
-from domain.errors import IllegalTransition, StaleGeneration, UnbalancedLedger
-from domain.events import (
-    AudioAccepted,
-    EndReason,
-    Event,
-    GapDetected,
-    InteractionEnded,
-    InteractionStarted,
-    Opening,
-)
-from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
-from domain.interaction import Interaction
+from domain.account import Account, State
+from domain.entries import Ended, Entry, Gap, SignalNoted
+from domain.errors import IllegalTransition, UnbalancedLedger
+from domain.events import EndReason, Signal
+from domain.interaction import TRANSITIONS, Interaction, Verb
 from domain.ledger import Ledger
-from domain.media import AudioFrame, MediaFormat
 from domain.sequence import MAX_SEQ
 
-MEDIA = MediaFormat(8_000)
-OPENING = Opening(
-    stream=StreamKey(TenantId("tenant"), StreamId("call")),
-    interaction_id=InteractionId("call"),
-    dialect="exostreamkit",
-    media=MEDIA,
-    started_at_ms=1_700_000_000_000,
-)
-NEW_RUN = Account()
+AFTER_START = Account(next_position=1)
 
 
-def frame(seq: int, size: int = 320) -> AudioFrame:
-    return AudioFrame(MEDIA, seq, 1_700_000_000_020, bytes(size))
-
-
-def awaiting() -> Interaction:
-    return Interaction(OPENING)
-
-
-def live(generation: int = 1) -> Interaction:
-    interaction = awaiting()
-    interaction.start(Grant(generation, resumed=False, account=NEW_RUN))
-    return interaction
+def live() -> Interaction:
+    return Interaction(OPENING, AFTER_START)
 
 
 def cut() -> Interaction:
@@ -56,14 +30,33 @@ def ended() -> Interaction:
     return interaction
 
 
-def resumed(account: Account, generation: int = 2) -> Interaction:
-    interaction = awaiting()
-    interaction.start(Grant(generation, resumed=True, account=account))
-    return interaction
+BEGUN: dict[State, Callable[[], Interaction]] = {
+    State.LIVE: live,
+    State.CUT: cut,
+    State.ENDED: ended,
+}
 
 
-def hear(interaction: Interaction, *seqs: int) -> list[Event]:
-    return [event for seq in seqs for event in interaction.hear(frame(seq))]
+def act(interaction: Interaction, verb: Verb) -> None:
+    match verb:
+        case Verb.HEAR:
+            interaction.hear(frame(0))
+        case Verb.NOTE:
+            interaction.note(Signal.DTMF, "{}")
+        case Verb.REFUSE:
+            interaction.refuse()
+        case Verb.DROP:
+            interaction.drop(0)
+        case Verb.REBASE:
+            interaction.rebase(AFTER_START)
+        case Verb.CUT:
+            interaction.cut()
+        case Verb.END:
+            interaction.end(EndReason.ENDED)
+
+
+def hear(interaction: Interaction, *seqs: int) -> list[Entry]:
+    return [entry for seq in seqs for entry in interaction.hear(frame(seq))]
 
 
 def hear_unnumbered(interaction: Interaction) -> int:
@@ -72,104 +65,59 @@ def hear_unnumbered(interaction: Interaction) -> int:
     return seq
 
 
-def test_a_new_interaction_awaits_its_start_under_no_generation() -> None:
-    interaction = awaiting()
-    assert interaction.state is State.AWAITING
-    assert interaction.generation == 0
-    assert interaction.last_seq is None
-    assert interaction.ledger == Ledger()
+def test_the_table_is_the_one_of_the_docstring() -> None:
+    in_every_state = {(state, Verb.REBASE): state for state in State}
+    while_live = dict.fromkeys((Verb.HEAR, Verb.NOTE, Verb.REFUSE, Verb.DROP), State.LIVE)
+    assert {
+        **in_every_state,
+        **{(State.LIVE, verb): state for verb, state in while_live.items()},
+        (State.LIVE, Verb.CUT): State.CUT,
+        (State.LIVE, Verb.END): State.ENDED,
+        (State.CUT, Verb.END): State.ENDED,
+    } == TRANSITIONS
+
+
+@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("verb", Verb)
+def test_a_verb_leads_where_the_table_says_or_is_refused_and_changes_nothing(
+    state: State, verb: Verb
+) -> None:
+    interaction = BEGUN[state]()
+    after = TRANSITIONS.get((state, verb))
+    if after is not None:
+        act(interaction, verb)
+        assert interaction.state is after
+        return
+    before = (interaction.account(1), interaction.unnumbered_seq)
+    with pytest.raises(IllegalTransition):
+        act(interaction, verb)
+    assert (interaction.account(1), interaction.unnumbered_seq) == before
+    assert interaction.state is state
+
+
+def test_a_generation_begins_live_at_the_account_behind_its_start() -> None:
+    interaction = live()
+    assert interaction.state is State.LIVE
     assert interaction.opening is OPENING
+    assert interaction.last_seq is None
+    assert interaction.account(1) == AFTER_START
 
 
-@pytest.mark.parametrize("begun", [awaiting, live, cut, ended])
-def test_a_start_makes_every_state_live(begun: Callable[[], Interaction]) -> None:
-    interaction = begun()
-    event = interaction.start(Grant(7, resumed=False, account=Account(next_position=11)))
-    assert event == InteractionStarted(11, 7, resumed=False, opening=OPENING)
-    assert interaction.state is State.LIVE
-    assert interaction.generation == 7
-
-
-def test_a_cut_interaction_can_only_be_started_begun_again_or_ended() -> None:
-    interaction = cut()
-    with pytest.raises(IllegalTransition):
-        interaction.hear(frame(0))
-    with pytest.raises(IllegalTransition):
-        interaction.refuse()
-    with pytest.raises(IllegalTransition):
-        interaction.cut()
-    assert interaction.state is State.CUT
-    (ended,) = interaction.end(EndReason.DISCONNECTED)
-    assert isinstance(ended, InteractionEnded)
-    assert ended.reason is EndReason.DISCONNECTED
-
-
-def test_an_ended_interaction_takes_nothing_more() -> None:
-    interaction = ended()
-    with pytest.raises(IllegalTransition):
-        interaction.hear(frame(0))
-    with pytest.raises(IllegalTransition):
-        interaction.refuse()
-    with pytest.raises(IllegalTransition):
-        interaction.cut()
-    with pytest.raises(IllegalTransition):
-        interaction.end(EndReason.IDLE)
-    assert interaction.state is State.ENDED
-
-
-def test_nothing_can_be_done_before_the_start() -> None:
-    interaction = awaiting()
-    with pytest.raises(IllegalTransition):
-        interaction.hear(frame(0))
-    with pytest.raises(IllegalTransition):
-        interaction.refuse()
-    with pytest.raises(IllegalTransition):
-        interaction.cut()
-    with pytest.raises(IllegalTransition):
-        interaction.end(EndReason.ENDED)
-    with pytest.raises(IllegalTransition):
-        interaction.begin_again(9, 0, Recount())
-    assert interaction.ledger == Ledger()
-
-
-@pytest.mark.parametrize("generation", [0, 1, 4, 5])
-def test_a_start_under_an_older_or_the_same_generation_is_refused(generation: int) -> None:
-    interaction = live(generation=5)
-    hear(interaction, 0, 1)
-    before = interaction.account
-    with pytest.raises(StaleGeneration):
-        interaction.start(Grant(generation, resumed=False, account=NEW_RUN))
-    assert interaction.generation == 5
-    assert interaction.account == before
-    assert interaction.state is State.LIVE
-
-
-def test_a_stale_start_does_not_wake_an_ended_interaction() -> None:
-    interaction = ended()
-    with pytest.raises(StaleGeneration):
-        interaction.start(Grant(1, resumed=False, account=NEW_RUN))
-    assert interaction.state is State.ENDED
-
-
-def test_frames_in_order_follow_the_start_at_dense_positions() -> None:
-    assert hear(live(), 0, 1, 2) == [
-        AudioAccepted(1, frame(0)),
-        AudioAccepted(2, frame(1)),
-        AudioAccepted(3, frame(2)),
-    ]
+def test_frames_in_order_become_entries_as_they_came() -> None:
+    assert hear(live(), 0, 1, 2) == [frame(0), frame(1), frame(2)]
 
 
 def test_the_first_seq_of_a_run_is_its_baseline() -> None:
     interaction = live()
-    assert hear(interaction, 5_000) == [AudioAccepted(1, frame(5_000))]
+    assert hear(interaction, 5_000) == [frame(5_000)]
     assert interaction.ledger.missing == 0
     assert interaction.last_seq == 5_000
 
 
-def test_a_gap_stands_before_the_frame_that_revealed_it() -> None:
+def test_a_gap_stands_before_the_frame_that_reveals_it() -> None:
     interaction = live()
     hear(interaction, 10)
-    assert hear(interaction, 14) == [GapDetected(2, 11, 3), AudioAccepted(3, frame(14))]
+    assert hear(interaction, 14) == [Gap(11, 3), frame(14)]
     assert interaction.ledger.missing == 3
 
 
@@ -177,12 +125,12 @@ def test_a_jump_of_a_million_millions_is_one_gap() -> None:
     interaction = live()
     hear(interaction, 0)
     far = 10**12
-    assert hear(interaction, far) == [GapDetected(2, 1, far - 1), AudioAccepted(3, frame(far))]
+    assert hear(interaction, far) == [Gap(1, far - 1), frame(far)]
     assert interaction.ledger.missing == far - 1
 
 
 @pytest.mark.parametrize("seq", [0, 3, 7])
-def test_a_repeated_or_late_frame_is_a_duplicate_and_leaves_no_event(seq: int) -> None:
+def test_a_repeated_or_late_frame_is_a_duplicate_and_leaves_no_entry(seq: int) -> None:
     interaction = live()
     hear(interaction, 3, 7)
     assert interaction.hear(frame(seq, size=640)) == ()
@@ -190,66 +138,86 @@ def test_a_repeated_or_late_frame_is_a_duplicate_and_leaves_no_event(seq: int) -
     assert (ledger.received, ledger.published, ledger.duplicate) == (3, 2, 1)
     assert ledger.bytes == 640
     assert interaction.last_seq == 7
-    assert hear(interaction, 8) == [AudioAccepted(4, frame(8))]
+    assert hear(interaction, 8) == [frame(8)]
+
+
+def test_a_signal_becomes_an_entry_and_changes_no_count() -> None:
+    interaction = live()
+    hear(interaction, 4)
+    before = interaction.account(2)
+    assert interaction.note(Signal.MARK, '{"name":"a"}') == SignalNoted(Signal.MARK, '{"name":"a"}')
+    assert interaction.account(2) == before
 
 
 def test_the_ledger_in_the_end_is_the_account_of_the_run() -> None:
     interaction = live()
     hear(interaction, 4, 5, 5, 9, 1)
     interaction.refuse()
-    (event,) = interaction.end(EndReason.CALLENDED)
     expected = Ledger(
         received=6, published=3, duplicate=2, rejected=1, missing=3, bytes=960, audio_ms=60
     )
-    assert event == InteractionEnded(5, EndReason.CALLENDED, expected)
-    assert interaction.state is State.ENDED
+    assert interaction.end(EndReason.CALLENDED) == (Ended(EndReason.CALLENDED, expected),)
 
 
-def test_the_account_is_that_of_a_stream_on_which_everything_is_published() -> None:
+def test_the_account_is_of_a_stream_in_which_every_entry_so_far_stands() -> None:
     interaction = live()
-    assert interaction.account == Account(1, None, None, Ledger(), State.LIVE)
     hear(interaction, 4, 6)
     interaction.cut()
     ledger = Ledger(received=2, published=2, missing=1, bytes=640, audio_ms=40)
-    assert interaction.account == Account(4, 4, 6, ledger, State.CUT)
-
-
-def test_a_start_that_does_not_resume_opens_a_new_run_while_positions_go_on() -> None:
-    interaction = live()
-    hear(interaction, 100, 105)
-    interaction.refuse()
-    account = interaction.account
-    event = interaction.start(Grant(2, resumed=False, account=account))
-    assert event.position == 4
-    assert not event.resumed
-    assert interaction.ledger == Ledger()
-    assert interaction.last_seq is None
-    assert interaction.unnumbered_seq == 0
-    assert hear(interaction, 3) == [AudioAccepted(5, frame(3))]
-    assert interaction.ledger.missing == 0
+    assert interaction.account(4) == Account(4, 4, 6, ledger, State.CUT)
 
 
 def test_a_resumed_run_goes_on_with_its_account() -> None:
     ledger = Ledger(
         received=9, published=4, duplicate=3, rejected=2, missing=2, bytes=1280, audio_ms=80
     )
-    interaction = resumed(Account(12, 5, 10, ledger, State.CUT), generation=4)
-    assert interaction.last_seq == 10
-    assert interaction.ledger == ledger
+    interaction = Interaction(OPENING, Account(13, 5, 10, ledger, State.CUT))
     assert interaction.state is State.LIVE
-    assert interaction.account == Account(13, 5, 10, ledger, State.LIVE)
+    assert interaction.account(13) == Account(13, 5, 10, ledger, State.LIVE)
     assert hear(interaction, 9, 10) == []
-    assert hear(interaction, 13) == [GapDetected(13, 11, 2), AudioAccepted(14, frame(13))]
+    assert hear(interaction, 13) == [Gap(11, 2), frame(13)]
     assert interaction.ledger == Ledger(
         received=12, published=5, duplicate=5, rejected=2, missing=4, bytes=1600, audio_ms=100
     )
 
 
 def test_a_run_resumed_before_its_first_frame_takes_any_baseline() -> None:
-    interaction = resumed(Account(next_position=3))
-    assert interaction.last_seq is None
+    interaction = Interaction(OPENING, Account(next_position=4))
     assert interaction.unnumbered_seq == 0
-    assert hear(interaction, 77) == [AudioAccepted(4, frame(77))]
+    assert hear(interaction, 77) == [frame(77)]
+
+
+def dropped_at_the_end(*dropped: int) -> Account:
+    interaction = live()
+    for seq in dropped:
+        interaction.drop(seq)
+    return interaction.account(1)
+
+
+def test_what_was_dropped_last_may_come_again_when_the_run_is_resumed() -> None:
+    interaction = live()
+    hear(interaction, 0)
+    interaction.drop(1)
+    resumed = Interaction(OPENING, interaction.account(2))
+    assert hear(resumed, 1, 2) == [frame(1), frame(2)]
+    assert resumed.ledger == Ledger(4, 3, lost=1, missing=0, bytes=960, audio_ms=60)
+
+
+@pytest.mark.parametrize("seq", [2, 5, 9])
+def test_a_run_of_which_everything_was_dropped_resumes_at_any_seq(seq: int) -> None:
+    interaction = Interaction(OPENING, dropped_at_the_end(5, 6))
+    gap = [Gap(5, seq - 5)] if seq > 5 else []
+    assert hear(interaction, seq) == [*gap, frame(seq)]
+    assert interaction.ledger == Ledger(
+        3, 1, lost=2, missing=max(0, seq - 5), bytes=320, audio_ms=20
+    )
+
+
+def test_a_run_of_which_everything_was_dropped_may_be_resumed_and_dropped_lower() -> None:
+    interaction = Interaction(OPENING, dropped_at_the_end(5, 6))
+    assert interaction.drop(3)
+    assert interaction.ledger == Ledger(3, lost=3, missing=1)
+    assert interaction.end(EndReason.ENDED)[0] == Gap(3, 1)
 
 
 def test_frames_without_a_number_are_numbered_from_0() -> None:
@@ -258,8 +226,8 @@ def test_frames_without_a_number_are_numbered_from_0() -> None:
 
 
 def test_frames_without_a_number_go_on_after_the_last_seq_of_a_resumed_run() -> None:
-    ledger = Ledger(received=2, published=2, missing=0, bytes=640, audio_ms=40)
-    interaction = resumed(Account(3, 40, 41, ledger))
+    ledger = Ledger(received=2, published=2, bytes=640, audio_ms=40)
+    interaction = Interaction(OPENING, Account(4, 40, 41, ledger))
     assert [hear_unnumbered(interaction) for _ in range(2)] == [42, 43]
 
 
@@ -269,7 +237,7 @@ def test_a_refused_frame_without_a_number_keeps_its_number() -> None:
     interaction.refuse(unnumbered=True)
     interaction.refuse(unnumbered=True)
     assert interaction.unnumbered_seq == 3
-    assert interaction.hear(frame(3)) == (GapDetected(2, 1, 2), AudioAccepted(3, frame(3)))
+    assert interaction.hear(frame(3)) == (Gap(1, 2), frame(3))
     assert interaction.ledger.rejected == 2
     assert interaction.ledger.missing == 2
 
@@ -311,32 +279,6 @@ def test_after_the_largest_seq_no_number_is_left() -> None:
     assert interaction.unnumbered_seq == MAX_SEQ + 1
 
 
-def test_frames_that_were_forgotten_are_lost_and_the_run_goes_on_where_it_is_told() -> None:
-    interaction = live()
-    hear(interaction, 0, 1, 2)
-    interaction.begin_again(7, 40, Recount(forgotten=2, audio_bytes=-640))
-    assert interaction.generation == 7
-    assert interaction.state is State.LIVE
-    assert interaction.hear(frame(3)) == (AudioAccepted(40, frame(3)),)
-    assert interaction.ledger == Ledger(
-        received=4, published=2, lost=2, missing=2, bytes=640, audio_ms=40
-    )
-
-
-def test_an_ended_run_that_begins_again_stays_ended() -> None:
-    interaction = ended()
-    interaction.begin_again(9, 2, Recount())
-    assert interaction.state is State.ENDED
-
-
-def test_a_run_does_not_begin_again_under_a_generation_that_is_not_newer() -> None:
-    interaction = live(generation=5)
-    before = interaction.account
-    with pytest.raises(StaleGeneration):
-        interaction.begin_again(5, 9, Recount())
-    assert interaction.account == before
-
-
 def test_what_was_dropped_is_declared_by_one_gap_before_the_next_frame() -> None:
     interaction = live()
     hear(interaction, 0, 1)
@@ -344,7 +286,7 @@ def test_what_was_dropped_is_declared_by_one_gap_before_the_next_frame() -> None
         assert interaction.drop(seq)
     assert not interaction.drop(7)
     assert interaction.hear(frame(7)) == ()
-    assert interaction.hear(frame(9)) == (GapDetected(3, 2, 7), AudioAccepted(4, frame(9)))
+    assert interaction.hear(frame(9)) == (Gap(2, 7), frame(9))
     assert interaction.ledger == Ledger(
         received=8, published=3, duplicate=2, lost=3, missing=7, bytes=960, audio_ms=60
     )
@@ -354,11 +296,43 @@ def test_what_was_dropped_last_is_declared_before_the_end() -> None:
     interaction = live()
     interaction.drop(4)
     interaction.drop(8, frames=4)
-    gap, event = interaction.end(EndReason.CALLENDED)
-    assert gap == GapDetected(1, 4, 5)
-    assert isinstance(event, InteractionEnded)
-    assert event.position == 2
-    assert event.ledger == Ledger(received=5, lost=5, missing=5)
+    assert interaction.end(EndReason.CALLENDED) == (
+        Gap(4, 5),
+        Ended(EndReason.CALLENDED, Ledger(received=5, lost=5, missing=5)),
+    )
+    assert interaction.last_seq == 8
+
+
+def test_frames_that_were_dropped_with_holes_between_them_begin_where_the_first_is() -> None:
+    interaction = live()
+    assert interaction.drop(20, frames=3, first_seq=10)
+    assert interaction.ledger == Ledger(received=3, lost=3, missing=11)
+
+
+def test_a_rebased_run_goes_on_with_the_account_as_it_is_written_now() -> None:
+    interaction = live()
+    hear(interaction, 0, 1, 2)
+    now = Account(3, 0, 1, Ledger(3, 1, lost=2, missing=2, bytes=320, audio_ms=20))
+    interaction.rebase(now)
+    assert interaction.account(3).ledger == now.ledger
+    assert hear(interaction, 2) == []
+    assert hear(interaction, 3) == [Gap(2, 1), frame(3)]
+
+
+def test_a_rebase_takes_back_no_number_that_was_given() -> None:
+    interaction = live()
+    hear(interaction, 0, 1, 2)
+    interaction.refuse(unnumbered=True)
+    interaction.rebase(Account(2, 0, 0, Ledger(1, 1, bytes=320, audio_ms=20)))
+    assert interaction.unnumbered_seq == 4
+
+
+def test_a_frame_that_another_writer_published_is_a_duplicate_after_a_rebase() -> None:
+    interaction = live()
+    hear(interaction, 0)
+    interaction.rebase(Account(4, 0, 2, Ledger(3, 3, bytes=960, audio_ms=60)))
+    assert hear(interaction, 1, 2, 3) == [frame(3)]
+    assert interaction.unnumbered_seq == 4
 
 
 @pytest.mark.parametrize(
