@@ -111,7 +111,7 @@ class Settings:
         if policy.carriers and not policy.pairs and policy.networks is None:
             warnings.append(
                 "SUPPORT_EXOTEL without EXOTEL_USERNAME, EXOTEL_PASSWORD and EXOTEL_ALLOWED_IPS: "
-                "whoever reaches the port may start calls; the network perimeter is trusted"
+                "every peer that reaches the port may start calls; the network perimeter is trusted"
             )
         if policy.carriers and self["JWT_PUBLIC_KEY"] is not None and policy.tenants is None:
             warnings.append(
