@@ -4,9 +4,9 @@ A misspelt variable is simply not there, and its default is in force. It is warn
 refused: a machine may have variables of that name for others.
 """
 
-from collections import Counter
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
+from functools import lru_cache
 from itertools import pairwise
 
 from entrypoints.environment import FILE_SUFFIX
@@ -54,7 +54,7 @@ def _edits(name: str, meant: str) -> int | None:
     if len(meant.removesuffix(FILE_SUFFIX)) <= MAX_SHORT:
         return 1 if _is_slip(name, meant) else None
     upper = name.upper()
-    if abs(len(upper) - len(meant)) > MAX_EDITS or _letters_apart(upper, meant) > MAX_EDITS:
+    if abs(len(upper) - len(meant)) > MAX_EDITS or not _may_be_near(upper, meant):
         return None
     edits = distance(upper, meant)
     begins_alike = upper[:1] == meant[:1] and len(meant) >= MIN_FOR_TWO
@@ -72,10 +72,15 @@ def _is_slip(name: str, meant: str) -> bool:
     return name in swapped | missing | doubled
 
 
-def _letters_apart(one: str, other: str) -> int:
-    """Return a lower bound of the distance, quickly: the letters that only one of them has."""
-    counts, others = Counter(one), Counter(other)
-    return max((counts - others).total(), (others - counts).total())
+def _may_be_near(one: str, other: str) -> bool:
+    """Whether the distance may be small: each edit adds, drops or replaces one letter at most."""
+    letters, others = _letters(one), _letters(other)
+    return max(len(letters - others), len(others - letters)) <= MAX_EDITS
+
+
+@lru_cache(maxsize=256)
+def _letters(name: str) -> frozenset[str]:
+    return frozenset(name)
 
 
 def distance(one: str, other: str) -> int:
