@@ -7,7 +7,6 @@ from adapters.inbound.calls import Calls, TimeLimits
 from adapters.inbound.dialects import DIALECTS
 from adapters.inbound.gate import Gate
 from adapters.inbound.roster import Roster
-from adapters.outbound.jwt_rs256 import JwtRs256Verifier
 from adapters.outbound.prometheus import PrometheusTelemetry
 from adapters.outbound.system_clock import SystemClock
 from adapters.outbound.worker_board import Seat
@@ -32,17 +31,6 @@ def _connect(settings: Settings) -> Destination:
     return settings.adapter.connect(settings.destination_options, settings.environment)
 
 
-def _token_verifier(settings: Settings) -> JwtRs256Verifier | None:
-    if settings["JWT_PUBLIC_KEY"] is None:
-        return None
-    return JwtRs256Verifier(
-        settings["JWT_PUBLIC_KEY"],
-        audience=settings["JWT_AUDIENCE"],
-        issuer=settings["JWT_ISSUER"],
-        leeway_seconds=settings["JWT_LEEWAY_SECONDS"],
-    )
-
-
 def _places(settings: Settings, seat: Seat | None) -> Places:
     return Capacity(settings["MAX_STREAMS"]) if seat is None else seat
 
@@ -57,7 +45,6 @@ class Container(containers.DeclarativeContainer):
     clock = providers.Singleton(SystemClock)
     telemetry = providers.Singleton(PrometheusTelemetry, seat)
     destination = providers.Singleton(_connect, settings)
-    token_verifier = providers.Singleton(_token_verifier, settings)
 
     capacity = providers.Singleton(_places, settings, seat)
     background = providers.Singleton(Background)
@@ -73,7 +60,7 @@ class Container(containers.DeclarativeContainer):
 
     live_streams = providers.Singleton(LiveStreams, publication, clock)
 
-    admit_sender = providers.Singleton(AdmitSender, setting.access_policy, token_verifier)
+    admit_sender = providers.Singleton(AdmitSender, setting.access_policy, setting.token_verifier)
     ingest_audio = providers.Singleton(IngestAudio, clock, telemetry)
     end_interaction = providers.Singleton(
         EndInteraction,
