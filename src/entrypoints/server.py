@@ -188,7 +188,14 @@ def build_server(settings: Settings, seat: Seat | None = None) -> IngestServer:
         create_app(container, on_failure=lambda: server.fail()),  # noqa: PLW0108  # made below
         host=settings["HOST"],
         port=settings["PORT"],
-        http=type("Http", (HardenedHttp,), {"request_seconds": settings["START_TIMEOUT_SECONDS"]}),
+        http=type(
+            "Http",
+            (HardenedHttp,),
+            {
+                "request_seconds": settings["START_TIMEOUT_SECONDS"],
+                "reports": container.reports(),
+            },
+        ),
         ws=HardenedWebSocket,
         ws_max_size=MAX_MESSAGE_BYTES,
         ws_ping_interval=None,

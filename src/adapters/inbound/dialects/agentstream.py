@@ -36,8 +36,9 @@ from adapters.inbound.dialects.messages import (
     SignalSaid,
     Start,
     Unknown,
+    valid_names,
 )
-from domain.errors import DomainError, InvalidMedia
+from domain.errors import DomainError, InvalidIdentifier, InvalidMedia
 from domain.events import CallDetails, EndReason, GoOnAbove, Signal
 from domain.identifiers import InteractionId, StreamId, TenantId
 from domain.ledger import Ledger
@@ -202,13 +203,14 @@ class AgentstreamDecoder(Decoder):
             or _text(start, "stream_sid", "streamSid")
             or call_sid
         )
+        tenant = _text(both, "account_sid", "accountSid")
         remarks: list[str] = []
         try:
             media = self._media_format(_object(both, "media_format", "mediaFormat"), remarks)
             message = Start(
-                tenant_id=TenantId(_text(both, "account_sid", "accountSid") or ""),
-                interaction_id=InteractionId(call_sid or ""),
-                stream_id=StreamId(stream_sid or ""),
+                tenant_id=TenantId(_there("account_sid", tenant)),
+                interaction_id=InteractionId(_there("call_sid", call_sid)),
+                stream_id=StreamId(_there("stream_sid", stream_sid)),
                 media=media,
                 continuation=GoOnAbove(),
                 call=CallDetails(
@@ -220,7 +222,7 @@ class AgentstreamDecoder(Decoder):
                 remarks=tuple(remarks),
             )
         except DomainError as error:
-            return BadStart(str(error))
+            return BadStart(_in_its_words(error), valid_names(tenant, call_sid, stream_sid))
         self._stream_sid = self._stream_sid or stream_sid
         return message
 
@@ -246,6 +248,27 @@ class AgentstreamDecoder(Decoder):
             return Refused(Refusal.UNEXPECTED_EVENT, "stop for another stream")
         ended = _value(stop, "reason") == EndReason.CALLENDED.value
         return End(EndReason.CALLENDED if ended else EndReason.STOPPED)
+
+
+_ITS_WORDS = {
+    TenantId.label: "account_sid",
+    InteractionId.label: "call_sid",
+    StreamId.label: "stream_sid",
+}
+
+
+def _there(field: str, name: str | None) -> str:
+    if name is None:
+        raise InvalidIdentifier(f"{field} is absent or no text")
+    return name
+
+
+def _in_its_words(error: DomainError) -> str:
+    """Explain with the name that the field has in this dialect."""
+    explanation = str(error)
+    for ours, its in _ITS_WORDS.items():
+        explanation = explanation.replace(ours, its)
+    return explanation
 
 
 _payload = Cutter(b"payload")
