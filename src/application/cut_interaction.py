@@ -6,15 +6,19 @@ nobody can take up anything: that time does not count.
 """
 
 import asyncio
+import logging
 from contextlib import suppress
 
 from application.background import Background
+from application.call_context import call_context
 from application.end_interaction import EndInteraction
 from application.live_stream import LiveStream, LiveStreams
 from application.outbox import Outbox
 from application.ports.clock import Clock
 from domain.account import State
 from domain.events import EndReason
+
+_log = logging.getLogger(__name__)
 
 PROMPT_SECONDS = 1.0
 """A destination that takes longer to say how a stream stands was away."""
@@ -48,6 +52,14 @@ class CutInteraction:
         if stream.outbox.is_fenced:
             self._live_streams.leave(stream)
             return
+        _log.info(
+            "stream cut: it waits for its sender",
+            extra={
+                **call_context(stream.interaction.opening),
+                "generation": stream.interaction.generation,
+                "reason": reason.value,
+            },
+        )
         stream.outbox.put_account()
         self._background.own(self._end_unless_taken_up(stream, reason))
 

@@ -23,6 +23,7 @@ from dataclasses import replace
 
 from application.beginning_again import begin_again
 from application.buffer import Buffer, HeldBatch
+from application.call_context import call_context
 from application.ports.clock import Clock
 from application.ports.errors import BrokerRefused
 from application.ports.publisher import (
@@ -160,6 +161,11 @@ class Outbox:
         self._change: asyncio.Event | None = None
         self.older: Outbox | None = None
         self.newer: Outbox | None = None
+
+    @property
+    def context(self) -> dict[str, object]:
+        """Whose call it is, for log lines."""
+        return call_context(self._interaction.opening)
 
     @property
     def lease(self) -> Lease:
@@ -445,7 +451,7 @@ class Outbox:
         if self._failures == 1 and isinstance(outcome.error, BrokerRefused):
             _log.warning(
                 "the broker refuses a stream: its audio is kept and tried again",
-                extra={"stream": str(self._lease.stream), "error": str(outcome.error)},
+                extra={**self.context, "error": str(outcome.error)},
             )
 
     def _confirm(self, held: HeldBatch) -> None:
@@ -529,7 +535,7 @@ class Outbox:
         _log.error(
             "audio is lost: the broker had forgotten it when another process took the stream over",
             extra={
-                "stream": str(self._lease.stream),
+                **self.context,
                 "generation": self._lease.generation,
                 "lost_frames": frames,
             },
@@ -619,7 +625,7 @@ class Outbox:
         _log.warning(
             "stream begun again: the broker had forgotten it",
             extra={
-                "stream": str(self._lease.stream),
+                **self.context,
                 "generation": self._lease.generation,
                 "lost_frames": lost_frames,
             },

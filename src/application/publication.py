@@ -253,7 +253,7 @@ class Publication:
                 outbox.settle(outcome)
             except Exception:  # noqa: BLE001
                 # Whoever listens to one stream must not stop the publication of the others.
-                _log.exception("outcome not taken", extra={"stream": str(outbox.lease.stream)})
+                _log.exception("outcome not taken", extra=outbox.context)
             if self._suspects and (not outbox.is_suspect or _is_refused(outcome)):
                 self._suspects.discard(outbox)
             if isinstance(outcome, Vanished):

@@ -110,11 +110,15 @@ class RecoverRuns:
         except BrokerRefused as error:
             if stream not in self._refused:
                 self._refused.add(stream)
-                why = {"stream": str(stream), "error": str(error)}
+                why = {**_names(stream), "error": str(error)}
                 _log.warning("a run of a dead process cannot be ended yet", extra=why)
         except PublisherError as error:
             return error
         else:
             if has_ended:
-                _log.warning("run of a dead process ended", extra={"stream": str(stream)})
+                _log.warning("run of a dead process ended", extra=_names(stream))
         return None
+
+
+def _names(stream: StreamKey) -> dict[str, object]:
+    return {"tenant_id": stream.tenant_id, "stream_id": stream.stream_id}

@@ -9,6 +9,7 @@ import logging
 
 from application.background import Background
 from application.broker_watch import BrokerWatch
+from application.call_context import call_context
 from application.cut_interaction import CutInteraction
 from application.live_stream import LiveStreams
 from application.ports.clock import Clock
@@ -58,7 +59,9 @@ class SettleStart:
                         opening, owner=owner, has_token=has_token, again=True
                     )
             except PublisherError as error:
-                _log.info("start still in doubt", extra={"error": str(error)})
+                _log.info(
+                    "start still in doubt", extra={**call_context(opening), "error": str(error)}
+                )
                 continue
             if isinstance(grant, Grant):
                 stream = self._live_streams.open(opening, owner, grant, has_token=has_token)

@@ -3,9 +3,11 @@
 import asyncio
 import logging
 import secrets
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
+from application.call_context import call_context
 from application.live_stream import LiveStream, LiveStreams
 from application.ports.clock import Clock
 from application.ports.errors import PublisherError
@@ -44,12 +46,16 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class _Wish:
-    """A start that was said, at monotonic `said_at`, and the random token it is tried under."""
+    """A start that was said, at monotonic `said_at`, and the random token it is tried under.
+
+    `context` tells in the log which call it is and where its sender is.
+    """
 
     opening: Opening
     sender: Sender
     owner: str
     said_at: float
+    context: Mapping[str, object]
 
 
 class StartInteraction:
@@ -78,13 +84,14 @@ class StartInteraction:
         *,
         said_at: float | None = None,
         patience: Patience | None = None,
+        context: Mapping[str, object] | None = None,
     ) -> LiveStream | Undecided:
         """Start the stream; its start is published and announced when this returns.
 
         `Undecided` when it cannot be told yet whether its open run goes on: nothing has changed.
         It was said at monotonic `said_at`, or now. A start that fails is tried again while there is
         `patience`, always by the same owner: an attempt that was given up and arrives late changes
-        nothing then.
+        nothing then. `context` is logged beside the names of the call: where its sender is.
 
         Raises:
             NotAllowed: the sender may not start this interaction, or not take over its open run.
@@ -94,7 +101,13 @@ class StartInteraction:
         """
         sender.check_may_start(opening.stream.tenant_id, opening.interaction_id)
         now = self._clock.monotonic()
-        wish = _Wish(opening, sender, secrets.token_hex(16), now if said_at is None else said_at)
+        wish = _Wish(
+            opening,
+            sender,
+            secrets.token_hex(16),
+            now if said_at is None else said_at,
+            {**call_context(opening), **(context or {})},
+        )
         try:
             return await self._insist(wish, patience or Patience())
         except (asyncio.CancelledError, PublisherError):
@@ -111,10 +124,7 @@ class StartInteraction:
             except PublisherError as error:
                 if str(error) != told:
                     told = str(error)
-                    _log.error(
-                        "stream could not be started",
-                        extra={"stream": str(wish.opening.stream), "error": told},
-                    )
+                    _log.error("stream could not be started", extra={**wish.context, "error": told})
                 if not await patience.is_left(self._clock.monotonic() - began_at):
                     raise
 
@@ -152,9 +162,7 @@ class StartInteraction:
         _log.info(
             "stream started",
             extra={
-                "stream": str(opening.stream),
-                "interaction_id": opening.interaction_id,
-                "dialect": opening.dialect,
+                **wish.context,
                 "generation": grant.generation,
                 "resumed": grant.resumed,
             },

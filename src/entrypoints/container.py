@@ -6,6 +6,7 @@ from adapters.inbound.brake import Brake
 from adapters.inbound.calls import Calls, TimeLimits
 from adapters.inbound.dialects import DIALECTS
 from adapters.inbound.gate import Gate
+from adapters.inbound.reports import Reports
 from adapters.inbound.roster import Roster
 from adapters.outbound.prometheus import PrometheusTelemetry
 from adapters.outbound.system_clock import SystemClock
@@ -105,6 +106,9 @@ class Container(containers.DeclarativeContainer):
         resume_seconds=setting["RESUME_SECONDS"],
     )
 
+    reports = providers.Singleton(
+        Reports, telemetry, trusted_proxy_hops=setting["TRUSTED_PROXY_HOPS"]
+    )
     brake = providers.Singleton(Brake, clock)
     roster = providers.Singleton(Roster, telemetry)
     gate = providers.Singleton(
@@ -114,8 +118,7 @@ class Container(containers.DeclarativeContainer):
         broker_watch,
         roster,
         brake,
-        telemetry,
-        trusted_proxy_hops=setting["TRUSTED_PROXY_HOPS"],
+        reports,
     )
     calls = providers.Singleton(
         Calls,
@@ -128,6 +131,7 @@ class Container(containers.DeclarativeContainer):
         starts=publication.provided.starts,
         clock=clock,
         telemetry=telemetry,
+        reports=reports,
         dialects=DIALECTS,
         ack_interval=setting["ACK_INTERVAL"],
         limits=providers.Singleton(

@@ -205,7 +205,14 @@ def build_server(settings: Settings, seat: Seat | None = None) -> IngestServer:
     admit_sender = container.admit_sender()
     config = uvicorn.Config(
         create_app(container, on_failure=lambda: server.fail()),  # noqa: PLW0108  # made below
-        http=type("Http", (HardenedHttp,), {"request_seconds": settings["START_TIMEOUT_SECONDS"]}),
+        http=type(
+            "Http",
+            (HardenedHttp,),
+            {
+                "request_seconds": settings["START_TIMEOUT_SECONDS"],
+                "reports": container.reports(),
+            },
+        ),
         ws=HardenedWebSocket,
         ws_max_size=MAX_MESSAGE_BYTES,
         ws_ping_interval=None,

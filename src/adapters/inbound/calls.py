@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from adapters.inbound.dialects import Dialect
+from adapters.inbound.reports import Reports
 from application.background import Background
 from application.buffer import Buffer
 from application.cut_interaction import CutInteraction
@@ -43,6 +44,7 @@ class Calls:
     starts: PendingStarts
     clock: Clock
     telemetry: Telemetry
+    reports: Reports
     dialects: Iterable[Dialect]
     ack_interval: int
     limits: TimeLimits
