@@ -439,7 +439,7 @@ class Conversation:
         if remark not in self._remarks:
             self._remarks[remark] = None
             if self._stream is not None:
-                _log.warning(remark, extra={"stream": str(self._stream.key)})
+                _log.warning(remark, extra=call_context(self._stream.interaction.opening))
 
     def _refuse(self, refused: Refused, audio: Audio | None = None) -> None:
         """Count and answer a message that cannot be used; each kind is logged once."""
