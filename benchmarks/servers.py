@@ -16,7 +16,7 @@ from benchmarks.machine import Cores, pin
 from benchmarks.plan import FLOOR, OBVIOUS, OURS
 from benchmarks.published import OBVIOUS_LAYOUT, OUR_LAYOUT, Layout
 from entrypoints.registry import destination_adapters
-from entrypoints.settings import VARIABLES
+from entrypoints.settings import known_names
 
 READY_SECONDS = 20.0
 STOP_SECONDS = 15.0
@@ -28,9 +28,7 @@ LIBRARIES = ROOT / ".venv" / "bench"
 _POLL_SECONDS = 0.05
 _LAST_WORDS = 2_000
 
-_VARIABLES = frozenset({"PUBSUB_ADAPTER", *(variable.name for variable in VARIABLES)}).union(
-    *(adapter.variables for adapter in destination_adapters().values())
-)
+_VARIABLES = known_names(destination_adapters())
 
 
 class ServerFailed(Exception):

@@ -70,6 +70,11 @@ class AdmitSender:
         self._policy = policy
         self._token_verifier = token_verifier
 
+    def replace(self, policy: AccessPolicy, token_verifier: TokenVerifier | None) -> None:
+        """Check the handshakes that follow by other rules; a call that has begun keeps its own."""
+        self._policy = policy
+        self._token_verifier = token_verifier
+
     @property
     def takes_tokens(self) -> bool:
         """Whether a bearer token can be accepted."""

@@ -6,14 +6,18 @@ nobody can take up anything: that time does not count.
 """
 
 import asyncio
+import logging
 from contextlib import suppress
 
 from application.background import Background
+from application.call_context import call_context
 from application.delivery.live_stream import LiveStream
 from application.end_interaction import EndInteraction
 from application.ports.clock import Clock
 from domain.account import State
 from domain.events import EndReason
+
+_log = logging.getLogger(__name__)
 
 PROMPT_SECONDS = 1.0
 """A store that takes longer to say how a stream stands was away."""
@@ -45,6 +49,14 @@ class CutInteraction:
         if stream.is_fenced:
             stream.log.leave(stream)
             return
+        _log.info(
+            "stream cut: it waits for its sender",
+            extra={
+                **call_context(stream.interaction.opening),
+                "generation": stream.lease.generation,
+                "reason": reason.value,
+            },
+        )
         stream.log.put_account(stream)
         self._background.own(self._end_unless_taken_up(stream, reason))
 

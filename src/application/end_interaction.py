@@ -4,6 +4,7 @@ import asyncio
 import logging
 
 from application.background import Background
+from application.call_context import call_context
 from application.delivery.live_stream import LiveStream
 from application.ports.clock import Clock
 from application.ports.telemetry import Telemetry
@@ -59,7 +60,7 @@ class EndInteraction:
     @staticmethod
     def _facts(stream: LiveStream, reason: EndReason) -> dict[str, object]:
         return {
-            "stream": str(stream.key),
+            **call_context(stream.interaction.opening),
             "generation": stream.lease.generation,
             "reason": reason.value,
             "ledger": stream.interaction.ledger.counters(),

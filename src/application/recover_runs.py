@@ -12,6 +12,7 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+from application.call_context import call_context
 from application.delivery.sender import Sender
 from application.ports.errors import BrokerRefused, PublisherError
 from application.ports.open_runs import OpenRuns
@@ -149,7 +150,7 @@ class RecoverRuns:
             raise failed.error
         if stream not in self._refused:
             self._refused.add(stream)
-            why = {"stream": str(stream), "error": str(failed.error)}
+            why = {**_names(stream), "error": str(failed.error)}
             _log.warning("a run of a dead process cannot be ended yet", extra=why)
 
 
@@ -174,8 +175,8 @@ def _context(append: Append) -> dict[str, object]:
     run = append.head.run
     if run is None:
         raise AssertionError("an end is of a run")
-    return {
-        "stream": str(append.stream),
-        "interaction_id": run.opening.interaction_id,
-        "dialect": run.opening.dialect,
-    }
+    return call_context(run.opening)
+
+
+def _names(stream: StreamKey) -> dict[str, object]:
+    return {"tenant_id": stream.tenant_id, "stream_id": stream.stream_id}

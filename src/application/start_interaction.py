@@ -3,9 +3,11 @@
 import asyncio
 import logging
 import secrets
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from application.call_context import call_context
 from application.cut_interaction import CutInteraction
 from application.delivery.live_stream import LiveStream
 from application.delivery.pending_start import Granted, PendingStart
@@ -69,13 +71,14 @@ class StartInteraction:
         *,
         requested_at: float | None = None,
         budget: RetryBudget | None = None,
+        context: Mapping[str, object] | None = None,
     ) -> Granted:
         """Start the stream; its start is stored and announced when this returns.
 
         `AwaitFirstFrame` when it cannot be decided yet whether its open run continues: nothing has
         changed. It was requested at monotonic `requested_at`, or now. A start that cannot be stored
         is tried again within the `budget`. The caller puts what was held behind the start, and says
-        so by `LiveStream.note_caught_up`.
+        so by `LiveStream.note_caught_up`. `context` is logged beside the names of the call.
 
         Raises:
             NotAllowed: the sender may not start this interaction, or not take over its open run.
@@ -85,6 +88,7 @@ class StartInteraction:
         """
         sender.check_may_start(opening.stream.tenant_id, opening.interaction_id)
         budget = budget or RetryBudget()
+        told = {**call_context(opening), **(context or {})}
         began_at = self._clock.monotonic()
         log = self._sender.log_of(opening.stream)
         access = Access.TOKEN if sender.has_token else Access.OPEN
@@ -97,17 +101,30 @@ class StartInteraction:
         log.hold()
         try:
             log.request_start(pending)
-            await self._give_heartbeat(opening, budget, began_at)
+            await self._give_heartbeat(opening, budget, began_at, told)
             log.note_start_ready(pending)
             granted = await self._wait(pending, budget, began_at)
         finally:
             pending.give_up()
             log.release()
         if isinstance(granted, LiveStream):
-            _log.info("stream started", extra=_context(granted))
+            _log.info(
+                "stream started",
+                extra={
+                    **told,
+                    "generation": granted.lease.generation,
+                    "resumed": granted.lease.owner != granted.run.name,
+                },
+            )
         return granted
 
-    async def _give_heartbeat(self, opening: Opening, budget: RetryBudget, began_at: float) -> None:
+    async def _give_heartbeat(
+        self,
+        opening: Opening,
+        budget: RetryBudget,
+        began_at: float,
+        context: Mapping[str, object],
+    ) -> None:
         """Have the run ended by another process, should this one be gone before it ends it."""
         told = ""
         while True:
@@ -117,8 +134,7 @@ class StartInteraction:
             except PublisherError as error:
                 if str(error) != told:
                     told = str(error)
-                    extra = {"stream": str(opening.stream), "error": told}
-                    _log.error("stream cannot be started", extra=extra)
+                    _log.error("stream could not be started", extra={**context, "error": told})
                 if not await budget.is_left(self._clock.monotonic() - began_at):
                     raise
             else:
@@ -143,14 +159,3 @@ class StartInteraction:
         """Have a run wait for its sender whose start was stored after it was given up."""
         live.note_caught_up()
         self._cut_interaction(live)
-
-
-def _context(live: LiveStream) -> dict[str, object]:
-    opening = live.interaction.opening
-    return {
-        "stream": str(opening.stream),
-        "interaction_id": opening.interaction_id,
-        "dialect": opening.dialect,
-        "generation": live.lease.generation,
-        "resumed": live.lease.owner != live.run.name,
-    }

@@ -6,13 +6,19 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from litestar import Litestar
+from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.routes import HTTPRoute
+from litestar.types import Scope
 
 from adapters.inbound.asyncapi import asyncapi_document
 from adapters.inbound.dialects import DIALECTS
 from adapters.inbound.http_routes import http_routes
-from adapters.inbound.websocket_route import ingest_route
+from adapters.inbound.path_guard import PathGuard
+from adapters.inbound.refusals import Outcome, Refusal
+from adapters.inbound.reports import Reports
+from adapters.inbound.websocket_route import INGEST_PATH, ingest_route
 from application.ports.exposition import MetricsExposition
 from entrypoints.container import Container
 
@@ -27,12 +33,22 @@ SHARE_SECONDS = 0.5
 _log = logging.getLogger(__name__)
 
 
-def create_app(container: Container, on_failure: Callable[[], None]) -> Litestar:
+def create_app(container: Container, on_failure: Callable[[], None]) -> PathGuard:
     """Build the application of one process. Nothing is connected before its lifespan begins.
 
     `on_failure` is called when a task without which the service does not work has failed, or when
     something is left unpublished at the end.
     """
+    reports = container.reports()
+
+    async def report_bug(error: Exception, scope: Scope) -> None:
+        """Tell of a request that failed: Litestar answers 500 and says nothing of it."""
+        if isinstance(error, HTTPException):
+            return
+        client = scope["client"]
+        origin = reports.origin(client and client[0], list(scope["headers"]))
+        refusal = Refusal(Outcome.FAILED, "a bug")
+        reports.refused(refusal, origin, is_handshake=False, error=error)
 
     def watch_over(task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -53,6 +69,7 @@ def create_app(container: Container, on_failure: Callable[[], None]) -> Litestar
         try:
             yield
         finally:
+            reports.close()
             await sender.flush(FLUSH_SECONDS)
             if left := sender.unpublished():
                 _log.error("stopped with audio that is not published", extra={"streams": left})
@@ -63,7 +80,7 @@ def create_app(container: Container, on_failure: Callable[[], None]) -> Litestar
             await asyncio.gather(*tasks, return_exceptions=True)
             await container.destination().close()
 
-    return Litestar(
+    app = Litestar(
         route_handlers=[
             ingest_route(container.gate(), container.calls(), container.roster()),
             *http_routes(
@@ -76,6 +93,7 @@ def create_app(container: Container, on_failure: Callable[[], None]) -> Litestar
             ),
         ],
         lifespan=[lifespan],
+        after_exception=[report_bug],
         openapi_config=OpenAPIConfig(
             title="rtaa-ingest",
             version=VERSION,
@@ -85,6 +103,16 @@ def create_app(container: Container, on_failure: Callable[[], None]) -> Litestar
         logging_config=None,
         debug=False,
     )
+    return _guarded(app, reports)
+
+
+def _guarded(app: Litestar, reports: Reports) -> PathGuard:
+    methods = {
+        route.path: frozenset(str(method) for method in route.methods)
+        for route in app.routes
+        if isinstance(route, HTTPRoute)
+    }
+    return PathGuard(app, reports, methods, INGEST_PATH)
 
 
 async def _share(exposition: MetricsExposition) -> None:

@@ -6,8 +6,8 @@ from adapters.inbound.brake import Brake
 from adapters.inbound.calls import Calls, TimeLimits
 from adapters.inbound.dialects import DIALECTS
 from adapters.inbound.gate import Gate
+from adapters.inbound.reports import Reports
 from adapters.inbound.roster import Roster
-from adapters.outbound.jwt_rs256 import JwtRs256Verifier
 from adapters.outbound.prometheus import PrometheusTelemetry
 from adapters.outbound.system_clock import SystemClock
 from adapters.outbound.worker_board import Seat
@@ -30,17 +30,6 @@ def _connect(settings: Settings) -> Destination:
     return settings.adapter.connect(settings.destination_options, settings.environment)
 
 
-def _token_verifier(settings: Settings) -> JwtRs256Verifier | None:
-    if settings["JWT_PUBLIC_KEY"] is None:
-        return None
-    return JwtRs256Verifier(
-        settings["JWT_PUBLIC_KEY"],
-        audience=settings["JWT_AUDIENCE"],
-        issuer=settings["JWT_ISSUER"],
-        leeway_seconds=settings["JWT_LEEWAY_SECONDS"],
-    )
-
-
 def _places(settings: Settings, seat: Seat | None) -> Places:
     return Capacity(settings["MAX_STREAMS"]) if seat is None else seat
 
@@ -55,7 +44,6 @@ class Container(containers.DeclarativeContainer):
     clock = providers.Singleton(SystemClock)
     telemetry = providers.Singleton(PrometheusTelemetry, seat)
     destination = providers.Singleton(_connect, settings)
-    token_verifier = providers.Singleton(_token_verifier, settings)
 
     capacity = providers.Singleton(_places, settings, seat)
     background = providers.Singleton(Background)
@@ -69,7 +57,7 @@ class Container(containers.DeclarativeContainer):
     )
     broker_watch = providers.Singleton(BrokerWatch, destination, sender, clock, telemetry)
 
-    admit_sender = providers.Singleton(AdmitSender, setting.access_policy, token_verifier)
+    admit_sender = providers.Singleton(AdmitSender, setting.access_policy, setting.token_verifier)
     ingest_audio = providers.Singleton(IngestAudio, clock, telemetry)
     end_interaction = providers.Singleton(
         EndInteraction,
@@ -97,6 +85,9 @@ class Container(containers.DeclarativeContainer):
         resume_seconds=setting["RESUME_SECONDS"],
     )
 
+    reports = providers.Singleton(
+        Reports, telemetry, trusted_proxy_hops=setting["TRUSTED_PROXY_HOPS"]
+    )
     brake = providers.Singleton(Brake, clock)
     roster = providers.Singleton(Roster, telemetry)
     gate = providers.Singleton(
@@ -106,8 +97,7 @@ class Container(containers.DeclarativeContainer):
         broker_watch,
         roster,
         brake,
-        telemetry,
-        trusted_proxy_hops=setting["TRUSTED_PROXY_HOPS"],
+        reports,
     )
     calls = providers.Singleton(
         Calls,
@@ -119,6 +109,7 @@ class Container(containers.DeclarativeContainer):
         budget=sender.provided.budget,
         clock=clock,
         telemetry=telemetry,
+        reports=reports,
         dialects=DIALECTS,
         ack_interval=setting["ACK_INTERVAL"],
         limits=providers.Singleton(

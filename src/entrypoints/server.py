@@ -20,7 +20,9 @@ from adapters.outbound.worker_board import Seat
 from application.ports.errors import BrokerUnavailable, PublisherError
 from entrypoints.app import create_app
 from entrypoints.container import Container
+from entrypoints.listening import addresses, too_late
 from entrypoints.logs import configure_logs
+from entrypoints.reload import Reload
 from entrypoints.settings import Settings
 from entrypoints.sizing import ask_advice, expected_bytes
 
@@ -81,8 +83,10 @@ class IngestServer(uvicorn.Server):
         flush: Callable[[float, Callable[[], bool]], Awaitable[None]],
         drain_seconds: float,
         beside: Callable[[], Awaitable[None]],
+        reload: Reload,
     ) -> None:
         super().__init__(config)
+        self._reload = reload
         self._roster = roster
         self._flush = flush
         self._drain_seconds = drain_seconds
@@ -96,8 +100,21 @@ class IngestServer(uvicorn.Server):
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, then begin what is done beside it; nothing waits for that."""
-        await super().startup(sockets)
+        """Listen, then begin what is done beside it; nothing waits for that.
+
+        Raises:
+            InvalidSettings: another process has begun to listen there since `sockets` were bound.
+
+        """
+        if not sockets:
+            raise ValueError("no socket to listen on")
+        self._reload.listen()
+        try:
+            await super().startup(sockets)
+        except OSError as error:
+            await self.lifespan.shutdown()
+            raise too_late(error, sockets) from error
+        _log.info("listening", extra={"at": addresses(sockets)})
         asyncio.get_running_loop().set_exception_handler(LoopFailures())
         _spare_the_collector()
         _keep_free_memory()
@@ -111,6 +128,7 @@ class IngestServer(uvicorn.Server):
         if not self.has_failed:
             await self._drain()
         await super().shutdown(sockets)
+        await self._reload.close()
 
     async def _drain(self) -> None:
         """Bring calls to their end, then publish what is left: of calls that are over as well.
@@ -184,11 +202,17 @@ def build_server(settings: Settings, seat: Seat | None = None) -> IngestServer:
     """
     configure_logs(settings["LOG_LEVEL"], settings["LOG_FORMAT"])
     container = Container(settings=settings, seat=seat)
+    admit_sender = container.admit_sender()
     config = uvicorn.Config(
         create_app(container, on_failure=lambda: server.fail()),  # noqa: PLW0108  # made below
-        host=settings["HOST"],
-        port=settings["PORT"],
-        http=type("Http", (HardenedHttp,), {"request_seconds": settings["START_TIMEOUT_SECONDS"]}),
+        http=type(
+            "Http",
+            (HardenedHttp,),
+            {
+                "request_seconds": settings["START_TIMEOUT_SECONDS"],
+                "reports": container.reports(),
+            },
+        ),
         ws=HardenedWebSocket,
         ws_max_size=MAX_MESSAGE_BYTES,
         ws_ping_interval=None,
@@ -208,6 +232,7 @@ def build_server(settings: Settings, seat: Seat | None = None) -> IngestServer:
         container.sender().flush,
         settings["DRAIN_SECONDS"],
         lambda: _log_advice(container, settings),
+        Reload(settings, lambda new: admit_sender.replace(new.access_policy, new.token_verifier)),
     )
     return server
 

@@ -1,203 +1,56 @@
 """Settings from the environment, all mistakes reported at once.
 
-Each variable is one row of `VARIABLES`; `NAME_FILE` reads the value of `NAME` from a file, for
-secrets. What a destination needs of its own it checks itself (`StoreAdapter.problems`).
+`environment` gives the texts, `variables` reads each of them; here is what only shows in several of
+them together, and what an operator should know.
 """
 
-import ipaddress
 import os
-import re
-from collections.abc import Callable, Mapping
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from adapters.outbound.jwt_rs256 import InvalidPublicKey, load_public_key
-from application.admit_sender import AccessPolicy, Network
+from adapters.outbound.jwt_rs256 import JwtRs256Verifier
+from application.admit_sender import AccessPolicy
 from application.delivery.byte_budget import BufferLimits
 from application.ports.destination import DestinationOptions, Problem, StoreAdapter
-from domain.errors import InvalidIdentifier
-from domain.identifiers import TenantId
+from entrypoints.environment import Environment, read_environment
+from entrypoints.misspelt import find_misspelt
+from entrypoints.variables import VARIABLES, InvalidValue, show
 
 REDACTED = "***"
-_PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
-_TRUE, _FALSE = frozenset({"true", "1", "yes", "on"}), frozenset({"false", "0", "no", "off", ""})
-_SHOWN = 60
 
-
-class InvalidValue(ValueError):
-    """A value a variable does not take; the message is what was found, safe to show."""
+Examine = Callable[[str, int], Sequence[Problem]]
+"""Tries whether the service can listen on a host and port."""
 
 
 class InvalidSettings(Exception):
-    """The environment does not make a service that works; `problems` lists every reason."""
+    """The environment does not make a service that works; `problems` lists every reason.
 
-    def __init__(self, problems: list[Problem]) -> None:
+    `remarks` are what may be behind them.
+    """
+
+    def __init__(self, problems: Sequence[Problem], remarks: Sequence[str] = ()) -> None:
         self.problems = problems
+        self.remarks = remarks
         lines = [f"  {p.variable}: found {p.found}; accepted: {p.accepted}" for p in problems]
+        lines += [f"  {remark}" for remark in remarks]
         super().__init__("\n".join(["the configuration is not usable:", *lines]))
 
 
 @dataclass(frozen=True, slots=True)
-class Variable:
-    """A row: how a variable is read, what it is without being set, what is accepted."""
-
-    name: str
-    read: Callable[[str], Any]
-    default: str | None
-    accepted: str
-    is_secret: bool = False
-
-
-def _boolean(text: str) -> bool:
-    if text.lower() in _TRUE:
-        return True
-    if text.lower() in _FALSE:
-        return False
-    raise InvalidValue(_show(text))
-
-
-def _number(low: float, high: float) -> Callable[[str], float]:
-    def read(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            raise InvalidValue(_show(text)) from None
-        if not low <= value <= high:
-            raise InvalidValue(_show(text))
-        return value
-
-    return read
-
-
-def _whole(low: int, high: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if not re.fullmatch(r"[0-9]{1,18}", text) or not low <= int(text) <= high:
-            raise InvalidValue(_show(text))
-        return int(text)
-
-    return read
-
-
-def _one_of(*choices: str) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        if text.lower() not in choices:
-            raise InvalidValue(_show(text))
-        return text.lower()
-
-    return read
-
-
-def _networks(text: str) -> tuple[Network, ...]:
-    networks = []
-    for part in _parts(text):
-        try:
-            networks.append(ipaddress.ip_network(part))
-        except ValueError:
-            raise InvalidValue(_show(part)) from None
-    return tuple(networks)
-
-
-def _tenants(text: str) -> frozenset[TenantId]:
-    try:
-        return frozenset(TenantId(part) for part in _parts(text))
-    except InvalidIdentifier:
-        raise InvalidValue(_show(text)) from None
-
-
-def _parts(text: str) -> list[str]:
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not parts:
-        raise InvalidValue("an empty list")
-    return parts
-
-
-def _public_key(text: str) -> object:
-    try:
-        return load_public_key(text)
-    except InvalidPublicKey as error:
-        raise InvalidValue(str(error)) from None
-
-
-def _prefix(text: str) -> str:
-    if not _PREFIX.match(text):
-        raise InvalidValue(_show(text))
-    return text
-
-
-def _host(text: str) -> str:
-    if not text or any(character.isspace() for character in text):
-        raise InvalidValue(_show(text))
-    return text
-
-
-def _show(text: str) -> str:
-    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")
-
-
-def _text(text: str) -> str:
-    return text
-
-
-_SECONDS = "a number of seconds"
-_DAY = 86_400
-
-VARIABLES: tuple[Variable, ...] = (
-    Variable("SUPPORT_EXOTEL", _boolean, "false", "true or false"),
-    Variable("EXOTEL_USERNAME", _text, None, "a user name without a colon"),
-    Variable("EXOTEL_PASSWORD", _text, None, "a password", is_secret=True),
-    Variable("EXOTEL_PASSWORD_NEXT", _text, None, "a password", is_secret=True),
-    Variable("EXOTEL_ALLOWED_IPS", _networks, None, "comma-separated networks, as 10.0.0.0/8"),
-    Variable("EXOTEL_TENANTS", _tenants, None, "comma-separated tenants"),
-    Variable("TRUSTED_PROXY_HOPS", _whole(0, 16), "0", "a whole number from 0 to 16"),
-    Variable(
-        "JWT_PUBLIC_KEY",
-        _public_key,
-        None,
-        "a public RSA key of at least 2048 bits in PEM",
-        is_secret=True,
-    ),
-    Variable("JWT_AUDIENCE", _text, None, "a text"),
-    Variable("JWT_ISSUER", _text, None, "a text"),
-    Variable("JWT_LEEWAY_SECONDS", _number(0, 3600), "30", f"{_SECONDS} from 0 to 3600"),
-    Variable("HOST", _host, "0.0.0.0", "an address to listen on"),
-    Variable("PORT", _whole(0, 65_535), "8080", "a port from 0 to 65535"),
-    Variable("ACK_INTERVAL", _whole(0, 1_000_000), "10", "a whole number from 0 to 1000000"),
-    Variable("BUFFER_SECONDS", _number(1, 3600), "45", f"{_SECONDS} from 1 to 3600"),
-    Variable(
-        "BUFFER_BYTES",
-        _whole(1024 * 1024, 1024**4),
-        "268435456",
-        "a whole number of bytes from 1048576 to 1099511627776",
-    ),
-    Variable("REWIND_SECONDS", _number(0, 3600), "5", f"{_SECONDS} from 0 to 3600"),
-    Variable("RESUME_SECONDS", _number(0, 3600), "30", f"{_SECONDS} from 0 to 3600"),
-    Variable("RETENTION_SECONDS", _number(1, _DAY), "300", f"{_SECONDS} from 1 to {_DAY}"),
-    Variable("EXPIRE_SECONDS", _number(1, _DAY), "900", f"{_SECONDS} from 1 to {_DAY}"),
-    Variable("START_TIMEOUT_SECONDS", _number(0.1, 3600), "10", f"{_SECONDS} from 0.1 to 3600"),
-    Variable("IDLE_TIMEOUT_SECONDS", _number(0.1, _DAY), "60", f"{_SECONDS} from 0.1 to {_DAY}"),
-    Variable("MAX_CALL_SECONDS", _number(0.1, 7 * _DAY), "14400", f"{_SECONDS} from 0.1 to 604800"),
-    Variable("MAX_STREAMS", _whole(1, 1_000_000), "2000", "a whole number from 1 to 1000000"),
-    Variable("DRAIN_SECONDS", _number(0, 3600), "25", f"{_SECONDS} from 0 to 3600"),
-    Variable("STREAM_PREFIX", _prefix, "rtaa", "1 to 64 of A-Z a-z 0-9 _ . -"),
-    Variable(
-        "LOG_LEVEL",
-        _one_of("debug", "info", "warning", "error"),
-        "info",
-        "debug, info, warning or error",
-    ),
-    Variable("LOG_FORMAT", _one_of("json", "console"), "json", "json or console"),
-)
-
-
-@dataclass(frozen=True, slots=True)
 class Settings:
-    """What the service runs with; `values` holds one value for each of `VARIABLES`."""
+    """What the service runs with; `values` holds one value for each of `VARIABLES`.
+
+    `files` are the variables whose text comes from a file, `remarks` what is odd about a text or a
+    name. `read_again` reads the same environment, with its files as they are then.
+    """
 
     adapter: StoreAdapter
-    environment: Mapping[str, str]
-    values: Mapping[str, Any]
+    environment: Mapping[str, str] = field(repr=False)
+    values: Mapping[str, Any] = field(repr=False)
+    files: frozenset[str]
+    remarks: tuple[str, ...]
+    read_again: Callable[[], "Settings"] = field(repr=False)
 
     def __getitem__(self, name: str) -> Any:  # noqa: ANN401  # of the variable's own type
         return self.values[name]
@@ -230,6 +83,18 @@ class Settings:
             tenants=self["EXOTEL_TENANTS"],
         )
 
+    @property
+    def token_verifier(self) -> JwtRs256Verifier | None:
+        """What verifies tokens; None if none is accepted."""
+        if self["JWT_PUBLIC_KEY"] is None:
+            return None
+        return JwtRs256Verifier(
+            self["JWT_PUBLIC_KEY"],
+            audience=self["JWT_AUDIENCE"],
+            issuer=self["JWT_ISSUER"],
+            leeway_seconds=self["JWT_LEEWAY_SECONDS"],
+        )
+
     def describe(self) -> dict[str, str]:
         """Return every variable with its value as it may be shown."""
         shown = {"PUBSUB_ADAPTER": self.adapter.name, **self.adapter.describe(self.environment)}
@@ -240,13 +105,13 @@ class Settings:
         return shown
 
     def warnings(self) -> list[str]:
-        """Return what an operator should know of who gets in."""
-        warnings = []
+        """Return what an operator should know: of odd texts and names, and of who gets in."""
+        warnings = list(self.remarks)
         policy = self.access_policy
         if policy.carriers and not policy.pairs and policy.networks is None:
             warnings.append(
                 "SUPPORT_EXOTEL without EXOTEL_USERNAME, EXOTEL_PASSWORD and EXOTEL_ALLOWED_IPS: "
-                "whoever reaches the port may start calls; the network perimeter is trusted"
+                "every peer that reaches the port may start calls; the network perimeter is trusted"
             )
         if policy.carriers and self["JWT_PUBLIC_KEY"] is not None and policy.tenants is None:
             warnings.append(
@@ -256,84 +121,98 @@ class Settings:
         return warnings
 
 
+def known_names(adapters: Mapping[str, StoreAdapter]) -> frozenset[str]:
+    """Return the names of all variables that mean something here, without those of files."""
+    own = {"PUBSUB_ADAPTER", *(variable.name for variable in VARIABLES)}
+    return frozenset(own).union(*(adapter.variables for adapter in adapters.values()))
+
+
 def read_settings(
-    adapters: Mapping[str, StoreAdapter], environment: Mapping[str, str] | None = None
+    adapters: Mapping[str, StoreAdapter],
+    variables: Mapping[str, str] | None = None,
+    examine: Examine | None = None,
 ) -> Settings:
-    """Read the environment (that of the process by default).
+    """Read `variables`, those of the process by default; `examine` tries `HOST` and `PORT`.
 
     Raises:
         InvalidSettings: something is wrong; all of it is in the exception.
 
     """
-    problems: list[Problem] = []
-    names = _NAMES.union(*(adapter.variables for adapter in adapters.values()))
-    resolved = _resolve_files(os.environ if environment is None else environment, names, problems)
+    variables = dict(os.environ if variables is None else variables)
+    names = known_names(adapters)
+    environment = read_environment(variables, names)
+    problems = list(environment.problems)
+    values = _read_values(environment, problems)
+    adapter = _choose_adapter(adapters, environment, problems)
+    _check_together(environment, values, problems)
+    if examine is not None and values["HOST"] is not None and values["PORT"] is not None:
+        problems += examine(values["HOST"], values["PORT"])
+    remarks = (
+        *_of_misspelt_names(variables, names, problems),
+        *_of_quotes(environment, names),
+        *_of_blank_guards(variables, environment),
+    )
+    if problems or adapter is None:
+        raise InvalidSettings(problems, remarks)
+    return Settings(
+        adapter,
+        environment.texts,
+        values,
+        environment.files,
+        remarks,
+        lambda: read_settings(adapters, variables),
+    )
+
+
+def _read_values(environment: Environment, problems: list[Problem]) -> dict[str, Any]:
+    """Read each variable; None is one that is not set, or wrong."""
     values: dict[str, Any] = {}
     for variable in VARIABLES:
-        text = resolved.get(variable.name, variable.default)
+        text = environment.texts.get(variable.name, variable.default)
+        values[variable.name] = None
+        if text is None or variable.name in environment.failed:
+            continue
         try:
-            values[variable.name] = None if text is None else variable.read(text)
+            values[variable.name] = variable.read(text)
         except InvalidValue as error:
-            found = REDACTED if variable.is_secret and variable.read is _text else str(error)
-            problems.append(Problem(variable.name, found, variable.accepted))
-            values[variable.name] = None
-    adapter = _choose_adapter(adapters, resolved, problems)
-    _check_together(resolved, values, problems)
-    if problems or adapter is None:
-        raise InvalidSettings(problems)
-    return Settings(adapter, resolved, values)
-
-
-def _resolve_files(
-    environment: Mapping[str, str], names: AbstractSet[str], problems: list[Problem]
-) -> dict[str, str]:
-    resolved = {name: value.strip() for name, value in environment.items() if value.strip()}
-    for name, path in environment.items():
-        target = name.removesuffix("_FILE")
-        if target == name or target not in names or not path:
-            continue
-        if target in resolved:
-            problems.append(Problem(name, f"both {target} and {name}", "one of them"))
-            continue
-        try:
-            resolved[target] = Path(path).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            problems.append(Problem(name, type(error).__name__, "a text file that can be read"))
-    return resolved
+            problems.append(Problem(variable.name, str(error), variable.accepted))
+    return values
 
 
 def _choose_adapter(
-    adapters: Mapping[str, StoreAdapter],
-    environment: Mapping[str, str],
-    problems: list[Problem],
+    adapters: Mapping[str, StoreAdapter], environment: Environment, problems: list[Problem]
 ) -> StoreAdapter | None:
     accepted = " · ".join(sorted(adapters))
-    name = environment.get("PUBSUB_ADAPTER")
+    name = environment.texts.get("PUBSUB_ADAPTER")
+    if "PUBSUB_ADAPTER" in environment.failed:
+        return None
     if name is None or name not in adapters:
-        found = "nothing" if name is None else _show(name)
+        found = "nothing" if name is None else show(name)
         problems.append(Problem("PUBSUB_ADAPTER", found, accepted))
         return None
-    problems += adapters[name].problems(environment)
+    problems += [
+        problem
+        for problem in adapters[name].problems(environment.texts)
+        if problem.variable not in environment.failed  # its file is a problem already
+    ]
     return adapters[name]
 
 
 def _check_together(
-    environment: Mapping[str, str], values: Mapping[str, Any], problems: list[Problem]
+    environment: Environment, values: Mapping[str, Any], problems: list[Problem]
 ) -> None:
     def problem(variable: str, found: str, accepted: str) -> None:
         problems.append(Problem(variable, found, accepted))
 
-    user, password = values["EXOTEL_USERNAME"], values["EXOTEL_PASSWORD"]
-    if user is not None and ":" in user:
-        problem("EXOTEL_USERNAME", "a colon", "a user name without a colon")
-    if (user is None) != (password is None):
+    is_given = environment.is_given
+    if is_given("EXOTEL_USERNAME") != is_given("EXOTEL_PASSWORD"):
         lone, absent = ("EXOTEL_USERNAME", "EXOTEL_PASSWORD")
-        if user is None:
+        if not is_given(lone):
             lone, absent = absent, lone
         problem(lone, f"no {absent} beside it", "both or neither")
-    if values["EXOTEL_PASSWORD_NEXT"] is not None and password is None:
+    if is_given("EXOTEL_PASSWORD_NEXT") and not is_given("EXOTEL_PASSWORD"):
         problem("EXOTEL_PASSWORD_NEXT", "no EXOTEL_PASSWORD beside it", "a second password")
-    if values["SUPPORT_EXOTEL"] is False and "JWT_PUBLIC_KEY" not in environment:
+    if values["SUPPORT_EXOTEL"] is False and not is_given("JWT_PUBLIC_KEY"):
         problem(
             "SUPPORT_EXOTEL",
             "false, and no JWT_PUBLIC_KEY: nobody could connect",
@@ -349,4 +228,34 @@ def _check_together(
             )
 
 
-_NAMES = frozenset(variable.name for variable in VARIABLES)
+def _of_misspelt_names(
+    variables: Mapping[str, str], names: frozenset[str], problems: Sequence[Problem]
+) -> list[str]:
+    missing = {problem.variable for problem in problems}
+    return [
+        f"{name} is set, which has no meaning here: {meant} is nearly the same name"
+        for name, meant in find_misspelt(variables, names, missing).items()
+    ]
+
+
+def _of_quotes(environment: Environment, names: frozenset[str]) -> list[str]:
+    """Warn of quotes that a shell would have taken away; those of a PEM are tolerated."""
+    return [
+        f"{name} begins and ends with a quote, which is taken as part of the value"
+        for name in sorted(names - {"JWT_PUBLIC_KEY"})
+        if _is_quoted(environment.texts.get(name, ""))
+    ]
+
+
+def _is_quoted(text: str) -> bool:
+    return len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
+
+
+def _of_blank_guards(variables: Mapping[str, str], environment: Environment) -> list[str]:
+    return [
+        f"{variable.name} is set to nothing, which counts as not set: it keeps no sender out"
+        for variable in VARIABLES
+        if variable.guards
+        and variable.name in variables
+        and not environment.is_given(variable.name)
+    ]

@@ -1,6 +1,6 @@
 """`serve --workers N`: the parent of several processes that serve one port.
 
-Each worker has a listening socket of its own on that port, which the parent holds open: the kernel
+Each worker has listening sockets of its own on that port, which the parent holds open: the kernel
 spreads connections over them, and those that wait for a worker that has died wait for the next
 one in its seat. Where no next one follows at once nobody listens, and the others are given all. A
 worker that dies is replaced; its calls are resumed or ended as after the death of a machine, and
@@ -12,16 +12,17 @@ import logging
 import os
 import select
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from math import inf
 from types import FrameType
 
 from adapters.outbound.worker_board import WorkerBoard
+from entrypoints.listening import Endpoint, bind
+from entrypoints.reload import held_back, obeyed
 
 BACKLOG = 2_048
 STEADY_SECONDS = 5.0
@@ -47,10 +48,12 @@ _log = logging.getLogger(__name__)
 class _Worker:
     """One seat and the process on it."""
 
-    def __init__(self, number: int, host: str, port: int) -> None:
+    def __init__(self, number: int, endpoints: Sequence[Endpoint]) -> None:
         self.number = number
-        self.socket = _listen(host, port)
-        self._address = host, port
+        self.sockets = bind(endpoints, is_shared=True)
+        for listening in self.sockets:
+            listening.listen(BACKLOG)
+        self._endpoints = endpoints
         self.process: subprocess.Popen[bytes] | None = None
         self.started_at = 0.0
         self.start_at = 0.0
@@ -60,12 +63,13 @@ class _Worker:
 
     def stop_listening(self) -> None:
         """Let nobody wait here any more."""
-        self.socket.close()
+        for listening in self.sockets:
+            listening.close()
 
     def leave_listening(self) -> None:
         """Have only the next worker listen, once it is there to serve."""
-        self.socket.close()
-        self.socket = _bind(*self._address, is_shared=True)
+        self.stop_listening()
+        self.sockets = bind(self._endpoints, is_shared=True)
 
 
 class Workers:
@@ -75,18 +79,17 @@ class Workers:
         self,
         count: int,
         environment: Mapping[str, str],
-        host: str,
-        port: int,
+        endpoints: Sequence[Endpoint],
         *,
         drain_seconds: float,
     ) -> None:
-        _check_free(host, port)
         self._environment = environment
         self._drain_seconds = drain_seconds
         self._board = WorkerBoard.make(count)
-        self._workers = [_Worker(number, host, port) for number in range(count)]
+        self._workers = [_Worker(number, endpoints) for number in range(count)]
         self._alive, self._alive_end = os.pipe()
         self._signals: list[int] = []
+        self._has_to_reload = False
         self._told = 0
         self._kill_at = inf
         self._look_at = 0.0
@@ -99,14 +102,24 @@ class Workers:
 
     def run(self) -> bool:
         """Serve until a signal has come and every worker is gone; False if one has failed then."""
-        with _woken_by_signals(self._signals) as wake:
+        with _woken_by_signals(self._signals) as wake, obeyed(self._note_reload):
             while True:
+                self._pass_on_reload()
                 self._obey()
                 self._look_after()
                 if self._signals and not any(worker.process for worker in self._workers):
                     return not self._has_failed
                 if select.select([wake], [], [], self._seconds_to_wait())[0]:
                     os.read(wake, 1_024)
+
+    def _note_reload(self) -> None:
+        self._has_to_reload = True
+
+    def _pass_on_reload(self) -> None:
+        """Have every worker read its files again; one that has not begun to serve does so then."""
+        if self._has_to_reload:
+            self._has_to_reload = False
+            self._tell(signal.SIGHUP)
 
     def _obey(self) -> None:
         """Pass on the first signal as a wish to drain, the second as one to exit at once."""
@@ -171,16 +184,18 @@ class Workers:
 
     def _start(self, worker: _Worker, now: float) -> None:
         """Start it in a session of its own: a Ctrl-C in the terminal is ours to pass on."""
-        inherited = (worker.socket.fileno(), self._board.fd, self._alive)
-        worker.process = subprocess.Popen(  # noqa: S603  # our own words and numbers
-            [
-                *(sys.executable, "-m", "entrypoints.worker"),
-                *map(str, (*inherited, worker.number)),
-            ],
-            env=dict(self._environment),
-            pass_fds=inherited,
-            start_new_session=True,
-        )
+        listening = [bound.fileno() for bound in worker.sockets]
+        others = (self._board.fd, self._alive)
+        with held_back():
+            worker.process = subprocess.Popen(  # noqa: S603  # our own words and numbers
+                [
+                    *(sys.executable, "-m", "entrypoints.worker"),
+                    *(",".join(map(str, listening)), *map(str, (*others, worker.number))),
+                ],
+                env=dict(self._environment),
+                pass_fds=(*listening, *others),
+                start_new_session=True,
+            )
         worker.started_at = now
         worker.silent_looks = 0
 
@@ -188,44 +203,6 @@ class Workers:
         now = time.monotonic()
         due = [worker.start_at for worker in self._workers if not (worker.process or self._signals)]
         return max(0.0, min([*due, self._kill_at, self._look_at]) - now)
-
-
-def _check_free(host: str, port: int) -> None:
-    """Bind an address as who shares it with nobody: another service of workers would share it.
-
-    Raises:
-        OSError: somebody has it.
-
-    """
-    _bind(host, port, is_shared=False).close()
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """Bind one of several sockets to an address, and listen.
-
-    Raises:
-        OSError: it cannot be bound.
-
-    """
-    listening = _bind(host, port, is_shared=True)
-    listening.listen(BACKLOG)
-    return listening
-
-
-def _bind(host: str, port: int, *, is_shared: bool) -> socket.socket:
-    (family, kind, *_, address), *_ = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )
-    with ExitStack() as on_failure:
-        bound = socket.socket(family, kind)
-        on_failure.callback(bound.close)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(is_shared))
-        if family == socket.AF_INET6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        bound.bind(address)
-        on_failure.pop_all()
-    return bound
 
 
 @contextmanager

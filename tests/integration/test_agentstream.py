@@ -607,6 +607,7 @@ async def test_a_callers_number_is_in_the_started_entry_and_in_no_log_line(
     written = log.read_text()
     for secret in (caller, caller[1:], callee, token, "sample-rate="):
         assert secret not in written
-    assert f"tenant-abc/{name}" in written
+    assert '"tenant_id": "tenant-abc"' in written
+    assert f'"stream_id": "{name}"' in written
     assert "the sample rate of the query is not that of start, which counts" in written
     assert "no usable sample_rate in start" in written

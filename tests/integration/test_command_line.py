@@ -6,11 +6,12 @@ import signal
 import subprocess
 import sys
 import wave
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import redis
+from commands import run
+from ports import quiet_port
 from published import audio
 from running import (
     Caller,
@@ -26,24 +27,6 @@ from waiting import wait_until
 from websockets.exceptions import InvalidStatus
 
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
-
-
-def run(
-    *arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Run `rtaa-ingest` with only the given variables beside the machine's own."""
-    ours = ("PUBSUB", "REDIS", "EXOTEL", "SUPPORT", "JWT")
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
-    return subprocess.run(
-        [sys.executable, "-m", "entrypoints.cli", *arguments],
-        env={**clean, "COLUMNS": "200", **(env or {})},
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
 
 OPEN = {"PUBSUB_ADAPTER": "redis_streams", "SUPPORT_EXOTEL": "true"}
 
@@ -124,9 +107,21 @@ def test_check_says_who_is_accepted_and_hides_secrets(valkey: EmbeddedValkey) ->
     assert "EXOTEL_TENANTS" in done.stdout  # the warning: token tenants are reachable without
 
 
-def test_check_fails_without_a_broker() -> None:
-    done = run("check", env={**OPEN, "REDIS_URL": "redis://127.0.0.1:1/0"})
+@pytest.mark.parametrize(("arguments", "status"), [([], 1), (["--config-only"], 0)])
+def test_check_fails_without_a_broker_unless_it_is_to_leave_it_alone(
+    arguments: list[str], status: int
+) -> None:
+    environment = {**OPEN, "REDIS_URL": "redis://127.0.0.1:1/0", "PORT": str(quiet_port())}
+    done = run("check", *arguments, env=environment)
+    assert done.returncode == status
+    assert ("the broker was not tried" in done.stdout) == (status == 0)
+
+
+def test_check_without_a_broker_still_tells_wrong_values() -> None:
+    done = run("check", "--config-only", env={**OPEN, "PORT": "x"})
     assert done.returncode == 1
+    assert "REDIS_URL" in done.stderr
+    assert "PORT" in done.stderr
 
 
 def test_check_warns_of_eviction_and_of_too_little_memory() -> None:

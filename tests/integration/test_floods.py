@@ -274,6 +274,7 @@ async def test_a_sender_that_never_reads_its_replies_is_closed_1008(
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, MIB)  # at last, and fast
             assert await read_close(sock) == 1008
             sock.close()
+            assert service.metric("ingest_closes_total", code="1008", reason="replies_unread") == 1
             found = entries(broker, deaf)
     with lab.client() as broker:
         for call in calls:

@@ -175,6 +175,19 @@ async def test_the_address_is_counted_from_the_right_over_all_headers(
     assert await starts(service, f"{name}-peer")  # no header at all: the peer
 
 
+@pytest.mark.parametrize(
+    "entry",
+    ["10.1.1.1:51213", "[fd00::1]", "[fd00::1]:443", "::ffff:10.1.1.1", "[::ffff:10.1.1.1]:1"],
+)
+async def test_a_forwarded_address_may_carry_a_port_or_brackets(
+    start_service: Any, name: str, entry: str
+) -> None:
+    service = start_service(EXOTEL_ALLOWED_IPS="10.0.0.0/8,fd00::/8", TRUSTED_PROXY_HOPS="1")
+    assert await starts(service, name, {"X-Forwarded-For": f"6.6.6.6, {entry}"})
+    outside = entry.replace("10.1", "11.1").replace("fd00", "2001:db8")
+    assert (await refusal(service, {"X-Forwarded-For": outside}))[0] == 403
+
+
 async def test_no_forwarded_header_is_trusted_by_default(start_service: Any) -> None:
     service = start_service(EXOTEL_ALLOWED_IPS="10.0.0.0/8")
     assert (await refusal(service, {"X-Forwarded-For": "10.1.1.1"}))[0] == 403

@@ -181,6 +181,27 @@ async def test_a_handshake_of_another_version_is_refused_with_what_is_spoken_her
     writer.close()
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        b"Upgrade: websocket\r\nConnection: keep-alive\r\nConnection: Upgrade\r\n",
+        b"Upgrade: websocket\r\nConnection: Upgrade\r\nConnection: keep-alive\r\n",
+        b"Upgrade: websocket\r\nConnection: keep-alive,\tupgrade , x\r\n",
+        b"Upgrade: h2c, WebSocket\r\nConnection: Upgrade\r\n",
+        b"Upgrade: websocket\r\nUpgrade: h2c\r\nConnection: , Upgrade,\r\n",
+    ],
+)
+async def test_connection_and_upgrade_may_come_in_several_lines_and_lists(
+    service: Service, headers: bytes
+) -> None:
+    reader, writer = await connect(service)
+    plain = b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
+    writer.write(HANDSHAKE.replace(plain, headers) + b"\r\n")
+    async with asyncio.timeout(LIMIT_SECONDS):
+        assert (await reader.readline()).startswith(b"HTTP/1.1 101 ")
+    writer.close()
+
+
 async def test_a_handshake_with_a_body_is_answered_413(service: Service) -> None:
     reader, writer = await connect(service)
     writer.write(HANDSHAKE + b"Content-Length: 5\r\n\r\nhello")

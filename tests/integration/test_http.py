@@ -2,8 +2,10 @@
 
 import json
 from datetime import datetime
+from http.client import HTTPConnection
 from typing import Any
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from running import Caller, Service
 
@@ -85,3 +87,41 @@ async def test_metrics_tell_what_became_of_frames(start_service: Any, name: str)
     assert service.metric("ingest_broker_up") == 1
     assert service.metric("ingest_buffered_bytes") == 0
     assert service.metric("ingest_streams", dialect="exostreamkit") == 0
+
+
+PATHS = ["/health", "/health/live", "/health/ready", "/metrics", "/schema", "/asyncapi.json"]
+
+
+@pytest.mark.parametrize("path", [*PATHS, "/nothing", "/v1/ingest"])
+def test_head_is_answered_like_get_without_a_body(service: Service, path: str) -> None:
+    answers = []
+    for method in ("GET", "HEAD"):
+        connection = HTTPConnection("127.0.0.1", service.port, timeout=5)
+        connection.request(method, path)
+        answer = connection.getresponse()
+        answers.append((answer.status, answer.getheader("content-type"), bool(answer.read())))
+        connection.close()
+    (status, kind, _), headed = answers
+    assert headed == (status, kind, False)
+    assert (status == 200) is (path in PATHS)
+
+
+def test_a_handshake_without_an_upgrade_is_told_which_one_is_needed(service: Service) -> None:
+    connection = HTTPConnection("127.0.0.1", service.port, timeout=5)
+    connection.request("GET", "/v1/ingest")
+    answer = connection.getresponse()
+    assert answer.status == 426
+    assert answer.getheader("upgrade") == "websocket"
+    assert answer.getheader("connection") == "Upgrade"
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"), [("/health", "GET, HEAD, OPTIONS"), ("/v1/ingest", "GET, HEAD")]
+)
+def test_a_wrong_method_is_told_the_right_ones(service: Service, path: str, allowed: str) -> None:
+    connection = HTTPConnection("127.0.0.1", service.port, timeout=5)
+    connection.request("DELETE", path)
+    answer = connection.getresponse()
+    assert (answer.status, answer.getheader("allow")) == (405, allowed)
+    connection.close()

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.inbound.authorization import read_credential
-from adapters.inbound.client_address import client_address
+from adapters.inbound.origin import Address, Origin
 from application.admit_sender import (
     NoCredential,
     PairCredential,
@@ -22,7 +22,16 @@ ENTRIES = st.one_of(
     st.ip_addresses(v=4).map(lambda address: f"::ffff:{address}"),
     st.sampled_from(["", " ", "unknown", "1.2.3", "1.2.3.4:5", "::1%eth0", "[::1]"]),
 )
-HEADERS = st.lists(st.lists(ENTRIES, min_size=1, max_size=4).map(",".join), max_size=4)
+FORWARDED = st.one_of(
+    ENTRIES,
+    st.ip_addresses(v=4).map(lambda address: f"{address}:65535"),
+    st.ip_addresses(v=6).map(lambda address: f"[{address}]"),
+    st.ip_addresses(v=6).map(lambda address: f"[{address}]:443"),
+    st.sampled_from(["[::1", "::1]", "[]", "[1.2.3.4]", "[::1]x", "1.2.3.4:", ":1", "[::1]:x"]),
+)
+"""As proxies write an address: some with the port, and with brackets around IPv6."""
+
+HEADERS = st.lists(st.lists(FORWARDED, min_size=1, max_size=4).map(",".join), max_size=4)
 
 
 def read_address(text: str) -> str | None:
@@ -35,6 +44,21 @@ def read_address(text: str) -> str | None:
     return str(mapped or address)
 
 
+def read_forwarded(text: str) -> str | None:
+    """Read an address that may have a port or brackets, by taking them off first."""
+    text = text.strip()
+    head, colon, port = text.rpartition(":")
+    has_port = colon and port.isdigit() and (head.endswith("]") or head.count(":") == 0)
+    bare = head if has_port else text
+    if bare.startswith("[") and bare.endswith("]"):
+        return read_address(bare[1:-1]) if ":" in bare else None
+    return read_address(bare)
+
+
+def address_of(peer: str | None, forwarded_for: list[bytes], hops: int) -> Address | None:
+    return Origin.of(peer, forwarded_for, hops).address
+
+
 @settings(deadline=None, max_examples=400)
 @given(HEADERS, st.integers(0, 6), ENTRIES)
 def test_the_client_is_counted_from_the_right_over_all_headers(
@@ -44,8 +68,8 @@ def test_the_client_is_counted_from_the_right_over_all_headers(
         expected = read_address(peer) if peer == peer.strip() else None
     else:
         from_the_right = [entry for header in headers for entry in header.split(",")][::-1]
-        expected = read_address(from_the_right[hops - 1]) if len(from_the_right) >= hops else None
-    address = client_address(peer, [header.encode() for header in headers], hops)
+        expected = read_forwarded(from_the_right[hops - 1]) if len(from_the_right) >= hops else None
+    address = address_of(peer, [header.encode() for header in headers], hops)
     assert (None if address is None else str(address)) == expected
 
 
@@ -56,9 +80,9 @@ def test_nothing_that_a_client_sends_changes_what_the_proxies_added(
 ) -> None:
     proxies = [str(address).encode() for address in added]
     client = [header.encode() for header in spoofed + more]
-    honest = client_address("10.0.0.1", proxies, len(proxies))
-    assert client_address("10.0.0.1", client + proxies, len(proxies)) == honest
-    assert client_address("10.0.0.1", [b",".join(client + proxies)], len(proxies)) == honest
+    honest = address_of("10.0.0.1", proxies, len(proxies))
+    assert address_of("10.0.0.1", client + proxies, len(proxies)) == honest
+    assert address_of("10.0.0.1", [b",".join(client + proxies)], len(proxies)) == honest
 
 
 @settings(deadline=None, max_examples=300)
@@ -66,7 +90,7 @@ def test_nothing_that_a_client_sends_changes_what_the_proxies_added(
 def test_any_headers_give_an_address_or_none(
     peer: str | None, headers: list[bytes], hops: int
 ) -> None:
-    assert isinstance(client_address(peer, headers, hops), IPv4Address | IPv6Address | None)
+    assert isinstance(address_of(peer, headers, hops), IPv4Address | IPv6Address | None)
 
 
 @settings(deadline=None, max_examples=500)

@@ -26,6 +26,7 @@ from waiting import wait_until
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from entrypoints.listening import bind, find_endpoints
 from entrypoints.registry import destination_adapters
 from entrypoints.server import build_server
 from entrypoints.settings import read_settings
@@ -79,7 +80,10 @@ class Service(Served):
         self.environment = {"HOST": "127.0.0.1", "PORT": str(self.port), **environment}
         settings = read_settings(destination_adapters(), self.environment)
         self._server = build_server(settings)
-        self._thread = threading.Thread(target=self._server.run, name="service", daemon=True)
+        sockets = bind(find_endpoints(settings["HOST"], settings["PORT"]))
+        self._thread = threading.Thread(
+            target=self._server.run, args=[sockets], name="service", daemon=True
+        )
 
     @property
     def url(self) -> str:

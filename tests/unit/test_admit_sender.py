@@ -211,3 +211,15 @@ def test_a_refusal_repeats_nothing_of_the_credential() -> None:
             admit(credential, INSIDE)
         assert "s3cret" not in str(refused.value)
     assert "old" not in repr(AccessPolicy(pairs=(PAIR,)))
+
+
+def test_rules_that_are_replaced_hold_for_what_follows() -> None:
+    admit = AdmitSender(AccessPolicy(carriers=True, pairs=(PAIR,)), TOKENS)
+    admit.replace(AccessPolicy(carriers=True, pairs=(NEXT_PAIR,), networks=NETWORKS), None)
+    assert admit(PairCredential(NEXT_PAIR), INSIDE) == Sender()
+    assert not admit.takes_tokens
+    for credential in (PairCredential(PAIR), TokenCredential("of_alice"), NoCredential()):
+        with pytest.raises(Unauthenticated):
+            admit(credential, INSIDE)
+    with pytest.raises(AddressRefused):
+        admit(PairCredential(NEXT_PAIR), OUTSIDE)

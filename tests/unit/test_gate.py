@@ -6,7 +6,10 @@ import pytest
 
 from adapters.inbound import gate as gate_module
 from adapters.inbound.brake import Brake
-from adapters.inbound.gate import Gate, Headers, HttpRefusal
+from adapters.inbound.gate import Gate
+from adapters.inbound.origin import Origin
+from adapters.inbound.refusals import Headers, Refusal
+from adapters.inbound.reports import Reports
 from adapters.inbound.roster import Roster
 from adapters.outbound.in_memory import InMemory
 from adapters.outbound.prometheus import PrometheusTelemetry
@@ -50,26 +53,29 @@ class Bench:
         self.watch = BrokerWatch(self.destination, self.publication, clock, telemetry)
         self.capacity = Capacity(places)
         self.roster = Roster(telemetry)
+        self.reports = Reports(telemetry, trusted_proxy_hops=hops)
         self.gate = Gate(
             AdmitSender(policy, OneToken()),
             self.capacity,
             self.watch,
             self.roster,
             Brake(clock),
-            telemetry,
-            trusted_proxy_hops=hops,
+            self.reports,
         )
+
+    def origin(self, peer: str | None, *headers: tuple[bytes, bytes]) -> Origin:
+        return self.reports.origin(peer, headers)
 
     def is_full(self) -> bool:
         return self.capacity.is_full
 
-    async def enter(self, peer: str | None, *headers: tuple[bytes, bytes]) -> Sender | HttpRefusal:
+    async def enter(self, peer: str | None, *headers: tuple[bytes, bytes]) -> Sender | Refusal:
         await self.watch.check()
-        return await self.gate.enter(peer, headers)
+        return await self.gate.enter(self.origin(peer, *headers), headers)
 
     async def status(self, peer: str | None, *headers: tuple[bytes, bytes]) -> int:
         answer = await self.enter(peer, *headers)
-        return answer.status if isinstance(answer, HttpRefusal) else 101
+        return answer.status if isinstance(answer, Refusal) else 101
 
 
 def values(headers: Headers, name: bytes) -> list[bytes]:
@@ -104,8 +110,10 @@ async def test_a_401_names_each_method_on_offer_and_not_what_was_wrong() -> None
         for headers in ([], [WRONG], [RIGHT, RIGHT], [(b"authorization", b"Bearer x")])
     ]
     for answer in answers:
-        assert isinstance(answer, HttpRefusal)
-        assert answer == answers[0]
+        assert isinstance(answer, Refusal)
+        assert (answer.status, answer.body) == (401, b"unauthorized\n")
+        assert isinstance(answers[0], Refusal)
+        assert answer.all_headers == answers[0].all_headers
         challenges = values(answer.headers, b"www-authenticate")
         assert [challenge.split()[0] for challenge in challenges] == [b"Bearer", b"Basic"]
 
@@ -119,7 +127,7 @@ async def test_a_503_says_when_to_come_again_and_holds_no_place(
     if is_down:
         bench.destination.unplug()
     answer = await bench.enter(INSIDE, RIGHT)
-    assert isinstance(answer, HttpRefusal)
+    assert isinstance(answer, Refusal)
     assert answer.status == 503
     assert values(answer.headers, b"retry-after")
     assert not is_down or not bench.is_full()
@@ -127,7 +135,7 @@ async def test_a_503_says_when_to_come_again_and_holds_no_place(
 
 async def test_a_handshake_that_meets_no_broker_waits_for_it() -> None:
     bench = Bench()
-    waiting = asyncio.create_task(bench.gate.enter(INSIDE, [RIGHT]))
+    waiting = asyncio.create_task(bench.gate.enter(bench.origin(INSIDE), [RIGHT]))
     await asyncio.sleep(0)
     assert not waiting.done()
     await bench.watch.check()
@@ -156,19 +164,19 @@ async def test_a_handshake_waits_for_a_broker_that_has_not_shown_yet_what_it_sti
 
 async def test_a_handshake_that_waits_for_the_broker_while_the_drain_begins_is_refused() -> None:
     bench = Bench()
-    waiting = asyncio.create_task(bench.gate.enter(INSIDE, [RIGHT]))
+    waiting = asyncio.create_task(bench.gate.enter(bench.origin(INSIDE), [RIGHT]))
     await asyncio.sleep(0)
     await bench.roster.drain(0, lambda: True)
     await bench.watch.check()
     refusal = await asyncio.wait_for(waiting, 1)
-    assert isinstance(refusal, HttpRefusal)
+    assert isinstance(refusal, Refusal)
     assert refusal.status == 503
     assert not bench.is_full()
 
 
 async def test_a_handshake_that_gives_up_waiting_gives_its_place_back() -> None:
     bench = Bench()
-    waiting = asyncio.create_task(bench.gate.enter(INSIDE, [RIGHT]))
+    waiting = asyncio.create_task(bench.gate.enter(bench.origin(INSIDE), [RIGHT]))
     await asyncio.sleep(0)
     assert bench.is_full()
     waiting.cancel()

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from adapters.outbound.jwt_rs256 import InvalidPublicKey, JwtRs256Verifier, load_public_key
+from adapters.outbound.jwt_rs256 import InvalidPublicKey, JwtRs256Verifier, load_public_keys
 from application.ports.errors import InvalidToken
 from application.ports.tokens import TokenClaims
 
@@ -43,7 +43,7 @@ PEM = public_pem(KEY)
 
 def verifier(audience: str | None = None, issuer: str | None = None) -> JwtRs256Verifier:
     return JwtRs256Verifier(
-        load_public_key(PEM), audience=audience, issuer=issuer, leeway_seconds=LEEWAY
+        load_public_keys(PEM), audience=audience, issuer=issuer, leeway_seconds=LEEWAY
     )
 
 
@@ -75,6 +75,48 @@ def test_a_right_token_is_verified() -> None:
     assert verifier().verify(token(right())) == TokenClaims("alice", None)
     claims = right(interaction_id="call", sub="someone", extra={"a": [1]})
     assert verifier().verify(token(claims)) == TokenClaims("alice", "call")
+
+
+@pytest.mark.parametrize("name", ["sub", "jti", "azp", "kid", "iss", "aud"])
+@pytest.mark.parametrize(
+    "value", [42, 7.5, True, None, {"id": 1}, ["a"], "", DEEP[:10] + DEEP[-10:]]
+)
+def test_a_claim_that_is_not_asked_for_may_be_anything(name: str, value: Any) -> None:
+    assert verifier().verify(token(right(**{name: value}))) == TokenClaims("alice", None)
+
+
+def test_a_token_of_any_of_the_keys_is_verified() -> None:
+    """The keys are rotated: the old and the new one are configured for a while."""
+    rotating = JwtRs256Verifier(
+        load_public_keys(f"old:\n{PEM}\nnew:\n{public_pem(OTHER_KEY)}"),
+        audience=None,
+        issuer=None,
+        leeway_seconds=LEEWAY,
+    )
+    for key in (KEY, OTHER_KEY):
+        assert rotating.verify(token(right(), key=key)) == TokenClaims("alice", None)
+    for claims in (right(exp=1), right(iat=...), right(tenant_id=...)):
+        for key in (KEY, OTHER_KEY):
+            with pytest.raises(InvalidToken):
+                rotating.verify(token(claims, key=key))
+    with pytest.raises(InvalidToken):
+        rotating.verify(token(right(), key=rsa.generate_private_key(65_537, 2_048)))
+
+
+def test_each_of_several_keys_is_checked_and_the_wrong_one_is_told() -> None:
+    small, private = public_pem(SMALL_KEY), private_pem(KEY, PrivateFormat.PKCS8)
+    for text, said in (
+        (PEM + small, "block 2 of 2: an RSA key of 1024 bits"),
+        (private + PEM + PEM, "block 1 of 3: a private key"),
+        (PEM + PEM[:200], "block 2 of 2: no PEM public key"),
+        (PEM + "-----BEGIN CERTIFICATE-----\nMII", "block 2 of 2: no PEM public key"),
+        (PEM * 17, "17 PEM blocks"),
+    ):
+        for form in (text, text.replace("\n", "\\n"), f'"{text}"'):
+            with pytest.raises(InvalidPublicKey) as refused:
+                load_public_keys(form)
+            assert str(refused.value) == said
+    assert len(load_public_keys(PEM * 16)) == 16
 
 
 def test_a_token_of_another_library_is_verified() -> None:
@@ -280,7 +322,8 @@ def test_a_refusal_repeats_nothing_of_the_token() -> None:
     ids=range(9),
 )
 def test_a_public_key_is_read_as_it_comes_out_of_an_environment(text: str) -> None:
-    assert load_public_key(text).public_numbers() == KEY.public_key().public_numbers()
+    (key,) = load_public_keys(text)
+    assert key.public_numbers() == KEY.public_key().public_numbers()
 
 
 @pytest.mark.parametrize(
@@ -305,5 +348,5 @@ def test_a_public_key_is_read_as_it_comes_out_of_an_environment(text: str) -> No
 )
 def test_what_is_no_public_rsa_key_of_2048_bits_is_refused(text: str) -> None:
     with pytest.raises(InvalidPublicKey) as refused:
-        load_public_key(text)
+        load_public_keys(text)
     assert text == "" or text[30:60] not in str(refused.value) or len(text) < 60

@@ -1,7 +1,7 @@
 import pytest
 from bench import CountingTelemetry
 
-from adapters.inbound.close_codes import CloseCode, Closing
+from adapters.inbound.close_codes import CloseCode, CloseReason, Closing
 from adapters.inbound.dialects import Dialect
 from adapters.inbound.dialects.agentstream import Agentstream
 from adapters.inbound.dialects.exostreamkit import Exostreamkit
@@ -217,6 +217,24 @@ def test_all_that_was_said_is_counted_when_it_is_discarded_and_only_once() -> No
             ("duplicate", ""): 1,
             ("rejected", "invalid_audio"): 1,
             ("rejected", "unexpected_event"): 1,
+        }
+
+
+def test_nothing_is_lost_of_a_sender_that_is_refused() -> None:
+    subject = prelude(limits=BufferLimits(buffer_bytes=320))
+    subject.take(START)
+    for message in (FRAME, Refused(Refusal.INVALID_AUDIO, "why")):
+        subject.take(message)
+    for seq in (2, 3, 3):
+        subject.drop(seq)
+    for _ in range(2):
+        subject.discard(refused_for=CloseReason.NOT_ALLOWED)
+        subject.discard()
+        assert telemetry_of(subject).counted == {
+            ("received", ""): 5,
+            ("rejected", "not_allowed"): 3,
+            ("duplicate", ""): 1,
+            ("rejected", "invalid_audio"): 1,
         }
 
 

@@ -53,6 +53,15 @@ def test_handshakes_are_counted_by_outcome() -> None:
     assert one(telemetry, "ingest_handshakes_total", outcome="full") == 1
 
 
+def test_closes_are_counted_by_code_and_reason() -> None:
+    telemetry = PrometheusTelemetry()
+    for code, reason in ((4408, "idle"), (4408, "no_start"), (4408, "idle")):
+        telemetry.closed(code, reason)
+    assert kinds(telemetry)["ingest_closes"] == "counter"
+    assert one(telemetry, "ingest_closes_total", code="4408", reason="idle") == 2
+    assert one(telemetry, "ingest_closes_total", code="4408", reason="no_start") == 1
+
+
 def test_streams_go_up_and_down_by_dialect() -> None:
     telemetry = PrometheusTelemetry()
     telemetry.stream_opened("exostreamkit")

@@ -12,8 +12,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from domain.identifiers import TenantId
+from entrypoints.environment import read_environment
 from entrypoints.registry import destination_adapters
-from entrypoints.settings import REDACTED, VARIABLES, InvalidSettings, Settings, read_settings
+from entrypoints.settings import REDACTED, InvalidSettings, Settings, read_settings
+from entrypoints.variables import VARIABLES
 
 KEY = rsa.generate_private_key(65_537, 2_048)
 PUBLIC_PEM = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
@@ -33,9 +35,9 @@ WHOLE = [*NUMBERS, "1.5", "1e1", "+1", "1_0", "٣", "9" * 5_000]  # an Arabic 3
 PASSED_OVER = ["", " "]  # an empty variable counts as one that is not set
 WRONG: dict[str, list[str]] = {
     "SUPPORT_EXOTEL": ["maybe", "2", "ja", "truefalse", "None"],
-    "EXOTEL_USERNAME": [],
-    "EXOTEL_PASSWORD": [],
-    "EXOTEL_PASSWORD_NEXT": [],
+    "EXOTEL_USERNAME": ["a:b", "a\nb"],
+    "EXOTEL_PASSWORD": ["s3cret\n# the old one", "a\0b", "a\x7f"],
+    "EXOTEL_PASSWORD_NEXT": ["a\rb"],
     "EXOTEL_ALLOWED_IPS": [
         ",", " , ", "localhost", "10.0.0.0/33", "10.0.0.1/8", "10.0.0.0/8;1.2.3.4", "1.2.3",
         "2001:db8::/129", "10.0.0.0/8, x", "*",
@@ -46,7 +48,10 @@ WRONG: dict[str, list[str]] = {
     "JWT_AUDIENCE": [],
     "JWT_ISSUER": [],
     "JWT_LEEWAY_SECONDS": [*NUMBERS, "3601"],
-    "HOST": ["a b", "\t0.0.0.0\t1"],
+    "HOST": [
+        "a b", "\t0.0.0.0\t1", "[::]", "0.0.0.0,::", "0.0.0.0:8080", "http://0.0.0.0", "*", "1.2.3",
+        "256.0.0.1", ":", "-a", "a..b", "é", "x" * 64, "fe80::x",
+    ],
     "PORT": [*WHOLE, "65536", "80 80"],
     "ACK_INTERVAL": WHOLE,
     "BUFFER_SECONDS": NUMBERS,
@@ -122,7 +127,8 @@ def test_every_variable_has_a_row_of_wrong_values() -> None:
     ids=lambda text: text[:24],
 )
 def test_a_wrong_value_stops_the_start_with_the_name_of_its_variable(name: str, value: str) -> None:
-    variables, message = mistakes({**LEAST, name: value})
+    pair = {"EXOTEL_USERNAME": "u", "EXOTEL_PASSWORD": "p"} if name.startswith("EXOTEL_") else {}
+    variables, message = mistakes({**LEAST, **pair, name: value})
     assert variables == [name]
     accepted = {variable.name: variable.accepted for variable in VARIABLES}[name]
     assert f"{name}: found " in message
@@ -175,8 +181,8 @@ def test_all_mistakes_are_reported_at_once() -> None:
         }
     )
     assert sorted(variables) == [
-        "EXOTEL_PASSWORD_NEXT_FILE", "EXOTEL_USERNAME", "EXPIRE_SECONDS", "JWT_PUBLIC_KEY",
-        "LOG_LEVEL", "MAX_STREAMS", "PORT", "PUBSUB_ADAPTER",
+        "EXOTEL_PASSWORD_NEXT", "EXOTEL_PASSWORD_NEXT_FILE", "EXOTEL_USERNAME", "EXPIRE_SECONDS",
+        "JWT_PUBLIC_KEY", "LOG_LEVEL", "MAX_STREAMS", "PORT", "PUBSUB_ADAPTER",
     ]  # fmt: skip
     assert all(variable in message for variable in variables)
     assert len(message.splitlines()) == 1 + len(variables)
@@ -251,7 +257,8 @@ def test_a_secret_is_read_from_a_file(tmp_path: Path) -> None:
         JWT_PUBLIC_KEY_FILE=str(key),
     )
     assert settings.access_policy.pairs == (b"exotel:s3cret",)
-    assert settings["JWT_PUBLIC_KEY"].public_numbers() == KEY.public_key().public_numbers()
+    (read_key,) = settings["JWT_PUBLIC_KEY"]
+    assert read_key.public_numbers() == KEY.public_key().public_numbers()
     assert settings.environment["REDIS_URL"] == "redis://localhost"
 
 
@@ -261,6 +268,123 @@ def test_any_variable_can_be_read_from_a_file(tmp_path: Path) -> None:
     assert read(**LEAST, PORT_FILE=str(port))["PORT"] == 9090
     port.write_text("http")
     assert mistakes({**LEAST, "PORT_FILE": str(port)})[0] == ["PORT"]
+
+
+@pytest.mark.parametrize("name", [*sorted(KNOWN), "PUBSUB_ADAPTER", "REDIS_URL"])
+@pytest.mark.parametrize("content", [b"", b"\n", b" \r\n\t", b"\xef\xbb\xbf", b"\xef\xbb\xbf\n"])
+def test_an_empty_file_is_a_wrong_value_of_every_variable(
+    name: str, content: bytes, tmp_path: Path
+) -> None:
+    file = tmp_path / "value"
+    file.write_bytes(content)
+    environment = {
+        "PUBSUB_ADAPTER": "redis_streams",
+        "REDIS_URL": "redis://localhost",
+        "SUPPORT_EXOTEL": "true",
+        "EXOTEL_USERNAME": "u",
+        "EXOTEL_PASSWORD": "p",
+    }
+    environment.pop(name, None)
+    variables, message = mistakes({**environment, f"{name}_FILE": str(file)})
+    assert variables == [f"{name}_FILE"]
+    assert "found an empty file" in message
+
+
+@pytest.mark.parametrize("path", ["", " "])
+def test_a_file_that_is_not_named_is_a_wrong_value(path: str) -> None:
+    variables, message = mistakes({**LEAST, "EXOTEL_ALLOWED_IPS_FILE": path})
+    assert variables == ["EXOTEL_ALLOWED_IPS_FILE"]
+    assert "found nothing" in message
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xef\xbb\xbfs3cret\r\n", b"s3cret\r\n\r\n", b" \xef\xbb\xbf s3cret", b"s3cret"]
+)
+def test_a_byte_order_mark_and_line_ends_are_no_part_of_a_value(
+    content: bytes, tmp_path: Path
+) -> None:
+    file = tmp_path / "password"
+    file.write_bytes(content)
+    pairs = (b"u:s3cret",)
+    from_file = read(**LEAST, EXOTEL_USERNAME="u", EXOTEL_PASSWORD_FILE=str(file))
+    assert from_file.access_policy.pairs == pairs
+    from_text = read(**LEAST, EXOTEL_USERNAME="u", EXOTEL_PASSWORD=content.decode())
+    assert from_text.access_policy.pairs == pairs
+    assert from_file.remarks == from_text.remarks == ()
+
+
+@pytest.mark.parametrize("content", [b"a\0b", "s3cret".encode("utf-16"), b"x" * 65_537, b"\xff"])
+def test_a_file_that_no_variable_could_hold_is_a_wrong_value(
+    content: bytes, tmp_path: Path
+) -> None:
+    file = tmp_path / "issuer"
+    file.write_bytes(content)
+    assert mistakes({**LEAST, "JWT_ISSUER_FILE": str(file)})[0] == ["JWT_ISSUER_FILE"]
+
+
+def test_a_file_is_not_repeated_in_a_complaint_and_may_have_no_end() -> None:
+    """A secret may stand where its file should be named."""
+    assert "hunter2" not in mistakes({**LEAST, "JWT_ISSUER_FILE": "hunter2"})[1]
+    assert "hunter2" not in mistakes({**LEAST, "JWT_ISSUER_FILE": "hunter2\0"})[1]
+    assert "65536" in mistakes({**LEAST, "JWT_ISSUER_FILE": "/dev/zero"})[1]
+
+
+def test_a_name_that_an_adapter_declares_is_no_file_of_another(tmp_path: Path) -> None:
+    path = str(tmp_path / "absent")
+    names = {"CREDENTIALS", "CREDENTIALS_FILE"}
+    environment = read_environment({"CREDENTIALS_FILE": path}, names)
+    assert environment.texts == {"CREDENTIALS_FILE": path}
+    assert not environment.problems
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_quotes_around_a_value_are_warned_about(quote: str, tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text(f"{quote}s3cret{quote}\n")
+    settings = read(
+        **LEAST,
+        EXOTEL_USERNAME="u",
+        EXOTEL_PASSWORD_FILE=str(file),
+        EXOTEL_PASSWORD_NEXT=f"{quote}s3cret{quote}",
+        EXOTEL_TENANTS="a",
+        JWT_ISSUER=f"{quote}",
+        JWT_PUBLIC_KEY=f"{quote}{PUBLIC_PEM}{quote}",
+    )
+    warnings = settings.warnings()
+    assert [warning.split()[0] for warning in warnings] == [
+        "EXOTEL_PASSWORD",
+        "EXOTEL_PASSWORD_NEXT",
+    ]
+    assert "s3cret" not in str(warnings)
+    _, message = mistakes(
+        {
+            "PUBSUB_ADAPTER": "redis_streams",
+            "SUPPORT_EXOTEL": "true",
+            "REDIS_URL": f"{quote}redis://:s3cret@localhost{quote}",
+        }
+    )
+    assert "REDIS_URL begins and ends with a quote" in message
+    assert "s3cret" not in message
+
+
+def test_a_misspelt_name_is_warned_about_with_both_names() -> None:
+    environment = {**LEAST, "EXOTEL_ALOWED_IPS": "10.0.0.0/8", "EXOTEL_PASWORD_FILE": "/run/x"}
+    warnings = read(**environment).warnings()
+    assert any("EXOTEL_ALOWED_IPS" in w and "EXOTEL_ALLOWED_IPS" in w for w in warnings)
+    assert any("EXOTEL_PASWORD_FILE" in w and "EXOTEL_PASSWORD_FILE" in w for w in warnings)
+    _, message = mistakes({"PUBSUB_ADAPTER": "in_memory", "JWT_PUBLC_KEY": PUBLIC_PEM})
+    assert "JWT_PUBLC_KEY" in message
+    assert "MII" not in message
+
+
+@pytest.mark.parametrize(
+    "name", ["EXOTEL_USERNAME", "EXOTEL_ALLOWED_IPS", "EXOTEL_TENANTS", "JWT_ISSUER"]
+)
+def test_what_keeps_senders_out_and_is_set_to_nothing_is_warned_about(name: str) -> None:
+    assert any(
+        w.startswith(f"{name} is set to nothing") for w in read(**LEAST, **{name: " "}).remarks
+    )
+    assert not read(**LEAST).remarks
 
 
 def test_a_variable_and_its_file_contradict_each_other(tmp_path: Path) -> None:
@@ -283,7 +407,6 @@ def test_an_empty_variable_does_not_contradict_its_file(tmp_path: Path) -> None:
     file = tmp_path / "port"
     file.write_text("9090")
     assert read(**LEAST, PORT="", PORT_FILE=str(file))["PORT"] == 9090
-    assert read(**LEAST, PORT="9091", PORT_FILE="")["PORT"] == 9091
 
 
 def test_a_file_that_cannot_be_read_is_a_mistake(tmp_path: Path) -> None:

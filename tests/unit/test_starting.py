@@ -75,7 +75,8 @@ class Site:
         self.settled = asyncio.Event()
 
     def starting(self, dialect: Dialect, sender: Sender | None = None) -> Starting:
-        return Starting(self.container.calls(), sender or Sender(), dialect, self.settled.set)
+        calls, settled = self.container.calls(), self.settled.set
+        return Starting(calls, sender or Sender(), dialect, settled, {})
 
     async def plug(self) -> None:
         self.destination.plug()
@@ -149,12 +150,14 @@ async def test_a_start_that_cannot_be_published_closes_in_a_way_its_sender_bears
     calls = site.container.calls()
     start: Any = calls.start
 
-    async def start_impatiently(*arguments: Any, said_at: float, patience: Patience) -> Any:
+    async def start_impatiently(
+        *arguments: Any, said_at: float, patience: Patience, context: Any
+    ) -> Any:
         assert patience.seconds > 0
         return await start(*arguments, said_at=said_at)
 
     impatient: Any = start_impatiently
-    starting = Starting(replace(calls, start=impatient), Sender(), dialect, site.settled.set)
+    starting = Starting(replace(calls, start=impatient), Sender(), dialect, site.settled.set, {})
     say(starting, START)
     closing = await site.outcome(starting)
     assert isinstance(closing, Closing)

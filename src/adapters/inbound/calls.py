@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from adapters.inbound.dialects import Dialect
+from adapters.inbound.reports import Reports
 from application.background import Background
 from application.cut_interaction import CutInteraction
 from application.delivery.byte_budget import ByteBudget
@@ -41,6 +42,7 @@ class Calls:
     budget: ByteBudget
     clock: Clock
     telemetry: Telemetry
+    reports: Reports
     dialects: Iterable[Dialect]
     ack_interval: int
     limits: TimeLimits

@@ -1,7 +1,8 @@
 """Why a WebSocket is closed (RFC 6455 §7.4; 4000 and above are ours)."""
 
-from dataclasses import dataclass
-from enum import IntEnum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
 
 from domain.events import EndReason
 
@@ -13,8 +14,10 @@ class CloseCode(IntEnum):
     """The codes that this service closes with itself."""
 
     ENDED = 1000
-    FIRST_MESSAGE_NOT_JSON = 1007
+    PROTOCOL_ERROR = 1002
+    INVALID_DATA = 1007
     POLICY = 1008
+    TOO_BIG = 1009
     BUG = 1011
     RESTART = 1012
     NOT_CONFIRMED = 1013
@@ -24,15 +27,54 @@ class CloseCode(IntEnum):
     SUPERSEDED = 4409
 
 
+class CloseReason(StrEnum):
+    """The cause of a close: the label of the metric and the reason in the log."""
+
+    ENDED = "ended"
+    NOT_STARTED = "not_started"
+    """The sender ended before it started."""
+    PROTOCOL_ERROR = "protocol_error"
+    NOT_JSON = "not_json"
+    """The first message is not JSON."""
+    NOT_UTF8 = "not_utf8"
+    TOO_MANY_REFUSED = "too_many_refused"
+    TOO_MANY_FRAGMENTS = "too_many_fragments"
+    REPLIES_UNREAD = "replies_unread"
+    PONGS_UNREAD = "pongs_unread"
+    """The peer pings and does not read the answers. It gets a reset, and no close frame."""
+    TOO_BIG = "too_big"
+    BUG = "bug"
+    RESTART = "restart"
+    SHUTDOWN = "shutdown"
+    """The service stops, and the sender would not come back."""
+    NOT_CONFIRMED = "not_confirmed"
+    START_NOT_CONFIRMED = "start_not_confirmed"
+    BAD_START = "bad_start"
+    UNKNOWN_DIALECT = "unknown_dialect"
+    AUDIO_BEFORE_START = "audio_before_start"
+    NOT_ALLOWED = "not_allowed"
+    NO_START = "no_start"
+    IDLE = "idle"
+    TOO_LONG = "too_long"
+    SUPERSEDED = "superseded"
+
+
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """A close frame to be sent; `end` is how the run is ended before, None to leave it open."""
+    """A close frame to be sent, and why.
+
+    `explanation` is for people, in the frame and in the log: it names a field and no value. `end`
+    is how the run is ended before, None to leave it open; `names` are identifiers that were read of
+    a start that cannot be used.
+    """
 
     code: CloseCode
-    reason: str = ""
+    reason: CloseReason
+    explanation: str = ""
     end: EndReason | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def short_reason(self) -> str:
-        """The reason as far as a close frame holds it."""
-        return self.reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
+    def short_explanation(self) -> str:
+        """The explanation as far as a close frame holds it."""
+        return self.explanation.encode()[:MAX_REASON_BYTES].decode(errors="ignore")

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 from adapters.inbound.calls import Calls
-from adapters.inbound.close_codes import CloseCode, Closing
+from adapters.inbound.close_codes import CloseCode, CloseReason, Closing
 from adapters.inbound.dialects import (
     Decoder,
     Dialect,
@@ -35,8 +35,10 @@ from adapters.inbound.dialects.messages import (
     Unknown,
     refusal_of,
 )
+from adapters.inbound.origin import Origin
 from adapters.inbound.replies import PEER_GONE, Replies
 from adapters.inbound.starting import Starting
+from application.call_context import call_context
 from application.delivery.live_stream import LiveStream
 from domain.access import Sender
 from domain.account import State
@@ -74,6 +76,9 @@ class Peer(Protocol):
     last_words: Callable[[], str | None] | None
     """Asked for what is still to be said before the connection is closed for a broken frame."""
 
+    on_closed: Callable[[Closing], None] | None
+    """Told when the connection is closed for a broken frame, or because the server stops."""
+
     def take(self) -> tuple[bool, bytes] | None:
         """Return a message that has come: whether it is text, then in UTF-8, and its bytes."""
         ...
@@ -97,15 +102,18 @@ class Conversation:
         self,
         calls: Calls,
         sender: Sender,
+        origin: Origin,
         query: Mapping[str, str],
         peer: Peer,
         send: SendMessage,
     ) -> None:
         self._calls = calls
         self._sender = sender
+        self._origin = origin
         self._query = query
         self._peer = peer
         peer.last_words = self._last_ack
+        peer.on_closed = self._on_closed
         self._send = send
         self._replies = Replies(peer.say, self._send_text, self._on_unread)
         self._dialect: Dialect | None = None
@@ -127,6 +135,8 @@ class Conversation:
         self._is_dropping = False
         self._reason_if_lost = EndReason.DISCONNECTED
         self._is_draining = False
+        self._closed_by_protocol: Closing | None = None
+        self._failure: Exception | None = None
         self._patience = CLOSE_SECONDS
 
     async def run(self) -> None:
@@ -136,6 +146,8 @@ class Conversation:
             if closing is not None:
                 await self._close(closing)
         finally:
+            if self._closed_by_protocol is not None:
+                self._report(self._closed_by_protocol)
             await self._replies.close()
 
     # What comes from elsewhere
@@ -146,7 +158,7 @@ class Conversation:
         if 0 < self._calls.ack_interval <= self._unacked:
             self._ack(last_seq)
         if self._is_over and self._stream is not None and self._stream.log.is_empty:
-            self._interrupt(Closing(CloseCode.ENDED))
+            self._interrupt(_ENDED)
 
     def on_fenced(self) -> None:
         """Close: a newer connection holds the stream. See `PublicationListener`."""
@@ -154,7 +166,7 @@ class Conversation:
 
     def on_stalled(self) -> None:
         """Close: nothing is confirmed. See `PublicationListener`."""
-        self._interrupt(Closing(CloseCode.NOT_CONFIRMED, "nothing can be confirmed"))
+        self._interrupt(_NOT_CONFIRMED)
 
     def on_drain(self) -> None:
         """Close, for the sender to go on elsewhere, unless it would not come back.
@@ -175,10 +187,10 @@ class Conversation:
     def on_drain_over(self) -> None:
         """End the run and close now, whoever it is: there is no time to wait for the broker."""
         self._patience = AFTER_DRAIN_SECONDS
-        self._interrupt(Closing(CloseCode.RESTART, "restart", EndReason.SHUTDOWN))
+        self._interrupt(_SHUTDOWN)
 
     def _on_unread(self) -> None:
-        self._interrupt(Closing(CloseCode.POLICY, "replies are not read"))
+        self._interrupt(_REPLIES_UNREAD)
 
     def _interrupt(self, closing: Closing) -> None:
         if self._dialect is not None and closing.code in self._dialect.never_closed_with:
@@ -198,9 +210,9 @@ class Conversation:
         try:
             closing = await self._converse()
             return await self._take_leave(closing)
-        except Exception:  # noqa: BLE001  # a bug ends this call, not the others
-            _log.exception("conversation failed")
-            return Closing(CloseCode.BUG)
+        except Exception as error:  # noqa: BLE001  # a bug ends this call, not the others
+            self._failure = error
+            return _BUG
         finally:
             self._let_go()
 
@@ -261,16 +273,18 @@ class Conversation:
         try:
             self._dialect = recognise(first, self._calls.dialects)
         except FirstMessageNotJson as why:
-            self._interruption = Closing(CloseCode.FIRST_MESSAGE_NOT_JSON, str(why))
+            self._interruption = Closing(CloseCode.INVALID_DATA, CloseReason.NOT_JSON, str(why))
             return None
         except UnknownDialect as why:
-            self._interruption = Closing(CloseCode.BAD_START, str(why))
+            self._interruption = Closing(CloseCode.BAD_START, CloseReason.UNKNOWN_DIALECT, str(why))
             return None
         if self._is_draining and self._dialect.comes_back:
             self._interruption = _RESTART
             return None
         self._decoder = self._dialect.decoder(self._query, self._remark)
-        self._starting = Starting(self._calls, self._sender, self._dialect, self._wake)
+        self._starting = Starting(
+            self._calls, self._sender, self._dialect, self._wake, self._origin.context()
+        )
         return self._decoder
 
     @property
@@ -406,7 +420,7 @@ class Conversation:
         interaction = stream.interaction
         self._calls.telemetry.stream_opened(interaction.opening.dialect)
         for remark in self._remarks:
-            _log.warning(remark, extra={"stream": str(stream.key)})
+            _log.warning(remark, extra=call_context(interaction.opening))
         if stream.is_fenced:
             self._interrupt(_SUPERSEDED)
             return
@@ -425,7 +439,7 @@ class Conversation:
         if remark not in self._remarks:
             self._remarks[remark] = None
             if self._stream is not None:
-                _log.warning(remark, extra={"stream": str(self._stream.key)})
+                _log.warning(remark, extra=call_context(self._stream.interaction.opening))
 
     def _refuse(self, refused: Refused, audio: Audio | None = None) -> None:
         """Count and answer a message that cannot be used; each kind is logged once."""
@@ -444,7 +458,11 @@ class Conversation:
         most = self._speaking.most_refused_in_a_row
         if most is not None and self._refused_in_a_row > most:
             self._interrupt(
-                Closing(CloseCode.POLICY, f"more than {most} messages refused in a row")
+                Closing(
+                    CloseCode.POLICY,
+                    CloseReason.TOO_MANY_REFUSED,
+                    f"more than {most} messages refused in a row, the last: {refused.explanation}",
+                )
             )
 
     def _ack(self, last_seq: int | None) -> None:
@@ -491,11 +509,10 @@ class Conversation:
         if self._seconds_left() > 0:
             return None
         if self._stream is None:
-            return Closing(CloseCode.TIMED_OUT, "no start")
+            return _NO_START
         now = self._calls.clock.monotonic()
         is_too_long = now >= self._stream.run_started_at + self._calls.limits.call_seconds
-        end = EndReason.TOO_LONG if is_too_long else EndReason.IDLE
-        return Closing(CloseCode.TIMED_OUT, end.value, end)
+        return _TOO_LONG if is_too_long else _IDLE
 
     # The end
 
@@ -538,7 +555,25 @@ class Conversation:
         if stream.interaction.state is State.LIVE:
             self._calls.cut(stream, self._reason_if_lost)
 
+    def _on_closed(self, closing: Closing) -> None:
+        """Note that the protocol has closed: it is reported when all before it is taken in."""
+        self._closed_by_protocol = self._closed_by_protocol or closing
+
+    def _report(self, closing: Closing) -> None:
+        """Tell the operator of the close."""
+        context = {**self._context(), **closing.names}
+        self._calls.reports.closed(closing, self._origin, context, error=self._failure)
+
+    def _context(self) -> dict[str, object]:
+        """Return whose call it is, as far as that has been told."""
+        if self._stream is not None:
+            return call_context(self._stream.interaction.opening)
+        context: dict[str, object] = {} if self._starting is None else self._starting.names()
+        return context if self._dialect is None else {**context, "dialect": self._dialect.name}
+
     async def _close(self, closing: Closing) -> None:
+        if self._closed_by_protocol is None:
+            self._report(closing)
         async with _at_most(CLOSE_SECONDS):
             await self._replies.flush()
         try:
@@ -547,7 +582,7 @@ class Conversation:
                     {
                         "type": "websocket.close",
                         "code": closing.code.value,
-                        "reason": closing.short_reason,
+                        "reason": closing.short_explanation,
                     }
                 )
         except (TimeoutError, *PEER_GONE):
@@ -568,5 +603,23 @@ async def _at_most(seconds: float) -> AsyncIterator[None]:
 _ROW_OF_DUPLICATES = (
     f"more than {MAX_DUPLICATES_IN_A_ROW} duplicates in a row: the counter seems to have begun anew"
 )
-_RESTART = Closing(CloseCode.RESTART, "restart: reconnect and resume")
-_SUPERSEDED = Closing(CloseCode.SUPERSEDED, "a newer connection holds the stream")
+_ENDED = Closing(CloseCode.ENDED, CloseReason.ENDED)
+_RESTART = Closing(CloseCode.RESTART, CloseReason.RESTART, "restart: reconnect and resume")
+_SHUTDOWN = Closing(CloseCode.RESTART, CloseReason.SHUTDOWN, "restart", EndReason.SHUTDOWN)
+_SUPERSEDED = Closing(
+    CloseCode.SUPERSEDED, CloseReason.SUPERSEDED, "a newer connection holds the stream"
+)
+_NOT_CONFIRMED = Closing(
+    CloseCode.NOT_CONFIRMED, CloseReason.NOT_CONFIRMED, "nothing can be confirmed"
+)
+_REPLIES_UNREAD = Closing(CloseCode.POLICY, CloseReason.REPLIES_UNREAD, "replies are not read")
+_NO_START = Closing(
+    CloseCode.TIMED_OUT, CloseReason.NO_START, "no start within START_TIMEOUT_SECONDS"
+)
+_IDLE = Closing(
+    CloseCode.TIMED_OUT, CloseReason.IDLE, "silent for IDLE_TIMEOUT_SECONDS", EndReason.IDLE
+)
+_TOO_LONG = Closing(
+    CloseCode.TIMED_OUT, CloseReason.TOO_LONG, "longer than MAX_CALL_SECONDS", EndReason.TOO_LONG
+)
+_BUG = Closing(CloseCode.BUG, CloseReason.BUG)

@@ -1,18 +1,16 @@
-"""Who gets past the handshake, and the HTTP answer to who does not."""
+"""Who gets past the handshake, and the refusal of who does not."""
 
 import asyncio
-import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 from adapters.inbound.authorization import read_credential
 from adapters.inbound.brake import Brake
-from adapters.inbound.client_address import client_address
+from adapters.inbound.origin import Origin
+from adapters.inbound.refusals import Headers, Outcome, Refusal
+from adapters.inbound.reports import Reports, values
 from adapters.inbound.roster import Roster
 from application.admit_sender import AddressRefused, AdmitSender, Unauthenticated
 from application.broker_watch import BrokerWatch
 from application.ports.places import Places
-from application.ports.telemetry import Telemetry
 from domain.access import Sender
 
 BROKER_WAIT_SECONDS = 5.0
@@ -20,19 +18,6 @@ BROKER_WAIT_SECONDS = 5.0
 
 RETRY_AFTER_SECONDS = b"5"
 REALM = b'realm="rtaa-ingest"'
-
-_log = logging.getLogger(__name__)
-
-Headers = Sequence[tuple[bytes, bytes]]
-
-
-@dataclass(frozen=True, slots=True)
-class HttpRefusal:
-    """The HTTP answer to a handshake that is not accepted."""
-
-    status: int
-    headers: Headers
-    body: bytes
 
 
 class Gate:
@@ -45,55 +30,56 @@ class Gate:
         broker_watch: BrokerWatch,
         roster: Roster,
         brake: Brake,
-        telemetry: Telemetry,
-        *,
-        trusted_proxy_hops: int,
+        reports: Reports,
     ) -> None:
         self._admit_sender = admit_sender
         self._capacity = capacity
         self._broker_watch = broker_watch
         self._roster = roster
         self._brake = brake
-        self._telemetry = telemetry
-        self._trusted_proxy_hops = trusted_proxy_hops
+        self._reports = reports
 
-    async def enter(self, peer: str | None, headers: Headers) -> Sender | HttpRefusal:
+    async def enter(self, origin: Origin, headers: Headers) -> Sender | Refusal:
         """Return who enters, holding a place to be given back by `leave`; or the refusal."""
-        sender = await self._identify(peer, headers)
-        if isinstance(sender, HttpRefusal):
+        admitted = await self._admit(origin, headers)
+        if isinstance(admitted, Refusal):
+            self._reports.refused(admitted, origin)
+        else:
+            self._reports.accepted()
+        return admitted
+
+    async def _admit(self, origin: Origin, headers: Headers) -> Sender | Refusal:
+        sender = await self._identify(origin, headers)
+        if isinstance(sender, Refusal):
             return sender
-        refusal = await self._take_place()
-        if refusal is not None:
-            return refusal
-        self._telemetry.handshake("accepted")
-        return sender
+        return await self._take_place() or sender
 
-    async def _identify(self, peer: str | None, headers: Headers) -> Sender | HttpRefusal:
-        credential = read_credential(_values(headers, b"authorization"))
-        forwarded_for = _values(headers, b"x-forwarded-for")
-        address = client_address(peer, forwarded_for, self._trusted_proxy_hops)
+    async def _identify(self, origin: Origin, headers: Headers) -> Sender | Refusal:
+        credential = read_credential(values(headers, b"authorization"))
         try:
-            return self._admit_sender(credential, address)
+            return self._admit_sender(credential, origin.address)
         except AddressRefused as why:
-            return self._refuse(403, "address_refused", str(why))
+            is_known = origin.address is not None
+            outcome = Outcome.ADDRESS_REFUSED if is_known else Outcome.ADDRESS_UNKNOWN
+            return Refusal(outcome, str(why))
         except Unauthenticated as why:
-            if await self._brake.on_failure(str(address or peer)):
-                return self._refuse(401, "unauthenticated", str(why), self._challenges())
-            return self._refuse(429, "too_many_failures", str(why), [_RETRY_AFTER])
+            if await self._brake.on_failure(str(origin.address or origin.peer)):
+                return Refusal(Outcome.UNAUTHENTICATED, str(why), self._challenges())
+            return Refusal(Outcome.TOO_MANY_FAILURES, str(why), [_RETRY_AFTER])
 
-    async def _take_place(self) -> HttpRefusal | None:
+    async def _take_place(self) -> Refusal | None:
         refusal = self._refuse_if_draining()
         if refusal is not None:
             return refusal
         if not self._capacity.take():
-            return self._refuse(503, "full", "no place left", [_RETRY_AFTER])
+            return Refusal(Outcome.FULL, "MAX_STREAMS connections are open", [_RETRY_AFTER])
         enters = False
         try:
             broker_is_up = self._broker_watch.is_up or await self._wait_for_broker()
             refusal = self._refuse_if_draining()
             if refusal is None and not broker_is_up:
                 why = "the broker takes no writes"
-                refusal = self._refuse(503, "no_broker", why, [_RETRY_AFTER])
+                refusal = Refusal(Outcome.NO_BROKER, why, [_RETRY_AFTER])
             enters = refusal is None
         finally:
             if not enters:
@@ -114,22 +100,14 @@ class Gate:
                 task.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
 
-    def _refuse_if_draining(self) -> HttpRefusal | None:
+    def _refuse_if_draining(self) -> Refusal | None:
         if not self._roster.is_draining:
             return None
-        return self._refuse(503, "draining", "the service is stopping", [_RETRY_AFTER])
+        return Refusal(Outcome.DRAINING, "the service is stopping", [_RETRY_AFTER])
 
     def leave(self) -> None:
         """Give back the place of one who entered."""
         self._capacity.give_back()
-
-    def _refuse(self, status: int, outcome: str, why: str, headers: Headers = ()) -> HttpRefusal:
-        self._telemetry.handshake(outcome)
-        _log.warning("handshake refused", extra={"status": status, "why": why})
-        body = _BODIES[status]
-        length = (b"content-length", str(len(body)).encode())
-        kind = (b"content-type", b"text/plain; charset=utf-8")
-        return HttpRefusal(status, [*headers, kind, length], body)
 
     def _challenges(self) -> Headers:
         """Name every method on offer; a 401 names at least one (RFC 9110 §15.5.2)."""
@@ -142,13 +120,3 @@ class Gate:
 
 
 _RETRY_AFTER = (b"retry-after", RETRY_AFTER_SECONDS)
-_BODIES = {
-    401: b"unauthenticated\n",
-    403: b"forbidden\n",
-    429: b"too many failures\n",
-    503: b"unavailable\n",
-}
-
-
-def _values(headers: Headers, name: bytes) -> list[bytes]:
-    return [value for key, value in headers if key.lower() == name]

@@ -9,7 +9,7 @@ again once the stream is started. The bound is small before the start and that o
 from collections import Counter, deque
 from dataclasses import dataclass, field, replace
 
-from adapters.inbound.close_codes import CloseCode, Closing
+from adapters.inbound.close_codes import CloseCode, CloseReason, Closing
 from adapters.inbound.dialects import Dialect
 from adapters.inbound.dialects.messages import (
     STARTED_ALREADY,
@@ -119,10 +119,12 @@ class Prelude:
                 self._keep(STARTED_ALREADY)
             case Refused() if self._start is not None:
                 self._keep(message)
-            case BadStart(explanation):
-                answer = Closing(CloseCode.BAD_START, explanation)
+            case BadStart(explanation, names):
+                reason = CloseReason.BAD_START
+                answer = Closing(CloseCode.BAD_START, reason, explanation, names=names)
             case Refused(_, explanation) if self._dialect.most_held_before_start == 0:
-                answer = Closing(CloseCode.BAD_START, explanation)
+                self._count_refused(CloseReason.BAD_START.value)
+                answer = Closing(CloseCode.BAD_START, CloseReason.BAD_START, explanation)
             case Refused(refusal):
                 self._refuse(refusal)
             case Unknown():
@@ -151,8 +153,11 @@ class Prelude:
         dropped, self._dropped = self._dropped, Dropped()
         return dropped
 
-    def discard(self) -> None:
-        """Forget what is held, and count all that was said: it is said again, or it is lost."""
+    def discard(self, *, refused_for: CloseReason | None = None) -> None:
+        """Forget what is held, and count all that was said: it is said again, or it is lost.
+
+        Nothing is lost of a sender that is `refused_for` a reason: all of it is rejected.
+        """
         dropped = self.take_dropped()
         frames, refused = dropped.frames, dropped.refused
         while (held := self.release()) is not None:
@@ -160,9 +165,11 @@ class Prelude:
                 frames += 1
             elif isinstance(held, Refused):
                 refused[held.refusal] += 1
-        if frames:
+        if frames and refused_for is None:
             self._telemetry.received(frames)
             self._telemetry.frames("lost", frames, reason="not_started")
+        elif frames and refused_for is not None:
+            self._count_refused(refused_for.value, frames)
         if dropped.duplicates:
             self._telemetry.received(dropped.duplicates)
             self._telemetry.frames("duplicate", dropped.duplicates)
@@ -171,7 +178,9 @@ class Prelude:
 
     def _hold(self, message: Audio | SignalSaid) -> Start | Closing | None:
         if self._start is None and self._dialect.most_held_before_start == 0:
-            return Closing(CloseCode.BAD_START, "audio before start")
+            self._count_refused(CloseReason.BAD_START.value)
+            reason = CloseReason.AUDIO_BEFORE_START
+            return Closing(CloseCode.BAD_START, reason, "audio before start")
         self._keep(message)
         return self.start_as_told() if isinstance(message, Audio) else None
 
@@ -200,7 +209,7 @@ class Prelude:
 
     def _end(self, message: End) -> Start | Closing:
         if self._start is None:
-            return Closing(CloseCode.ENDED, "ended before it started")
+            return Closing(CloseCode.ENDED, CloseReason.NOT_STARTED, "ended before it started")
         if not self._has_ended:
             self._has_ended = True
             self._held.append(message)
@@ -221,5 +230,8 @@ class Prelude:
         return replace(self._start, continuation=goes_on)
 
     def _refuse(self, refusal: Refusal, messages: int = 1) -> None:
+        self._count_refused(refusal.value, messages)
+
+    def _count_refused(self, reason: str, messages: int = 1) -> None:
         self._telemetry.received(messages)
-        self._telemetry.frames("rejected", messages, reason=refusal.value)
+        self._telemetry.frames("rejected", messages, reason=reason)

@@ -1,10 +1,10 @@
 """A stream whose start is said and not yet published, and what its sender says meanwhile."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 
 from adapters.inbound.calls import Calls
-from adapters.inbound.close_codes import CloseCode, Closing
+from adapters.inbound.close_codes import CloseCode, CloseReason, Closing
 from adapters.inbound.dialects import Dialect
 from adapters.inbound.dialects.messages import (
     Audio,
@@ -33,16 +33,23 @@ SAID_AT_ONCE = 100
 class Starting:
     """Tries to start a stream, and holds what is said before it is started.
 
-    `on_settled` is called when an attempt is over; what came of it is `outcome`.
+    `on_settled` is called when an attempt is over; what came of it is `outcome`. `context` tells
+    in the log where the sender is.
     """
 
     def __init__(
-        self, calls: Calls, sender: Sender, dialect: Dialect, on_settled: Callable[[], None]
+        self,
+        calls: Calls,
+        sender: Sender,
+        dialect: Dialect,
+        on_settled: Callable[[], None],
+        context: Mapping[str, object],
     ) -> None:
         self._calls = calls
         self._sender = sender
         self._dialect = dialect
         self._on_settled = on_settled
+        self._context = context
         self._prelude = Prelude(dialect, calls.budget, calls.telemetry)
         self._tried: Start | None = None
         self._said_at = 0.0
@@ -56,6 +63,11 @@ class Starting:
     def start(self) -> Start | None:
         """The start as it was tried last."""
         return self._tried
+
+    def names(self) -> dict[str, object]:
+        """Return for a log line whose start was tried; nothing before there was one."""
+        start = self._tried
+        return {} if start is None else dict(start.names)
 
     @property
     def is_full(self) -> bool:
@@ -71,6 +83,8 @@ class Starting:
         """Take a message; return how to close if that has to be."""
         told = self._prelude.take(message)
         if isinstance(told, Closing):
+            if told.code is CloseCode.BAD_START:
+                self._prelude.discard(refused_for=told.reason)
             return told
         self._try(told)
         return None
@@ -95,13 +109,15 @@ class Starting:
         try:
             stream = attempt.result()
         except NotAllowed as why:
-            return Closing(CloseCode.NOT_ALLOWED, str(why))
+            self._prelude.discard(refused_for=CloseReason.NOT_ALLOWED)
+            return Closing(CloseCode.NOT_ALLOWED, CloseReason.NOT_ALLOWED, str(why))
         except Superseded as why:
-            return Closing(CloseCode.SUPERSEDED, str(why))
+            return Closing(CloseCode.SUPERSEDED, CloseReason.SUPERSEDED, str(why))
         except PublisherError:
             holds_on = self._dialect.waits_for_broker
             code = CloseCode.TIMED_OUT if holds_on else CloseCode.NOT_CONFIRMED
-            return Closing(code, "the start could not be published")
+            reason = CloseReason.START_NOT_CONFIRMED
+            return Closing(code, reason, "the start could not be published")
         if isinstance(stream, AwaitFirstFrame):
             self._try(self._prelude.start_as_told())
             return None
@@ -177,6 +193,7 @@ class Starting:
             self._sender,
             requested_at=self._said_at,
             budget=self._budget,
+            context=self._context,
         )
 
     @property

@@ -4,6 +4,7 @@ Written against uvicorn 0.54.0, whose internals are used; a test fails when that
 hostile peer could do to the stock classes, and what becomes of it here:
 
     connect and be silent, or send a request slowly     408 after START_TIMEOUT_SECONDS
+    send what is no request                             400, reported once a second at most
     send a handshake with long or many header lines     431; the WebSocket parser would never answer
     send a request with an endless body                 413; nothing here takes one
     ping without reading the pongs                      aborted when 256 KiB of them wait
@@ -20,6 +21,7 @@ left to the library `websockets`, which is given whole frames and so is always b
 """
 
 import asyncio
+import binascii
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -33,6 +35,10 @@ from websockets.frames import Frame, Opcode
 from websockets.frames import apply_mask as _apply_mask  # type: ignore[attr-defined]  # C, or not
 from websockets.protocol import State
 
+from adapters.inbound.close_codes import CloseCode, CloseReason, Closing
+from adapters.inbound.refusals import Headers, Outcome, Refusal
+from adapters.inbound.reports import Reports
+
 WRITTEN_AGAINST = "0.54.0"
 
 REQUEST_SECONDS = 10.0
@@ -41,6 +47,9 @@ REQUEST_SECONDS = 10.0
 MAX_HEADER_LINE_BYTES = 8_000
 MAX_HEADERS = 100
 """Below the limits of websockets' handshake parser (8192 bytes a line, 128 lines), which raises."""
+
+MAX_REQUEST_BYTES = 16 * 1024
+"""What a request may take before it is complete."""
 
 MAX_UNREAD_BYTES = 256 * 1024
 """What may wait to be written to a peer that does not read, beyond our replies."""
@@ -61,7 +70,7 @@ listens takes in what was read before it is counted."""
 DIRECT = "rtaa.direct"
 """The ASGI extension by which the application takes messages without awaiting each, text in its
 UTF-8, and says something without awaiting: `scope["extensions"][DIRECT]["peer"]` is the
-`HardenedWebSocket`, of which `take`, `listen`, `say` and `last_words` are meant."""
+`HardenedWebSocket`, of which `take`, `listen`, `say`, `last_words` and `on_closed` are meant."""
 
 MESSAGE_BYTES = 256
 """What a message takes beside its payload."""
@@ -86,16 +95,41 @@ it unread would take back the answer."""
 WEBSOCKET_VERSION = b"13"
 
 
-def _refusal(status: bytes, *headers: bytes) -> bytes:
-    lines = [b"HTTP/1.1 " + status, *headers, b"connection: close", b"content-length: 0", b"", b""]
-    return b"\r\n".join(lines)
+TIMED_OUT = Refusal(Outcome.TIMED_OUT, "no complete request within START_TIMEOUT_SECONDS")
+UNREADABLE = Refusal(Outcome.UNREADABLE, "what came is no HTTP request")
+BODY_NOT_TAKEN = Refusal(Outcome.BODY, "a request with a body")
+TOO_OLD_FOR_UPGRADE = Refusal(Outcome.UNREADABLE, "a handshake needs HTTP/1.1: a proxy speaks 1.0")
+NOT_GET = Refusal(Outcome.WRONG_METHOD, "a handshake is a GET", [(b"allow", b"GET")])
+NO_KEY = Refusal(Outcome.UNREADABLE, "Sec-WebSocket-Key has to come once, 16 bytes in base64")
+UNREADABLE_HANDSHAKE = Refusal(Outcome.UNREADABLE, "a header of the handshake cannot be read")
+HEADERS_TOO_LARGE = Refusal(
+    Outcome.HEADERS_TOO_LARGE,
+    f"a header line over {MAX_HEADER_LINE_BYTES} bytes, more than {MAX_HEADERS} of them, or over "
+    f"{MAX_REQUEST_BYTES} bytes in all",
+)
+OTHER_VERSION = Refusal(
+    Outcome.WRONG_VERSION,
+    "Sec-WebSocket-Version is not 13",
+    [
+        (b"upgrade", b"websocket"),
+        (b"sec-websocket-version", WEBSOCKET_VERSION),
+    ],
+)
 
 
-TIMED_OUT = _refusal(b"408 Request Timeout")
-BODY_NOT_TAKEN = _refusal(b"413 Content Too Large")
-HEADERS_TOO_LARGE = _refusal(b"431 Request Header Fields Too Large")
-TOO_OLD_FOR_UPGRADE = _refusal(b"400 Bad Request")
-OTHER_VERSION = _refusal(b"426 Upgrade Required", b"sec-websocket-version: " + WEBSOCKET_VERSION)
+class _NoRequest(Exception):
+    """What came is no request."""
+
+
+class _Requests(h11.Connection):
+    """Reads requests; what is none is not logged by uvicorn, a line for each, but refused by us."""
+
+    def next_event(self) -> Any:  # noqa: ANN401  # h11's events and sentinels
+        """Return the next event; raise `_NoRequest` where h11 raises."""
+        try:
+            return super().next_event()
+        except h11.RemoteProtocolError as error:
+            raise _NoRequest(error.error_status_hint) from error
 
 
 class HardenedHttp(H11Protocol, asyncio.BufferedProtocol):
@@ -103,8 +137,12 @@ class HardenedHttp(H11Protocol, asyncio.BufferedProtocol):
 
     request_seconds = REQUEST_SECONDS
 
+    reports: Reports | None = None
+    """Who is told of refusals; the class is."""
+
     def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401  # uvicorn's own
         super().__init__(*arguments, **named)
+        self.conn = _Requests(h11.SERVER, MAX_REQUEST_BYTES)
         self._request_timer: asyncio.TimerHandle | None = None
         self._to_forget: int | None = None
 
@@ -147,7 +185,7 @@ class HardenedHttp(H11Protocol, asyncio.BufferedProtocol):
         if self.scope is not before:
             self._stop_expecting()
             if self._has_body():
-                self._refuse(BODY_NOT_TAKEN)
+                self._refuse(BODY_NOT_TAKEN, self.headers)
 
     def _has_body(self) -> bool:
         return any(
@@ -155,33 +193,64 @@ class HardenedHttp(H11Protocol, asyncio.BufferedProtocol):
             for name, value in self.headers
         )
 
+    def handle_events(self) -> None:
+        """Handle what was read; what is no request is refused."""
+        try:
+            super().handle_events()
+        except _NoRequest as error:
+            is_too_large = error.args[0] == HEADERS_TOO_LARGE.status
+            self._refuse(HEADERS_TOO_LARGE if is_too_large else UNREADABLE, [])
+
+    def _get_upgrade(self) -> bytes | None:
+        """Return `websocket` if that is asked for, among others and in any number of lines."""
+        is_asked_for = b"upgrade" in self._options(b"connection")
+        return b"websocket" if is_asked_for and b"websocket" in self._options(b"upgrade") else None
+
+    def _options(self, name: bytes) -> set[bytes]:
+        lines = (value for key, value in self.headers if key == name)
+        return {option.strip().lower() for line in lines for option in line.split(b",")}
+
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         """Hand over to the WebSocket protocol what it can take, also what came behind it."""
         refusal = self._handshake_refusal(event)
         if refusal is not None:
-            self._refuse(refusal)
+            self._refuse(refusal, self.headers)
             return
+        self.headers = [
+            *((name, value) for name, value in self.headers if name not in _UPGRADE),
+            *_UPGRADE.items(),
+        ]
         super().handle_websocket_upgrade(event)
         websocket = self.transport.get_protocol()
+        if not isinstance(websocket, HardenedWebSocket):
+            return
+        if not websocket.is_handshake_taken:
+            self._report(UNREADABLE_HANDSHAKE, self.headers)
         early, _ = self.conn.trailing_data
-        if early and isinstance(websocket, HardenedWebSocket):
+        if early:
             websocket.keep_early(early)
 
-    def _handshake_refusal(self, event: h11.Request) -> bytes | None:
+    def _handshake_refusal(self, event: h11.Request) -> Refusal | None:
         """Return what to say instead of handing over; None if all is well."""
         longest = max((len(name) + len(value) for name, value in self.headers), default=0)
         too_long = max(longest, len(event.target)) > MAX_HEADER_LINE_BYTES
+        keys = [value for name, value in self.headers if name == b"sec-websocket-key"]
+        refusal = None
         if too_long or len(self.headers) > MAX_HEADERS:
-            return HEADERS_TOO_LARGE
-        if self._has_body():
-            return BODY_NOT_TAKEN
-        if event.http_version != b"1.1":
-            return TOO_OLD_FOR_UPGRADE
-        if (b"sec-websocket-version", WEBSOCKET_VERSION) not in self.headers:
-            return OTHER_VERSION
-        return None
+            refusal = HEADERS_TOO_LARGE
+        elif self._has_body():
+            refusal = BODY_NOT_TAKEN
+        elif event.method != b"GET":
+            refusal = NOT_GET
+        elif event.http_version != b"1.1":
+            refusal = TOO_OLD_FOR_UPGRADE
+        elif (b"sec-websocket-version", WEBSOCKET_VERSION) not in self.headers:
+            refusal = OTHER_VERSION
+        elif len(keys) != 1 or not _is_key(keys[0]):
+            refusal = NO_KEY
+        return refusal
 
-    def _refuse(self, refusal: bytes) -> None:
+    def _refuse(self, refusal: Refusal, headers: Headers) -> None:
         """Answer, and say nothing more; the peer is to close, or it is closed in a while."""
         if self._to_forget is not None or self.transport.is_closing():
             return
@@ -190,9 +259,15 @@ class HardenedHttp(H11Protocol, asyncio.BufferedProtocol):
         if self.cycle is not None:
             self.cycle.disconnected = True
         self.loop.call_later(FORGET_SECONDS, self.transport.abort)
-        self.transport.write(refusal)
+        self.transport.write(refusal.on_the_wire())
         with suppress(OSError):  # it is gone already
             self.transport.write_eof()
+        self._report(refusal, headers)
+
+    def _report(self, refusal: Refusal, headers: Headers) -> None:
+        if self.reports is not None:
+            origin = self.reports.origin(self.client and self.client[0], headers)
+            self.reports.refused(refusal, origin)
 
     def _expect_request(self) -> None:
         self._request_timer = self.loop.call_later(self.request_seconds, self._on_no_request)
@@ -204,7 +279,20 @@ class HardenedHttp(H11Protocol, asyncio.BufferedProtocol):
 
     def _on_no_request(self) -> None:
         self._request_timer = None
-        self._refuse(TIMED_OUT)
+        self._refuse(TIMED_OUT, [])
+
+
+_UPGRADE = {b"connection": b"Upgrade", b"upgrade": b"websocket"}
+"""The headers of a handshake that may come in several lines and lists, as websockets reads them."""
+
+_KEY_BYTES = 16
+
+
+def _is_key(value: bytes) -> bool:
+    try:
+        return len(binascii.a2b_base64(value, strict_mode=True)) == _KEY_BYTES
+    except binascii.Error:
+        return False
 
 
 _Message = tuple[bool, bytes]
@@ -322,6 +410,18 @@ def _measure(data: memoryview, place: int) -> tuple[int, int]:
     return payload, payload + int.from_bytes(data[start : start + 8], "big")
 
 
+_SWITCHING_PROTOCOLS = 101
+
+_REASONS = {
+    CloseCode.PROTOCOL_ERROR: CloseReason.PROTOCOL_ERROR,
+    CloseCode.INVALID_DATA: CloseReason.NOT_UTF8,
+    CloseCode.POLICY: CloseReason.TOO_MANY_FRAGMENTS,
+    CloseCode.TOO_BIG: CloseReason.TOO_BIG,
+    CloseCode.BUG: CloseReason.BUG,
+}
+"""Why a connection is closed for what the library reads, or is told to fail for."""
+
+
 def _take_nothing() -> bool:
     return False
 
@@ -339,11 +439,18 @@ class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
         self._failure: Exception | None = None
         self.last_words: Callable[[], str | None] | None = None
         """Tells what is still to be said to a peer whose messages cannot be read any more."""
+        self.on_closed: Callable[[Closing], None] | None = None
+        """Told when the connection is closed here, and not by the application."""
         self._view = _shared.view
         self._most_bytes = self.config.ws_max_size
         self._begun = bytearray()
         self._needed = 0
         self._unparsed = _NOTHING
+
+    @property
+    def is_handshake_taken(self) -> bool:
+        """Whether the application is asked about the handshake; else it is refused already."""
+        return self.conn.parser_exc is None and self.response.status_code == _SWITCHING_PROTOCOLS
 
     # From the socket
 
@@ -609,6 +716,13 @@ class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
         if self.transport.is_closing():  # asyncio logs what is written to what was aborted
             return
         if self.transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
+            self._report(
+                Closing(
+                    CloseCode.POLICY,
+                    CloseReason.PONGS_UNREAD,
+                    f"over {MAX_UNREAD_BYTES} bytes of answers to its pings are not read: reset",
+                )
+            )
             self.transport.abort()
             return
         super().handle_ping()
@@ -630,6 +744,9 @@ class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
         words = None if self.last_words is None or self.close_sent else self.last_words()
         if words is not None and not self.transport.is_closing():  # before the close is written
             self.transport.write(Frame(Opcode.TEXT, words.encode()).serialize(mask=False))
+        code, explanation = self.conn.close_sent.code, self.conn.close_sent.reason
+        if not self.close_sent and code in _REASONS:  # not an echo of the peer's own
+            self._report(Closing(CloseCode(code), _REASONS[CloseCode(code)], explanation))
         super().handle_parser_exception()
 
     def shutdown(self) -> None:
@@ -637,7 +754,13 @@ class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
         if self.conn.state >= State.CLOSING and not self.close_sent:
             self.transport.close()
             return
+        if self.handshake_complete and not self.close_sent:
+            self._report(Closing(CloseCode.RESTART, CloseReason.SHUTDOWN, "the service stops"))
         super().shutdown()
+
+    def _report(self, closing: Closing) -> None:
+        if self.on_closed is not None:
+            self.on_closed(closing)
 
     async def run_asgi(self) -> None:
         """Run the application; a peer that does not read the end of it is cut off."""

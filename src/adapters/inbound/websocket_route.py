@@ -6,43 +6,56 @@ texts on the wire. Refusals are sent as HTTP answers by hand too, since Litestar
 WebSocket with a bare 403 only.
 """
 
-import logging
 from typing import Any
 from urllib.parse import parse_qsl
 
 from litestar import WebSocket, websocket
 from litestar.handlers import WebsocketRouteHandler
-from litestar.types import Send
 
 from adapters.inbound.calls import Calls
 from adapters.inbound.conversation import Conversation
-from adapters.inbound.gate import Gate, HttpRefusal
+from adapters.inbound.gate import Gate
+from adapters.inbound.origin import Origin
+from adapters.inbound.path_guard import send_refusal
+from adapters.inbound.refusals import Outcome, Refusal
 from adapters.inbound.roster import Roster
 from adapters.inbound.uvicorn_protocols import DIRECT
+from domain.access import Sender
 
 INGEST_PATH = "/v1/ingest"
-
-_log = logging.getLogger(__name__)
 
 
 def ingest_route(gate: Gate, calls: Calls, roster: Roster) -> WebsocketRouteHandler:
     """Build the route over which carriers send audio."""
     spoken = frozenset(name for dialect in calls.dialects for name in dialect.subprotocols)
 
+    async def admit(socket: WebSocket, origin: Origin) -> Sender | Refusal:  # type: ignore[type-arg]
+        try:
+            return await gate.enter(origin, list(socket.scope["headers"]))
+        except Exception as error:  # noqa: BLE001  # a bug refuses this handshake, and says so
+            refusal = Refusal(Outcome.FAILED, "a bug")
+            calls.reports.refused(refusal, origin, error=error)
+            return refusal
+
     @websocket(INGEST_PATH)
     async def ingest(socket: WebSocket) -> None:  # type: ignore[type-arg]  # no typed state
         client = socket.scope["client"]
+        origin = calls.reports.origin(client and client[0], list(socket.scope["headers"]))
         with roster.arriving():
-            admitted = await gate.enter(client and client[0], list(socket.scope["headers"]))
-            if isinstance(admitted, HttpRefusal):
-                await _refuse(socket.send, admitted)
+            admitted = await admit(socket, origin)
+            if isinstance(admitted, Refusal):
+                await send_refusal(socket.send, admitted, "websocket")
                 return
         try:
-            await socket.accept(_chosen(socket.scope["subprotocols"], spoken))
             query = dict(parse_qsl(socket.scope["query_string"].decode("latin-1")))
             extensions: Any = socket.scope["extensions"]
             peer = extensions[DIRECT]["peer"]
-            conversation = Conversation(calls, admitted, query, peer, socket.send)
+            conversation = Conversation(calls, admitted, origin, query, peer, socket.send)
+            offered = socket.scope["subprotocols"]
+            chosen = _chosen(offered, spoken)
+            if offered and chosen is None:
+                calls.reports.subprotocol_not_chosen(origin)
+            await socket.accept(chosen)
             with roster.entered(conversation):
                 await conversation.run()
         finally:
@@ -52,31 +65,5 @@ def ingest_route(gate: Gate, calls: Calls, roster: Roster) -> WebsocketRouteHand
 
 
 def _chosen(offered: list[str], spoken: frozenset[str]) -> str | None:
-    """Return the first subprotocol offered that a dialect names.
-
-    What is offered is not logged: some senders put a token there.
-    """
-    chosen = next((name for name in offered if name in spoken), None)
-    if offered and chosen is None:  # a line for each handshake
-        _log.warning(
-            "subprotocols are offered of which no dialect names one: accepted without, upon which"
-            " some clients (Node's ws, browsers) fail the connection"
-        )
-    return chosen
-
-
-async def _refuse(send: Send, refusal: HttpRefusal) -> None:
-    await send(
-        {
-            "type": "websocket.http.response.start",
-            "status": refusal.status,
-            "headers": list(refusal.headers),
-        }
-    )
-    await send(
-        {
-            "type": "websocket.http.response.body",
-            "body": refusal.body,
-            "more_body": False,
-        }
-    )
+    """Return the first subprotocol offered that a dialect names."""
+    return next((name for name in offered if name in spoken), None)

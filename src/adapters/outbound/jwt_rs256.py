@@ -1,5 +1,9 @@
 """`TokenVerifier` for RS256 JSON Web Tokens (RFC 7519), with PyJWT."""
 
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
 import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -11,19 +15,43 @@ from application.ports.tokens import TokenClaims, TokenVerifier
 MIN_KEY_BITS = 2048
 """Smallest RSA key that is accepted (NIST SP 800-131A)."""
 
+MAX_KEYS = 16
+"""More than any rotation needs; a token of none of them is tried with each."""
+
+_BEGIN = "-----BEGIN "
+
 
 class InvalidPublicKey(ValueError):
     """The text is not a public RSA key that may be used."""
 
 
-def load_public_key(text: str) -> RSAPublicKey:
-    r"""Read a PEM public key; surrounding quotes and literal ``\n`` are tolerated.
+def load_public_keys(text: str) -> tuple[RSAPublicKey, ...]:
+    r"""Read PEM public keys; surrounding quotes and literal ``\n`` are tolerated.
+
+    Text before, between and behind the blocks is a comment (RFC 7468).
 
     Raises:
-        InvalidPublicKey: it is something else; the message repeats nothing of it.
+        InvalidPublicKey: one is something else; the message tells which, and repeats nothing of it.
 
     """
     pem = text.strip().strip("\"'").replace("\\n", "\n").strip()
+    _, *blocks = pem.split(_BEGIN)
+    if len(blocks) > MAX_KEYS:
+        raise InvalidPublicKey(f"{len(blocks)} PEM blocks")
+    if not blocks:
+        raise InvalidPublicKey("no PEM public key")
+    keys = []
+    for number, block in enumerate(blocks, 1):
+        try:
+            keys.append(_load_public_key(_BEGIN + block))
+        except InvalidPublicKey as error:
+            if len(blocks) == 1:
+                raise
+            raise InvalidPublicKey(f"block {number} of {len(blocks)}: {error}") from error
+    return tuple(keys)
+
+
+def _load_public_key(pem: str) -> RSAPublicKey:
     if "PRIVATE KEY" in pem:
         raise InvalidPublicKey("a private key")
     try:
@@ -38,17 +66,20 @@ def load_public_key(text: str) -> RSAPublicKey:
 
 
 class JwtRs256Verifier(TokenVerifier):
-    """Verifies signature, `exp`, `iat`, `nbf` if present, and audience and issuer if configured."""
+    """Verifies signature, `exp`, `iat`, `nbf` if present, and audience and issuer if configured.
+
+    The signature may be of any of the keys. Other claims are not looked at.
+    """
 
     def __init__(
         self,
-        public_key: RSAPublicKey,
+        public_keys: Sequence[RSAPublicKey],
         *,
         audience: str | None,
         issuer: str | None,
         leeway_seconds: float,
     ) -> None:
-        self._public_key = public_key
+        self._public_keys = tuple(public_keys)
         self._audience = audience
         self._issuer = issuer
         self._leeway_seconds = leeway_seconds
@@ -56,19 +87,7 @@ class JwtRs256Verifier(TokenVerifier):
     def verify(self, token: str) -> TokenClaims:
         """Return the claims of a right token. See `TokenVerifier.verify`."""
         try:
-            claims = jwt.decode(
-                token,
-                self._public_key,
-                algorithms=["RS256"],
-                audience=self._audience,
-                issuer=self._issuer,
-                leeway=self._leeway_seconds,
-                options={
-                    "require": ["exp", "iat", "tenant_id"],
-                    "verify_aud": self._audience is not None,
-                    "enforce_minimum_key_length": True,
-                },
-            )
+            claims = self._decode(token)
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError, OverflowError) as error:
             # Only the kind of the error: its text may hold parts of the token.
             raise InvalidToken(f"token refused: {type(error).__name__}") from error
@@ -76,3 +95,28 @@ class JwtRs256Verifier(TokenVerifier):
         if not isinstance(tenant_id, str) or not isinstance(interaction_id, str | None):
             raise InvalidToken("token refused: tenant_id and interaction_id must be strings")
         return TokenClaims(tenant_id, interaction_id)
+
+    def _decode(self, token: str) -> dict[str, Any]:
+        *others, last = self._public_keys
+        for key in others:
+            with suppress(jwt.InvalidSignatureError):  # another key may have made it
+                return self._decode_by(key, token)
+        return self._decode_by(last, token)
+
+    def _decode_by(self, key: RSAPublicKey, token: str) -> dict[str, Any]:
+        return jwt.decode(
+            token,
+            key,
+            algorithms=["RS256"],
+            audience=self._audience,
+            issuer=self._issuer,
+            leeway=self._leeway_seconds,
+            options={
+                "require": ["exp", "iat", "tenant_id"],
+                "verify_aud": self._audience is not None,
+                "verify_iss": self._issuer is not None,
+                "verify_sub": False,
+                "verify_jti": False,
+                "enforce_minimum_key_length": True,
+            },
+        )

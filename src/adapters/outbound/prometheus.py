@@ -34,6 +34,7 @@ class _Tally(msgspec.Struct):
     """What one process has counted; the gauges are as of now."""
 
     handshakes: dict[str, int] = {}
+    closes: dict[tuple[int, str], int] = {}
     received: int = 0
     frames: dict[tuple[str, str], int] = {}
     ignored: dict[str, int] = {}
@@ -68,6 +69,7 @@ class _Tally(msgspec.Struct):
         """Add what outlives a process."""
         for mine, theirs in (
             (self.handshakes, other.handshakes),
+            (self.closes, other.closes),
             (self.frames, other.frames),
             (self.ignored, other.ignored),
         ):
@@ -80,8 +82,8 @@ class _Tally(msgspec.Struct):
 
 
 _COUNTED = (
-    "handshakes", "received", "frames", "ignored", "confirm_counts", "confirm_sum", "rewind_short",
-    "refilled", "began_again",
+    "handshakes", "closes", "received", "frames", "ignored", "confirm_counts", "confirm_sum",
+    "rewind_short", "refilled", "began_again",
 )  # fmt: skip
 _SUMMED = ("received", "confirm_sum", "rewind_short", "refilled", "began_again")
 
@@ -108,6 +110,10 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
     def handshake(self, outcome: str) -> None:
         """Count a handshake."""
         _add(self._tally.handshakes, {outcome: 1})
+
+    def closed(self, code: int, reason: str) -> None:
+        """Count a close."""
+        _add(self._tally.closes, {(code, reason): 1})
 
     def stream_opened(self, dialect: str) -> None:
         """Count a stream as open."""
@@ -185,6 +191,12 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         for outcome, count in tally.handshakes.items():
             handshakes.add_metric([outcome], count)
         yield handshakes
+        closes = CounterMetricFamily(
+            "ingest_closes", "Closes of ours by code and cause", labels=["code", "reason"]
+        )
+        for (code, reason), count in tally.closes.items():
+            closes.add_metric([str(code), reason], count)
+        yield closes
         streams = GaugeMetricFamily("ingest_streams", "Started and open", labels=["dialect"])
         for dialect, count in tally.streams.items():
             streams.add_metric([dialect], count)

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 
+from application.call_context import call_context
 from application.delivery.batch import Batch
 from application.delivery.holdings import Holdings
 from application.delivery.rewriting import Rewritten
@@ -74,10 +75,5 @@ class LogReports:
         """Which call a log line is about."""
         tail = self._holdings.tail
         if tail is None:
-            return {"stream": str(self._stream)}
-        opening = tail.run.opening
-        return {
-            "stream": str(self._stream),
-            "interaction_id": opening.interaction_id,
-            "dialect": opening.dialect,
-        }
+            return {"tenant_id": self._stream.tenant_id, "stream_id": self._stream.stream_id}
+        return call_context(tail.run.opening)

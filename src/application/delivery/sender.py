@@ -222,7 +222,8 @@ class Sender:
                     log.settle_probe(answer, heads.now_ms)
             except Exception:  # noqa: BLE001
                 # A session that listens to one stream must not stop the others.
-                _log.exception("outcome not taken", extra={"stream": str(log.stream)})
+                names = {"tenant_id": log.stream.tenant_id, "stream_id": log.stream.stream_id}
+                _log.exception("outcome not taken", extra=names)
             if self._unproved and (log.is_proved or _is_refused(answer)):
                 self._unproved.discard(log)
             if log.has_lost:

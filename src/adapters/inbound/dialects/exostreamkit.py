@@ -34,6 +34,7 @@ from adapters.inbound.dialects.messages import (
     Refused,
     Start,
     Unknown,
+    valid_names,
 )
 from domain.errors import DomainError, InvalidMedia
 from domain.events import ANEW, EndReason, GoOn
@@ -224,7 +225,7 @@ def _read_start(message: _AnyMessage) -> Message:
         try:
             fields[name] = _field(getattr(message, name), kind)
         except UNREADABLE:
-            return BadStart(f"{name} is absent or not of its type")
+            return BadStart(f"{name} is absent or not of its type", _names(message))
     try:
         interaction_id = InteractionId(fields["interaction_id"])
         if fields["encoding"] != Encoding.PCM16:
@@ -237,7 +238,21 @@ def _read_start(message: _AnyMessage) -> Message:
             continuation=GoOn() if fields["resume"] else ANEW,
         )
     except DomainError as error:
-        return BadStart(str(error))
+        return BadStart(str(error), _names(message))
+
+
+def _names(message: _AnyMessage) -> dict[str, str]:
+    """Return the names of a start that are valid."""
+    interaction_id = _text(message.interaction_id)
+    return valid_names(_text(message.tenant_id), interaction_id, interaction_id)
+
+
+def _text(raw: msgspec.Raw) -> str | None:
+    try:
+        text: str = _field(raw, str)
+    except UNREADABLE:
+        return None
+    return text
 
 
 def _field(raw: msgspec.Raw, kind: Any) -> Any:  # noqa: ANN401  # what msgspec takes as a type

@@ -1,11 +1,13 @@
 """What a sender can say, whatever its dialect."""
 
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 import msgspec
 
-from domain.errors import FrameTooLarge, InvalidAudio, InvalidSequenceNumber
+from domain.errors import FrameTooLarge, InvalidAudio, InvalidIdentifier, InvalidSequenceNumber
 from domain.events import ANEW, CallDetails, Continuation, EndReason, Signal
 from domain.identifiers import InteractionId, StreamId, TenantId
 from domain.media import MediaFormat
@@ -43,12 +45,37 @@ class Start:
     continuation: Continuation = ANEW
     call: CallDetails = field(default_factory=CallDetails)
 
+    @property
+    def names(self) -> Mapping[str, str]:
+        """Whose start it is, as a log line has it."""
+        return {
+            "tenant_id": self.tenant_id,
+            "interaction_id": self.interaction_id,
+            "stream_id": self.stream_id,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class BadStart:
-    """A start that cannot be used."""
+    """A start that cannot be used: why, and those of its names that are valid, for the log."""
 
     explanation: str
+    names: Mapping[str, str] = field(default_factory=dict)
+
+
+def valid_names(tenant_id: object, interaction_id: object, stream_id: object) -> dict[str, str]:
+    """Return the names that are valid identifiers, as a log line has them."""
+    claimed: tuple[tuple[type[TenantId | InteractionId | StreamId], object], ...] = (
+        (TenantId, tenant_id),
+        (InteractionId, interaction_id),
+        (StreamId, stream_id),
+    )
+    names = {}
+    for kind, value in claimed:
+        if isinstance(value, str):
+            with suppress(InvalidIdentifier):
+                names[kind.label] = str(kind(value))
+    return names
 
 
 class Audio(msgspec.Struct, frozen=True):

@@ -1,6 +1,6 @@
 """Which dialect a connection speaks, told from its first message."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -30,7 +30,17 @@ def recognise(first: str | bytes, dialects: Iterable[Dialect]) -> Dialect:
     for dialect in dialects:
         if dialect.recognises(message):
             return dialect
-    raise UnknownDialect("the first message belongs to no dialect")
+    raise UnknownDialect(f"the first message belongs to no dialect: {_lacking(message)}")
+
+
+def _lacking(message: Mapping[str, object]) -> str:
+    """Name the field for which no dialect recognises a message."""
+    event = message.get("event")
+    if not isinstance(event, str):
+        return "'event' is absent or no text"
+    if event == "start":
+        return "the start names neither tenant, interaction nor call, or those of two dialects"
+    return "its 'event' is known to none"
 
 
 def _read_object(first: str | bytes) -> dict[str, object]:

@@ -2,13 +2,13 @@ from ipaddress import ip_address
 
 import pytest
 
-from adapters.inbound.client_address import client_address
+from adapters.inbound.origin import MAX_SHOWN, Origin
 
 PEER = "10.0.0.9"
 
 
 def address_of(*forwarded_for: bytes, hops: int, peer: str | None = PEER) -> str | None:
-    address = client_address(peer, forwarded_for, hops)
+    address = Origin.of(peer, forwarded_for, hops).address
     return None if address is None else str(address)
 
 
@@ -52,7 +52,9 @@ def test_fewer_entries_than_hops_tell_no_address(hops: int) -> None:
 @pytest.mark.parametrize(
     "entry",
     [
-        b"garbage", b"unknown", b"_hidden", b" ", b"\t", b"203.0.113.7:1234", b"[2001:db8::1]",
+        b"garbage", b"unknown", b"_hidden", b" ", b"\t", b"[203.0.113.7]", b"[2001:db8::1",
+        b"203.0.113.7:",
+        b"203.0.113.7:x", b"[2001:db8::1]:x", b"[2001:db8::1]x", b"[]", b":443",
         b"203.0.113", b"203.0.113.256", b"0203.0.113.7", b"203.0.113.7/32", b"\x00", b"\xff\xfe",
         b"203.0.113.7\x00", b"1" * 10_000,
     ],
@@ -76,7 +78,7 @@ def test_an_empty_entry_counts_as_an_entry() -> None:
 @pytest.mark.parametrize("mapped", [b"::ffff:203.0.113.7", b"::FFFF:cb00:7107"])
 def test_a_mapped_v4_address_is_the_v4_address(mapped: bytes) -> None:
     assert address_of(mapped, hops=1) == "203.0.113.7"
-    assert client_address(mapped.decode(), [], 0) == ip_address("203.0.113.7")
+    assert Origin.of(mapped.decode(), [], 0).address == ip_address("203.0.113.7")
 
 
 def test_a_v6_address_stays_one() -> None:
@@ -88,3 +90,73 @@ def test_a_v6_address_stays_one() -> None:
 def test_a_peer_without_an_address_tells_none(peer: str | None) -> None:
     assert address_of(hops=0, peer=peer) is None
     assert address_of(b"203.0.113.7", hops=1, peer=peer) == "203.0.113.7"
+
+
+@pytest.mark.parametrize(
+    ("entry", "address"),
+    [
+        (b"203.0.113.7:51213", "203.0.113.7"),
+        (b"[2001:db8::1]", "2001:db8::1"),
+        (b" [2001:db8::1]:443 ", "2001:db8::1"),
+        (b"[::ffff:203.0.113.7]:443", "203.0.113.7"),
+    ],
+)
+def test_an_entry_may_carry_a_port_or_brackets(entry: bytes, address: str) -> None:
+    assert address_of(b"6.6.6.6, " + entry, hops=1) == address
+    assert address_of(hops=1, peer=entry.decode()) is None, "a socket's peer has neither"
+
+
+def test_hops_that_are_too_few_or_too_many_give_lines_that_differ() -> None:
+    chain = [b"198.51.100.2, 10.1.1.1"]
+    lines = [Origin.of(PEER, chain, hops).context() for hops in (0, 1, 2, 3)]
+    assert lines == [
+        {
+            "peer": PEER,
+            "address": PEER,
+            "forwarded_entries": 2,
+            "trusted_proxy_hops": 0,
+        },
+        {
+            "peer": PEER,
+            "address": "10.1.1.1",
+            "forwarded_entries": 2,
+            "trusted_proxy_hops": 1,
+            "forwarded_entry": "10.1.1.1",
+        },
+        {
+            "peer": PEER,
+            "address": "198.51.100.2",
+            "forwarded_entries": 2,
+            "trusted_proxy_hops": 2,
+            "forwarded_entry": "198.51.100.2",
+        },
+        {
+            "peer": PEER,
+            "address": None,
+            "forwarded_entries": 2,
+            "trusted_proxy_hops": 3,
+            "forwarded_entry": None,
+        },
+    ]
+
+
+def test_an_origin_that_nothing_was_forwarded_of_is_two_addresses() -> None:
+    assert Origin.of(PEER, [], 2).context() == {"peer": PEER, "address": PEER}
+
+
+def test_a_peer_that_came_to_a_socket_of_both_families_is_told_by_its_v4_address() -> None:
+    origin = Origin.of("::ffff:10.0.0.9", [], 0)
+    assert origin.context() == {"peer": PEER, "address": PEER}
+
+
+@pytest.mark.parametrize(
+    ("entry", "shown"),
+    [
+        (b"unknown", "unknown"),
+        (b"a b\r\n\x00\xff\x1b[31m", "a?b?????[31m"),
+        (b'for="secret=1"', "for??secret?1?"),
+        (b"1" * 10_000, "1" * MAX_SHOWN + "…"),
+    ],
+)
+def test_of_an_entry_that_is_no_address_little_is_shown(entry: bytes, shown: str) -> None:
+    assert Origin.of(PEER, [entry], 1).context()["forwarded_entry"] == shown

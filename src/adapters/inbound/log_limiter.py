@@ -1,0 +1,90 @@
+"""Log lines that a flood from outside cannot multiply."""
+
+import asyncio
+import logging
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+
+SECONDS = 1.0
+"""A kind of line is written at most once in so long."""
+
+MAX_KINDS = 100
+"""Kinds that are told apart at a time; further ones share one."""
+
+_FURTHER = "further kinds"
+
+
+@dataclass(slots=True)
+class _Line:
+    """The latest line of a kind that waits, and how many it stands for."""
+
+    level: int
+    message: str
+    context: Mapping[str, object]
+    error: BaseException | None
+    count: int
+
+
+class LogLimiter:
+    """Writes at most one line a second and kind, with `count`: how many it stands for.
+
+    The first of a kind is written at once; those that follow within the second are one line at the
+    end of it, which has the words of the last. Belongs to the event loop in which it is used.
+    """
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+        self._waiting: dict[Hashable, _Line | None] = {}
+        self._timers: dict[Hashable, asyncio.TimerHandle] = {}
+        self._is_closed = False
+
+    def write(
+        self,
+        kind: Hashable,
+        message: str,
+        context: Mapping[str, object],
+        *,
+        level: int = logging.WARNING,
+        error: BaseException | None = None,
+    ) -> None:
+        """Write a line now, or with others of its kind within the second."""
+        if kind not in self._waiting and len(self._waiting) >= MAX_KINDS:
+            kind = _FURTHER
+        line = _Line(level, message, context, error, 1)
+        if kind not in self._waiting:
+            self._put(line)
+            self._watch(kind)
+            return
+        waiting = self._waiting[kind]
+        line.count += 0 if waiting is None else waiting.count
+        self._waiting[kind] = line
+
+    def close(self) -> None:
+        """Write all that waits; from now on everything is written at once."""
+        self._is_closed = True
+        for timer in self._timers.values():
+            timer.cancel()
+        waiting = tuple(self._waiting.values())
+        self._timers.clear()
+        self._waiting.clear()
+        for line in waiting:
+            if line is not None:
+                self._put(line)
+
+    def _watch(self, kind: Hashable) -> None:
+        """Have what follows of the kind wait for the end of the second."""
+        if not self._is_closed:
+            loop = asyncio.get_running_loop()
+            self._waiting[kind] = None
+            self._timers[kind] = loop.call_later(SECONDS, self._on_second_over, kind)
+
+    def _on_second_over(self, kind: Hashable) -> None:
+        line = self._waiting.pop(kind)
+        del self._timers[kind]
+        if line is not None:
+            self._put(line)
+            self._watch(kind)
+
+    def _put(self, line: _Line) -> None:
+        extra = {**line.context, "count": line.count}
+        self._logger.log(line.level, line.message, extra=extra, exc_info=line.error)

@@ -1,0 +1,131 @@
+"""The front of the application: requests that no route takes are refused here, and reported.
+
+Litestar refuses a WebSocket on another path with 403, which looks like a refused address, and says
+nothing of it; it knows no HEAD for a GET, and cannot name the upgrade that `/v1/ingest` needs.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.utils import normalize_path
+
+from adapters.inbound.refusals import Headers, Outcome, Refusal
+from adapters.inbound.reports import Reports
+
+MAX_SEGMENTS = 6
+"""Parts of a path that a log line shows."""
+
+_WORD = re.compile(r"[A-Za-z][A-Za-z._-]{0,19}[0-9]{0,2}\Z", re.ASCII)
+
+_HOST = re.compile(rb"[0-9A-Za-z!$&'()*+,;=\-._~:\[\]@%]*\Z")
+"""The characters of a Host header (RFC 3986, 3.2.2), as Litestar reads it."""
+
+_WEBSOCKET_HEADERS = (b"upgrade", b"sec-websocket-key", b"sec-websocket-version")
+
+
+class PathGuard:
+    """Lets through to `app` what one of its routes takes.
+
+    `methods` are those of its HTTP routes by path; WebSockets are at `websocket_path` alone.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        reports: Reports,
+        methods: Mapping[str, frozenset[str]],
+        websocket_path: str,
+    ) -> None:
+        self._app = app
+        self._reports = reports
+        self._methods = methods
+        self._websocket_path = websocket_path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Be an ASGI application."""
+        asked: Any = scope
+        refusal = None
+        if asked["type"] == "websocket":
+            refusal = self._refusal_of_websocket(asked)
+        elif asked["type"] == "http":
+            refusal = self._refusal_of_request(asked)
+            if asked["method"] == "HEAD":  # the server leaves the body away
+                asked = {**asked, "method": "GET"}
+        if refusal is None:
+            await self._app(asked, receive, send)
+        else:
+            self._report(refusal, asked)
+            await send_refusal(send, refusal, asked["type"])
+
+    def _refusal_of_websocket(self, scope: Mapping[str, Any]) -> Refusal | None:
+        if normalize_path(scope["path"]) != self._websocket_path:
+            return Refusal(Outcome.WRONG_PATH, f"WebSockets are taken at {self._websocket_path}")
+        return _refusal_of_host(scope["headers"])
+
+    def _refusal_of_request(self, scope: Mapping[str, Any]) -> Refusal | None:
+        path, method = normalize_path(scope["path"]), scope["method"]
+        is_websocket_path = path == self._websocket_path
+        methods = frozenset({"GET"}) if is_websocket_path else self._methods.get(path)
+        if methods is None:
+            return Refusal(Outcome.WRONG_PATH, "there is nothing at this path")
+        if "GET" in methods:  # and HEAD, which is answered wherever GET is
+            methods |= {"HEAD"}
+        if method not in methods:
+            allowed = ", ".join(sorted(methods)).encode()
+            return Refusal(Outcome.WRONG_METHOD, "not a method of this path", [(b"allow", allowed)])
+        return _NO_UPGRADE if is_websocket_path else _refusal_of_host(scope["headers"])
+
+    def _report(self, refusal: Refusal, scope: Mapping[str, Any]) -> None:
+        headers, client = scope["headers"], scope["client"]
+        is_handshake = refusal.outcome is Outcome.NO_UPGRADE or _is_handshake(
+            scope["type"], headers
+        )
+        self._reports.refused(
+            refusal,
+            self._reports.origin(client and client[0], headers),
+            {"path": shown_path(scope["path"])},
+            is_handshake=is_handshake,
+        )
+
+
+_NO_UPGRADE = Refusal(
+    Outcome.NO_UPGRADE,
+    "no 'Connection: Upgrade' with 'Upgrade: websocket' came: a proxy in front has to pass them on",
+    [(b"upgrade", b"websocket"), (b"connection", b"Upgrade")],
+)
+
+
+def _refusal_of_host(headers: Headers) -> Refusal | None:
+    """Refuse what Litestar would refuse without a word."""
+    if all(_HOST.match(value) for name, value in headers if name == b"host"):
+        return None
+    return Refusal(Outcome.UNREADABLE, "the Host header cannot be one")
+
+
+def _is_handshake(kind: str, headers: Headers) -> bool:
+    """Tell whether a request was meant to become a WebSocket, though a proxy may have cut it."""
+    return kind == "websocket" or any(name in _WEBSOCKET_HEADERS for name, _ in headers)
+
+
+def shown_path(path: str) -> str:
+    """Return of a path what a log line may have: its words, and `…` for what may be a secret."""
+    segments = path.split("/")[1:]
+    shown = [part if not part or _WORD.match(part) else "…" for part in segments[:MAX_SEGMENTS]]
+    if len(segments) > MAX_SEGMENTS:
+        shown.append("…")
+    return "/" + "/".join(shown)
+
+
+async def send_refusal(send: Send, refusal: Refusal, kind: str) -> None:
+    """Answer a request, or a handshake (`kind` is `websocket`), with HTTP."""
+    prefix = "websocket.http" if kind == "websocket" else "http"
+    start: Any = {
+        "type": f"{prefix}.response.start",
+        "status": refusal.status,
+        "headers": refusal.all_headers,
+    }
+    body: Any = {"type": f"{prefix}.response.body", "body": refusal.body, "more_body": False}
+    await send(start)
+    await send(body)

@@ -1,0 +1,166 @@
+"""Where the service listens: `HOST` and `PORT` as sockets, or what is wrong with them.
+
+The process binds its sockets itself, before anything is built: what cannot be listened on is then a
+wrong value like any other. A name is listened on at all of its addresses that this machine has.
+IPv4 and IPv6 get a socket each, `::` stands for both: a peer is always seen by its own address.
+"""
+
+import errno
+import socket
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from application.ports.destination import Problem
+from entrypoints.settings import InvalidSettings
+from entrypoints.variables import ACCEPTED_HOST, ACCEPTED_PORT, show
+
+ANY_IPV4 = "0.0.0.0"
+
+_OF_ANOTHER_MACHINE = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EINVAL})
+_FORBIDDEN = frozenset({errno.EACCES, errno.EPERM})
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An address and port to listen on; `scope` tells link-local addresses of interfaces apart."""
+
+    family: socket.AddressFamily
+    address: str
+    port: int
+    scope: int = 0
+
+    def __str__(self) -> str:
+        is_ipv6 = self.family == socket.AF_INET6
+        return f"[{self.address}]:{self.port}" if is_ipv6 else f"{self.address}:{self.port}"
+
+
+def problems_of(host: str, port: int) -> Sequence[Problem]:
+    """Try to listen; return what is wrong."""
+    try:
+        find_endpoints(host, port)
+    except InvalidSettings as error:
+        return error.problems
+    return []
+
+
+def find_endpoints(host: str, port: int) -> tuple[Endpoint, ...]:
+    """Return where to listen for `HOST` and `PORT`, tried as one that shares it with no process.
+
+    Port 0 becomes one that is free.
+
+    Raises:
+        InvalidSettings: at none of the addresses, or a process listens at one.
+
+    """
+    found: list[Endpoint] = []
+    refused: InvalidSettings | None = None
+    is_name = _literal(host) is None
+    for endpoint in _resolve(host, port):
+        wanted = replace(endpoint, port=found[0].port) if found else endpoint
+        try:
+            with closing(_bind_one(wanted, is_shared=False)) as bound:
+                found.append(replace(wanted, port=bound.getsockname()[1]))
+        except OSError as error:
+            refused = InvalidSettings([_problem(error, host, wanted)])
+            if error.errno not in _OF_ANOTHER_MACHINE or not (is_name or found):
+                raise refused from error
+    if not found and refused is not None:
+        raise refused
+    return tuple(found)
+
+
+def bind(endpoints: Sequence[Endpoint], *, is_shared: bool = False) -> list[socket.socket]:
+    """Return a socket for each, not yet listening; `is_shared` with others that say so too.
+
+    Raises:
+        InvalidSettings: a process has come to listen there.
+
+    """
+    with ExitStack() as on_failure:
+        sockets = []
+        for endpoint in endpoints:
+            try:
+                sockets.append(_bind_one(endpoint, is_shared=is_shared))
+            except OSError as error:
+                problem = _problem(error, endpoint.address, endpoint)
+                raise InvalidSettings([problem]) from error
+            on_failure.callback(sockets[-1].close)
+        on_failure.pop_all()
+    return sockets
+
+
+def addresses(sockets: Sequence[socket.socket]) -> list[str]:
+    """Return where sockets listen, for people."""
+    return [str(_endpoint_of(bound)) for bound in sockets]
+
+
+def too_late(error: OSError, sockets: Sequence[socket.socket]) -> InvalidSettings:
+    """Return what is wrong when sockets that are bound cannot listen: another process does."""
+    endpoint = _endpoint_of(sockets[0])
+    return InvalidSettings([_problem(error, endpoint.address, endpoint)])
+
+
+def _endpoint_of(bound: socket.socket) -> Endpoint:
+    address, port = bound.getsockname()[:2]
+    return Endpoint(socket.AddressFamily(bound.family), address, port)
+
+
+def _resolve(host: str, port: int) -> list[Endpoint]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        found_host = f"{show(host)}, a name without an address"
+        raise InvalidSettings([Problem("HOST", found_host, ACCEPTED_HOST)]) from error
+    endpoints = [
+        Endpoint(family, str(address), port, int(scope[-1]) if scope else 0)
+        for family, _, _, _, (address, _, *scope) in found
+    ]
+    literal = _literal(host)
+    if isinstance(literal, IPv6Address) and literal.is_unspecified:
+        endpoints.append(Endpoint(socket.AF_INET, ANY_IPV4, port))
+    return list(dict.fromkeys(endpoints))
+
+
+def _literal(host: str) -> IPv4Address | IPv6Address | None:
+    """Return the address that `HOST` is; None if it is a name."""
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
+
+
+def _bind_one(endpoint: Endpoint, *, is_shared: bool) -> socket.socket:
+    with ExitStack() as on_failure:
+        bound = socket.socket(endpoint.family, socket.SOCK_STREAM)
+        on_failure.callback(bound.close)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(is_shared))
+        address: tuple[str | int, ...] = (endpoint.address, endpoint.port)
+        if endpoint.family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            address = (*address, 0, endpoint.scope)
+        bound.bind(address)
+        on_failure.pop_all()
+    return bound
+
+
+def _problem(error: OSError, host: str, endpoint: Endpoint) -> Problem:
+    if error.errno == errno.EADDRINUSE:
+        return Problem(
+            "PORT",
+            f"{endpoint.port}, which is in use: a process listens at {endpoint} already, "
+            "perhaps this service",
+            ACCEPTED_PORT,
+        )
+    if error.errno in _FORBIDDEN:
+        found = f"{endpoint.port}, which this user may not listen on at {endpoint.address}"
+        return Problem("PORT", found, f"{ACCEPTED_PORT}; below 1024 it may need a right")
+    if error.errno == errno.EAFNOSUPPORT:
+        found = f"{show(host)}, of a family of addresses that this machine does not have"
+    elif error.errno in _OF_ANOTHER_MACHINE:
+        found = f"{show(host)}, no address of this machine"
+    else:
+        found = f"{show(host)}, which cannot be listened on: {error.strerror}"
+    return Problem("HOST", found, ACCEPTED_HOST)

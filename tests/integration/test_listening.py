@@ -1,0 +1,165 @@
+"""Where the service listens: `HOST` and `PORT`, for each way to start it, and for `check`."""
+
+import json
+import socket
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import run
+from ports import quiet_port
+from running import ServiceProcess
+from waiting import wait_until
+
+from adapters.outbound.redis_streams.embedded import EmbeddedValkey
+
+EVERY_WAY = pytest.mark.parametrize(
+    "command",
+    [["serve"], ["serve", "--workers", "2"], ["check"], ["check", "--config-only"]],
+    ids=" ".join,
+)
+
+
+def environment(valkey: EmbeddedValkey, **variables: str) -> dict[str, str]:
+    return {
+        "PUBSUB_ADAPTER": "redis_streams",
+        "REDIS_URL": valkey.url,
+        "SUPPORT_EXOTEL": "true",
+        "HOST": "127.0.0.1",
+        "PORT": str(quiet_port()),
+        **variables,
+    }
+
+
+@contextmanager
+def served(
+    valkey: EmbeddedValkey, log: Path, arguments: list[str], **variables: str
+) -> Iterator[ServiceProcess]:
+    chosen = environment(valkey)
+    del chosen["PORT"]  # the service has one of its own
+    service = ServiceProcess({**chosen, **variables}, log, arguments)
+    try:
+        yield service
+    finally:
+        service.stop()
+
+
+@EVERY_WAY
+@pytest.mark.parametrize(
+    ("host", "found"),
+    [
+        ("x86_64-conda-linux-gnu", "a name without an address"),
+        ("[::]", "'[::]'"),
+        ("0.0.0.0,::", "'0.0.0.0,::'"),
+        ("192.0.2.1", "no address of this machine"),
+        ("2001:db8::1", "no address of this machine"),
+    ],
+)
+def test_a_host_that_cannot_be_listened_on_is_a_wrong_value(
+    command: list[str], host: str, found: str, valkey: EmbeddedValkey
+) -> None:
+    done = run(*command, env=environment(valkey, HOST=host))
+    assert done.returncode == 1
+    assert "HOST: found " in done.stderr
+    assert found in done.stderr
+    assert "accepted: one address of this machine" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@EVERY_WAY
+def test_a_port_in_use_is_a_wrong_value(command: list[str], valkey: EmbeddedValkey) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as other:
+        port = other.getsockname()[1]
+        done = run(*command, env=environment(valkey, PORT=str(port)))
+    assert done.returncode == 1
+    assert f"PORT: found {port}, which is in use" in done.stderr
+    assert "perhaps this service" in done.stderr
+    assert "accepted: a port from 0 to 65535 on which no process listens" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_host_and_other_wrong_values_are_told_in_one_try(valkey: EmbeddedValkey) -> None:
+    done = run("serve", env=environment(valkey, HOST="192.0.2.1", MAX_STREAMS="x"))
+    assert done.returncode == 1
+    assert "HOST: found" in done.stderr
+    assert "MAX_STREAMS: found" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [[], ["--workers", "2"]], ids=["one", "workers"])
+@pytest.mark.parametrize(
+    ("host", "answering", "refusing", "told"),
+    [
+        ("::", ["127.0.0.1", "::1"], [], ["[::]", "0.0.0.0"]),
+        ("0:0::0", ["127.0.0.1", "::1"], [], ["[::]", "0.0.0.0"]),
+        ("0.0.0.0", ["127.0.0.1"], ["::1"], ["0.0.0.0"]),
+        ("::1", ["::1"], ["127.0.0.1"], ["[::1]"]),
+        ("localhost", ["127.0.0.1"], [], ["127.0.0.1"]),
+    ],
+)
+def test_a_host_stands_for_its_families(
+    arguments: list[str],
+    host: str,
+    answering: list[str],
+    refusing: list[str],
+    told: list[str],
+    valkey: EmbeddedValkey,
+    tmp_path: Path,
+) -> None:
+    with served(valkey, tmp_path / "log", arguments, HOST=host) as service:
+        for address in answering:
+            wait_until(lambda address=address: answers(service, address))  # type: ignore[misc]
+        assert not any(answers(service, address) for address in refusing)
+        line = next(line for line in lines(service) if line["event"] == "listening")
+        assert {f"{address}:{service.port}" for address in told} <= set(line["at"])
+        assert service.stop() == 0
+
+
+def lines(service: ServiceProcess) -> list[dict[str, Any]]:
+    text = service.log.read_text()
+    return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+
+
+def answers(service: ServiceProcess, address: str) -> bool:
+    assert service.process.poll() is None, service.log.read_text()
+    place = f"[{address}]" if ":" in address else address
+    try:
+        with urllib.request.urlopen(
+            f"http://{place}:{service.port}/health/live", timeout=5
+        ) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def test_workers_share_one_port_that_the_kernel_chooses(
+    valkey: EmbeddedValkey, tmp_path: Path
+) -> None:
+    with served(valkey, tmp_path / "log", ["--workers", "2"], PORT="0") as service:
+
+        def places() -> list[str]:
+            return [at for line in lines(service) for at in line.get("at", [])]
+
+        wait_until(lambda: len(places()) == 2)
+        assert len(set(places())) == 1
+
+
+def test_two_services_that_start_at_once_do_not_both_serve_a_port(
+    valkey: EmbeddedValkey, tmp_path: Path
+) -> None:
+    variables = environment(valkey)
+    services = [ServiceProcess(variables, tmp_path / f"log-{n}") for n in range(2)]
+    try:
+        wait_until(lambda: any(service.process.poll() is not None for service in services))
+        (loser,) = [service for service in services if service.process.poll() is not None]
+        (winner,) = [service for service in services if service is not loser]
+        assert loser.process.returncode == 1
+        assert f"PORT: found {variables['PORT']}, which is in use" in loser.log.read_text()
+        assert "Traceback" not in loser.log.read_text()
+        winner.port = int(variables["PORT"])
+        winner.wait_until_ready()
+    finally:
+        for service in services:
+            service.stop()
