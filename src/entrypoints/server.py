@@ -5,8 +5,8 @@ import ctypes
 import errno
 import gc
 import logging
-import signal
 import socket
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -23,6 +23,7 @@ from entrypoints.container import Container
 from entrypoints.logs import configure_logs
 from entrypoints.settings import Settings
 from entrypoints.sizing import ask_advice, expected_bytes
+from entrypoints.stop_signals import AT_ONCE, STOP_SIGNALS, StopSignals
 
 MAX_MESSAGE_BYTES = 256 * 1024
 """Largest WebSocket message; 100,000 bytes of audio are 133,336 characters of base64."""
@@ -81,8 +82,10 @@ class IngestServer(uvicorn.Server):
         flush: Callable[[float, Callable[[], bool]], Awaitable[None]],
         drain_seconds: float,
         beside: Callable[[], Awaitable[None]],
+        stop_signals: StopSignals,
     ) -> None:
         super().__init__(config)
+        self.stop_signals = stop_signals
         self._roster = roster
         self._flush = flush
         self._drain_seconds = drain_seconds
@@ -122,23 +125,22 @@ class IngestServer(uvicorn.Server):
         await self._roster.drain(self._drain_seconds, lambda: self.force_exit)
         await self._flush(until - loop.time(), lambda: self.force_exit)
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Drain at the first signal, exit at once at the second, whichever they are."""
-        self.force_exit = self.should_exit
-        super().handle_exit(sig, frame)
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  # uvicorn's
+        """Drain at the first signal, exit at once at a repetition. See `StopSignals`."""
+        self.stop_signals.note(sig)
+        self.should_exit = True
+        self.force_exit = self.stop_signals.is_repeated
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Capture signals as uvicorn does, and do not raise SIGTERM again at the end.
+        """Listen to the stop signals, as only the main thread can.
 
-        uvicorn lets every captured signal kill the process once it has shut down. For Ctrl-C that
-        is right, a shell wants to know; a SIGTERM has been obeyed by then.
+        uvicorn would give the handlers back and let each captured signal kill the process once it
+        has shut down; the exit status is for the process to choose.
         """
-        with super().capture_signals():
-            yield
-            self._captured_signals = [
-                captured for captured in self._captured_signals if captured != signal.SIGTERM
-            ]
+        if threading.current_thread() is threading.main_thread():
+            self.stop_signals.listen(self.handle_exit)
+        yield
 
 
 def _spare_the_collector() -> None:
@@ -208,6 +210,7 @@ def build_server(settings: Settings, seat: Seat | None = None) -> IngestServer:
         container.publication().flush,
         settings["DRAIN_SECONDS"],
         lambda: _log_advice(container, settings),
+        StopSignals(STOP_SIGNALS if seat is None else (*STOP_SIGNALS, AT_ONCE)),
     )
     return server
 

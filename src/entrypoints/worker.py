@@ -3,12 +3,12 @@
     python -m entrypoints.worker SOCKET BOARD ALIVE NUMBER
 
 SOCKET, BOARD and ALIVE are descriptors: where to listen, what the workers share, and a pipe that
-closes when the parent is gone, however that dies. NUMBER is the seat.
+closes when the parent is gone, however that dies. NUMBER is the seat. The stop signals are held
+back until the server listens to them.
 """
 
 import asyncio
 import os
-import signal
 import socket
 import sys
 
@@ -50,5 +50,4 @@ async def _serve(server: IngestServer, listening: socket.socket, alive: int) -> 
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until the server listens to signals
     sys.exit(main(sys.argv[1:]))

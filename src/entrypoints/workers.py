@@ -22,6 +22,7 @@ from math import inf
 from types import FrameType
 
 from adapters.outbound.worker_board import WorkerBoard
+from entrypoints.stop_signals import AT_ONCE, StopSignals, held_back
 
 BACKLOG = 2_048
 STEADY_SECONDS = 5.0
@@ -30,7 +31,7 @@ STEADY_SECONDS = 5.0
 FIRST_WAIT_SECONDS = 0.1
 LONGEST_WAIT_SECONDS = 5.0
 FORCED_SECONDS = 5.0
-"""How long workers have after a second signal before they are killed."""
+"""How long workers have after a repeated signal before they are killed."""
 
 DRAINED_SECONDS = 10.0
 """How long they have after a first one beyond the time for draining, of which they need six."""
@@ -86,7 +87,7 @@ class Workers:
         self._board = WorkerBoard.make(count)
         self._workers = [_Worker(number, host, port) for number in range(count)]
         self._alive, self._alive_end = os.pipe()
-        self._signals: list[int] = []
+        self._stop = StopSignals()
         self._told = 0
         self._kill_at = inf
         self._look_at = 0.0
@@ -95,27 +96,34 @@ class Workers:
     @property
     def is_interrupted(self) -> bool:
         """Whether it was Ctrl-C that came first."""
-        return self._signals[:1] == [signal.SIGINT]
+        return self._stop.is_interrupt
 
     def run(self) -> bool:
         """Serve until a signal has come and every worker is gone; False if one has failed then."""
-        with _woken_by_signals(self._signals) as wake:
+        with _woken_by_signals(self._stop) as wake:
             while True:
                 self._obey()
                 self._look_after()
-                if self._signals and not any(worker.process for worker in self._workers):
+                if self._is_stopping and not any(worker.process for worker in self._workers):
                     return not self._has_failed
                 if select.select([wake], [], [], self._seconds_to_wait())[0]:
                     os.read(wake, 1_024)
 
+    @property
+    def _is_stopping(self) -> bool:
+        return self._stop.first is not None
+
     def _obey(self) -> None:
-        """Pass on the first signal as a wish to drain, the second as one to exit at once."""
+        """Pass on the first signal as a wish to drain, a repetition as one to exit at once."""
         now = time.monotonic()
-        for seconds in (self._drain_seconds + DRAINED_SECONDS, FORCED_SECONDS)[self._told :]:
-            if self._told < len(self._signals):
+        for is_due, number, seconds in (
+            (self._is_stopping, signal.SIGTERM, self._drain_seconds + DRAINED_SECONDS),
+            (self._stop.is_repeated, AT_ONCE, FORCED_SECONDS),
+        )[self._told :]:
+            if is_due:
                 self._told += 1
                 self._kill_at = now + seconds
-                self._tell(signal.SIGTERM)
+                self._tell(number)
         if now >= self._kill_at:
             self._kill_at = now + LOOK_SECONDS
             self._tell(signal.SIGKILL)
@@ -133,7 +141,7 @@ class Workers:
                 worker.process = None
                 self._board.free(worker.number)
                 self._note_end(worker, process.returncode, now)
-            if worker.process is None and not self._signals and now >= worker.start_at:
+            if worker.process is None and not self._is_stopping and now >= worker.start_at:
                 self._start(worker, now)
         if now >= self._look_at:
             self._look_at = now + LOOK_SECONDS
@@ -153,8 +161,8 @@ class Workers:
             worker.process.kill()
 
     def _note_end(self, worker: _Worker, status: int, now: float) -> None:
-        if self._signals:
-            self._has_failed = self._has_failed or status not in (0, -signal.SIGTERM)
+        if self._is_stopping:
+            self._has_failed = self._has_failed or status != 0
             worker.stop_listening()
             return
         is_quick = now - worker.started_at < STEADY_SECONDS
@@ -172,21 +180,24 @@ class Workers:
     def _start(self, worker: _Worker, now: float) -> None:
         """Start it in a session of its own: a Ctrl-C in the terminal is ours to pass on."""
         inherited = (worker.socket.fileno(), self._board.fd, self._alive)
-        worker.process = subprocess.Popen(  # noqa: S603  # our own words and numbers
-            [
-                *(sys.executable, "-m", "entrypoints.worker"),
-                *map(str, (*inherited, worker.number)),
-            ],
-            env=dict(self._environment),
-            pass_fds=inherited,
-            start_new_session=True,
-        )
+        with held_back():
+            worker.process = subprocess.Popen(  # noqa: S603  # our own words and numbers
+                [
+                    *(sys.executable, "-m", "entrypoints.worker"),
+                    *map(str, (*inherited, worker.number)),
+                ],
+                env=dict(self._environment),
+                pass_fds=inherited,
+                start_new_session=True,
+            )
         worker.started_at = now
         worker.silent_looks = 0
 
     def _seconds_to_wait(self) -> float:
         now = time.monotonic()
-        due = [worker.start_at for worker in self._workers if not (worker.process or self._signals)]
+        due = [
+            worker.start_at for worker in self._workers if not (worker.process or self._is_stopping)
+        ]
         return max(0.0, min([*due, self._kill_at, self._look_at]) - now)
 
 
@@ -229,11 +240,11 @@ def _bind(host: str, port: int, *, is_shared: bool) -> socket.socket:
 
 
 @contextmanager
-def _woken_by_signals(received: list[int]) -> Iterator[int]:
-    """Note SIGTERM and SIGINT in `received`; yield what becomes readable then, or a child ends."""
+def _woken_by_signals(stop: StopSignals) -> Iterator[int]:
+    """Have `stop` listen; yield what becomes readable when a signal arrives or a child ends."""
 
     def note(number: int, _: FrameType | None) -> None:
-        received.append(number)
+        stop.note(number)
 
     def wake_only(_number: int, _frame: FrameType | None) -> None:
         """Do nothing: that a child has ended is told by the wake-up descriptor."""
@@ -242,19 +253,12 @@ def _woken_by_signals(received: list[int]) -> Iterator[int]:
     os.set_blocking(writing, False)
     os.set_blocking(reading, False)
     before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    handlers = {
-        number: signal.signal(number, handler)
-        for number, handler in (
-            (signal.SIGTERM, note),
-            (signal.SIGINT, note),
-            (signal.SIGCHLD, wake_only),
-        )
-    }
+    on_child = signal.signal(signal.SIGCHLD, wake_only)
+    stop.listen(note)
     try:
         yield reading
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        signal.signal(signal.SIGCHLD, on_child)
         signal.set_wakeup_fd(before)
         os.close(reading)
         os.close(writing)

@@ -16,6 +16,7 @@ from entrypoints.cli.descriptors import allow_descriptors
 from entrypoints.logs import configure_logs
 from entrypoints.registry import destination_adapters
 from entrypoints.settings import InvalidSettings, Settings, read_settings
+from entrypoints.stop_signals import ignore_stop_signals
 from entrypoints.workers import Workers
 
 INTERRUPTED = 128 + signal.SIGINT
@@ -76,6 +77,8 @@ def _run(environment: Mapping[str, str], workers: int) -> None:
     for warning in settings.warnings():
         _log.warning(warning)
     server.run()
+    if server.stop_signals.is_interrupt:
+        raise KeyboardInterrupt
     if server.has_failed or server.force_exit:
         sys.exit(FAILED)
 
@@ -125,4 +128,5 @@ def _embed(stack: ExitStack) -> Mapping[str, str]:
 
 
 def _leave(_signal: int, _frame: FrameType | None) -> None:
+    ignore_stop_signals()
     sys.exit(0)
