@@ -184,8 +184,10 @@ def build_server(settings: Settings, seat: Seat | None = None) -> IngestServer:
     - asyncio's own event loop, also where another is installed: uvicorn would take that by itself,
       and `HardenedWebSocket` is read by asyncio's rules (uvloop would not ask it for its buffer).
     """
-    configure_logs(settings["LOG_LEVEL"], settings["LOG_FORMAT"])
+    worker = None if seat is None else seat.number
+    writer = configure_logs(settings["LOG_LEVEL"], settings["LOG_FORMAT"], worker)
     container = Container(settings=settings, seat=seat)
+    container.telemetry().watch_log(lambda: writer.dropped)
     config = uvicorn.Config(
         create_app(container, on_failure=lambda: server.fail()),  # noqa: PLW0108  # made below
         host=settings["HOST"],

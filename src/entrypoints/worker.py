@@ -15,6 +15,7 @@ import sys
 from adapters.outbound.worker_board import Seat, WorkerBoard
 from entrypoints.cli.descriptors import allow_descriptors
 from entrypoints.cli.serve import FAILED
+from entrypoints.logs import log_unraisable
 from entrypoints.registry import destination_adapters
 from entrypoints.server import IngestServer, build_server
 from entrypoints.settings import InvalidSettings, read_settings
@@ -23,6 +24,7 @@ from entrypoints.settings import InvalidSettings, read_settings
 def main(arguments: list[str]) -> int:
     """Serve until told to stop, or until the parent is gone; return the exit status."""
     listening, board, alive, number = map(int, arguments)
+    log_unraisable()
     allow_descriptors()
     try:
         settings = read_settings(destination_adapters(), os.environ)

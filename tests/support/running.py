@@ -118,12 +118,14 @@ class ServiceProcess(Served):
         log: Path,
         arguments: Sequence[str] = (),
         program: Sequence[str] = ("-m", "entrypoints.cli"),
+        stderr: int | None = None,
     ) -> None:
         self.port = quiet_port()
         self.log = log
         self._command = [sys.executable, *program, "serve", *arguments]
         self.url = f"ws://127.0.0.1:{self.port}/v1/ingest"
         self._environment = {"HOST": "127.0.0.1", "PORT": str(self.port), **environment}
+        self._stderr = stderr
         log.unlink(missing_ok=True)
         self.process = self._spawn()
 
@@ -133,7 +135,7 @@ class ServiceProcess(Served):
                 self._command,
                 env={**os.environ, **self._environment},
                 stdout=lines,
-                stderr=lines,
+                stderr=lines if self._stderr is None else self._stderr,
             )
 
     def kill_and_restart(self) -> None:

