@@ -163,6 +163,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("JWT_LEEWAY_SECONDS", _number(0, 3600), "30", f"{_SECONDS} from 0 to 3600"),
     Variable("HOST", _host, "0.0.0.0", "an address to listen on"),
     Variable("PORT", _whole(0, 65_535), "8080", "a port from 0 to 65535"),
+    Variable("OPERATIONS_PORT", _whole(1, 65_535), None, "a port from 1 to 65535, other than PORT"),
     Variable("ACK_INTERVAL", _whole(0, 1_000_000), "10", "a whole number from 0 to 1000000"),
     Variable("BUFFER_SECONDS", _number(1, 3600), "45", f"{_SECONDS} from 1 to 3600"),
     Variable(
@@ -201,6 +202,12 @@ class Settings:
 
     def __getitem__(self, name: str) -> Any:  # noqa: ANN401  # of the variable's own type
         return self.values[name]
+
+    @property
+    def ports(self) -> Mapping[str, int]:
+        """The ports to listen on, by their variables."""
+        names = ("PORT", "OPERATIONS_PORT")
+        return {name: self[name] for name in names if self[name] is not None}
 
     @property
     def destination_options(self) -> DestinationOptions:
@@ -339,6 +346,9 @@ def _check_together(
             "false, and no JWT_PUBLIC_KEY: nobody could connect",
             "true, or a JWT_PUBLIC_KEY",
         )
+    operations_port = values["OPERATIONS_PORT"]
+    if operations_port is not None and operations_port == values["PORT"]:
+        problem("OPERATIONS_PORT", f"{operations_port}, as PORT", "another port, or none")
     expire = values["EXPIRE_SECONDS"]
     for name in ("RETENTION_SECONDS", "IDLE_TIMEOUT_SECONDS", "RESUME_SECONDS"):
         if expire is not None and values[name] is not None and values[name] > expire:
