@@ -1,17 +1,19 @@
-"""The Litestar application and the life of what runs beside it."""
+"""The applications of the ports and the life of what runs beside it."""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from litestar import Litestar
+from litestar.handlers import BaseRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
 from adapters.inbound.asyncapi import asyncapi_document
 from adapters.inbound.dialects import DIALECTS
-from adapters.inbound.http_routes import http_routes
+from adapters.inbound.front import Front
+from adapters.inbound.http_routes import health_routes, operations_routes
 from adapters.inbound.websocket_route import ingest_route
 from application.ports.exposition import MetricsExposition
 from entrypoints.container import Container
@@ -27,9 +29,10 @@ SHARE_SECONDS = 0.5
 _log = logging.getLogger(__name__)
 
 
-def create_app(container: Container, on_failure: Callable[[], None]) -> Litestar:
-    """Build the application of one process. Nothing is connected before its lifespan begins.
+def create_app(container: Container, on_failure: Callable[[], None]) -> Front:
+    """Build the application of one process; with `OPERATIONS_PORT` one for each port.
 
+    Nothing is connected before its lifespan begins.
     `on_failure` is called when a task without which the service does not work has failed, or when
     something is left unpublished at the end.
     """
@@ -63,25 +66,37 @@ def create_app(container: Container, on_failure: Callable[[], None]) -> Litestar
             await asyncio.gather(*tasks, return_exceptions=True)
             await container.destination().close()
 
+    health = health_routes(
+        container.roster(), container.broker_watch(), container.capacity(), container.clock()
+    )
+    operations = operations_routes(
+        container.telemetry(),
+        asyncapi_document(VERSION, container.settings()["STREAM_PREFIX"], DIALECTS),
+    )
+    ingest = ingest_route(container.gate(), container.calls(), container.roster())
+    operations_port = container.settings()["OPERATIONS_PORT"]
+    if operations_port is None:
+        return Front(_litestar([ingest, *health, *operations], [lifespan]))
+    public = _litestar([ingest, *health], [lifespan], is_described=False)
+    return Front(public, _litestar([*health, *operations]), operations_port)
+
+
+def _litestar(
+    routes: Sequence[BaseRouteHandler],
+    lifespan: Sequence[Callable[[Litestar], AbstractAsyncContextManager[None]]] = (),
+    *,
+    is_described: bool = True,
+) -> Litestar:
+    openapi = OpenAPIConfig(
+        title="rtaa-ingest",
+        version=VERSION,
+        path="/schema",
+        render_plugins=[JsonRenderPlugin(path=["/", "/openapi.json"])],
+    )
     return Litestar(
-        route_handlers=[
-            ingest_route(container.gate(), container.calls(), container.roster()),
-            *http_routes(
-                container.roster(),
-                container.broker_watch(),
-                container.capacity(),
-                container.clock(),
-                container.telemetry(),
-                asyncapi_document(VERSION, container.settings()["STREAM_PREFIX"], DIALECTS),
-            ),
-        ],
-        lifespan=[lifespan],
-        openapi_config=OpenAPIConfig(
-            title="rtaa-ingest",
-            version=VERSION,
-            path="/schema",
-            render_plugins=[JsonRenderPlugin(path=["/", "/openapi.json"])],
-        ),
+        route_handlers=list(routes),
+        lifespan=list(lifespan),
+        openapi_config=openapi if is_described else None,
         logging_config=None,
         debug=False,
     )

@@ -30,6 +30,10 @@ MAX_MESSAGE_BYTES = 256 * 1024
 
 SHUTDOWN_SECONDS = 10
 
+KEEP_ALIVE_SECONDS = 75
+"""How long an HTTP connection may be idle: longer than the 60 s of most balancers. The side that
+closes first may meet a request that is on its way, which the balancer answers 502."""
+
 COLLECTOR_THRESHOLDS = (50_000, 20, 50)
 """Objects made and not freed before the youngest are looked at; how often older ones are."""
 
@@ -190,8 +194,6 @@ def build_server(settings: Settings, seat: Seat | None = None) -> IngestServer:
     container.telemetry().watch_log(lambda: writer.dropped)
     config = uvicorn.Config(
         create_app(container, on_failure=lambda: server.fail()),  # noqa: PLW0108  # made below
-        host=settings["HOST"],
-        port=settings["PORT"],
         http=type("Http", (HardenedHttp,), {"request_seconds": settings["START_TIMEOUT_SECONDS"]}),
         ws=HardenedWebSocket,
         ws_max_size=MAX_MESSAGE_BYTES,
@@ -204,6 +206,7 @@ def build_server(settings: Settings, seat: Seat | None = None) -> IngestServer:
         log_config=None,
         lifespan="on",
         loop="asyncio",
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
     server = IngestServer(

@@ -1,10 +1,10 @@
 """One worker of `serve --workers N`, started by the parent with what it inherits.
 
-    python -m entrypoints.worker SOCKET BOARD ALIVE NUMBER
+    python -m entrypoints.worker SOCKETS BOARD ALIVE NUMBER
 
-SOCKET, BOARD and ALIVE are descriptors: where to listen, what the workers share, and a pipe that
-closes when the parent is gone, however that dies. NUMBER is the seat. The stop signals are held
-back until the server listens to them.
+SOCKETS (comma-separated), BOARD and ALIVE are descriptors: where to listen, what the workers share,
+and a pipe that closes when the parent is gone, however that dies. NUMBER is the seat. The stop
+signals are held back until the server listens to them.
 """
 
 import asyncio
@@ -23,7 +23,8 @@ from entrypoints.settings import InvalidSettings, read_settings
 
 def main(arguments: list[str]) -> int:
     """Serve until told to stop, or until the parent is gone; return the exit status."""
-    listening, board, alive, number = map(int, arguments)
+    listening, *numbers = arguments
+    board, alive, number = map(int, numbers)
     log_unraisable()
     allow_descriptors()
     try:
@@ -32,12 +33,12 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"Error: {error}\n")
         return FAILED
     server = build_server(settings, Seat(WorkerBoard(board), number, settings["MAX_STREAMS"]))
-    with socket.socket(fileno=listening) as served:
-        asyncio.run(_serve(server, served, alive))
+    sockets = [socket.socket(fileno=int(descriptor)) for descriptor in listening.split(",")]
+    asyncio.run(_serve(server, sockets, alive))
     return FAILED if server.has_failed or server.force_exit else 0
 
 
-async def _serve(server: IngestServer, listening: socket.socket, alive: int) -> None:
+async def _serve(server: IngestServer, sockets: list[socket.socket], alive: int) -> None:
     loop = asyncio.get_running_loop()
 
     def on_parent_gone() -> None:
@@ -48,7 +49,7 @@ async def _serve(server: IngestServer, listening: socket.socket, alive: int) -> 
                 listener.close()
 
     loop.add_reader(alive, on_parent_gone)
-    await server.serve(sockets=[listening])
+    await server.serve(sockets=sockets)
 
 
 if __name__ == "__main__":

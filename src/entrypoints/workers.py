@@ -1,6 +1,6 @@
 """`serve --workers N`: the parent of several processes that serve one port.
 
-Each worker has a listening socket of its own on that port, which the parent holds open: the kernel
+Each worker has a listening socket of its own on each port, which the parent holds open: the kernel
 spreads connections over them, and those that wait for a worker that has died wait for the next
 one in its seat. Where no next one follows at once nobody listens, and the others are given all. A
 worker that dies is replaced; its calls are resumed or ended as after the death of a machine, and
@@ -17,11 +17,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from math import inf
 from types import FrameType
 
 from adapters.outbound.worker_board import WorkerBoard
+from entrypoints.sockets import bind, check_free
 from entrypoints.stop_signals import AT_ONCE, StopSignals, held_back
 
 BACKLOG = 2_048
@@ -48,10 +49,12 @@ _log = logging.getLogger(__name__)
 class _Worker:
     """One seat and the process on it."""
 
-    def __init__(self, number: int, host: str, port: int) -> None:
+    def __init__(self, number: int, host: str, ports: Mapping[str, int]) -> None:
         self.number = number
-        self.socket = _listen(host, port)
-        self._address = host, port
+        self._host, self._ports = host, ports
+        self.sockets = self._bind()
+        for listening in self.sockets:
+            listening.listen(BACKLOG)
         self.process: subprocess.Popen[bytes] | None = None
         self.started_at = 0.0
         self.start_at = 0.0
@@ -61,12 +64,16 @@ class _Worker:
 
     def stop_listening(self) -> None:
         """Let nobody wait here any more."""
-        self.socket.close()
+        for listening in self.sockets:
+            listening.close()
 
     def leave_listening(self) -> None:
         """Have only the next worker listen, once it is there to serve."""
-        self.socket.close()
-        self.socket = _bind(*self._address, is_shared=True)
+        self.stop_listening()
+        self.sockets = self._bind()
+
+    def _bind(self) -> list[socket.socket]:
+        return [bind(self._host, port, name, is_shared=True) for name, port in self._ports.items()]
 
 
 class Workers:
@@ -77,15 +84,16 @@ class Workers:
         count: int,
         environment: Mapping[str, str],
         host: str,
-        port: int,
+        ports: Mapping[str, int],
         *,
         drain_seconds: float,
     ) -> None:
-        _check_free(host, port)
+        for name, port in ports.items():
+            check_free(host, port, name)
         self._environment = environment
         self._drain_seconds = drain_seconds
         self._board = WorkerBoard.make(count)
-        self._workers = [_Worker(number, host, port) for number in range(count)]
+        self._workers = [_Worker(number, host, ports) for number in range(count)]
         self._alive, self._alive_end = os.pipe()
         self._stop = StopSignals()
         self._told = 0
@@ -179,15 +187,17 @@ class Workers:
 
     def _start(self, worker: _Worker, now: float) -> None:
         """Start it in a session of its own: a Ctrl-C in the terminal is ours to pass on."""
-        inherited = (worker.socket.fileno(), self._board.fd, self._alive)
+        listening = [bound.fileno() for bound in worker.sockets]
+        inherited = (self._board.fd, self._alive)
         with held_back():
             worker.process = subprocess.Popen(  # noqa: S603  # our own words and numbers
                 [
                     *(sys.executable, "-m", "entrypoints.worker"),
+                    ",".join(map(str, listening)),
                     *map(str, (*inherited, worker.number)),
                 ],
                 env=dict(self._environment),
-                pass_fds=inherited,
+                pass_fds=(*listening, *inherited),
                 start_new_session=True,
             )
         worker.started_at = now
@@ -199,44 +209,6 @@ class Workers:
             worker.start_at for worker in self._workers if not (worker.process or self._is_stopping)
         ]
         return max(0.0, min([*due, self._kill_at, self._look_at]) - now)
-
-
-def _check_free(host: str, port: int) -> None:
-    """Bind an address as who shares it with nobody: another service of workers would share it.
-
-    Raises:
-        OSError: somebody has it.
-
-    """
-    _bind(host, port, is_shared=False).close()
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """Bind one of several sockets to an address, and listen.
-
-    Raises:
-        OSError: it cannot be bound.
-
-    """
-    listening = _bind(host, port, is_shared=True)
-    listening.listen(BACKLOG)
-    return listening
-
-
-def _bind(host: str, port: int, *, is_shared: bool) -> socket.socket:
-    (family, kind, *_, address), *_ = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )
-    with ExitStack() as on_failure:
-        bound = socket.socket(family, kind)
-        on_failure.callback(bound.close)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(is_shared))
-        if family == socket.AF_INET6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        bound.bind(address)
-        on_failure.pop_all()
-    return bound
 
 
 @contextmanager

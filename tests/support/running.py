@@ -29,6 +29,7 @@ from websockets.exceptions import ConnectionClosed
 from entrypoints.registry import destination_adapters
 from entrypoints.server import build_server
 from entrypoints.settings import read_settings
+from entrypoints.sockets import bind
 
 LIMIT_SECONDS = 15.0
 
@@ -79,7 +80,10 @@ class Service(Served):
         self.environment = {"HOST": "127.0.0.1", "PORT": str(self.port), **environment}
         settings = read_settings(destination_adapters(), self.environment)
         self._server = build_server(settings)
-        self._thread = threading.Thread(target=self._server.run, name="service", daemon=True)
+        sockets = [bind(settings["HOST"], port, name) for name, port in settings.ports.items()]
+        self._thread = threading.Thread(
+            target=self._server.run, args=[sockets], name="service", daemon=True
+        )
 
     @property
     def url(self) -> str:

@@ -16,6 +16,7 @@ from entrypoints.cli.descriptors import allow_descriptors, open_standard_streams
 from entrypoints.logs import configure_logs, log_unraisable
 from entrypoints.registry import destination_adapters
 from entrypoints.settings import InvalidSettings, Settings, read_settings
+from entrypoints.sockets import bind
 from entrypoints.stop_signals import ignore_stop_signals
 from entrypoints.workers import Workers
 
@@ -73,12 +74,13 @@ def _run(environment: Mapping[str, str], workers: int) -> None:
             )
         _run_workers(settings, environment, workers)
         return
+    sockets = [bind(settings["HOST"], port, name) for name, port in settings.ports.items()]
     from entrypoints.server import build_server  # noqa: PLC0415  # a second; wrong settings first
 
     server = build_server(settings)
     for warning in settings.warnings():
         _log.warning(warning)
-    server.run()
+    server.run(sockets)
     if server.stop_signals.is_interrupt:
         raise KeyboardInterrupt
     if server.has_failed or server.force_exit:
@@ -89,17 +91,13 @@ def _run_workers(settings: Settings, environment: Mapping[str, str], workers: in
     configure_logs(settings["LOG_LEVEL"], settings["LOG_FORMAT"])
     for warning in settings.warnings():
         _log.warning(warning)
-    try:
-        parent = Workers(
-            workers,
-            environment,
-            settings["HOST"],
-            settings["PORT"],
-            drain_seconds=settings["DRAIN_SECONDS"],
-        )
-    except OSError as error:
-        address = f"{settings['HOST']}:{settings['PORT']}"
-        raise click.ClickException(f"cannot listen on {address}: {error.strerror}") from None
+    parent = Workers(
+        workers,
+        environment,
+        settings["HOST"],
+        settings.ports,
+        drain_seconds=settings["DRAIN_SECONDS"],
+    )
     has_succeeded = parent.run()
     if parent.is_interrupted:
         raise KeyboardInterrupt
