@@ -17,8 +17,7 @@ from adapters.inbound.http_routes import health_routes, operations_routes
 from adapters.inbound.websocket_route import ingest_route
 from application.ports.exposition import MetricsExposition
 from entrypoints.container import Container
-
-VERSION = "0.1.0"
+from entrypoints.version import VERSION
 
 FLUSH_SECONDS = 2.0
 """What is left to be published when the service stops gets so long."""

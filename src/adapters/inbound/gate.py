@@ -19,6 +19,17 @@ BROKER_WAIT_SECONDS = 5.0
 """How long a handshake waits for the broker: carriers give up after 10 s and retry only once."""
 
 RETRY_AFTER_SECONDS = b"5"
+OUTCOMES = (
+    "accepted",
+    "unauthenticated",
+    "address_refused",
+    "too_many_failures",
+    "draining",
+    "full",
+    "no_broker",
+)
+"""What becomes of handshakes, as it is counted."""
+
 REALM = b'realm="rtaa-ingest"'
 
 _log = logging.getLogger(__name__)

@@ -87,7 +87,8 @@ def operations_routes(
     @get("/metrics", sync_to_thread=False, media_type=MediaType.TEXT, operation_id="Metrics")
     def metrics() -> Response[bytes]:
         """Render the metrics in the Prometheus text format."""
-        return Response(exposition.render(), media_type=exposition.media_type)
+        content_type = {"content-type": exposition.media_type}  # Litestar would add a charset
+        return Response(exposition.render(), headers=content_type)
 
     @get("/asyncapi.json", sync_to_thread=False, operation_id="AsyncApi")
     def asyncapi_json() -> dict[str, Any]:

@@ -129,8 +129,13 @@ class Seat(Places, Siblings):
 
     def __init__(self, board: WorkerBoard, number: int, places: int) -> None:
         self._board = board
-        self.number = number
+        self._number = number
         self._places = places
+
+    @property
+    def number(self) -> int:
+        """Which seat it is. See `Siblings.number`."""
+        return self._number
 
     @property
     def _taken(self) -> int:
@@ -143,24 +148,24 @@ class Seat(Places, Siblings):
 
     def take(self) -> bool:
         """Take a place; False when none is left."""
-        self._board.add(self.number, 1)
+        self._board.add(self._number, 1)
         if self._taken <= self._places:
             return True
-        self._board.add(self.number, -1)
+        self._board.add(self._number, -1)
         return False
 
     def give_back(self) -> None:
         """Give back a place that was taken."""
-        self._board.add(self.number, -1)
+        self._board.add(self._number, -1)
 
     def say(self, words: bytes) -> None:
         """Replace our own last words. See `Siblings.say`."""
-        self._board.write(self.number, words)
-        self._board.give_beat(self.number)
+        self._board.write(self._number, words)
+        self._board.give_beat(self._number)
 
     def own(self) -> bytes | None:
         """Return the last words said on this seat. See `Siblings.own`."""
-        return self._board.read(self.number)
+        return self._board.read(self._number)
 
     def others(self) -> Sequence[bytes]:
         """Return the last words on every other seat. See `Siblings.others`."""
@@ -175,6 +180,6 @@ class Seat(Places, Siblings):
         seats = [
             seat
             for seat in range(board.seats)
-            if seat != self.number and bool(board.beat(seat)) is is_alive
+            if seat != self._number and bool(board.beat(seat)) is is_alive
         ]
         return [words for words in map(board.read, seats) if words is not None]
