@@ -5,6 +5,7 @@ import ctypes
 import errno
 import gc
 import logging
+import os
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -23,6 +24,7 @@ from entrypoints.container import Container
 from entrypoints.logs import configure_logs
 from entrypoints.settings import Settings
 from entrypoints.sizing import ask_advice, expected_bytes
+from entrypoints.start_line import log_start
 from entrypoints.stop_signals import AT_ONCE, STOP_SIGNALS, StopSignals
 
 MAX_MESSAGE_BYTES = 256 * 1024
@@ -87,9 +89,11 @@ class IngestServer(uvicorn.Server):
         drain_seconds: float,
         beside: Callable[[], Awaitable[None]],
         stop_signals: StopSignals,
+        on_listening: Callable[[list[socket.socket]], None],
     ) -> None:
         super().__init__(config)
         self.stop_signals = stop_signals
+        self._on_listening = on_listening
         self._roster = roster
         self._flush = flush
         self._drain_seconds = drain_seconds
@@ -105,6 +109,7 @@ class IngestServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then begin what is done beside it; nothing waits for that."""
         await super().startup(sockets)
+        self._on_listening(sockets or [])
         asyncio.get_running_loop().set_exception_handler(LoopFailures())
         _spare_the_collector()
         _keep_free_memory()
@@ -125,9 +130,15 @@ class IngestServer(uvicorn.Server):
         All of it gets the drain's time, which a broker that is away may use up.
         """
         loop = asyncio.get_running_loop()
-        until = loop.time() + self._drain_seconds
-        await self._roster.drain(self._drain_seconds, lambda: self.force_exit)
+        began = loop.time()
+        until = began + self._drain_seconds
+        cut = await self._roster.drain(self._drain_seconds, lambda: self.force_exit)
         await self._flush(until - loop.time(), lambda: self.force_exit)
+        figures = {"seconds": round(loop.time() - began, 1), "calls_cut": cut}
+        if self.force_exit:
+            _log.warning("drain ended at once by a repeated signal", extra=figures)
+        else:
+            _log.info("drained", extra=figures)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  # uvicorn's
         """Drain at the first signal, exit at once at a repetition. See `StopSignals`."""
@@ -216,8 +227,17 @@ def build_server(settings: Settings, seat: Seat | None = None) -> IngestServer:
         settings["DRAIN_SECONDS"],
         lambda: _log_advice(container, settings),
         StopSignals(STOP_SIGNALS if seat is None else (*STOP_SIGNALS, AT_ONCE)),
+        lambda sockets: _log_listening(settings, sockets, seat),
     )
     return server
+
+
+def _log_listening(settings: Settings, sockets: list[socket.socket], seat: Seat | None) -> None:
+    """Log where the service listens; of workers the parent has, and this one only joins."""
+    if seat is None:
+        log_start(settings, sockets, workers=1)
+    else:
+        _log.info("worker listens", extra={"pid": os.getpid()})
 
 
 async def _log_advice(container: Container, settings: Settings) -> None:

@@ -102,6 +102,11 @@ class Workers:
         self._has_failed = False
 
     @property
+    def sockets(self) -> list[socket.socket]:
+        """The sockets of one of the workers: the others have the same addresses."""
+        return self._workers[0].sockets
+
+    @property
     def is_interrupted(self) -> bool:
         """Whether it was Ctrl-C that came first."""
         return self._stop.is_interrupt
@@ -113,6 +118,7 @@ class Workers:
                 self._obey()
                 self._look_after()
                 if self._is_stopping and not any(worker.process for worker in self._workers):
+                    _log.info("stopped", extra={"has_failed": self._has_failed})
                     return not self._has_failed
                 if select.select([wake], [], [], self._seconds_to_wait())[0]:
                     os.read(wake, 1_024)
@@ -124,6 +130,8 @@ class Workers:
     def _obey(self) -> None:
         """Pass on the first signal as a wish to drain, a repetition as one to exit at once."""
         now = time.monotonic()
+        if self._is_stopping and not self._told:
+            _log.info("stopping, %s worker(s) drain", len(self._workers))
         for is_due, number, seconds in (
             (self._is_stopping, signal.SIGTERM, self._drain_seconds + DRAINED_SECONDS),
             (self._stop.is_repeated, AT_ONCE, FORCED_SECONDS),

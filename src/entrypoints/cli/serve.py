@@ -17,6 +17,7 @@ from entrypoints.logs import configure_logs, log_unraisable
 from entrypoints.registry import destination_adapters
 from entrypoints.settings import InvalidSettings, Settings, read_settings
 from entrypoints.sockets import bind
+from entrypoints.start_line import log_start
 from entrypoints.stop_signals import ignore_stop_signals
 from entrypoints.workers import Workers
 
@@ -98,6 +99,7 @@ def _run_workers(settings: Settings, environment: Mapping[str, str], workers: in
         settings.ports,
         drain_seconds=settings["DRAIN_SECONDS"],
     )
+    log_start(settings, parent.sockets, workers)
     has_succeeded = parent.run()
     if parent.is_interrupted:
         raise KeyboardInterrupt
