@@ -101,6 +101,11 @@ class Publication:
             or self._publisher.epoch != self._epoch
         )
 
+    @property
+    def alive_at(self) -> float:
+        """When the call was made that the destination has answered last, monotonic."""
+        return self._alive_at
+
     def outbox(
         self, interaction: Interaction, grant: Grant, owner: str, *, has_token: bool
     ) -> Outbox:

@@ -19,8 +19,11 @@ from entrypoints.variables import VARIABLES, InvalidValue, show
 
 REDACTED = "***"
 
-Examine = Callable[[str, int], Sequence[Problem]]
-"""Tries whether the service can listen on a host and port."""
+PORTS = ("PORT", "OPERATIONS_PORT")
+"""The variables whose values are ports to listen on."""
+
+Examine = Callable[[str, Mapping[str, int]], Sequence[Problem]]
+"""Tries whether the service can listen on a host and ports, these by their variables."""
 
 
 class InvalidSettings(Exception):
@@ -54,6 +57,11 @@ class Settings:
 
     def __getitem__(self, name: str) -> Any:  # noqa: ANN401  # of the variable's own type
         return self.values[name]
+
+    @property
+    def ports(self) -> Mapping[str, int]:
+        """The ports to listen on, by their variables."""
+        return _ports(self.values)
 
     @property
     def destination_options(self) -> DestinationOptions:
@@ -132,7 +140,7 @@ def read_settings(
     variables: Mapping[str, str] | None = None,
     examine: Examine | None = None,
 ) -> Settings:
-    """Read `variables`, those of the process by default; `examine` tries `HOST` and `PORT`.
+    """Read `variables`, those of the process by default; `examine` tries `HOST` and the ports.
 
     Raises:
         InvalidSettings: something is wrong; all of it is in the exception.
@@ -145,8 +153,8 @@ def read_settings(
     values = _read_values(environment, problems)
     adapter = _choose_adapter(adapters, environment, problems)
     _check_together(environment, values, problems)
-    if examine is not None and values["HOST"] is not None and values["PORT"] is not None:
-        problems += examine(values["HOST"], values["PORT"])
+    if examine is not None and values["HOST"] is not None:
+        problems += examine(values["HOST"], _ports(values))
     remarks = (
         *_of_misspelt_names(variables, names, problems),
         *_of_quotes(environment, names),
@@ -177,6 +185,10 @@ def _read_values(environment: Environment, problems: list[Problem]) -> dict[str,
         except InvalidValue as error:
             problems.append(Problem(variable.name, str(error), variable.accepted))
     return values
+
+
+def _ports(values: Mapping[str, Any]) -> Mapping[str, int]:
+    return {name: values[name] for name in PORTS if values[name] is not None}
 
 
 def _choose_adapter(
@@ -218,6 +230,9 @@ def _check_together(
             "false, and no JWT_PUBLIC_KEY: nobody could connect",
             "true, or a JWT_PUBLIC_KEY",
         )
+    operations_port = values["OPERATIONS_PORT"]
+    if operations_port is not None and operations_port == values["PORT"]:
+        problem("OPERATIONS_PORT", f"{operations_port}, as PORT", "another port, or none")
     expire = values["EXPIRE_SECONDS"]
     for name in ("RETENTION_SECONDS", "IDLE_TIMEOUT_SECONDS", "RESUME_SECONDS"):
         if expire is not None and values[name] is not None and values[name] > expire:

@@ -15,7 +15,7 @@ from application.ports.destination import (
     Trial,
 )
 from application.ports.publisher import StreamPublisher
-from application.ports.telemetry import HeldBytes, Telemetry
+from application.ports.telemetry import HeldBytes, Losses, Telemetry
 from domain.account import Grant
 from domain.events import Opening
 
@@ -153,6 +153,9 @@ class CountingTelemetry(Telemetry):
 
     def began_again(self) -> None:
         self.streams_begun_again += 1
+
+    def losses(self) -> Losses:
+        return Losses(self.total("lost"), self.refilled_frames, self.streams_begun_again)
 
     def broker(self, *, up: bool) -> None:
         self.broker_is_up.append(up)
