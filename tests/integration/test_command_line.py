@@ -6,11 +6,11 @@ import signal
 import subprocess
 import sys
 import wave
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import redis
+from command import OPEN, run
 from published import audio
 from running import (
     Caller,
@@ -26,26 +26,6 @@ from waiting import wait_until
 from websockets.exceptions import InvalidStatus
 
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
-
-
-def run(
-    *arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Run `rtaa-ingest` with only the given variables beside the machine's own."""
-    ours = ("PUBSUB", "REDIS", "EXOTEL", "SUPPORT", "JWT")
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
-    return subprocess.run(
-        [sys.executable, "-m", "entrypoints.cli", *arguments],
-        env={**clean, "COLUMNS": "200", **(env or {})},
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-OPEN = {"PUBSUB_ADAPTER": "redis_streams", "SUPPORT_EXOTEL": "true"}
 
 
 def test_the_demo_proves_every_byte_and_says_where_the_recordings_are(tmp_path: Path) -> None:
