@@ -28,8 +28,10 @@ LIBRARIES = ROOT / ".venv" / "bench"
 _POLL_SECONDS = 0.05
 _LAST_WORDS = 2_000
 
+_ADAPTER = "redis_streams"
+
 _VARIABLES = frozenset({"PUBSUB_ADAPTER", *(variable.name for variable in VARIABLES)}).union(
-    *(adapter.variables for adapter in destination_adapters().values())
+    destination_adapters()[_ADAPTER].variables
 )
 
 
@@ -58,7 +60,7 @@ PROGRAMS = {
             OURS,
             (str(Path(sysconfig.get_path("scripts")) / "rtaa-ingest"), "serve"),
             {
-                "PUBSUB_ADAPTER": "redis_streams",
+                "PUBSUB_ADAPTER": _ADAPTER,
                 "SUPPORT_EXOTEL": "true",
                 "MAX_STREAMS": "4000",
                 "REWIND_SECONDS": "1",

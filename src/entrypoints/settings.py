@@ -19,6 +19,7 @@ from application.buffer import BufferLimits
 from application.ports.destination import DestinationAdapter, DestinationOptions, Problem
 from domain.errors import InvalidIdentifier
 from domain.identifiers import TenantId
+from entrypoints.registry import UnusableAdapter, adapter_problems
 
 REDACTED = "***"
 _PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
@@ -266,8 +267,10 @@ def read_settings(
 
     """
     problems: list[Problem] = []
-    names = _NAMES.union(*(adapter.variables for adapter in adapters.values()))
-    resolved = _resolve_files(os.environ if environment is None else environment, names, problems)
+    environment = os.environ if environment is None else environment
+    adapter = _choose_adapter(adapters, environment, problems)
+    names = _NAMES.union(() if adapter is None else adapter.variables)
+    resolved = _resolve_files(environment, names, problems)
     values: dict[str, Any] = {}
     for variable in VARIABLES:
         text = resolved.get(variable.name, variable.default)
@@ -277,11 +280,14 @@ def read_settings(
             found = REDACTED if variable.is_secret and variable.read is _text else str(error)
             problems.append(Problem(variable.name, found, variable.accepted))
             values[variable.name] = None
-    adapter = _choose_adapter(adapters, resolved, problems)
     _check_together(resolved, values, problems)
-    if problems or adapter is None:
+    if adapter is None:
         raise InvalidSettings(problems)
-    return Settings(adapter, resolved, values)
+    settings = Settings(adapter, resolved, values)
+    _check_adapter(settings, problems)
+    if problems:
+        raise InvalidSettings(problems)
+    return settings
 
 
 def _resolve_files(
@@ -307,14 +313,26 @@ def _choose_adapter(
     environment: Mapping[str, str],
     problems: list[Problem],
 ) -> DestinationAdapter | None:
-    accepted = " · ".join(sorted(adapters))
-    name = environment.get("PUBSUB_ADAPTER")
-    if name is None or name not in adapters:
-        found = "nothing" if name is None else _show(name)
-        problems.append(Problem("PUBSUB_ADAPTER", found, accepted))
-        return None
-    problems += adapters[name].problems(environment)
-    return adapters[name]
+    name = environment.get("PUBSUB_ADAPTER", "").strip()
+    try:
+        if name in adapters:
+            return adapters[name]
+        found = _show(name) if name else "nothing"
+    except UnusableAdapter as error:
+        found = f"{_show(name)}, which cannot be used: {error}"
+    problems.append(Problem("PUBSUB_ADAPTER", found, " · ".join(sorted(adapters))))
+    return None
+
+
+def _check_adapter(settings: Settings, problems: list[Problem]) -> None:
+    """Check the adapter's own variables, and that it makes a destination of them."""
+    name = settings.adapter.name
+    try:
+        options = DestinationOptions() if problems else settings.destination_options
+        problems += adapter_problems(settings.adapter, options, settings.environment)
+    except UnusableAdapter as error:
+        found = f"{_show(name)}, which cannot be used: {error}"
+        problems.append(Problem("PUBSUB_ADAPTER", found, "an adapter that works"))
 
 
 def _check_together(
