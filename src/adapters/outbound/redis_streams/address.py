@@ -1,7 +1,7 @@
 """Where the broker is: what `REDIS_URL` says, and what may be wrong with it.
 
-redis-py passes over what it does not understand, or finds out when it connects. Here that is told
-before the start: an option that is misspelt must not become a connection that nobody checks.
+What is not understood is told before the start: an option that is misspelt must not become a
+connection whose certificate is not verified.
 """
 
 import ssl
@@ -25,8 +25,7 @@ _SCHEMES = ("redis", "rediss", "unix")
 _KEY_PAIR = {"ssl_certfile", "ssl_keyfile"}
 _TLS_OPTIONS = {"ssl_ca_certs", "ssl_cert_reqs", *_KEY_PAIR}
 _OPTIONS = {"db", *_TLS_OPTIONS}
-"""Of redis-py's options those that say where the broker is and whom to trust; the others would
-change how we speak with it."""
+"""Named as redis-py names them: those that say where the broker is and whom to trust."""
 
 _VERIFY_MODES = {
     "required": ssl.CERT_REQUIRED,
