@@ -1,24 +1,165 @@
 """The destinations that `PUBSUB_ADAPTER` can name: a new one is one file and one line here.
 
-A distribution of its own registers in the entry-point group `rtaa_ingest.destinations`.
+A distribution of its own registers in the entry-point group `rtaa_ingest.destinations`, under the
+name by which it is chosen. It is imported only when it is chosen, so that a broken one harms
+no other.
 """
 
-from collections.abc import Mapping
-from importlib.metadata import entry_points
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from importlib.metadata import EntryPoint, distributions
+from inspect import getattr_static
+from typing import Any
 
 from adapters.outbound.in_memory import InMemory
 from adapters.outbound.redis_streams.destination import RedisStreams
-from application.ports.destination import DestinationAdapter
+from application.ports.destination import (
+    Destination,
+    DestinationAdapter,
+    DestinationOptions,
+    Problem,
+)
+from application.ports.open_runs import OpenRuns
+from application.ports.publisher import StreamPublisher
+from application.ports.reader import StreamReader
 
 ENTRY_POINT_GROUP = "rtaa_ingest.destinations"
 
-_OWN: tuple[DestinationAdapter, ...] = (
-    RedisStreams(),
-    InMemory(),
-)
+_OWN: Mapping[str, DestinationAdapter] = {it.name: it for it in (RedisStreams(), InMemory())}
+
+_VALUES = ("name", "is_shared", "variables", "publisher", "reader", "open_runs", "epoch")
+"""Members that are values; all others are called."""
 
 
-def destination_adapters() -> Mapping[str, DestinationAdapter]:
-    """Return all registered adapters by name; our own names cannot be taken over."""
-    others = [point.load()() for point in entry_points(group=ENTRY_POINT_GROUP)]
-    return {adapter.name: adapter for adapter in (*others, *_OWN)}
+_log = logging.getLogger(__name__)
+
+
+class UnusableAdapter(Exception):
+    """An adapter that is chosen cannot be used; the message says why."""
+
+
+class DestinationAdapters(Mapping[str, DestinationAdapter]):
+    """All registered adapters by name; our own names cannot be taken over.
+
+    What others are installed is looked up when a name is asked for that is not our own.
+    """
+
+    @cached_property
+    def _points(self) -> Mapping[str, Sequence[EntryPoint]]:
+        points: dict[str, list[EntryPoint]] = {}
+        for point in _entry_points():
+            if point.name not in _OWN:
+                points.setdefault(point.name, []).append(point)
+        return points
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((*_OWN, *self._points))
+
+    def __len__(self) -> int:
+        return len(_OWN) + len(self._points)
+
+    def __contains__(self, name: object) -> bool:
+        return name in _OWN or name in self._points
+
+    def __getitem__(self, name: str) -> DestinationAdapter:
+        """Return an adapter; import it if it is not our own.
+
+        Raises:
+            KeyError: no adapter has that name.
+            UnusableAdapter: it cannot be loaded, or is none.
+
+        """
+        return _OWN[name] if name in _OWN else _load(name, self._points[name])
+
+
+def _entry_points() -> Iterator[EntryPoint]:
+    """Yield the entry points of our group, from every distribution whose metadata can be read."""
+    seen: set[str] = set()
+    for distribution in distributions():
+        try:
+            name, points = (
+                distribution.name,
+                distribution.entry_points.select(group=ENTRY_POINT_GROUP),
+            )
+        except Exception as error:  # noqa: BLE001  # of a distribution that is not ours
+            _log.warning("a distribution's metadata cannot be read", extra={"error": _told(error)})
+            continue
+        if name not in seen:  # the first on the path is the one that is imported
+            seen.add(name)
+            yield from points
+
+
+def destination_adapters() -> DestinationAdapters:
+    """Return all registered adapters."""
+    return DestinationAdapters()
+
+
+def adapter_problems(
+    adapter: DestinationAdapter, options: DestinationOptions, environment: Mapping[str, str]
+) -> Sequence[Problem]:
+    """Return what is wrong with the adapter's variables, or with what it makes of them.
+
+    Raises:
+        UnusableAdapter: the adapter itself fails at that.
+
+    """
+    try:
+        problems = list(adapter.problems(environment))
+        if not problems:
+            _check_destination(adapter.connect(options, environment))
+    except UnusableAdapter:
+        raise
+    except (Exception, SystemExit) as error:  # of a distribution that is not ours: anything
+        raise UnusableAdapter(_told(error)) from error
+    return problems
+
+
+def _check_destination(destination: Destination) -> None:
+    _check_members("its destination", destination, Destination)
+    _check_members("its publisher", destination.publisher, StreamPublisher)
+    _check_members("its reader", destination.reader, StreamReader)
+    _check_members("its open_runs", destination.open_runs, OpenRuns)
+
+
+def _load(name: str, points: Sequence[EntryPoint]) -> DestinationAdapter:
+    if len(points) > 1:
+        distributions = sorted(point.dist.name for point in points if point.dist is not None)
+        raise UnusableAdapter(f"more than one distribution has it: {', '.join(distributions)}")
+    try:
+        adapter: DestinationAdapter = points[0].load()()
+        _check_adapter(name, adapter)
+    except UnusableAdapter:
+        raise
+    except (Exception, SystemExit) as error:  # of a distribution that is not ours: anything
+        raise UnusableAdapter(_told(error)) from error
+    return adapter
+
+
+def _check_adapter(name: str, adapter: DestinationAdapter) -> None:
+    _check_members("it", adapter, DestinationAdapter)
+    if adapter.name != name:
+        raise UnusableAdapter(f"it calls itself {adapter.name!r}")
+    variables: Any = adapter.variables
+    if isinstance(variables, str) or not all(isinstance(it, str) for it in variables):
+        raise UnusableAdapter("its variables are no sequence of names")
+
+
+def _check_members(what: str, thing: object, port: type) -> None:
+    """Look for the members of a port; what is inherited from the port itself is none."""
+    absent = object()
+    lacking = []
+    for member, stub in vars(port).items():
+        if member.startswith("_"):
+            continue
+        found = getattr_static(thing, member, absent)
+        if found is stub or not hasattr(thing, member):
+            lacking.append(member)
+        elif member not in _VALUES and not callable(getattr(thing, member)):
+            lacking.append(f"{member} that can be called")
+    if lacking:
+        raise UnusableAdapter(f"{what} has no {', '.join(lacking)}")
+
+
+def _told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"

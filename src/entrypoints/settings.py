@@ -15,9 +15,13 @@ from application.buffer import BufferLimits
 from application.ports.destination import DestinationAdapter, DestinationOptions, Problem
 from entrypoints.environment import Environment, read_environment
 from entrypoints.misspelt import find_misspelt
+from entrypoints.registry import UnusableAdapter, adapter_problems
 from entrypoints.variables import VARIABLES, InvalidValue, show
 
 REDACTED = "***"
+
+ADAPTER = "PUBSUB_ADAPTER"
+"""The variable that names the adapter, and with it all further variables."""
 
 PORTS = ("PORT", "OPERATIONS_PORT")
 """The variables whose values are ports to listen on."""
@@ -66,9 +70,7 @@ class Settings:
     @property
     def destination_options(self) -> DestinationOptions:
         """What every destination is told."""
-        return DestinationOptions(
-            self["STREAM_PREFIX"], self["EXPIRE_SECONDS"], self["REWIND_SECONDS"]
-        )
+        return _options(self.values)
 
     @property
     def buffer_limits(self) -> BufferLimits:
@@ -105,7 +107,7 @@ class Settings:
 
     def describe(self) -> dict[str, str]:
         """Return every variable with its value as it may be shown."""
-        shown = {"PUBSUB_ADAPTER": self.adapter.name, **self.adapter.describe(self.environment)}
+        shown = {ADAPTER: self.adapter.name, **self.adapter.describe(self.environment)}
         for variable in VARIABLES:
             text = self.environment.get(variable.name, variable.default)
             if text is not None:
@@ -129,10 +131,10 @@ class Settings:
         return warnings
 
 
-def known_names(adapters: Mapping[str, DestinationAdapter]) -> frozenset[str]:
-    """Return the names of all variables that mean something here, without those of files."""
-    own = {"PUBSUB_ADAPTER", *(variable.name for variable in VARIABLES)}
-    return frozenset(own).union(*(adapter.variables for adapter in adapters.values()))
+def known_names(adapter: DestinationAdapter | None) -> frozenset[str]:
+    """Return the names of all variables that mean something with `adapter`, without `NAME_FILE`."""
+    own = {ADAPTER, *(variable.name for variable in VARIABLES)}
+    return frozenset(own).union(() if adapter is None else adapter.variables)
 
 
 def read_settings(
@@ -147,14 +149,17 @@ def read_settings(
 
     """
     variables = dict(os.environ if variables is None else variables)
-    names = known_names(adapters)
+    problems: list[Problem] = []
+    adapter = _choose_adapter(adapters, variables, problems)
+    names = known_names(adapter)
     environment = read_environment(variables, names)
-    problems = list(environment.problems)
+    problems += environment.problems
     values = _read_values(environment, problems)
-    adapter = _choose_adapter(adapters, environment, problems)
     _check_together(environment, values, problems)
     if examine is not None and values["HOST"] is not None:
         problems += examine(values["HOST"], _ports(values))
+    if adapter is not None:
+        problems += _problems_of(adapter, environment, values, is_usable=not problems)
     remarks = (
         *_of_misspelt_names(variables, names, problems),
         *_of_quotes(environment, names),
@@ -192,22 +197,47 @@ def _ports(values: Mapping[str, Any]) -> Mapping[str, int]:
 
 
 def _choose_adapter(
-    adapters: Mapping[str, DestinationAdapter], environment: Environment, problems: list[Problem]
+    adapters: Mapping[str, DestinationAdapter],
+    variables: Mapping[str, str],
+    problems: list[Problem],
 ) -> DestinationAdapter | None:
-    accepted = " · ".join(sorted(adapters))
-    name = environment.texts.get("PUBSUB_ADAPTER")
-    if "PUBSUB_ADAPTER" in environment.failed:
+    """Return the adapter that `PUBSUB_ADAPTER` names; the others are not even imported."""
+    environment = read_environment(variables, {ADAPTER})
+    name = environment.texts.get(ADAPTER, "")
+    if ADAPTER in environment.failed:  # its file is a problem that is told with those of the others
         return None
-    if name is None or name not in adapters:
-        found = "nothing" if name is None else show(name)
-        problems.append(Problem("PUBSUB_ADAPTER", found, accepted))
-        return None
-    problems += [
-        problem
-        for problem in adapters[name].problems(environment.texts)
-        if problem.variable not in environment.failed  # its file is a problem already
-    ]
-    return adapters[name]
+    try:
+        if name in adapters:
+            return adapters[name]
+        found = show(name) if name else "nothing"
+    except UnusableAdapter as error:
+        found = f"{show(name)}, which cannot be used: {error}"
+    problems.append(Problem(ADAPTER, found, " · ".join(sorted(adapters))))
+    return None
+
+
+def _options(values: Mapping[str, Any]) -> DestinationOptions:
+    return DestinationOptions(
+        values["STREAM_PREFIX"], values["EXPIRE_SECONDS"], values["REWIND_SECONDS"]
+    )
+
+
+def _problems_of(
+    adapter: DestinationAdapter,
+    environment: Environment,
+    values: Mapping[str, Any],
+    *,
+    is_usable: bool,
+) -> list[Problem]:
+    """Check the adapter's own variables, and that it makes a destination of them."""
+    options = _options(values) if is_usable else DestinationOptions()
+    try:
+        problems = adapter_problems(adapter, options, environment.texts)
+    except UnusableAdapter as error:
+        found = f"{show(adapter.name)}, which cannot be used: {error}"
+        return [Problem(ADAPTER, found, "an adapter that works")]
+    failed = environment.failed  # whose files are problems already
+    return [problem for problem in problems if problem.variable not in failed]
 
 
 def _check_together(

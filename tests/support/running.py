@@ -89,6 +89,12 @@ class Service(Served):
     def url(self) -> str:
         return f"ws://127.0.0.1:{self.port}/v1/ingest"
 
+    @property
+    def senders(self) -> int:
+        """How many are connected, started or not, or are about to be."""
+        roster = self._server._roster
+        return len(roster._held) + roster._arriving
+
     def start(self, *, ready: bool = True) -> Self:
         self._thread.start()
         wait_until(lambda: self._server.started)

@@ -81,6 +81,7 @@ async def test_a_start_that_was_not_published_is_left_at_that(
     lose_answers(destination, monkeypatch, 1, written=False)
     with pytest.raises(BrokerUnavailable):
         await container.start_interaction()(OPENING, Sender())
+    assert not container.background().is_idle
     async with asyncio.timeout(10):
         while not container.background().is_idle:
             await asyncio.sleep(0.01)

@@ -470,6 +470,10 @@ class InMemory(DestinationAdapter):
         """There is nothing to show."""
         return {}
 
+    def grants(self, options: DestinationOptions) -> Sequence[str]:  # noqa: ARG002  # the port's
+        """There is nothing to grant."""
+        return []
+
     def connect(
         self,
         options: DestinationOptions,

@@ -120,6 +120,13 @@ class DestinationAdapter(Protocol):
         """Return the adapter's own variables as they may be shown: secrets redacted."""
         ...
 
+    def grants(self, options: DestinationOptions) -> Sequence[str]:
+        """Return what an operator runs or writes to allow the service just what it needs there.
+
+        A line each, with USER and PASSWORD where they belong; none if there is nothing to grant.
+        """
+        ...
+
     def connect(self, options: DestinationOptions, environment: Mapping[str, str]) -> Destination:
         """Construct the destination; `environment` has no problems. Does no I/O."""
         ...

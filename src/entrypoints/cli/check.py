@@ -14,7 +14,8 @@ from entrypoints.registry import destination_adapters
 from entrypoints.settings import InvalidSettings, Settings, read_settings
 from entrypoints.sizing import ask_advice, expected_bytes
 
-TRY_SECONDS = 5.0
+TRY_SECONDS = 30.0
+"""How long the destination is tried: its name may have several addresses, each with its limits."""
 
 
 @click.command()
@@ -33,6 +34,12 @@ def check(*, config_only: bool) -> None:
     out.print(table("Accepted at /v1/ingest", ("who", "on what conditions"), who_enters(settings)))
     for warning in settings.warnings():
         out.print(f"WARNING: {warning}", style="yellow", markup=False)
+    for line in settings.adapter.grants(settings.destination_options):
+        out.print(
+            f"What the service needs at the broker, and no more:\n  {line}",
+            markup=False,
+            soft_wrap=True,
+        )
     if config_only:
         out.print("OK: the configuration is usable; the broker was not tried.", style="green")
         return
