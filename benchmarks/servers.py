@@ -28,7 +28,9 @@ LIBRARIES = ROOT / ".venv" / "bench"
 _POLL_SECONDS = 0.05
 _LAST_WORDS = 2_000
 
-_VARIABLES = known_names(destination_adapters())
+_ADAPTER = "redis_streams"
+
+_VARIABLES = known_names(destination_adapters()[_ADAPTER])
 
 
 class ServerFailed(Exception):
@@ -56,7 +58,7 @@ PROGRAMS = {
             OURS,
             (str(Path(sysconfig.get_path("scripts")) / "rtaa-ingest"), "serve"),
             {
-                "PUBSUB_ADAPTER": "redis_streams",
+                "PUBSUB_ADAPTER": _ADAPTER,
                 "SUPPORT_EXOTEL": "true",
                 "MAX_STREAMS": "4000",
                 "REWIND_SECONDS": "1",

@@ -106,7 +106,7 @@ class AdmitSender:
 
     def _verify_token(self, token: str) -> Sender:
         if self._token_verifier is None:
-            raise Unauthenticated("tokens are not configured")
+            raise Unauthenticated("a token is shown while no key to verify it is configured")
         try:
             claims = self._token_verifier.verify(token)
             interaction_id = claims.interaction_id
@@ -118,17 +118,29 @@ class AdmitSender:
             raise Unauthenticated(str(invalid)) from invalid
 
     def _verify_without_token(self, credential: Credential) -> None:
+        match credential:
+            case PairCredential(pair):
+                self._verify_pair(pair)
+            case NoCredential() if not self._policy.carriers:
+                raise Unauthenticated("no credential is shown, and only tokens are accepted")
+            case NoCredential() if self._policy.pairs:
+                raise Unauthenticated("no credential is shown: a user name and password are needed")
+            case NoCredential():
+                pass
+            case _:
+                raise Unauthenticated("unusable Authorization header")
+
+    def _verify_pair(self, pair: bytes) -> None:
         if not self._policy.carriers:
-            raise Unauthenticated("connections without a token are not configured")
-        if isinstance(credential, PairCredential):
-            # Every pair is compared, so that time does not tell which one came close.
-            matches = [hmac.compare_digest(credential.pair, pair) for pair in self._policy.pairs]
-            if not any(matches):
-                raise Unauthenticated("wrong user name or password")
-        elif not isinstance(credential, NoCredential):
-            raise Unauthenticated("unusable Authorization header")
-        elif self._policy.pairs:
-            raise Unauthenticated("a user name and password are needed")
+            raise Unauthenticated(
+                "a user name and password are shown, and only tokens are accepted"
+            )
+        if not self._policy.pairs:
+            raise Unauthenticated("a user name and password are shown while none is configured")
+        # Every pair is compared, so that time does not tell which one came close.
+        matches = [hmac.compare_digest(pair, known) for known in self._policy.pairs]
+        if not any(matches):
+            raise Unauthenticated("wrong user name or password")
 
     def _is_inside(self, address: Address) -> bool:
         networks = self._policy.networks

@@ -1,14 +1,15 @@
-"""Knows whether the destination takes writes and has what it confirmed; says so once per change."""
+"""Knows whether the destination takes writes and has what it confirmed; logs each change once."""
 
 import asyncio
 import logging
 from contextlib import suppress
+from dataclasses import dataclass
 
 from application.delivery.sender import Sender
 from application.ports.clock import Clock
 from application.ports.destination import Destination
 from application.ports.errors import PublisherError
-from application.ports.telemetry import Telemetry
+from application.ports.telemetry import Losses, Telemetry
 from application.time_limit import answered_within
 
 CHECK_EVERY_SECONDS = 1.0
@@ -24,6 +25,16 @@ MOST_CAUSES = 10
 ASKED = "the broker is asked what it still knows"
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Outage:
+    """What has come of one: `before` is what was lost and given again until it began."""
+
+    since: float
+    before: Losses
+    waited_bytes: int = 0
+    waited_streams: int = 0
 
 
 class BrokerWatch:
@@ -45,6 +56,7 @@ class BrokerWatch:
         self._tried = False
         self._trouble: str | None = None
         self._told: set[str] = set()
+        self._outage: _Outage | None = None
         sender.on_doubt = self._on_doubt
 
     @property
@@ -73,6 +85,7 @@ class BrokerWatch:
     async def check(self) -> None:
         """Try the destination once."""
         since = self._clock.monotonic()
+        self._measure_outage()
         try:
             async with answered_within(CHECK_SECONDS):
                 await self._destination.verify_writable()
@@ -98,13 +111,16 @@ class BrokerWatch:
         is_new_cause = error not in self._told and len(self._told) < MOST_CAUSES
         if not has_changed and not (error and is_new_cause):
             return
+        if trouble is not None and self._outage is None and (self._up.is_set() or error):
+            self._outage = _Outage(self._sender.alive_at, self._telemetry.losses())
+            self._measure_outage()
         self._tried, self._trouble = True, trouble
         if has_changed:
             self._telemetry.broker(up=trouble is None)
         if trouble is None:
             self._told.clear()
             self._up.set()
-            _log.info("the broker takes writes")
+            self._log_up()
             return
         self._up.clear()
         if error:
@@ -112,3 +128,32 @@ class BrokerWatch:
             _log.error(trouble, extra={"error": error})
         else:
             _log.info(trouble)
+
+    def _measure_outage(self) -> None:
+        """Note how much waits for the destination, if it is away."""
+        outage, sender = self._outage, self._sender
+        if outage is not None:
+            waiting = sender.budget.held_bytes.unconfirmed
+            outage.waited_bytes = max(outage.waited_bytes, waiting)
+            outage.waited_streams = max(outage.waited_streams, sender.unpublished())
+
+    def _log_up(self) -> None:
+        outage, self._outage = self._outage, None
+        if outage is None:
+            _log.info("the broker takes writes")
+            return
+        before, now = outage.before, self._telemetry.losses()
+        lost = now.lost - before.lost
+        _log.log(
+            logging.WARNING if lost else logging.INFO,
+            "the broker is back, %s",
+            "frames are lost" if lost else "nothing is lost",
+            extra={
+                "away_seconds": round(self._clock.monotonic() - outage.since, 1),
+                "waited_streams": outage.waited_streams,
+                "waited_bytes": outage.waited_bytes,
+                "refilled_frames": now.refilled - before.refilled,
+                "streams_begun_again": now.began_again - before.began_again,
+                "lost_frames": lost,
+            },
+        )

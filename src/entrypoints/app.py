@@ -1,12 +1,13 @@
-"""The Litestar application and the life of what runs beside it."""
+"""The applications of the ports and the life of what runs beside it."""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from litestar import Litestar
 from litestar.exceptions import HTTPException
+from litestar.handlers import BaseRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.routes import HTTPRoute
@@ -14,15 +15,15 @@ from litestar.types import Scope
 
 from adapters.inbound.asyncapi import asyncapi_document
 from adapters.inbound.dialects import DIALECTS
-from adapters.inbound.http_routes import http_routes
+from adapters.inbound.front import Front
+from adapters.inbound.http_routes import health_routes, operations_routes
 from adapters.inbound.path_guard import PathGuard
 from adapters.inbound.refusals import Outcome, Refusal
 from adapters.inbound.reports import Reports
 from adapters.inbound.websocket_route import INGEST_PATH, ingest_route
 from application.ports.exposition import MetricsExposition
 from entrypoints.container import Container
-
-VERSION = "0.1.0"
+from entrypoints.version import VERSION
 
 FLUSH_SECONDS = 2.0
 """What is left to be published when the service stops gets so long."""
@@ -30,25 +31,19 @@ FLUSH_SECONDS = 2.0
 SHARE_SECONDS = 0.5
 """How old what a scrape shows of the other processes may be. It also tells that this one lives."""
 
+Lifespan = Callable[[Litestar], AbstractAsyncContextManager[None]]
+
 _log = logging.getLogger(__name__)
 
 
-def create_app(container: Container, on_failure: Callable[[], None]) -> PathGuard:
-    """Build the application of one process. Nothing is connected before its lifespan begins.
+def create_app(container: Container, on_failure: Callable[[], None]) -> Front:
+    """Build the application of one process; with `OPERATIONS_PORT` one for each port.
 
+    Nothing is connected before its lifespan begins.
     `on_failure` is called when a task without which the service does not work has failed, or when
     something is left unpublished at the end.
     """
     reports = container.reports()
-
-    async def report_bug(error: Exception, scope: Scope) -> None:
-        """Tell of a request that failed: Litestar answers 500 and says nothing of it."""
-        if isinstance(error, HTTPException):
-            return
-        client = scope["client"]
-        origin = reports.origin(client and client[0], list(scope["headers"]))
-        refusal = Refusal(Outcome.FAILED, "a bug")
-        reports.refused(refusal, origin, is_handshake=False, error=error)
 
     def watch_over(task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -80,39 +75,62 @@ def create_app(container: Container, on_failure: Callable[[], None]) -> PathGuar
             await asyncio.gather(*tasks, return_exceptions=True)
             await container.destination().close()
 
+    health = health_routes(
+        container.roster(), container.broker_watch(), container.capacity(), container.clock()
+    )
+    operations = operations_routes(
+        container.telemetry(),
+        asyncapi_document(VERSION, container.settings()["STREAM_PREFIX"], DIALECTS),
+    )
+    ingest = ingest_route(container.gate(), container.calls(), container.roster())
+    operations_port = container.settings()["OPERATIONS_PORT"]
+    if operations_port is None:
+        return Front(_guarded([ingest, *health, *operations], reports, lifespan))
+    return Front(
+        _guarded([ingest, *health], reports, lifespan, is_described=False),
+        _guarded([*health, *operations], reports),
+        operations_port,
+    )
+
+
+def _guarded(
+    routes: Sequence[BaseRouteHandler],
+    reports: Reports,
+    lifespan: Lifespan | None = None,
+    *,
+    is_described: bool = True,
+) -> PathGuard:
+    """Build the application of one port: the public one, which takes calls, has the `lifespan`."""
+
+    async def report_bug(error: Exception, scope: Scope) -> None:
+        """Tell of a request that failed: Litestar answers 500 and says nothing of it."""
+        if isinstance(error, HTTPException):
+            return
+        client = scope["client"]
+        origin = reports.origin(client and client[0], list(scope["headers"]))
+        refusal = Refusal(Outcome.FAILED, "a bug")
+        reports.refused(refusal, origin, is_handshake=False, error=error)
+
+    openapi = OpenAPIConfig(
+        title="rtaa-ingest",
+        version=VERSION,
+        path="/schema",
+        render_plugins=[JsonRenderPlugin(path=["/", "/openapi.json"])],
+    )
     app = Litestar(
-        route_handlers=[
-            ingest_route(container.gate(), container.calls(), container.roster()),
-            *http_routes(
-                container.roster(),
-                container.broker_watch(),
-                container.capacity(),
-                container.clock(),
-                container.telemetry(),
-                asyncapi_document(VERSION, container.settings()["STREAM_PREFIX"], DIALECTS),
-            ),
-        ],
-        lifespan=[lifespan],
+        route_handlers=list(routes),
+        lifespan=[] if lifespan is None else [lifespan],
         after_exception=[report_bug],
-        openapi_config=OpenAPIConfig(
-            title="rtaa-ingest",
-            version=VERSION,
-            path="/schema",
-            render_plugins=[JsonRenderPlugin(path=["/", "/openapi.json"])],
-        ),
+        openapi_config=openapi if is_described else None,
         logging_config=None,
         debug=False,
     )
-    return _guarded(app, reports)
-
-
-def _guarded(app: Litestar, reports: Reports) -> PathGuard:
     methods = {
         route.path: frozenset(str(method) for method in route.methods)
         for route in app.routes
         if isinstance(route, HTTPRoute)
     }
-    return PathGuard(app, reports, methods, INGEST_PATH)
+    return PathGuard(app, reports, methods, None if lifespan is None else INGEST_PATH)
 
 
 async def _share(exposition: MetricsExposition) -> None:

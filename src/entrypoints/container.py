@@ -1,14 +1,19 @@
 """The composition root: which object is made of which others. Declarations only."""
 
+import platform
+
 from dependency_injector import containers, providers
 
 from adapters.inbound.brake import Brake
 from adapters.inbound.calls import Calls, TimeLimits
+from adapters.inbound.close_codes import CLOSES, REFUSED_WITH
 from adapters.inbound.dialects import DIALECTS
+from adapters.inbound.dialects.messages import Refusal
 from adapters.inbound.gate import Gate
+from adapters.inbound.refusals import Outcome
 from adapters.inbound.reports import Reports
 from adapters.inbound.roster import Roster
-from adapters.outbound.prometheus import PrometheusTelemetry
+from adapters.outbound.prometheus import Build, PrometheusTelemetry, Series
 from adapters.outbound.system_clock import SystemClock
 from adapters.outbound.worker_board import Seat
 from application.admit_sender import AdmitSender
@@ -21,9 +26,11 @@ from application.end_interaction import EndInteraction
 from application.ingest_audio import IngestAudio
 from application.ports.destination import Destination
 from application.ports.places import Places
+from application.ports.telemetry import FRAMES, IGNORED
 from application.recover_runs import RecoverRuns
 from application.start_interaction import StartInteraction
 from entrypoints.settings import Settings
+from entrypoints.version import VERSION
 
 
 def _connect(settings: Settings) -> Destination:
@@ -34,6 +41,16 @@ def _places(settings: Settings, seat: Seat | None) -> Places:
     return Capacity(settings["MAX_STREAMS"]) if seat is None else seat
 
 
+_KNOWN = Series(
+    dialects=[dialect.name for dialect in DIALECTS],
+    handshakes=[outcome.value for outcome in Outcome],
+    closes=[(code.value, reason.value) for reason, codes in CLOSES.items() for code in codes],
+    frames=[*FRAMES, *(("rejected", reason.value) for reason in (*Refusal, *REFUSED_WITH))],
+    ignored=IGNORED,
+)
+_BUILD = Build(VERSION, platform.python_version())
+
+
 class Container(containers.DeclarativeContainer):
     """One process of the service; `settings` is given, and its `seat` if it is one of several."""
 
@@ -42,7 +59,7 @@ class Container(containers.DeclarativeContainer):
     setting = settings.provided
 
     clock = providers.Singleton(SystemClock)
-    telemetry = providers.Singleton(PrometheusTelemetry, seat)
+    telemetry = providers.Singleton(PrometheusTelemetry, seat, _KNOWN, _BUILD)
     destination = providers.Singleton(_connect, settings)
 
     capacity = providers.Singleton(_places, settings, seat)

@@ -1,4 +1,4 @@
-"""Where the service listens: `HOST` and `PORT` as sockets, or what is wrong with them.
+"""Where the service listens: `HOST` and the ports as sockets, or what is wrong with them.
 
 The process binds its sockets itself, before anything is built: what cannot be listened on is then a
 wrong value like any other. A name is listened on at all of its addresses that this machine has.
@@ -7,14 +7,14 @@ IPv4 and IPv6 get a socket each, `::` stands for both: a peer is always seen by 
 
 import errno
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from application.ports.destination import Problem
 from entrypoints.settings import InvalidSettings
-from entrypoints.variables import ACCEPTED_HOST, ACCEPTED_PORT, show
+from entrypoints.variables import ACCEPTED, show
 
 ANY_IPV4 = "0.0.0.0"
 
@@ -24,11 +24,15 @@ _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM})
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """An address and port to listen on; `scope` tells link-local addresses of interfaces apart."""
+    """An address and port to listen on, and the variable that the port is the value of.
+
+    `scope` tells link-local addresses of interfaces apart.
+    """
 
     family: socket.AddressFamily
     address: str
     port: int
+    variable: str
     scope: int = 0
 
     def __str__(self) -> str:
@@ -36,39 +40,51 @@ class Endpoint:
         return f"[{self.address}]:{self.port}" if is_ipv6 else f"{self.address}:{self.port}"
 
 
-def problems_of(host: str, port: int) -> Sequence[Problem]:
-    """Try to listen; return what is wrong."""
-    try:
-        find_endpoints(host, port)
-    except InvalidSettings as error:
-        return error.problems
-    return []
+def problems_of(host: str, ports: Mapping[str, int]) -> Sequence[Problem]:
+    """Try to listen at each of `ports`, by their variables; return what is wrong."""
+    problems: list[Problem] = []
+    for variable, port in ports.items():
+        try:
+            find_endpoints(host, {variable: port})
+        except InvalidSettings as error:
+            problems += error.problems
+    return list(dict.fromkeys(problems))  # a wrong `HOST` is one for each port
 
 
-def find_endpoints(host: str, port: int) -> tuple[Endpoint, ...]:
-    """Return where to listen for `HOST` and `PORT`, tried as one that shares it with no process.
+def find_endpoints(host: str, ports: Mapping[str, int]) -> tuple[Endpoint, ...]:
+    """Return where to listen for `HOST` and `ports`, tried as one that shares it with no process.
 
-    Port 0 becomes one that is free.
+    Port 0 becomes one that is free, and none of the others.
 
     Raises:
         InvalidSettings: at none of the addresses, or a process listens at one.
 
     """
+    with ExitStack() as tried:
+        return tuple(
+            endpoint
+            for variable, port in sorted(ports.items(), key=lambda item: -item[1])  # 0 comes last
+            for endpoint in _find(host, variable, port, tried)
+        )
+
+
+def _find(host: str, variable: str, port: int, tried: ExitStack) -> list[Endpoint]:
+    """Return where to listen for one port; it stays taken until `tried` is closed."""
     found: list[Endpoint] = []
     refused: InvalidSettings | None = None
     is_name = _literal(host) is None
-    for endpoint in _resolve(host, port):
+    for endpoint in _resolve(host, variable, port):
         wanted = replace(endpoint, port=found[0].port) if found else endpoint
         try:
-            with closing(_bind_one(wanted, is_shared=False)) as bound:
-                found.append(replace(wanted, port=bound.getsockname()[1]))
+            bound = tried.enter_context(closing(_bind_one(wanted, is_shared=False)))
+            found.append(replace(wanted, port=bound.getsockname()[1]))
         except OSError as error:
             refused = InvalidSettings([_problem(error, host, wanted)])
             if error.errno not in _OF_ANOTHER_MACHINE or not (is_name or found):
                 raise refused from error
     if not found and refused is not None:
         raise refused
-    return tuple(found)
+    return found
 
 
 def bind(endpoints: Sequence[Endpoint], *, is_shared: bool = False) -> list[socket.socket]:
@@ -91,35 +107,35 @@ def bind(endpoints: Sequence[Endpoint], *, is_shared: bool = False) -> list[sock
     return sockets
 
 
-def addresses(sockets: Sequence[socket.socket]) -> list[str]:
-    """Return where sockets listen, for people."""
-    return [str(_endpoint_of(bound)) for bound in sockets]
+def endpoint_of(bound: socket.socket, ports: Mapping[str, int]) -> Endpoint:
+    """Return where a socket is bound; one whose port is none of `ports` is that of port 0."""
+    address, port = bound.getsockname()[:2]
+    variable = next((name for name, number in ports.items() if number == port), "PORT")
+    return Endpoint(socket.AddressFamily(bound.family), address, port, variable)
 
 
-def too_late(error: OSError, sockets: Sequence[socket.socket]) -> InvalidSettings:
+def too_late(
+    error: OSError, sockets: Sequence[socket.socket], ports: Mapping[str, int]
+) -> InvalidSettings:
     """Return what is wrong when sockets that are bound cannot listen: another process does."""
-    endpoint = _endpoint_of(sockets[0])
+    deaf = [it for it in sockets if not it.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)]
+    endpoint = endpoint_of((deaf or sockets)[0], ports)
     return InvalidSettings([_problem(error, endpoint.address, endpoint)])
 
 
-def _endpoint_of(bound: socket.socket) -> Endpoint:
-    address, port = bound.getsockname()[:2]
-    return Endpoint(socket.AddressFamily(bound.family), address, port)
-
-
-def _resolve(host: str, port: int) -> list[Endpoint]:
+def _resolve(host: str, variable: str, port: int) -> list[Endpoint]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
         found_host = f"{show(host)}, a name without an address"
-        raise InvalidSettings([Problem("HOST", found_host, ACCEPTED_HOST)]) from error
+        raise InvalidSettings([Problem("HOST", found_host, ACCEPTED["HOST"])]) from error
     endpoints = [
-        Endpoint(family, str(address), port, int(scope[-1]) if scope else 0)
+        Endpoint(family, str(address), port, variable, int(scope[-1]) if scope else 0)
         for family, _, _, _, (address, _, *scope) in found
     ]
     literal = _literal(host)
     if isinstance(literal, IPv6Address) and literal.is_unspecified:
-        endpoints.append(Endpoint(socket.AF_INET, ANY_IPV4, port))
+        endpoints.append(Endpoint(socket.AF_INET, ANY_IPV4, port, variable))
     return list(dict.fromkeys(endpoints))
 
 
@@ -147,20 +163,20 @@ def _bind_one(endpoint: Endpoint, *, is_shared: bool) -> socket.socket:
 
 
 def _problem(error: OSError, host: str, endpoint: Endpoint) -> Problem:
+    variable = endpoint.variable
     if error.errno == errno.EADDRINUSE:
-        return Problem(
-            "PORT",
+        found = (
             f"{endpoint.port}, which is in use: a process listens at {endpoint} already, "
-            "perhaps this service",
-            ACCEPTED_PORT,
+            "perhaps this service"
         )
+        return Problem(variable, found, ACCEPTED[variable])
     if error.errno in _FORBIDDEN:
         found = f"{endpoint.port}, which this user may not listen on at {endpoint.address}"
-        return Problem("PORT", found, f"{ACCEPTED_PORT}; below 1024 it may need a right")
+        return Problem(variable, found, f"{ACCEPTED[variable]}; below 1024 it may need a right")
     if error.errno == errno.EAFNOSUPPORT:
         found = f"{show(host)}, of a family of addresses that this machine does not have"
     elif error.errno in _OF_ANOTHER_MACHINE:
         found = f"{show(host)}, no address of this machine"
     else:
         found = f"{show(host)}, which cannot be listened on: {error.strerror}"
-    return Problem("HOST", found, ACCEPTED_HOST)
+    return Problem("HOST", found, ACCEPTED["HOST"])

@@ -1,12 +1,21 @@
-"""Log lines: JSON for machines, colours for people. No secret is ever passed to them."""
+"""Log lines: JSON for machines, colours for people. No secret is ever passed to them.
+
+A line is made where it is logged and written by a thread of its own (`log_writer.py`), so that
+standard error never holds the service up.
+"""
 
 import logging
+import sys
 from asyncio import CancelledError
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
+
+from entrypoints.log_writer import LogWriter
 
 UNFINISHED_HANDSHAKE = "ASGI callable returned without completing handshake."
+
+_log = logging.getLogger(__name__)
 
 
 def _is_ours(record: logging.LogRecord) -> bool:
@@ -22,8 +31,8 @@ def _is_ours(record: logging.LogRecord) -> bool:
     return not (is_cancelled or is_said_to_be or message == UNFINISHED_HANDSHAKE)
 
 
-def configure_logs(level: str, form: str) -> None:
-    """Send every log line to standard error.
+def configure_logs(level: str, form: str, worker: int | None = None) -> LogWriter:
+    """Send every log line to standard error, with the number of the worker if it is one.
 
     uvicorn stays at warnings whatever the level: at info its handshake lines hold query strings,
     at debug the wire.
@@ -33,10 +42,17 @@ def configure_logs(level: str, form: str) -> None:
         if form == "json"
         else structlog.dev.ConsoleRenderer(colors=False)
     )
+
+    def add_worker(_logger: object, _method: str, event: EventDict) -> EventDict:
+        if worker is not None:
+            event["worker"] = worker
+        return event
+
     before: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
+        add_worker,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     last: list[Processor] = [
@@ -44,13 +60,30 @@ def configure_logs(level: str, form: str) -> None:
         structlog.processors.format_exc_info,
         renderer,
     ]
-    handler = logging.StreamHandler()
-    handler.addFilter(_is_ours)
-    handler.setFormatter(
+    writer = LogWriter()
+    writer.addFilter(_is_ours)
+    writer.setFormatter(
         structlog.stdlib.ProcessorFormatter(foreign_pre_chain=before, processors=last)
     )
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    for handler in root.handlers:
+        if isinstance(handler, LogWriter):
+            handler.close()
+    root.handlers[:] = [writer]
     root.setLevel(level.upper())
     for name in ("uvicorn", "uvicorn.error", "websockets", "asyncio", "redis"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.captureWarnings(capture=True)
+    return writer
+
+
+def log_unraisable() -> None:
+    """Log exceptions that cannot be raised, which Python would write to standard error itself."""
+    sys.unraisablehook = _log_unraisable
+
+
+def _log_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
+    _log.error(
+        unraisable.err_msg or "exception ignored",
+        exc_info=(unraisable.exc_type, unraisable.exc_value, unraisable.exc_traceback),  # type: ignore[arg-type]
+    )

@@ -1,11 +1,16 @@
 """The destinations that `PUBSUB_ADAPTER` can name: a new one is one file and one line here.
 
-A distribution of its own registers in the entry-point group `rtaa_ingest.destinations`. One that
-cannot be loaded is a problem of those who choose it, and of no other.
+A distribution of its own registers in the entry-point group `rtaa_ingest.destinations`, under the
+name by which it is chosen. It is imported only when it is chosen, so that a broken one harms
+no other.
 """
 
-from collections.abc import Mapping, Sequence
-from importlib.metadata import EntryPoint, entry_points
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from importlib.metadata import EntryPoint, distributions
+from inspect import getattr_static
+from typing import Any
 
 from adapters.outbound.in_memory import InMemory
 from adapters.outbound.redis_streams.destination import RedisStreams
@@ -15,57 +20,150 @@ from application.ports.destination import (
     Problem,
     StoreAdapter,
 )
+from application.ports.open_runs import OpenRuns
+from application.ports.reader import StreamReader
+from application.ports.store import StreamStore
 
 ENTRY_POINT_GROUP = "rtaa_ingest.destinations"
 
-MEMBERS = ("name", "is_shared", "variables", "problems", "describe", "connect")
-"""What the service asks of an adapter."""
+_OWN: Mapping[str, StoreAdapter] = {it.name: it for it in (RedisStreams(), InMemory())}
 
-_OWN: tuple[StoreAdapter, ...] = (
-    RedisStreams(),
-    InMemory(),
-)
+_VALUES = ("name", "is_shared", "store", "reader", "open_runs")
+"""Members of the ports that are values and have no default."""
 
-
-class UnusableAdapter(StoreAdapter):
-    """Stands for an adapter of another distribution that cannot be used, and tells why."""
-
-    is_shared = False
-    variables = ()
-
-    def __init__(self, name: str, why: str) -> None:
-        self.name = name
-        self._why = why
-
-    def problems(self, environment: Mapping[str, str]) -> Sequence[Problem]:  # noqa: ARG002  # the port's
-        """Tell why it cannot be used."""
-        accepted = "an adapter that can be loaded; install its distribution anew"
-        return [Problem("PUBSUB_ADAPTER", f"{self.name}, which {self._why}", accepted)]
-
-    def describe(self, environment: Mapping[str, str]) -> Mapping[str, str]:  # noqa: ARG002  # the port's
-        """There is nothing to show."""
-        return {}
-
-    def connect(self, options: DestinationOptions, environment: Mapping[str, str]) -> Destination:  # noqa: ARG002  # the port's
-        """Refuse: there is a problem."""
-        raise RuntimeError(f"{self.name} {self._why}")
+_DEFAULTS = ("problems", "describe", "grants", "close", "advise")
+"""Methods of the ports that have one."""
 
 
-def destination_adapters() -> Mapping[str, StoreAdapter]:
-    """Return all registered adapters by name; our own names cannot be taken over."""
-    others = [_load(point) for point in entry_points(group=ENTRY_POINT_GROUP)]
-    return {adapter.name: adapter for adapter in (*others, *_OWN)}
+_log = logging.getLogger(__name__)
 
 
-def _load(point: EntryPoint) -> StoreAdapter:
+class UnusableAdapter(Exception):
+    """An adapter that is chosen cannot be used; the message says why."""
+
+
+class StoreAdapters(Mapping[str, StoreAdapter]):
+    """All registered adapters by name; our own names cannot be taken over.
+
+    What others are installed is looked up when a name is asked for that is not our own.
+    """
+
+    @cached_property
+    def _points(self) -> Mapping[str, Sequence[EntryPoint]]:
+        points: dict[str, list[EntryPoint]] = {}
+        for point in _entry_points():
+            if point.name not in _OWN:
+                points.setdefault(point.name, []).append(point)
+        return points
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((*_OWN, *self._points))
+
+    def __len__(self) -> int:
+        return len(_OWN) + len(self._points)
+
+    def __contains__(self, name: object) -> bool:
+        return name in _OWN or name in self._points
+
+    def __getitem__(self, name: str) -> StoreAdapter:
+        """Return an adapter; import it if it is not our own.
+
+        Raises:
+            KeyError: no adapter has that name.
+            UnusableAdapter: it cannot be loaded, or is none.
+
+        """
+        return _OWN[name] if name in _OWN else _load(name, self._points[name])
+
+
+def _entry_points() -> Iterator[EntryPoint]:
+    """Yield the entry points of our group, from every distribution whose metadata can be read."""
+    seen: set[str] = set()
+    for distribution in distributions():
+        try:
+            name, points = (
+                distribution.name,
+                distribution.entry_points.select(group=ENTRY_POINT_GROUP),
+            )
+        except Exception as error:  # noqa: BLE001  # of a distribution that is not ours
+            _log.warning("a distribution's metadata cannot be read", extra={"error": _told(error)})
+            continue
+        if name not in seen:  # the first on the path is the one that is imported
+            seen.add(name)
+            yield from points
+
+
+def destination_adapters() -> StoreAdapters:
+    """Return all registered adapters."""
+    return StoreAdapters()
+
+
+def adapter_problems(
+    adapter: StoreAdapter, options: DestinationOptions, environment: Mapping[str, str]
+) -> Sequence[Problem]:
+    """Return what is wrong with the adapter's variables, or with what it makes of them.
+
+    Raises:
+        UnusableAdapter: the adapter itself fails at that.
+
+    """
     try:
-        adapter: StoreAdapter = point.load()()
-    except Exception as error:  # noqa: BLE001  # another distribution may raise anything
-        # What an import says names modules; what else is raised may repeat a secret.
-        told = f": {error}" if isinstance(error, ImportError) else ""
-        why = f"cannot be loaded from {point.value}: {type(error).__name__}{told}"
-        return UnusableAdapter(point.name, why)
-    absent = [member for member in MEMBERS if not hasattr(adapter, member)]
-    if absent:
-        return UnusableAdapter(point.name, f"lacks {', '.join(absent)}")
+        problems = list(adapter.problems(environment))
+        if not problems:
+            _check_destination(adapter.connect(options, environment))
+    except UnusableAdapter:
+        raise
+    except (Exception, SystemExit) as error:  # of a distribution that is not ours: anything
+        raise UnusableAdapter(_told(error)) from error
+    return problems
+
+
+def _check_destination(destination: Destination) -> None:
+    _check_members("its destination", destination, Destination)
+    _check_members("its store", destination.store, StreamStore)
+    _check_members("its reader", destination.reader, StreamReader)
+    _check_members("its open_runs", destination.open_runs, OpenRuns)
+
+
+def _load(name: str, points: Sequence[EntryPoint]) -> StoreAdapter:
+    if len(points) > 1:
+        distributions = sorted(point.dist.name for point in points if point.dist is not None)
+        raise UnusableAdapter(f"more than one distribution has it: {', '.join(distributions)}")
+    try:
+        adapter: StoreAdapter = points[0].load()()
+        _check_adapter(name, adapter)
+    except UnusableAdapter:
+        raise
+    except (Exception, SystemExit) as error:  # of a distribution that is not ours: anything
+        raise UnusableAdapter(_told(error)) from error
     return adapter
+
+
+def _check_adapter(name: str, adapter: StoreAdapter) -> None:
+    _check_members("it", adapter, StoreAdapter)
+    if adapter.name != name:
+        raise UnusableAdapter(f"it calls itself {adapter.name!r}")
+    variables: Any = adapter.variables
+    if isinstance(variables, str) or not all(isinstance(it, str) for it in variables):
+        raise UnusableAdapter("its variables are no sequence of names")
+
+
+def _check_members(what: str, thing: object, port: type) -> None:
+    """Look for the members of a port that have no default; a stub of the port itself is none."""
+    absent = object()
+    values = [name for name in _VALUES if name in port.__annotations__]
+    lacking = [name for name in values if not hasattr(thing, name)]
+    for name, stub in vars(port).items():
+        if name.startswith("_") or name in port.__annotations__:
+            continue
+        found = getattr_static(thing, name, absent)
+        if (found is stub and name not in _DEFAULTS) or not hasattr(thing, name):
+            lacking.append(name)
+        elif not callable(getattr(thing, name)):
+            lacking.append(f"{name} that can be called")
+    if lacking:
+        raise UnusableAdapter(f"{what} has no {', '.join(lacking)}")
+
+
+def _told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -35,16 +35,6 @@ def let_through() -> None:
 
 
 @contextmanager
-def held_back() -> Iterator[None]:
-    """Hold SIGHUP back while a process is started, which then listens to it in its own time."""
-    hold_back()
-    try:
-        yield
-    finally:
-        let_through()
-
-
-@contextmanager
 def obeyed(on_signal: Callable[[], None]) -> Iterator[None]:
     """Call `on_signal` for each SIGHUP, in a process without an event loop."""
 

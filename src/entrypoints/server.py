@@ -5,8 +5,9 @@ import ctypes
 import errno
 import gc
 import logging
-import signal
+import os
 import socket
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -20,16 +21,22 @@ from adapters.outbound.worker_board import Seat
 from application.ports.errors import BrokerUnavailable, PublisherError
 from entrypoints.app import create_app
 from entrypoints.container import Container
-from entrypoints.listening import addresses, too_late
+from entrypoints.listening import too_late
 from entrypoints.logs import configure_logs
 from entrypoints.reload import Reload
 from entrypoints.settings import Settings
 from entrypoints.sizing import ask_advice, expected_bytes
+from entrypoints.start_line import log_start
+from entrypoints.stop_signals import AT_ONCE, STOP_SIGNALS, StopSignals
 
 MAX_MESSAGE_BYTES = 256 * 1024
 """Largest WebSocket message; 100,000 bytes of audio are 133,336 characters of base64."""
 
 SHUTDOWN_SECONDS = 10
+
+KEEP_ALIVE_SECONDS = 75
+"""How long an HTTP connection may be idle: longer than the 60 s of most balancers. The side that
+closes first may meet a request that is on its way, which the balancer answers 502."""
 
 COLLECTOR_THRESHOLDS = (50_000, 20, 50)
 """Objects made and not freed before the youngest are looked at; how often older ones are."""
@@ -79,17 +86,21 @@ class IngestServer(uvicorn.Server):
     def __init__(
         self,
         config: uvicorn.Config,
+        settings: Settings,
         roster: Roster,
         flush: Callable[[float, Callable[[], bool]], Awaitable[None]],
-        drain_seconds: float,
         beside: Callable[[], Awaitable[None]],
         reload: Reload,
+        stop_signals: StopSignals,
+        on_listening: Callable[[list[socket.socket]], None],
     ) -> None:
         super().__init__(config)
+        self.stop_signals = stop_signals
         self._reload = reload
+        self._on_listening = on_listening
+        self._settings = settings
         self._roster = roster
         self._flush = flush
-        self._drain_seconds = drain_seconds
         self._beside = beside
         self._beside_task: asyncio.Future[None] | None = None
         self.has_failed = False
@@ -113,8 +124,8 @@ class IngestServer(uvicorn.Server):
             await super().startup(sockets)
         except OSError as error:
             await self.lifespan.shutdown()
-            raise too_late(error, sockets) from error
-        _log.info("listening", extra={"at": addresses(sockets)})
+            raise too_late(error, sockets, self._settings.ports) from error
+        self._on_listening(sockets)
         asyncio.get_running_loop().set_exception_handler(LoopFailures())
         _spare_the_collector()
         _keep_free_memory()
@@ -136,27 +147,32 @@ class IngestServer(uvicorn.Server):
         All of it gets the drain's time, which a broker that is away may use up.
         """
         loop = asyncio.get_running_loop()
-        until = loop.time() + self._drain_seconds
-        await self._roster.drain(self._drain_seconds, lambda: self.force_exit)
-        await self._flush(until - loop.time(), lambda: self.force_exit)
+        began = loop.time()
+        drain_seconds = self._settings["DRAIN_SECONDS"]
+        cut = await self._roster.drain(drain_seconds, lambda: self.force_exit)
+        await self._flush(began + drain_seconds - loop.time(), lambda: self.force_exit)
+        figures = {"seconds": round(loop.time() - began, 1), "calls_cut": cut}
+        if self.force_exit:
+            _log.warning("drain ended at once by a repeated signal", extra=figures)
+        else:
+            _log.info("drained", extra=figures)
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Drain at the first signal, exit at once at the second, whichever they are."""
-        self.force_exit = self.should_exit
-        super().handle_exit(sig, frame)
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  # uvicorn's
+        """Drain at the first signal, exit at once at a repetition. See `StopSignals`."""
+        self.stop_signals.note(sig)
+        self.should_exit = True
+        self.force_exit = self.stop_signals.is_repeated
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Capture signals as uvicorn does, and do not raise SIGTERM again at the end.
+        """Listen to the stop signals, as only the main thread can.
 
-        uvicorn lets every captured signal kill the process once it has shut down. For Ctrl-C that
-        is right, a shell wants to know; a SIGTERM has been obeyed by then.
+        uvicorn would give the handlers back and let each captured signal kill the process once it
+        has shut down; the exit status is for the process to choose.
         """
-        with super().capture_signals():
-            yield
-            self._captured_signals = [
-                captured for captured in self._captured_signals if captured != signal.SIGTERM
-            ]
+        if threading.current_thread() is threading.main_thread():
+            self.stop_signals.listen(self.handle_exit)
+        yield
 
 
 def _spare_the_collector() -> None:
@@ -200,8 +216,10 @@ def build_server(settings: Settings, seat: Seat | None = None) -> IngestServer:
     - asyncio's own event loop, also where another is installed: uvicorn would take that by itself,
       and `HardenedWebSocket` is read by asyncio's rules (uvloop would not ask it for its buffer).
     """
-    configure_logs(settings["LOG_LEVEL"], settings["LOG_FORMAT"])
+    worker = None if seat is None else seat.number
+    writer = configure_logs(settings["LOG_LEVEL"], settings["LOG_FORMAT"], worker)
     container = Container(settings=settings, seat=seat)
+    container.telemetry().watch_log(lambda: writer.dropped)
     admit_sender = container.admit_sender()
     config = uvicorn.Config(
         create_app(container, on_failure=lambda: server.fail()),  # noqa: PLW0108  # made below
@@ -224,17 +242,28 @@ def build_server(settings: Settings, seat: Seat | None = None) -> IngestServer:
         log_config=None,
         lifespan="on",
         loop="asyncio",
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
     server = IngestServer(
         config,
+        settings,
         container.roster(),
         container.sender().flush,
-        settings["DRAIN_SECONDS"],
         lambda: _log_advice(container, settings),
         Reload(settings, lambda new: admit_sender.replace(new.access_policy, new.token_verifier)),
+        StopSignals(STOP_SIGNALS if seat is None else (*STOP_SIGNALS, AT_ONCE)),
+        lambda sockets: _log_listening(settings, sockets, seat),
     )
     return server
+
+
+def _log_listening(settings: Settings, sockets: list[socket.socket], seat: Seat | None) -> None:
+    """Log where the service listens; of workers the parent has, and this one only joins."""
+    if seat is None:
+        log_start(settings, sockets, workers=1)
+    else:
+        _log.info("worker listens", extra={"pid": os.getpid()})
 
 
 async def _log_advice(container: Container, settings: Settings) -> None:

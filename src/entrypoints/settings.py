@@ -15,12 +15,19 @@ from application.delivery.byte_budget import BufferLimits
 from application.ports.destination import DestinationOptions, Problem, StoreAdapter
 from entrypoints.environment import Environment, read_environment
 from entrypoints.misspelt import find_misspelt
+from entrypoints.registry import UnusableAdapter, adapter_problems
 from entrypoints.variables import VARIABLES, InvalidValue, show
 
 REDACTED = "***"
 
-Examine = Callable[[str, int], Sequence[Problem]]
-"""Tries whether the service can listen on a host and port."""
+ADAPTER = "PUBSUB_ADAPTER"
+"""The variable that names the adapter, and with it all further variables."""
+
+PORTS = ("PORT", "OPERATIONS_PORT")
+"""The variables whose values are ports to listen on."""
+
+Examine = Callable[[str, Mapping[str, int]], Sequence[Problem]]
+"""Tries whether the service can listen on a host and ports, these by their variables."""
 
 
 class InvalidSettings(Exception):
@@ -56,11 +63,14 @@ class Settings:
         return self.values[name]
 
     @property
+    def ports(self) -> Mapping[str, int]:
+        """The ports to listen on, by their variables."""
+        return _ports(self.values)
+
+    @property
     def destination_options(self) -> DestinationOptions:
         """What every destination is told."""
-        return DestinationOptions(
-            self["STREAM_PREFIX"], self["EXPIRE_SECONDS"], self["REWIND_SECONDS"]
-        )
+        return _options(self.values)
 
     @property
     def buffer_limits(self) -> BufferLimits:
@@ -97,7 +107,7 @@ class Settings:
 
     def describe(self) -> dict[str, str]:
         """Return every variable with its value as it may be shown."""
-        shown = {"PUBSUB_ADAPTER": self.adapter.name, **self.adapter.describe(self.environment)}
+        shown = {ADAPTER: self.adapter.name, **self.adapter.describe(self.environment)}
         for variable in VARIABLES:
             text = self.environment.get(variable.name, variable.default)
             if text is not None:
@@ -121,10 +131,10 @@ class Settings:
         return warnings
 
 
-def known_names(adapters: Mapping[str, StoreAdapter]) -> frozenset[str]:
-    """Return the names of all variables that mean something here, without those of files."""
-    own = {"PUBSUB_ADAPTER", *(variable.name for variable in VARIABLES)}
-    return frozenset(own).union(*(adapter.variables for adapter in adapters.values()))
+def known_names(adapter: StoreAdapter | None) -> frozenset[str]:
+    """Return the names of all variables that mean something with `adapter`, without `NAME_FILE`."""
+    own = {ADAPTER, *(variable.name for variable in VARIABLES)}
+    return frozenset(own).union(() if adapter is None else adapter.variables)
 
 
 def read_settings(
@@ -132,21 +142,24 @@ def read_settings(
     variables: Mapping[str, str] | None = None,
     examine: Examine | None = None,
 ) -> Settings:
-    """Read `variables`, those of the process by default; `examine` tries `HOST` and `PORT`.
+    """Read `variables`, those of the process by default; `examine` tries `HOST` and the ports.
 
     Raises:
         InvalidSettings: something is wrong; all of it is in the exception.
 
     """
     variables = dict(os.environ if variables is None else variables)
-    names = known_names(adapters)
+    problems: list[Problem] = []
+    adapter = _choose_adapter(adapters, variables, problems)
+    names = known_names(adapter)
     environment = read_environment(variables, names)
-    problems = list(environment.problems)
+    problems += environment.problems
     values = _read_values(environment, problems)
-    adapter = _choose_adapter(adapters, environment, problems)
     _check_together(environment, values, problems)
-    if examine is not None and values["HOST"] is not None and values["PORT"] is not None:
-        problems += examine(values["HOST"], values["PORT"])
+    if examine is not None and values["HOST"] is not None:
+        problems += examine(values["HOST"], _ports(values))
+    if adapter is not None:
+        problems += _problems_of(adapter, environment, values, is_usable=not problems)
     remarks = (
         *_of_misspelt_names(variables, names, problems),
         *_of_quotes(environment, names),
@@ -179,23 +192,52 @@ def _read_values(environment: Environment, problems: list[Problem]) -> dict[str,
     return values
 
 
+def _ports(values: Mapping[str, Any]) -> Mapping[str, int]:
+    return {name: values[name] for name in PORTS if values[name] is not None}
+
+
 def _choose_adapter(
-    adapters: Mapping[str, StoreAdapter], environment: Environment, problems: list[Problem]
+    adapters: Mapping[str, StoreAdapter],
+    variables: Mapping[str, str],
+    problems: list[Problem],
 ) -> StoreAdapter | None:
-    accepted = " · ".join(sorted(adapters))
-    name = environment.texts.get("PUBSUB_ADAPTER")
-    if "PUBSUB_ADAPTER" in environment.failed:
+    """Return the adapter that `PUBSUB_ADAPTER` names; the others are not even imported."""
+    environment = read_environment(variables, {ADAPTER})
+    name = environment.texts.get(ADAPTER, "")
+    if ADAPTER in environment.failed:  # its file is a problem that is told with those of the others
         return None
-    if name is None or name not in adapters:
-        found = "nothing" if name is None else show(name)
-        problems.append(Problem("PUBSUB_ADAPTER", found, accepted))
-        return None
-    problems += [
-        problem
-        for problem in adapters[name].problems(environment.texts)
-        if problem.variable not in environment.failed  # its file is a problem already
-    ]
-    return adapters[name]
+    try:
+        if name in adapters:
+            return adapters[name]
+        found = show(name) if name else "nothing"
+    except UnusableAdapter as error:
+        found = f"{show(name)}, which cannot be used: {error}"
+    problems.append(Problem(ADAPTER, found, " · ".join(sorted(adapters))))
+    return None
+
+
+def _options(values: Mapping[str, Any]) -> DestinationOptions:
+    return DestinationOptions(
+        values["STREAM_PREFIX"], values["EXPIRE_SECONDS"], values["REWIND_SECONDS"]
+    )
+
+
+def _problems_of(
+    adapter: StoreAdapter,
+    environment: Environment,
+    values: Mapping[str, Any],
+    *,
+    is_usable: bool,
+) -> list[Problem]:
+    """Check the adapter's own variables, and that it makes a destination of them."""
+    options = _options(values) if is_usable else DestinationOptions()
+    try:
+        problems = adapter_problems(adapter, options, environment.texts)
+    except UnusableAdapter as error:
+        found = f"{show(adapter.name)}, which cannot be used: {error}"
+        return [Problem(ADAPTER, found, "an adapter that works")]
+    failed = environment.failed  # whose files are problems already
+    return [problem for problem in problems if problem.variable not in failed]
 
 
 def _check_together(
@@ -218,6 +260,9 @@ def _check_together(
             "false, and no JWT_PUBLIC_KEY: nobody could connect",
             "true, or a JWT_PUBLIC_KEY",
         )
+    operations_port = values["OPERATIONS_PORT"]
+    if operations_port is not None and operations_port == values["PORT"]:
+        problem("OPERATIONS_PORT", f"{operations_port}, as PORT", "another port, or none")
     expire = values["EXPIRE_SECONDS"]
     for name in ("RETENTION_SECONDS", "IDLE_TIMEOUT_SECONDS", "RESUME_SECONDS"):
         if expire is not None and values[name] is not None and values[name] > expire:

@@ -10,8 +10,8 @@ BYTES_PER_SECOND = 16_000
 
 _MIB = 1024 * 1024
 
-ADVICE_SECONDS = 5.0
-"""How long a destination may take to answer."""
+ADVICE_SECONDS = 30.0
+"""How long a destination may take to answer, several addresses that are tried included."""
 
 
 def expected_bytes(max_streams: int, retention_seconds: float, expire_seconds: float) -> int:

@@ -20,11 +20,10 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _TRUE, _FALSE = frozenset({"true", "1", "yes", "on"}), frozenset({"false", "0", "no", "off", ""})
 _SHOWN = 60
 
-ACCEPTED_HOST = (
+_ACCEPTED_HOST = (
     "one address of this machine, IPv6 without brackets, or a name of it; 0.0.0.0: all of IPv4, "
     ":: both families"
 )
-ACCEPTED_PORT = "a port from 0 to 65535 on which no process listens"
 
 
 class InvalidValue(ValueError):
@@ -215,8 +214,16 @@ VARIABLES: tuple[Variable, ...] = (
         f"{_SECONDS} from 0 to 3600",
         reloads=True,
     ),
-    Variable("HOST", _host, "0.0.0.0", ACCEPTED_HOST),
-    Variable("PORT", _whole(0, 65_535), "8080", ACCEPTED_PORT),
+    Variable("HOST", _host, "0.0.0.0", _ACCEPTED_HOST),
+    Variable(
+        "PORT", _whole(0, 65_535), "8080", "a port from 0 to 65535 on which no process listens"
+    ),
+    Variable(
+        "OPERATIONS_PORT",
+        _whole(1, 65_535),
+        None,
+        "a port from 1 to 65535, other than PORT, on which no process listens",
+    ),
     Variable("ACK_INTERVAL", _whole(0, 1_000_000), "10", "a whole number from 0 to 1000000"),
     Variable("BUFFER_SECONDS", _number(1, 3600), "45", f"{_SECONDS} from 1 to 3600"),
     Variable(
@@ -243,3 +250,5 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     Variable("LOG_FORMAT", _one_of("json", "console"), "json", "json or console"),
 )
+
+ACCEPTED = {variable.name: variable.accepted for variable in VARIABLES}

@@ -3,12 +3,12 @@
     python -m entrypoints.worker SOCKETS BOARD ALIVE NUMBER
 
 SOCKETS (comma-separated), BOARD and ALIVE are descriptors: where to listen, what the workers share,
-and a pipe that closes when the parent is gone, however that dies. NUMBER is the seat.
+and a pipe that closes when the parent is gone, however that dies. NUMBER is the seat. The stop
+signals and SIGHUP are held back until the server listens to them.
 """
 
 import asyncio
 import os
-import signal
 import socket
 import sys
 from contextlib import ExitStack
@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from adapters.outbound.worker_board import Seat, WorkerBoard
 from entrypoints.cli.descriptors import allow_descriptors
 from entrypoints.cli.serve import FAILED
+from entrypoints.logs import log_unraisable
 from entrypoints.registry import destination_adapters
 from entrypoints.server import IngestServer, build_server
 from entrypoints.settings import InvalidSettings, read_settings
@@ -25,6 +26,7 @@ def main(arguments: list[str]) -> int:
     """Serve until told to stop, or until the parent is gone; return the exit status."""
     listening, *numbers = arguments
     board, alive, number = map(int, numbers)
+    log_unraisable()
     allow_descriptors()
     try:
         settings = read_settings(destination_adapters(), os.environ)
@@ -56,5 +58,4 @@ async def _serve(server: IngestServer, sockets: list[socket.socket], alive: int)
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until the server listens to signals
     sys.exit(main(sys.argv[1:]))

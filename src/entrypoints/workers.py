@@ -1,6 +1,6 @@
 """`serve --workers N`: the parent of several processes that serve one port.
 
-Each worker has listening sockets of its own on that port, which the parent holds open: the kernel
+Each worker has listening sockets of its own on each port, which the parent holds open: the kernel
 spreads connections over them, and those that wait for a worker that has died wait for the next
 one in its seat. Where no next one follows at once nobody listens, and the others are given all. A
 worker that dies is replaced; its calls are resumed or ended as after the death of a machine, and
@@ -12,6 +12,7 @@ import logging
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -22,7 +23,8 @@ from types import FrameType
 
 from adapters.outbound.worker_board import WorkerBoard
 from entrypoints.listening import Endpoint, bind
-from entrypoints.reload import held_back, obeyed
+from entrypoints.reload import obeyed
+from entrypoints.stop_signals import AT_ONCE, STOP_SIGNALS, StopSignals, held_back
 
 BACKLOG = 2_048
 STEADY_SECONDS = 5.0
@@ -31,7 +33,7 @@ STEADY_SECONDS = 5.0
 FIRST_WAIT_SECONDS = 0.1
 LONGEST_WAIT_SECONDS = 5.0
 FORCED_SECONDS = 5.0
-"""How long workers have after a second signal before they are killed."""
+"""How long workers have after a repeated signal before they are killed."""
 
 DRAINED_SECONDS = 10.0
 """How long they have after a first one beyond the time for draining, of which they need six."""
@@ -41,6 +43,9 @@ SILENT_LOOKS = 10
 MOST_SILENT_LOOKS = 30
 """In how many looks a worker may show no life before that is said, and before it is killed. Looks
 are counted, not time: when everything stood still nobody has shown any."""
+
+HELD_BACK = (*STOP_SIGNALS, AT_ONCE, signal.SIGHUP)
+"""The signals that a worker is born without: each waits until the worker listens to it."""
 
 _log = logging.getLogger(__name__)
 
@@ -88,7 +93,7 @@ class Workers:
         self._board = WorkerBoard.make(count)
         self._workers = [_Worker(number, endpoints) for number in range(count)]
         self._alive, self._alive_end = os.pipe()
-        self._signals: list[int] = []
+        self._stop = StopSignals()
         self._has_to_reload = False
         self._told = 0
         self._kill_at = inf
@@ -96,18 +101,24 @@ class Workers:
         self._has_failed = False
 
     @property
+    def sockets(self) -> list[socket.socket]:
+        """The sockets of one of the workers: the others have the same addresses."""
+        return self._workers[0].sockets
+
+    @property
     def is_interrupted(self) -> bool:
         """Whether it was Ctrl-C that came first."""
-        return self._signals[:1] == [signal.SIGINT]
+        return self._stop.is_interrupt
 
     def run(self) -> bool:
         """Serve until a signal has come and every worker is gone; False if one has failed then."""
-        with _woken_by_signals(self._signals) as wake, obeyed(self._note_reload):
+        with _woken_by_signals(self._stop) as wake, obeyed(self._note_reload):
             while True:
                 self._pass_on_reload()
                 self._obey()
                 self._look_after()
-                if self._signals and not any(worker.process for worker in self._workers):
+                if self._is_stopping and not any(worker.process for worker in self._workers):
+                    _log.info("stopped", extra={"has_failed": self._has_failed})
                     return not self._has_failed
                 if select.select([wake], [], [], self._seconds_to_wait())[0]:
                     os.read(wake, 1_024)
@@ -121,14 +132,23 @@ class Workers:
             self._has_to_reload = False
             self._tell(signal.SIGHUP)
 
+    @property
+    def _is_stopping(self) -> bool:
+        return self._stop.first is not None
+
     def _obey(self) -> None:
-        """Pass on the first signal as a wish to drain, the second as one to exit at once."""
+        """Pass on the first signal as a wish to drain, a repetition as one to exit at once."""
         now = time.monotonic()
-        for seconds in (self._drain_seconds + DRAINED_SECONDS, FORCED_SECONDS)[self._told :]:
-            if self._told < len(self._signals):
+        if self._is_stopping and not self._told:
+            _log.info("stopping, %s worker(s) drain", len(self._workers))
+        for is_due, number, seconds in (
+            (self._is_stopping, signal.SIGTERM, self._drain_seconds + DRAINED_SECONDS),
+            (self._stop.is_repeated, AT_ONCE, FORCED_SECONDS),
+        )[self._told :]:
+            if is_due:
                 self._told += 1
                 self._kill_at = now + seconds
-                self._tell(signal.SIGTERM)
+                self._tell(number)
         if now >= self._kill_at:
             self._kill_at = now + LOOK_SECONDS
             self._tell(signal.SIGKILL)
@@ -146,7 +166,7 @@ class Workers:
                 worker.process = None
                 self._board.free(worker.number)
                 self._note_end(worker, process.returncode, now)
-            if worker.process is None and not self._signals and now >= worker.start_at:
+            if worker.process is None and not self._is_stopping and now >= worker.start_at:
                 self._start(worker, now)
         if now >= self._look_at:
             self._look_at = now + LOOK_SECONDS
@@ -166,8 +186,8 @@ class Workers:
             worker.process.kill()
 
     def _note_end(self, worker: _Worker, status: int, now: float) -> None:
-        if self._signals:
-            self._has_failed = self._has_failed or status not in (0, -signal.SIGTERM)
+        if self._is_stopping:
+            self._has_failed = self._has_failed or status != 0
             worker.stop_listening()
             return
         is_quick = now - worker.started_at < STEADY_SECONDS
@@ -185,15 +205,16 @@ class Workers:
     def _start(self, worker: _Worker, now: float) -> None:
         """Start it in a session of its own: a Ctrl-C in the terminal is ours to pass on."""
         listening = [bound.fileno() for bound in worker.sockets]
-        others = (self._board.fd, self._alive)
-        with held_back():
+        inherited = (self._board.fd, self._alive)
+        with held_back(*HELD_BACK):
             worker.process = subprocess.Popen(  # noqa: S603  # our own words and numbers
                 [
                     *(sys.executable, "-m", "entrypoints.worker"),
-                    *(",".join(map(str, listening)), *map(str, (*others, worker.number))),
+                    ",".join(map(str, listening)),
+                    *map(str, (*inherited, worker.number)),
                 ],
                 env=dict(self._environment),
-                pass_fds=(*listening, *others),
+                pass_fds=(*listening, *inherited),
                 start_new_session=True,
             )
         worker.started_at = now
@@ -201,16 +222,18 @@ class Workers:
 
     def _seconds_to_wait(self) -> float:
         now = time.monotonic()
-        due = [worker.start_at for worker in self._workers if not (worker.process or self._signals)]
+        due = [
+            worker.start_at for worker in self._workers if not (worker.process or self._is_stopping)
+        ]
         return max(0.0, min([*due, self._kill_at, self._look_at]) - now)
 
 
 @contextmanager
-def _woken_by_signals(received: list[int]) -> Iterator[int]:
-    """Note SIGTERM and SIGINT in `received`; yield what becomes readable then, or a child ends."""
+def _woken_by_signals(stop: StopSignals) -> Iterator[int]:
+    """Have `stop` listen; yield what becomes readable when a signal arrives or a child ends."""
 
     def note(number: int, _: FrameType | None) -> None:
-        received.append(number)
+        stop.note(number)
 
     def wake_only(_number: int, _frame: FrameType | None) -> None:
         """Do nothing: that a child has ended is told by the wake-up descriptor."""
@@ -219,19 +242,12 @@ def _woken_by_signals(received: list[int]) -> Iterator[int]:
     os.set_blocking(writing, False)
     os.set_blocking(reading, False)
     before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    handlers = {
-        number: signal.signal(number, handler)
-        for number, handler in (
-            (signal.SIGTERM, note),
-            (signal.SIGINT, note),
-            (signal.SIGCHLD, wake_only),
-        )
-    }
+    on_child = signal.signal(signal.SIGCHLD, wake_only)
+    stop.listen(note)
     try:
         yield reading
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        signal.signal(signal.SIGCHLD, on_child)
         signal.set_wakeup_fd(before)
         os.close(reading)
         os.close(writing)

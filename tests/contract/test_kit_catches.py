@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from application.ports.reader import StreamReader
 from application.ports.open_runs import OpenRuns
+from application.ports.reader import StreamReader
 from application.ports.store import StreamStore
 from application.testing import OpenRunsContract, ReaderContract, StreamStoreContract
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from running import Caller, ServiceProcess
+from worker_processes import StartWorkers, WorkersProcess
 
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
 
@@ -38,3 +39,23 @@ def process(valkey: EmbeddedValkey, tmp_path: Path) -> Iterator[StartProcess]:
     for service in started:
         if service.process.poll() is None:
             service.kill()
+
+
+@pytest.fixture
+def workers(valkey: EmbeddedValkey, tmp_path: Path) -> Iterator[StartWorkers]:
+    """Start a service of two workers; whatever is left of it is killed."""
+    started: list[WorkersProcess] = []
+
+    def start(**variables: str) -> WorkersProcess:
+        environment = {
+            "PUBSUB_ADAPTER": "redis_streams",
+            "REDIS_URL": valkey.url,
+            "SUPPORT_EXOTEL": "true",
+            **variables,
+        }
+        started.append(WorkersProcess(environment, tmp_path / "log"))
+        return started[-1]
+
+    yield start
+    for service in started:
+        service.kill_all()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
@@ -23,7 +24,7 @@ from broker_refusals import (
 from chaos_proxy import ChaosProxy
 from published import audio, entries, facts
 from running import Caller, Service, pcm
-from waiting import until, until_state
+from waiting import LIMIT_SECONDS, until, until_state
 
 
 class Site:
@@ -253,8 +254,10 @@ async def test_a_broker_that_comes_back_younger_is_given_what_it_forgot(
     stop = asyncio.Event()
     speaking = asyncio.create_task(speak_on(stop))
     await caller.hear_ack(20)
-    # The quiet one, and one that has ended, say their last within the second that is forgotten.
-    noted = asyncio.create_task(asyncio.to_thread(at.lab.come_back_younger))
+    # The quiet one, and one that has ended, say their last within the time that is forgotten.
+    marked = threading.Event()
+    noted = asyncio.create_task(asyncio.to_thread(at.lab.come_back_younger, 2.0, marked))
+    assert await asyncio.to_thread(marked.wait, LIMIT_SECONDS)
     await quiet.speak(*range(10))
     await quiet.hear_ack(9)
     gone = await Caller.dial(at.service.url)
@@ -262,6 +265,7 @@ async def test_a_broker_that_comes_back_younger_is_given_what_it_forgot(
     await gone.speak(*range(10))
     gone_ledger = await gone.end()
     assert await noted > 0
+    await until(lambda: at.service.metric("ingest_refilled_frames_total") >= 20)  # it has noticed
     await until(at.is_ready)
     with at.lab.client() as broker:  # before any of them says anything more
         assert [seq for seq, _ in audio(broker, f"{name}-quiet")] == list(range(10))
@@ -274,7 +278,6 @@ async def test_a_broker_that_comes_back_younger_is_given_what_it_forgot(
             said = {f"tenant-abc/{call}/{i}" for i, e in entries(broker, call)
                     if e["type"] in ("started", "ended")}  # fmt: skip
             assert said <= set(announced)
-    assert at.service.metric("ingest_refilled_frames_total") >= 20
     stop.set()
     frames = await speaking
     check(at, name, frames, await caller.end())
@@ -321,7 +324,8 @@ async def test_a_lost_stream_that_says_nothing_more_is_there_again_before_the_se
     await caller.speak(*range(10))
     await caller.hear_ack(9)
     await asyncio.to_thread(at.lab.come_back_empty)
-    await until(lambda: at.service.metric("ingest_broker_up") == 0)
+    # It has noticed: that it was down may be over before anybody can look.
+    await until(lambda: at.service.metric("ingest_streams_begun_again_total") == 1)
     await until(at.is_ready)
     with at.lab.client() as broker:
         assert entries(broker, name)[0][0] == "2-0"
@@ -428,7 +432,9 @@ async def test_a_stream_that_is_broken_by_itself_neither_stops_the_others_nor_re
             await broken.speak(0)
             await whole.speak(0)
             await whole.hear_ack(0)
+            before = connections_made(lab)
             broker.client_kill_filter(_type="normal", skipme=True)  # all tails are asked for now
+            await until(lambda: connections_made(lab) > before)
             await until(lambda: service.get("/health/ready")[0] == 200)
             assert await broken.closed() == 1013
             assert (await whole.end())["published"] == 1
@@ -446,7 +452,8 @@ async def test_unreachable_at_start_is_live_not_ready_refuses_and_recovers(
         assert service.get("/health/live")[0] == 200
         assert service.get("/health/ready")[0] == 503
         dialling = asyncio.create_task(Caller.dial(service.url))  # waits up to 5 s
-        await until(lambda: not dialling.done())
+        await asyncio.wait([dialling], timeout=1.0)  # and is not refused within this one
+        assert not dialling.done()
         await asyncio.to_thread(lab.start)
         caller = await dialling
         await caller.start(name)

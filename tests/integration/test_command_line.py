@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import redis
-from commands import run
+from commands import OPEN, run
 from ports import quiet_port
 from published import audio
 from running import (
@@ -27,8 +27,6 @@ from waiting import wait_until
 from websockets.exceptions import InvalidStatus
 
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
-
-OPEN = {"PUBSUB_ADAPTER": "redis_streams", "SUPPORT_EXOTEL": "true"}
 
 
 def test_the_demo_proves_every_byte_and_says_where_the_recordings_are(tmp_path: Path) -> None:

@@ -331,7 +331,7 @@ async def test_hundreds_of_connections_reset_leave_nothing_behind(
         if n % 3:
             await caller.say({"event": "connected"} if n % 2 else {"event": "start"})
         caller.vanish()
-    await until(lambda: service.get("/health/ready")[0] == 200)
+    await until(lambda: service.senders == 0)
     callers = [await Caller.dial(service.url) for _ in range(50)]
     for n, caller in enumerate(callers):
         await caller.start(f"{name}-{n}")

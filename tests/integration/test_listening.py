@@ -4,7 +4,7 @@ import json
 import socket
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,10 @@ from commands import run
 from ports import quiet_port
 from running import ServiceProcess
 from waiting import wait_until
+from worker_processes import children
 
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
+from entrypoints.listening import bind, find_endpoints, too_late
 
 EVERY_WAY = pytest.mark.parametrize(
     "command",
@@ -81,6 +83,51 @@ def test_a_port_in_use_is_a_wrong_value(command: list[str], valkey: EmbeddedValk
     assert "Traceback" not in done.stderr
 
 
+@EVERY_WAY
+def test_ports_in_use_are_wrong_values_each_by_its_name(
+    command: list[str], valkey: EmbeddedValkey
+) -> None:
+    with (
+        closing(socket.create_server(("127.0.0.1", 0))) as other,
+        closing(socket.create_server(("127.0.0.1", 0))) as another,
+    ):
+        port, operations = other.getsockname()[1], another.getsockname()[1]
+        variables = {"PORT": str(port), "OPERATIONS_PORT": str(operations)}
+        done = run(*command, env=environment(valkey, **variables))
+    assert done.returncode == 1
+    assert f"\n  PORT: found {port}, which is in use" in done.stderr
+    assert f"OPERATIONS_PORT: found {operations}, which is in use" in done.stderr
+    assert "accepted: a port from 1 to 65535, other than PORT, on which no process" in done.stderr
+
+
+@pytest.mark.parametrize("variable", ["PORT", "OPERATIONS_PORT"])
+def test_a_port_that_is_taken_between_bind_and_listen_is_told_by_its_name(variable: str) -> None:
+    ports = {"PORT": 0, "OPERATIONS_PORT": quiet_port()}
+    endpoints = find_endpoints("127.0.0.1", ports)
+    mine = bind(endpoints)
+    with ExitStack() as stack:
+        for bound in mine:
+            stack.callback(bound.close)
+        ports = {endpoint.variable: endpoint.port for endpoint in endpoints}
+        (theirs,) = bind([at for at in endpoints if at.variable == variable], is_shared=False)
+        stack.callback(theirs.close)
+        theirs.listen()
+        try:
+            for bound in mine:
+                bound.listen()
+        except OSError as error:
+            (problem,) = too_late(error, mine, ports).problems
+        assert problem.variable == variable
+        assert problem.found.startswith(f"{ports[variable]}, which is in use")
+
+
+def test_a_port_that_the_kernel_chooses_is_not_the_other() -> None:
+    for _ in range(3):
+        operations = find_endpoints("127.0.0.1", {"PORT": 0})[0].port  # in the kernel's own range
+        chosen = find_endpoints("127.0.0.1", {"PORT": 0, "OPERATIONS_PORT": operations})
+        assert len({endpoint.port for endpoint in chosen}) == 2
+
+
 def test_a_host_and_other_wrong_values_are_told_in_one_try(valkey: EmbeddedValkey) -> None:
     done = run("serve", env=environment(valkey, HOST="192.0.2.1", MAX_STREAMS="x"))
     assert done.returncode == 1
@@ -122,6 +169,17 @@ def lines(service: ServiceProcess) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
 
 
+def listening_ports(pid: int) -> set[int]:
+    """The ports of the sockets that a process listens at, of IPv4."""
+    held = {str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()}
+    table = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {
+        int(fields[1].split(":")[1], 16)
+        for fields in table
+        if fields[3] == "0A" and f"socket:[{fields[9]}]" in held
+    }
+
+
 def answers(service: ServiceProcess, address: str) -> bool:
     assert service.process.poll() is None, service.log.read_text()
     place = f"[{address}]" if ":" in address else address
@@ -139,11 +197,15 @@ def test_workers_share_one_port_that_the_kernel_chooses(
 ) -> None:
     with served(valkey, tmp_path / "log", ["--workers", "2"], PORT="0") as service:
 
-        def places() -> list[str]:
-            return [at for line in lines(service) for at in line.get("at", [])]
+        def listening() -> list[dict[str, Any]]:
+            return [line for line in lines(service) if line["event"] == "worker listens"]
 
-        wait_until(lambda: len(places()) == 2)
-        assert len(set(places())) == 1
+        wait_until(lambda: len(listening()) == 2)
+        (at,) = next(line["at"] for line in lines(service) if line["event"] == "listening")
+        service.port = int(at.rpartition(":")[2])
+        assert answers(service, "127.0.0.1")
+        for pid in children(service):
+            assert listening_ports(pid) == {service.port}
 
 
 def test_two_services_that_start_at_once_do_not_both_serve_a_port(

@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import urllib.request
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,65 +13,12 @@ import pytest
 from agentstream_sender import AgentstreamSender
 from published import Broker, audio, entries
 from running import Caller, ServiceProcess, pcm
-from waiting import until, wait_until
+from waiting import until
 from websockets.exceptions import InvalidStatus
+from worker_processes import children, is_alive, listens, worker_of
 
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
 from entrypoints.cli.serve import FAILED
-
-StartWorkers = Callable[..., ServiceProcess]
-
-
-@pytest.fixture
-def workers(valkey: EmbeddedValkey, tmp_path: Path) -> Iterator[StartWorkers]:
-    """Start a service of two workers; whatever is left of it is killed."""
-    started: list[ServiceProcess] = []
-
-    def start(**variables: str) -> ServiceProcess:
-        environment = {
-            "PUBSUB_ADAPTER": "redis_streams",
-            "REDIS_URL": valkey.url,
-            "SUPPORT_EXOTEL": "true",
-            **variables,
-        }
-        service = ServiceProcess(environment, tmp_path / "log", ["--workers", "2"])
-        started.append(service)
-        wait_until(lambda: len(children(service)) == 2)
-        for pid in children(service):
-            wait_until(lambda pid=pid: listens(pid))  # type: ignore[misc]
-        return service.wait_until_ready()
-
-    yield start
-    for service in started:
-        pids = children(service)
-        if service.process.poll() is None:
-            service.kill()
-        for pid in filter(is_alive, pids):
-            os.kill(pid, signal.SIGKILL)
-
-
-def children(service: ServiceProcess) -> list[int]:
-    pid = service.process.pid
-    try:
-        return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except FileNotFoundError:
-        return []
-
-
-def listens(pid: int) -> bool:
-    """Whether it has begun to serve: it waits in an event loop by then."""
-    try:
-        links = [str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()]
-    except OSError:
-        return False
-    return any("eventpoll" in link for link in links)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def scrape(service: ServiceProcess) -> dict[str, float]:
@@ -86,21 +32,6 @@ def scrape(service: ServiceProcess) -> dict[str, float]:
 
 RECEIVED = 'ingest_frames_total{outcome="received",reason=""}'
 OPEN = 'ingest_streams{dialect="exostreamkit"}'
-
-
-def worker_of(caller: Caller, service: ServiceProcess) -> int:
-    """Return the worker that holds the other end of a connection."""
-    port = caller.socket.local_address[1]
-    inodes = set()
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        fields = line.split()
-        if int(fields[2].split(":")[1], 16) == port:
-            inodes.add(f"socket:[{fields[9]}]")
-    for pid in children(service):
-        for fd in Path(f"/proc/{pid}/fd").iterdir():
-            if str(fd.readlink()) in inodes:
-                return pid
-    raise AssertionError("nobody holds it")
 
 
 async def calls_on_both(service: ServiceProcess, name: str) -> list[Caller]:
@@ -199,8 +130,7 @@ async def test_a_killed_worker_is_replaced_and_ends_nobody_elses_calls(
         assert (await again.end())["published"] == 40
         assert audio(broker, f"{name}-{number}") == [(n, pcm(n)) for n in range(40)]
         assert [e["type"] for _, e in entries(broker, f"{name}-{number}")].count("ended") == 1
-    await until(lambda: len(children(service)) == 2)
-    assert killed not in children(service)
+    await until(lambda: len(children(service)) == 2 and killed not in children(service))
     await until_told(service, received=40 * len(callers), open_streams=0)
     assert '"worker has died and is replaced"' in service.log.read_text()
 

@@ -11,7 +11,6 @@ from broker_refusals import (
     out_of_memory,
     read_only,
     unable_to_save,
-    without_permission,
     without_replicas,
 )
 
@@ -20,13 +19,6 @@ from application.ports.destination import DestinationOptions
 from application.ports.errors import PublisherError
 
 Refusal = Callable[[BrokerLab], AbstractContextManager[None]]
-
-NEEDED = (
-    "evalsha", "script", "xadd", "xtrim", "xrange", "xrevrange", "exists", "hset", "hdel", "hget",
-    "hmget", "hgetall", "zadd", "zrem", "zscore", "zscan", "set", "del", "pexpire", "time", "xlen",
-    "xinfo",
-)  # fmt: skip
-"""Every command that publishing uses."""
 
 REFUSED = r"NOPERM|permission"
 
@@ -42,16 +34,6 @@ async def destination(lab: BrokerLab) -> AsyncIterator[RedisDestination]:
     destination = RedisDestination(DestinationOptions(), lab.url)
     yield destination
     await destination.close()
-
-
-async def test_each_right_that_publishing_needs_is_missed_when_it_is_not_there(
-    lab: BrokerLab, destination: RedisDestination
-) -> None:
-    for command in NEEDED:
-        await destination.verify_writable()
-        with without_permission(lab, command), pytest.raises(PublisherError, match=REFUSED):
-            await destination.verify_writable()
-    await destination.verify_writable()
 
 
 @pytest.mark.parametrize("key", ["rtaa:interactions", "rtaa:open"])

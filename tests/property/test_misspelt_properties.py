@@ -5,7 +5,7 @@ from entrypoints.misspelt import NAMES_OF_OTHERS, distance, find_misspelt
 from entrypoints.registry import destination_adapters
 from entrypoints.settings import known_names
 
-KNOWN = known_names(destination_adapters())
+KNOWN = known_names(destination_adapters()["redis_streams"])
 LONG = sorted(name for name in KNOWN if len(name) >= 8)
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ_"
 

@@ -328,8 +328,7 @@ async def _two_starts() -> None:
 
 @pytest.mark.parametrize("first", [0, 1])
 def test_a_second_process_that_holds_the_stream_fences_the_first(first: int) -> None:
-    life = [Step("start", first), Step("settle", first), Step("speak", first), Step("settle", first),
-            Step("resume", 1 - first), Step("settle", 1 - first), Step("speak", first),
-            Step("settle", first)]  # fmt: skip
+    verbs = [("start", first), ("speak", first), ("resume", 1 - first), ("speak", first)]
+    life = [step for verb, at in verbs for step in (Step(verb, at), Step("settle", at))]
     lived, _ = play(life, processes=2)
     assert [session.is_fenced for session, _ in lived.sessions] == [True, False]

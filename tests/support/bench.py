@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from application.ports.clock import Clock
-from application.ports.telemetry import HeldBytes, Telemetry
+from application.ports.telemetry import HeldBytes, Losses, Telemetry
 
 
 class HandDrivenClock(Clock):
@@ -119,6 +119,9 @@ class CountingTelemetry(Telemetry):
 
     def began_again(self) -> None:
         self.streams_begun_again += 1
+
+    def losses(self) -> Losses:
+        return Losses(self.total("lost"), self.refilled_frames, self.streams_begun_again)
 
     def broker(self, *, up: bool) -> None:
         self.broker_is_up.append(up)

@@ -10,8 +10,10 @@ evicts single keys is staged by deleting them.
 """
 
 import os
+import secrets
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +29,9 @@ LIMIT_SECONDS = 10.0
 
 TRY_SECONDS = 60.0
 """How long a broker is tried to be made younger: on a slow disk it may take some times."""
+
+TAIL_BYTES = 8 * 1024 * 1024
+"""How far from the end of the file a mark is looked for: others may write behind it."""
 
 MOST_FORGOTTEN_SECONDS = 4.0
 """Below the five for which a process keeps what was confirmed."""
@@ -84,8 +89,11 @@ class BrokerLab(EmbeddedValkey):
         (self.data / "dump.rdb").unlink(missing_ok=True)
         self.start()
 
-    def come_back_younger(self, seconds: float = 1.0) -> int:
+    def come_back_younger(self, seconds: float = 1.0, marked: threading.Event | None = None) -> int:
         """Let it work on for `seconds`, kill it, cut those seconds off its file, start it.
+
+        `marked` is set when they begin: what is answered before will stand, what is said after it
+        will be forgotten.
 
         A SIGKILL alone loses nothing that was written to the kernel. Returns how many bytes were
         forgotten; 0 if nothing was written meanwhile. Nothing is forgotten that was written more
@@ -94,8 +102,10 @@ class BrokerLab(EmbeddedValkey):
         until = time.monotonic() + TRY_SECONDS
         while True:
             written_at = time.monotonic()
-            self._until_written()
+            self.until_written()
             last, size = self._last_increment()
+            if marked is not None:
+                marked.set()
             time.sleep(seconds)  # what is written now is what will be forgotten
             self.freeze()
             now_last, now_size = self._last_increment()
@@ -110,10 +120,32 @@ class BrokerLab(EmbeddedValkey):
         self.start()
         return now_size - size
 
-    def _until_written(self) -> None:
-        """Wait for the file: it lags behind what is answered, by seconds where an fsync is slow."""
+    def until_written(self) -> None:
+        """Wait until all that was answered is in the file: a slow fsync keeps it away for seconds.
+
+        A key of our own is written and deleted, and looked for in the file, where it stands behind
+        all that. WAITAOF answers at once on a connection that has written nothing, and sometimes
+        too soon on one that has.
+        """
+        until = time.monotonic() + LIMIT_SECONDS
         with self.client() as client:
-            client.waitaof(1, 0, round(LIMIT_SECONDS * 1_000))
+            while True:
+                mark = f"lab:mark:{secrets.token_hex(16)}"
+                client.set(mark, "1")
+                client.delete(mark)
+                again = time.monotonic() + LIMIT_SECONDS / 5
+                while time.monotonic() < again:  # a rewrite of the file leaves both out
+                    if self._tail().count(mark.encode()) == 2:
+                        return
+                    time.sleep(0.005)
+                if time.monotonic() > until:
+                    raise TimeoutError("what was written is not in the file")
+
+    def _tail(self) -> bytes:
+        last, size = self._last_increment()
+        with last.open("rb") as file:
+            file.seek(max(0, size - TAIL_BYTES))
+            return file.read()
 
     def _last_increment(self) -> tuple[Path, int]:
         """Return the file that is being appended to, as its manifest names it, and its size."""

@@ -115,7 +115,13 @@ def loading(lab: BrokerLab, seconds: float) -> Iterator[None]:
     with lab.client() as client:
         client.config_set("rdbcompression", "no")  # it answers once for each KiB that it loads
         client.bgrewriteaof()  # keys of a snapshot are loaded one by one, and can be slowed down
-        wait_until(lambda: not _persistence(client)["aof_rewrite_in_progress"])
+        wait_until(
+            lambda: (
+                not {"1", 1}.intersection(
+                    _persistence(client)[f"aof_rewrite_{it}"] for it in ("scheduled", "in_progress")
+                )
+            )
+        )
         keys: Any = client.dbsize()
     lab.kill()
     slowly = {

@@ -6,16 +6,23 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from ports import quiet_port
+
+OPEN = {"PUBSUB_ADAPTER": "redis_streams", "SUPPORT_EXOTEL": "true"}
+
 
 def run(
     *arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run `rtaa-ingest` with only the given variables beside the machine's own."""
+    """Run `rtaa-ingest` with only the given variables beside the machine's own.
+
+    Its port is a free one, unless that is given: `check` tries it.
+    """
     ours = ("PUBSUB", "REDIS", "EXOTEL", "SUPPORT", "JWT")
     clean = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
     return subprocess.run(
         [sys.executable, "-m", "entrypoints.cli", *arguments],
-        env={**clean, "COLUMNS": "200", **(env or {})},
+        env={**clean, "COLUMNS": "200", "PORT": str(quiet_port()), **(env or {})},
         cwd=cwd,
         capture_output=True,
         text=True,

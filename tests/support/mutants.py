@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from adapters.outbound.in_memory import InMemory, InMemoryStore
-from application.ports.destination import DestinationOptions
-from application.ports.reader import Announcement, PublishedEntry
+from application.ports.destination import DestinationOptions, StoreAdapter
 from application.ports.errors import PublisherError
+from application.ports.reader import Announcement, PublishedEntry
 from application.ports.store import (
     APPENDED,
     BEGINNING,
@@ -19,7 +19,6 @@ from application.ports.store import (
     Heads,
     Outcome,
 )
-from application.ports.destination import StoreAdapter
 from domain.entries import Entry
 from domain.head import Head
 from domain.identifiers import StreamKey

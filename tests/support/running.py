@@ -80,7 +80,7 @@ class Service(Served):
         self.environment = {"HOST": "127.0.0.1", "PORT": str(self.port), **environment}
         settings = read_settings(destination_adapters(), self.environment)
         self._server = build_server(settings)
-        sockets = bind(find_endpoints(settings["HOST"], settings["PORT"]))
+        sockets = bind(find_endpoints(settings["HOST"], settings.ports))
         self._thread = threading.Thread(
             target=self._server.run, args=[sockets], name="service", daemon=True
         )
@@ -88,6 +88,12 @@ class Service(Served):
     @property
     def url(self) -> str:
         return f"ws://127.0.0.1:{self.port}/v1/ingest"
+
+    @property
+    def senders(self) -> int:
+        """How many are connected, started or not, or are about to be."""
+        roster = self._server._roster
+        return len(roster._held) + roster._arriving
 
     def start(self, *, ready: bool = True) -> Self:
         self._thread.start()
@@ -122,12 +128,14 @@ class ServiceProcess(Served):
         log: Path,
         arguments: Sequence[str] = (),
         program: Sequence[str] = ("-m", "entrypoints.cli"),
+        stderr: int | None = None,
     ) -> None:
         self.port = quiet_port()
         self.log = log
         self._command = [sys.executable, *program, "serve", *arguments]
         self.url = f"ws://127.0.0.1:{self.port}/v1/ingest"
         self._environment = {"HOST": "127.0.0.1", "PORT": str(self.port), **environment}
+        self._stderr = stderr
         log.unlink(missing_ok=True)
         self.process = self._spawn()
 
@@ -137,7 +145,7 @@ class ServiceProcess(Served):
                 self._command,
                 env={**os.environ, **self._environment},
                 stdout=lines,
-                stderr=lines,
+                stderr=lines if self._stderr is None else self._stderr,
             )
 
     def kill_and_restart(self) -> None:

@@ -7,14 +7,15 @@ are delivered, lost or late as the test says.
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from bench import CountingTelemetry, HandDrivenClock
+
 from application.delivery.byte_budget import BufferLimits, ByteBudget
 from application.delivery.live_stream import LiveStream
-from application.delivery.pending_start import PendingStart
 from application.delivery.log_state import Probe
+from application.delivery.pending_start import PendingStart
 from application.delivery.stream_log import StreamLog
 from application.ports.errors import BrokerUnavailable
 from application.ports.store import Append, Appended, Conflict, Failed, Outcome
-from bench import CountingTelemetry, HandDrivenClock
 from domain.account import State
 from domain.entries import Ended, Entry, Gap, SignalNoted, Started
 from domain.events import ANEW, Continuation, EndReason, GoOn, Opening, Signal
@@ -210,6 +211,18 @@ def frame(run: str, seq: int) -> AudioFrame:
 
 
 __all__ = [
-    "ANEW", "Callable", "EndReason", "Ended", "Gap", "GoOn", "ModelStore", "Process", "STREAM",
-    "Session", "Signal", "SignalNoted", "Stored", "frame",
+    "ANEW",
+    "STREAM",
+    "Callable",
+    "EndReason",
+    "Ended",
+    "Gap",
+    "GoOn",
+    "ModelStore",
+    "Process",
+    "Session",
+    "Signal",
+    "SignalNoted",
+    "Stored",
+    "frame",
 ]  # fmt: skip

@@ -100,6 +100,23 @@ def test_what_is_wrong_with_a_url_is_said(url: str) -> None:
     assert SPECIFIC[url] in (complaint(url) or "")
 
 
+@pytest.mark.parametrize("character", "#?/[]")
+@pytest.mark.parametrize("where", ["{}", "a{}b", "1{}2", "{}[::1]", "a{}b@c"])
+@pytest.mark.parametrize(
+    "url", ["redis://:{}@broker:6379/0", "redis://me:{}@broker", "redis://{}:p@broker",
+            "rediss://:{}@broker/0?ssl_cert_reqs=none", "unix://:{}@/run/v.sock"],
+)  # fmt: skip
+def test_a_special_character_of_a_login_is_told_wherever_it_stands(
+    url: str, where: str, character: str
+) -> None:
+    login = where.format(character)
+    said = complaint(url.format(login))
+    assert said is not None
+    assert "percent-encoded" in said
+    assert quote(character, safe="") in said
+    assert complaint(url.format(quote(login, safe=""))) is None
+
+
 @pytest.mark.parametrize(
     "url",
     [

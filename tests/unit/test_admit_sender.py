@@ -204,6 +204,31 @@ def test_the_methods_on_offer_are_those_that_can_succeed(
     assert (admit.takes_tokens, admit.takes_pairs) == (takes_tokens, takes_pairs)
 
 
+@pytest.mark.parametrize(
+    ("policy", "credential", "why"),
+    [
+        (AccessPolicy(carriers=True), PairCredential(PAIR), "shown while none is configured"),
+        (AccessPolicy(), PairCredential(PAIR), "only tokens are accepted"),
+        (AccessPolicy(pairs=(PAIR,)), PairCredential(PAIR), "only tokens are accepted"),
+        (AccessPolicy(), NoCredential(), "no credential is shown, and only tokens"),
+        (
+            AccessPolicy(carriers=True, pairs=(PAIR,)),
+            NoCredential(),
+            "no credential is shown: a user name and password are needed",
+        ),
+        (AccessPolicy(carriers=True, pairs=(PAIR,)), PairCredential(b"exotel:x"), "wrong user"),
+        (AccessPolicy(carriers=True), UnusableCredential(), "unusable Authorization header"),
+        (AccessPolicy(), UnusableCredential(), "unusable Authorization header"),
+        (AccessPolicy(carriers=True), TokenCredential("of_alice"), "no key to verify it"),
+    ],
+)
+def test_a_refusal_tells_a_wrong_credential_from_a_setting_that_is_not_there(
+    policy: AccessPolicy, credential: Credential, why: str
+) -> None:
+    with pytest.raises(Unauthenticated, match=why):
+        AdmitSender(policy, None)(credential, INSIDE)
+
+
 def test_a_refusal_repeats_nothing_of_the_credential() -> None:
     admit = AdmitSender(AccessPolicy(carriers=True, pairs=(PAIR,)), TOKENS)
     for credential in (TokenCredential("s3cret"), PairCredential(b"u:s3cret")):

@@ -3,16 +3,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from application.buffer import BufferLimits
+from application.publication import Publication
 from bench import CountingTelemetry, HandDrivenClock, clock_of, timeless_runner
 
 from adapters.outbound.in_memory import InMemory, InMemoryStreams
 from application import broker_watch
 from application.broker_watch import BrokerWatch
-from application.buffer import BufferLimits
 from application.ports.clock import Clock
 from application.ports.destination import DestinationOptions
 from application.ports.errors import BrokerRefused, BrokerUnavailable, PublisherError
-from application.publication import Publication
 
 
 class SwitchableDestination(InMemoryStreams):
@@ -109,10 +109,41 @@ async def test_each_change_is_said_once(
         ("INFO", "the broker takes writes"),
         ("ERROR", "the broker does not take writes"),
         ("INFO", "the broker is asked what it still knows"),
-        ("INFO", "the broker takes writes"),
+        ("INFO", "the broker is back, nothing is lost"),
         ("ERROR", "the broker does not take writes"),
     ]
     assert bench.said == [True, False, False, True, False]
+
+
+async def test_a_broker_that_is_back_is_told_with_what_the_outage_came_to(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock = HandDrivenClock()
+    bench = Bench(clock)
+    await bench.check()
+    bench.telemetry.frames("lost", 3)  # before, and not of it
+    bench.telemetry.refilled(5)
+    clock.now += 1.0
+    await bench.check(BrokerUnavailable("gone"))
+    bench.publication.buffer.add(7_000)
+    clock.now += 12.0
+    await bench.check(BrokerUnavailable("gone"))
+    bench.publication.buffer.add(-7_000)
+    bench.telemetry.frames("lost", 2)
+    bench.telemetry.refilled(11)
+    bench.telemetry.began_again()
+    await bench.check()
+    await bench.prove()
+    clock.now += 1.0
+    with caplog.at_level("INFO", "application.broker_watch"):
+        await bench.check()
+    told = caplog.records[-1]
+    assert (told.levelname, told.message) == ("WARNING", "the broker is back, frames are lost")
+    figures = told.__dict__
+    assert figures["away_seconds"] == 14.0
+    assert (figures["waited_bytes"], figures["waited_streams"]) == (7_000, 0)
+    assert (figures["refilled_frames"], figures["lost_frames"]) == (11, 2)
+    assert figures["streams_begun_again"] == 1
 
 
 async def test_each_cause_of_an_outage_is_said_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -3,6 +3,8 @@ from base64 import b64encode
 from ipaddress import ip_network
 
 import pytest
+from application.buffer import BufferLimits
+from application.publication import Publication
 
 from adapters.inbound import gate as gate_module
 from adapters.inbound.brake import Brake
@@ -16,12 +18,10 @@ from adapters.outbound.prometheus import PrometheusTelemetry
 from adapters.outbound.system_clock import SystemClock
 from application.admit_sender import AccessPolicy, AdmitSender
 from application.broker_watch import BrokerWatch
-from application.buffer import BufferLimits
 from application.capacity import Capacity
 from application.ports.destination import DestinationOptions
 from application.ports.errors import InvalidToken
 from application.ports.tokens import TokenClaims, TokenVerifier
-from application.publication import Publication
 from domain.access import Sender
 from domain.identifiers import TenantId
 

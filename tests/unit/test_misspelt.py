@@ -4,7 +4,7 @@ from entrypoints.misspelt import distance, find_misspelt
 from entrypoints.registry import destination_adapters
 from entrypoints.settings import known_names
 
-KNOWN = known_names(destination_adapters())
+KNOWN = known_names(destination_adapters()["redis_streams"])
 
 USUAL = """
 PATH HOME HOSTNAME PWD OLDPWD SHLVL TERM LANG LANGUAGE LC_ALL LC_CTYPE USER LOGNAME SHELL

@@ -1,4 +1,5 @@
 import pytest
+from application.buffer import LEAST_EVENTS, Buffer, BufferLimits
 from bench import CountingTelemetry
 
 from adapters.inbound.close_codes import CloseCode, CloseReason, Closing
@@ -16,7 +17,6 @@ from adapters.inbound.dialects.messages import (
     Start,
 )
 from adapters.inbound.prelude import MOST_HELD_BYTES, Dropped, Prelude
-from application.buffer import LEAST_EVENTS, Buffer, BufferLimits
 from domain.events import EndReason, GoOn, GoOnAbove, Signal
 from domain.identifiers import InteractionId, StreamId, TenantId
 from domain.media import MAX_FRAME_BYTES, MediaFormat

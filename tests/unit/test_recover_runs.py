@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import pytest
+from application.live_stream import LiveStreams
 
 from application import recover_runs
-from application.live_stream import LiveStreams
 from application.ports.errors import BrokerRefused, BrokerUnavailable
 from application.ports.open_runs import OpenRuns
 from application.recover_runs import RecoverRuns

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.inbound.close_codes import CloseCode, CloseReason
+from adapters.inbound.close_codes import CLOSES, CloseCode, CloseReason
 from adapters.inbound.log_limiter import MAX_KINDS
 from adapters.inbound.refusals import Outcome, Refusal
 
@@ -17,14 +17,19 @@ def test_every_refusal_is_documented_with_its_status(outcome: Outcome) -> None:
     assert any(row.startswith(f"| {status} | `{outcome.value}` |") for row in ROWS)
 
 
-@pytest.mark.parametrize("reason", CloseReason)
-def test_every_close_is_documented(reason: CloseReason) -> None:
-    assert any(f"`{reason.value}`" in row.split("|")[2] for row in ROWS)
+def test_the_closes_are_documented_with_their_codes() -> None:
+    documented = {
+        (int(code), reason)
+        for code, reasons in (row.strip("| ").split("|")[:2] for row in ROWS)
+        if int(code) >= CloseCode.ENDED
+        for reason in re.findall("`([^`]+)`", reasons)
+    }
+    assert documented == {(code, reason) for reason, codes in CLOSES.items() for code in codes}
 
 
-@pytest.mark.parametrize("code", CloseCode)
-def test_every_close_code_is_documented(code: CloseCode) -> None:
-    assert any(row.startswith(f"| {code.value} |") for row in ROWS)
+def test_every_cause_of_a_close_has_a_code_and_every_code_a_cause() -> None:
+    assert set(CLOSES) == set(CloseReason)
+    assert {code for codes in CLOSES.values() for code in codes} == set(CloseCode)
 
 
 def test_no_kind_of_line_shares_one_with_another() -> None:

@@ -53,6 +53,7 @@ WRONG: dict[str, list[str]] = {
         "256.0.0.1", ":", "-a", "a..b", "é", "x" * 64, "fe80::x",
     ],
     "PORT": [*WHOLE, "65536", "80 80"],
+    "OPERATIONS_PORT": [*WHOLE, "0", "65536"],
     "ACK_INTERVAL": WHOLE,
     "BUFFER_SECONDS": NUMBERS,
     "BUFFER_BYTES": WHOLE,
@@ -84,6 +85,7 @@ DEFAULTS: dict[str, object] = {
     "JWT_LEEWAY_SECONDS": 30,
     "HOST": "0.0.0.0",
     "PORT": 8080,
+    "OPERATIONS_PORT": None,
     "ACK_INTERVAL": 10,
     "BUFFER_SECONDS": 45,
     "BUFFER_BYTES": 268_435_456,
@@ -559,3 +561,10 @@ def test_the_environment_of_the_process_is_read_by_default(
     for name, value in {**LEAST, "PORT": "9999"}.items():
         monkeypatch.setenv(name, value)
     assert read_settings(destination_adapters())["PORT"] == 9999
+
+
+def test_the_operations_port_is_another_than_port() -> None:
+    assert read(**LEAST).ports == {"PORT": 8080}
+    assert read(**LEAST, OPERATIONS_PORT="9090").ports == {"PORT": 8080, "OPERATIONS_PORT": 9090}
+    assert mistakes({**LEAST, "OPERATIONS_PORT": "8080"})[0] == ["OPERATIONS_PORT"]
+    assert mistakes({**LEAST, "PORT": "81", "OPERATIONS_PORT": "81"})[0] == ["OPERATIONS_PORT"]

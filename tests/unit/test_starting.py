@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from application.live_stream import LiveStream
+from application.ports.publisher import LATE_SECONDS
 from bench import CountingTelemetry, begin
 
 from adapters.inbound.close_codes import CloseCode, Closing
@@ -24,8 +26,6 @@ from adapters.inbound.dialects.messages import (
 )
 from adapters.inbound.starting import Starting
 from adapters.outbound.in_memory import InMemory, InMemoryStreams
-from application.live_stream import LiveStream
-from application.ports.publisher import LATE_SECONDS
 from application.start_interaction import Patience
 from domain.access import Sender
 from domain.events import (

@@ -59,6 +59,37 @@ class CloseReason(StrEnum):
     SUPERSEDED = "superseded"
 
 
+CLOSES: Mapping[CloseReason, tuple[CloseCode, ...]] = {
+    CloseReason.ENDED: (CloseCode.ENDED,),
+    CloseReason.NOT_STARTED: (CloseCode.ENDED,),
+    CloseReason.PROTOCOL_ERROR: (CloseCode.PROTOCOL_ERROR,),
+    CloseReason.NOT_JSON: (CloseCode.INVALID_DATA,),
+    CloseReason.NOT_UTF8: (CloseCode.INVALID_DATA,),
+    CloseReason.TOO_MANY_REFUSED: (CloseCode.POLICY,),
+    CloseReason.TOO_MANY_FRAGMENTS: (CloseCode.POLICY,),
+    CloseReason.REPLIES_UNREAD: (CloseCode.POLICY,),
+    CloseReason.PONGS_UNREAD: (CloseCode.POLICY,),
+    CloseReason.TOO_BIG: (CloseCode.TOO_BIG,),
+    CloseReason.BUG: (CloseCode.BUG,),
+    CloseReason.RESTART: (CloseCode.RESTART,),
+    CloseReason.SHUTDOWN: (CloseCode.RESTART,),
+    CloseReason.NOT_CONFIRMED: (CloseCode.NOT_CONFIRMED,),
+    CloseReason.START_NOT_CONFIRMED: (CloseCode.NOT_CONFIRMED, CloseCode.TIMED_OUT),
+    CloseReason.BAD_START: (CloseCode.BAD_START,),
+    CloseReason.UNKNOWN_DIALECT: (CloseCode.BAD_START,),
+    CloseReason.AUDIO_BEFORE_START: (CloseCode.BAD_START,),
+    CloseReason.NOT_ALLOWED: (CloseCode.NOT_ALLOWED,),
+    CloseReason.NO_START: (CloseCode.TIMED_OUT,),
+    CloseReason.IDLE: (CloseCode.TIMED_OUT,),
+    CloseReason.TOO_LONG: (CloseCode.TIMED_OUT,),
+    CloseReason.SUPERSEDED: (CloseCode.SUPERSEDED,),
+}
+"""The codes that each cause closes with."""
+
+REFUSED_WITH = (CloseReason.BAD_START, CloseReason.NOT_ALLOWED)
+"""The causes that refuse a sender before its start: its frames are rejected for them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Closing:
     """A close frame to be sent, and why.

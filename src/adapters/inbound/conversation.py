@@ -180,6 +180,18 @@ class Conversation:
             self._interrupt(_RESTART)
 
     @property
+    def dialect(self) -> str:
+        """The name of the dialect, once it is known."""
+        return "unknown" if self._dialect is None else self._dialect.name
+
+    @property
+    def call(self) -> Mapping[str, object] | None:
+        """Which call it is, for the log; None if none has begun, or its end has come."""
+        if self._stream is None or self._is_over:
+            return None
+        return call_context(self._stream.interaction.opening)
+
+    @property
     def _goes_on_elsewhere(self) -> bool:
         """Whether it comes back when it is closed, and has not said all."""
         return self._dialect is not None and self._dialect.comes_back and not self._is_over

@@ -37,15 +37,10 @@ class Readiness(Struct):
     reason: str | None = None
 
 
-def http_routes(
-    roster: Roster,
-    broker_watch: BrokerWatch,
-    capacity: Places,
-    clock: Clock,
-    exposition: MetricsExposition,
-    asyncapi: dict[str, Any],
+def health_routes(
+    roster: Roster, broker_watch: BrokerWatch, capacity: Places, clock: Clock
 ) -> list[HTTPRouteHandler]:
-    """Build the routes; `asyncapi` is the document of the WebSocket and the published entries."""
+    """Build the routes that platforms and balancers ask, on every port."""
 
     @get("/health", sync_to_thread=False, operation_id="Health")
     def health() -> Health:
@@ -81,14 +76,23 @@ def http_routes(
         status = 200 if reason is None else 503
         return Response(Readiness(reason is None, reason), status_code=status)
 
+    return [health, live, ready]
+
+
+def operations_routes(
+    exposition: MetricsExposition, asyncapi: dict[str, Any]
+) -> list[HTTPRouteHandler]:
+    """Build the routes that operators ask; `asyncapi` is the document of what is said and kept."""
+
     @get("/metrics", sync_to_thread=False, media_type=MediaType.TEXT, operation_id="Metrics")
     def metrics() -> Response[bytes]:
         """Render the metrics in the Prometheus text format."""
-        return Response(exposition.render(), media_type=exposition.media_type)
+        content_type = {"content-type": exposition.media_type}  # Litestar would add a charset
+        return Response(exposition.render(), headers=content_type)
 
     @get("/asyncapi.json", sync_to_thread=False, operation_id="AsyncApi")
     def asyncapi_json() -> dict[str, Any]:
         """Describe the WebSocket and the published entries as AsyncAPI."""
         return asyncapi
 
-    return [health, live, ready, metrics, asyncapi_json]
+    return [metrics, asyncapi_json]

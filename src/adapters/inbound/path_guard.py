@@ -1,7 +1,8 @@
 """The front of the application: requests that no route takes are refused here, and reported.
 
 Litestar refuses a WebSocket on another path with 403, which looks like a refused address, and says
-nothing of it; it knows no HEAD for a GET, and cannot name the upgrade that `/v1/ingest` needs.
+nothing of it, and cannot name the upgrade that `/v1/ingest` needs. A HEAD comes here as the GET
+that it asks about (`front.py`).
 """
 
 import re
@@ -28,7 +29,8 @@ _WEBSOCKET_HEADERS = (b"upgrade", b"sec-websocket-key", b"sec-websocket-version"
 class PathGuard:
     """Lets through to `app` what one of its routes takes.
 
-    `methods` are those of its HTTP routes by path; WebSockets are at `websocket_path` alone.
+    `methods` are those of its HTTP routes by path; WebSockets are at `websocket_path` alone, or at
+    none.
     """
 
     def __init__(
@@ -36,7 +38,7 @@ class PathGuard:
         app: ASGIApp,
         reports: Reports,
         methods: Mapping[str, frozenset[str]],
-        websocket_path: str,
+        websocket_path: str | None,
     ) -> None:
         self._app = app
         self._reports = reports
@@ -51,17 +53,16 @@ class PathGuard:
             refusal = self._refusal_of_websocket(asked)
         elif asked["type"] == "http":
             refusal = self._refusal_of_request(asked)
-            if asked["method"] == "HEAD":  # the server leaves the body away
-                asked = {**asked, "method": "GET"}
         if refusal is None:
-            await self._app(asked, receive, send)
+            await self._app(scope, receive, send)
         else:
             self._report(refusal, asked)
             await send_refusal(send, refusal, asked["type"])
 
     def _refusal_of_websocket(self, scope: Mapping[str, Any]) -> Refusal | None:
         if normalize_path(scope["path"]) != self._websocket_path:
-            return Refusal(Outcome.WRONG_PATH, f"WebSockets are taken at {self._websocket_path}")
+            where = f"at {self._websocket_path}" if self._websocket_path else "on PORT"
+            return Refusal(Outcome.WRONG_PATH, f"WebSockets are taken {where}")
         return _refusal_of_host(scope["headers"])
 
     def _refusal_of_request(self, scope: Mapping[str, Any]) -> Refusal | None:
@@ -70,10 +71,9 @@ class PathGuard:
         methods = frozenset({"GET"}) if is_websocket_path else self._methods.get(path)
         if methods is None:
             return Refusal(Outcome.WRONG_PATH, "there is nothing at this path")
-        if "GET" in methods:  # and HEAD, which is answered wherever GET is
-            methods |= {"HEAD"}
         if method not in methods:
-            allowed = ", ".join(sorted(methods)).encode()
+            answered = methods | {"HEAD"} if "GET" in methods else methods
+            allowed = ", ".join(sorted(answered)).encode()
             return Refusal(Outcome.WRONG_METHOD, "not a method of this path", [(b"allow", allowed)])
         return _NO_UPGRADE if is_websocket_path else _refusal_of_host(scope["headers"])
 

@@ -1,6 +1,8 @@
 """The conversations that are held now, to be brought to an end when the service stops."""
 
 import asyncio
+import logging
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -10,6 +12,11 @@ from application.ports.telemetry import Telemetry
 CHECK_SECONDS = 0.05
 AFTERWARDS_SECONDS = 3.0
 """What the last conversations get to publish their ends and to close."""
+
+MAX_CUT_LINES = 100
+"""How many of the calls that a drain cuts are logged each."""
+
+_log = logging.getLogger(__name__)
 
 
 class Roster:
@@ -50,19 +57,34 @@ class Roster:
         finally:
             self._held.discard(conversation)
 
-    async def drain(self, seconds: float, is_urgent: Callable[[], bool]) -> None:
+    async def drain(self, seconds: float, is_urgent: Callable[[], bool]) -> int:
         """Bring every conversation to an end; those that would not come back get `seconds`.
 
-        Returns at once when `is_urgent` becomes true.
+        Returns how many calls were cut. Returns at once when `is_urgent` becomes true.
         """
         self._draining.set()
         self._telemetry.draining()
-        for conversation in tuple(self._held):
+        held = tuple(self._held)
+        dialects = dict(Counter(conversation.dialect for conversation in held))
+        extra = {"calls": len(held), "dialects": dialects, "drain_seconds": seconds}
+        _log.info("draining, %s call(s)", len(held), extra=extra)
+        for conversation in held:
             conversation.on_drain()
         await self._wait(seconds, is_urgent)
+        cut = self._log_cut()
         for conversation in tuple(self._held):
             conversation.on_drain_over()
         await self._wait(AFTERWARDS_SECONDS, is_urgent)
+        return cut
+
+    def _log_cut(self) -> int:
+        """Log the calls that are held when the drain is over, and return how many they are."""
+        calls = [call for conversation in self._held if (call := conversation.call) is not None]
+        for call in calls[:MAX_CUT_LINES]:
+            _log.warning("call cut, the drain is over", extra=dict(call))
+        if (further := len(calls) - MAX_CUT_LINES) > 0:
+            _log.warning("further calls cut, the drain is over", extra={"calls": further})
+        return len(calls)
 
     async def _wait(self, seconds: float, is_urgent: Callable[[], bool]) -> None:
         """Wait until nobody is left. A poll: a signal, which is no event, may make it urgent."""

@@ -168,6 +168,10 @@ class InMemory(StoreAdapter):
     def __init__(self) -> None:
         self.memories: defaultdict[str, Memory] = defaultdict(Memory)
 
+    def grants(self, options: DestinationOptions) -> Sequence[str]:  # noqa: ARG002  # the port's
+        """There is nothing to grant."""
+        return []
+
     def connect(
         self,
         options: DestinationOptions,

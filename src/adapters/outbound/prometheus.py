@@ -6,12 +6,19 @@ scraped shows the sums. Counts outlive a process that dies: its successor begins
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
+from time import monotonic
+from typing import Any, TypeVar
 
 import msgspec
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    ProcessCollector,
+    generate_latest,
+)
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -22,7 +29,7 @@ from prometheus_client.registry import Collector
 
 from application.ports.exposition import MetricsExposition
 from application.ports.siblings import Siblings
-from application.ports.telemetry import HeldBytes, Telemetry
+from application.ports.telemetry import HeldBytes, Losses, Telemetry
 
 CONFIRM_BUCKETS = (
     0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0,
@@ -30,9 +37,34 @@ CONFIRM_BUCKETS = (
 """Upper bounds in seconds: from a broker next door to an outage ridden out."""
 
 
+PROCESS_SECONDS = 5.0
+"""How old what the other processes show of their memory and descriptors may be: it takes a while to
+find out where many are open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The label values that are known from the start: what is not there yet is shown as 0."""
+
+    dialects: Iterable[str] = ()
+    handshakes: Iterable[str] = ()
+    closes: Iterable[tuple[int, str]] = ()
+    frames: Iterable[tuple[str, str]] = ()
+    ignored: Iterable[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """What is running."""
+
+    version: str
+    python: str
+
+
 class _Tally(msgspec.Struct):
     """What one process has counted; the gauges are as of now."""
 
+    worker: int = 0
     handshakes: dict[str, int] = {}
     closes: dict[tuple[int, str], int] = {}
     received: int = 0
@@ -45,11 +77,13 @@ class _Tally(msgspec.Struct):
     rewind_short: int = 0
     refilled: int = 0
     began_again: int = 0
+    log_lines_dropped: int = 0
     streams: dict[str, int] = {}
     buffered_bytes: int = 0
     kept_bytes: int = 0
     broker_up: bool = False
     draining: bool = False
+    process: dict[str, float] = {}
 
     def without_gauges(self) -> "_Tally":
         """Return what outlives the process."""
@@ -83,9 +117,11 @@ class _Tally(msgspec.Struct):
 
 _COUNTED = (
     "handshakes", "closes", "received", "frames", "ignored", "confirm_counts", "confirm_sum",
-    "rewind_short", "refilled", "began_again",
+    "rewind_short", "refilled", "began_again", "log_lines_dropped",
 )  # fmt: skip
-_SUMMED = ("received", "confirm_sum", "rewind_short", "refilled", "began_again")
+_SUMMED = (
+    "received", "confirm_sum", "rewind_short", "refilled", "began_again", "log_lines_dropped",
+)  # fmt: skip
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Tally).decode
@@ -99,11 +135,23 @@ def _add(mine: dict[Any, int], theirs: dict[Any, int]) -> None:
 class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
     """Counts, and renders what was counted, here and by the `siblings` if there are any."""
 
-    def __init__(self, siblings: Siblings | None = None) -> None:
+    def __init__(
+        self,
+        siblings: Siblings | None = None,
+        known: Series | None = None,
+        build: Build | None = None,
+    ) -> None:
         self._siblings = siblings
+        self._known = known or Series()
+        self._build = build
+        self._process = ProcessCollector(registry=None)
+        self._process_read_at = -PROCESS_SECONDS
         last_words = None if siblings is None else siblings.own()
         self._tally = _Tally() if last_words is None else _decode(last_words).without_gauges()
+        self._tally.worker = 0 if siblings is None else siblings.number
         self._held_bytes: Callable[[], HeldBytes] = lambda: HeldBytes(0, 0)
+        self._log_lines_dropped: Callable[[], int] = lambda: 0
+        self._dropped_before = self._tally.log_lines_dropped
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -147,6 +195,10 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         """Have somebody to ask for the bytes held."""
         self._held_bytes = held_bytes
 
+    def watch_log(self, lines_dropped: Callable[[], int]) -> None:
+        """Ask `lines_dropped` how many log lines this process has dropped."""
+        self._log_lines_dropped = lines_dropped
+
     def rewind_short(self, frames: int) -> None:
         """Count frames let go before their time."""
         self._tally.rewind_short += frames
@@ -159,6 +211,12 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         """Count a stream that was begun again."""
         self._tally.began_again += 1
 
+    def losses(self) -> Losses:
+        """Return what this process has lost and given again."""
+        tally = self._tally
+        lost = sum(count for (outcome, _), count in tally.frames.items() if outcome == "lost")
+        return Losses(lost, tally.refilled, tally.began_again)
+
     def broker(self, *, up: bool) -> None:
         """Set whether the broker takes writes."""
         self._tally.broker_up = up
@@ -170,6 +228,8 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
     def share(self) -> None:
         """Let the siblings know. See `MetricsExposition.share`."""
         if self._siblings is not None:
+            if monotonic() - self._process_read_at >= PROCESS_SECONDS:
+                self._read_process()
             self._siblings.say(self._words())
 
     media_type = CONTENT_TYPE_LATEST
@@ -179,26 +239,35 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
 
         So no later scrape shows less, whichever process answers it and whoever dies.
         """
+        self._read_process()
         self.share()
         return generate_latest(self._registry)
 
     def collect(self) -> Iterator[Metric]:
         """Yield all metrics."""
-        tally = self._sum()
+        tallies = self._living()
+        yield from _process_families(tallies)
+        if self._build is not None:
+            build = GaugeMetricFamily(
+                "ingest_build_info", "What is running", labels=["version", "python"]
+            )
+            build.add_metric([self._build.version, self._build.python], 1)
+            yield build
+        tally = self._sum(tallies)
         handshakes = CounterMetricFamily(
             "ingest_handshakes", "Handshakes by outcome", labels=["outcome"]
         )
-        for outcome, count in tally.handshakes.items():
+        for outcome, count in _with_zeros(tally.handshakes, self._known.handshakes):
             handshakes.add_metric([outcome], count)
         yield handshakes
         closes = CounterMetricFamily(
             "ingest_closes", "Closes of ours by code and cause", labels=["code", "reason"]
         )
-        for (code, reason), count in tally.closes.items():
+        for (code, reason), count in _with_zeros(tally.closes, self._known.closes):
             closes.add_metric([str(code), reason], count)
         yield closes
         streams = GaugeMetricFamily("ingest_streams", "Started and open", labels=["dialect"])
-        for dialect, count in tally.streams.items():
+        for dialect, count in _with_zeros(tally.streams, self._known.dialects):
             streams.add_metric([dialect], count)
         yield streams
         frames = CounterMetricFamily(
@@ -206,7 +275,7 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         )
         frames.add_metric(["received", ""], tally.received)
         frames.add_metric(["published", ""], sum(tally.confirm_counts))
-        for (outcome, reason), count in tally.frames.items():
+        for (outcome, reason), count in _with_zeros(tally.frames, self._known.frames):
             frames.add_metric([outcome, reason], count)
         yield frames
         ignored = CounterMetricFamily(
@@ -214,7 +283,7 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
             "Messages of unknown events, and signals that there was no room for",
             labels=["event"],
         )
-        for event, count in tally.ignored.items():
+        for event, count in _with_zeros(tally.ignored, self._known.ignored):
             ignored.add_metric([event], count)
         yield ignored
         yield _confirm_histogram(tally)
@@ -241,6 +310,11 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
             "Streams that went on under a new generation: the broker had forgotten them",
             value=tally.began_again,
         )
+        yield CounterMetricFamily(
+            "ingest_log_lines_dropped",
+            "Log lines that standard error did not take",
+            value=tally.log_lines_dropped,
+        )
         yield GaugeMetricFamily(
             "ingest_broker_up", "Whether the broker takes writes", value=int(tally.broker_up)
         )
@@ -249,19 +323,63 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         )
 
     def _words(self) -> bytes:
-        """Write our tally, with the gauges as of now."""
+        """Write our tally, with what is asked for as of now."""
+        self._tally.log_lines_dropped = self._dropped_before + self._log_lines_dropped()
         self._tally.buffered_bytes, self._tally.kept_bytes = self._held_bytes()
         return _encode(self._tally)
 
-    def _sum(self) -> _Tally:
-        """Return our tally, and those of all siblings added to it."""
-        tally = _decode(self._words())
-        if self._siblings is not None:
-            for words in self._siblings.others():
-                tally.add(_decode(words))
-            for words in self._siblings.gone():
-                tally.add_counts(_decode(words))
+    def _read_process(self) -> None:
+        """Look at what the process takes; where that cannot be looked at there is nothing."""
+        self._process_read_at = monotonic()
+        self._tally.process = {
+            family.name: family.samples[0].value for family in self._process.collect()
+        }
+
+    def _living(self) -> list[_Tally]:
+        """Return the tallies of the living processes, our own first."""
+        words = () if self._siblings is None else self._siblings.others()
+        return [_decode(self._words()), *map(_decode, words)]
+
+    def _sum(self, living: Iterable[_Tally]) -> _Tally:
+        """Return the sum of tallies, and of those that outlive their process."""
+        tally, *others = (_decode(_encode(each)) for each in living)
+        for other in others:
+            tally.add(other)
+        for words in () if self._siblings is None else self._siblings.gone():
+            tally.add_counts(_decode(words))
         return tally
+
+
+_Label = TypeVar("_Label", str, tuple[str, str], tuple[int, str])
+
+
+def _with_zeros(
+    counts: Mapping[_Label, int], known: Iterable[_Label]
+) -> Iterable[tuple[_Label, int]]:
+    """Return the counts by label, 0 for those that are known and not counted yet."""
+    return {**dict.fromkeys(known, 0), **counts}.items()
+
+
+_PROCESS: tuple[tuple[str, type[GaugeMetricFamily | CounterMetricFamily], str], ...] = (
+    ("process_cpu_seconds", CounterMetricFamily, "CPU time, of user and system"),
+    ("process_resident_memory_bytes", GaugeMetricFamily, "Memory that is resident"),
+    ("process_virtual_memory_bytes", GaugeMetricFamily, "Address space"),
+    ("process_start_time_seconds", GaugeMetricFamily, "When the process was started, Unix time"),
+    ("process_open_fds", GaugeMetricFamily, "Descriptors that are open"),
+    ("process_max_fds", GaugeMetricFamily, "Descriptors that may be open"),
+)
+"""The names that Prometheus gives to these."""
+
+
+def _process_families(living: Iterable[_Tally]) -> Iterator[Metric]:
+    """Yield what each process takes: a sum would hide the one that grows."""
+    for name, kind, documentation in _PROCESS:
+        family = kind(name, documentation, labels=["worker"])
+        for tally in living:
+            if name in tally.process:
+                family.add_metric([str(tally.worker)], tally.process[name])
+        if family.samples:
+            yield family
 
 
 def _confirm_histogram(tally: _Tally) -> HistogramMetricFamily:

@@ -133,6 +133,11 @@ class Seat(Places, Siblings):
         self._places = places
 
     @property
+    def number(self) -> int:
+        """Which seat it is. See `Siblings.number`."""
+        return self._number
+
+    @property
     def _taken(self) -> int:
         return sum(map(self._board.taken, range(self._board.seats)))
 

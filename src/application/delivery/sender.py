@@ -81,6 +81,11 @@ class Sender:
         """Whether the store has proved that it has what it once confirmed."""
         return not (self._is_in_doubt or self._unproved)
 
+    @property
+    def alive_at(self) -> float:
+        """When the call was made that the store has answered last, monotonic."""
+        return self._alive_at
+
     def log_of(self, stream: StreamKey) -> StreamLog:
         """Return the log of a stream; a new one if none is held."""
         log = self._logs.get(stream)

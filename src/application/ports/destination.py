@@ -94,6 +94,13 @@ class StoreAdapter(Protocol):
         """Return the adapter's own variables as they may be shown. Default: all are secret."""
         return {name: "***" for name in self.variables if environment.get(name)}
 
+    def grants(self, options: DestinationOptions) -> Sequence[str]:  # noqa: ARG002  # for overriders
+        """Return what an operator runs or writes to allow the service just what it needs there.
+
+        A line each, with USER and PASSWORD where they belong. Default: there is nothing to grant.
+        """
+        return ()
+
     def connect(self, options: DestinationOptions, environment: Mapping[str, str]) -> Destination:
         """Construct the destination; `environment` has no problems. Does no I/O."""
         ...

@@ -7,6 +7,11 @@ from typing import Protocol
 class Siblings(Protocol):
     """Keeps the last words of each process; what they mean is theirs to know."""
 
+    @property
+    def number(self) -> int:
+        """Which of the processes we are, from 0 on."""
+        ...
+
     def say(self, words: bytes) -> None:
         """Replace our own last words.
 

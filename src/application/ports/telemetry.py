@@ -11,6 +11,28 @@ class HeldBytes(NamedTuple):
     kept: int
 
 
+class Losses(NamedTuple):
+    """Frames that were lost, frames and streams that a broker was given again; of this process."""
+
+    lost: int
+    refilled: int
+    began_again: int
+
+
+FRAMES = (
+    ("duplicate", ""),
+    ("missing", ""),
+    ("lost", ""),
+    ("lost", "forgotten"),
+    ("lost", "superseded"),
+    ("lost", "not_started"),
+)
+"""Outcomes of frames and their reasons, beside the reasons for which a dialect refuses one."""
+
+IGNORED = ("unknown", "no_room")
+"""Messages that leave no other trace."""
+
+
 class Telemetry(Protocol):
     """Takes counts as they arise. Called on the hot path: it neither waits nor fails."""
 
@@ -60,6 +82,10 @@ class Telemetry(Protocol):
 
     def began_again(self) -> None:
         """Count a stream that went on under a new generation since the broker had forgotten it."""
+        ...
+
+    def losses(self) -> Losses:
+        """Return what was counted until now. Not called on the hot path."""
         ...
 
     def broker(self, *, up: bool) -> None:

@@ -7,13 +7,15 @@ import click
 
 from application.ports.destination import Destination
 from application.ports.errors import PublisherError
+from entrypoints.access_summary import who_enters
 from entrypoints.cli.screen import console, table
 from entrypoints.listening import problems_of
 from entrypoints.registry import destination_adapters
 from entrypoints.settings import InvalidSettings, Settings, read_settings
 from entrypoints.sizing import ask_advice, expected_bytes
 
-TRY_SECONDS = 5.0
+TRY_SECONDS = 30.0
+"""How long the destination is tried: its name may have several addresses, each with its limits."""
 
 
 @click.command()
@@ -32,6 +34,12 @@ def check(*, config_only: bool) -> None:
     out.print(table("Accepted at /v1/ingest", ("who", "on what conditions"), who_enters(settings)))
     for warning in settings.warnings():
         out.print(f"WARNING: {warning}", style="yellow", markup=False)
+    for line in settings.adapter.grants(settings.destination_options):
+        out.print(
+            f"What the service needs at the broker, and no more:\n  {line}",
+            markup=False,
+            soft_wrap=True,
+        )
     if config_only:
         out.print("OK: the configuration is usable; the broker was not tried.", style="green")
         return
@@ -41,54 +49,6 @@ def check(*, config_only: bool) -> None:
     if failure is not None:
         raise click.ClickException(f"the broker takes no writes: {failure}")
     out.print("OK: the configuration is usable and the broker takes writes.", style="green")
-
-
-def who_enters(settings: Settings) -> list[tuple[str, str]]:
-    """Say in plain words who may connect, a row for each kind of `Authorization`."""
-    policy = settings.access_policy
-    basic = "refused: no EXOTEL_USERNAME and EXOTEL_PASSWORD"
-    none = "refused: a user name and password are configured"
-    if not policy.carriers:
-        basic = none = "refused: SUPPORT_EXOTEL is false"
-    elif policy.pairs:
-        basic = f"any of {len(policy.pairs)} password(s); {_limits(settings)}"
-    else:
-        none = _limits(settings)
-    return [
-        ("Authorization: Bearer", _token_rule(settings)),
-        ("Authorization: Basic", basic),
-        ("no Authorization", none),
-        ("anything else", "refused"),
-    ]
-
-
-def _token_rule(settings: Settings) -> str:
-    if settings["JWT_PUBLIC_KEY"] is None:
-        return "refused: no JWT_PUBLIC_KEY"
-    claims = ["exp and iat right", "tenant_id that of the call", "interaction_id too if present"]
-    claims += [
-        f"{claim} {settings[name]!r}"
-        for claim, name in (("aud", "JWT_AUDIENCE"), ("iss", "JWT_ISSUER"))
-        if settings[name] is not None
-    ]
-    bits = [str(key.key_size) for key in settings["JWT_PUBLIC_KEY"]]
-    keys = f"the configured {bits[0]} bit key"
-    if len(bits) > 1:
-        keys = f"any of the {len(bits)} configured keys ({', '.join(bits)} bit)"
-    return f"RS256 by {keys}; {', '.join(claims)}; from any address"
-
-
-def _limits(settings: Settings) -> str:
-    policy = settings.access_policy
-    addresses = "from any address"
-    if policy.networks is not None:
-        addresses = f"from {', '.join(str(network) for network in policy.networks)}"
-        hops = settings["TRUSTED_PROXY_HOPS"]
-        addresses += f" as told by {hops} proxies" if hops else " as the peer's own address"
-    tenants = "any tenant"
-    if policy.tenants is not None:
-        tenants = f"tenants {', '.join(sorted(policy.tenants))}"
-    return f"{addresses}; {tenants}"
 
 
 async def _try_destination(settings: Settings) -> tuple[str | None, Sequence[str]]:

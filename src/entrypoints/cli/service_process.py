@@ -18,8 +18,6 @@ READY_SECONDS = 20.0
 STOP_SECONDS = 10.0
 POLL_SECONDS = 0.05
 
-_OURS = known_names(destination_adapters())
-
 
 class ServiceFailed(Exception):
     """The service did not become ready; the message says what was seen last."""
@@ -29,16 +27,17 @@ class ServiceFailed(Exception):
 def running_service(settings: Mapping[str, str], log_path: Path) -> Iterator[str]:
     """Run `serve` on a free port of 127.0.0.1 and yield `host:port` once it is ready.
 
-    Its settings are `settings` and nothing of our own environment. It ends with the context, or
-    with this process, however that dies.
+    Its settings are `settings`, PUBSUB_ADAPTER among them, and nothing of our own environment. It
+    ends with the context, or with this process, however that dies.
 
     Raises:
         ServiceFailed: it ended, or was not ready within `READY_SECONDS`.
 
     """
     port = _free_port()
+    ours = known_names(destination_adapters()[settings["PUBSUB_ADAPTER"]])
     inherited = {
-        name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in _OURS
+        name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in ours
     }
     with log_path.open("wb") as log:
         environment = {**inherited, **settings, "HOST": "127.0.0.1", "PORT": str(port)}

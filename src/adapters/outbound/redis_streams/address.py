@@ -1,7 +1,7 @@
 """Where the broker is: what `REDIS_URL` says, and what may be wrong with it.
 
-redis-py passes over what it does not understand, or finds out when it connects. Here that is told
-before the start: an option that is misspelt must not become a connection that nobody checks.
+What is not understood is told before the start: an option that is misspelt must not become a
+connection whose certificate is not verified.
 """
 
 import ssl
@@ -14,12 +14,18 @@ MOST_DATABASE = 2**31 - 1
 
 ACCEPTED = "redis://, rediss:// or unix:// with host or path"
 
+UNESCAPED = (
+    "a special character that is not percent-encoded: in a user name or password write # as %23, "
+    "/ as %2F, ? as %3F, [ as %5B, ] as %5D, @ as %40, : as %3A, % as %25"
+)
+
+_ENDS_A_HOST = frozenset("#/?[]")
+
 _SCHEMES = ("redis", "rediss", "unix")
 _KEY_PAIR = {"ssl_certfile", "ssl_keyfile"}
 _TLS_OPTIONS = {"ssl_ca_certs", "ssl_cert_reqs", *_KEY_PAIR}
 _OPTIONS = {"db", *_TLS_OPTIONS}
-"""Of redis-py's options those that say where the broker is and whom to trust; the others would
-change how we speak with it."""
+"""Named as redis-py names them: those that say where the broker is and whom to trust."""
 
 _VERIFY_MODES = {
     "required": ssl.CERT_REQUIRED,
@@ -63,6 +69,11 @@ class Address:
 
 def complaint(url: str) -> str | None:
     """Say what is wrong with a URL, repeating nothing of it; None if nothing is."""
+    # Before it is taken apart: such a character ends the host, the port or the whole, and what is
+    # found wrong then is something else.
+    login, at, _ = url.partition("://")[2].rpartition("@")
+    if at and _ENDS_A_HOST.intersection(login):
+        return UNESCAPED
     try:
         parts = urlsplit(url)
         pairs = parse_qsl(parts.query, keep_blank_values=True)
@@ -86,10 +97,8 @@ def complaint(url: str) -> str | None:
 def _of_place(parts: SplitResult, port: int | None) -> str | None:
     if parts.scheme not in _SCHEMES:
         return "another scheme"
-    if "@" in parts.path + parts.query + parts.fragment:
-        return "an @ behind the host: special characters of a password must be percent-encoded"
     if parts.fragment:
-        return "a #: special characters of a password must be percent-encoded"
+        return UNESCAPED
     if parts.scheme == "unix" and (parts.hostname or not parts.path.strip("/")):
         return "no path: unix:///PATH"
     if port == 0 or (parts.scheme != "unix" and not parts.hostname):

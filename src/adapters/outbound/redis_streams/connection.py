@@ -1,13 +1,17 @@
-"""The one connection over which a process writes: pipelined, and made again when it is lost.
+"""A connection to the broker: pipelined, and made again when it is lost. A process writes over one.
 
 All calls share it and are answered in their order, so nothing waits for a place in a pool, and it
 is exactly known when the broker may have become another: each new connection is a new `epoch`.
-hiredis packs the commands and reads the replies; redis-py is for reading streams back.
+Every address that the broker's name has is tried in turn, within limits of its own.
+hiredis packs the commands and reads the replies. What is read back goes over a second one of its
+kind, so that long pages keep no write waiting.
 """
 
 import asyncio
+import socket
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -15,14 +19,29 @@ import hiredis
 from redis.exceptions import ResponseError
 
 from adapters.outbound.redis_streams.address import Address
-from adapters.outbound.redis_streams.failures import translate
+from adapters.outbound.redis_streams.failures import (
+    NO_CONNECTION,
+    NO_HANDSHAKE,
+    NO_LOGIN,
+    closed_before_an_answer,
+    translate,
+    unreached,
+)
 from adapters.outbound.redis_streams.resp import Command, Parts, pack
-from application.ports.errors import BrokerUnavailable
+from application.ports.errors import BrokerRefused, BrokerUnavailable, PublisherError
 
 Reply = Any
 """What hiredis makes of a RESP2 reply: bytes, int, None, a list of them, or a `ResponseError`."""
 
-CONNECT_SECONDS = 2.0
+RESOLVE_SECONDS = 10.0
+"""How long the name may be looked up: a resolver whose first server is dead asks the second after
+some seconds."""
+
+CONNECT_SECONDS = 1.5
+HANDSHAKE_SECONDS = 3.0
+"""How long an address may take to accept a connection, in which a lost packet is sent once more,
+and then for the TLS handshake."""
+
 STALLED_SECONDS = 4.0
 """How long the oldest call may have waited when one is given up: after more the connection counts
 as dead, whether the other side has said so or not."""
@@ -44,7 +63,8 @@ class _Call:
 class _Wire(asyncio.Protocol):
     """One connected socket: matches replies to calls, in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_tls: bool) -> None:
+        self._has_tls = has_tls
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader(replyError=ResponseError)
         self._calls: deque[_Call] = deque()
@@ -76,8 +96,7 @@ class _Wire(asyncio.Protocol):
     def abort(self, cause: BaseException) -> None:
         """Close without a word; calls that wait have an unknown effect."""
         if self._lost is None:
-            self._lost = BrokerUnavailable(f"{type(cause).__name__}: {cause}")
-            self._lost.__cause__ = cause
+            self._lost = unreached(cause, has_tls=self._has_tls)
             if self._transport is not None:
                 self._transport.abort()
         while self._calls:
@@ -92,8 +111,10 @@ class _Wire(asyncio.Protocol):
             BrokerUnavailable: the connection is lost.
 
         """
-        if self._lost is not None or self._transport is None:
-            raise BrokerUnavailable("the connection to the broker is lost") from self._lost
+        if self._lost is not None:
+            raise BrokerUnavailable(str(self._lost)) from self._lost.__cause__
+        if self._transport is None:
+            raise BrokerUnavailable("not connected yet")
         written = [
             command if isinstance(command, list) else [pack(command)] for command in commands
         ]  # or nothing is sent: a command that cannot be packed is not
@@ -176,6 +197,16 @@ class Connection:
                 break
         return replies
 
+    async def connect(self) -> None:
+        """Be connected, however many addresses must be tried for it.
+
+        Raises:
+            PublisherError: no address of the broker lets us in.
+
+        """
+        if self._wire is None or self._wire.is_lost:
+            await self._connected()
+
     def give_up(self, why: str) -> None:
         """Lose the connection, so that the next one is another epoch; calls that wait fail."""
         if self._wire is not None:
@@ -209,27 +240,75 @@ class Connection:
             self._wire = attempt.result()
 
     async def _connect(self) -> _Wire:
-        wire = _Wire()
+        """Try each address until one lets us in; tell of each why it does not."""
+        failures: list[tuple[str, PublisherError]] = []
+        for place in await self._places():
+            try:
+                wire = await self._try(place)
+            except PublisherError as error:
+                failures.append((place.name, error))
+            else:
+                self._epoch += 1
+                return wire
+        raise _told_together(failures)
+
+    async def _places(self) -> "Sequence[_Place]":
+        """Look up where the broker's name leads."""
+        address = self._address
+        if address.path is not None:
+            return [_Place(address.path)]
+        name = f"{address.host}:{address.port}"
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                await self._open(wire)
-            async with asyncio.timeout(STALLED_SECONDS):
+            async with asyncio.timeout(RESOLVE_SECONDS):
+                found = await asyncio.get_running_loop().getaddrinfo(
+                    address.host, address.port, type=socket.SOCK_STREAM
+                )
+        except TimeoutError:
+            raise BrokerUnavailable(f"{name}: the name was not looked up in time") from None
+        except (OSError, UnicodeError) as error:
+            raise _told_together([(name, unreached(error, has_tls=False))]) from error
+        return [_Place(_shown(name, it[4][:2]), it[0], it[2], it[4]) for it in found]
+
+    async def _try(self, place: "_Place") -> _Wire:
+        has_tls = self._address.tls is not None
+        wire = _Wire(has_tls=has_tls)
+        try:
+            await self._open(wire, place)
+            async with _limit(STALLED_SECONDS, NO_LOGIN):
                 await self._log_in(wire)
+        except (OSError, UnicodeError) as error:  # with TimeoutError
+            wire.abort(error)
+            raise unreached(error, has_tls=has_tls) from error
         except BaseException as error:
             wire.abort(error)
-            if isinstance(error, OSError | TimeoutError | UnicodeError):
-                message = str(error) or "no answer in time"
-                raise BrokerUnavailable(f"{type(error).__name__}: {message}") from error
             raise
-        self._epoch += 1
         return wire
 
-    async def _open(self, wire: _Wire) -> None:
+    async def _open(self, wire: _Wire, place: "_Place") -> None:
         loop, address = asyncio.get_running_loop(), self._address
-        if address.path is not None:
-            await loop.create_unix_connection(lambda: wire, address.path)
-        else:
-            await loop.create_connection(lambda: wire, address.host, address.port, ssl=address.tls)
+        if place.family is None:
+            async with _limit(CONNECT_SECONDS, NO_CONNECTION):
+                await loop.create_unix_connection(lambda: wire, place.name)
+            return
+        socket_ = socket.socket(place.family, socket.SOCK_STREAM, place.protocol)
+        try:
+            socket_.settimeout(0)  # as asyncio needs it
+            async with _limit(CONNECT_SECONDS, NO_CONNECTION):
+                await loop.sock_connect(socket_, place.address)
+        except BaseException:
+            socket_.close()
+            raise
+        try:
+            async with _limit(HANDSHAKE_SECONDS, NO_HANDSHAKE):
+                await loop.create_connection(
+                    lambda: wire,
+                    sock=socket_,
+                    ssl=address.tls,
+                    server_hostname=address.host if address.tls is not None else None,
+                )
+        except ConnectionError as error:
+            lost = unreached(error, has_tls=address.tls is not None)
+            raise closed_before_an_answer(lost, has_tls=address.tls is not None) from error
 
     async def _log_in(self, wire: _Wire) -> None:
         address = self._address
@@ -241,6 +320,48 @@ class Connection:
         if address.database:
             commands.append(("SELECT", address.database))
         commands.append(("PING",))
-        for reply in await wire.run(commands):
+        try:
+            replies = await wire.run(commands)
+        except BrokerUnavailable as lost:
+            if isinstance(lost.__cause__, ConnectionError):
+                raise closed_before_an_answer(lost, has_tls=address.tls is not None) from lost
+            raise
+        for reply in replies:
             if isinstance(reply, ResponseError):
                 raise translate(reply)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """One address of the broker and how it is told; without a family the path of a socket."""
+
+    name: str
+    family: int | None = None
+    protocol: int = 0
+    address: tuple[Any, ...] = ()
+
+
+def _shown(name: str, address: Sequence[Any]) -> str:
+    """Tell an address, and the name it was found by if that is another."""
+    host, port = address
+    shown = f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
+    return shown if name == f"{host}:{port}" else f"{name} ({shown})"
+
+
+@asynccontextmanager
+async def _limit(seconds: float, message: str) -> AsyncIterator[None]:
+    """Limit what is waited for, and say what it means that it took longer."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise TimeoutError(message) from error
+
+
+def _told_together(failures: Sequence[tuple[str, PublisherError]]) -> PublisherError:
+    """Tell of each address why it is none; what may pass at one may pass."""
+    passing = any(isinstance(error, BrokerUnavailable) for _, error in failures)
+    text = "; ".join(f"{name}: {error}" for name, error in failures)
+    together = (BrokerUnavailable if passing else BrokerRefused)(text)
+    together.__cause__ = failures[0][1].__cause__
+    return together

@@ -3,19 +3,17 @@
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit, urlunsplit
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
 from adapters.outbound.redis_streams import layout
 from adapters.outbound.redis_streams.address import ACCEPTED, Address, complaint
+from adapters.outbound.redis_streams.advice import advice
 from adapters.outbound.redis_streams.announcements import Announcements
-from adapters.outbound.redis_streams.connection import CONNECT_SECONDS, Connection
-from adapters.outbound.redis_streams.failures import translate
+from adapters.outbound.redis_streams.connection import Connection
 from adapters.outbound.redis_streams.open_runs import RedisOpenRuns
 from adapters.outbound.redis_streams.pipeline import Pipeline, Script, raise_if_error
 from adapters.outbound.redis_streams.reader import RedisStreamReader
+from adapters.outbound.redis_streams.rights import acl_rule
 from adapters.outbound.redis_streams.store import RedisStreamStore
 from application.ports.destination import (
     Destination,
@@ -24,10 +22,6 @@ from application.ports.destination import (
     StoreAdapter,
 )
 
-CONNECTIONS = 4
-"""For what is read; everything that is written shares one connection of our own."""
-
-ANSWER_SECONDS = 5.0
 PROBE_MS = 10_000
 """How long what is written to find out whether that is possible lives."""
 
@@ -38,37 +32,27 @@ _PROBE = Script("probe.lua")
 
 
 class RedisDestination(Destination):
-    """A connection for what is written, a client for what is read."""
+    """A connection for what is written, and another one for what is read."""
 
     def __init__(self, options: DestinationOptions, url: str) -> None:
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=CONNECTIONS,
-            timeout=ANSWER_SECONDS,
-            socket_connect_timeout=CONNECT_SECONDS,
-            socket_timeout=ANSWER_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-            protocol=2,
-        )
-        self._client = Redis(connection_pool=pool, retry=Retry(NoBackoff(), 0))
-        self._connection = Connection(Address.of(url))
+        address = Address.of(url)
+        self._connection = Connection(address)
+        self._reading = Connection(address)
         self._probe = Pipeline(self._connection, (_PROBE,))
         self._probe_keys = layout.probe_keys(options.prefix)
         self._shared_keys = layout.index_key(options.prefix), layout.open_key(options.prefix)
         announcements = self._announcements = Announcements(self._connection, options)
         self.store = RedisStreamStore(self._connection, announcements, options)
-        self.reader = RedisStreamReader(self._client, options)
+        self.reader = RedisStreamReader(self._reading, options)
         self.open_runs = RedisOpenRuns(self._connection, options)
-        self._pool = pool
 
     async def close(self) -> None:
         """Disconnect."""
         await self._connection.close()
-        await self._client.aclose()
-        await self._pool.disconnect()
+        await self._reading.close()
 
     async def verify_writable(self) -> None:
-        """Do what publishing does: PING is answered without any right.
+        """Do all that publishing does, every command of it.
 
         With keys of its own that vanish; with those that all streams share, what changes nothing.
         Where the index may have lost starts and ends it is repaired first.
@@ -95,24 +79,8 @@ class RedisDestination(Destination):
         await self._announcements.repair()
 
     async def advise(self, expected_bytes: int) -> Sequence[str]:
-        """Warn of eviction, and of less memory than may be needed."""
-        try:
-            memory = await self._client.info("memory")
-        except RedisError as error:
-            raise translate(error) from error
-        warnings = []
-        policy, limit = memory.get("maxmemory_policy"), int(memory.get("maxmemory", 0))
-        if policy not in ("noeviction", None):  # a managed broker may keep it to itself
-            warnings.append(
-                f"the broker may evict live calls: maxmemory-policy is {policy}, not noeviction"
-            )
-        if 0 < limit < expected_bytes:
-            warnings.append(
-                f"the broker's maxmemory of {limit >> 20} MiB is less than the "
-                f"{expected_bytes >> 20} MiB that MAX_STREAMS, RETENTION_SECONDS and "
-                f"EXPIRE_SECONDS may call for"
-            )
-        return warnings
+        """Warn of what the broker may lose, or has no room for. See `Destination.advise`."""
+        return await advice(self._reading, expected_bytes)
 
 
 class RedisStreams(StoreAdapter):
@@ -128,11 +96,6 @@ class RedisStreams(StoreAdapter):
         if not url:
             return [Problem("REDIS_URL", "nothing", ACCEPTED)]
         found = complaint(url)
-        if found is None:
-            try:
-                self.connect(DestinationOptions(), environment)
-            except (ValueError, TypeError, OSError, RedisError):
-                found = "an address that cannot be read"
         return [] if found is None else [Problem("REDIS_URL", found, ACCEPTED)]
 
     def describe(self, environment: Mapping[str, str]) -> Mapping[str, str]:
@@ -141,6 +104,10 @@ class RedisStreams(StoreAdapter):
         secret, _, address = parts.netloc.rpartition("@")
         shown = f"***@{address}" if secret else address
         return {"REDIS_URL": urlunsplit((parts.scheme, shown, parts.path, parts.query, ""))}
+
+    def grants(self, options: DestinationOptions) -> Sequence[str]:
+        """Return the ACL that the broker's user needs."""
+        return [acl_rule(options.prefix)]
 
     def connect(
         self, options: DestinationOptions, environment: Mapping[str, str]

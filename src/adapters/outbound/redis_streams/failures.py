@@ -1,56 +1,212 @@
-"""What Redis says when something is wrong, in the words of the port."""
+"""What went wrong with Redis, in the words of the port: what happened, what is likely, what to do.
 
-from redis.exceptions import (
-    ClusterDownError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisError,
-    TryAgainError,
-)
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+Every text here reaches the log, `check` and readiness: it repeats no argument and no user name.
+"""
+
+import re
+import socket
+import ssl
+
+import hiredis
+from redis.exceptions import ResponseError
 
 from application.ports.errors import BrokerRefused, BrokerUnavailable, PublisherError
-
-PASSING = (
-    RedisConnectionError,  # with LOADING and WRONGPASS, which redis-py derives from it
-    RedisTimeoutError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    ClusterDownError,  # with MASTERDOWN
-    TryAgainError,
-)
-"""Failures that may pass by themselves."""
 
 PASSING_CODES = frozenset({
     "OOM", "READONLY", "LOADING", "MISCONF", "NOREPLICAS", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN",
     "BUSY", "UNKILLABLE", "WRONGPASS",
 })  # fmt: skip
-"""First words of error replies that may pass by themselves; all others are for good."""
-
+"""First words of error replies that may pass by themselves; all others are for good. A wrong
+password may be in rotation, none at all is a setting."""
 
 TOO_MANY_CLIENTS = "ERR max number of clients reached"
 
-NO_CREDENTIALS = "Authentication required."
-"""What is left of NOAUTH in redis-py's `AuthenticationError`, which it also raises for a wrong one:
-a wrong password may be in rotation, none at all is a setting."""
+CLUSTER = (
+    "this is a node of a cluster, which redis://, rediss:// and unix:// do not support: "
+    "REDIS_URL must name a single server, or a proxy that speaks for the cluster"
+)
+
+_HINTS = tuple(
+    (re.compile(pattern), hint)
+    for pattern, hint in (
+        (r"^(MOVED|ASK|CROSSSLOT|CLUSTERDOWN)\b|SELECT is not allowed in cluster mode", CLUSTER),
+        (
+            r"^ERR unknown command",
+            (
+                "a Sentinel answers so, which redis:// does not support, or a server without "
+                "streams and scripts: REDIS_URL must name the primary itself"
+            ),
+        ),
+        (
+            r"^WRONGPASS",
+            (
+                "the user name or password of REDIS_URL is not the broker's: "
+                "redis://USER:PASSWORD@HOST, or "
+                "redis://:PASSWORD@HOST, both percent-encoded"
+            ),
+        ),
+        (
+            r"^NOAUTH",
+            "the broker asks for a password and REDIS_URL has none: redis://:PASSWORD@HOST",
+        ),
+        (
+            r"without any password configured",
+            (
+                "REDIS_URL shows a password to a broker that has none: leave it out, or set "
+                "requirepass there; a Sentinel answers so, too"
+            ),
+        ),
+        (
+            r"wrong number of arguments for 'auth'",
+            "brokers before Redis 6 know no user names: redis://:PASSWORD@HOST",
+        ),
+        (r"DB index", "the broker has no database of that number: REDIS_URL names it"),
+        (
+            r"^NOPERM|ACL failure in script",
+            "the broker's ACL lacks this right: `rtaa-ingest check` prints the rule that is needed",
+        ),
+        (
+            r"^DENIED",
+            (
+                "the broker is in protected mode: set a password there, or bind it to a private "
+                "address and switch protected-mode off"
+            ),
+        ),
+        (
+            r"^READONLY",
+            "this is a replica, or was made one by a failover: REDIS_URL must name the primary",
+        ),
+        (r"^OOM", "the broker's maxmemory is reached: raise it, or lower RETENTION_SECONDS"),
+        (r"^MISCONF", "the broker cannot save to its disk: look at its log"),
+        (r"^NOREPLICAS", "fewer replicas follow than min-replicas-to-write asks for"),
+        (rf"^{TOO_MANY_CLIENTS}", "raise maxclients there, or end clients"),
+    )
+)
+
+_CERTIFICATE_HINTS = {
+    9: "the broker's certificate is not valid yet: is this machine's clock right?",
+    10: "the broker's certificate has expired: renew it there",
+    62: "the broker's certificate is for another name: REDIS_URL must use a name that it holds",
+    64: "the broker's certificate does not hold this address: REDIS_URL must use a name it holds",
+    **dict.fromkeys(
+        (18, 19, 20, 21),
+        "the broker's certificate is signed by an authority that is not trusted here: name that "
+        "authority's certificate, as in rediss://HOST?ssl_ca_certs=/PATH",
+    ),
+}
+"""By OpenSSL's number of what it found when it verified."""
+
+_OUR_CERTIFICATE = "as in rediss://HOST?ssl_certfile=/PATH&ssl_keyfile=/PATH"
+
+_TLS_HINTS = {
+    "CERTIFICATE_REQUIRED": f"the broker asks for a client certificate: {_OUR_CERTIFICATE}",
+    "HANDSHAKE_FAILURE": (
+        f"the broker may ask for a client certificate, {_OUR_CERTIFICATE}, or have no cipher in "
+        "common with this machine"
+    ),
+    "UNKNOWN_CA": "the broker does not trust the authority that signed our client certificate",
+    "CERTIFICATE_UNKNOWN": "the broker does not accept our client certificate",
+    "BAD_CERTIFICATE": "the broker does not accept our client certificate",
+    "CERTIFICATE_EXPIRED": "our client certificate has expired: renew it",
+    "CERTIFICATE_REVOKED": "our client certificate is revoked",
+    "PROTOCOL_VERSION": "the broker speaks no version of TLS that this machine speaks",
+    "UNSUPPORTED_PROTOCOL": "the broker speaks no version of TLS that this machine speaks",
+    "WRONG_VERSION_NUMBER": "this port does not speak TLS: use redis://",
+    "RECORD_LAYER_FAILURE": "this port does not speak TLS: use redis://",
+}
+"""By OpenSSL's reason, without what tells that it was an alert of the other side."""
+
+_ALERT = re.compile(r"^(SSLV3|TLSV1|TLSV13)_(ALERT_)?")
+
+MAX_SHOWN = 300
+"""Characters of an error reply that are repeated."""
 
 
-def translate(error: RedisError) -> PublisherError:
-    """Return the port's error for what redis-py raised, which is its cause."""
-    text = str(error)
-    passing = isinstance(error, PASSING) or _code(text) in PASSING_CODES
-    passing = (passing and text != NO_CREDENTIALS) or text.startswith(TOO_MANY_CLIENTS)
-    failure = (BrokerUnavailable if passing else BrokerRefused)(f"{type(error).__name__}: {error}")
+NO_CONNECTION = (
+    "no answer to the connection: the host is down, or a firewall drops what is sent to it"
+)
+NO_HANDSHAKE = "no answer to the TLS handshake: if this port does not speak TLS, use redis://"
+NO_LOGIN = "connected, but no answer in time: the broker is frozen or overloaded"
+"""What each silence of a broker means; the texts of the `TimeoutError`s that are raised for it."""
+
+
+def translate(error: ResponseError) -> PublisherError:
+    """Return the port's error for an error reply, which is its cause."""
+    failure = _translated(str(error))
     failure.__cause__ = error
     return failure
 
 
 def translate_reply(reply: bytes) -> PublisherError:
     """Return the port's error for an error reply that a script passed on."""
-    text = reply.decode(errors="replace")
-    return (BrokerUnavailable if _code(text) in PASSING_CODES else BrokerRefused)(text)
+    return _translated(reply.decode(errors="replace"))
 
 
-def _code(text: str) -> str:
-    return text.partition(" ")[0]
+def _translated(text: str) -> PublisherError:
+    code = text.partition(" ")[0]
+    passing = code in PASSING_CODES or text.startswith(TOO_MANY_CLIENTS)
+    hint = next((hint for pattern, hint in _HINTS if pattern.search(text)), None)
+    return (BrokerUnavailable if passing else BrokerRefused)(with_hint(_shown(text), hint))
+
+
+def _shown(text: str) -> str:
+    """Leave out the arguments of a command that is not known, a password perhaps, and the user."""
+    text = re.sub(r",? with args beginning with.*", "", text, flags=re.DOTALL)
+    return re.sub(r"\bUser \S+ has", "the user has", text)[:MAX_SHOWN]
+
+
+def with_hint(happened: str, hint: str | None) -> str:
+    """Join what happened with what is likely."""
+    return happened if hint is None else f"{happened.rstrip('.')}: {hint}"
+
+
+def unreached(cause: BaseException, *, has_tls: bool) -> BrokerUnavailable:
+    """Return the port's error for a connection that was not made, or is lost; `cause` its cause."""
+    failure = BrokerUnavailable(_said_of_connection(cause, has_tls=has_tls))
+    failure.__cause__ = cause
+    return failure
+
+
+def _said_of_connection(cause: BaseException, *, has_tls: bool) -> str:
+    name, text = type(cause).__name__, str(cause)
+    match cause:
+        case ssl.SSLCertVerificationError():
+            said = _CERTIFICATE_HINTS.get(
+                cause.verify_code,
+                f"the broker's certificate is not accepted: {cause.verify_message}",
+            )
+        case ssl.SSLError():
+            reason = cause.reason or text
+            said = with_hint(f"TLS: {reason}", _TLS_HINTS.get(_ALERT.sub("", reason)))
+        case socket.gaierror():
+            said = f"the name has no address: {cause.strerror}"
+        case ConnectionRefusedError():
+            said = "the connection is refused: nothing listens there"
+        case hiredis.ProtocolError():
+            hint = _other_protocol(text, has_tls=has_tls)
+            said = with_hint("the answer is not Redis's protocol", hint)
+        case TimeoutError():
+            said = text or "no answer in time"
+        case OSError() if cause.strerror:
+            said = f"{name}: {cause.strerror}"
+        case _:
+            said = f"{name}: {text}" if text else name
+    return said
+
+
+def _other_protocol(text: str, *, has_tls: bool) -> str | None:
+    if '"\\x15"' in text and not has_tls:
+        return "this port speaks TLS: use rediss://"
+    return "this port speaks HTTP" if '"H"' in text else None
+
+
+def closed_before_an_answer(lost: BrokerUnavailable, *, has_tls: bool) -> BrokerUnavailable:
+    """Say what is likely when a connection is closed before the log-in is answered."""
+    hint = (
+        f"the broker may ask for a client certificate, {_OUR_CERTIFICATE}"
+        if has_tls
+        else "this port may speak TLS: use rediss://; or a proxy before the broker has no server"
+    )
+    failure = BrokerUnavailable(with_hint(str(lost), hint))
+    failure.__cause__ = lost.__cause__
+    return failure

@@ -1,16 +1,16 @@
 """`StreamReader` over Redis."""
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Any, cast
-
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from adapters.outbound.redis_streams import layout
+from adapters.outbound.redis_streams.connection import Connection, Reply
 from adapters.outbound.redis_streams.entries import EntryReader
-from adapters.outbound.redis_streams.failures import translate
 from adapters.outbound.redis_streams.heads import read_head
+from adapters.outbound.redis_streams.pipeline import Pipeline
+from adapters.outbound.redis_streams.resp import Command
 from application.ports.destination import DestinationOptions
+from application.ports.errors import BrokerUnavailable
 from application.ports.reader import Announcement, PublishedEntry, StreamReader
 from domain.head import Head
 from domain.identifiers import StreamKey
@@ -18,15 +18,17 @@ from domain.identifiers import StreamKey
 PAGE_ENTRIES = 500
 """Entries of one XRANGE: at most some 50 MB where frames are as long as they may be."""
 
+ANSWER_SECONDS = 5.0
 
-Page = list[tuple[bytes, dict[bytes, bytes]]]
+Page = list[tuple[bytes, Mapping[bytes, bytes]]]
 
 
 class RedisStreamReader(StreamReader):
     """Reads page by page, so that a call of hours does not have to fit in memory."""
 
-    def __init__(self, client: Redis, options: DestinationOptions) -> None:
-        self._client = client
+    def __init__(self, connection: Connection, options: DestinationOptions) -> None:
+        self._connection = connection
+        self._pipeline = Pipeline(connection)
         self._prefix = options.prefix
 
     async def read(
@@ -34,43 +36,45 @@ class RedisStreamReader(StreamReader):
     ) -> AsyncIterator[PublishedEntry]:
         """Yield what is kept. See `StreamReader.read`."""
         key = layout.stream_key(self._prefix, stream)
-        start = b"-"
+        start: str | bytes = "-"
         if after is not None:
-            start = f"({after.generation}-{after.position}".encode()
-        try:
-            started: Any = await self._client.hget(
-                layout.facts_key(self._prefix, stream), "started"
-            )
-            entries = EntryReader(started)
-            while page := cast("Page", await self._client.xrange(key, start, "+", PAGE_ENTRIES)):
-                for found_id, fields in page:
-                    mark, entry = entries.read(found_id, fields)
-                    yield PublishedEntry(mark.generation, mark.position, entry)
-                start = b"(" + page[-1][0]
-        except RedisError as error:
-            raise translate(error) from error
+            start = f"({after.generation}-{after.position}"
+        started = await self._ask(("HGET", layout.facts_key(self._prefix, stream), "started"))
+        entries = EntryReader(started)
+        while page := await self._page(key, start):
+            for found_id, fields in page:
+                mark, entry = entries.read(found_id, fields)
+                yield PublishedEntry(mark.generation, mark.position, entry)
+            start = b"(" + page[-1][0]
 
     async def head(self, stream: StreamKey) -> Head | None:
-        """Return the hash, or what the last entry tells without it. See `StreamReader.head`."""
+        """Return the hash, or what the entries tell without it. See `StreamReader.head`."""
         key = layout.stream_key(self._prefix, stream)
-        try:
-            fields: dict[Any, Any] = await self._client.hgetall(
-                layout.facts_key(self._prefix, stream)
-            )
-            first: Any = await self._client.xrange(key, "-", "+", 1)
-            last: Any = await self._client.xrevrange(key, "+", "-", 1)
-        except RedisError as error:
-            raise translate(error) from error
+        fields = _pairs(await self._ask(("HGETALL", layout.facts_key(self._prefix, stream))))
+        first = await self._ask(("XRANGE", key, "-", "+", "COUNT", 1))
+        last = await self._ask(("XREVRANGE", key, "+", "-", "COUNT", 1))
         info = (b"last-generated-id", last[0][0], b"first-entry", first[0]) if last else ()
         return read_head(len(first), fields, info)
 
     async def announcements(self, after: str | None = None) -> Sequence[Announcement]:
         """Return a page of the index. See `StreamReader.announcements`."""
         start = "-" if after is None else f"({after}"
+        found = await self._page(layout.index_key(self._prefix), start)
+        return [layout.read_announcement(*entry) for entry in found]
+
+    async def _page(self, key: str, start: str | bytes) -> Page:
+        found = await self._ask(("XRANGE", key, start, "+", "COUNT", PAGE_ENTRIES))
+        return [(entry_id, _pairs(fields)) for entry_id, fields in found]
+
+    async def _ask(self, command: Command) -> Reply:
+        """Ask for one reply; being connected first is not part of the time that it may take."""
+        await self._connection.connect()
         try:
-            found = await self._client.xrange(
-                layout.index_key(self._prefix), start, "+", PAGE_ENTRIES
-            )
-        except RedisError as error:
-            raise translate(error) from error
-        return [layout.read_announcement(*entry) for entry in cast("Page", found)]
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await self._pipeline.run_one(command)
+        except TimeoutError as error:
+            raise BrokerUnavailable(f"no answer within {ANSWER_SECONDS:g} s") from error
+
+
+def _pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))

@@ -1,0 +1,22 @@
+"""What the broker's user must be allowed: the commands that this package sends, and on which keys.
+
+A command that is sent anywhere here is in this list, and nothing else; a test takes each away.
+"""
+
+COMMANDS = (
+    "ping", "select", "evalsha", "script|load", "time",
+    "xadd", "xlen", "xrange", "xrevrange", "xtrim",
+    "hget", "hmget", "hgetall", "hset", "hdel",
+    "zadd", "zscore", "zscan", "zrem",
+    "set", "del", "exists", "pexpire",
+)  # fmt: skip
+"""Without one of them there is no call, no recovery or no reading back."""
+
+ADVICE = ("info", "config|get")
+"""What `advise` asks; where it is refused only the advice is missing."""
+
+
+def acl_rule(prefix: str) -> str:
+    """Write the ACL of a user that may do what the service does, and nothing more."""
+    allowed = " ".join(f"+{command}" for command in (*COMMANDS, *ADVICE))
+    return f"ACL SETUSER USER on >PASSWORD resetkeys ~{prefix}:* resetchannels -@all {allowed}"

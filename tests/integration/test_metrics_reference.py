@@ -1,0 +1,86 @@
+"""docs/metrics.md and a scrape name the same metrics, types, labels and values."""
+
+import re
+import urllib.request
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from prometheus_client.parser import text_string_to_metric_families
+from running import Served, Service
+from waiting import until
+from worker_processes import children
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "metrics.md"
+
+
+class Row(NamedTuple):
+    kind: str
+    labels: dict[str, frozenset[str] | None]
+    """Values of each label; None where they are not a closed set."""
+
+
+def documented() -> dict[str, Row]:
+    rows = {}
+    for line in REFERENCE.read_text().splitlines():
+        if line.startswith("| `"):
+            name, kind, labels, meaning, _when = (c.strip() for c in line.strip("|").split("|"))
+            assert meaning, f"{name} has no meaning"
+            rows[name.strip("`")] = Row(
+                kind, dict(map(read_label, filter(None, labels.split(";"))))
+            )
+    return rows
+
+
+def read_label(text: str) -> tuple[str, frozenset[str] | None]:
+    name, _, values = text.strip().partition(":")
+    closed = set(re.findall("`([^`]+)`", values)) | ({""} if "empty" in values else set())
+    return name.strip("`"), frozenset(closed) or None
+
+
+def scraped(service: Served, *, closed: dict[str, Row]) -> dict[str, Row]:
+    """What is scraped, without the values of labels that are not a closed set."""
+    rows = {}
+    for family in text_string_to_metric_families(service.get("/metrics")[1].decode()):
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        values: dict[str, set[str]] = {}
+        for sample in family.samples:
+            for label, value in sample.labels.items():
+                values.setdefault(label, set()).add(value)
+        known = closed[name].labels if name in closed else {}
+        labels = {
+            label: frozenset(found) if known.get(label) is not None else None
+            for label, found in values.items()
+        }
+        rows[name] = Row(family.type, labels)
+    return rows
+
+
+def test_a_service_that_was_just_started_shows_what_the_reference_names(start_service: Any) -> None:
+    reference = documented()
+    found = scraped(start_service(), closed=reference)
+    assert found.keys() - reference.keys() == set(), "not in docs/metrics.md"
+    assert reference.keys() - found.keys() == set(), "in docs/metrics.md only"
+    for name, row in reference.items():
+        assert found[name] == row, name
+
+
+def test_the_content_type_names_one_charset(service: Service) -> None:
+    with urllib.request.urlopen(f"http://127.0.0.1:{service.port}/metrics", timeout=5) as answer:
+        content_type = answer.headers["content-type"]
+    assert content_type.startswith("text/plain; version=")
+    assert content_type.count("charset=utf-8") == 1
+
+
+async def test_every_worker_shows_its_process(workers: Any) -> None:
+    service = workers()
+
+    def are_shown() -> bool:
+        return all(
+            service.metric("process_resident_memory_bytes", worker=number) > 1e7
+            and service.metric("process_open_fds", worker=number) > 5
+            for number in ("0", "1")
+        )
+
+    assert len(children(service)) == 2
+    await until(are_shown)
+    assert service.metric("ingest_build_info") == 1

@@ -1,0 +1,221 @@
+"""Destinations of distributions that are not ours: real ones, installed beside the service."""
+
+import textwrap
+from pathlib import Path
+
+import pytest
+from commands import run
+
+OPEN = {"SUPPORT_EXOTEL": "true"}
+
+WORKING = """
+    from adapters.outbound.in_memory import InMemory
+
+    class Pigeon(InMemory):
+        name = "pigeon"
+        variables = ("PIGEON_LOFT",)
+
+        def problems(self, environment):
+            from application.ports.destination import Problem
+            return [] if "PIGEON_LOFT" in environment else [Problem("PIGEON_LOFT", "nothing", "it")]
+
+        def describe(self, environment):
+            return {"PIGEON_LOFT": environment["PIGEON_LOFT"]}
+"""
+
+
+def install(
+    folder: Path,
+    source: str | None,
+    name: str = "pigeon",
+    value: str = "pigeon_post:Pigeon",
+    distribution: str = "pigeon_post",
+) -> dict[str, str]:
+    """Install a distribution with one module and one entry point; return the variables to use it.
+
+    Its import leaves a mark.
+    """
+    folder.mkdir(exist_ok=True)
+    info = folder / f"{distribution}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[rtaa_ingest.destinations]\n{name} = {value}\n")
+    if source is not None:
+        mark = f"open({str(folder / 'imported')!r}, 'w').close()\n"
+        (folder / f"{value.partition(':')[0]}.py").write_text(mark + textwrap.dedent(source))
+    return {**OPEN, "PYTHONPATH": str(folder)}
+
+
+def is_imported(folder: Path) -> bool:
+    return (folder / "imported").exists()
+
+
+def test_an_installed_adapter_is_chosen_by_its_name_and_reads_its_own_variables(
+    tmp_path: Path,
+) -> None:
+    environment = {**install(tmp_path, WORKING), "PUBSUB_ADAPTER": "pigeon"}
+    (tmp_path / "loft").write_text("attic\n")
+    done = run("check", env={**environment, "PIGEON_LOFT_FILE": str(tmp_path / "loft")})
+    assert done.returncode == 0, done.stderr
+    assert "attic" in done.stdout
+    done = run("check", env=environment)
+    assert (done.returncode, "PIGEON_LOFT: found nothing" in done.stderr) == (1, True)
+
+
+def lacking(member: str) -> str:
+    return (
+        WORKING
+        + f"""
+    class Lame(Pigeon):
+        @property
+        def {member}(self):
+            raise AttributeError({member!r})
+    Pigeon = Lame
+"""
+    )
+
+
+FROM_PORT = """
+    from application.ports.destination import DestinationAdapter
+
+    class Pigeon(DestinationAdapter):
+        name = "pigeon"
+        is_shared = False
+        variables = ()
+"""
+
+BAD_DESTINATION = (
+    WORKING
+    + """
+    class Nothing:
+        publisher = reader = open_runs = None
+
+    class Lame(Pigeon):
+        def problems(self, environment):
+            return []
+        def connect(self, options, environment):
+            return Nothing()
+    Pigeon = Lame
+"""
+)
+
+BAD_PUBLISHER = (
+    WORKING
+    + """
+    class Lame(Pigeon):
+        def problems(self, environment):
+            return []
+        def connect(self, options, environment):
+            it = super().connect(options, environment)
+            class Half:
+                publisher, reader, open_runs = object(), it, it
+                close, verify_writable, advise = it.close, it.verify_writable, it.advise
+            return Half()
+    Pigeon = Lame
+"""
+)
+
+BROKEN = {
+    "its module is gone": (None, "ModuleNotFoundError: No module named 'pigeon_post'"),
+    "a module that it needs is gone": ("import no_such_thing", "No module named 'no_such_thing'"),
+    "it has no such class": ("", "AttributeError: module 'pigeon_post' has no attribute 'Pigeon'"),
+    "it does not compile": ("def (", "SyntaxError"),
+    "its module raises": ("raise RuntimeError('no wings')", "RuntimeError: no wings"),
+    "its module exits": ("raise SystemExit('no wings')", "SystemExit: no wings"),
+    "it cannot be called": ("Pigeon = 7", "TypeError: 'int' object is not callable"),
+    "it cannot be constructed": ("def Pigeon(): raise OSError('no loft')", "OSError: no loft"),
+    "it is none at all": ("def Pigeon(): return None", "it has no name, is_shared"),
+    "it lacks a value": (lacking("is_shared"), "it has no is_shared"),
+    "it lacks a method": (lacking("connect"), "it has no connect"),
+    "it inherits from the port alone": (
+        FROM_PORT,
+        "it has no problems, describe, grants, connect, trial",
+    ),
+    "a method is a value": (WORKING + "    Pigeon.trial = 7\n", "it has no trial that can be"),
+    "it calls itself otherwise": (WORKING + "    Pigeon.name = 'crow'\n", "calls itself 'crow'"),
+    "its variables are one text": (
+        WORKING + "    Pigeon.variables = 'PIGEON_LOFT'\n",
+        "no sequence of names",
+    ),
+    "its check of the variables fails": (
+        WORKING + "    Pigeon.problems = lambda self, environment: 1 / 0\n",
+        "ZeroDivisionError",
+    ),
+    "its destination lacks members": (
+        BAD_DESTINATION,
+        "its destination has no close, verify_writable, advise",
+    ),
+    "its publisher lacks members": (BAD_PUBLISHER, "its publisher has no epoch, begin"),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_a_broken_adapter_is_told_by_name_when_it_is_chosen_and_harms_no_other(
+    what: str, tmp_path: Path
+) -> None:
+    source, reason = BROKEN[what]
+    environment = install(tmp_path, source)
+    done = run("check", env={**environment, "PUBSUB_ADAPTER": "pigeon"})
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if "PUBSUB_ADAPTER" in line]
+    assert "found 'pigeon', which cannot be used: " in line
+    assert reason in line
+    (tmp_path / "imported").unlink(missing_ok=True)
+    done = run("check", env={**environment, "PUBSUB_ADAPTER": "in_memory"})
+    assert done.returncode == 0, done.stderr
+    assert not is_imported(tmp_path)
+
+
+def test_adapters_that_are_not_chosen_are_named_and_not_imported(tmp_path: Path) -> None:
+    environment = install(tmp_path, WORKING)
+    done = run("check", env={**environment, "PUBSUB_ADAPTER": "carrier_pigeon"})
+    assert done.returncode == 1
+    assert "accepted: in_memory · pigeon · redis_streams" in done.stderr
+    assert not is_imported(tmp_path)
+
+
+def test_our_own_names_cannot_be_taken_over(tmp_path: Path) -> None:
+    environment = install(tmp_path, WORKING, name="in_memory")
+    done = run("check", env={**environment, "PUBSUB_ADAPTER": "in_memory"})
+    assert done.returncode == 0, done.stderr
+    assert not is_imported(tmp_path)
+
+
+def test_a_name_that_two_distributions_have_is_told(tmp_path: Path) -> None:
+    install(tmp_path, WORKING)
+    environment = install(tmp_path, WORKING, value="coop:Pigeon", distribution="coop")
+    done = run("check", env={**environment, "PUBSUB_ADAPTER": "pigeon"})
+    assert done.returncode == 1
+    assert "more than one distribution has it: coop, pigeon_post" in done.stderr
+    assert not is_imported(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "unreadable", [b"[rtaa_ingest.destinations]\ncrow\n", b"\xff\xfe"], ids=["no value", "no text"]
+)
+def test_metadata_that_cannot_be_read_harms_no_other(tmp_path: Path, unreadable: bytes) -> None:
+    environment = {**install(tmp_path, WORKING), "PIGEON_LOFT": "attic"}
+    install(tmp_path / "other", None, name="crow", distribution="crow")
+    (tmp_path / "other" / "crow-1.0.dist-info" / "entry_points.txt").write_bytes(unreadable)
+    environment["PYTHONPATH"] = f"{tmp_path / 'other'}:{tmp_path}"
+    for chosen in ("in_memory", "pigeon"):
+        done = run("check", env={**environment, "PUBSUB_ADAPTER": chosen})
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("value", ["", "a b c"])
+def test_an_entry_point_that_names_nothing_is_told(tmp_path: Path, value: str) -> None:
+    environment = install(tmp_path, None, value=value)
+    done = run("check", env={**environment, "PUBSUB_ADAPTER": "pigeon"})
+    assert done.returncode == 1
+    assert "'pigeon', which cannot be used: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_demo_is_not_harmed_by_a_broken_adapter(tmp_path: Path) -> None:
+    """It takes from its service what adapters read; a broken one is not asked."""
+    environment = install(tmp_path / "site", "raise RuntimeError")
+    done = run("demo", env=environment, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert not is_imported(tmp_path / "site")

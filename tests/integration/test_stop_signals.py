@@ -1,0 +1,167 @@
+"""However many signals one wish to stop arrives as, calls come to their own end."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from agentstream_sender import AgentstreamSender
+from published import Broker, audio, entries
+from running import ServiceProcess, pcm
+from waiting import until, wait_until
+from websockets.exceptions import ConnectionClosed
+from worker_processes import children, listens, worker_of
+
+from adapters.outbound.redis_streams.embedded import EmbeddedValkey
+
+CALLS = 20
+FAILED, INTERRUPTED = 70, 130
+
+
+async def carriers(service: ServiceProcess, name: str) -> list[AgentstreamSender]:
+    """Begin calls, each of which has sent a frame."""
+    begun = []
+    for number in range(CALLS):
+        begun.append(await AgentstreamSender.dial(service.url))
+        await begun[-1].begin(f"{name}-{number}")
+        await begun[-1].send_chunks(f"{name}-{number}", 1)
+    return begun
+
+
+async def go_on_and_stop(begun: list[AgentstreamSender], broker: Broker, name: str) -> None:
+    """Every call goes on, and ends by its own `stop`."""
+    for number, carrier in enumerate(begun):
+        stream = f"{name}-{number}"
+        await carrier.send_chunks(stream, 2)
+        await until(lambda stream=stream: len(audio(broker, stream)) == 2)  # type: ignore[misc]
+        assert await carrier.stop(stream) == 1000
+        assert audio(broker, stream) == [(1, pcm(1)), (2, pcm(2))]
+        ended = entries(broker, stream)[-1][1]
+        assert (ended["type"], ended["data"]["reason"]) == ("ended", "callended")
+
+
+def signal_group(service: ServiceProcess, number: int) -> None:
+    """As a service manager does: to every process of the service."""
+    for pid in (service.process.pid, *children(service)):
+        os.kill(pid, number)
+
+
+def signal_group_twice(service: ServiceProcess, number: int) -> None:
+    signal_group(service, number)
+    time.sleep(0.02)
+    signal_group(service, number)
+
+
+def signal_parent_twice(service: ServiceProcess, number: int) -> None:
+    os.kill(service.process.pid, number)
+    time.sleep(0.02)
+    os.kill(service.process.pid, number)
+
+
+def signal_children(service: ServiceProcess, number: int) -> None:
+    for pid in children(service):
+        os.kill(pid, number)
+    os.kill(service.process.pid, number)
+
+
+async def exit_status(service: ServiceProcess, seconds: float = 20) -> int:
+    return await asyncio.to_thread(service.process.wait, seconds)
+
+
+@pytest.mark.parametrize(
+    "send", [signal_group, signal_group_twice, signal_parent_twice, signal_children]
+)
+async def test_sigterm_to_any_of_the_processes_is_one_drain(
+    workers: Any, broker: Broker, name: str, send: Callable[[ServiceProcess, int], None]
+) -> None:
+    service = workers(DRAIN_SECONDS="60")
+    stem = f"{name}-{send.__name__}"
+    begun = await carriers(service, stem)
+    assert len({worker_of(carrier, service) for carrier in begun}) == 2
+    send(service, signal.SIGTERM)
+    await until(service.is_draining)
+    await go_on_and_stop(begun, broker, stem)
+    assert await exit_status(service) == 0
+
+
+async def test_sigterms_in_quick_succession_to_one_process_are_one_drain(
+    process: Any, broker: Broker, name: str
+) -> None:
+    service = process(DRAIN_SECONDS="60")
+    begun = await carriers(service, name)
+    for _ in range(5):
+        service.process.send_signal(signal.SIGTERM)
+        await asyncio.sleep(0.02)
+    await until(service.is_draining)
+    await go_on_and_stop(begun, broker, name)
+    assert await exit_status(service) == 0
+
+
+async def test_a_ctrl_c_that_a_wrapper_passes_on_as_sigterm_is_one_drain(
+    process: Any, broker: Broker, name: str
+) -> None:
+    service = process(DRAIN_SECONDS="60")
+    begun = await carriers(service, name)
+    service.process.send_signal(signal.SIGINT)
+    await asyncio.sleep(0.01)
+    service.process.send_signal(signal.SIGTERM)
+    await until(service.is_draining)
+    await go_on_and_stop(begun, broker, name)
+    assert await exit_status(service) == INTERRUPTED
+
+
+@pytest.mark.parametrize(
+    ("number", "seconds", "status"),
+    [(signal.SIGTERM, 2.1, FAILED), (signal.SIGINT, 0.5, INTERRUPTED)],
+)
+async def test_a_repetition_ends_all_workers_at_once(
+    workers: Any, name: str, number: int, seconds: float, status: int
+) -> None:
+    service = workers(DRAIN_SECONDS="60")
+    begun = await carriers(service, f"{name}-{number}")
+    service.process.send_signal(number)
+    await until(service.is_draining)
+    await asyncio.sleep(seconds)  # the rule itself: sooner, it would be the same wish
+    service.process.send_signal(number)
+    assert await exit_status(service, 8) == status
+    for carrier in begun:
+        with pytest.raises(ConnectionClosed):
+            await carrier.hear()
+
+
+async def test_workers_that_are_still_starting_take_sigterm_for_what_it_is(
+    workers: Any,
+) -> None:
+    service = workers()
+    os.kill(children(service)[0], signal.SIGKILL)  # its successor takes a second to listen
+    await until(lambda: '"worker has died and is replaced"' in service.log.read_text())
+    wait_until(lambda: len(children(service)) == 2)
+    assert not all(listens(pid) for pid in children(service))
+    signal_group_twice(service, signal.SIGTERM)
+    assert await exit_status(service) == 0
+
+
+def test_a_sigterm_that_is_repeated_while_it_starts_is_status_0(
+    valkey: EmbeddedValkey, tmp_path: Path
+) -> None:
+    environment = {"PUBSUB_ADAPTER": "redis_streams", "REDIS_URL": valkey.url}
+    service = ServiceProcess({**environment, "SUPPORT_EXOTEL": "true"}, tmp_path / "log")
+    try:
+        wait_until(lambda: listens_to_sigterm(service.process.pid))
+        for _ in range(20):
+            service.process.send_signal(signal.SIGTERM)
+            time.sleep(0.002)
+        assert service.process.wait(20) == 0
+    finally:
+        service.kill()
+
+
+def listens_to_sigterm(pid: int) -> bool:
+    """Whether the process has a handler for it."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
