@@ -3,19 +3,31 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from application.buffer import BufferLimits
-from application.publication import Publication
+from begun import hold_a_stream
 from bench import CountingTelemetry, HandDrivenClock, clock_of, timeless_runner
 
-from adapters.outbound.in_memory import InMemory, InMemoryStreams
+from adapters.outbound.in_memory import InMemory, InMemoryStore
 from application import broker_watch
 from application.broker_watch import BrokerWatch
+from application.delivery.byte_budget import BufferLimits
+from application.delivery.sender import Sender
 from application.ports.clock import Clock
 from application.ports.destination import DestinationOptions
 from application.ports.errors import BrokerRefused, BrokerUnavailable, PublisherError
+from domain.events import Opening
+from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
+from domain.media import MediaFormat
+
+OPENING = Opening(
+    StreamKey(TenantId("tenant"), StreamId("call")),
+    InteractionId("call"),
+    "d",
+    MediaFormat(8_000),
+    0,
+)
 
 
-class SwitchableDestination(InMemoryStreams):
+class SwitchableDestination(InMemoryStore):
     """Takes writes, or not, or never answers; remembers when it was tried."""
 
     def __init__(self, clock: Clock) -> None:
@@ -33,7 +45,7 @@ class SwitchableDestination(InMemoryStreams):
             raise self.error
 
 
-class Told(Publication):
+class Told(Sender):
     """Remembers what it is told of the destination."""
 
     alive: list[float]
@@ -53,10 +65,10 @@ class Bench:
         self.clock = clock or HandDrivenClock()
         self.destination = SwitchableDestination(self.clock)
         self.telemetry = CountingTelemetry()
-        self.publication = Told(
+        self.sender = Told(
             self.destination, self.clock, self.telemetry, BufferLimits(), retention_seconds=60
         )
-        self.watch = BrokerWatch(self.destination, self.publication, self.clock, self.telemetry)
+        self.watch = BrokerWatch(self.destination, self.sender, self.clock, self.telemetry)
 
     def is_up(self) -> bool:
         return self.watch.is_up
@@ -66,20 +78,26 @@ class Bench:
         return self.telemetry.broker_is_up
 
     async def check(self, error: PublisherError | None = None) -> None:
+        if not self.sender.streams():
+            await self.hold_a_stream()
         self.destination.error = error
         await self.watch.check()
+
+    async def hold_a_stream(self) -> None:
+        """Have a stream of which the store may have lost something."""
+        await hold_a_stream(self.sender, self.destination, OPENING)
 
     @asynccontextmanager
     async def publishing(self) -> AsyncIterator[None]:
         """Let the publication ask the destination what it still knows."""
-        running = asyncio.create_task(self.publication.run())
+        running = asyncio.create_task(self.sender.run())
         yield
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 
     async def prove(self) -> None:
         async with self.publishing(), asyncio.timeout(10):
-            while not self.publication.is_proved:
+            while not self.sender.is_proved:
                 await asyncio.sleep(0)
 
 
@@ -125,10 +143,10 @@ async def test_a_broker_that_is_back_is_told_with_what_the_outage_came_to(
     bench.telemetry.refilled(5)
     clock.now += 1.0
     await bench.check(BrokerUnavailable("gone"))
-    bench.publication.buffer.add(7_000)
+    bench.sender.budget.add(7_000)
     clock.now += 12.0
     await bench.check(BrokerUnavailable("gone"))
-    bench.publication.buffer.add(-7_000)
+    bench.sender.budget.add(-7_000)
     bench.telemetry.frames("lost", 2)
     bench.telemetry.refilled(11)
     bench.telemetry.began_again()
@@ -175,7 +193,7 @@ async def test_a_broker_that_is_down_from_the_start_is_said_to_be_down() -> None
 async def test_a_broker_in_a_new_epoch_is_up_only_when_it_has_shown_what_it_knows() -> None:
     bench = Bench()
     await bench.check()
-    bench.destination.plug()  # nobody saw it fail
+    bench.destination.memory.plug()  # nobody saw it fail
     await bench.check()
     assert not bench.is_up()
     await bench.prove()
@@ -188,7 +206,7 @@ async def test_a_broker_in_a_new_epoch_is_up_only_when_it_has_shown_what_it_know
 async def test_a_failure_that_only_the_publication_saw_takes_the_broker_down_too() -> None:
     bench = Bench()
     await bench.check()
-    bench.publication.note_failure()
+    bench.sender.note_failure()
     await bench.check()
     assert not bench.is_up()
     assert bench.said == [True, False]
@@ -219,12 +237,12 @@ async def test_the_publication_is_told_of_each_failure_and_since_when_the_broker
 
     bench.destination.verify_writable = answer_slowly  # type: ignore[method-assign]
     await bench.check()
-    assert bench.publication.alive == [before]
-    assert bench.publication.failures == 0
+    assert bench.sender.alive == [before]
+    assert bench.sender.failures == 0
     await bench.check(BrokerUnavailable("gone"))
     await bench.check(BrokerRefused("NOPERM"))
-    assert bench.publication.alive == [before]
-    assert bench.publication.failures == 2
+    assert bench.sender.alive == [before]
+    assert bench.sender.failures == 2
 
 
 async def test_waiting_for_a_broker_that_is_up_does_not_wait() -> None:
@@ -259,6 +277,7 @@ def test_the_watch_tries_each_second_while_it_is_up_and_more_often_while_it_is_n
         bench = Bench(clock_of(runner))
 
         async def watch() -> None:
+            await bench.hold_a_stream()
             began = bench.clock.now
             running = asyncio.create_task(bench.watch.run())
             async with bench.publishing():

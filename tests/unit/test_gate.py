@@ -3,8 +3,7 @@ from base64 import b64encode
 from ipaddress import ip_network
 
 import pytest
-from application.buffer import BufferLimits
-from application.publication import Publication
+from begun import hold_a_stream
 
 from adapters.inbound import gate as gate_module
 from adapters.inbound.brake import Brake
@@ -19,11 +18,15 @@ from adapters.outbound.system_clock import SystemClock
 from application.admit_sender import AccessPolicy, AdmitSender
 from application.broker_watch import BrokerWatch
 from application.capacity import Capacity
+from application.delivery.byte_budget import BufferLimits
+from application.delivery.sender import Sender as LogSender
 from application.ports.destination import DestinationOptions
 from application.ports.errors import InvalidToken
 from application.ports.tokens import TokenClaims, TokenVerifier
 from domain.access import Sender
-from domain.identifiers import TenantId
+from domain.events import Opening
+from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
+from domain.media import MediaFormat
 
 PAIR = b"exotel:s3cret"
 RIGHT = (b"Authorization", b"Basic " + b64encode(PAIR))
@@ -47,10 +50,10 @@ class Bench:
         policy = AccessPolicy(carriers=True, pairs=pairs, networks=(ip_network("203.0.113.0/24"),))
         telemetry, clock = PrometheusTelemetry(), SystemClock()
         self.destination = InMemory().connect(DestinationOptions(), {})
-        self.publication = Publication(
+        self.sender = LogSender(
             self.destination, clock, telemetry, BufferLimits(), retention_seconds=60
         )
-        self.watch = BrokerWatch(self.destination, self.publication, clock, telemetry)
+        self.watch = BrokerWatch(self.destination, self.sender, clock, telemetry)
         self.capacity = Capacity(places)
         self.roster = Roster(telemetry)
         self.reports = Reports(telemetry, trusted_proxy_hops=hops)
@@ -97,7 +100,7 @@ async def test_refusals_come_in_the_order_of_the_contract(
 ) -> None:
     monkeypatch.setattr(gate_module, "BROKER_WAIT_SECONDS", 0.01)
     bench = Bench(places=0)
-    bench.destination.unplug()
+    bench.destination.memory.is_plugged = False
     assert await bench.status(OUTSIDE, WRONG) == 401
     assert await bench.status(OUTSIDE, RIGHT) == 403
     assert await bench.status(INSIDE, RIGHT) == 503
@@ -125,7 +128,7 @@ async def test_a_503_says_when_to_come_again_and_holds_no_place(
     monkeypatch.setattr(gate_module, "BROKER_WAIT_SECONDS", 0.01)
     bench = Bench(places=int(is_down))
     if is_down:
-        bench.destination.unplug()
+        bench.destination.memory.is_plugged = False
     answer = await bench.enter(INSIDE, RIGHT)
     assert isinstance(answer, Refusal)
     assert answer.status == 503
@@ -142,19 +145,22 @@ async def test_a_handshake_that_meets_no_broker_waits_for_it() -> None:
     assert await asyncio.wait_for(waiting, 1) == Sender()
 
 
-async def test_a_handshake_waits_for_a_broker_that_has_not_shown_yet_what_it_still_knows() -> None:
+async def test_a_handshake_waits_for_a_broker_that_has_not_proved_yet_what_it_has() -> None:
     bench = Bench()
-    bench.destination.unplug()
+    stream = StreamKey(TenantId("tenant"), StreamId("call"))
+    opening = Opening(stream, InteractionId("call"), "d", MediaFormat(8_000), 0)
+    await hold_a_stream(bench.sender, bench.destination, opening)
+    bench.destination.memory.is_plugged = False
     await bench.watch.check()
-    bench.destination.plug()
+    bench.destination.memory.plug()
     waiting = asyncio.create_task(bench.enter(INSIDE, RIGHT))
     while not bench.is_full():
         await asyncio.sleep(0)
     assert not bench.watch.is_up
     assert not waiting.done()
-    publishing = asyncio.create_task(bench.publication.run())
+    publishing = asyncio.create_task(bench.sender.run())
     async with asyncio.timeout(10):
-        while not bench.publication.is_proved:
+        while not bench.sender.is_proved:
             await asyncio.sleep(0)
         await bench.watch.check()
         assert await waiting == Sender()

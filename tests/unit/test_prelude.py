@@ -1,5 +1,4 @@
 import pytest
-from application.buffer import LEAST_EVENTS, Buffer, BufferLimits
 from bench import CountingTelemetry
 
 from adapters.inbound.close_codes import CloseCode, CloseReason, Closing
@@ -17,6 +16,7 @@ from adapters.inbound.dialects.messages import (
     Start,
 )
 from adapters.inbound.prelude import MOST_HELD_BYTES, Dropped, Prelude
+from application.delivery.byte_budget import MIN_ENTRIES, BufferLimits, ByteBudget
 from domain.events import EndReason, GoOn, GoOnAbove, Signal
 from domain.identifiers import InteractionId, StreamId, TenantId
 from domain.media import MAX_FRAME_BYTES, MediaFormat
@@ -33,7 +33,7 @@ DTMF = SignalSaid(Signal.DTMF, '{"digit":"5"}')
 
 def prelude(dialect: Dialect | None = None, limits: BufferLimits | None = None) -> Prelude:
     telemetry = CountingTelemetry()
-    buffer = Buffer(limits or BufferLimits(), telemetry)
+    buffer = ByteBudget(limits or BufferLimits(), telemetry)
     return Prelude(dialect or Agentstream(), buffer, telemetry)
 
 
@@ -45,7 +45,7 @@ def telemetry_of(subject: Prelude) -> CountingTelemetry:
 
 def buffered(subject: Prelude) -> int:
     """How much the prelude has told the buffer of all streams that it holds."""
-    return subject._buffer.held_bytes.unconfirmed
+    return subject._budget.held_bytes.unconfirmed
 
 
 def held(subject: Prelude) -> list[object]:
@@ -136,7 +136,7 @@ def test_after_the_start_frames_may_be_as_large_as_they_like() -> None:
 def test_small_frames_fill_it_by_their_number() -> None:
     subject = prelude(limits=BufferLimits(buffer_seconds=1))
     subject.take(START)
-    for _ in range(LEAST_EVENTS):
+    for _ in range(MIN_ENTRIES):
         assert not subject.is_full
         subject.take(Audio(1, b"ab"))
     assert subject.is_full
@@ -145,9 +145,9 @@ def test_small_frames_fill_it_by_their_number() -> None:
 def test_it_is_full_when_all_streams_together_are() -> None:
     subject = prelude(limits=BufferLimits(buffer_bytes=1_000))
     subject.take(START)
-    subject._buffer.add(1_000)
+    subject._budget.add(1_000)
     assert subject.is_full
-    subject._buffer.add(-1)
+    subject._budget.add(-1)
     assert not subject.is_full
 
 
@@ -271,4 +271,4 @@ def test_a_flood_of_starts_and_stops_behind_a_start_takes_no_memory() -> None:
     dropped = subject.take_dropped()
     assert len(refused) + dropped.refused[Refusal.UNEXPECTED_EVENT] == 40_000
     assert kept.count(End(EndReason.ENDED)) == 1
-    assert len(kept) <= BufferLimits().stream_events + 1
+    assert len(kept) <= BufferLimits().stream_entries + 1

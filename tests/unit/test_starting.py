@@ -6,9 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from application.live_stream import LiveStream
-from application.ports.publisher import LATE_SECONDS
-from bench import CountingTelemetry, begin
+from begun import begin_elsewhere
+from bench import CountingTelemetry
 
 from adapters.inbound.close_codes import CloseCode, Closing
 from adapters.inbound.dialects import Dialect
@@ -25,24 +24,15 @@ from adapters.inbound.dialects.messages import (
     Start,
 )
 from adapters.inbound.starting import Starting
-from adapters.outbound.in_memory import InMemory, InMemoryStreams
-from application.start_interaction import Patience
+from adapters.outbound.in_memory import InMemory, InMemoryStore
+from application.delivery.live_stream import LiveStream
+from application.start_interaction import RetryBudget
 from domain.access import Sender
-from domain.events import (
-    AudioAccepted,
-    EndReason,
-    Event,
-    GapDetected,
-    GoOn,
-    GoOnAbove,
-    InteractionEnded,
-    InteractionStarted,
-    Opening,
-    Signal,
-    SignalReceived,
-)
+from domain.entries import Ended, Entry, Gap, SignalNoted, Started
+from domain.events import EndReason, GoOn, GoOnAbove, Opening, Signal
 from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
-from domain.media import MediaFormat
+from domain.media import AudioFrame, MediaFormat
+from domain.starting import LATE_MS
 from entrypoints.container import Container
 from entrypoints.settings import read_settings
 
@@ -69,9 +59,9 @@ class Site:
         self.container = Container(settings=settings)
         self.container.telemetry.override(self.telemetry)
         destination = self.container.destination()
-        assert isinstance(destination, InMemoryStreams)
+        assert isinstance(destination, InMemoryStore)
         self.destination = destination
-        self.destination.unplug()
+        self.destination.memory.is_plugged = False
         self.settled = asyncio.Event()
 
     def starting(self, dialect: Dialect, sender: Sender | None = None) -> Starting:
@@ -79,7 +69,7 @@ class Site:
         return Starting(calls, sender or Sender(), dialect, settled, {})
 
     async def plug(self) -> None:
-        self.destination.plug()
+        self.destination.memory.plug()
         await self.container.broker_watch().check()
 
     async def outcome(self, starting: Starting) -> LiveStream | Closing | None:
@@ -87,8 +77,8 @@ class Site:
         self.settled.clear()
         return starting.outcome()
 
-    async def published(self) -> list[Event]:
-        return [it.event async for it in self.destination.read(KEY)]
+    async def published(self) -> list[Entry]:
+        return [it.entry async for it in self.destination.read(KEY)]
 
     async def until(self, condition: Callable[[], object]) -> None:
         async with asyncio.timeout(20):
@@ -101,7 +91,7 @@ async def site() -> AsyncIterator[Site]:
     site = Site()
     container = site.container
     tasks = [
-        asyncio.create_task(container.publication().run()),
+        asyncio.create_task(container.sender().run()),
         asyncio.create_task(container.broker_watch().run()),
     ]
     yield site
@@ -151,10 +141,10 @@ async def test_a_start_that_cannot_be_published_closes_in_a_way_its_sender_bears
     start: Any = calls.start
 
     async def start_impatiently(
-        *arguments: Any, said_at: float, patience: Patience, context: Any
+        *arguments: Any, requested_at: float, budget: RetryBudget, context: Any
     ) -> Any:
-        assert patience.seconds > 0
-        return await start(*arguments, said_at=said_at)
+        assert budget.seconds > 0
+        return await start(*arguments, requested_at=requested_at)
 
     impatient: Any = start_impatiently
     starting = Starting(replace(calls, start=impatient), Sender(), dialect, site.settled.set, {})
@@ -170,14 +160,14 @@ async def test_a_start_that_cannot_be_decided_is_tried_again_with_the_first_fram
 ) -> None:
     await site.plug()
     opening = Opening(KEY, CALL, "d", MEDIA, 0)
-    await begin(site.destination, opening, owner="before", has_token=False)
+    await begin_elsewhere(site.destination, opening, "before")
     starting = site.starting(Exostreamkit())
     say(starting, Start(TENANT, CALL, STREAM, MEDIA, GoOnAbove()))
     assert await site.outcome(starting) is None
     say(starting, Audio(7, b"ab"))
     stream = await site.outcome(starting)
     assert isinstance(stream, LiveStream)
-    assert stream.interaction.generation == 2
+    assert stream.lease.generation == 2
     assert [held async for held in starting.held()] == [Audio(7, b"ab")]
 
 
@@ -186,7 +176,7 @@ async def test_a_frame_said_while_the_first_attempt_is_under_way_decides_the_sec
 ) -> None:
     await site.plug()
     opening = Opening(KEY, CALL, "d", MEDIA, 0)
-    await begin(site.destination, opening, owner="before", has_token=False)
+    await begin_elsewhere(site.destination, opening, "before")
     starting = site.starting(Exostreamkit())
     say(starting, Start(TENANT, CALL, STREAM, MEDIA, GoOnAbove()), Audio(7, b"ab"))
     assert await site.outcome(starting) is None  # tried without the frame, and now with it
@@ -202,14 +192,15 @@ async def test_a_call_that_is_said_to_its_end_is_published_though_its_sender_is_
     await site.plug()
     await site.until(lambda: site.container.background().is_idle)
     kinds = [type(event) for event in await site.published()]
-    assert kinds == [InteractionStarted, AudioAccepted, InteractionEnded]
+    assert kinds == [Started, AudioFrame, Ended]
 
 
 async def test_a_sender_that_comes_back_leaves_nothing_behind(site: Site) -> None:
     starting = site.starting(Exostreamkit())
     say(starting, START, Audio(0, b"ab"))
     starting.leave()
-    await site.until(lambda: len(site.container.publication().starts) == 0)
+    await site.until(lambda: site.container.background().is_idle)
+    assert site.container.sender().unpublished() == 0
     assert [held async for held in starting.held()] == []
     assert site.telemetry.held_bytes().unconfirmed == 0
     assert site.telemetry.counted["lost", "not_started"] == 1
@@ -229,8 +220,8 @@ async def test_a_start_that_succeeds_as_its_sender_leaves_is_published_and_ended
     starting.leave()
     await site.until(lambda: site.container.background().is_idle)
     kinds = [type(event) for event in await site.published()]
-    assert kinds == [InteractionStarted, AudioAccepted, InteractionEnded]
-    assert len(site.container.publication().starts) == 0
+    assert kinds == [Started, AudioFrame, Ended]
+    assert site.container.sender().unpublished() == 0
 
 
 async def test_what_a_sender_said_that_is_gone_before_it_was_decided_how_it_goes_on(
@@ -238,14 +229,14 @@ async def test_what_a_sender_said_that_is_gone_before_it_was_decided_how_it_goes
 ) -> None:
     await site.plug()
     opening = Opening(KEY, CALL, "d", MEDIA, 0)
-    await begin(site.destination, opening, owner="before", has_token=False)
+    await begin_elsewhere(site.destination, opening, "before")
     starting = site.starting(Agentstream())
     start = Start(TENANT, CALL, STREAM, MEDIA, GoOnAbove())
     say(starting, start, Audio(7, b"ab"), Audio(8, b"cd"))  # tried without the frames
     starting.leave()
     await site.until(lambda: site.container.background().is_idle)
     kinds = [type(event) for event in await site.published()]
-    assert kinds == [InteractionStarted] * 2 + [AudioAccepted] * 2 + [InteractionEnded]
+    assert kinds == [Started] * 2 + [AudioFrame] * 2 + [Ended]
 
 
 async def test_starts_of_one_stream_are_made_in_the_order_in_which_they_were_said(
@@ -261,9 +252,9 @@ async def test_starts_of_one_stream_are_made_in_the_order_in_which_they_were_sai
     second.leave()
     await site.plug()
     await site.until(lambda: site.container.background().is_idle)
-    seqs = [it.frame.seq for it in await site.published() if isinstance(it, AudioAccepted)]
+    seqs = [it.seq for it in await site.published() if isinstance(it, AudioFrame)]
     assert seqs == [1, 2, 3, 11, 12, 13, 21, 22, 23]
-    assert isinstance((await site.published())[-1], InteractionEnded)
+    assert isinstance((await site.published())[-1], Ended)
 
 
 @pytest.mark.parametrize("is_gone", [False, True])
@@ -280,8 +271,8 @@ async def test_the_end_of_a_sender_that_is_back_already_is_left_to_where_it_is_n
         await site.plug()
         await site.until(lambda: site.container.background().is_idle)
         events = await site.published()
-        assert [it.frame.seq for it in events if isinstance(it, AudioAccepted)] == [0, 1]
-        assert [type(it) for it in events].count(InteractionEnded) == 1
+        assert [it.seq for it in events if isinstance(it, AudioFrame)] == [0, 1]
+        assert [type(it) for it in events].count(Ended) == 1
     else:
         await site.plug()
         await site.until(lambda: isinstance(older.outcome(), LiveStream))
@@ -291,7 +282,7 @@ async def test_the_end_of_a_sender_that_is_back_already_is_left_to_where_it_is_n
 async def test_a_start_that_waits_for_its_sender_lets_others_through(site: Site) -> None:
     await site.plug()
     opening = Opening(KEY, CALL, "d", MEDIA, 0)
-    await begin(site.destination, opening, owner="before", has_token=False)
+    await begin_elsewhere(site.destination, opening, "before")
     silent, newer = site.starting(Agentstream()), site.starting(Agentstream())
     say(silent, Start(TENANT, CALL, STREAM, MEDIA, GoOnAbove()))
     assert await site.outcome(silent) is None
@@ -303,15 +294,15 @@ async def test_a_start_that_waits_for_its_sender_lets_others_through(site: Site)
 async def test_a_start_older_than_that_of_who_has_the_stream_closes(site: Site) -> None:
     older = site.starting(Exostreamkit())
     say(older, START)
-    await asyncio.sleep(2 * LATE_SECONDS)  # so much later somebody begins, in another process
+    await asyncio.sleep(2 * LATE_MS / 1_000)  # so much later somebody begins, in another process
     await site.plug()
     opening = Opening(KEY, CALL, "d", MEDIA, 0)
-    await begin(site.destination, opening, owner="newer", has_token=False)
+    await begin_elsewhere(site.destination, opening, "newer")
     closing = await site.outcome(older)
     assert isinstance(closing, Closing)
     assert closing.code is CloseCode.SUPERSEDED
     older.leave()
-    assert len(site.container.publication().starts) == 0
+    assert site.container.sender().unpublished() == 0
 
 
 async def test_whoever_leaves_before_the_start_leaves_nothing_behind(site: Site) -> None:
@@ -345,13 +336,13 @@ async def test_what_a_sender_said_that_is_gone_before_its_start_is_published_in_
     await site.plug()
     await site.until(lambda: site.container.background().is_idle)
     started, *between, ended = await site.published()
-    assert isinstance(started, InteractionStarted)
+    assert isinstance(started, Started)
     assert [
-        it.frame.seq if isinstance(it, AudioAccepted) else type(it) for it in between
-    ] == [1, SignalReceived, GapDetected, 4, GapDetected]  # fmt: skip
-    assert between[2] == GapDetected(3, 2, 2)
-    assert between[4] == GapDetected(5, 5, 2)
-    assert isinstance(ended, InteractionEnded)
+        it.seq if isinstance(it, AudioFrame) else type(it) for it in between
+    ] == [1, SignalNoted, Gap, 4, Gap]  # fmt: skip
+    assert between[2] == Gap(2, 2)
+    assert between[4] == Gap(5, 2)
+    assert isinstance(ended, Ended)
     assert ended.reason is EndReason.ENDED
     ledger = ended.ledger
     assert (ledger.received, ledger.published, ledger.rejected, ledger.lost) == (8, 2, 4, 2)
@@ -373,10 +364,10 @@ async def test_what_is_dropped_behind_a_start_is_counted_by_the_rules_of_the_run
     await site.plug()
     await site.until(lambda: site.container.background().is_idle)
     *_, last, gap, ended = await site.published()
-    assert isinstance(last, AudioAccepted)
-    assert last.frame.seq == 50
-    assert gap == GapDetected(51, 51, 10)
-    assert isinstance(ended, InteractionEnded)
+    assert isinstance(last, AudioFrame)
+    assert last.seq == 50
+    assert gap == Gap(51, 10)
+    assert isinstance(ended, Ended)
     ledger = ended.ledger
     assert (ledger.published, ledger.lost, ledger.duplicate, ledger.rejected) == (50, 3, 2, 2)
     assert (ledger.received, ledger.missing) == (57, 10)
@@ -393,8 +384,8 @@ async def test_one_that_is_gone_without_an_end_is_cut_behind_what_was_dropped(si
     await site.plug()
     await site.until(lambda: site.container.background().is_idle)
     *_, gap, ended = await site.published()
-    assert gap == GapDetected(2, 2, 1)
-    assert isinstance(ended, InteractionEnded)
+    assert gap == Gap(2, 1)
+    assert isinstance(ended, Ended)
     assert ended.reason is EndReason.DISCONNECTED
     assert (ended.ledger.received, ended.ledger.lost) == (2, 1)
 
