@@ -243,7 +243,8 @@ class StreamLog(LogInbox):
             batch.received_at = None
             if not batch.is_foreign:
                 retained.add(batch, now)
-        self._published, self._asked_at = batches[-1].account, now
+                self._published = batch.account
+        self._asked_at = now
         self._unconfirmed_since = now if self._window.count else None
         live = self._live
         if live is not None and live.listener is not None:
