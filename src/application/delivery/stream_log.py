@@ -219,6 +219,8 @@ class StreamLog(LogInbox):
         match holdings.place(head):
             case At(position) if head is not None:
                 self._confirm(holdings.align(head, position))
+                if self._live is not None and self._window.is_empty:
+                    self._account_due |= head.account != self._published
                 self._note_progress()
             case Newer() if head is not None:
                 self._fence(head)
