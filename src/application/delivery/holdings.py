@@ -144,6 +144,8 @@ class Holdings:
         tail = self.tail if continues else None
         self.revision = None if head is None else head.revision
         self.window.next_position = 0 if head is None else head.next_position
+        if not continues:
+            self._trimming.reset_to(self.window.next_position)
         owners, numbered_from = frozenset[str](), self.window.next_position
         if tail is not None:
             owners, numbered_from = tail.owners, tail.numbered_from

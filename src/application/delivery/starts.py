@@ -79,6 +79,11 @@ class Starts:
         """Note that the start that is begun is being sent."""
         self._pending[0].is_attempted = True
 
+    def is_queued(self, pending: PendingStart) -> bool:
+        """Whether the start that is begun is of this request, and was never sent."""
+        is_first = self._begun is not None and self._pending[0] is pending
+        return is_first and not pending.is_attempted
+
     def remove(self, pending: PendingStart) -> bool:
         """Decide a request no longer, unless it may be stored; tell whether it is removed."""
         if pending not in self._pending or pending.is_attempted:

@@ -114,6 +114,8 @@ class StreamLog(LogInbox):
 
     def on_start_given_up(self, pending: PendingStart) -> None:
         """Request a start no longer; one that may be stored is settled first."""
+        if self._starts.is_queued(pending):
+            self._withdraw_start()
         if self._starts.remove(pending):
             self._note_change()
             self.note_work()
@@ -214,9 +216,7 @@ class StreamLog(LogInbox):
             if head is not None and self._starts.is_stored(head):
                 self._on_start_stored(head)
                 return
-            for entries, received_at in self._starts.withdraw():
-                if self._live is not None:
-                    self.put(self._live, entries, received_at)
+            self._withdraw_start()
         holdings = self._holdings
         if self.state is LogState.CLOSED:
             return
@@ -227,6 +227,8 @@ class StreamLog(LogInbox):
         match holdings.place(head):
             case At(position) if head is not None:
                 self._confirm(holdings.align(head, position))
+                if self._live is not None and self._window.is_empty:
+                    self._account_due |= head.account != self._published
                 self._note_progress()
             case Newer() if head is not None:
                 self._fence(head)
@@ -251,7 +253,8 @@ class StreamLog(LogInbox):
             batch.received_at = None
             if not batch.is_foreign:
                 retained.add(batch, now)
-        self._published, self._asked_at = batches[-1].account, now
+                self._published = batch.account
+        self._asked_at = now
         self._unconfirmed_since = now if self._window.count else None
         live = self._live
         if live is not None and live.listener is not None:
@@ -342,6 +345,12 @@ class StreamLog(LogInbox):
             self._open(opened)
         if self._window.queued or not self._starts.is_empty:
             self.note_work()
+
+    def _withdraw_start(self) -> None:
+        """Have the older generation go on, with what was held back of it."""
+        for entries, received_at in self._starts.withdraw():
+            if self._live is not None:
+                self.put(self._live, entries, received_at)
 
     def _on_start_stored(self, head: Head) -> None:
         """Open the generation whose start was stored by a call whose answer was lost."""
