@@ -70,6 +70,7 @@ class Sender:
         self._logs: dict[StreamKey, StreamLog] = {}
         self._with_work: dict[StreamLog, None] = {}
         self._work = asyncio.Event()
+        self._paused: set[StreamLog] = set()
         self._unproved: set[StreamLog] = set()
         self._is_in_doubt = False
         self._alive_at = clock.monotonic()
@@ -236,8 +237,7 @@ class Sender:
             if log.is_settled:
                 continue
             if is_reached and isinstance(answer, Failed):
-                loop = asyncio.get_running_loop()
-                loop.call_later(retry_seconds(log.failures), self._note_work, log)
+                self._pause(log)
             else:
                 self._note_work(log)
 
@@ -249,8 +249,20 @@ class Sender:
                 log.doubt()
 
     def _note_work(self, log: StreamLog) -> None:
-        self._with_work[log] = None
-        self._work.set()
+        if log not in self._paused:
+            self._with_work[log] = None
+            self._work.set()
+
+    def _pause(self, log: StreamLog) -> None:
+        """Send nothing of a stream that failed by itself before it is tried again."""
+        self._with_work.pop(log, None)
+        self._paused.add(log)
+        loop = asyncio.get_running_loop()
+        loop.call_later(retry_seconds(log.failures), self._try_again, log)
+
+    def _try_again(self, log: StreamLog) -> None:
+        self._paused.discard(log)
+        self._note_work(log)
 
     # Doubts
 
