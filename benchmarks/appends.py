@@ -14,13 +14,14 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
+from application.ports.publisher import Batch, Lease
+
 from adapters.outbound.redis_streams.address import Address
 from adapters.outbound.redis_streams.connection import Connection
 from adapters.outbound.redis_streams.destination import RedisDestination
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
 from adapters.outbound.redis_streams.resp import Command
 from application.ports.destination import DestinationOptions
-from application.ports.publisher import Batch, Lease
 from application.ports.store import APPENDED, Append
 from benchmarks.measure import cpu_seconds
 from domain.account import Account, Grant

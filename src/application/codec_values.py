@@ -78,6 +78,7 @@ def plain_opening(opening: Opening) -> Plain:
         "started_at_ms": opening.started_at_ms,
         "continuation": _continuation(opening.continuation),
         "call": [call.call_sid, call.caller, call.callee, call.custom_parameters],
+        "track": opening.track,
     }
 
 
@@ -91,6 +92,7 @@ def read_opening(plain: Mapping[str, Any]) -> Opening:
         plain["started_at_ms"],
         _read_continuation(plain["continuation"]),
         CallDetails(*plain["call"]),
+        plain["track"],
     )
 
 

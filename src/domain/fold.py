@@ -37,10 +37,14 @@ class Segment:
 
 
 def highest_seq(account: Account) -> int | None:
-    """Return the highest seq accepted, also of frames that were dropped; None before the first."""
-    if account.first_seq is None:
+    """Return the highest seq accepted, also of frames that were dropped; None before the first.
+
+    None, too, for a run that was resumed while all of it was dropped: it may come again.
+    """
+    spanned = account.ledger.published + account.ledger.missing
+    if account.first_seq is None or not spanned:
         return None
-    return account.first_seq - 1 + account.ledger.published + account.ledger.missing
+    return account.first_seq - 1 + spanned
 
 
 class Fold:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 
 from application.delivery.batch import Batch
 from domain.account import Account
@@ -33,10 +32,7 @@ def rewrite(
     batches = [batch for batch in batches if not batch.is_foreign]
     segments = [batch.segment() for batch in batches]
     sources = {id(segment): batch for segment, batch in zip(segments, batches, strict=True)}
-    held = [
-        _held_run(list(of_run), run, base)
-        for _, of_run in groupby(segments, key=lambda segment: segment.run.name)
-    ] or [HeldRun(run, base, ())]
+    held = _held_runs(segments, run, base)
     rebased = rebase(head, held, lease)
     leases: dict[int, Lease] = {rebased.lease.generation: rebased.lease}
     rewritten = Rewritten(rebased, [], [], [])
@@ -70,9 +66,18 @@ def rewrite(
     return rewritten
 
 
-def _held_run(segments: list[Segment], run: Run, base: Account) -> HeldRun:
-    of_run = segments[-1].run
-    return HeldRun(of_run, base if of_run.name == run.name else Account(), segments)
+def _held_runs(segments: Sequence[Segment], run: Run, base: Account) -> list[HeldRun]:
+    """Part segments into their runs."""
+    runs: list[list[Segment]] = []
+    for segment in segments:
+        if not runs or runs[-1][-1].run.name != segment.run.name:
+            runs.append([])
+        runs[-1].append(segment)
+    if not runs:
+        return [HeldRun(run, base, ())]
+    return [
+        HeldRun(it[-1].run, base if it[-1].run.name == run.name else Account(), it) for it in runs
+    ]
 
 
 def _add(

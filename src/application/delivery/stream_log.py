@@ -104,7 +104,8 @@ class StreamLog(LogInbox):
         self._starts.add(pending)
         live = self._live
         if live is not None and live.interaction.state is not State.ENDED:
-            self._account_due = True
+            account = live.interaction.account(self._published.next_position)
+            self._account_due |= account != self._published
         self.note_work()
 
     def note_start_ready(self, pending: PendingStart) -> None:

@@ -12,11 +12,10 @@ from typing import Any
 
 from application import codec, storing
 from application.blocking import BlockingPlace
-from application.ports.destination import DestinationOptions
-from application.ports.reader import Announcement, PublishedEntry, StreamReader
+from application.ports.destination import Destination, DestinationOptions, StoreAdapter
 from application.ports.open_runs import OpenRuns
+from application.ports.reader import Announcement, PublishedEntry, StreamReader
 from application.ports.store import APPENDED, Append, Conflict, Heads, Outcome, StreamStore
-from application.ports.destination import Destination, StoreAdapter
 from domain.head import Head
 from domain.identifiers import StreamKey
 from file_store.files import content, load, locked, make, save, write
