@@ -1,9 +1,8 @@
 """What the safe append costs beside plain XADDs: `python -m benchmarks.appends [ROUNDS]`.
 
-The safe append is one script for each stream and batch: that of `StreamPublisher` (contiguity,
-fencing, account, trimming, expiry of both keys), and that of `StreamStore`, which compares the
-revision and writes. The plain one is an XADD with an explicit id for each frame, which a refusal in
-the middle leaves with a hole. CPU in microseconds a frame, of this process (which makes the frames,
+The safe append is one script for each stream and batch, which compares the revision of the head and
+writes. The plain one is an XADD with an explicit id for each frame, which a refusal in the middle
+leaves with a hole. CPU in microseconds a frame, of this process (which makes the frames,
 too) and of the broker; 200 streams over one pipelined connection, to the embedded broker. The
 median of some rounds in turn.
 """
@@ -14,8 +13,6 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
-from application.ports.publisher import Batch, Lease
-
 from adapters.outbound.redis_streams.address import Address
 from adapters.outbound.redis_streams.connection import Connection
 from adapters.outbound.redis_streams.destination import RedisDestination
@@ -24,8 +21,8 @@ from adapters.outbound.redis_streams.resp import Command
 from application.ports.destination import DestinationOptions
 from application.ports.store import APPENDED, Append
 from benchmarks.measure import cpu_seconds
-from domain.account import Account, Grant
-from domain.events import AudioAccepted, Opening
+from domain.account import Account
+from domain.events import Opening
 from domain.fold import Segment
 from domain.head import Access, Head
 from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
@@ -45,37 +42,6 @@ Way = Callable[[str, int, bytes, int], Awaitable[None]]
 def _opening(number: int) -> Opening:
     stream = StreamKey(TenantId("tenant"), StreamId(f"call-{number}"))
     return Opening(stream, InteractionId(stream.stream_id), "bench", MEDIA, 0)
-
-
-def _batch(opening: Opening, generation: int, first: int, frames: int, audio: bytes) -> Batch:
-    events = [
-        AudioAccepted(at, AudioFrame(MEDIA, at, 1_700_000_000_000, audio))
-        for at in range(first, first + frames)
-    ]
-    end = first + frames
-    published = end - 1
-    account = Account(end, 1, published, Ledger(received=published, published=published))
-    lease = Lease(opening.stream, generation, "owner")
-    return Batch(lease, opening.interaction_id, first, events, account)
-
-
-async def _safe(url: str, frames: int, audio: bytes, rounds: int) -> None:
-    destination = RedisDestination(DestinationOptions(), url)
-    openings = [_opening(number) for number in range(STREAMS)]
-    generations = []
-    for opening in openings:
-        grant = await destination.publisher.begin(opening, owner="owner", has_token=False)
-        if not isinstance(grant, Grant):
-            raise TypeError("nobody else begins these streams")
-        generations.append(grant.generation)
-    for turn in range(rounds):
-        first = 1 + turn * frames
-        batches = [
-            _batch(opening, generation, first, frames, audio)
-            for opening, generation in zip(openings, generations, strict=True)
-        ]
-        await destination.publisher.append(batches)
-    await destination.close()
 
 
 def _xadd(key: str, at: int, audio: bytes) -> Command:
@@ -112,7 +78,7 @@ def _continue(begun: Begin, before: Append, first: int, frames: int, audio: byte
     return Append(before.stream, before.head.revision, (segment,), head)
 
 
-async def _stored(url: str, frames: int, audio: bytes, rounds: int) -> None:
+async def _safe(url: str, frames: int, audio: bytes, rounds: int) -> None:
     destination = RedisDestination(DestinationOptions(), url)
     openings = [_opening(number) for number in range(STREAMS)]
     begun: list[Begin] = []
@@ -150,8 +116,8 @@ def _median(measured: Sequence[tuple[float, float]]) -> str:
 
 
 async def _main(turns: int) -> None:
-    ways = (_plain, _safe, _stored)
-    print("frames a batch | bytes | XADD: here / broker | publisher | store   (us a frame)")
+    ways = (_plain, _safe)
+    print("frames a batch | bytes | XADD: here / broker | safe append   (us a frame)")
     for size in (320, 9_600):
         for frames in (1, 2, 5, 10):
             measured: list[list[tuple[float, float]]] = [[] for _ in ways]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pytest
 from bench import CountingTelemetry, clock_of, timeless_runner
@@ -164,21 +164,11 @@ class Connection(StreamStore, OpenRuns, Destination):
         self.faults: list[str] = []
         self.before_append: Callable[[], None] | None = None
         self._noticed = 0
+        self.store = self.open_runs = self
+        self.reader = cast("StreamReader", None)  # nothing is read here
 
     def epoch_of(self, stream: StreamKey) -> int:  # noqa: ARG002  # the port's
         return self._noticed
-
-    @property
-    def store(self) -> "Connection":
-        return self
-
-    @property
-    def open_runs(self) -> "Connection":
-        return self
-
-    @property
-    def reader(self) -> StreamReader:
-        raise NotImplementedError
 
     async def close(self) -> None:
         raise NotImplementedError
