@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import count
@@ -17,6 +18,11 @@ from adapters.outbound.redis_streams.embedded import EmbeddedValkey
 settings.register_profile("ci", deadline=None, print_blob=True, derandomize=True)
 settings.register_profile("desk", deadline=None, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "desk")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts a job in the background with SIGINT ignored. Processes that the tests start
+    # would inherit that and not know Ctrl-C; what is handled, by any function, is default in them.
+    signal.signal(signal.SIGINT, lambda *_: None)
 
 _names = count(1)
 

@@ -160,6 +160,20 @@ def test_a_sigterm_that_is_repeated_while_it_starts_is_status_0(
         service.kill()
 
 
+def test_a_ctrl_c_while_it_starts_is_told_by_the_status(
+    valkey: EmbeddedValkey, tmp_path: Path
+) -> None:
+    environment = {"PUBSUB_ADAPTER": "redis_streams", "REDIS_URL": valkey.url}
+    service = ServiceProcess({**environment, "SUPPORT_EXOTEL": "true"}, tmp_path / "log")
+    try:
+        wait_until(lambda: listens_to_sigterm(service.process.pid))
+        service.process.send_signal(signal.SIGINT)
+        assert service.process.wait(20) == INTERRUPTED
+    finally:
+        service.kill()
+    assert "Traceback" not in service.log.read_text()
+
+
 def listens_to_sigterm(pid: int) -> bool:
     """Whether the process has a handler for it."""
     status = Path(f"/proc/{pid}/status").read_text()

@@ -245,6 +245,8 @@ MESSAGES = st.tuples(
 @example('{"event":"media","media":{"payload":"AAA=","chunk":1,"chunk":null}}')
 @example('{"event":"media","media":{"payload":"AAA=","track":"outbound","track":"inbound"}}')
 @example('{"event":"media","media":{"payload":"AAA=","track":"inbound","track":"outbound"}}')
+@example('{"event":"media","media":{"payload":"AAA=","track":1e999}}')
+@example('{"event":"media","media":{"payload":"AAA=","track":' + "9" * 5_000 + "}}")
 @example('{"event":"media","stream_sid":"","streamSid":"other","media":{"payload":"AAA="}}')
 @example('{"event":"media","stream_sid":"other","stream_sid":"s","media":{"payload":"AAA="}}')
 @example('\ufeff{"event":"media","media":{"payload":"' + "AAAA" * 400 + '","chunk":1}}\0')

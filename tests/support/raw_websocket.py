@@ -90,7 +90,7 @@ class Frame(NamedTuple):
         return int.from_bytes(self.payload[:2]) if self.payload else None
 
 
-def decode(data: bytes) -> tuple[Frame, bytes] | None:
+def take_frame(data: bytearray) -> Frame | None:
     """Take one frame off `data`; None if it is not all there. What a server must not send fails."""
     if len(data) < 2:
         return None
@@ -105,7 +105,9 @@ def decode(data: bytes) -> tuple[Frame, bytes] | None:
         assert length > (125 if wide == 126 else 0xFFFF), "a length that is not minimal"
     if len(data) < start + length:
         return None
-    return Frame(data[0] & 0x0F, data[start : start + length]), data[start + length :]
+    whole = Frame(data[0] & 0x0F, bytes(data[start : start + length]))
+    del data[: start + length]
+    return whole
 
 
 class Peer:
@@ -123,7 +125,7 @@ class Peer:
         if receive_buffer:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self._socket.connect(("127.0.0.1", port))
-        self._received = b""
+        self._received = bytearray()
         self._sending: list[threading.Thread] = []
         self.was_reset = False
         self._socket.sendall(
@@ -138,7 +140,7 @@ class Peer:
         while b"\r\n\r\n" not in self._received:
             assert self._read(), self._received
         head, _, self._received = self._received.partition(b"\r\n\r\n")
-        lines = head.lower().split(b"\r\n")
+        lines = bytes(head).lower().split(b"\r\n")
         assert lines[0].startswith(b"http/1.1 101 ")
         accepted = base64.b64encode(sha1(KEY + _GUID, usedforsecurity=False).digest())
         assert b"sec-websocket-accept: " + accepted.lower() in lines
@@ -178,9 +180,8 @@ class Peer:
 
     def next(self) -> Frame:
         """Return the next frame."""
-        while (found := decode(self._received)) is None:
+        while (answer := take_frame(self._received)) is None:
             assert self._read(), "the connection ended"
-        answer, self._received = found
         return answer
 
     def rest(self) -> list[Frame]:
@@ -188,8 +189,7 @@ class Peer:
         while self._read():
             pass
         frames = []
-        while (found := decode(self._received)) is not None:
-            answer, self._received = found
+        while (answer := take_frame(self._received)) is not None:
             frames.append(answer)
         assert not self._received, "the connection ended inside a frame"
         return frames

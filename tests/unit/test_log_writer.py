@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,18 @@ def pipe() -> Iterator[tuple[int, int]]:
             continue
 
 
+@pytest.fixture
+def full_pipe(pipe: tuple[int, int]) -> tuple[int, int]:
+    """A pipe full of line ends: the first write to it does not return."""
+    os.set_blocking(pipe[1], False)
+    for size in (65_536, 1):
+        with suppress(BlockingIOError):
+            while True:
+                os.write(pipe[1], b"\n" * size)
+    os.set_blocking(pipe[1], True)
+    return pipe
+
+
 def record(text: str) -> logging.LogRecord:
     return logging.LogRecord("test", logging.INFO, __file__, 1, text, (), None)
 
@@ -37,16 +50,19 @@ def read_lines(descriptor: int, ends_with: str) -> list[str]:
 
 
 def read_until(descriptor: int, lines: int) -> list[str]:
-    """Read so many lines."""
-    text = ""
-    while text.count("\n") < lines:
+    """Read so many lines that are not blank."""
+    text, found = "", list[str]()
+    while not text.endswith("\n") or len(found) < lines:
         text += os.read(descriptor, 65_536).decode()
-    return text.splitlines()
+        found = [line for line in text.splitlines() if line]
+    return found
 
 
 def fill(writer: LogWriter, size: int = 1_000) -> int:
-    """Log until lines are dropped; return how many were taken."""
-    taken = 0
+    """Log to a full pipe until a line is dropped; return how many were taken."""
+    writer.handle(record(f"{0:06}{'x' * size}"))
+    wait_until(lambda: writer._is_writing)  # the queue is filled behind a write that stands
+    taken = 1
     while not writer.dropped:
         writer.handle(record(f"{taken:06}{'x' * size}"))
         taken += 1
@@ -62,17 +78,17 @@ def test_lines_are_written_in_their_order(pipe: tuple[int, int]) -> None:
     writer.close()
 
 
-def test_a_pipe_that_is_not_read_costs_lines_and_tells_how_many(pipe: tuple[int, int]) -> None:
-    writer = LogWriter(pipe[1])
+def test_a_pipe_that_is_not_read_costs_lines_and_tells_how_many(full_pipe: tuple[int, int]) -> None:
+    writer = LogWriter(full_pipe[1])
     taken = fill(writer)
     for _ in range(10):
         writer.handle(record("y" * 1_000))
     assert writer.dropped == 11
-    lines = read_until(pipe[0], taken + 1)
+    lines = read_until(full_pipe[0], taken + 1)
     lines.remove("log lines were dropped")
     assert [line[:6] for line in lines] == [f"{number:06}" for number in range(taken)]
     writer.handle(record("again"))
-    assert read_lines(pipe[0], "again") == ["again"]
+    assert read_lines(full_pipe[0], "again") == ["again"]
     assert writer.dropped == 11
     writer.close()
 
@@ -97,12 +113,12 @@ def test_a_full_device_costs_lines_only() -> None:
 
 
 def test_a_descriptor_that_another_process_made_non_blocking_is_waited_for(
-    pipe: tuple[int, int],
+    full_pipe: tuple[int, int],
 ) -> None:
-    os.set_blocking(pipe[1], False)
-    writer = LogWriter(pipe[1])
+    os.set_blocking(full_pipe[1], False)
+    writer = LogWriter(full_pipe[1])
     taken = fill(writer)
-    assert "log lines were dropped" in read_until(pipe[0], taken + 1)
+    assert "log lines were dropped" in read_until(full_pipe[0], taken + 1)
     writer.close()
 
 
@@ -132,11 +148,11 @@ def run_with_stderr_in(path: Path, code: str) -> None:
         subprocess.run([sys.executable, "-c", code], stderr=log, check=True, timeout=30)
 
 
-def test_flushing_a_pipe_that_is_not_read_ends(pipe: tuple[int, int]) -> None:
-    writer = LogWriter(pipe[1])
+def test_flushing_a_pipe_that_is_not_read_ends(full_pipe: tuple[int, int]) -> None:
+    writer = LogWriter(full_pipe[1])
     fill(writer)
     writer.flush()  # would not return
-    os.read(pipe[0], 65_536)
+    os.read(full_pipe[0], 65_536)
     writer.close()
 
 

@@ -50,12 +50,12 @@ _log = logging.getLogger(__name__)
 )
 def serve(*, embedded: bool, workers: int) -> None:
     """Run the service, configured by the environment, until SIGTERM or Ctrl-C."""
-    signal.signal(signal.SIGTERM, _leave)  # until the server listens to signals itself
-    hold_back()
-    open_standard_streams()
-    log_unraisable()
-    allow_descriptors()
     try:
+        signal.signal(signal.SIGTERM, _leave)  # until the server listens to signals itself
+        hold_back()
+        open_standard_streams()
+        log_unraisable()
+        allow_descriptors()
         with ExitStack() as stack:
             environment: Mapping[str, str] = os.environ
             if embedded:

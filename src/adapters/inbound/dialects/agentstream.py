@@ -252,7 +252,7 @@ class AgentstreamDecoder(Decoder):
         return None not in (stream_sid, self._stream_sid) and stream_sid != self._stream_sid
 
     def _read_media(self, media: Fields) -> Message:
-        if _value(media, "track") not in (None, "", _INBOUND):
+        if "track" in media and not _is_inbound(media["track"]):
             return Refused(Refusal.UNSUPPORTED_TRACK, "audio of another track than inbound")
         try:
             payload: bytes = msgspec.json.decode(media.get("payload", msgspec.Raw()), type=bytes)
@@ -337,6 +337,14 @@ _payload = Cutter(b"payload")
 def _read_stop(stop: Fields) -> End:
     ended = _value(stop, "reason") == EndReason.CALLENDED.value
     return End(EndReason.CALLENDED if ended else EndReason.STOPPED)
+
+
+def _is_inbound(track: msgspec.Raw) -> bool:
+    """Tell whether a track is the stream's own; one that cannot be read is another."""
+    try:
+        return msgspec.json.decode(track) in (None, "", _INBOUND)
+    except UNREADABLE:
+        return False
 
 
 def _is_inbound_only(tracks: object) -> bool:
