@@ -52,9 +52,3 @@ class ExampleReader:
     def kill(self) -> None:
         self.process.kill()
         self.process.wait(LIMIT_SECONDS)
-
-
-def repeats(readers: Sequence[ExampleReader]) -> int:
-    """How many frames of all that several workers printed were printed before."""
-    names = [frame[:3] for reader in readers for frame in reader.frames]
-    return len(names) - len(set(names))
