@@ -47,8 +47,8 @@ class Worker:
         if time.monotonic() >= self.renew_at:
             self.renew()
         first = {}  # of each stream the generation that was announced first
-        for notice, call in self.calls.items():
-            first.setdefault(call.key, notice)
+        for notice in sorted(self.calls):
+            first.setdefault(self.calls[notice].key, notice)
         self.hear(self.index(">", block=None if first else 200))
         cursors = {key: self.calls[notice].cursor for key, notice in first.items()}
         for key, entries in self.broker.xread(cursors, count=100, block=200) if first else ():
@@ -56,12 +56,13 @@ class Worker:
 
     def renew(self):  # a call is leased as long as its notice is pending here, and not idle
         self.renew_at = time.monotonic() + LEASE_SECONDS / 3
-        mine, lease = self.index("0"), LEASE_SECONDS * 1000  # reading it again renews it
-        self.calls = {notice: self.calls[notice] for notice, _ in mine if notice in self.calls}
-        self.claim_from, left, *_ = self.broker.xautoclaim(
+        lease = LEASE_SECONDS * 1000
+        self.claim_from, *_ = self.broker.xautoclaim(  # what a dead worker has left
             INDEX, self.group, self.name, lease, self.claim_from, count=100
         )
-        self.hear(mine + left)
+        mine = self.index("0")  # reading it again keeps it from being idle
+        self.calls = {notice: self.calls[notice] for notice, _ in mine if notice in self.calls}
+        self.hear(mine)
         while len(self.printed) > MAX_RUNS:
             self.printed.pop(next(iter(self.printed)))
 
