@@ -39,15 +39,15 @@ def test_the_demo_proves_every_byte_and_says_where_the_recordings_are(tmp_path: 
 
 
 def test_the_demo_notices_one_flipped_byte(tmp_path: Path) -> None:
-    """The service is run with a publisher that flips one bit of one frame on its way out."""
+    """The service is run with a store that flips one bit of one frame on its way out."""
     (tmp_path / "sitecustomize.py").write_text(
-        "from adapters.outbound.redis_streams import layout\n"
-        "whole = layout.add_audio\n"
+        "from adapters.outbound.redis_streams import append_calls\n"
+        "whole = append_calls.add_audio\n"
         "def flipped(parts, seq, at, audio):\n"
         "    if seq == 7:\n"
         "        audio = bytes([audio[0] ^ 1]) + audio[1:]\n"
         "    whole(parts, seq, at, audio)\n"
-        "layout.add_audio = flipped\n"
+        "append_calls.add_audio = flipped\n"
     )
     done = run("demo", cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)})
     assert done.returncode == 1

@@ -47,12 +47,15 @@ async def test_three_messages_give_started_acks_and_ended(
     assert [e["type"] for _, e in found] == ["started", *["audio"] * 25, "ended"]
     assert audio(broker, name) == [(n, pcm(n, 9600)) for n in range(25)]
     assert all(1.7e12 < int(e["received_at_ms"]) < 4e12 for _, e in found[1:-1])
+    held = facts(broker, name)
     assert found[0][1]["data"] == {
         "tenant_id": "tenant-abc",
         "interaction_id": name,
         "stream_id": name,
+        "track": None,
         "dialect": "exostreamkit",
         "generation": 1,
+        "run": held["run"],
         "resumed": False,
         "sample_rate": 24000,
         "encoding": "pcm16",
@@ -64,7 +67,6 @@ async def test_three_messages_give_started_acks_and_ended(
         "started_at": found[0][1]["data"]["started_at"],
     }
     assert found[-1][1]["data"] == {"reason": "ended", "ledger": ledger}
-    held = facts(broker, name)
     assert held["state"] == "ended"
     assert json.loads(held["ledger"]) == ledger
     assert json.loads(held["started"]) == found[0][1]["data"]
@@ -90,11 +92,13 @@ async def test_starts_and_ends_are_in_the_index(
         "interaction_id": name,
         "stream_id": name,
         "generation": "1",
+        "run": facts(broker, name)["run"],
+        "resumed": "0",
         "key": f"rtaa:audio:{{tenant-abc/{name}}}",
     }
     assert found == [
-        {"type": "started", **common, "event_id": found[0]["event_id"]},
-        {"type": "ended", **common, "event_id": found[1]["event_id"]},
+        {"type": "started", **common, "entry": "1-0", "event_id": found[0]["event_id"]},
+        {"type": "ended", **common, "entry": "1-1", "event_id": found[1]["event_id"]},
     ]
     assert found[0]["event_id"] != found[1]["event_id"]
 

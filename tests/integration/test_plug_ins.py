@@ -76,9 +76,9 @@ def lacking(member: str) -> str:
 
 
 FROM_PORT = """
-    from application.ports.destination import DestinationAdapter
+    from application.ports.destination import StoreAdapter
 
-    class Pigeon(DestinationAdapter):
+    class Pigeon(StoreAdapter):
         name = "pigeon"
         is_shared = False
         variables = ()
@@ -88,7 +88,7 @@ BAD_DESTINATION = (
     WORKING
     + """
     class Nothing:
-        publisher = reader = open_runs = None
+        store = reader = open_runs = None
 
     class Lame(Pigeon):
         def problems(self, environment):
@@ -99,7 +99,7 @@ BAD_DESTINATION = (
 """
 )
 
-BAD_PUBLISHER = (
+BAD_STORE = (
     WORKING
     + """
     class Lame(Pigeon):
@@ -108,7 +108,7 @@ BAD_PUBLISHER = (
         def connect(self, options, environment):
             it = super().connect(options, environment)
             class Half:
-                publisher, reader, open_runs = object(), it, it
+                store, reader, open_runs = object(), it, it
                 close, verify_writable, advise = it.close, it.verify_writable, it.advise
             return Half()
     Pigeon = Lame
@@ -129,9 +129,9 @@ BROKEN = {
     "it lacks a method": (lacking("connect"), "it has no connect"),
     "it inherits from the port alone": (
         FROM_PORT,
-        "it has no problems, describe, grants, connect, trial",
+        "it has no connect",
     ),
-    "a method is a value": (WORKING + "    Pigeon.trial = 7\n", "it has no trial that can be"),
+    "a method is a value": (WORKING + "    Pigeon.connect = 7\n", "it has no connect that can be"),
     "it calls itself otherwise": (WORKING + "    Pigeon.name = 'crow'\n", "calls itself 'crow'"),
     "its variables are one text": (
         WORKING + "    Pigeon.variables = 'PIGEON_LOFT'\n",
@@ -143,9 +143,9 @@ BROKEN = {
     ),
     "its destination lacks members": (
         BAD_DESTINATION,
-        "its destination has no close, verify_writable, advise",
+        "its destination has no verify_writable, close, advise",
     ),
-    "its publisher lacks members": (BAD_PUBLISHER, "its publisher has no epoch, begin"),
+    "its store lacks members": (BAD_STORE, "its store has no heads, append, epoch_of"),
 }
 
 

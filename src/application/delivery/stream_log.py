@@ -375,8 +375,8 @@ class StreamLog(LogInbox):
         self.state, self._account_due = LogState.IN_SYNC, False
         bytes_per_second = run.opening.media.bytes_per_second
         self._max_bytes = round(self._budget.limits.buffer_seconds * bytes_per_second)
+        opened.pending.settle(self._live)
         if older is not None:
             older.fence()
-        opened.pending.settle(self._live)
         if not self._starts.is_empty:
             self.note_work()

@@ -5,7 +5,7 @@ A command that is sent anywhere here is in this list, and nothing else; a test t
 
 COMMANDS = (
     "ping", "select", "evalsha", "script|load", "time",
-    "xadd", "xlen", "xrange", "xrevrange", "xtrim",
+    "xadd", "xinfo|stream", "xlen", "xrange", "xrevrange", "xtrim",
     "hget", "hmget", "hgetall", "hset", "hdel",
     "zadd", "zscore", "zscan", "zrem",
     "set", "del", "exists", "pexpire",
