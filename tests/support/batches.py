@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 
+from bench import CountingTelemetry
+from stream_parts import Walk, frame, run_of
+
 from application.delivery.batch import Batch
 from application.delivery.byte_budget import BufferLimits, ByteBudget
-from bench import CountingTelemetry
 from domain.account import Account
 from domain.entries import Entry, SignalNoted
 from domain.head import Lease, Run
 from domain.media import AudioFrame
-from stream_parts import Walk, frame, run_of
 
 RUN = run_of()
 LEASE = Lease(1, "owner", 1_000)

@@ -2,22 +2,23 @@
 
 from collections.abc import Sequence
 
+from batches import CheckedBudget
+from bench import HandDrivenClock
+from stream_model import ModelStore, Process, Session, replace_entries
+from stream_parts import STREAM, frame, opening, seqs_of
+
 from application.delivery.byte_budget import BufferLimits
 from application.delivery.live_stream import LiveStream
 from application.delivery.log_state import LogState, Probe
 from application.delivery.pending_start import PendingStart
 from application.delivery.stream_log import StreamLog
 from application.ports.store import Append
-from batches import CheckedBudget
-from bench import HandDrivenClock
 from domain.account import Account
 from domain.entries import Entry
 from domain.events import ANEW, Continuation, EndReason, Signal
 from domain.head import Access, Head
 from domain.media import AudioFrame
 from domain.starting import StartRequest
-from stream_model import ModelStore, Process, Session, replace_entries
-from stream_parts import STREAM, frame, opening, seqs_of
 
 ROOMY = BufferLimits(45, 1 << 30, rewind_seconds=1e6)
 

@@ -1,10 +1,14 @@
-"""The sending side of a process over a store that does as it is told, in time that costs nothing."""
+"""The sending side of a process, over a store that does as it is told and without a real clock."""
 
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from bench import CountingTelemetry, HandDrivenClock, clock_of, timeless_runner
+from stream_model import ModelStore, replace_entries
+from stream_parts import OPENING, STREAM, opening, seqs_of
 
 from application.background import Background
 from application.cut_interaction import CutInteraction
@@ -19,14 +23,11 @@ from application.ports.errors import BrokerUnavailable, PublisherError
 from application.ports.open_runs import OpenRuns
 from application.ports.store import Append, Failed, Heads, Outcome, StreamStore
 from application.start_interaction import RetryBudget, StartInteraction
-from bench import CountingTelemetry, HandDrivenClock, clock_of, timeless_runner
 from domain.access import Sender as Credentials
 from domain.entries import Ended, Entry
 from domain.events import ANEW, Continuation, Opening
 from domain.head import Head
 from domain.identifiers import StreamId, StreamKey, TenantId
-from stream_model import ModelStore, replace_entries
-from stream_parts import OPENING, STREAM, opening, seqs_of
 
 RESUME_SECONDS = 30.0
 EXPIRE_SECONDS = 900.0
@@ -169,19 +170,19 @@ class Listening:
 
 
 class SenderBench:
-    """One process: its use cases over a sender that runs."""
+    """One process: its use cases over a sender that runs. One `beside` another shares its store."""
 
     def __init__(
         self,
         clock: HandDrivenClock,
         *,
         limits: BufferLimits = SHORT,
-        store: Stores | None = None,
+        beside: "SenderBench | None" = None,
         retention_seconds: float = 300.0,
     ) -> None:
         self.clock = clock
-        self.store = Stores(clock) if store is None else store
-        self.heartbeats = Heartbeats()
+        self.store: Stores = Stores(clock) if beside is None else beside.store
+        self.heartbeats: Heartbeats = Heartbeats() if beside is None else beside.heartbeats
         self.telemetry = CountingTelemetry()
         self.background = Background()
         self.sender = Sender(
@@ -265,7 +266,7 @@ async def until(condition: Callable[[], object], seconds: float = 3_600.0) -> fl
     began = loop.time()
     while not condition():
         assert loop.time() < began + seconds, "the condition did not come true in time"
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(max(0.01, (loop.time() - began) / 1_000))
     return loop.time() - began
 
 

@@ -1,167 +1,310 @@
-"""Whose beats stay the same is gone: judged by looks, not by anybody's clock."""
+"""Runs of processes that are gone: judged by looks at their heartbeats, never by a clock."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 import pytest
+from sender_bench import Heartbeats, SenderBench, stream_key, timeless, until
+from stream_parts import seqs_of
 
-from application import recover_runs
-from application.live_stream import LiveStreams
 from application.ports.errors import BrokerRefused, BrokerUnavailable
-from application.ports.open_runs import OpenRuns
-from application.recover_runs import RecoverRuns
-from domain.identifiers import StreamId, StreamKey, TenantId
+from application.ports.store import Heads
+from application.recover_runs import (
+    ENDED_AT_ONCE,
+    GRACE_SECONDS,
+    HEARTBEAT_SECONDS,
+    RecoverRuns,
+)
+from domain.account import State
+from domain.entries import Ended
+from domain.events import EndReason, GoOn
+from domain.identifiers import StreamKey
 
-DEAD = StreamKey(TenantId("tenant"), StreamId("dead"))
-ALIVE = StreamKey(TenantId("tenant"), StreamId("alive"))
-LOOKS = 3
+RESUME_SECONDS = 30.0
+LOOKS = round((RESUME_SECONDS + GRACE_SECONDS) / HEARTBEAT_SECONDS)
+"""How often a heartbeat may be seen unchanged."""
 
-
-class Beats(OpenRuns):
-    """Two streams, one of which goes on beating; what each look shows is told by `looks`."""
-
-    def __init__(self, looks: Iterator[bool]) -> None:
-        self.looks = looks
-        self.looked = 0
-        self.ended: list[tuple[StreamKey, int]] = []
-        self.is_over = asyncio.Event()
-
-    async def tend(self, streams: Sequence[StreamKey]) -> None:
-        """Nothing is held here."""
-
-    async def beats(self) -> Mapping[StreamKey, float]:
-        is_there = next(self.looks, None)
-        if is_there is None:
-            self.is_over.set()
-            await asyncio.Event().wait()
-        self.looked += 1
-        if not is_there:
-            raise BrokerUnavailable("away")
-        beats = {ALIVE: float(self.looked)}
-        if not self.ended:
-            beats[DEAD] = 1.0
-        return beats
-
-    async def end_untended(self, stream: StreamKey, beat: float) -> bool:
-        assert beat == 1.0
-        self.ended.append((stream, self.looked))
-        return True
+DEAD, ALIVE = stream_key("dead"), stream_key("alive")
 
 
-async def after(looks: list[bool], monkeypatch: pytest.MonkeyPatch) -> list[tuple[StreamKey, int]]:
-    monkeypatch.setattr(recover_runs, "TEND_SECONDS", 0.001)
-    monkeypatch.setattr(recover_runs, "GRACE_SECONDS", 0.001 * LOOKS)
-    beats = Beats(iter(looks))
-    live_streams = LiveStreams(None, None)  # type: ignore[arg-type]  # nothing is held
-    recovering = asyncio.create_task(RecoverRuns(beats, live_streams, resume_seconds=0).run())
-    async with asyncio.timeout(10):
-        await beats.is_over.wait()
-    recovering.cancel()
-    await asyncio.gather(recovering, return_exceptions=True)
-    return beats.ended
+@asynccontextmanager
+async def recovering(bench: SenderBench) -> AsyncIterator[None]:
+    recover_runs = RecoverRuns(
+        bench.store, bench.heartbeats, bench.sender, resume_seconds=RESUME_SECONDS
+    )
+    task = asyncio.create_task(recover_runs.run())
+    try:
+        yield
+        assert not task.done()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_a_beat_seen_so_many_times_again_is_of_the_dead(
-    monkeypatch: pytest.MonkeyPatch,
+async def leave_behind(bench: SenderBench, *streams: StreamKey) -> None:
+    """Have a process write these streams, and be gone."""
+    other = SenderBench(bench.clock, beside=bench)
+    for stream in streams:
+        live = await other.begin(stream=stream)
+        other.hear(live, 0, 1)
+        bench.heartbeats.beats[stream] = -1.0
+    await until(lambda: other.sender.unpublished() == 0)
+    await other.close()
+
+
+def is_ended(bench: SenderBench, stream: StreamKey) -> bool:
+    head = bench.store.of(stream).head
+    return head is not None and head.account.state is State.ENDED
+
+
+async def looked(bench: SenderBench, times: int) -> None:
+    """Wait until so many more looks were taken."""
+    goal = bench.heartbeats.looked + times
+    await until(lambda: bench.heartbeats.looked >= goal)
+
+
+@timeless()
+async def test_an_orphaned_run_gets_its_end_after_so_many_looks(
+    bench: SenderBench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert await after([True] * LOOKS, monkeypatch) == []
-    assert await after([True] * 9, monkeypatch) == [(DEAD, LOOKS + 1)]
+    await leave_behind(bench, DEAD)
+    async with recovering(bench):
+        took = await until(lambda: is_ended(bench, DEAD))
+    assert took == pytest.approx(LOOKS * HEARTBEAT_SECONDS, abs=1)
+    assert took >= RESUME_SECONDS + GRACE_SECONDS - 1
+    (ended,) = bench.store.ends(DEAD)
+    assert ended.recovered
+    assert ended.reason is EndReason.DISCONNECTED
+    assert ended.ledger.published == 2
+    assert bench.store.entries(DEAD)[-1] is ended
+    assert DEAD not in bench.heartbeats.beats
+    (told,) = caplog.records
+    assert told.message == "run of a dead process ended"
+    assert told.interaction_id == "call"  # type: ignore[attr-defined]
 
 
-async def test_a_destination_that_was_away_begins_the_count_anew(
-    monkeypatch: pytest.MonkeyPatch,
+@timeless()
+async def test_a_run_is_ended_once_and_under_its_own_generation(bench: SenderBench) -> None:
+    await leave_behind(bench, DEAD)
+    before = bench.store.of(DEAD).head
+    assert before is not None
+    bench.store.answers_lost = 1
+    async with recovering(bench):
+        await until(lambda: DEAD not in bench.heartbeats.beats)
+        await asyncio.sleep(200)
+    assert len(bench.store.ends(DEAD)) == 1
+    generations = [generation for generation, _ in bench.store.of(DEAD).now.entries]
+    assert generations == [1] * 4
+    after = bench.store.of(DEAD).head
+    assert after is not None
+    assert after.lease.order > before.lease.order
+    assert after.begun_at == before.begun_at
+
+
+@timeless()
+async def test_the_streams_of_this_process_have_heartbeats_and_are_not_ended(
+    bench: SenderBench,
 ) -> None:
-    looks = [True] * LOOKS + [False] + [True] * LOOKS
-    assert await after(looks, monkeypatch) == []
-    assert await after([*looks, True], monkeypatch) == [(DEAD, 2 * LOOKS + 2)]
+    live = await bench.begin(stream=ALIVE)
+    async with recovering(bench):
+        await asyncio.sleep(3 * (RESUME_SECONDS + GRACE_SECONDS))
+        assert not is_ended(bench, ALIVE)
+        assert bench.heartbeats.given > 3 * LOOKS
+        bench.cut(live)
+        await asyncio.sleep(RESUME_SECONDS / 2)
+        assert ALIVE in bench.sender.streams(), "one that waits for its sender is looked after"
+        await until(lambda: is_ended(bench, ALIVE))
+        (ended,) = bench.store.ends(ALIVE)
+        assert not ended.recovered
+        await until(lambda: ALIVE not in bench.heartbeats.beats)
 
 
-class Dead(OpenRuns):
-    """Runs of the dead, some of which cannot be ended."""
-
-    def __init__(self, streams: int, refused: set[int]) -> None:
-        self.streams = [
-            StreamKey(TenantId("tenant"), StreamId(f"dead-{n}")) for n in range(streams)
-        ]
-        self.refused = {self.streams[n] for n in refused}
-        self.ended: list[StreamKey] = []
-        self.looks = self.tended = 0
-        self.may_end = asyncio.Event()
-        self.may_end.set()
-
-    async def tend(self, streams: Sequence[StreamKey]) -> None:  # noqa: ARG002
-        self.tended += 1
-
-    async def beats(self) -> Mapping[StreamKey, float]:
-        self.looks += 1
-        return {stream: 1.0 for stream in self.streams if stream not in self.ended}
-
-    async def end_untended(self, stream: StreamKey, beat: float) -> bool:  # noqa: ARG002
-        await self.may_end.wait()
-        if stream in self.refused:
-            raise BrokerRefused("WRONGTYPE")
-        self.ended.append(stream)
-        return True
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Recover until it is so."""
-        live_streams = LiveStreams(None, None)  # type: ignore[arg-type]  # nothing is held
-        recovering = asyncio.create_task(RecoverRuns(self, live_streams, resume_seconds=0).run())
-        async with asyncio.timeout(10):
-            while not condition():
-                await asyncio.sleep(0.001)
-        recovering.cancel()
-        await asyncio.gather(recovering, return_exceptions=True)
+@timeless()
+async def test_a_heartbeat_that_changes_is_of_the_living(bench: SenderBench) -> None:
+    await leave_behind(bench, ALIVE)
+    async with recovering(bench):
+        for _ in range(10):
+            await looked(bench, LOOKS - 1)
+            bench.heartbeats.beats[ALIVE] += 0.5
+    assert not is_ended(bench, ALIVE)
 
 
-@pytest.fixture
-def hurried(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("WARNING", "application.recover_runs")
-    monkeypatch.setattr(recover_runs, "TEND_SECONDS", 0.001)
-    monkeypatch.setattr(recover_runs, "GRACE_SECONDS", 0.001 * LOOKS)
+@timeless()
+async def test_a_look_that_failed_begins_the_count_anew(bench: SenderBench) -> None:
+    """No process could beat while the store was away."""
+    await leave_behind(bench, DEAD)
+    async with recovering(bench):
+        await looked(bench, LOOKS - 1)
+        bench.heartbeats.fails_to_look = BrokerUnavailable("away")
+        await looked(bench, 1)
+        bench.heartbeats.fails_to_look = None
+        await looked(bench, LOOKS)
+        assert not is_ended(bench, DEAD)
+        await until(lambda: is_ended(bench, DEAD), 3 * HEARTBEAT_SECONDS)
 
 
-@pytest.mark.usefixtures("hurried")
+@timeless()
+async def test_a_process_that_cannot_beat_judges_no_other(
+    bench: SenderBench, caplog: pytest.LogCaptureFixture
+) -> None:
+    await leave_behind(bench, DEAD)
+    bench.heartbeats.fails_to_beat = BrokerUnavailable("OOM")
+    async with recovering(bench):
+        await looked(bench, 5 * LOOKS)
+        assert not is_ended(bench, DEAD)
+        bench.heartbeats.fails_to_beat = None
+        await until(lambda: is_ended(bench, DEAD))
+    warnings = [it.message for it in caplog.records if "looked after" in it.message]
+    assert len(warnings) == 1, "the cause is logged once"
+
+
+@timeless()
+async def test_a_process_that_can_beat_but_not_look_says_so_once(
+    bench: SenderBench, caplog: pytest.LogCaptureFixture
+) -> None:
+    live = await bench.begin(stream=ALIVE)
+    bench.heartbeats.fails_to_look = BrokerRefused("NOPERM")
+    async with recovering(bench):
+        before = bench.heartbeats.given
+        await looked(bench, 5 * LOOKS)
+        assert bench.heartbeats.given >= before + 5 * LOOKS - 1
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert not live.is_fenced
+
+
+@timeless()
+async def test_a_store_without_the_stream_has_nothing_to_end_and_its_heartbeat_goes(
+    bench: SenderBench,
+) -> None:
+    bench.heartbeats.beats[DEAD] = -1.0
+    async with recovering(bench):
+        await until(lambda: DEAD not in bench.heartbeats.beats)
+    assert bench.store.entries(DEAD) == []
+
+
+@timeless()
+async def test_a_run_that_was_ended_already_has_no_second_end(bench: SenderBench) -> None:
+    live = await bench.begin(stream=ALIVE)
+    bench.end(live, EndReason.ENDED)
+    await until(lambda: bench.background.is_idle)
+    async with recovering(bench):
+        await until(lambda: ALIVE not in bench.heartbeats.beats)
+    assert len(bench.store.ends(ALIVE)) == 1
+
+
+@timeless()
+async def test_a_run_whose_entries_are_lost_is_left_to_its_next_start(bench: SenderBench) -> None:
+    await leave_behind(bench, DEAD)
+    bench.store.of(DEAD).evict_entries()
+    async with recovering(bench):
+        await until(lambda: DEAD not in bench.heartbeats.beats)
+    assert bench.store.entries(DEAD) == []
+
+
+@timeless()
+async def test_a_writer_that_was_only_frozen_is_fenced(bench: SenderBench) -> None:
+    """Its sender is told, and begins again behind the end."""
+    frozen = SenderBench(bench.clock, beside=bench)
+    live = await frozen.begin(stream=DEAD)
+    bench.heartbeats.beats[DEAD] = -1.0
+    async with recovering(bench):
+        await until(lambda: is_ended(bench, DEAD))
+    frozen.hear(live, 0)
+    await until(lambda: live.is_fenced, 5)
+    assert seqs_of(bench.store.entries(DEAD)) == []
+    assert type(bench.store.entries(DEAD)[-1]) is Ended
+    await frozen.close()
+
+
+@pytest.mark.parametrize("is_read_before", [True, False])
+@timeless()
+async def test_a_run_that_is_resumed_while_it_is_to_be_ended_is_not_ended(
+    bench: SenderBench, is_read_before: bool
+) -> None:
+    """Between the look at its heartbeat and the append; its head is read before that or after."""
+    await leave_behind(bench, DEAD)
+    other = SenderBench(bench.clock, beside=bench)
+    heads = bench.store.heads
+
+    async def resume_meanwhile(streams: Sequence[StreamKey]) -> Heads:
+        bench.store.heads = heads  # type: ignore[method-assign]
+        found = await heads(streams)
+        await other.begin(GoOn(), DEAD)
+        return found if is_read_before else await heads(streams)
+
+    bench.store.heads = resume_meanwhile  # type: ignore[method-assign]
+    async with recovering(bench):
+        await looked(bench, LOOKS + 2)
+        live = other.log(DEAD).live
+        assert live is not None
+        other.hear(live, 5)
+        await until(lambda: other.sender.unpublished() == 0)
+    assert not live.is_fenced
+    assert bench.store.ends(DEAD) == []
+    assert bench.store.seqs(DEAD) == [0, 1, 5]
+    await other.close()
+
+
+# Many, and some that cannot be ended
+
+
+@timeless()
 async def test_a_run_that_cannot_be_ended_keeps_no_other_from_it_and_is_told_once(
-    caplog: pytest.LogCaptureFixture,
+    bench: SenderBench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    dead = Dead(2 * recover_runs.ENDED_AT_ONCE + 1, refused={0, recover_runs.ENDED_AT_ONCE})
-    await dead.until(lambda: len(dead.ended) == len(dead.streams) - 2 and dead.looks > 5 * LOOKS)
-    told = [record for record in caplog.records if "cannot be ended" in record.message]
-    assert len(told) == 2
-    dead.refused.clear()
-    await dead.until(lambda: len(dead.ended) == len(dead.streams))
-    assert len(set(dead.ended)) == len(dead.ended)
+    dead = [stream_key(f"dead-{number}") for number in range(2 * ENDED_AT_ONCE + 1)]
+    await leave_behind(bench, *dead)
+    refused = {dead[0], dead[ENDED_AT_ONCE]}
+    bench.store.failing |= dict.fromkeys(refused, BrokerRefused("WRONGTYPE"))
+    async with recovering(bench):
+        await until(lambda: all(is_ended(bench, it) for it in dead if it not in refused))
+        await looked(bench, 3)
+        told = [record for record in caplog.records if "cannot be ended" in record.message]
+        assert len(told) == 2
+        bench.store.failing.clear()
+        await until(lambda: all(is_ended(bench, it) for it in dead))
+    assert all(len(bench.store.ends(it)) == 1 for it in dead)
+    calls = [call for call in bench.store.calls if any(it in dead for it in call.streams)]
+    assert max(len(call.streams) for call in calls) <= ENDED_AT_ONCE
 
 
-@pytest.mark.usefixtures("hurried")
-async def test_what_is_long_in_ending_keeps_nobody_from_tending() -> None:
-    dead = Dead(3, refused=set())
-    dead.may_end.clear()
-    await dead.until(lambda: dead.looks > LOOKS and dead.tended > dead.looks + 10)
-    assert dead.ended == []
+@timeless()
+async def test_a_stream_that_does_not_answer_is_no_refusal(bench: SenderBench) -> None:
+    await leave_behind(bench, DEAD)
+    bench.store.failing[DEAD] = BrokerUnavailable("stuck")
+    async with recovering(bench):
+        await looked(bench, 3 * LOOKS)
+        assert DEAD in bench.heartbeats.beats
+        bench.store.failing.clear()
+        await until(lambda: is_ended(bench, DEAD))
 
 
-@pytest.mark.usefixtures("hurried")
-async def test_who_cannot_tend_judges_nobody(caplog: pytest.LogCaptureFixture) -> None:
-    class Untended(Dead):
-        async def tend(self, streams: Sequence[StreamKey]) -> None:
-            await super().tend(streams)
-            raise BrokerUnavailable("OOM")
+@timeless()
+async def test_what_takes_long_to_end_delays_no_heartbeat(bench: SenderBench) -> None:
+    await bench.begin(stream=ALIVE)
+    await leave_behind(bench, DEAD)
+    async with recovering(bench):
+        await looked(bench, LOOKS)
+        bench.store.may_answer.clear()
+        before, began = bench.heartbeats.given, bench.clock.now
+        await asyncio.sleep(60)
+        beats = (bench.clock.now - began) / HEARTBEAT_SECONDS
+        assert bench.heartbeats.given - before >= beats - 1
+        assert not is_ended(bench, DEAD)
+        bench.store.may_answer.set()
 
-    dead = Untended(1, refused=set())
-    await dead.until(lambda: dead.tended > 10 * LOOKS and dead.looks > 10 * LOOKS)
-    assert dead.ended == []
-    assert [record.message for record in caplog.records] == ["runs are not looked after"]
 
+@timeless()
+async def test_a_heartbeat_that_hangs_is_given_up_and_tried_again(bench: SenderBench) -> None:
+    class Hanging(Heartbeats):
+        async def heartbeats(self) -> Mapping[StreamKey, float]:
+            if self.looked == 2:
+                self.looked += 1
+                await asyncio.Event().wait()
+            return await super().heartbeats()
 
-@pytest.mark.usefixtures("hurried")
-async def test_who_can_tend_but_not_look_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
-    class Unseen(Dead):
-        async def beats(self) -> Mapping[StreamKey, float]:
-            await super().beats()
-            raise BrokerRefused("NOPERM")
-
-    dead = Unseen(1, refused=set())
-    await dead.until(lambda: dead.tended > 10 * LOOKS and dead.looks > 10 * LOOKS)
-    assert [record.message for record in caplog.records] == ["runs are not looked after"]
+    bench.heartbeats = Hanging()
+    await leave_behind(bench, DEAD)
+    async with recovering(bench):
+        await until(lambda: is_ended(bench, DEAD), 2 * (RESUME_SECONDS + GRACE_SECONDS))

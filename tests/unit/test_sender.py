@@ -258,8 +258,9 @@ async def test_a_log_that_is_done_is_held_no_more(bench: SenderBench) -> None:
     bench.hear(live, 0)
     bench.end(live, EndReason.ENDED)
     await until(lambda: bench.background.is_idle)
-    assert bench.store.of().now.head is not None
-    assert bench.store.of().now.head.account.state is State.ENDED
+    head = bench.store.of().head
+    assert head is not None
+    assert head.account.state is State.ENDED
     assert bench.sender.streams() == []
     assert bench.logs == 1, "it is retained"
     await asyncio.sleep(5 + 0.25 + 3 * TICK_SECONDS)

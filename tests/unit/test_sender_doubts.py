@@ -118,7 +118,7 @@ async def test_a_quiet_log_is_asked_every_two_seconds(bench: SenderBench) -> Non
 async def test_a_quiet_sender_that_another_process_superseded_is_told(bench: SenderBench) -> None:
     live = await bench.begin()
     hearing = ears(live)
-    other = SenderBench(bench.clock, store=bench.store)
+    other = SenderBench(bench.clock, beside=bench)
     newer = await other.begin(GoOn())
     await until(lambda: hearing.fenced)
     assert live.is_fenced
@@ -138,7 +138,7 @@ async def test_a_log_whose_run_has_ended_is_in_doubt_while_it_is_retained(
     await until(lambda: bench.background.is_idle)
     bench.store.of().wipe()
     bench.store.epoch += 1
-    await until(lambda: bench.store.ends())
+    await until(bench.store.ends)
     assert [type(entry) for entry in bench.store.entries()][-1] is Ended
     assert bench.store.seqs() == [0]
 
