@@ -6,7 +6,7 @@ from collections.abc import Coroutine
 import pytest
 from log_bench import LogBench, entries_of, frames_of
 from stream_model import LOST
-from stream_parts import frame
+from stream_parts import frame, now
 
 from application.delivery.byte_budget import BufferLimits
 from application.delivery.log_inbox import MAX_UNPACKED, PACK_AFTER_SECONDS
@@ -38,8 +38,8 @@ async def is_over(task: "asyncio.Task[None]") -> bool:
 
 async def test_a_log_without_entries_is_empty_and_has_nothing_to_send() -> None:
     bench = await live()
-    assert bench.log.is_empty
-    assert not bench.log.is_full
+    assert now(bench.log.is_empty)
+    assert not now(bench.log.is_full)
     assert bench.log.take() is None
 
 
@@ -72,7 +72,7 @@ async def test_one_append_is_in_flight_at_a_time() -> None:
     bench.hear(1)
     bench.doubt()
     assert bench.log.take() is None
-    assert not bench.log.is_empty
+    assert not now(bench.log.is_empty)
     bench.answer(append)
     assert frames_of(bench.append()) == [1]
 
@@ -108,15 +108,15 @@ async def test_an_account_is_published_without_an_entry() -> None:
     bench = await live()
     bench.here.interaction.refuse()
     bench.cut()
-    assert not bench.log.is_empty
+    assert not now(bench.log.is_empty)
     append = bench.append()
     assert append.segments == []
     assert append.head.account.state is State.CUT
     assert append.head.account.ledger.rejected == 1
     assert append.head.next_position == 1
-    assert not bench.log.is_empty
+    assert not now(bench.log.is_empty)
     bench.answer(append)
-    assert bench.log.is_empty
+    assert now(bench.log.is_empty)
     assert bench.log.take() is None
     assert bench.log.published.state is State.CUT
 
@@ -126,7 +126,7 @@ async def test_an_account_of_a_generation_that_is_written_no_more_is_not_publish
     older = bench.here
     bench.start(GoOn())
     bench.log.put_account(older)
-    assert bench.log.is_empty
+    assert now(bench.log.is_empty)
 
 
 async def test_what_is_confirmed_is_told_to_the_listener_and_to_the_telemetry() -> None:
@@ -169,29 +169,29 @@ async def test_a_stream_is_not_read_while_it_has_as_much_as_it_may_have(
 ) -> None:
     bench = await live()
     bench.hear(*range(count - 1), size=size)
-    assert not bench.log.is_full  # 45 s at 8 kHz are 720,000 bytes
+    assert not now(bench.log.is_full)  # 45 s at 8 kHz are 720,000 bytes
     bench.hear(count - 1, size=size)
-    assert bench.log.is_full
+    assert now(bench.log.is_full)
     bench.answer(bench.append())
-    assert not bench.log.is_full
+    assert not now(bench.log.is_full)
 
 
 async def test_signals_fill_the_buffer_too() -> None:
     bench = await live()
     details = "x" * 4_096
     for _ in range(-(-45 * 16_000 // len(details))):
-        assert not bench.log.is_full
+        assert not now(bench.log.is_full)
         bench.put(bench.here.interaction.note(Signal.MARK, details))
-    assert bench.log.is_full
+    assert now(bench.log.is_full)
 
 
 async def test_a_stream_is_not_read_while_the_process_is_full() -> None:
     bench = LogBench(limits=BufferLimits(45, 1_000, 5))
     bench.start()
     bench.budget.add(1_000)
-    assert bench.log.is_full
+    assert now(bench.log.is_full)
     bench.budget.add(-1)
-    assert not bench.log.is_full
+    assert not now(bench.log.is_full)
 
 
 async def test_what_is_buffered_for_long_is_packed_and_comes_out_as_it_went_in() -> None:
@@ -335,10 +335,10 @@ async def test_a_sender_is_read_again_when_the_last_of_two_starts_has_let_go() -
     bench.log.hold()
     task = await waiting(bench.log.wait_for_room(bench.here))
     bench.log.release()
-    assert bench.log.is_full
+    assert now(bench.log.is_full)
     assert not await is_over(task)
     bench.log.release()
-    assert not bench.log.is_full
+    assert not now(bench.log.is_full)
     await asyncio.wait_for(task, 10)
 
 
@@ -363,7 +363,7 @@ async def test_leaving_a_generation_leaves_the_newer_one_alone() -> None:
     bench.log.put_account(newer)
     bench.log.leave(older)
     assert bench.log.live is newer
-    assert not bench.log.is_empty
+    assert not now(bench.log.is_empty)
 
 
 async def test_leaving_a_generation_before_it_has_caught_up_lets_the_next_start_be_decided() -> (
@@ -384,5 +384,5 @@ async def test_a_generation_that_is_fenced_puts_nothing() -> None:
     older = bench.here
     bench.start(GoOn())
     bench.hear(0, live=older)
-    assert bench.log.is_empty
+    assert now(bench.log.is_empty)
     assert bench.unconfirmed == 0

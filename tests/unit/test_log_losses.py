@@ -3,7 +3,7 @@
 import pytest
 from log_bench import LogBench, entries_of, frames_of
 from stream_model import LOST
-from stream_parts import declared_in, frame
+from stream_parts import declared_in, frame, now
 
 from application.delivery.byte_budget import JOINED_SECONDS, BufferLimits
 from application.delivery.log_state import LogState
@@ -149,7 +149,7 @@ async def test_frames_that_an_older_holder_published_are_found_and_not_written_a
     newer.start(GoOn())
     older.store.roll_back(1)
     older.confirm(1)
-    assert not older.heard_by.is_fenced
+    assert not now(older.heard_by.is_fenced)
     newer.hear(1, 2)
     newer.settle()
     assert newer.stored_seqs() == [0, 1, 2]
@@ -159,7 +159,7 @@ async def test_frames_that_an_older_holder_published_are_found_and_not_written_a
     assert newer.account.ledger == newer.here.interaction.ledger
     older.doubt()
     older.settle()
-    assert older.heard_by.is_fenced
+    assert now(older.heard_by.is_fenced)
     newer.store.wipe()
     newer.doubt()
     newer.settle()

@@ -3,7 +3,7 @@
 import pytest
 from log_bench import LogBench, entries_of, frames_of
 from stream_model import LOST
-from stream_parts import frame
+from stream_parts import frame, now
 
 from application.delivery.log_state import LogState, Probe
 from domain.account import State
@@ -17,7 +17,7 @@ async def in_sync(*seqs: int) -> LogBench:
     bench = LogBench()
     bench.start()
     bench.confirm(*seqs)
-    assert bench.state is LogState.IN_SYNC
+    in_state(bench, LogState.IN_SYNC)
     return bench
 
 
@@ -72,7 +72,7 @@ async def test_in_sync_what_is_appended_is_confirmed() -> None:
     bench = await in_sync()
     bench.hear(3, 4)
     bench.answer(bench.append())
-    assert bench.state is LogState.IN_SYNC
+    in_state(bench, LogState.IN_SYNC)
     assert bench.heard_by.acked == 4
     assert (bench.unconfirmed, bench.kept) == (0, 640)
     assert bench.log.published == bench.account
@@ -83,7 +83,7 @@ async def test_in_sync_a_store_that_came_back_younger_is_replayed_from_where_it_
     bench.store.roll_back(2)
     bench.hear(3)
     bench.answer(bench.append())
-    assert bench.state is LogState.REPLAYING
+    in_state(bench, LogState.REPLAYING)
     assert frames_of(bench.append()) == [1, 2, 3]
 
 
@@ -92,9 +92,9 @@ async def test_in_sync_a_store_that_came_back_empty_is_written_anew() -> None:
     bench.store.wipe()
     bench.hear(3)
     bench.answer(bench.append())
-    assert bench.state is LogState.REBASING
+    in_state(bench, LogState.REBASING)
     bench.settle()
-    assert bench.state is LogState.IN_SYNC
+    in_state(bench, LogState.IN_SYNC)
     assert bench.stored_seqs() == [0, 1, 2, 3]
     assert bench.head.lease.generation == 2
     assert bench.telemetry.streams_begun_again == 1
@@ -105,7 +105,7 @@ async def test_in_sync_a_newer_lease_fences() -> None:
     taken_over(bench)
     bench.hear(1)
     bench.answer(bench.append())
-    assert bench.state is LogState.FENCED
+    in_state(bench, LogState.FENCED)
     assert bench.heard_by.is_fenced
     assert bench.lost() == 1
     assert bench.unconfirmed == 0
@@ -117,7 +117,7 @@ async def test_in_sync_what_failed_is_sent_again_as_it_was() -> None:
     first = bench.append()
     bench.hear(2)
     bench.log.settle_append(FAILED)
-    assert bench.state is LogState.IN_SYNC
+    in_state(bench, LogState.IN_SYNC)
     assert bench.log.failures == 1
     assert bench.heard_by.acked == -1
     again = bench.append()
@@ -131,10 +131,10 @@ async def test_in_sync_what_failed_is_sent_again_as_it_was() -> None:
 async def test_in_sync_a_doubt_is_a_probe_if_nothing_is_queued() -> None:
     bench = await in_sync(0)
     bench.doubt()
-    assert not bench.log.is_proved
-    assert not bench.log.is_empty
+    assert not now(bench.log.is_proved)
+    assert not now(bench.log.is_empty)
     assert isinstance(bench.log.take(), Probe)
-    assert bench.state is LogState.PROBING
+    in_state(bench, LogState.PROBING)
 
 
 async def test_in_sync_an_append_proves_as_much_as_a_probe() -> None:
@@ -142,7 +142,7 @@ async def test_in_sync_an_append_proves_as_much_as_a_probe() -> None:
     bench.doubt()
     bench.hear(1)
     bench.answer(bench.append())
-    assert bench.log.is_proved
+    assert now(bench.log.is_proved)
     assert bench.log.take() is None
 
 
@@ -152,16 +152,16 @@ async def test_in_sync_an_append_proves_as_much_as_a_probe() -> None:
 async def test_probing_a_store_that_has_all_of_it_is_in_sync() -> None:
     bench = await probing()
     bench.answer_probe()
-    assert bench.state is LogState.IN_SYNC
-    assert bench.log.is_proved
-    assert bench.log.is_empty
+    in_state(bench, LogState.IN_SYNC)
+    assert now(bench.log.is_proved)
+    assert now(bench.log.is_empty)
 
 
 async def test_probing_a_store_that_lacks_a_part_is_replayed_and_frames_are_counted_once() -> None:
     bench = await probing()
     bench.store.roll_back(2)
     bench.answer_probe()
-    assert bench.state is LogState.REPLAYING
+    in_state(bench, LogState.REPLAYING)
     assert bench.unconfirmed == 640
     generation = bench.head.lease.generation
     bench.settle()
@@ -176,25 +176,25 @@ async def test_probing_a_store_that_stands_elsewhere_is_written_anew() -> None:
     bench = await probing()
     bench.store.wipe()
     bench.answer_probe()
-    assert bench.state is LogState.REBASING
+    in_state(bench, LogState.REBASING)
 
 
 async def test_probing_a_newer_lease_fences() -> None:
     bench = await probing()
     taken_over(bench)
     bench.answer_probe()
-    assert bench.state is LogState.FENCED
+    in_state(bench, LogState.FENCED)
     assert bench.lost() == 0
 
 
 async def test_probing_that_failed_is_tried_again() -> None:
     bench = await probing()
     bench.log.settle_probe(FAILED, 0)
-    assert bench.state is LogState.PROBING
-    assert not bench.log.is_proved
+    in_state(bench, LogState.PROBING)
+    assert not now(bench.log.is_proved)
     bench.probe()
     bench.answer_probe()
-    assert bench.state is LogState.IN_SYNC
+    in_state(bench, LogState.IN_SYNC)
 
 
 async def test_probing_a_further_doubt_is_proved_by_a_further_probe() -> None:
@@ -202,10 +202,10 @@ async def test_probing_a_further_doubt_is_proved_by_a_further_probe() -> None:
     bench = await probing()
     bench.doubt()
     bench.answer_probe()
-    assert not bench.log.is_proved
+    assert not now(bench.log.is_proved)
     bench.probe()
     bench.answer_probe()
-    assert bench.log.is_proved
+    assert now(bench.log.is_proved)
 
 
 async def test_what_was_sent_before_a_doubt_proves_nothing() -> None:
@@ -214,9 +214,9 @@ async def test_what_was_sent_before_a_doubt_proves_nothing() -> None:
     append = bench.append()
     bench.doubt()
     bench.answer(append)
-    assert not bench.log.is_proved
+    assert not now(bench.log.is_proved)
     bench.settle()
-    assert bench.log.is_proved
+    assert now(bench.log.is_proved)
 
 
 # Replaying
@@ -228,8 +228,8 @@ async def test_replaying_is_over_at_the_end_of_what_was_retained() -> None:
     first = bench.append()
     assert frames_of(first) == [1, 2]
     bench.answer(first)
-    assert bench.state is LogState.IN_SYNC
-    assert not bench.log.is_empty
+    in_state(bench, LogState.IN_SYNC)
+    assert not now(bench.log.is_empty)
     bench.settle()
     assert bench.stored_seqs() == [0, 1, 2, 3]
 
@@ -247,7 +247,7 @@ async def test_replaying_in_several_appends_is_over_with_the_last() -> None:
     bench.answer_probe()
     for expected in (LogState.REPLAYING, LogState.REPLAYING, LogState.IN_SYNC):
         bench.answer(bench.append())
-        assert bench.state is expected
+        in_state(bench, expected)
     assert bench.stored_seqs() == list(range(300))
 
 
@@ -256,7 +256,7 @@ async def test_replaying_a_store_that_came_back_once_more_is_replayed_from_there
     append = bench.append()
     bench.store.roll_back(1)
     bench.answer(append)
-    assert bench.state is LogState.REPLAYING
+    in_state(bench, LogState.REPLAYING)
     bench.settle()
     assert bench.stored_seqs() == [0, 1, 2]
 
@@ -266,7 +266,7 @@ async def test_replaying_a_store_that_stands_elsewhere_is_written_anew() -> None
     append = bench.append()
     bench.store.wipe()
     bench.answer(append)
-    assert bench.state is LogState.REBASING
+    in_state(bench, LogState.REBASING)
     bench.settle()
     assert bench.stored_seqs() == [0, 1, 2]
     assert bench.kept == 960
@@ -277,7 +277,7 @@ async def test_replaying_a_newer_lease_fences_and_what_is_retained_stays_so() ->
     append = bench.append()
     taken_over(bench)
     bench.answer(append)
-    assert bench.state is LogState.FENCED
+    in_state(bench, LogState.FENCED)
     assert (bench.unconfirmed, bench.kept) == (0, 960)
 
 
@@ -285,19 +285,19 @@ async def test_replaying_what_failed_is_sent_again() -> None:
     bench = await replaying()
     bench.append()
     bench.log.settle_append(FAILED)
-    assert bench.state is LogState.REPLAYING
+    in_state(bench, LogState.REPLAYING)
     assert frames_of(bench.append()) == [1, 2]
 
 
 async def test_replaying_is_no_proof_before_it_is_over() -> None:
     bench = await replaying()
-    assert not bench.log.is_proved
-    assert not bench.log.is_in_doubt
+    assert not now(bench.log.is_proved)
+    assert not now(bench.log.is_in_doubt)
     bench.doubt()
     append = bench.append()
     bench.doubt()
     bench.answer(append)
-    assert bench.log.is_in_doubt, "the newest doubt came after it was sent"
+    assert now(bench.log.is_in_doubt), "the newest doubt came after it was sent"
 
 
 # Rebasing
@@ -314,20 +314,20 @@ async def test_rebasing_the_rest_is_replayed() -> None:
     bench.doubt()
     bench.probe()
     bench.answer_probe()
-    assert bench.state is LogState.REBASING
+    in_state(bench, LogState.REBASING)
     bench.answer(bench.append())
-    assert bench.state is LogState.REPLAYING
+    in_state(bench, LogState.REPLAYING)
     bench.settle()
-    assert bench.state is LogState.IN_SYNC
+    in_state(bench, LogState.IN_SYNC)
     assert bench.stored_seqs() == list(range(200))
 
 
 async def test_rebasing_whose_answer_was_lost_goes_on_from_where_the_store_stands() -> None:
     bench = await rebasing()
     bench.step("answer lost")
-    assert bench.state is LogState.REBASING
+    in_state(bench, LogState.REBASING)
     bench.settle()
-    assert bench.state is LogState.IN_SYNC
+    in_state(bench, LogState.IN_SYNC)
     assert bench.stored_seqs() == [0, 1, 2]
     assert [type(entry) for entry in bench.stored()].count(Started) == 1
 
@@ -340,7 +340,7 @@ async def test_rebasing_a_store_that_stands_elsewhere_again_is_decided_anew() ->
     older.start()
     older.clock.now += 100
     bench.answer(append)
-    assert bench.state is LogState.REBASING
+    in_state(bench, LogState.REBASING)
     bench.settle()
     first, ended, *rest = bench.stored()
     assert isinstance(first, Started)
@@ -353,7 +353,7 @@ async def test_rebasing_a_newer_lease_fences_and_keeps_what_was_confirmed() -> N
     append = bench.append()
     taken_over(bench)
     bench.answer(append)
-    assert bench.state is LogState.FENCED
+    in_state(bench, LogState.FENCED)
     assert bench.heard_by.is_fenced
     assert bench.kept == 960
 
@@ -362,7 +362,7 @@ async def test_rebasing_what_failed_is_sent_again_the_same() -> None:
     bench = await rebasing()
     first = bench.append()
     bench.log.settle_append(FAILED)
-    assert bench.state is LogState.REBASING
+    in_state(bench, LogState.REBASING)
     assert entries_of(bench.append()) == entries_of(first)
 
 
@@ -397,11 +397,11 @@ async def test_fenced_a_store_of_its_own_past_is_replayed_under_its_own_lease() 
     bench.doubt()
     bench.probe()
     bench.answer_probe()
-    assert bench.state is LogState.FENCED
+    in_state(bench, LogState.FENCED)
     assert frames_of(bench.append()) == [1, 2]
     bench.log.settle_append(FAILED)
     bench.settle()
-    assert bench.state is LogState.FENCED
+    in_state(bench, LogState.FENCED)
     assert bench.stored_seqs() == [0, 1, 2]
     assert bench.head.lease.generation == generation
 
@@ -411,18 +411,18 @@ async def test_fenced_a_store_that_stands_elsewhere_closes() -> None:
     bench.store.wipe()
     bench.doubt()
     bench.settle()
-    assert bench.state is LogState.CLOSED
+    in_state(bench, LogState.CLOSED)
     assert bench.kept == 0
     bench.log.leave(bench.here)
-    assert bench.log.is_done
+    assert now(bench.log.is_done)
 
 
 async def test_fenced_by_a_newer_lease_still_it_stays_so() -> None:
     bench = await fenced()
     bench.doubt()
     bench.settle()
-    assert bench.state is LogState.FENCED
-    assert bench.log.is_proved
+    in_state(bench, LogState.FENCED)
+    assert now(bench.log.is_proved)
     assert bench.kept == 960
 
 
@@ -431,7 +431,7 @@ async def test_fenced_a_probe_that_failed_is_tried_again() -> None:
     bench.doubt()
     bench.probe()
     bench.log.settle_probe(FAILED, 0)
-    assert bench.state is LogState.FENCED
+    in_state(bench, LogState.FENCED)
     bench.probe()
 
 
@@ -444,7 +444,7 @@ async def test_what_another_process_began_without_is_lost_and_counted_once(
     for _ in range(2):
         bench.doubt()
         bench.settle()
-    assert bench.state is LogState.FENCED
+    in_state(bench, LogState.FENCED)
     assert bench.telemetry.counted["lost", "forgotten"] == 2
     assert [record.levelname for record in caplog.records] == ["ERROR"]
 
@@ -464,18 +464,18 @@ async def test_fenced_the_account_is_the_last_that_was_confirmed() -> None:
 
 async def test_closed_it_holds_nothing_and_a_start_opens_it_again() -> None:
     bench = LogBench()
-    assert bench.state is LogState.CLOSED
-    assert bench.log.is_done
+    in_state(bench, LogState.CLOSED)
+    assert now(bench.log.is_done)
     bench.doubt()
     assert bench.log.take() is None
     bench.start()
-    assert bench.state is LogState.IN_SYNC
+    in_state(bench, LogState.IN_SYNC)
 
 
 async def test_a_log_that_was_fenced_is_opened_by_its_next_start() -> None:
     bench = await fenced()
     bench.start(GoOn())
-    assert bench.state is LogState.IN_SYNC
+    in_state(bench, LogState.IN_SYNC)
     bench.confirm(3)
     assert bench.stored_seqs() == [0, 1, 2, 3]
     assert bench.head.run is not None
@@ -491,7 +491,7 @@ async def test_a_run_whose_end_the_store_has_already_is_ended_once() -> None:
     bench.settle()
     assert [type(entry) for entry in bench.stored()].count(Ended) == 1
     assert bench.account.state is State.ENDED
-    assert bench.log.is_empty
+    assert now(bench.log.is_empty)
 
 
 async def test_an_end_that_was_forgotten_is_written_again_with_the_ledger_as_it_is_now() -> None:

@@ -248,16 +248,16 @@ class StreamLog(LogInbox):
     def _confirm(self, batches: Sequence[Batch]) -> None:
         if not batches:
             return
-        now, retained = self._clock.monotonic(), self._holdings.retained
+        now, retained, live = self._clock.monotonic(), self._holdings.retained, self._live
         frames = self._reports.confirmed(batches, now)
         for batch in batches:
             batch.received_at = None
             if not batch.is_foreign:
                 retained.add(batch, now)
+            if live is not None and live.run.name == batch.run.name:
                 self._published = batch.account
         self._asked_at = now
         self._unconfirmed_since = now if self._window.count else None
-        live = self._live
         if live is not None and live.listener is not None:
             live.listener.on_confirmed(frames, self._published.last_seq)
 
@@ -342,7 +342,6 @@ class StreamLog(LogInbox):
     def _decide_start(self, head: Head | None, now_ms: int) -> None:
         opened = self._starts.decide(head, self._clock.monotonic(), now_ms)
         if opened is not None:
-            self._published = opened.account
             self._open(opened)
         if self._window.queued or not self._starts.is_empty:
             self.note_work()
@@ -373,6 +372,7 @@ class StreamLog(LogInbox):
         interaction = Interaction(run.opening, opened.account)
         self._live = LiveStream(interaction, self, opened.lease, run, started_at)
         self.state, self._account_due = LogState.IN_SYNC, False
+        self._published = opened.account
         bytes_per_second = run.opening.media.bytes_per_second
         self._max_bytes = round(self._budget.limits.buffer_seconds * bytes_per_second)
         opened.pending.settle(self._live)
