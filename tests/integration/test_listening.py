@@ -1,5 +1,6 @@
 """Where the service listens: `HOST` and `PORT`, for each way to start it, and for `check`."""
 
+import asyncio
 import json
 import socket
 import urllib.request
@@ -225,3 +226,20 @@ def test_two_services_that_start_at_once_do_not_both_serve_a_port(
     finally:
         for service in services:
             service.stop()
+
+
+async def test_what_is_said_is_sent_at_once() -> None:
+    """Without TCP_NODELAY an ack waits for the peer to confirm the one before it."""
+    accepted = asyncio.get_running_loop().create_future()
+
+    class Told(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            connection = transport.get_extra_info("socket")
+            accepted.set_result(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            transport.close()
+
+    (listening,) = bind(find_endpoints("127.0.0.1", 0))
+    server = await asyncio.get_running_loop().create_server(Told, sock=listening)
+    async with server:
+        with socket.create_connection(listening.getsockname()):
+            assert await accepted
