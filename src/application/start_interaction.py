@@ -144,15 +144,15 @@ class StartInteraction:
         """Wait for the outcome, within the budget."""
         given_up = asyncio.create_task(budget.wait_until_given_up())
         left = max(ANSWER_SECONDS, budget.seconds - (self._clock.monotonic() - began_at))
+        either: list[asyncio.Future[Any]] = [pending.outcome, given_up]
         try:
-            either: list[asyncio.Future[Any]] = [pending.outcome, given_up]
             await asyncio.wait(either, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         finally:
             given_up.cancel()
+        if given_up.done() and pending.is_attempted:
+            await asyncio.wait([pending.outcome], timeout=ANSWER_SECONDS)
         if pending.outcome.done():
             return pending.outcome.result()
-        if given_up.done() and pending.is_attempted:
-            return await asyncio.wait_for(asyncio.shield(pending.outcome), ANSWER_SECONDS)
         raise BrokerUnavailable("the start could not be stored in time")
 
     def _on_late(self, live: LiveStream) -> None:
