@@ -149,7 +149,8 @@ def _literal(host: str) -> IPv4Address | IPv6Address | None:
 
 def _bind_one(endpoint: Endpoint, *, is_shared: bool) -> socket.socket:
     with ExitStack() as on_failure:
-        bound = socket.socket(endpoint.family, socket.SOCK_STREAM)
+        # asyncio sends small replies at once only where the protocol is named
+        bound = socket.socket(endpoint.family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         on_failure.callback(bound.close)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(is_shared))

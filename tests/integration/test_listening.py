@@ -1,5 +1,6 @@
 """Where the service listens: `HOST` and `PORT`, for each way to start it, and for `check`."""
 
+import asyncio
 import json
 import socket
 import urllib.request
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from commands import run
 from ports import quiet_port
-from running import ServiceProcess
+from running import LIMIT_SECONDS, ServiceProcess
 from waiting import wait_until
 from worker_processes import children
 
@@ -119,6 +120,25 @@ def test_a_port_that_is_taken_between_bind_and_listen_is_told_by_its_name(variab
             (problem,) = too_late(error, mine, ports).problems
         assert problem.variable == variable
         assert problem.found.startswith(f"{ports[variable]}, which is in use")
+
+
+@pytest.mark.parametrize("is_inherited", [False, True], ids=["one", "workers"])
+async def test_small_replies_do_not_wait_for_acknowledgements(is_inherited: bool) -> None:
+    """Of an ack and a close behind it, the close would come 40 ms later, or never."""
+    (bound,) = bind(find_endpoints("127.0.0.1", {"PORT": 0}))
+    if is_inherited:
+        bound = socket.socket(fileno=bound.detach())
+    accepted: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+    def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        options = writer.get_extra_info("socket")
+        accepted.set_result(bool(options.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)))
+        writer.close()
+
+    async with await asyncio.start_server(accept, sock=bound), asyncio.timeout(LIMIT_SECONDS):
+        _, writer = await asyncio.open_connection(*bound.getsockname())
+        assert await accepted
+        writer.close()
 
 
 def test_a_port_that_the_kernel_chooses_is_not_the_other() -> None:
