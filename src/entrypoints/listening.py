@@ -149,7 +149,7 @@ def _literal(host: str) -> IPv4Address | IPv6Address | None:
 
 def _bind_one(endpoint: Endpoint, *, is_shared: bool) -> socket.socket:
     with ExitStack() as on_failure:
-        # With the protocol named asyncio sets TCP_NODELAY on what is accepted: an ack never waits.
+        # asyncio sends small replies at once only where the protocol is named
         bound = socket.socket(endpoint.family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         on_failure.callback(bound.close)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

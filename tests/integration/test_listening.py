@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from commands import run
 from ports import quiet_port
-from running import ServiceProcess
+from running import LIMIT_SECONDS, ServiceProcess
 from waiting import wait_until
 from worker_processes import children
 
@@ -122,6 +122,25 @@ def test_a_port_that_is_taken_between_bind_and_listen_is_told_by_its_name(variab
         assert problem.found.startswith(f"{ports[variable]}, which is in use")
 
 
+@pytest.mark.parametrize("is_inherited", [False, True], ids=["one", "workers"])
+async def test_small_replies_do_not_wait_for_acknowledgements(is_inherited: bool) -> None:
+    """Of an ack and a close behind it, the close would come 40 ms later, or never."""
+    (bound,) = bind(find_endpoints("127.0.0.1", {"PORT": 0}))
+    if is_inherited:
+        bound = socket.socket(fileno=bound.detach())
+    accepted: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+    def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        options = writer.get_extra_info("socket")
+        accepted.set_result(bool(options.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)))
+        writer.close()
+
+    async with await asyncio.start_server(accept, sock=bound), asyncio.timeout(LIMIT_SECONDS):
+        _, writer = await asyncio.open_connection(*bound.getsockname())
+        assert await accepted
+        writer.close()
+
+
 def test_a_port_that_the_kernel_chooses_is_not_the_other() -> None:
     for _ in range(3):
         operations = find_endpoints("127.0.0.1", {"PORT": 0})[0].port  # in the kernel's own range
@@ -226,20 +245,3 @@ def test_two_services_that_start_at_once_do_not_both_serve_a_port(
     finally:
         for service in services:
             service.stop()
-
-
-async def test_what_is_said_is_sent_at_once() -> None:
-    """Without TCP_NODELAY an ack waits for the peer to confirm the one before it."""
-    accepted = asyncio.get_running_loop().create_future()
-
-    class Told(asyncio.Protocol):
-        def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            connection = transport.get_extra_info("socket")
-            accepted.set_result(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
-            transport.close()
-
-    (listening,) = bind(find_endpoints("127.0.0.1", 0))
-    server = await asyncio.get_running_loop().create_server(Told, sock=listening)
-    async with server:
-        with socket.create_connection(listening.getsockname()):
-            assert await accepted
