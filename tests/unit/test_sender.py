@@ -6,12 +6,12 @@ import pytest
 from sender_bench import SenderBench, ears, stream_key, timeless, until
 
 from application.delivery.byte_budget import BufferLimits
+from application.delivery.log_registry import TICK_SECONDS
 from application.delivery.sender import (
     ROUND_BYTES,
     ROUND_ENTRIES,
     ROUND_STREAMS,
     ROUNDS_AT_ONCE,
-    TICK_SECONDS,
 )
 from application.ports.errors import BrokerRefused, BrokerUnavailable
 from application.time_limit import ANSWER_SECONDS, RETRY_SECONDS

@@ -6,7 +6,7 @@ import pytest
 from sender_bench import SenderBench, ears, stream_key, timeless, until
 
 from application.delivery.byte_budget import JOINED_SECONDS
-from application.delivery.sender import QUIET_SECONDS, TICK_SECONDS, WIDER_LOOK_SECONDS
+from application.delivery.log_registry import QUIET_SECONDS, TICK_SECONDS, WIDER_LOOK_SECONDS
 from application.delivery.stream_log import StreamLog
 from application.ports.errors import BrokerRefused
 from domain.entries import Ended

@@ -8,7 +8,7 @@ from domain.identifiers import StreamKey
 
 
 class LogState(StrEnum):
-    """Where a log stands towards its store; see the table of `stream_log`."""
+    """Where a log stands towards its store; see `log_table`."""
 
     IN_SYNC = "in sync"
     PROBING = "probing"

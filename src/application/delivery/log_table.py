@@ -1,0 +1,239 @@
+"""What a log makes of the answers of its store: `domain.placement` tells what a head means.
+
+    state      appended    head ours, held  head elsewhere  head newer  failed     in doubt
+    ─────────────────────────────────────────────────────────────────────────────────────────
+    IN_SYNC    confirm     REPLAYING        REBASING        FENCED      again      PROBING
+    PROBING    confirm     IN_SYNC if all   REBASING        FENCED      again      -
+                           of it is there,
+                           else REPLAYING
+    REPLAYING  confirm,    from there       REBASING        FENCED      again      by number
+               IN_SYNC at
+               the end
+    REBASING   REPLAYING   REPLAYING        anew, behind    FENCED      again      by number
+               the rest                     that head
+    FENCED     confirm     replay           CLOSED          stay        again      probe
+    CLOSED     a start opens the log again: IN_SYNC
+
+REPLAYING appends retained entries once more, from where the store stands. REBASING writes what is
+held behind another head, under a new lease. A FENCED log keeps what is retained until it is old:
+the store may come back to a time when this process held the stream. A CLOSED log holds nothing.
+
+A doubt (the connection is another, or the stream was quiet) has a number, and what is in flight
+remembers under which it was sent: the log is in sync when the answer proves the newest. A start is
+decided on the head once everything before it is stored, and is the next append; a conflict decides
+it anew. While it is under way entries of the older generation are held back.
+"""
+
+from collections.abc import Sequence
+
+from application.delivery.batch import Batch
+from application.delivery.byte_budget import ByteBudget
+from application.delivery.holdings import Holdings
+from application.delivery.live_stream import LiveStream
+from application.delivery.log_inbox import LogInbox
+from application.delivery.log_reports import LogReports
+from application.delivery.log_state import LogState
+from application.delivery.starts import Opened
+from application.ports.clock import Clock
+from application.ports.store import Append, Failed
+from application.ports.telemetry import Telemetry
+from domain.account import State
+from domain.head import Head
+from domain.identifiers import StreamKey
+from domain.interaction import Interaction
+from domain.placement import At, Newer
+
+
+class LogTable(LogInbox):
+    """The side of a log that hears from the store; `StreamLog` is the whole."""
+
+    def __init__(
+        self,
+        stream: StreamKey,
+        clock: Clock,
+        telemetry: Telemetry,
+        budget: ByteBudget,
+        *,
+        retention_seconds: float,
+    ) -> None:
+        holdings = Holdings(stream, budget, telemetry, retention_seconds=retention_seconds)
+        super().__init__(clock, budget, holdings)
+        self.stream = stream
+        self.state = LogState.CLOSED
+        self.has_lost = False
+        """Whether the store was found without the stream by the answer that was settled last."""
+        self._reports = LogReports(stream, holdings, telemetry)
+        self._sent_doubt = 0
+        self._asked_at = clock.monotonic()
+
+    def _on_appended(self, sent: Append) -> None:
+        self.failures = 0
+        self._holdings.revision = sent.head.revision
+        self._proof = max(self._proof, self._sent_doubt)
+        self._starts.prepare_confirmation()
+        self._confirm(self._window.confirm())
+        if self._starts.is_begun:
+            self._open(self._starts.finish())
+        else:
+            self._note_progress()
+
+    def _on_failed(self, failed: Failed) -> None:
+        """Have it sent again; log the first failure in a row of a stream that fails by itself."""
+        self.failures += 1
+        if self.failures == 1:
+            self._reports.refused(failed)
+
+    def _on_head(self, head: Head | None) -> None:
+        """Find out what it means that the store stands there. Nothing is in flight."""
+        if self._starts.is_begun:
+            if head is not None and self._starts.is_stored(head):
+                self._on_start_stored(head)
+                return
+            self._withdraw_start()
+        holdings = self._holdings
+        if self.state is LogState.CLOSED:
+            return
+        self._proof, self._asked_at = max(self._proof, self._sent_doubt), self._clock.monotonic()
+        if head is not None and head.revision == holdings.revision:
+            self._note_progress()
+            return
+        match holdings.place(head):
+            case At(position) if head is not None:
+                self._confirm(holdings.align(head, position))
+                if self._live is not None and self._window.is_empty:
+                    self._account_due |= head.account != self._published
+                self._note_progress()
+            case Newer() if head is not None:
+                self._fence(head)
+            case _ if self.state is LogState.FENCED:
+                self._close()
+            case _:
+                self._rebase(head)
+
+    def _note_progress(self) -> None:
+        """Be in sync, unless retained entries are still to be appended once more."""
+        if self.state is not LogState.FENCED:
+            queued = self._window.queued
+            is_replaying = bool(queued) and queued[0].received_at is None and queued[0].count > 0
+            self.state = LogState.REPLAYING if is_replaying else LogState.IN_SYNC
+
+    def _confirm(self, batches: Sequence[Batch]) -> None:
+        if not batches:
+            return
+        now, retained, live = self._clock.monotonic(), self._holdings.retained, self._live
+        frames = self._reports.confirmed(batches, now)
+        for batch in batches:
+            batch.received_at = None
+            if not batch.is_foreign:
+                retained.add(batch, now)
+            if live is not None and live.run.name == batch.run.name:
+                self._published = batch.account
+        self._asked_at = now
+        self._unconfirmed_since = now if self._window.count else None
+        if live is not None and live.listener is not None:
+            live.listener.on_confirmed(frames, self._published.last_seq)
+
+    def _rebase(self, head: Head | None) -> None:
+        """Write all that is held behind another head, under a new lease."""
+        live, now = self._live, self._clock.monotonic()
+        self.has_lost = True
+        if live is not None:
+            self._close_open(now)
+        rewritten = self._holdings.rewrite(head, now)
+        if rewritten is None:
+            self._close()
+            return
+        self._reports.rebased(rewritten, now)
+        if rewritten.batches:
+            self.state = LogState.REBASING
+            self._go_on(live, rewritten.batches[-1])
+        else:
+            self.state = LogState.IN_SYNC
+            self._unconfirmed_since, self._account_due = None, False
+            self._finish_live(live)
+
+    def _go_on(self, live: LiveStream | None, last: Batch) -> None:
+        """Have the generation that is written go on behind the last batch that is rewritten."""
+        if live is None:
+            return
+        if last.run.name not in (live.run.name, last.lease.owner):
+            self._fence_live()
+            return
+        live.run = last.run  # another one if an older writer has ended it
+        live.interaction.rebase(last.account)
+
+    def _finish_live(self, live: LiveStream | None) -> None:
+        """Let go of a generation whose end the store has."""
+        if live is not None and live.interaction.state is State.ENDED:
+            self._live = None
+        else:
+            self._fence_live()
+
+    def _fence(self, head: Head) -> None:
+        """Append nothing new: a newer lease holds the stream. What is retained stays so."""
+        self._drop_unconfirmed()
+        if self.state is not LogState.FENCED:
+            self.state = LogState.FENCED
+            self._reports.fenced(self._holdings.retained.frames_from(head.begun_at))
+        self._fence_live()
+
+    def _close(self) -> None:
+        """Hold nothing any more."""
+        self.state = LogState.CLOSED
+        self._drop_unconfirmed()
+        self._holdings.retained.take_all()
+        self._fence_live()
+        self._proof = self._doubt
+
+    def _drop_unconfirmed(self) -> None:
+        """Drop what was never confirmed: it is lost. What was confirmed is retained."""
+        now = self._clock.monotonic()
+        lost = len(self._window.open_received_at)
+        for batch in self._window.drop():
+            if batch.received_at is None:
+                self._holdings.retained.add(batch, now)
+            else:
+                lost += batch.frames
+        self._reports.superseded(lost)
+        self._unconfirmed_since = None
+        self._account_due = False
+
+    def _fence_live(self) -> None:
+        live, self._live = self._live, None
+        if live is not None:
+            live.fence()
+
+    def _withdraw_start(self) -> None:
+        """Have the older generation go on, with what was held back of it."""
+        for entries, received_at in self._starts.withdraw():
+            if self._live is not None:
+                self.put(self._live, entries, received_at)
+
+    def _on_start_stored(self, head: Head) -> None:
+        """Open the generation whose start was stored by a call whose answer was lost."""
+        self._holdings.revision = head.revision
+        self._starts.prepare_confirmation()
+        self._confirm(self._window.confirm_below(head.next_position))
+        self._open(self._starts.finish())
+        if head.entries_lost:
+            self._holdings.revision = None
+            self._on_head(head)
+
+    def _open(self, opened: Opened) -> None:
+        """Write a new generation; the older one of this process is superseded."""
+        older, now, run = self._live, self._clock.monotonic(), opened.run
+        started_at = now
+        if older is not None and older.run.name == run.name:
+            started_at = older.run_started_at
+        self._reports.superseded(opened.dropped_frames)
+        interaction = Interaction(run.opening, opened.account)
+        self._live = LiveStream(interaction, self, opened.lease, run, started_at)
+        self.state, self._account_due = LogState.IN_SYNC, False
+        self._published = opened.account
+        bytes_per_second = run.opening.media.bytes_per_second
+        self._max_bytes = round(self._budget.limits.buffer_seconds * bytes_per_second)
+        opened.pending.settle(self._live)
+        if older is not None:
+            older.fence()
+        if not self._starts.is_empty:
+            self.note_work()
