@@ -192,15 +192,18 @@ class Hearing:
 
 
 def told_of(stored: Stored, runs: set[str]) -> set[int]:
-    """Return the seqs of these runs that are published or declared in the store."""
+    """Return the seqs of these runs that are published or declared in the store.
+
+    Where the entries were evicted a gap may stand before the first start that is left.
+    """
     seqs: set[int] = set()
-    run = ""
+    is_theirs = True
     for _, entry in stored.entries:
         if isinstance(entry, Started):
-            run = entry.run
-        elif run in runs and isinstance(entry, AudioFrame):
+            is_theirs = entry.run in runs
+        elif is_theirs and isinstance(entry, AudioFrame):
             seqs.add(entry.seq)
-        elif run in runs and isinstance(entry, Gap):
+        elif is_theirs and isinstance(entry, Gap):
             seqs |= set(range(entry.first_missing, entry.last_missing + 1))
     return seqs
 

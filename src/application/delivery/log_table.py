@@ -122,15 +122,16 @@ class LogTable(LogInbox):
             return
         now, retained, live = self._clock.monotonic(), self._holdings.retained, self._live
         frames = self._reports.confirmed(batches, now)
+        is_of_live = False
         for batch in batches:
             batch.received_at = None
             if not batch.is_foreign:
                 retained.add(batch, now)
             if live is not None and live.run.name == batch.run.name:
-                self._published = batch.account
+                self._published, is_of_live = batch.account, True
         self._asked_at = now
         self._unconfirmed_since = now if self._window.count else None
-        if live is not None and live.listener is not None:
+        if is_of_live and live is not None and live.listener is not None:
             live.listener.on_confirmed(frames, self._published.last_seq)
 
     def _rebase(self, head: Head | None) -> None:
