@@ -100,12 +100,16 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class InteractionStarted:
-    """A generation began; `resumed` when it goes on with the run of an older one."""
+    """A generation began; `resumed` when it goes on with the run of an older one.
+
+    `run` is the name of the run, the same in all its generations.
+    """
 
     position: int
     generation: int
     resumed: bool
     opening: Opening
+    run: str = field(default="", compare=False)
 
 
 @dataclass(slots=True)

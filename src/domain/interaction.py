@@ -169,7 +169,7 @@ class Interaction:
         self._generation = grant.generation
         self._begin_run(grant.account, resumed=grant.resumed)
         return InteractionStarted(
-            self._take_position(), grant.generation, grant.resumed, self._opening
+            self._take_position(), grant.generation, grant.resumed, self._opening, grant.run
         )
 
     def hear(self, frame: AudioFrame) -> tuple[Event, ...]:

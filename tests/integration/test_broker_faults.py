@@ -22,7 +22,7 @@ from broker_refusals import (
     without_replicas,
 )
 from chaos_proxy import ChaosProxy
-from published import audio, entries, facts
+from published import audio, entries, facts, index
 from running import Caller, Service, pcm
 from waiting import LIMIT_SECONDS, until, until_state
 
@@ -178,9 +178,9 @@ async def test_an_index_that_was_forgotten_is_restored(
     await one.end()
     with at.lab.client() as broker:
 
-        def announced() -> list[str]:
+        def announced() -> list[dict[bytes, bytes]]:
             found: Any = broker.xrange("rtaa:interactions")
-            return [fields[b"event_id"].decode() for _, fields in found]
+            return [fields for _, fields in found]
 
         before = announced()
         assert at.lab.forget("rtaa:interactions") == 1
@@ -468,11 +468,15 @@ async def test_a_name_that_cannot_be_resolved_is_told_and_does_not_stop_the_star
     assert service.get("/health/ready")[0] == 503
 
 
-def announced(broker: redis.Redis, name: str) -> list[str]:
-    if broker.type("rtaa:interactions") != b"stream":
-        return []
-    index: Any = broker.xrange("rtaa:interactions")
-    return [f[b"type"].decode() for _, f in index if f[b"stream_id"] == name.encode()]
+def check_index(broker: redis.Redis, name: str, kind: str) -> None:
+    """The last entry of a stream is announced, in the words of its own run."""
+    found = entries(broker, name)
+    (entry_id, last), (_, started) = found[-1], found[0]
+    assert last["type"] == kind
+    (said,) = index(broker, name)
+    assert (said["type"], said["entry"], said["resumed"]) == (kind, entry_id, "0")
+    assert said["run"] == started["data"]["run"] == facts(broker, name)["run"]
+    assert said["event_id"] == f"tenant-abc/{name}/{entry_id}"
 
 
 async def test_starts_and_ends_that_could_not_be_announced_are_announced_before_they_are_answered(
@@ -489,8 +493,8 @@ async def test_starts_and_ends_that_could_not_be_announced_are_announced_before_
         await until(lambda: len(entries(broker, f"{name}-ending")) == 2)
         broker.delete("rtaa:interactions")
         await ending.hear("ended")
-        assert announced(broker, f"{name}-ending") == ["ended"]
+        check_index(broker, f"{name}-ending", "ended")
         await starting.hear("started")
-        assert announced(broker, f"{name}-starting") == ["started"]
+        check_index(broker, f"{name}-starting", "started")
         assert (await starting.end())["published"] == 0
         assert len(entries(broker, f"{name}-starting")) == 2

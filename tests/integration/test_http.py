@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from published import Broker, entries, index
 from running import Caller, Service
 
 
@@ -51,6 +52,31 @@ def test_the_asyncapi_document_names_what_is_said_and_published(service: Service
     assert {"start", "audio", "end", "connected", "media", "dtmf", "mark", "stop"} <= said
     assert "agentstream" in document["channels"]["ingest"]["description"]
     assert document["channels"]["stream"]["address"] == "rtaa:audio:{{tenant_id}/{stream_id}}"
+    assert document["channels"]["index"]["address"] == "rtaa:interactions"
+
+
+async def test_the_asyncapi_document_names_the_fields_that_are_published(
+    service: Service, broker: Broker, name: str
+) -> None:
+    caller = await Caller.dial(service.url)
+    await caller.start(name)
+    await caller.speak(0, 2)
+    await caller.end()
+    messages = service.get_json("/asyncapi.json")["components"]["messages"]
+
+    def required(message: str) -> set[str]:
+        return set(messages[message]["payload"]["required"])
+
+    for _, entry in entries(broker, name):
+        message = f"{entry['type']}Entry"
+        assert required(message) == set(entry)
+        if entry["type"] in {"started", "gap", "ended"}:
+            data = messages[message]["payload"]["properties"]["data"]["contentSchema"]
+            assert set(data["required"]) == set(entry["data"])
+    announced = index(broker, name)
+    assert [entry["type"] for entry in announced] == ["started", "ended"]
+    for entry in announced:
+        assert required(f"{entry['type']}IndexEntry") == set(entry)
 
 
 def test_an_unknown_path_is_404_and_says_nothing_of_us(service: Service) -> None:

@@ -77,8 +77,8 @@ OPENINGS = st.builds(
     call=CALLS,
 )
 OBJECTS = st.dictionaries(st.text(max_size=9), st.text(max_size=9)).map(json.dumps)
-STARTS = st.tuples(OPENINGS, SMALL, st.integers(1, 2**53 - 1)).map(
-    lambda drawn: InteractionStarted(drawn[1], drawn[2], drawn[0].continuation == GoOn(), drawn[0])
+STARTS = st.tuples(SMALL, st.integers(1, 2**53 - 1), OPENINGS, st.text("0123456789abcdef")).map(
+    lambda drawn: InteractionStarted(*drawn[:2], drawn[2].continuation == GoOn(), *drawn[2:])
 )
 
 
@@ -102,8 +102,9 @@ def stored(event: Event, generation: int) -> tuple[bytes, dict[bytes, bytes]]:
     """Return the entry that the scripts write for an event, all fields as bytes."""
     entry_id = f"{generation}-{event.position}".encode()
     if isinstance(event, InteractionStarted):
-        rest = b',"generation":%d,"resumed":%s}' % (
+        rest = b',"generation":%d,"run":"%s","resumed":%s}' % (
             event.generation,
+            event.run.encode(),
             str(event.resumed).lower().encode(),
         )
         return entry_id, {b"type": b"started", b"data": opening_json(event.opening) + rest}
@@ -139,7 +140,10 @@ def test_any_legal_stream_is_read_back_as_it_was_written(
     reader = EntryReader(None)
     written = [started, *data.draw(st.lists(events(started.opening.media), max_size=5))]
     for event in written:
-        assert reader.read(*stored(event, started.generation)) == (started.generation, event)
+        generation, found = reader.read(*stored(event, started.generation))
+        assert (generation, found) == (started.generation, event)
+        if isinstance(event, InteractionStarted) and isinstance(found, InteractionStarted):
+            assert found.run == event.run
 
 
 @settings(deadline=None, max_examples=100)
@@ -164,6 +168,8 @@ def test_a_start_is_published_in_the_words_of_the_contract(started: InteractionS
         "tenant_id": opening.stream.tenant_id,
         "interaction_id": opening.interaction_id,
         "stream_id": opening.stream.stream_id,
+        "track": None,
+        "run": started.run,
         "dialect": opening.dialect,
         "generation": started.generation,
         "resumed": started.resumed,
@@ -254,7 +260,7 @@ FIELDS = st.dictionaries(
 OURS = b'{"tenant_id":"t","interaction_id":"i","stream_id":"s","dialect":"d","sample_rate":8000,'
 OURS += b'"encoding":"pcm16","channels":1,"call_sid":null,"from":null,"to":null,'
 OURS += b'"custom_parameters":{},"started_at":"2026-01-01T00:00:00.000Z","generation":1,'
-OURS += b'"resumed":false}'
+OURS += b'"run":"r","resumed":false}'
 SEQ = {b"type": b"audio", b"received_at_ms": b"1"}
 
 

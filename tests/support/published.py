@@ -28,6 +28,13 @@ def audio(broker: Broker, name: str) -> list[tuple[int, bytes]]:
     return [(int(e["seq"]), e["audio"]) for _, e in found if e["type"] == "audio"]
 
 
+def index(broker: Broker, name: str) -> list[dict[str, str]]:
+    """What the index has of a stream: the fields of each entry."""
+    found: Any = broker.xrange("rtaa:interactions")
+    said = [{k.decode(): v.decode() for k, v in fields.items()} for _, fields in found]
+    return [fields for fields in said if fields["stream_id"] == name]
+
+
 def facts(broker: Broker, name: str) -> dict[str, str]:
     found: Any = broker.hgetall(f"rtaa:interaction:{{tenant-abc/{name}}}")
     return {key.decode(): value.decode() for key, value in found.items()}

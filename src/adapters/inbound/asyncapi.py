@@ -21,6 +21,7 @@ _IDENTIFIER: Schema = {
 _SEQ: Schema = {"type": "integer", "minimum": 0, "maximum": MAX_SEQ}
 _TEXT: Schema = {"type": "string"}
 _COUNT: Schema = {"type": "integer", "minimum": 0}
+_RUN: Schema = {**_TEXT, "description": "name of the run, the same in all its generations"}
 _LEDGER: Schema = {
     "type": "object",
     "description": "received = published + duplicate + rejected + lost",
@@ -32,7 +33,7 @@ _LEDGER: Schema = {
 def asyncapi_document(version: str, prefix: str, dialects: Iterable[Dialect]) -> Schema:
     """Build the document for streams under `prefix`."""
     said = {**_said(), **_said_by_carriers()}
-    messages = {**said, **_replied(), **_published()}
+    messages = {**said, **_replied(), **_published(), **_announced()}
     codes = ", ".join(f"{code.value} {code.name.lower()}" for code in CloseCode)
     return {
         "asyncapi": "3.0.0",
@@ -61,11 +62,19 @@ def asyncapi_document(version: str, prefix: str, dialects: Iterable[Dialect]) ->
                 ),
                 "messages": _references(_published()),
             },
+            "index": {
+                "address": f"{prefix}:interactions",
+                "description": (
+                    "A Redis Stream: each start and end at least once, for consumer groups."
+                ),
+                "messages": _references(_announced()),
+            },
         },
         "operations": {
             "say": _operation("receive", "ingest", said),
             "reply": _operation("send", "ingest", _replied()),
             "publish": _operation("send", "stream", _published()),
+            "announce": _operation("send", "index", _announced()),
         },
         "components": {"messages": messages},
     }
@@ -144,6 +153,8 @@ def _published() -> dict[str, Schema]:
         "tenant_id": _IDENTIFIER,
         "interaction_id": _IDENTIFIER,
         "stream_id": _IDENTIFIER,
+        "track": {"type": ["string", "null"]},
+        "run": _RUN,
         "dialect": _TEXT,
         "generation": _COUNT,
         "resumed": {"type": "boolean"},
@@ -170,6 +181,21 @@ def _published() -> dict[str, Schema]:
         **{f"{signal.value}Entry": _entry(signal.value, {"data": _json({})}) for signal in Signal},
         "endedEntry": _entry("ended", {"data": _json(ended, recovered={"type": "boolean"})}),
     }
+
+
+def _announced() -> dict[str, Schema]:
+    fields = {
+        "tenant_id": _IDENTIFIER,
+        "interaction_id": _IDENTIFIER,
+        "stream_id": _IDENTIFIER,
+        "generation": _COUNT,
+        "run": _RUN,
+        "resumed": {"enum": ["0", "1"]},
+        "entry": {**_TEXT, "description": "id of the entry announced: read from it on"},
+        "key": {**_TEXT, "description": "of the stream that has the entry"},
+        "event_id": {**_TEXT, "description": "the same when an announcement is repeated"},
+    }
+    return {f"{kind}IndexEntry": _entry(kind, fields) for kind in ("started", "ended")}
 
 
 def _event(name: str, required: Schema, **optional: Schema) -> Schema:

@@ -258,6 +258,7 @@ class InMemoryStreams(StreamPublisher, StreamReader, OpenRuns, Destination):
             grant.generation,
             resumed,
             replace(opening, continuation=GoOn() if resumed else ANEW),
+            stored.run,
         )
         stored.events.append(PublishedEvent(grant.generation, started))
         stored.owner, stored.grant, stored.media = owner, grant, opening.media
@@ -372,6 +373,8 @@ class InMemoryStreams(StreamPublisher, StreamReader, OpenRuns, Destination):
             stored.interaction_id = event.opening.interaction_id
         if stored.interaction_id is None:
             raise AssertionError("a stream starts before it ends")
+        if stored.grant is None:
+            raise AssertionError("a stream is granted before it is announced")
         said = Announcement(
             cursor=str(self._next_cursor()),
             event_id=f"{stream}/{generation}-{event.position}",
@@ -379,6 +382,9 @@ class InMemoryStreams(StreamPublisher, StreamReader, OpenRuns, Destination):
             stream=stream,
             interaction_id=stored.interaction_id,
             generation=generation,
+            position=event.position,
+            run=stored.run,
+            resumed=stored.grant.resumed,
         )
         self._announced.append(said)
         self._said.append(said)

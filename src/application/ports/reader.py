@@ -34,7 +34,8 @@ class Announcement:
     """That a stream has started or ended, as its followers hear of it.
 
     `cursor` is the announcement's place among all, to go on after. `event_id` is the same when an
-    announcement is repeated.
+    announcement is repeated. `generation` and `position` are those of the event announced, `run`
+    names its run, and `resumed` tells whether its generation goes on with the run of an older one.
     """
 
     cursor: str
@@ -43,6 +44,9 @@ class Announcement:
     stream: StreamKey
     interaction_id: InteractionId
     generation: int
+    position: int
+    run: str
+    resumed: bool
 
 
 class StreamReader(Protocol):

@@ -35,6 +35,8 @@ class Said:
     interaction_id: InteractionId
     generation: int
     position: int
+    run: str
+    resumed: bool
     has_ended: bool
 
     @classmethod
@@ -42,17 +44,25 @@ class Said:
         """Read what a script says has still to be announced, in order of position."""
         said = []
         for reply in replies:
-            place, kind, interaction_id = reply.decode().split(" ", 2)
-            generation, position = (int(part) for part in place.split("-"))
+            entry, kind, resumed, interaction_id, run = reply.decode().split(" ", 4)
+            generation, position = (int(part) for part in entry.split("-"))
             said.append(
-                cls(stream, InteractionId(interaction_id), generation, position, kind == "ended")
+                cls(
+                    stream,
+                    InteractionId(interaction_id),
+                    generation,
+                    position,
+                    run,
+                    resumed=resumed == "1",
+                    has_ended=kind == "ended",
+                )
             )
         return sorted(said, key=lambda one: one.position)
 
     @property
     def entry_id(self) -> str:
         """The id of the stream's own entry."""
-        return f"{self.generation}-{self.position}"
+        return layout.entry_id(self.generation, self.position)
 
     @property
     def mark(self) -> str:
@@ -163,6 +173,8 @@ class Announcements:
             said.interaction_id,
             said.generation,
             said.position,
+            run=said.run,
+            resumed=said.resumed,
             has_ended=said.has_ended,
         )
 

@@ -5,7 +5,8 @@
 --       5 position of the first entry · 6 first_seq · 7 last_seq · 8 ledger · 9 state
 --       10 first position to keep · 11 its generation
 --       then for each entry: type · seq · received_at_ms · audio, or data for other types
--- Reply {'appended', next} | {'hole', next} | {'vanished'} | {'failed', next, error}
+-- Reply {'appended', next}, with resumed (1/0) and run behind it where the run has ended
+--    or {'hole', next} | {'vanished'} | {'failed', next, error}
 --    or {'fenced', generation, position behind the last entry of the caller's that stands, or '',
 --        whether who holds the stream said its start before the caller and has reclaimed it (1/0)}
 --
@@ -24,6 +25,11 @@ if not held[1] or not writes and redis.call('EXISTS', stream) == 0 then return {
 
 local function int(number) return string.format('%.0f', number) end
 
+local function appended(position)
+  if ARGV[9] ~= 'ended' then return {'appended', int(position)} end
+  return {'appended', int(position), unpack(redis.call('HMGET', facts, 'resumed', 'run'))}
+end
+
 if not is_ours then
   local holder = redis.call('HMGET', facts, 'reclaimed', 'said_at_ms')
   local is_past = holder[1] == '1' and tonumber(holder[2]) < tonumber(ARGV[3]) and '1' or '0'
@@ -39,10 +45,10 @@ end
 
 if position > next then return {'hole', int(next)} end
 local says_nothing_new = after < next or after == next and #ARGV > 11
-if says_nothing_new then return {'appended', int(next)} end
+if says_nothing_new then return appended(next) end
 if held[5] == 'ended' then
   -- an account alone, of the run as it ended, only asks whether all of it is still there
-  if #ARGV == 11 and ARGV[9] == 'ended' then return {'appended', int(next)} end
+  if #ARGV == 11 and ARGV[9] == 'ended' then return appended(next) end
   return {'fenced', held[1], '', '0'}
 end
 
@@ -65,8 +71,9 @@ for i = 12, #ARGV, 4 do
       break
     end
     if kind == 'ended' then
-      local started = cjson.decode(redis.call('HGET', facts, 'started'))
-      redis.call('HSET', facts, 'announce:' .. id, 'ended ' .. started['interaction_id'])
+      local its = redis.call('HMGET', facts, 'started', 'resumed', 'run')
+      redis.call('HSET', facts, 'announce:' .. id, 'ended ' .. its[2] .. ' '
+                 .. cjson.decode(its[1])['interaction_id'] .. ' ' .. its[3])
     end
     next = position + 1
     if kind == 'audio' then last_seq = ARGV[i + 1] end
@@ -91,4 +98,4 @@ if keep_from > tonumber(held[4]) then
 end
 redis.call('PEXPIRE', stream, ARGV[4])
 redis.call('PEXPIRE', facts, ARGV[4])
-return {'appended', int(next)}
+return appended(next)

@@ -29,8 +29,8 @@ said_at = tonumber(said_at)
 
 local function int(number) return string.format('%.0f', number) end
 
--- What this stream has still to announce: 'generation-position type interaction_id'. A field of the
--- facts for each, set with the entry and deleted when the index has it.
+-- What this stream has still to announce: 'generation-position type resumed interaction_id run'. A
+-- field of the facts for each, set with the entry and deleted when the index has it.
 local function due()
   local found, fields = {}, redis.call('HGETALL', facts)
   for i = 1, #fields, 2 do
@@ -38,6 +38,10 @@ local function due()
     if place then found[#found + 1] = place .. ' ' .. fields[i + 1] end
   end
   return found
+end
+
+local function mark(kind, resumed, json, run)
+  return kind .. ' ' .. resumed .. ' ' .. cjson.decode(json)['interaction_id'] .. ' ' .. run
 end
 
 if holder == owner then -- said again: the answer of the first time
@@ -120,7 +124,7 @@ if open and not continues then
   redis.call('XADD', stream, held[1] .. '-' .. int(position), 'type', 'ended',
              'data', '{"reason":"disconnected","ledger":' .. ledger .. '}')
   redis.call('HSET', facts, 'announce:' .. held[1] .. '-' .. int(position),
-             'ended ' .. cjson.decode(held[11])['interaction_id'])
+             mark('ended', held[10], held[11], held[12]))
   position = position + 1
 end
 
@@ -128,7 +132,7 @@ local run = reclaims and ARGV[15] or continues and held[12] or owner
 if not reclaims then said_at = math.max(said_at, holder_said_at) end
 generation = generation + 1
 started = started .. ',"generation":' .. int(generation)
-          .. ',"resumed":' .. tostring(resumed) .. '}'
+          .. ',"run":' .. cjson.encode(run) .. ',"resumed":' .. tostring(resumed) .. '}'
 redis.call('XADD', stream, int(generation) .. '-' .. int(position), 'type', 'started',
            'data', started)
 redis.call('HSET', facts,
@@ -137,7 +141,7 @@ redis.call('HSET', facts,
            'started', started, 'run', run, 'said_at_ms', int(said_at),
            'reclaimed', reclaims and '1' or '0',
            'announce:' .. int(generation) .. '-' .. int(position),
-           'started ' .. cjson.decode(started)['interaction_id'])
+           mark('started', resumed and '1' or '0', started, run))
 if not continues then
   first_seq, last_seq, ledger = '', '', ''
   redis.call('HDEL', facts, 'first_seq', 'last_seq')

@@ -76,13 +76,14 @@ def probe_keys(prefix: str) -> tuple[str, str, str]:
 
 
 def opening_json(opening: Opening) -> bytes:
-    """Write `data` of a `started` entry, without generation, resumed and the closing brace."""
+    """Write `data` of a `started` entry, without generation, run, resumed and the closing brace."""
     started_at = datetime.fromtimestamp(opening.started_at_ms / 1000, UTC)
     return msgspec.json.encode(
         {
             "tenant_id": str(opening.stream.tenant_id),
             "interaction_id": str(opening.interaction_id),
             "stream_id": str(opening.stream.stream_id),
+            "track": None,
             "dialect": opening.dialect,
             "sample_rate": opening.media.sample_rate,
             "encoding": opening.media.encoding.value,
@@ -192,10 +193,10 @@ class EntryReader:
             frame = AudioFrame(self._media, seq, received_at_ms, fields[b"audio"])
             return AudioAccepted(position, frame)
         if kind == b"started":
-            opening, generation = _read_opening(fields[b"data"])
+            opening, generation, run = _read_opening(fields[b"data"])
             self._media = opening.media
             resumed = isinstance(opening.continuation, GoOn)
-            return InteractionStarted(position, generation, resumed, opening)
+            return InteractionStarted(position, generation, resumed, opening, run)
         if kind in _SIGNALS:
             return SignalReceived(position, _SIGNALS[kind], fields[b"data"].decode())
         data = msgspec.json.decode(fields[b"data"])
@@ -208,9 +209,14 @@ class EntryReader:
         raise ValueError("unknown type")
 
 
+def entry_id(generation: int, position: int) -> str:
+    """Write the id of a stream's entry."""
+    return f"{generation}-{position}"
+
+
 def event_id(stream: StreamKey, generation: int, position: int) -> str:
     """Name a start or end; the same when it is announced again."""
-    return f"{stream}/{generation}-{position}"
+    return f"{stream}/{entry_id(generation, position)}"
 
 
 def announcement(
@@ -220,6 +226,8 @@ def announcement(
     generation: int,
     position: int,
     *,
+    run: str,
+    resumed: bool,
     has_ended: bool,
 ) -> tuple[str | int, ...]:
     """Write the command that adds an entry to the index."""
@@ -229,6 +237,9 @@ def announcement(
         "interaction_id": interaction_id,
         "stream_id": stream.stream_id,
         "generation": generation,
+        "run": run,
+        "resumed": int(resumed),
+        "entry": entry_id(generation, position),
         "key": stream_key(prefix, stream),
         "event_id": event_id(stream, generation, position),
     }
@@ -236,7 +247,7 @@ def announcement(
     return "XADD", index_key(prefix), "MAXLEN", "~", INDEX_ENTRIES, "*", *flat
 
 
-def read_announcement(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Announcement:
+def read_announcement(cursor: bytes, fields: Mapping[bytes, bytes]) -> Announcement:
     """Read an entry of the index.
 
     Raises:
@@ -245,16 +256,20 @@ def read_announcement(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Announc
     """
     try:
         text = {name.decode(): value.decode() for name, value in fields.items()}
+        generation, position = (int(part) for part in text["entry"].split("-"))
         return Announcement(
-            cursor=entry_id.decode(),
+            cursor=cursor.decode(),
             event_id=text["event_id"],
             has_ended=text["type"] == "ended",
             stream=StreamKey(TenantId(text["tenant_id"]), StreamId(text["stream_id"])),
             interaction_id=InteractionId(text["interaction_id"]),
-            generation=int(text["generation"]),
+            generation=generation,
+            position=position,
+            run=text["run"],
+            resumed=text["resumed"] == "1",
         )
     except _NOT_OURS as error:
-        raise BrokerRefused(f"index entry {entry_id!r} cannot be read") from error
+        raise BrokerRefused(f"index entry {cursor!r} cannot be read") from error
 
 
 def read_account(
@@ -274,7 +289,8 @@ def read_account(
     )
 
 
-def _read_opening(started: bytes) -> tuple[Opening, int]:
+def _read_opening(started: bytes) -> tuple[Opening, int, str]:
+    """Read `data` of a `started` entry: the opening, the generation and the name of the run."""
     data = msgspec.json.decode(started)
     opening = Opening(
         stream=StreamKey(TenantId(data["tenant_id"]), StreamId(data["stream_id"])),
@@ -285,4 +301,4 @@ def _read_opening(started: bytes) -> tuple[Opening, int]:
         continuation=GoOn() if data["resumed"] else ANEW,
         call=CallDetails(data["call_sid"], data["from"], data["to"], data["custom_parameters"]),
     )
-    return opening, data["generation"]
+    return opening, data["generation"], data["run"]

@@ -142,8 +142,9 @@ class RedisStreamPublisher(StreamPublisher):
     async def append(self, batches: Sequence[Batch]) -> Sequence[Outcome]:
         """Publish a batch of each stream in one pipeline. See `StreamPublisher.append`."""
         calls = [self._append_call(batch) for batch in batches]
-        outcomes = [_outcome(reply) for reply in await self._pipeline.run(calls)]
-        await self._announce_ends(batches, outcomes)
+        replies = await self._pipeline.run(calls)
+        outcomes = [_outcome(reply) for reply in replies]
+        await self._announce_ends(batches, replies, outcomes)
         return outcomes
 
     def _keys(self, stream: StreamKey) -> tuple[str, str]:
@@ -221,7 +222,9 @@ class RedisStreamPublisher(StreamPublisher):
         ago = waited_seconds + monotonic() - called_at
         return round(seconds * 1_000 + microseconds / 1_000 - ago * 1_000)
 
-    async def _announce_ends(self, batches: Sequence[Batch], outcomes: list[Outcome]) -> None:
+    async def _announce_ends(
+        self, batches: Sequence[Batch], replies: Sequence[Reply], outcomes: list[Outcome]
+    ) -> None:
         """Announce published ends; where that fails, nobody knows of the end: so the batch did."""
         ended = [
             (
@@ -231,6 +234,8 @@ class RedisStreamPublisher(StreamPublisher):
                     batch.interaction_id,
                     batch.lease.generation,
                     event.position,
+                    replies[index][3].decode(),
+                    resumed=replies[index][2] == b"1",
                     has_ended=True,
                 ),
             )

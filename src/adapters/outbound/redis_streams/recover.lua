@@ -6,8 +6,8 @@
 -- Reply {'ended' or 'nothing', {what is to be announced}}
 local stream, facts = KEYS[1], KEYS[2]
 
--- What this stream has still to announce: 'generation-position type interaction_id'. A field of the
--- facts for each, set with the entry and deleted when the index has it.
+-- What this stream has still to announce: 'generation-position type resumed interaction_id run'. A
+-- field of the facts for each, set with the entry and deleted when the index has it.
 local function due()
   local found, fields = {}, redis.call('HGETALL', facts)
   for i = 1, #fields, 2 do
@@ -17,7 +17,8 @@ local function due()
   return found
 end
 
-local held = redis.call('HMGET', facts, 'owner', 'state', 'generation', 'next', 'ledger', 'started')
+local held = redis.call('HMGET', facts, 'owner', 'state', 'generation', 'next', 'ledger', 'started',
+                        'resumed', 'run')
 if held[1] ~= ARGV[1] then return {'nothing', {}} end
 if not (held[2] == 'live' or held[2] == 'cut') or redis.call('EXISTS', stream) == 0 then
   return {'nothing', due()}
@@ -33,7 +34,8 @@ local id = held[3] .. '-' .. int(position)
 redis.call('XADD', stream, id, 'type', 'ended', 'data',
            '{"reason":"disconnected","ledger":' .. held[5] .. ',"recovered":true}')
 redis.call('HSET', facts, 'owner', '', 'state', 'ended', 'next', int(position + 1),
-           'announce:' .. id, 'ended ' .. cjson.decode(held[6])['interaction_id'])
+           'announce:' .. id, 'ended ' .. held[7] .. ' '
+                              .. cjson.decode(held[6])['interaction_id'] .. ' ' .. held[8])
 redis.call('PEXPIRE', stream, ARGV[2])
 redis.call('PEXPIRE', facts, ARGV[2])
 return {'ended', due()}
