@@ -1,121 +1,59 @@
-"""Follow calls as one worker of a group: a line of JSON for each event, audio in base64.
-
-    python examples/read_calls.py redis://localhost:6379/0 GROUP WORKER
-
-A worker gives no frame twice, whatever the broker loses. The workers of a group share the calls;
-another one goes on where a dead one was, and may give the last frames again: drop a repeat by
-(key, run, seq). docs/published.md says what else to know.
-"""
+"""Follow calls as a worker of a group: python read_calls.py redis://HOST:PORT/0 GROUP WORKER."""
 
 import json
 import signal
 import sys
 import time
 from base64 import b64encode
-from types import SimpleNamespace
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-
-INDEX, LEASE_SECONDS, MAX_RUNS = "rtaa:interactions", 5, 10_000
 
 
-class Worker:
-    def __init__(self, url, group, name):
-        self.broker = redis.Redis.from_url(url, socket_timeout=5, retry=Retry(NoBackoff(), 0))
-        self.group, self.name, self.is_stopping = group, name, False
-        self.calls, self.printed = {}, {}
-        self.renew_at, self.claim_from = 0, "0-0"
+def events(url, group, worker, index="rtaa:interactions"):
+    broker = redis.Redis.from_url(url, socket_timeout=5, retry=None)  # a retry hides a lost reply
+    calls, cursors, highest, after, error = {}, {}, {}, "0", ""  # "0": what is pending comes first
+    while True:
+        try:
+            if "NOGROUP" in error:  # a fresh broker, or one that lost the index and perhaps all
+                broker.xgroup_create(index, group, id="0", mkstream=True)
+                cursors.clear()  # the same ids may be other entries now
+            error, wait = "", 20 if calls else 1000
+            for _, notices in broker.xreadgroup(group, worker, {index: after}, 100, wait):
+                after = notices[-1][0] if notices and after != ">" else ">"
+                calls.update(notices)
+            for notice, call in list(calls.items()):  # in order: a resumption comes after its call
+                new = unread(broker, call, cursors.get(notice), highest)
+                cursors[notice] = (yield from new) if call.get(b"type") == b"started" else None
+                if not cursors[notice]:
+                    broker.xack(index, group, notice)
+                    del calls[notice], cursors[notice]
+            highest = dict(list(highest.items())[-10_000:])  # runs end, and may yet come again
+        except redis.RedisError as problem:
+            print(problem, file=sys.stderr)
+            error, after = str(problem), "0"
+            time.sleep(0.5)
 
-    def events(self):
-        has_group, pause = True, 0.1
-        while not self.is_stopping:
-            try:
-                if not has_group:  # a fresh broker, or one that came back empty
-                    self.broker.xgroup_create(INDEX, self.group, id="0", mkstream=True)
-                has_group = True
-                yield from self.read()
-                pause = 0.1
-            except redis.RedisError as error:  # away, loading, or without the group
-                print(error, file=sys.stderr)
-                has_group, self.renew_at = "NOGROUP" not in str(error), 0
-                time.sleep(pause)
-                pause = min(2 * pause, 2)
 
-    def read(self):
-        if time.monotonic() >= self.renew_at:
-            self.renew()
-        first = {}  # of each stream the generation that was announced first
-        for notice in sorted(self.calls):
-            first.setdefault(self.calls[notice].key, notice)
-        self.hear(self.index(">", block=None if first else 200))
-        cursors = {key: self.calls[notice].cursor for key, notice in first.items()}
-        for key, entries in self.broker.xread(cursors, count=100, block=200) if first else ():
-            yield from self.follow(first[key.decode()], entries)
-
-    def renew(self):  # a call is leased as long as its notice is pending here, and not idle
-        self.renew_at = time.monotonic() + LEASE_SECONDS / 3
-        lease = LEASE_SECONDS * 1000
-        self.claim_from, *_ = self.broker.xautoclaim(  # what a dead worker has left
-            INDEX, self.group, self.name, lease, self.claim_from, count=100
-        )
-        mine = self.index("0")  # reading it again keeps it from being idle
-        self.calls = {notice: self.calls[notice] for notice, _ in mine if notice in self.calls}
-        self.hear(mine)
-        while len(self.printed) > MAX_RUNS:
-            self.printed.pop(next(iter(self.printed)))
-
-    def index(self, after, block=None):
-        found = self.broker.xreadgroup(self.group, self.name, {INDEX: after}, MAX_RUNS, block)
-        return found[0][1] if found else []
-
-    def hear(self, notices):
-        for notice, fields in notices:
-            call = {name.decode(): value.decode() for name, value in fields.items()}
-            if call.get("type") != "started" or not self.broker.exists(call["key"]):
-                self.acknowledge(notice)
-            elif notice not in self.calls:
-                generation, position = map(int, call["entry"].split("-"))
-                before = f"{generation}-{position - 1}" if position else f"{generation - 1}-{2**53}"
-                call["note"] = f"{INDEX}:{self.group}:{call['event_id']}"
-                call["cursor"] = self.broker.get(call["note"]) or before
-                self.calls[notice] = SimpleNamespace(**call)
-
-    def acknowledge(self, notice):
-        self.broker.xack(INDEX, self.group, notice)
-        self.calls.pop(notice, None)
-
-    def follow(self, notice, entries):
-        call = self.calls[notice]
-        kind, spans = "", self.printed.setdefault((call.key, call.run), {})  # by generation
-        for entry, fields in entries:
-            if not entry.startswith(f"{call.generation}-".encode()):
-                kind = "ended"  # a newer generation, which is announced as well
-                break
-            call.cursor, kind = entry.decode(), fields[b"type"].decode()
-            event = {"key": call.key, "run": call.run, "id": call.cursor, "type": kind}
-            if kind == "audio":
-                event["seq"] = first = last = int(fields[b"seq"])
-                event["audio"] = fields[b"audio"]
-            else:
-                event["data"] = json.loads(fields[b"data"])
-            if kind == "gap":
-                first = event["data"]["first_missing"]
-                last = first + event["data"]["missing"] - 1
-            if kind in {"audio", "gap"}:
-                if any(low <= first and last <= high for low, high in spans.values()):
-                    continue  # given again by a service whose broker came back younger or empty
-                spans[call.generation] = spans.get(call.generation, (first,))[0], last
-            yield event
-        self.broker.set(call.note, call.cursor, ex=3600)
-        if kind == "ended":
-            self.acknowledge(notice)
+def unread(broker, call, cursor, highest):
+    """Yield what is new of the generation announced; return where to go on, or None at its end."""
+    key, number, run = call[b"key"].decode(), call[b"generation"], call[b"run"].decode()
+    for entry, fields in broker.xrange(key, cursor or number):
+        kind, data = fields[b"type"].decode(), fields.get(b"audio") or json.loads(fields[b"data"])
+        if entry.split(b"-")[0] != number or (kind == "started" and data["run"] != run):
+            return None  # what follows is announced by itself
+        cursor = None if kind == "ended" else b"(" + entry
+        before = highest.get((key, run), -1)
+        seq = int(fields.get(b"seq", before))
+        if kind == "gap":
+            seq = data["first_missing"] + data["missing"] - 1
+        if seq > before or kind not in {"audio", "gap"}:  # else the broker got it a second time
+            highest[key, run] = seq
+            yield key, run, entry.decode(), kind, seq, data
+    return cursor
 
 
 if __name__ == "__main__":
-    worker = Worker(*sys.argv[1:])
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: setattr(worker, "is_stopping", True))
-    for event in worker.events():
+        signal.signal(number, lambda *_: sys.exit())
+    for event in events(*sys.argv[1:]):
         print(json.dumps(event, default=lambda audio: b64encode(audio).decode()), flush=True)

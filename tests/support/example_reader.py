@@ -11,6 +11,9 @@ REPOSITORY = Path(__file__).parents[2]
 
 LIMIT_SECONDS = 20.0
 
+FIELDS = ("key", "run", "id", "type", "seq", "data")
+"""Of an event, as the example prints and yields it."""
+
 Frame = tuple[str, str, int, bytes]
 """Key, run, seq and audio."""
 
@@ -27,12 +30,12 @@ class ExampleReader:
     def events(self) -> list[dict[str, Any]]:
         """What it has printed, but for a line that it is still printing."""
         *lines, _ = self._printed.read_bytes().split(b"\n")
-        return [json.loads(line) for line in lines]
+        return [dict(zip(FIELDS, json.loads(line), strict=True)) for line in lines]
 
     @property
     def frames(self) -> list[Frame]:
         return [
-            (e["key"], e["run"], e["seq"], base64.b64decode(e["audio"]))
+            (e["key"], e["run"], e["seq"], base64.b64decode(e["data"]))
             for e in self.events
             if e["type"] == "audio"
         ]
