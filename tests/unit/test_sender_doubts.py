@@ -8,7 +8,7 @@ from sender_bench import SenderBench, ears, stream_key, timeless, until
 from application.delivery.byte_budget import JOINED_SECONDS
 from application.delivery.log_registry import QUIET_SECONDS, TICK_SECONDS, WIDER_LOOK_SECONDS
 from application.delivery.stream_log import StreamLog
-from application.ports.errors import BrokerRefused
+from application.ports.errors import BrokerRefused, BrokerUnavailable
 from domain.entries import Ended
 from domain.events import EndReason, GoOn
 
@@ -211,6 +211,25 @@ async def test_a_store_that_does_not_answer_lets_nothing_retained_get_old(
     await until(lambda: bench.sender.is_proved and live.log.is_empty)
     await asyncio.sleep(2 * QUIET_SECONDS + TICK_SECONDS)
     assert bench.sender.budget.held_bytes.kept == 0
+
+
+@timeless()
+async def test_while_one_stream_is_in_doubt_nothing_retained_gets_old(bench: SenderBench) -> None:
+    """Its server is another and does not answer for it, while all others are served."""
+    one, two = await two_quiet(bench)
+    assert one.live is not None
+    bench.store.failing[two.stream] = BrokerUnavailable("stuck")
+    bench.store.epoch += 1
+    for seq in range(1, 100):
+        bench.hear(one.live, seq)
+        await asyncio.sleep(0.2)
+    assert one.is_empty
+    assert not bench.sender.is_proved
+    bench.store.of(two.stream).wipe()
+    bench.store.failing.clear()
+    await until(lambda: bench.sender.is_proved)
+    assert bench.store.seqs(two.stream) == [0]
+    assert bench.telemetry.total("lost") == 0
 
 
 @timeless()
