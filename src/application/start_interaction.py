@@ -35,6 +35,11 @@ class RetryBudget:
         """Try nothing again; an append that is in flight may still succeed."""
         self._given_up.set()
 
+    @property
+    def is_given_up(self) -> bool:
+        """Whether nothing is to be tried again."""
+        return self._given_up.is_set()
+
     async def wait_until_given_up(self) -> None:
         """Wait until nothing is to be tried again."""
         await self._given_up.wait()
@@ -46,7 +51,7 @@ class RetryBudget:
         with suppress(TimeoutError):
             async with asyncio.timeout(AGAIN_SECONDS):
                 await self._given_up.wait()
-        return not self._given_up.is_set()
+        return not self.is_given_up
 
 
 class StartInteraction:
@@ -141,7 +146,8 @@ class StartInteraction:
                 return
 
     async def _wait(self, pending: PendingStart, budget: RetryBudget, began_at: float) -> Granted:
-        """Wait for the outcome, within the budget."""
+        """Wait for the outcome, within the budget; the attempt that is under way counts."""
+        is_under_way = budget.is_given_up  # the heartbeat was the first half of it
         given_up = asyncio.create_task(budget.wait_until_given_up())
         left = max(ANSWER_SECONDS, budget.seconds - (self._clock.monotonic() - began_at))
         either: list[asyncio.Future[Any]] = [pending.outcome, given_up]
@@ -149,7 +155,7 @@ class StartInteraction:
             await asyncio.wait(either, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         finally:
             given_up.cancel()
-        if given_up.done() and pending.is_attempted:
+        if given_up.done() and (is_under_way or pending.is_attempted):
             await asyncio.wait([pending.outcome], timeout=ANSWER_SECONDS)
         if pending.outcome.done():
             return pending.outcome.result()

@@ -196,6 +196,7 @@ async def test_a_store_that_answers_for_one_stream_only_is_up(bench: SenderBench
 async def test_a_listener_that_raises_stops_no_other_stream(
     bench: SenderBench, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("WARNING", "application.delivery")
     rude, well = [await bench.begin(stream=stream_key(name)) for name in ("rude", "well")]
 
     def raise_it(frames: int, last_seq: int | None) -> None:

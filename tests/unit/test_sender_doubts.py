@@ -236,6 +236,7 @@ async def test_while_one_stream_is_in_doubt_nothing_retained_gets_old(bench: Sen
 async def test_a_stream_that_is_refused_does_not_keep_the_rest_from_being_proved(
     bench: SenderBench, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("WARNING", "application.delivery")
     one, _ = await two_quiet(bench)
     bench.store.failing[one.stream] = BrokerRefused("WRONGTYPE")
     bench.store.epoch += 1
