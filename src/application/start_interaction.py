@@ -35,11 +35,6 @@ class RetryBudget:
         """Try nothing again; an append that is in flight may still succeed."""
         self._given_up.set()
 
-    @property
-    def is_given_up(self) -> bool:
-        """Whether nothing is to be tried again."""
-        return self._given_up.is_set()
-
     async def wait_until_given_up(self) -> None:
         """Wait until nothing is to be tried again."""
         await self._given_up.wait()
@@ -51,7 +46,7 @@ class RetryBudget:
         with suppress(TimeoutError):
             async with asyncio.timeout(AGAIN_SECONDS):
                 await self._given_up.wait()
-        return not self.is_given_up
+        return not self._given_up.is_set()
 
 
 class StartInteraction:
@@ -146,8 +141,7 @@ class StartInteraction:
                 return
 
     async def _wait(self, pending: PendingStart, budget: RetryBudget, began_at: float) -> Granted:
-        """Wait for the outcome, within the budget; the attempt that is under way counts."""
-        is_under_way = budget.is_given_up  # the heartbeat was the first half of it
+        """Wait for the outcome, within the budget; an attempt is under way, which counts."""
         given_up = asyncio.create_task(budget.wait_until_given_up())
         left = max(ANSWER_SECONDS, budget.seconds - (self._clock.monotonic() - began_at))
         either: list[asyncio.Future[Any]] = [pending.outcome, given_up]
@@ -155,7 +149,7 @@ class StartInteraction:
             await asyncio.wait(either, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         finally:
             given_up.cancel()
-        if given_up.done() and (is_under_way or pending.is_attempted):
+        if given_up.done():
             await asyncio.wait([pending.outcome], timeout=ANSWER_SECONDS)
         if pending.outcome.done():
             return pending.outcome.result()
