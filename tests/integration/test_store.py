@@ -24,8 +24,10 @@ from application.ports.store import (
     Mark,
     Outcome,
 )
+from domain.account import State
 from domain.entries import Started
-from domain.head import Head
+from domain.head import Access, Head
+from domain.ledger import Ledger
 
 STREAM, HEAD, INDEX = "rtaa:audio:{tenant/%s}", "rtaa:interaction:{tenant/%s}", "rtaa:interactions"
 
@@ -289,6 +291,29 @@ async def test_a_head_that_cannot_be_read_fails_alone(two: Two) -> None:
     assert await two.head("call") == head
 
 
+async def test_whatever_changes_of_a_head_is_stored(two: Two) -> None:
+    head = await two.stored(two.writer.start("call"))
+    assert head.run is not None
+    lease, account = head.lease, head.account
+    changes: list[dict[str, Any]] = [
+        {"lease": replace(lease, owner="another", granted_at_ms=lease.granted_at_ms + 1)},
+        {"lease": replace(lease, generation=7)},
+        {"begun_at": 5},
+        {"run": replace(head.run, name="another", access=Access.OPEN)},
+        {"account": replace(account, state=State.CUT)},
+        {"account": replace(account, first_seq=3)},
+        {"account": replace(account, last_seq=9)},
+        {"account": replace(account, ledger=Ledger(received=1, rejected=1))},
+        {"account": replace(account, next_position=40)},
+        {"first_kept": 2},
+        {},
+    ]
+    for change in changes:
+        after = replace(head, revision=two.writer.revision(), **change)
+        head = await two.stored(Append(stream_key("call"), head.revision, (), after))
+        assert await two.head("call") == head, change
+
+
 async def test_what_was_sent_of_many_streams_may_be_forgotten(
     two: Two, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -340,7 +365,8 @@ async def test_who_reads_a_head_announces_what_its_writer_has_not(two: Two) -> N
     assert await two.head("call") == append.head
     assert two.index() == ["tenant/call/1-0"]
     assert not two.marks("call")
-    assert await two.head("call") == append.head
+    assert await two.head("call", of="ours") == append.head
+    await two.stored(two.writer.speak(append.head))
     assert two.index() == ["tenant/call/1-0"]
 
 

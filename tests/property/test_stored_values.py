@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
-from store_oracle import ODD_BYTES, as_read, placed
+from store_oracle import ODD_BYTES, Writer, as_read, placed
 
 from adapters.outbound.redis_streams.announcements import Said
+from adapters.outbound.redis_streams.append_calls import AppendCalls
 from adapters.outbound.redis_streams.destination import RedisDestination
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
 from adapters.outbound.redis_streams.entries import EntryReader, data_of
@@ -242,10 +243,6 @@ def test_an_entry_that_is_not_one_of_ours_is_refused(
 
 def test_what_is_sent_is_one_command() -> None:
     """However odd the bytes are: the broker reads as many arguments as were meant."""
-    from store_oracle import Writer  # noqa: PLC0415
-
-    from adapters.outbound.redis_streams.append_calls import AppendCalls  # noqa: PLC0415
-
     writer = Writer()
     begun = writer.start("call")
     spoken = writer.speak(begun.head, 3, size=1_000)

@@ -87,7 +87,7 @@ class AppendCalls:
         noted = _add_entries(parts, append, first_position)
         seldom = (
             head.lease, head.run, head.begun_at, head.first_kept, append.keep_from,
-            account.first_seq, account.state,
+            account.first_seq, account.last_seq is None, account.state,
         )  # fmt: skip
         other: Command = ()
         keep_from = ""

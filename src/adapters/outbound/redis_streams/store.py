@@ -64,13 +64,16 @@ class RedisStreamStore(StreamStore):
         for first in range(0, len(streams) or 1, PAGE):
             page = streams[first : first + PAGE]
             calls: list[Command | Parts] = [self._calls.read(it) for it in page]
+            chains = [self._due.get(stream) for stream in page] if self._due else ()
             *replies, time = await self._pipeline.run([*calls, ("TIME",)])
             raise_if_error(time)
             now_ms = int(time[0]) * 1_000 + int(time[1]) // 1_000
             stands = [_read(stream, reply) for stream, reply in zip(page, replies, strict=True)]
             due = {index: said for index, (_, said) in enumerate(stands) if said}
             failed = await self._announce(due)
-            found += [failed.get(index, head) for index, (head, _) in enumerate(stands)]
+            heads = [failed.get(index, head) for index, (head, _) in enumerate(stands)]
+            self._forget_due(page, chains, heads)
+            found += heads
         return Heads(now_ms, found)
 
     async def append(self, appends: Sequence[Append]) -> Sequence[Outcome]:
@@ -79,9 +82,9 @@ class RedisStreamStore(StreamStore):
         for append in appends:
             call, said = self._calls.write(append)
             calls.append(call)
-            if said or self._due:
+            if said or (self._due and append.stream in self._due):
                 self._note_due(append, said)
-        chains = [self._due.get(append.stream) for append in appends] if self._due else None
+        chains = [self._due.get(append.stream) for append in appends] if self._due else ()
         replies = await self._pipeline.run(calls)
         outcomes: list[Outcome] = []
         due: dict[int, Sequence[Said]] = {}
@@ -93,7 +96,7 @@ class RedisStreamStore(StreamStore):
             if said:
                 due[len(outcomes)] = said
             outcomes.append(head if isinstance(head, Failed) else Conflict(head))
-        if chains is not None or due:
+        if chains or due:
             await self._announce_appended(appends, outcomes, chains, due)
         return outcomes
 
@@ -101,19 +104,16 @@ class RedisStreamStore(StreamStore):
         self,
         appends: Sequence[Append],
         outcomes: list[Outcome],
-        chains: Sequence[_Chain | None] | None,
+        chains: Sequence[_Chain | None],
         due: dict[int, Sequence[Said]],
     ) -> None:
         """Announce what was stored and the marks that were found; where that fails, so it did."""
-        for index, chain in enumerate(chains or ()):
+        for index, chain in enumerate(chains):
             if chain is not None and outcomes[index] is APPENDED:
                 due[index] = [one for _, said in chain for one in said]
-        failed = await self._announce(due)
-        for index, chain in enumerate(chains or ()):
-            if chain is not None and not isinstance(outcomes[index], Failed) | (index in failed):
-                self._forget_due(appends[index].stream, chain)
-        for index, failure in failed.items():
+        for index, failure in (await self._announce(due)).items():
             outcomes[index] = failure
+        self._forget_due([append.stream for append in appends], chains, outcomes)
 
     async def _announce(self, due: Mapping[int, Sequence[Said]]) -> dict[int, Failed]:
         """Announce what is due of streams; what went wrong, for those where something did."""
@@ -126,12 +126,20 @@ class RedisStreamStore(StreamStore):
         pairs = zip(due, failures, strict=True)
         return {index: Failed(failure) for index, failure in pairs if failure is not None}
 
-    def _forget_due(self, stream: StreamKey, chain: _Chain) -> None:
-        """Note that all of a chain is announced, or is not in the store."""
-        now = self._due.pop(stream, ())
-        rest = now[len(chain) :] if now[: len(chain)] == chain else now
-        if any(said for _, said in rest):
-            self._due[stream] = rest
+    def _forget_due(
+        self,
+        streams: Sequence[StreamKey],
+        chains: Sequence[_Chain | None],
+        answers: Sequence[Outcome | Head | None],
+    ) -> None:
+        """Forget what was due of streams that have answered: it is announced, or not stored."""
+        for stream, chain, answer in zip(streams, chains, answers, strict=False):
+            if chain is None or isinstance(answer, Failed):
+                continue
+            now = self._due.pop(stream, ())
+            rest = now[len(chain) :] if now[: len(chain)] == chain else now
+            if any(said for _, said in rest):
+                self._due[stream] = rest
 
     def _note_due(self, append: Append, said: Sequence[Said]) -> None:
         """Remember what is to be announced once an append is stored, behind what is stored then."""
