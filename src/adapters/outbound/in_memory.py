@@ -96,9 +96,8 @@ class InMemoryStore(StreamStore, StreamReader, OpenRuns, Destination):
 
     async def heartbeat(self, streams: Sequence[StreamKey]) -> None:
         """Give these streams a new heartbeat. See `OpenRuns.heartbeat`."""
-        self._contents().beats.update(
-            {stream: float(next(self.memory.counter)) for stream in streams}
-        )
+        beats = self._contents().beats
+        beats.update({stream: float(next(self.memory.counter)) for stream in streams})
 
     async def heartbeats(self) -> Mapping[StreamKey, float]:
         """Return the last heartbeats. See `OpenRuns.heartbeats`."""

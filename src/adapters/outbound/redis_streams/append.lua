@@ -1,22 +1,10 @@
 -- Append entries to a stream and put a head behind them, if its revision is the one expected.
---
--- KEYS  1 stream · 2 head
--- ARGV  none: only answer where the stream stands. Else
---       1 milliseconds to live · 2 revision expected, '' for no stream · 3 revision · 4 next
---       5 ledger · 6 last_seq or '' · 7 id below which entries are forgotten, or ''
---       8 generation and 9 position of the first entry
---       10 how many arguments name other fields, 0 if the head has them: field · value · ...
---       then for each entry: 'audio' · seq · received_at_ms · audio
---                         or type · generation · what is to be announced of it or '' · data
--- Reply 1, or an error and nothing is changed, or where the stream stands:
---    {whether its entries are there (1/0), the head, XINFO STREAM if there is no head}
---
+-- `append_calls.py` has what KEYS and ARGV are.
 -- What a script has written stays when a command is refused. So all that can be is tried before the
 -- second entry, and until then nothing is changed but the revision; first what needs memory, since
 -- a lack of it is only told before anything is written.
 local stream, facts, expected = KEYS[1], KEYS[2], ARGV[2]
 local held, refusal = redis.call('HGET', facts, 'revision'), nil
-
 local function revision() -- of what is there; of a stream that has lost a key it is made here
   local exists = redis.call('EXISTS', stream) == 1
   if held then return exists and held or 'lost!' .. held end
@@ -37,7 +25,6 @@ local function try(...)
   if type(reply) == 'table' and reply.err then refusal = reply end
   return reply
 end
-
 if #ARGV == 0 or held ~= expected and revision() ~= expected then return stands() end
 local begins = held ~= expected and string.sub(expected, 1, 5) ~= 'last!' -- no entries are there
 local fields = tonumber(ARGV[10])
@@ -71,7 +58,6 @@ if refusal or is_gone then
   elseif redis.pcall('HDEL', facts, 'revision') ~= 1 then redis.call('PEXPIRE', facts, 0) end
   return refusal or stands()
 end
-
 if begins then redis.call('PEXPIRE', stream, ARGV[1]) end
 if fields > 0 then
   redis.call('HDEL', facts, 'first_seq', 'last_seq')
