@@ -9,7 +9,7 @@ from published import Broker, audio, entries, facts
 from running import Caller
 from waiting import until
 
-from application.delivery import sender
+from application.delivery import log_registry
 
 
 async def leave_behind(process: Any, name: str, *, frames: int) -> None:
@@ -114,7 +114,7 @@ async def test_all_that_a_process_holds_of_a_stream_is_given_again(
 async def test_where_one_stream_was_forgotten_the_quiet_ones_are_looked_after_at_once(
     start_service: Any, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sender, "QUIET_SECONDS", 3_600.0)
+    monkeypatch.setattr(log_registry, "QUIET_SECONDS", 3_600.0)
     with BrokerLab() as lab, lab.client() as broker:
         service = start_service(REDIS_URL=lab.url, ACK_INTERVAL="1")
         speaking, quiet = [await Caller.dial(service.url) for _ in range(2)]
