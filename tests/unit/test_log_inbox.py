@@ -11,6 +11,7 @@ from stream_parts import frame, now
 from application.delivery.byte_budget import BufferLimits
 from application.delivery.log_inbox import MAX_UNPACKED, PACK_AFTER_SECONDS
 from application.delivery.retained import BATCH_ENTRIES
+from application.ports.store import Conflict
 from domain.account import Account, State
 from domain.entries import SignalNoted
 from domain.events import GoOn, Signal
@@ -386,3 +387,52 @@ async def test_a_generation_that_is_fenced_puts_nothing() -> None:
     bench.hear(0, live=older)
     assert now(bench.log.is_empty)
     assert bench.unconfirmed == 0
+
+
+# What a session is told
+
+
+class Listening:
+    """A session that notes after which frames it was told, and whether nothing waited then."""
+
+    def __init__(self, bench: LogBench) -> None:
+        self.bench = bench
+        self.told: list[tuple[int, bool]] = []
+
+    def on_confirmed(self, frames: int, last_seq: int | None) -> None:
+        assert last_seq == 0
+        self.told.append((frames, self.bench.log.is_empty))
+
+    def on_fenced(self) -> None:
+        raise AssertionError
+
+    def on_stalled(self) -> None:
+        raise AssertionError
+
+
+async def ending_in_doubt() -> tuple[LogBench, Listening]:
+    """Have the end of a run in flight while a doubt comes up."""
+    bench = await live()
+    bench.here.listener = listening = Listening(bench)
+    bench.hear(0)
+    bench.end()
+    return bench, listening
+
+
+async def test_a_session_is_told_when_a_doubt_that_outlasted_its_end_is_gone() -> None:
+    bench, listening = await ending_in_doubt()
+    append = bench.append()
+    bench.doubt()
+    bench.answer(append)
+    assert listening.told == [(1, False)]
+    bench.probe()
+    bench.answer_probe()
+    assert listening.told == [(1, False), (0, True)]
+
+
+async def test_a_session_is_told_of_an_end_whose_answer_was_lost_once_a_probe_finds_it() -> None:
+    bench, listening = await ending_in_doubt()
+    append = bench.append()
+    bench.store.append(append)
+    bench.log.settle_append(Conflict(bench.store.head))
+    assert listening.told == [(1, True)]

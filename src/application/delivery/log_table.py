@@ -96,6 +96,7 @@ class LogTable(LogInbox):
         self._proof, self._asked_at = max(self._proof, self._sent_doubt), self._clock.monotonic()
         if head is not None and head.revision == holdings.revision:
             self._note_progress()
+            self._tell_if_empty(self._live)
             return
         match holdings.place(head):
             case At(position) if head is not None:
@@ -103,6 +104,7 @@ class LogTable(LogInbox):
                 if self._live is not None and self._window.is_empty:
                     self._account_due |= head.account != self._published
                 self._note_progress()
+                self._tell_if_empty(self._live)
             case Newer() if head is not None:
                 self._fence(head)
             case _ if self.state is LogState.FENCED:
@@ -133,6 +135,11 @@ class LogTable(LogInbox):
         self._unconfirmed_since = now if self._window.count else None
         if is_of_live and live is not None and live.listener is not None:
             live.listener.on_confirmed(frames, self._published.last_seq)
+
+    def _tell_if_empty(self, live: LiveStream | None) -> None:
+        """Tell a session that all is confirmed: a doubt may have outlasted its last entries."""
+        if live is not None and live.listener is not None and self.is_empty:
+            live.listener.on_confirmed(0, self._published.last_seq)
 
     def _rebase(self, head: Head | None) -> None:
         """Write all that is held behind another head, under a new lease."""
@@ -167,6 +174,7 @@ class LogTable(LogInbox):
         """Let go of a generation whose end the store has."""
         if live is not None and live.interaction.state is State.ENDED:
             self._live = None
+            self._tell_if_empty(live)
         else:
             self._fence_live()
 
