@@ -89,7 +89,7 @@ class Bench:
 
     @asynccontextmanager
     async def publishing(self) -> AsyncIterator[None]:
-        """Let the publication ask the destination what it still knows."""
+        """Let the sender ask the store what it still has."""
         running = asyncio.create_task(self.sender.run())
         yield
         running.cancel()

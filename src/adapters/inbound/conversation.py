@@ -153,7 +153,7 @@ class Conversation:
     # What comes from elsewhere
 
     def on_confirmed(self, frames: int, last_seq: int | None) -> None:
-        """Acknowledge what is published. See `PublicationListener`."""
+        """Acknowledge what is published. See `DeliveryListener`."""
         self._unacked += frames
         if 0 < self._calls.ack_interval <= self._unacked:
             self._ack(last_seq)
@@ -161,11 +161,11 @@ class Conversation:
             self._interrupt(_ENDED)
 
     def on_fenced(self) -> None:
-        """Close: a newer connection holds the stream. See `PublicationListener`."""
+        """Close: a newer connection holds the stream. See `DeliveryListener`."""
         self._interrupt(_SUPERSEDED)
 
     def on_stalled(self) -> None:
-        """Close: nothing is confirmed. See `PublicationListener`."""
+        """Close: nothing is confirmed. See `DeliveryListener`."""
         self._interrupt(_NOT_CONFIRMED)
 
     def on_drain(self) -> None:

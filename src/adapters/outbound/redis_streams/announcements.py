@@ -74,7 +74,7 @@ class Said:
 
     @property
     def mark(self) -> str:
-        """The field of the stream's facts that says that it is not announced yet."""
+        """The field of the stream's head that says that it is not announced yet."""
         return f"announce:{self.entry_id}"
 
     @property
