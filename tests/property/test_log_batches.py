@@ -81,7 +81,7 @@ class Told:
             return
         if fate == "confirm":
             self.bench.answer(append)
-            assert self.bench.log.published == append.head.account
+            assert self.bench.here.published == append.head.account
             return
         if fate == "answer lost":
             self.bench.store.append(append)
@@ -120,7 +120,7 @@ async def play(steps: Sequence[Step]) -> None:
     told = Told(bench)
     for verb, number in steps:
         told.step(verb, number)
-        confirmed = bench.log.published.next_position
+        confirmed = bench.here.published.next_position
         waiting = [started(), *told.entries][confirmed:]
         audio = sum(len(it.audio) for it in waiting if isinstance(it, AudioFrame))
         details = sum(2 for it in waiting if not isinstance(it, AudioFrame | Gap | Started))

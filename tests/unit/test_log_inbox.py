@@ -119,7 +119,7 @@ async def test_an_account_is_published_without_an_entry() -> None:
     bench.answer(append)
     assert now(bench.log.is_empty)
     assert bench.log.take() is None
-    assert bench.log.published.state is State.CUT
+    assert bench.here.published.state is State.CUT
 
 
 async def test_an_account_of_a_generation_that_is_written_no_more_is_not_published() -> None:
@@ -436,3 +436,15 @@ async def test_a_session_is_told_of_an_end_whose_answer_was_lost_once_a_probe_fi
     bench.store.append(append)
     bench.log.settle_append(Conflict(bench.store.head))
     assert listening.told == [(1, True)]
+
+
+async def test_what_is_confirmed_of_a_newer_run_is_not_published_by_the_older() -> None:
+    """Its session may ack once more before it closes."""
+    bench = await live()
+    older = bench.here
+    bench.confirm(0, 1)
+    bench.start()
+    bench.confirm(0, 1, 2, 3)
+    assert bench.here.published.last_seq == 3
+    assert older.is_fenced
+    assert older.published.last_seq == 1

@@ -47,7 +47,7 @@ async def test_a_batch_that_was_stored_by_a_call_whose_answer_was_lost_is_acked_
     assert bench.stored_seqs() == [0, 1, 2]
     assert bench.published() == 3
     assert bench.heard_by.acked == 2
-    assert bench.log.published == bench.account
+    assert bench.here.published == bench.account
 
 
 async def test_a_late_append_changes_nothing() -> None:
@@ -65,7 +65,7 @@ async def test_the_end_of_another_processes_run_acks_nothing_to_ones_own_sender(
     bench = await live()
     bench.hear(*range(127))
     bench.settle()
-    confirmed = bench.log.published
+    confirmed = bench.here.published
     bench.store.wipe()
     other = LogBench("b", beside=bench)
     other.clock.now -= 100
@@ -81,7 +81,7 @@ async def test_the_end_of_another_processes_run_acks_nothing_to_ones_own_sender(
     assert append.head.begun_at == 0
     bench.answer(append)
     assert bench.heard_by.acked == 126
-    assert bench.log.published == confirmed
+    assert bench.here.published == confirmed
     bench.settle()
     assert bench.stored_seqs()[100:] == list(range(127))
     bench.confirm(127)
@@ -306,7 +306,7 @@ async def test_a_head_that_was_evicted_alone_is_written_again() -> None:
     assert bench.stored_seqs() == [0, 1, 2]
     assert bench.head.run is not None
     assert bench.head.run.access is Access.OPEN
-    assert bench.account == bench.log.published
+    assert bench.account == bench.here.published
 
 
 async def test_a_start_behind_evicted_entries_declares_them() -> None:

@@ -43,7 +43,7 @@ async def test_a_start_is_decided_on_the_head_of_the_store_and_is_the_next_appen
     assert live.lease.generation == 1
     assert live.run.name == "a1"
     assert bench.log.live is live
-    assert bench.log.published == bench.account
+    assert bench.here.published == bench.account
 
 
 async def test_a_start_waits_for_what_the_older_sender_sent() -> None:
@@ -427,7 +427,7 @@ async def test_a_start_ends_the_run_of_another_process_and_does_not_confirm_it_a
     ended = bench.stored()[-2]
     assert isinstance(ended, Ended)
     assert ended.reason is EndReason.DISCONNECTED
-    assert bench.log.published.last_seq is None
+    assert bench.here.published.last_seq is None
     assert bench.heard_by.acked == -1
     assert live.interaction.last_seq is None
     bench.store.wipe()

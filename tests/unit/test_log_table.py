@@ -75,7 +75,7 @@ async def test_in_sync_what_is_appended_is_confirmed() -> None:
     in_state(bench, LogState.IN_SYNC)
     assert bench.heard_by.acked == 4
     assert (bench.unconfirmed, bench.kept) == (0, 640)
-    assert bench.log.published == bench.account
+    assert bench.here.published == bench.account
 
 
 async def test_in_sync_a_store_that_came_back_younger_is_replayed_from_where_it_stands() -> None:
@@ -96,7 +96,7 @@ async def test_in_sync_a_store_that_came_back_empty_is_written_anew() -> None:
     bench.settle()
     in_state(bench, LogState.IN_SYNC)
     assert bench.stored_seqs() == [0, 1, 2, 3]
-    assert bench.head.lease.generation == 2
+    assert bench.head.lease.generation == bench.here.lease.generation == 2
     assert bench.telemetry.streams_begun_again == 1
 
 
@@ -452,10 +452,10 @@ async def test_what_another_process_began_without_is_lost_and_counted_once(
 async def test_fenced_the_account_is_the_last_that_was_confirmed() -> None:
     bench = await in_sync(0, 1)
     taken_over(bench)
-    confirmed = bench.log.published
+    confirmed = bench.here.published
     bench.hear(2)
     bench.settle()
-    assert bench.log.published == confirmed
+    assert bench.here.published == confirmed
     assert confirmed.last_seq == 1
 
 

@@ -354,7 +354,7 @@ class Conversation:
 
     def _on_duplicate(self, stream: LiveStream, message: Audio) -> None:
         if stream.log.is_empty and not stream.is_fenced:
-            self.on_confirmed(1, stream.log.published.last_seq)
+            self.on_confirmed(1, stream.published.last_seq)
         expected = stream.interaction.unnumbered_seq
         if expected != self._duplicates_below:  # a new frame came since
             self._duplicates_below, self._duplicates_in_a_row = expected, 0
@@ -483,7 +483,7 @@ class Conversation:
 
     def _last_ack(self) -> str | None:
         """Return the ack that is due before the connection is closed for a broken frame."""
-        return None if self._stream is None else self._due_ack(self._stream.log.published.last_seq)
+        return None if self._stream is None else self._due_ack(self._stream.published.last_seq)
 
     def _due_ack(self, last_seq: int | None) -> str | None:
         if self._calls.ack_interval == 0 or self._unacked == 0:
@@ -550,7 +550,7 @@ class Conversation:
         if closing.code is not CloseCode.NOT_CONFIRMED:
             async with _at_most(self._patience):
                 await stream.log.wait_until_empty(stream)
-        self._ack(stream.log.published.last_seq)
+        self._ack(stream.published.last_seq)
         if self._is_over and stream.log.is_empty and not stream.is_fenced:
             opening, ledger = stream.interaction.opening, stream.interaction.ledger
             self._replies.put(self._speaking.ended(opening.interaction_id, ledger))

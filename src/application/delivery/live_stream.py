@@ -14,11 +14,6 @@ class Log(Protocol):
     """What a generation needs of the log of its stream."""
 
     @property
-    def published(self) -> Account:
-        """The run as of the last confirmation."""
-        ...
-
-    @property
     def is_full(self) -> bool:
         """Whether the sender must not be read until something is confirmed."""
         ...
@@ -75,7 +70,8 @@ class LiveStream:
 
     `is_fenced` if nothing more of it is appended: a newer generation holds the stream, of this
     process or another. `is_catching_up` while entries that waited for its start are still to be put
-    behind it. `run_started_at` is monotonic, in seconds, of the run's first generation in this
+    behind it. `published` is the run as of the last confirmation while this was the generation
+    written. `run_started_at` is monotonic, in seconds, of the run's first generation in this
     process.
     """
 
@@ -86,14 +82,22 @@ class LiveStream:
         "lease",
         "listener",
         "log",
+        "published",
         "run",
         "run_started_at",
     )
 
     def __init__(
-        self, interaction: Interaction, log: Log, lease: Lease, run: Run, run_started_at: float
+        self,
+        interaction: Interaction,
+        log: Log,
+        lease: Lease,
+        run: Run,
+        run_started_at: float,
+        published: Account,
     ) -> None:
         self.interaction = interaction
+        self.published = published
         self.log = log
         self.lease = lease
         self.run = run

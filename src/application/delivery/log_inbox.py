@@ -7,7 +7,6 @@ from application.delivery.holdings import Holdings
 from application.delivery.live_stream import LiveStream, Log
 from application.delivery.starts import Starts
 from application.ports.clock import Clock
-from domain.account import Account
 from domain.entries import Entry, SignalNoted
 from domain.media import AudioFrame
 
@@ -28,7 +27,6 @@ class LogInbox(Log):
         self._window = holdings.window
         self._starts = Starts(holdings)
         self._live: LiveStream | None = None
-        self._published = Account()
         self._account_due = False
         self._doubt = self._proof = 0
         self._holds = self._max_bytes = 0
@@ -43,11 +41,6 @@ class LogInbox(Log):
     def live(self) -> LiveStream | None:
         """The generation that is written now."""
         return self._live
-
-    @property
-    def published(self) -> Account:
-        """The run as of the last confirmation."""
-        return self._published
 
     @property
     def is_full(self) -> bool:

@@ -101,8 +101,9 @@ class LogTable(LogInbox):
         match holdings.place(head):
             case At(position) if head is not None:
                 self._confirm(holdings.align(head, position))
-                if self._live is not None and self._window.is_empty:
-                    self._account_due |= head.account != self._published
+                live = self._live
+                if live is not None and self._window.is_empty:
+                    self._account_due |= head.account != live.published
                 self._note_progress()
                 self._tell_if_empty(self._live)
             case Newer() if head is not None:
@@ -130,16 +131,16 @@ class LogTable(LogInbox):
             if not batch.is_foreign:
                 retained.add(batch, now)
             if live is not None and live.run.name == batch.run.name:
-                self._published, is_of_live = batch.account, True
+                live.published, is_of_live = batch.account, True
         self._asked_at = now
         self._unconfirmed_since = now if self._window.count else None
         if is_of_live and live is not None and live.listener is not None:
-            live.listener.on_confirmed(frames, self._published.last_seq)
+            live.listener.on_confirmed(frames, live.published.last_seq)
 
     def _tell_if_empty(self, live: LiveStream | None) -> None:
         """Tell a session that all is confirmed: a doubt may have outlasted its last entries."""
         if live is not None and live.listener is not None and self.is_empty:
-            live.listener.on_confirmed(0, self._published.last_seq)
+            live.listener.on_confirmed(0, live.published.last_seq)
 
     def _rebase(self, head: Head | None) -> None:
         """Write all that is held behind another head, under a new lease."""
@@ -167,7 +168,7 @@ class LogTable(LogInbox):
         if last.run.name not in (live.run.name, last.lease.owner):
             self._fence_live()
             return
-        live.run = last.run  # another one if an older writer has ended it
+        live.lease, live.run = last.lease, last.run  # another run if an older writer has ended it
         live.interaction.rebase(last.account)
 
     def _finish_live(self, live: LiveStream | None) -> None:
@@ -235,10 +236,10 @@ class LogTable(LogInbox):
         if older is not None and older.run.name == run.name:
             started_at = older.run_started_at
         self._reports.superseded(opened.dropped_frames)
-        interaction = Interaction(run.opening, opened.account)
-        self._live = LiveStream(interaction, self, opened.lease, run, started_at)
+        account = opened.account
+        interaction = Interaction(run.opening, account)
+        self._live = LiveStream(interaction, self, opened.lease, run, started_at, account)
         self.state, self._account_due = LogState.IN_SYNC, False
-        self._published = opened.account
         bytes_per_second = run.opening.media.bytes_per_second
         self._max_bytes = round(self._budget.limits.buffer_seconds * bytes_per_second)
         opened.pending.settle(self._live)

@@ -67,8 +67,8 @@ class StreamLog(LogTable):
         self._starts.add(pending)
         live = self._live
         if live is not None and live.interaction.state is not State.ENDED:
-            account = live.interaction.account(self._published.next_position)
-            self._account_due |= account != self._published
+            account = live.interaction.account(live.published.next_position)
+            self._account_due |= account != live.published
         self.note_work()
 
     def note_start_ready(self, pending: PendingStart) -> None:
