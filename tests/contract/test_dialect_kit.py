@@ -1,35 +1,22 @@
 """The kit for dialects, over ours, and over broken ones."""
 
-from collections.abc import Mapping
-from urllib.parse import parse_qsl
+from collections.abc import Mapping, Sequence
 
 import pytest
+from wire_carrier import VOCABULARY, WireCarrier
 
 from adapters.inbound.dialect_contract import Carrier, DialectContract
 from adapters.inbound.dialects import DIALECTS, Dialect
 from adapters.inbound.dialects.exostreamkit import Exostreamkit
-from entrypoints.carrier.wire import WIRES, Call
-
-
-class WireCarrier(Carrier):
-    """A carrier of `simulate`."""
-
-    def __init__(self, dialect: Dialect) -> None:
-        self.wire = WIRES[dialect.name](Call("tenant-abc", "int-123", self.sample_rate))
-        self.hangs_up = self.wire.hangs_up
-        self.query: Mapping[str, str] = dict(parse_qsl(self.wire.query))
-
-    def opening(self) -> list[str | bytes]:
-        return self.wire.opening()
-
-    def frame(self, seq: int, audio: bytes) -> str | bytes:
-        return self.wire.frame(seq, audio)
-
-    def closing(self, frames: int) -> list[str | bytes]:
-        return self.wire.closing(frames)
 
 
 class TestDialects(DialectContract):
+    examples = 300
+    queries = ({}, {"sample-rate": "16000", "x": ""})
+
+    def vocabulary(self, carrier: Carrier) -> Sequence[str | bytes]:  # noqa: ARG002  # all of them
+        return VOCABULARY
+
     @pytest.fixture(params=DIALECTS, ids=lambda dialect: dialect.name)
     def dialect(self, request: pytest.FixtureRequest) -> Dialect:
         found: Dialect = request.param

@@ -6,16 +6,25 @@ decoder, so that a misunderstanding cannot be on both sides.
 """
 
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from adapters.inbound.close_codes import CloseCode
-from adapters.inbound.dialects import DIALECTS, Decoder, Dialect, UnknownDialect, recognise
+from adapters.inbound.dialects import (
+    DIALECTS,
+    Decoder,
+    Dialect,
+    FirstMessageNotJson,
+    Remark,
+    UnknownDialect,
+    recognise,
+)
 from adapters.inbound.dialects.messages import (
     Audio,
     BadStart,
@@ -34,7 +43,6 @@ from domain.ledger import Ledger
 from domain.sequence import MAX_SEQ
 
 KINDS = (Start, BadStart, Audio, SignalSaid, End, Known, Unknown, Refused)
-EXAMPLES = 150
 DEEP = "[" * 100_000 + "]" * 100_000
 
 
@@ -66,6 +74,22 @@ class Carrier(ABC):
 class DialectContract:
     """What every `Dialect` must do."""
 
+    examples: int = 150
+    """How many messages a property draws."""
+
+    queries: Sequence[Mapping[str, str]] = ({},)
+    """Query strings with which anything at all is decoded."""
+
+    def vocabulary(self, carrier: Carrier) -> Sequence[str | bytes]:
+        """Return messages whose names and values are mixed to draw others."""
+        return written(carrier)
+
+    @property
+    def _each(self) -> settings:
+        return settings(
+            max_examples=self.examples, deadline=None, suppress_health_check=list(HealthCheck)
+        )
+
     @pytest.fixture
     def dialect(self) -> Dialect:
         """Return the dialect. To be filled in."""
@@ -79,11 +103,15 @@ class DialectContract:
     def test_told_what_it_tolerates_is_told(self, dialect: Dialect) -> None:
         assert dialect.name
         assert dialect.name == dialect.name.strip().lower()
+        assert isinstance(dialect.most_held_before_start, int)
         assert dialect.most_held_before_start >= 0
         most = dialect.most_refused_in_a_row
-        assert most is None or most > 0
+        assert most is None or (isinstance(most, int) and most > 0)
+        assert isinstance(dialect.never_closed_with, frozenset)
         assert all(isinstance(code, CloseCode) for code in dialect.never_closed_with)
         assert isinstance(dialect.comes_back, bool)
+        assert isinstance(dialect.subprotocols, tuple)
+        assert all(re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", it) for it in dialect.subprotocols)
 
     def test_recognised_a_written_call_is_its_own_and_no_other_dialects(
         self, dialect: Dialect, carrier: Carrier
@@ -112,10 +140,9 @@ class DialectContract:
     def test_bytes_are_bytes_a_frame_is_read_as_it_was_written(
         self, dialect: Dialect, carrier: Carrier
     ) -> None:
-        every = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=HEALTH)
         opening = list(carrier.opening())
 
-        @every
+        @self._each
         @given(st.binary(min_size=1, max_size=700))
         def check(half: bytes) -> None:
             audio = half * 2
@@ -128,24 +155,22 @@ class DialectContract:
     def test_never_raises_any_text_is_a_message_and_always_the_same(
         self, dialect: Dialect, carrier: Carrier
     ) -> None:
-        every = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=HEALTH)
-
-        @every
-        @given(texts(carrier))
-        def check(text: str) -> None:
-            message = decoder_of(dialect).decode_text(text.encode())
+        @self._each
+        @given(texts(self.vocabulary(carrier)), st.sampled_from(self.queries))
+        def check(text: str, query: Mapping[str, str]) -> None:
+            message = decoder_of(dialect, query).decode_text(text.encode())
             check_message(message)
-            assert decoder_of(dialect).decode_text(text.encode()) == message
+            assert decoder_of(dialect, query).decode_text(text.encode()) == message
 
         check()
 
     def test_never_raises_any_bytes_are_a_message_and_always_the_same(
         self, dialect: Dialect, carrier: Carrier
     ) -> None:
-        every = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=HEALTH)
+        some = self.vocabulary(carrier)
 
-        @every
-        @given(st.binary(max_size=400) | texts(carrier).map(str.encode))
+        @self._each
+        @given(st.binary(max_size=400) | texts(some).map(str.encode) | no_utf8(some))
         def check(data: bytes) -> None:
             message = decoder_of(dialect).decode_binary(data)
             check_message(message)
@@ -156,11 +181,10 @@ class DialectContract:
     def test_never_raises_and_a_frame_is_read_whatever_came_before_it(
         self, dialect: Dialect, carrier: Carrier
     ) -> None:
-        every = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=HEALTH)
         opening = list(carrier.opening())
 
-        @every
-        @given(st.lists(texts(carrier) | st.binary(max_size=60), max_size=6))
+        @self._each
+        @given(st.lists(texts(self.vocabulary(carrier)) | st.binary(max_size=60), max_size=6))
         def check(before: list[str | bytes]) -> None:
             call = [*before, *opening, carrier.frame(7, b"\1\2")]
             found = decode_on(dialect, call, carrier.query)[-1]
@@ -172,13 +196,21 @@ class DialectContract:
     def test_recognised_any_object_by_at_most_one_dialect(
         self, dialect: Dialect, carrier: Carrier
     ) -> None:
-        every = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=HEALTH)
         dialects = [dialect, *(it for it in DIALECTS if it.name != dialect.name)]
 
-        @every
-        @given(objects(carrier))
+        @self._each
+        @given(objects(self.vocabulary(carrier)))
         def check(first: dict[str, Any]) -> None:
-            assert sum(it.recognises(first) for it in dialects) <= 1
+            recognisers = [it for it in dialects if it.recognises(first)]
+            assert len(recognisers) <= 1
+            text = json.dumps(first)
+            for order in (dialects, dialects[::-1]):
+                for form in (text, text.encode()):
+                    if recognisers:
+                        assert recognise(form, order) is recognisers[0]
+                    else:
+                        with pytest.raises(UnknownDialect):
+                            recognise(form, order)
 
         check()
 
@@ -186,23 +218,30 @@ class DialectContract:
         self, dialect: Dialect, carrier: Carrier
     ) -> None:
         others = [it for it in DIALECTS if it.name != dialect.name]
-        for message in [*carrier.opening(), *carrier.closing(0)]:
+        for message in written(carrier):
             try:
                 assert recognise(message, [*others, dialect]) is dialect
-            except UnknownDialect:
+            except (UnknownDialect, FirstMessageNotJson):
                 continue
 
     def test_replies_are_json_objects_or_none(self, dialect: Dialect) -> None:
-        call = InteractionId("int-123")
-        for reply in (
-            dialect.started(call, 1, None),
-            dialect.started(call, MAX_SEQ, MAX_SEQ),
-            dialect.ack(0),
-            dialect.error(Refused(Refusal.INVALID_AUDIO, 'why "\u2028')),
-            dialect.error(Refused(Refusal.INVALID_SEQ, "why", 7)),
-            dialect.ended(call, Ledger()),
-        ):
-            assert reply is None or isinstance(json.loads(reply), dict)
+        call, seqs = InteractionId("int-123"), st.integers(0, MAX_SEQ)
+
+        @self._each
+        @given(st.integers(1, MAX_SEQ), seqs, st.text(max_size=20), st.sampled_from(Refusal))
+        @example(MAX_SEQ, MAX_SEQ, 'why "\u2028', Refusal.INVALID_AUDIO)
+        def check(generation: int, seq: int, explanation: str, refusal: Refusal) -> None:
+            for reply in (
+                dialect.started(call, generation, None),
+                dialect.started(call, generation, seq),
+                dialect.ack(seq),
+                dialect.error(Refused(refusal, explanation)),
+                dialect.error(Refused(refusal, explanation, seq)),
+                dialect.ended(call, Ledger()),
+            ):
+                assert reply is None or isinstance(json.loads(reply), dict)
+
+        check()
 
     def test_apart_a_connection_knows_nothing_of_another(
         self, dialect: Dialect, carrier: Carrier
@@ -213,23 +252,30 @@ class DialectContract:
         assert decode_on(dialect, messages, carrier.query) == alone
 
 
-HEALTH = list(HealthCheck)
+def written(carrier: Carrier) -> list[str | bytes]:
+    """Return a short call as the carrier writes it."""
+    frames = [carrier.frame(seq, bytes([seq, 0])) for seq in range(3)]
+    return [*carrier.opening(), *frames, *carrier.closing(3)]
 
 
 def decoder_of(dialect: Dialect, query: Mapping[str, str] | None = None) -> Decoder:
     """Return what reads a new connection."""
-    return dialect.decoder(query or {}, _no_remark)
+    return dialect.decoder(query or {}, _take_remark)
 
 
-def _no_remark(_: str) -> None:
-    """Take what a decoder remarks on a call."""
+def _take_remark(remark: str) -> None:
+    """Take what a decoder remarks on a call: a text, which is logged."""
+    assert remark
 
 
 def decode_on(
-    dialect: Dialect, messages: Sequence[str | bytes], query: Mapping[str, str] | None = None
+    dialect: Dialect,
+    messages: Sequence[str | bytes],
+    query: Mapping[str, str] | None = None,
+    remark: Remark = _take_remark,
 ) -> list[Message]:
-    """Decode the messages of one connection."""
-    reader = decoder_of(dialect, query)
+    """Decode the messages of one connection; `remark` is told what is odd about it."""
+    reader = dialect.decoder(query or {}, remark)
     return [
         reader.decode_text(it.encode()) if isinstance(it, str) else reader.decode_binary(it)
         for it in messages
@@ -246,6 +292,7 @@ def check_message(message: Message) -> None:
         case SignalSaid(signal, details):
             assert isinstance(signal, Signal)
             assert isinstance(json.loads(details), dict)
+            details.encode()
         case End(reason):
             assert isinstance(reason, EndReason)
         case BadStart(explanation):
@@ -253,19 +300,19 @@ def check_message(message: Message) -> None:
         case Refused(refusal, explanation):
             assert isinstance(refusal, Refusal)
             assert explanation
+        case Start(call=call):
+            assert all(
+                isinstance(text, str)
+                for pair in call.custom_parameters.items()
+                for text in (*pair, call.caller or "", call.callee or "", call.call_sid or "")
+            )
 
 
-def objects(carrier: Carrier) -> st.SearchStrategy[dict[str, Any]]:
-    """Draw objects of the names and values that the carrier writes, in any mix."""
-    written = [*carrier.opening(), carrier.frame(0, b"\0\0"), *carrier.closing(1)]
-    found = [
-        inner
-        for message in written
-        if isinstance(message, str)
-        for inner in _objects_in(json.loads(message))
-    ]
+def objects(messages: Sequence[str | bytes]) -> st.SearchStrategy[dict[str, Any]]:
+    """Draw objects of the names and values in messages, in any mix."""
+    found = _objects_of(messages)
     names = sorted({name for it in found for name in it} | {"event"})
-    events = sorted({it["event"] for it in found if isinstance(it.get("event"), str)}) or ["start"]
+    events = _events_of(messages)
     values = [value for it in found for value in it.values()] or [None]
     leaves = (
         st.none()
@@ -290,12 +337,34 @@ def objects(carrier: Carrier) -> st.SearchStrategy[dict[str, Any]]:
     )
 
 
-def texts(carrier: Carrier) -> st.SearchStrategy[str]:
-    """Draw texts: JSON of the carrier's names, whole and cut off, and anything else."""
-    whole = objects(carrier).map(json.dumps)
+def texts(messages: Sequence[str | bytes]) -> st.SearchStrategy[str]:
+    """Draw texts: JSON of the names in messages, whole and cut off, and anything else."""
+    whole = objects(messages).map(json.dumps)
     cut = whole.flatmap(lambda text: st.integers(0, len(text)).map(lambda n: text[:n]))
     odd = ["", "null", "{}", '{"event":' + DEEP + "}", "9" * 5_000, '{"event":NaN}']
     return st.one_of(st.text(), whole, cut, st.sampled_from(odd))
+
+
+def no_utf8(messages: Sequence[str | bytes]) -> st.SearchStrategy[bytes]:
+    """Draw JSON with something in it that UTF-8 has not."""
+    event = _events_of(messages)[0]
+    return st.text(st.characters(categories=["Cs", "Lu"]), max_size=8).map(
+        lambda text: f'{{"event":"{event}","x":"{text}"}}'.encode(errors="surrogatepass")
+    )
+
+
+def _events_of(messages: Sequence[str | bytes]) -> list[str]:
+    events = {it.get("event") for it in _objects_of(messages)}
+    return sorted(it for it in events if isinstance(it, str)) or ["start"]
+
+
+def _objects_of(messages: Sequence[str | bytes]) -> list[dict[str, Any]]:
+    return [
+        found
+        for message in messages
+        if isinstance(message, str)
+        for found in _objects_in(json.loads(message))
+    ]
 
 
 def _objects_in(value: object) -> Iterator[dict[str, Any]]:
