@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from redis.exceptions import ResponseError
 
-from adapters.outbound.redis_streams.failures import translate, translate_reply
+from adapters.outbound.redis_streams.failures import translate
 from application.ports.errors import BrokerRefused, BrokerUnavailable, PublisherError
 
 REPLIES: list[tuple[str, type[PublisherError]]] = [
@@ -36,15 +36,6 @@ def test_an_error_reply_is_passing_or_for_good(reply: str, kind: type[PublisherE
     failure = translate(error)
     assert type(failure) is kind
     assert failure.__cause__ is error
-
-
-@pytest.mark.parametrize(("reply", "kind"), REPLIES, ids=[text[:12] for text, _ in REPLIES])
-def test_an_error_reply_out_of_a_script_means_the_same(
-    reply: str, kind: type[PublisherError]
-) -> None:
-    failure = translate_reply(reply.encode())
-    assert type(failure) is kind
-    assert str(failure) == str(translate(ResponseError(reply)))
 
 
 HINTS = {
@@ -90,7 +81,7 @@ def test_nothing_secret_of_a_reply_is_repeated() -> None:
 
 
 def test_a_reply_that_is_no_text_is_translated_all_the_same() -> None:
-    assert type(translate_reply(b"\xff\xfe")) is BrokerRefused
+    assert type(translate(ResponseError(b"\xff\xfe".decode(errors="replace")))) is BrokerRefused
 
 
 def test_every_message_that_the_documentation_lists_is_one_that_is_told() -> None:

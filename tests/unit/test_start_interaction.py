@@ -41,7 +41,7 @@ async def test_a_start_is_stored_when_it_is_granted(
     live = await bench.begin()
     assert kinds(bench) == [Started]
     assert live.lease.generation == 1
-    assert not live.has_token
+    assert live.run.access is Access.OPEN
     (told,) = caplog.records
     assert told.message == "stream started"
     assert told.resumed is False  # type: ignore[attr-defined]
@@ -184,7 +184,7 @@ async def test_an_open_run_that_was_begun_with_a_token_is_not_taken_without_one(
     bench: SenderBench,
 ) -> None:
     live = await bench.begin(credentials=WITH_TOKEN)
-    assert live.has_token
+    assert live.run.access is Access.TOKEN
     with pytest.raises(NotAllowed):
         await bench.ask(opening(GoOn()))
     assert not live.is_fenced

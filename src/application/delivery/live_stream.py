@@ -5,7 +5,7 @@ from typing import Protocol
 from application.delivery.listener import DeliveryListener
 from domain.account import Account
 from domain.entries import Entry
-from domain.head import Access, Lease, Run
+from domain.head import Lease, Run
 from domain.identifiers import StreamKey
 from domain.interaction import Interaction
 
@@ -110,11 +110,6 @@ class LiveStream:
     def key(self) -> StreamKey:
         """Which stream it is."""
         return self.interaction.opening.stream
-
-    @property
-    def has_token(self) -> bool:
-        """Whether the run was begun with a token."""
-        return self.run.access is Access.TOKEN
 
     def note_caught_up(self) -> None:
         """Note that everything held behind the start is put. Calling it again does nothing."""

@@ -132,21 +132,13 @@ NO_LOGIN = "connected, but no answer in time: the broker is frozen or overloaded
 
 def translate(error: ResponseError) -> PublisherError:
     """Return the port's error for an error reply, which is its cause."""
-    failure = _translated(str(error))
-    failure.__cause__ = error
-    return failure
-
-
-def translate_reply(reply: bytes) -> PublisherError:
-    """Return the port's error for an error reply that a script passed on."""
-    return _translated(reply.decode(errors="replace"))
-
-
-def _translated(text: str) -> PublisherError:
+    text = str(error)
     code = text.partition(" ")[0]
     passing = code in PASSING_CODES or text.startswith(TOO_MANY_CLIENTS)
     hint = next((hint for pattern, hint in _HINTS if pattern.search(text)), None)
-    return (BrokerUnavailable if passing else BrokerRefused)(with_hint(_shown(text), hint))
+    failure = (BrokerUnavailable if passing else BrokerRefused)(with_hint(_shown(text), hint))
+    failure.__cause__ = error
+    return failure
 
 
 def _shown(text: str) -> str:
