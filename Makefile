@@ -38,7 +38,7 @@ format: $(VENV)/installed-dev  ## Format the code and mend what lint can mend
 	$(BIN)/ruff check --fix .
 
 lock:  ## Renew requirements/ from pyproject.toml (needs uv)
-	uv pip compile $(LOCK) pyproject.toml -o requirements/runtime.txt
+	uv pip compile $(LOCK) pyproject.toml --extra nats -o requirements/runtime.txt
 	uv pip compile $(LOCK) pyproject.toml --group dev -c requirements/runtime.txt -o requirements/dev.txt
 	uv pip compile $(LOCK) requirements/bench.in -c requirements/dev.txt -o requirements/bench.txt
 	uv pip compile $(LOCK) --group pyproject.toml:build -o requirements/build.txt
