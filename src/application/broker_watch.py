@@ -1,20 +1,24 @@
-"""Knows whether the destination takes writes and has what it confirmed; logs each change once."""
+"""Knows which parts of the destination take writes and have what they confirmed.
+
+Each part is tried again and again, and each change is logged once.
+"""
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
 from application.delivery.sender import Sender
 from application.ports.clock import Clock
-from application.ports.destination import Destination
+from application.ports.destination import Destination, Part
 from application.ports.errors import PublisherError
 from application.ports.telemetry import Losses, Telemetry
 from application.time_limit import answered_within
 
 CHECK_EVERY_SECONDS = 1.0
 CHECK_SECONDS = 2.0
-"""How often the destination is tried, and how long it may take to answer."""
+"""How often a part is tried, and how long it may take to answer."""
 
 RETRY_SECONDS = 0.2
 """How often it is tried while it does not, or has not yet shown what it still knows."""
@@ -37,8 +41,126 @@ class _Outage:
     waited_streams: int = 0
 
 
+class _PartWatch:
+    """Tries one part; `run` is its body. `on_change` is called when it is up or down."""
+
+    def __init__(
+        self,
+        part: Part,
+        destination: Destination,
+        sender: Sender,
+        clock: Clock,
+        telemetry: Telemetry,
+        on_change: Callable[[], None],
+    ) -> None:
+        self.part = part
+        self.is_writable = False
+        self._destination = destination
+        self._sender = sender
+        self._clock = clock
+        self._telemetry = telemetry
+        self._on_change = on_change
+        self._doubt = asyncio.Event()
+        self.is_tried = False
+        self._trouble: str | None = None
+        self._told: set[str] = set()
+        self._outage: _Outage | None = None
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the part takes writes, and has all that it once confirmed."""
+        return self.is_writable and self._sender.is_proved(self.part.name)
+
+    async def run(self) -> None:
+        """Watch for ever."""
+        while True:
+            self._doubt.clear()
+            await self.check()
+            if not self.is_writable:
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CHECK_EVERY_SECONDS):
+                    await self._doubt.wait()
+
+    def doubt(self) -> None:
+        """Be ready no more at once, and look."""
+        self._doubt.set()
+        if self.is_writable:
+            self._note(ASKED)
+
+    async def check(self) -> None:
+        """Try the part once."""
+        name, since = self.part.name, self._clock.monotonic()
+        self._measure_outage()
+        try:
+            async with answered_within(CHECK_SECONDS):
+                await self._destination.verify_part(name)
+        except PublisherError as error:
+            self._note("the broker does not take writes", str(error))
+            self._sender.note_failure(name)
+        else:
+            self._sender.note_alive(since, name)
+            self._note(None if self._sender.is_proved(name) else ASKED)
+
+    def _note(self, trouble: str | None, error: str = "") -> None:
+        has_changed = not self.is_tried or trouble != self._trouble
+        is_new_cause = error not in self._told and len(self._told) < MOST_CAUSES
+        if not has_changed and not (error and is_new_cause):
+            return
+        if trouble is not None and self._outage is None and (self.is_writable or error):
+            alive_at = self._sender.alive_at(self.part.name)
+            self._outage = _Outage(alive_at, self._telemetry.losses())
+            self._measure_outage()
+        self.is_tried, self._trouble = True, trouble
+        self.is_writable = trouble is None
+        if has_changed:
+            self._on_change()
+        if trouble is None:
+            self._told.clear()
+            self._log_up()
+        elif error:
+            self._told.add(error)
+            _log.error(trouble, extra={**self._names(), "error": error})
+        else:
+            _log.info(trouble, extra=self._names())
+
+    def _measure_outage(self) -> None:
+        """Note how much waits for the destination, if the part is away."""
+        outage, sender = self._outage, self._sender
+        if outage is not None:
+            waiting = sender.budget.held_bytes.unconfirmed
+            outage.waited_bytes = max(outage.waited_bytes, waiting)
+            outage.waited_streams = max(outage.waited_streams, sender.unpublished())
+
+    def _log_up(self) -> None:
+        outage, self._outage = self._outage, None
+        if outage is None:
+            _log.info("the broker takes writes", extra=self._names())
+            return
+        before, now = outage.before, self._telemetry.losses()
+        lost = now.lost - before.lost
+        _log.log(
+            logging.WARNING if lost else logging.INFO,
+            "the broker is back, %s",
+            "frames are lost" if lost else "nothing is lost",
+            extra={
+                **self._names(),
+                "away_seconds": round(self._clock.monotonic() - outage.since, 1),
+                "waited_streams": outage.waited_streams,
+                "waited_bytes": outage.waited_bytes,
+                "refilled_frames": now.refilled - before.refilled,
+                "streams_begun_again": now.began_again - before.began_again,
+                "lost_frames": lost,
+            },
+        )
+
+    def _names(self) -> dict[str, object]:
+        return {"part": self.part.name} if self.part.name else {}
+
+
 class BrokerWatch:
-    """Tries the destination again and again; `run` is its body."""
+    """Watches each part of the destination; `run` is its body."""
 
     def __init__(
         self,
@@ -51,51 +173,41 @@ class BrokerWatch:
         self._sender = sender
         self._clock = clock
         self._telemetry = telemetry
+        self._watches: dict[Part, _PartWatch] = {}
         self._up = asyncio.Event()
-        self._doubt = asyncio.Event()
-        self._tried = False
-        self._trouble: str | None = None
-        self._told: set[str] = set()
-        self._outage: _Outage | None = None
+        self._told_up: bool | None = None
+        self._find_parts()
         sender.on_doubt = self._on_doubt
 
     @property
     def is_up(self) -> bool:
-        """Whether the destination takes writes, and has all that it once confirmed."""
-        return self._up.is_set() and self._sender.is_proved
+        """Whether starts and ends can be stored: each part that all need takes writes."""
+        return all(watch.is_up for watch in self._watches.values() if watch.part.is_shared)
+
+    @property
+    def away(self) -> list[str]:
+        """The parts that take no writes, or have not yet shown what they still know."""
+        return [watch.part.name for watch in self._watches.values() if not watch.is_up]
 
     async def run(self) -> None:
-        """Watch for ever."""
-        while True:
-            self._doubt.clear()
-            await self.check()
-            if not self._up.is_set():
+        """Watch for ever, also the parts that come."""
+        tasks: dict[Part, asyncio.Task[None]] = {}
+        async with asyncio.TaskGroup() as group:
+            while True:
+                self._find_parts()
+                for part in tasks.keys() - self._watches.keys():
+                    tasks.pop(part).cancel()
+                for part, watch in self._watches.items():
+                    if part not in tasks:
+                        tasks[part] = group.create_task(watch.run())
                 await asyncio.sleep(RETRY_SECONDS)
-                continue
-            with suppress(TimeoutError):
-                async with asyncio.timeout(CHECK_EVERY_SECONDS):
-                    await self._doubt.wait()
-
-    def _on_doubt(self) -> None:
-        """Be ready no more at once, and look."""
-        self._doubt.set()
-        if self._up.is_set():
-            self._note(ASKED)
 
     async def check(self) -> None:
-        """Try the destination once."""
-        since = self._clock.monotonic()
-        self._measure_outage()
-        try:
-            async with answered_within(CHECK_SECONDS):
-                await self._destination.verify_writable()
-        except PublisherError as error:
-            self._note("the broker does not take writes", str(error))
-            self._sender.note_failure()
-        else:
-            self._sender.note_alive(since)
-            proved = self._sender.is_proved
-            self._note(None if proved else ASKED)
+        """Try each part once."""
+        self._find_parts()
+        async with asyncio.TaskGroup() as group:
+            for watch in self._watches.values():
+                group.create_task(watch.check())
 
     async def wait_until_up(self, seconds: float) -> bool:
         """Wait at most `seconds` for the destination; tell whether it takes writes."""
@@ -106,54 +218,33 @@ class BrokerWatch:
             return False
         return True
 
-    def _note(self, trouble: str | None, error: str = "") -> None:
-        has_changed = not self._tried or trouble != self._trouble
-        is_new_cause = error not in self._told and len(self._told) < MOST_CAUSES
-        if not has_changed and not (error and is_new_cause):
+    def _find_parts(self) -> None:
+        """Watch the parts that are known now, and no others."""
+        parts = self._destination.parts()
+        if list(parts) == list(self._watches):
             return
-        if trouble is not None and self._outage is None and (self._up.is_set() or error):
-            self._outage = _Outage(self._sender.alive_at, self._telemetry.losses())
-            self._measure_outage()
-        self._tried, self._trouble = True, trouble
-        if has_changed:
-            self._telemetry.broker(up=trouble is None)
-        if trouble is None:
-            self._told.clear()
-            self._up.set()
-            self._log_up()
-            return
-        self._up.clear()
-        if error:
-            self._told.add(error)
-            _log.error(trouble, extra={"error": error})
-        else:
-            _log.info(trouble)
+        old = self._watches
+        self._watches = {part: old.get(part) or self._watch(part) for part in parts}
+        self._on_change()
 
-    def _measure_outage(self) -> None:
-        """Note how much waits for the destination, if it is away."""
-        outage, sender = self._outage, self._sender
-        if outage is not None:
-            waiting = sender.budget.held_bytes.unconfirmed
-            outage.waited_bytes = max(outage.waited_bytes, waiting)
-            outage.waited_streams = max(outage.waited_streams, sender.unpublished())
-
-    def _log_up(self) -> None:
-        outage, self._outage = self._outage, None
-        if outage is None:
-            _log.info("the broker takes writes")
-            return
-        before, now = outage.before, self._telemetry.losses()
-        lost = now.lost - before.lost
-        _log.log(
-            logging.WARNING if lost else logging.INFO,
-            "the broker is back, %s",
-            "frames are lost" if lost else "nothing is lost",
-            extra={
-                "away_seconds": round(self._clock.monotonic() - outage.since, 1),
-                "waited_streams": outage.waited_streams,
-                "waited_bytes": outage.waited_bytes,
-                "refilled_frames": now.refilled - before.refilled,
-                "streams_begun_again": now.began_again - before.began_again,
-                "lost_frames": lost,
-            },
+    def _watch(self, part: Part) -> _PartWatch:
+        return _PartWatch(
+            part, self._destination, self._sender, self._clock, self._telemetry, self._on_change
         )
+
+    def _on_doubt(self, part: str) -> None:
+        for watch in self._watches.values():
+            if watch.part.name == part:
+                watch.doubt()
+
+    def _on_change(self) -> None:
+        """Tell who waits, and the metrics."""
+        watches = self._watches.values()
+        if all(watch.is_writable for watch in watches if watch.part.is_shared):
+            self._up.set()
+        else:
+            self._up.clear()
+        is_up = all(watch.is_writable for watch in watches)
+        if is_up != self._told_up and any(watch.is_tried for watch in watches):
+            self._told_up = is_up
+            self._telemetry.broker(up=is_up)

@@ -31,7 +31,9 @@ _OWN: Mapping[str, StoreAdapter] = {it.name: it for it in (RedisStreams(), InMem
 _VALUES = ("name", "is_shared", "store", "reader", "open_runs")
 """Members of the ports that are values and have no default."""
 
-_DEFAULTS = ("problems", "describe", "grants", "close", "advise")
+_DEFAULTS = (
+    "problems", "describe", "grants", "close", "advise", "parts", "verify_part", "part_of",
+)  # fmt: skip
 """Methods of the ports that have one."""
 
 

@@ -1,13 +1,14 @@
 """The logs of a process: which have work, which are in doubt, which are done.
 
-When the store may have lost something, every log, a quiet one and one whose run has just ended as
-well, is in doubt until the store has proved that it has what was confirmed.
+When a part of the store may have lost something, every log of that part, a quiet one and one whose
+run has just ended as well, is in doubt until the store has proved that it has what was confirmed.
 """
 
 import asyncio
 from collections.abc import Callable
 
 from application.delivery.byte_budget import BufferLimits, ByteBudget
+from application.delivery.lane import Lane
 from application.delivery.stream_log import StreamLog
 from application.ports.clock import Clock
 from application.ports.store import StreamStore
@@ -23,7 +24,7 @@ QUIET_SECONDS = 2.0
 taken over by another process. Also one whose run has just ended, while it is retained."""
 
 WIDER_LOOK_SECONDS = 1.0
-"""Where the store lost one stream it may have lost others: all are in doubt, at most so often."""
+"""Where a part lost one stream it may have lost others: all are in doubt, at most so often."""
 
 
 class LogRegistry:
@@ -44,24 +45,18 @@ class LogRegistry:
         self._retention_seconds = retention_seconds
         self.budget = ByteBudget(limits, telemetry)
         self._logs: dict[StreamKey, StreamLog] = {}
-        self._with_work: dict[StreamLog, None] = {}
-        self._work = asyncio.Event()
+        self._lanes: dict[str, Lane] = {}
         self._paused: set[StreamLog] = set()
-        self._unproved: set[StreamLog] = set()
-        self._is_in_doubt = False
-        self._alive_at = clock.monotonic()
-        self._looked_wider_at = -WIDER_LOOK_SECONDS
-        self.on_doubt: Callable[[], None] = _tell_no_one
+        self._looked_wider_at: dict[str, float] = {}
+        self.on_doubt: Callable[[str], None] = _tell_no_one
 
-    @property
-    def is_proved(self) -> bool:
-        """Whether the store has proved that it has what it once confirmed."""
-        return not (self._is_in_doubt or self._unproved)
+    def is_proved(self, part: str = "") -> bool:
+        """Whether a part of the store has proved that it has what it once confirmed."""
+        return self._lane(part).is_proved
 
-    @property
-    def alive_at(self) -> float:
-        """When the call was made that the store has answered last, monotonic."""
-        return self._alive_at
+    def alive_at(self, part: str = "") -> float:
+        """Return when the call was made that a part has answered last, monotonic."""
+        return self._lane(part).alive_at
 
     def log_of(self, stream: StreamKey) -> StreamLog:
         """Return the log of a stream; a new one if none is held."""
@@ -76,6 +71,7 @@ class LogRegistry:
                 on_work=self.note_work,
             )
             log.epoch = self._store.epoch_of(stream)
+            self._lane(self._store.part_of(stream)).add(log)
         return log
 
     def streams(self) -> list[StreamKey]:
@@ -88,39 +84,39 @@ class LogRegistry:
         """Return how many streams have something that is not stored, or not even a start."""
         return sum(not log.is_settled for log in self._logs.values())
 
-    def note_alive(self, since: float) -> None:
-        """Note that the store answered a call made at monotonic `since`."""
-        self._alive_at = max(self._alive_at, since)
-        if self._is_in_doubt:
-            self._is_in_doubt = False
-            self.on_doubt()
-            for log in self._logs.values():
+    def note_alive(self, since: float, part: str = "") -> None:
+        """Note that a part answered a call made at monotonic `since`."""
+        lane = self._lane(part)
+        lane.alive_at = max(lane.alive_at, since)
+        if lane.is_in_doubt:
+            lane.is_in_doubt = False
+            self.on_doubt(part)
+            for log in lane.logs:
                 self._doubt(log)
         else:
             self._look_at_epochs()
 
-    def note_failure(self) -> None:
-        """Note that the store failed: it may have lost something when it is back."""
-        self._is_in_doubt = True
-        self.on_doubt()
+    def note_failure(self, part: str = "") -> None:
+        """Note that a part failed: it may have lost something when it is back."""
+        self._lane(part).is_in_doubt = True
+        self.on_doubt(part)
 
-    def look_wider(self) -> None:
-        """Doubt every log: one has found its stream lost."""
+    def look_wider(self, part: str) -> None:
+        """Doubt every log of a part: one has found its stream lost."""
         now = self._clock.monotonic()
-        if now - self._looked_wider_at >= WIDER_LOOK_SECONDS:
-            self._looked_wider_at = now
-            for log in self._logs.values():
+        if now - self._looked_wider_at.get(part, -WIDER_LOOK_SECONDS) >= WIDER_LOOK_SECONDS:
+            self._looked_wider_at[part] = now
+            for log in self._lane(part).logs:
                 log.doubt()
 
     def note_work(self, log: StreamLog) -> None:
         """Have a log asked for what is to be sent."""
         if log not in self._paused:
-            self._with_work[log] = None
-            self._work.set()
+            self._lanes[log.part].note_work(log)
 
     def pause(self, log: StreamLog) -> None:
         """Send nothing of a stream that failed by itself before it is tried again."""
-        self._with_work.pop(log, None)
+        self._lanes[log.part].with_work.pop(log, None)
         self._paused.add(log)
         loop = asyncio.get_running_loop()
         loop.call_later(retry_seconds(log.failures), self._try_again, log)
@@ -129,23 +125,65 @@ class LogRegistry:
         self._paused.discard(log)
         self.note_work(log)
 
+    # Parts
+
+    def _lane(self, part: str) -> Lane:
+        """Return the lane of a part; a new one is served from now on."""
+        lane = self._lanes.get(part)
+        if lane is None:
+            lane = self._lanes[part] = Lane(part, self._clock.monotonic())
+            self._serve(lane)
+        return lane
+
+    def _serve(self, lane: Lane) -> None:
+        """Have what the logs of a lane have to send sent."""
+        raise NotImplementedError
+
+    def _let_go_of_old(self) -> None:
+        """Let go of what is old, unless a part that has logs still has to prove something."""
+        alive_at = None
+        for lane in self._lanes.values():
+            if not lane.is_proved:
+                return
+            if lane.logs:
+                alive_at = lane.alive_at if alive_at is None else min(alive_at, lane.alive_at)
+        if alive_at is not None:
+            self.budget.let_go_of_old(alive_at)
+
     # Doubts
 
     def _look_at_epochs(self) -> None:
         """Doubt every log whose server is another since it was last looked at."""
-        store, is_changed = self._store, False
+        store, changed = self._store, set()
         for log in self._logs.values():
             if log.epoch != store.epoch_of(log.stream):
-                is_changed = True
-                self._doubt(log)
-        if is_changed:
-            self.on_doubt()
+                changed.add(self._doubt(log))
+        for part in changed:
+            self.on_doubt(part)
 
-    def _doubt(self, log: StreamLog) -> None:
+    def _doubt(self, log: StreamLog) -> str:
+        """Have a log prove its stream, on the part that has the stream now; return the part."""
         log.epoch = self._store.epoch_of(log.stream)
         log.doubt()
+        lane = self._lanes[log.part]
         if not log.is_proved:
-            self._unproved.add(log)
+            lane.unproved.add(log)
+        return lane.part
+
+    def _move(self) -> None:
+        """Serve each log by the lane of the part that has its stream now."""
+        for log in self._logs.values():
+            part = self._store.part_of(log.stream)
+            if part != log.part:
+                old = self._lanes[log.part]
+                is_unproved, has_work = log in old.unproved, log in old.with_work
+                old.remove(log)
+                lane = self._lane(part)
+                lane.add(log)
+                if is_unproved:
+                    lane.unproved.add(log)
+                if has_work:
+                    lane.note_work(log)
 
     # Time
 
@@ -154,13 +192,13 @@ class LogRegistry:
         while True:
             await asyncio.sleep(TICK_SECONDS)
             now = self._clock.monotonic()
+            self._move()
             self._look_at_epochs()
-            if self.is_proved:
-                self.budget.let_go_of_old(self._alive_at)
+            self._let_go_of_old()
             for log in list(self._logs.values()):
                 if log.is_done:
                     del self._logs[log.stream]
-                    self._unproved.discard(log)
+                    self._lanes[log.part].remove(log)
                 elif log.quiet_seconds(now) >= QUIET_SECONDS:
                     log.doubt()
                 else:
@@ -173,5 +211,5 @@ class LogRegistry:
             live.listener.on_stalled()
 
 
-def _tell_no_one() -> None:
-    pass
+def _tell_no_one(part: str) -> None:
+    del part

@@ -2,7 +2,8 @@
 
 Frames only mark their log as having work; a loop takes one append of each such log, gives all of
 them to the store in one call, and tells each log what became of its own. While calls are under way
-new frames gather, so batches grow with the load by themselves.
+new frames gather, so batches grow with the load by themselves. Each part of the store has loops of
+its own.
 
 Nothing is given up because a call fails: it is made again, after a short wait.
 """
@@ -11,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from application.delivery.lane import Lane
 from application.delivery.log_registry import LogRegistry
 from application.delivery.log_state import Probe, Work
 from application.delivery.stream_log import StreamLog
@@ -26,7 +28,7 @@ ROUND_STREAMS = 512
 else gets its turn while it is made ready."""
 
 ROUNDS_AT_ONCE = 2
-"""While the store takes one round the next is made ready; a log is only ever in one."""
+"""While a part takes one round the next is made ready; a log is only ever in one."""
 
 FLUSH_STEP_SECONDS = 0.02
 
@@ -37,6 +39,8 @@ Taken = list[tuple[StreamLog, Work]]
 
 class Sender(LogRegistry):
     """Owns the loops and the logs; `run` is its body, which the composition starts."""
+
+    _tasks: asyncio.TaskGroup | None = None
 
     async def flush(self, seconds: float, is_urgent: Callable[[], bool] = lambda: False) -> None:
         """Wait until there is nothing to append, at most `seconds`; once in a process's life.
@@ -50,25 +54,33 @@ class Sender(LogRegistry):
 
     async def run(self) -> None:
         """Send for ever. A failure belongs to the streams it concerns, never to a loop."""
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(ROUNDS_AT_ONCE):
-                tasks.create_task(self._send())
-            tasks.create_task(self.keep_time())
+        try:
+            async with asyncio.TaskGroup() as self._tasks:
+                for lane in self._lanes.values():
+                    self._serve(lane)
+                self._tasks.create_task(self.keep_time())
+        finally:
+            self._tasks = None
 
-    async def _send(self) -> None:
+    def _serve(self, lane: Lane) -> None:
+        if self._tasks is not None:
+            for _ in range(ROUNDS_AT_ONCE):
+                self._tasks.create_task(self._send(lane))
+
+    async def _send(self, lane: Lane) -> None:
         failures = 0
         while True:
-            await self._work.wait()
-            taken = self._take_round()
+            await lane.has_work.wait()
+            taken = self._take_round(lane)
             if not taken:
-                self._work.clear()
+                lane.has_work.clear()
                 continue
-            failures = 0 if await self._go_round(taken) else failures + 1
+            failures = 0 if await self._go_round(lane, taken) else failures + 1
             if failures:
                 await asyncio.sleep(retry_seconds(failures))
 
-    async def _go_round(self, taken: Taken) -> bool:
-        """Send what was taken; False if the store was not reached."""
+    async def _go_round(self, lane: Lane, taken: Taken) -> bool:
+        """Send what was taken; False if the part was not reached."""
         sent_at = self._clock.monotonic()
         appends = [work for _, work in taken if type(work) is Append]
         probes = [work.stream for _, work in taken if type(work) is Probe]
@@ -83,7 +95,7 @@ class Sender(LogRegistry):
         except PublisherError as error:
             failed = Failed(error)
             unanswered = len(appends) - len(outcomes)
-            self.note_failure()
+            self.note_failure(lane.part)
             self._settle(
                 taken,
                 [*outcomes, *[failed] * unanswered],
@@ -93,26 +105,25 @@ class Sender(LogRegistry):
             return False
         self._settle(taken, outcomes, heads, is_reached=True)
         is_other_server = any(log.epoch != self._store.epoch_of(log.stream) for log, _ in taken)
-        if self._is_in_doubt or is_other_server:
-            self.note_alive(sent_at)
+        if lane.is_in_doubt or is_other_server:
+            self.note_alive(sent_at, lane.part)
         else:
-            self._alive_at = max(self._alive_at, sent_at)
-        if self.is_proved:
-            self.budget.let_go_of_old(sent_at)
+            lane.alive_at = max(lane.alive_at, sent_at)
+        self._let_go_of_old()
         return True
 
-    def _take_round(self) -> Taken:
+    def _take_round(self, lane: Lane) -> Taken:
         """Take what each log has to send, in turn, until it is enough for one round."""
         taken: Taken = []
         audio_bytes = entries = 0
-        for log in list(self._with_work):
+        for log in list(lane.with_work):
             if (
                 audio_bytes >= ROUND_BYTES
                 or entries >= ROUND_ENTRIES
                 or len(taken) >= ROUND_STREAMS
             ):
                 break
-            del self._with_work[log]
+            del lane.with_work[log]
             work = log.take()
             if work is None:
                 continue
@@ -140,10 +151,11 @@ class Sender(LogRegistry):
                 # A session that listens to one stream must not stop the others.
                 names = {"tenant_id": log.stream.tenant_id, "stream_id": log.stream.stream_id}
                 _log.exception("outcome not taken", extra=names)
-            if self._unproved and (log.is_proved or _is_refused(answer)):
-                self._unproved.discard(log)
+            unproved = self._lanes[log.part].unproved
+            if unproved and (log.is_proved or _is_refused(answer)):
+                unproved.discard(log)
             if log.has_lost:
-                self.look_wider()
+                self.look_wider(log.part)
             if log.is_settled:
                 continue
             if is_reached and isinstance(answer, Failed):

@@ -35,6 +35,7 @@ class StreamLog(LogTable):
     ) -> None:
         super().__init__(stream, clock, telemetry, budget, retention_seconds=retention_seconds)
         self.epoch = 0
+        self.part = ""
         self._on_work = on_work
         self._sent: Work | None = None
 

@@ -35,6 +35,20 @@ class DestinationOptions:
     rewind_seconds: float = 5.0
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a store that fails by itself. An `is_shared` one is needed by every start and end.
+
+    `name` is short and stays the same when another server takes the part over.
+    """
+
+    name: str
+    is_shared: bool
+
+
+WHOLE = Part("", is_shared=True)
+
+
 class Destination(Protocol):
     """A connected technology. Constructing it does no I/O."""
 
@@ -47,14 +61,27 @@ class Destination(Protocol):
     open_runs: OpenRuns
     """The port that keeps heartbeats."""
 
+    def parts(self) -> Sequence[Part]:
+        """Return the parts as they are known now. Default: the store is one."""
+        return (WHOLE,)
+
     async def verify_writable(self) -> None:
-        """Prove with a write that the store takes writes now. Called every second.
+        """Prove with a write that the store takes writes now, all parts of it.
 
         Raises:
             PublisherError: it does not, and why.
 
         """
         ...
+
+    async def verify_part(self, part: str) -> None:  # noqa: ARG002  # the store is one
+        """Prove with a write that a part takes writes now. Called every second for each.
+
+        Raises:
+            PublisherError: it does not, and why.
+
+        """
+        await self.verify_writable()
 
     async def close(self) -> None:
         """Let go of every connection. Calling it again does nothing."""

@@ -131,3 +131,11 @@ class StreamStore(Protocol):
         the first call that could notice returns.
         """
         ...
+
+    def part_of(self, stream: StreamKey) -> str:  # noqa: ARG002  # for overriders
+        """Return the part of the store that a stream is in now: one of `Destination.parts`.
+
+        A call names streams of one part if its caller knows the parts, and the calls for different
+        parts are made side by side. Default: there is one part.
+        """
+        return ""

@@ -1,0 +1,44 @@
+"""What is sent to one part of the store: the logs with work, and what the part has proved."""
+
+import asyncio
+
+from application.delivery.stream_log import StreamLog
+
+
+class Lane:
+    """The logs of one part: a part that is slow or away keeps no other waiting.
+
+    The store may have lost something of a part `is_in_doubt`; each of the `unproved` logs waits for
+    the proof that it has what was confirmed. `alive_at` is when the call was made that the part has
+    answered last, monotonic.
+    """
+
+    def __init__(self, part: str, alive_at: float) -> None:
+        self.part = part
+        self.alive_at = alive_at
+        self.is_in_doubt = False
+        self.unproved: set[StreamLog] = set()
+        self.logs: set[StreamLog] = set()
+        self.with_work: dict[StreamLog, None] = {}
+        self.has_work = asyncio.Event()
+
+    @property
+    def is_proved(self) -> bool:
+        """Whether the part has proved that it has what it once confirmed."""
+        return not (self.is_in_doubt or self.unproved)
+
+    def add(self, log: StreamLog) -> None:
+        """Serve a log: from now on it is of this part."""
+        log.part = self.part
+        self.logs.add(log)
+
+    def remove(self, log: StreamLog) -> None:
+        """Serve a log no more."""
+        self.logs.discard(log)
+        self.unproved.discard(log)
+        self.with_work.pop(log, None)
+
+    def note_work(self, log: StreamLog) -> None:
+        """Have a log asked for what is to be sent."""
+        self.with_work[log] = None
+        self.has_work.set()
