@@ -1,25 +1,21 @@
 """A cluster of Valkey servers, whose slots can be moved and left half moved."""
 
-import binascii
 import tempfile
 from collections import Counter
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 import redis
+from cluster_slots import SLOTS, Slots, port_at, slot_of, slots_of
 from slot_move import SlotMove
 from valkey_node import DATA_CONFIG, ValkeyNode, holds
 from waiting import wait_for, wait_until
 
-SLOTS: Final = 16384
 LIMIT_SECONDS = 60.0
 
 AWAY = frozenset({"fail", "fail?", "handshake", "noaddr"})
-
-Slots = tuple[tuple[int, int, int], ...]
-"""First and last slot, and the port of the node that serves them."""
 
 
 class ValkeyCluster:
@@ -87,15 +83,12 @@ class ValkeyCluster:
 
     @staticmethod
     def slot_of(key: str) -> int:
-        """Return the slot of a key, or of what is between its first braces."""
-        start = key.find("{")
-        end = key.find("}", start + 1)
-        tagged = key[start + 1 : end] if start >= 0 and end > start + 1 else key
-        return binascii.crc_hqx(tagged.encode(), 0) % SLOTS
+        """Return the slot of a key."""
+        return slot_of(key)
 
     def master_of(self, key: str | int) -> ValkeyNode:
         """The node that the nodes say serves a key, or a slot; a dead or frozen one, too."""
-        slot = self.slot_of(key) if isinstance(key, str) else key
+        slot = slot_of(key) if isinstance(key, str) else key
 
         def most_named() -> ValkeyNode | None:
             ports = Counter(port_at(slots, slot) for slots in self._views())
@@ -117,7 +110,7 @@ class ValkeyCluster:
         """Make a hash tag, without braces, of a slot that a node serves."""
         slots = self._view()
         tags = (f"tag-{number}" for number in range(100_000))
-        return next(tag for tag in tags if port_at(slots, self.slot_of(tag)) == node.port)
+        return next(tag for tag in tags if port_at(slots, slot_of(tag)) == node.port)
 
     # Between tests
 
@@ -236,7 +229,7 @@ class ValkeyCluster:
 
     def _views(self) -> list[Slots]:
         """Return what each node says that can be asked."""
-        return [slots for node in self._able() if (slots := _slots_of(node))]
+        return [slots for node in self._able() if (slots := slots_of(node))]
 
     def _view(self) -> Slots:
         """Return what the most of them say."""
@@ -278,26 +271,12 @@ class ValkeyCluster:
         )
 
 
-def port_at(slots: Slots, slot: int) -> int | None:
-    """Return the port of the node that serves a slot."""
-    return next((port for first, last, port in slots if first <= slot <= last), None)
-
-
-def _slots_of(node: ValkeyNode) -> Slots:
-    """Return what a node says of all slots; nothing if it cannot be asked."""
-    try:
-        found = node.ask("CLUSTER", "SLOTS")
-    except redis.RedisError:
-        return ()
-    return tuple(sorted((first, last, master[1]) for first, last, master, *_ in found))
-
-
 def _serves(node: ValkeyNode, slot: int) -> bool:
     """Tell whether a node takes writes of a slot, as far as it says itself."""
 
     def is_serving() -> bool:
         is_ok = "cluster_state:ok" in str(node.ask("CLUSTER", "INFO"))
-        return is_ok and port_at(_slots_of(node), slot) == node.port
+        return is_ok and port_at(slots_of(node), slot) == node.port
 
     return node.is_able and node.role() == "master" and holds(is_serving)
 

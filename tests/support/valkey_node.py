@@ -29,7 +29,8 @@ DATA_CONFIG: Final[Mapping[str, str]] = {
     "appendonly": "yes",
     "maxmemory-policy": "noeviction",
     "save": '""',
-    "repl-diskless-sync-delay": "0",
+    "repl-diskless-sync-delay": "0",  # a first sync takes no longer than it needs
+    "repl-diskless-load": "on-empty-db",
 }
 
 
