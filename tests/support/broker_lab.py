@@ -22,6 +22,7 @@ from typing import Any
 
 import redis
 from ports import quiet_port
+from waiting import freeze_process
 
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
 
@@ -156,10 +157,7 @@ class BrokerLab(EmbeddedValkey):
 
     def freeze(self) -> None:
         """Stop it as it stands; the kernel still accepts connections and bytes for it."""
-        os.kill(self.pid, signal.SIGSTOP)
-        stat = Path(f"/proc/{self.pid}/stat")
-        while stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "T":
-            time.sleep(0.001)  # the signal is delivered when the kernel gets to it
+        freeze_process(self.pid)
 
     def thaw(self) -> None:
         """Let it go on."""

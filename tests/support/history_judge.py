@@ -55,10 +55,12 @@ def judge(stream: SentStream, entries: Sequence[Entry], *, was_lost: bool = Fals
     return defects
 
 
-def judge_ids(name: str, entries: Sequence[Entry], *, was_lost: bool) -> list[Defect]:
-    """Positions are dense over the whole stream, from 0, and generations never go back."""
+def judge_ids(
+    name: str, entries: Sequence[Entry], *, was_lost: bool, first: int = 0
+) -> list[Defect]:
+    """Positions are dense over the whole stream, from `first`, and generations never go back."""
     defects = []
-    generation_before, expected = 0, 0
+    generation_before, expected = 0, first
     for entry_id, entry in entries:
         generation, position = (int(part) for part in entry_id.split("-"))
         begins_again = was_lost and position == 0 and generation > generation_before
@@ -66,7 +68,9 @@ def judge_ids(name: str, entries: Sequence[Entry], *, was_lost: bool) -> list[De
             defects.append(Defect(POSITION, name, f"{entry_id} where {expected} was expected"))
         if generation < generation_before:
             defects.append(Defect(POSITION, name, f"{entry_id} after {generation_before}"))
-        if generation > generation_before and entry["type"] not in ("started", "ended"):
+        is_known_begun = generation_before or not first  # else its start may be trimmed
+        begins = is_known_begun and generation > generation_before
+        if begins and entry["type"] not in ("started", "ended"):
             defects.append(Defect(POSITION, name, f"{entry_id} begins no generation"))
         generation_before, expected = generation, position + 1
     return defects

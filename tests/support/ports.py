@@ -13,14 +13,22 @@ a client that dials a port nobody listens on may even be given that port and spe
 _choice = random.Random()  # noqa: S311  # nobody is to be kept from guessing it
 
 
-def quiet_port() -> int:
-    """Find a port for a server that will come and go."""
+def quiet_port(also: int = 0) -> int:
+    """Find a port for a server that will come and go.
+
+    `also`: the port so far above it, where the server listens too, is quiet as well.
+    """
     while True:
-        port = _choice.randint(LOWEST, HIGHEST)
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
+        port = _choice.randint(LOWEST - also, HIGHEST - also)
+        if _is_free(port) and _is_free(port + also):
             return port
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True

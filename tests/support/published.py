@@ -12,7 +12,12 @@ def entries(
     broker: Broker, name: str, tenant: str = "tenant-abc"
 ) -> list[tuple[str, dict[str, Any]]]:
     """The published stream as a consumer finds it, JSON read."""
-    found: Any = broker.xrange(f"rtaa:audio:{{{tenant}/{name}}}")
+    return entries_at(broker, f"rtaa:audio:{{{tenant}/{name}}}")
+
+
+def entries_at(broker: Broker, key: str | bytes) -> list[tuple[str, dict[str, Any]]]:
+    """The entries of a stream whose key is known, JSON read."""
+    found: Any = broker.xrange(key)
     result = []
     for entry_id, fields in found:
         entry: dict[str, Any] = {key.decode(): value for key, value in fields.items()}

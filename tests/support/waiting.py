@@ -1,12 +1,18 @@
 """Waiting for a condition: never for luck, and never for ever."""
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
 
 from published import Broker, facts
 
 LIMIT_SECONDS = 30.0
+
+Found = TypeVar("Found")
 
 
 def wait_until(condition: Callable[[], object], seconds: float = LIMIT_SECONDS) -> None:
@@ -15,6 +21,19 @@ def wait_until(condition: Callable[[], object], seconds: float = LIMIT_SECONDS) 
     while not condition():
         assert time.monotonic() < until, "the condition did not come true in time"
         time.sleep(0.01)
+
+
+def wait_for(find: Callable[[], Found | None], seconds: float = LIMIT_SECONDS) -> Found:
+    """Wait until something is found, which is looked for often; return it."""
+    found: list[Found] = []
+
+    def is_found() -> bool:
+        it = find()
+        found.extend([] if it is None else [it])
+        return it is not None
+
+    wait_until(is_found, seconds)
+    return found[0]
 
 
 async def until(condition: Callable[[], object], seconds: float = LIMIT_SECONDS) -> None:
@@ -27,3 +46,11 @@ async def until_state(
 ) -> None:
     """Wait until the facts of a run say so."""
     await until(lambda: facts(broker, name).get("state") == state, seconds)
+
+
+def freeze_process(pid: int) -> None:
+    """SIGSTOP a process, and wait until it stands: the kernel delivers a signal in its own time."""
+    os.kill(pid, signal.SIGSTOP)
+    stat = Path(f"/proc/{pid}/stat")
+    while stat.exists() and stat.read_text().rpartition(")")[2].split()[0] not in "TZ":
+        time.sleep(0.001)
