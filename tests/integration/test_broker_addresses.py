@@ -10,6 +10,7 @@ from broker_lab import BrokerLab
 from broker_refusals import password
 
 from adapters.outbound.redis_streams import connection as subject
+from adapters.outbound.redis_streams import places
 from adapters.outbound.redis_streams.destination import RedisDestination
 from application.ports.destination import DestinationOptions
 from application.ports.errors import BrokerRefused, BrokerUnavailable
@@ -85,7 +86,7 @@ def resolve(monkeypatch: pytest.MonkeyPatch) -> Resolve:
 @pytest.fixture(autouse=True)
 def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subject, "CONNECT_SECONDS", 0.5)
-    monkeypatch.setattr(subject, "STALLED_SECONDS", 1.5)
+    monkeypatch.setattr(subject, "LOGIN_SECONDS", 1.5)
 
 
 @pytest.mark.parametrize("dead", [swallowing, closed, silent])
@@ -147,7 +148,7 @@ async def test_a_slow_look_up_takes_nothing_of_the_time_for_the_connection(
     await destination.verify_writable()
     await destination.close()
     over.clear()
-    monkeypatch.setattr(subject, "RESOLVE_SECONDS", 0.1)
+    monkeypatch.setattr(places, "RESOLVE_SECONDS", 0.1)
     destination = RedisDestination(DestinationOptions(), f"redis://{NAME}")
     with pytest.raises(BrokerUnavailable, match="not looked up in time"):
         await destination.verify_writable()

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from redis.exceptions import ResponseError
 
-from adapters.outbound.redis_streams import connection as subject
+from adapters.outbound.redis_streams import wire
 from adapters.outbound.redis_streams.address import Address
 from adapters.outbound.redis_streams.connection import Connection
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
@@ -519,7 +519,7 @@ async def test_a_black_hole_is_given_up_and_the_connection_made_again(
 ) -> None:
     connection = connect(through(proxy))
     await ask(connection, "SET", "count", 0)
-    monkeypatch.setattr(subject, "STALLED_SECONDS", 0.1)
+    monkeypatch.setattr(wire, "STALLED_SECONDS", 0.1)
     proxy.black_hole(new=False)
     waits = asyncio.create_task(connection.run([("INCR", "count")]))
     with pytest.raises(TimeoutError):

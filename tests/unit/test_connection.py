@@ -8,6 +8,7 @@ import pytest
 from redis.exceptions import ResponseError
 
 from adapters.outbound.redis_streams import connection as subject
+from adapters.outbound.redis_streams import wire
 from adapters.outbound.redis_streams.address import Address
 from adapters.outbound.redis_streams.connection import Connection
 from application.ports.errors import BrokerRefused, BrokerUnavailable, PublisherError
@@ -227,7 +228,7 @@ async def test_a_broker_that_has_too_many_clients_is_away_for_now() -> None:
 async def test_a_broker_that_does_not_answer_the_login_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(subject, "STALLED_SECONDS", 0.05)
+    monkeypatch.setattr(subject, "LOGIN_SECONDS", 0.05)
     async with server(echo_nothing) as (it, connection):
         it.pong = b""
         with pytest.raises(BrokerUnavailable, match="no answer in time"):
@@ -294,27 +295,6 @@ async def test_close_tells_who_waits_for_an_attempt_to_connect() -> None:
         assert isinstance(call.exception(), BrokerUnavailable)
 
 
-async def test_commands_for_another_epoch_are_not_sent() -> None:
-    heard: list[bytes] = []
-
-    async def answer(data: bytes) -> bytes:
-        heard.append(data)
-        return PONG
-
-    async with server(answer) as (it, connection):
-        with pytest.raises(BrokerUnavailable):
-            await connection.run([("SET", "a", 1)], epoch=0)
-        assert (connection.epoch, heard) == (1, [])
-        assert await connection.run([("SET", "a", 2)], epoch=1) == [b"PONG"]
-        assert connection._wire is not None
-        connection._wire.abort(ConnectionError("lost"))
-        with pytest.raises(BrokerUnavailable):
-            await connection.run([("SET", "a", 3)], epoch=1)
-        assert (connection.epoch, it.connections) == (2, 2)
-        assert await connection.run([("SET", "a", 4)], epoch=2) == [b"PONG"]
-        assert [data.split(b"\r\n")[-2] for data in heard] == [b"2", b"4"]
-
-
 async def test_a_stalled_connection_is_given_up_by_who_gives_up_waiting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -328,7 +308,7 @@ async def test_a_stalled_connection_is_given_up_by_who_gives_up_waiting(
         calls[0].cancel()
         await asyncio.wait([calls[0]])
         assert not any(call.done() for call in calls[1:])  # so soon nothing is stalled
-        monkeypatch.setattr(subject, "STALLED_SECONDS", 0.0)
+        monkeypatch.setattr(wire, "STALLED_SECONDS", 0.0)
         await asyncio.sleep(0.001)
         calls[1].cancel()
         outcomes = await asyncio.gather(*calls, return_exceptions=True)

@@ -39,7 +39,7 @@ def test_an_error_reply_is_passing_or_for_good(reply: str, kind: type[PublisherE
 
 
 HINTS = {
-    "MOVED 14533 127.0.0.1:7001": "node of a cluster, which redis://",
+    "MOVED 14533 127.0.0.1:7001": "redis+cluster://",
     "ASK 14533 127.0.0.1:7001": "node of a cluster",
     "CROSSSLOT Keys in request don't hash to the same slot": "node of a cluster",
     "CLUSTERDOWN The cluster is down": "node of a cluster",

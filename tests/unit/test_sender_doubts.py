@@ -36,7 +36,7 @@ async def test_another_epoch_is_a_doubt_about_every_log(bench: SenderBench) -> N
     assert not one.is_proved
     assert not two.is_proved
     assert len(doubts) == 1
-    assert await until(lambda: bench.sender.is_proved()) < 1.1
+    assert await until(bench.sender.is_proved) < 1.1
     assert [call.kind for call in bench.store.calls[-1:]] == ["heads"]
 
 
@@ -79,7 +79,7 @@ async def test_a_store_that_failed_is_a_doubt_about_every_log_once_it_answers(
     await asyncio.sleep(0.1)
     assert len(bench.store.calls) == before, "it is not asked before it is known to be back"
     bench.sender.note_alive(bench.clock.now)
-    await until(lambda: bench.sender.is_proved())
+    await until(bench.sender.is_proved)
     asked = [it for call in bench.store.calls[before:] for it in call.streams]
     assert sorted(map(str, asked)) == ["tenant/one", "tenant/two"]
 
@@ -94,7 +94,7 @@ async def test_a_call_that_fails_is_a_doubt_and_what_was_lost_is_found(bench: Se
     assert not bench.sender.is_proved()
     bench.store.of(two.stream).wipe()
     bench.store.is_away = False
-    await until(lambda: bench.sender.is_proved())
+    await until(bench.sender.is_proved)
     assert bench.store.seqs(one.stream) == [0, 1]
     assert bench.store.seqs(two.stream) == [0]
     assert bench.telemetry.streams_begun_again == 1
@@ -227,7 +227,7 @@ async def test_while_one_stream_is_in_doubt_nothing_retained_gets_old(bench: Sen
     assert not bench.sender.is_proved()
     bench.store.of(two.stream).wipe()
     bench.store.failing.clear()
-    await until(lambda: bench.sender.is_proved())
+    await until(bench.sender.is_proved)
     assert bench.store.seqs(two.stream) == [0]
     assert bench.telemetry.total("lost") == 0
 
@@ -242,7 +242,7 @@ async def test_a_stream_that_is_refused_does_not_keep_the_rest_from_being_proved
     bench.store.epoch += 1
     bench.sender.note_alive(bench.clock.now)
     assert not bench.sender.is_proved()
-    await until(lambda: bench.sender.is_proved(), 10)
+    await until(bench.sender.is_proved, 10)
     assert not one.is_proved
     assert len([it for it in caplog.records if "refuses a stream" in it.message]) == 1
 
@@ -258,7 +258,7 @@ async def test_a_log_that_was_given_up_keeps_nothing_from_being_proved(bench: Se
     one.abandon()
     one.leave(live)
     bench.store.may_answer.set()
-    await until(lambda: bench.sender.is_proved(), 10)
+    await until(bench.sender.is_proved, 10)
 
 
 @timeless()

@@ -2,48 +2,97 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from redis.exceptions import ResponseError
 
-from adapters.outbound.redis_streams.connection import Connection, Reply
+from adapters.outbound.redis_streams.confirm import Confirm
 from adapters.outbound.redis_streams.failures import CLUSTER, translate
+from adapters.outbound.redis_streams.link import Link
 from adapters.outbound.redis_streams.resp import Command
+from adapters.outbound.redis_streams.target import Kind
+from adapters.outbound.redis_streams.wire import Reply
 from application.ports.errors import BrokerUnavailable
 
 ANSWER_SECONDS = 4.0
 
 _SECTIONS = ("memory", "persistence", "replication", "cluster")
-_SETTINGS = ("appendfsync", "save")
+_SETTINGS = ("appendfsync", "save", "cluster-node-timeout")
 _QUESTIONS: tuple[Command, ...] = (
     *(("INFO", section) for section in _SECTIONS),
     *(("CONFIG", "GET", setting) for setting in _SETTINGS),
 )
 
 
-async def advice(connection: Connection, expected_bytes: int) -> Sequence[str]:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is expected of the broker: `expected_bytes` is how much it may have to hold."""
+
+    kind: Kind
+    confirm: Confirm
+    rewind_seconds: float
+    expected_bytes: int
+
+
+async def advice(link: Link, asked: Asked) -> Sequence[str]:
     """Return warnings; what a managed broker keeps to itself is passed over, and said.
 
     Raises:
-        PublisherError: the broker was not reached.
+        PublisherError: a server was not reached.
 
     """
-    await connection.connect()
+    await link.learn()
+    parts = link.parts()
+    found = [await _ask(link, part) for part in parts]
+    warnings = [
+        *(line for part in found for line in _of_part(part, asked, len(parts))),
+        *_of_time_outs(link.down_after_seconds, "down-after-milliseconds", asked),
+    ]
+    return list(dict.fromkeys(warnings))
+
+
+async def _ask(link: Link, part: str) -> Sequence[Reply]:
+    """Ask a server; being connected first is not part of the time that it may take."""
+    await link.run_at(part, [("PING",)])
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
-            replies = await connection.run(_QUESTIONS)
+            return await link.run_at(part, _QUESTIONS)
     except TimeoutError as error:
         raise BrokerUnavailable(f"no answer within {ANSWER_SECONDS:g} s") from error
+
+
+def _of_part(replies: Sequence[Reply], asked: Asked, parts: int) -> Sequence[str]:
     facts: dict[str, str] = {}
     for reply in replies[: len(_SECTIONS)]:
         facts |= _section(reply)
     for reply in replies[len(_SECTIONS) :]:
         facts |= _setting(reply)
-    return [
+    warnings = [
         *_untold(replies[0]),
-        *_of_memory(facts, expected_bytes),
+        *_of_memory(facts, asked.expected_bytes // parts),
         *_of_disk(facts),
-        *_of_replicas(facts),
-        *([f"cluster_enabled is 1: {CLUSTER}"] if facts.get("cluster_enabled") == "1" else ()),
+    ]
+    if asked.kind is Kind.CLUSTER:
+        time_out = facts.get("cluster-node-timeout")
+        seconds = None if time_out is None else int(time_out) / 1_000
+        warnings += _of_time_outs(seconds, "cluster-node-timeout", asked)
+    elif facts.get("cluster_enabled") == "1":
+        warnings.append(f"cluster_enabled is 1: {CLUSTER}")
+    if asked.kind is Kind.SERVER and asked.confirm is not Confirm.REPLICA:
+        warnings += _of_replicas(facts)
+    return warnings
+
+
+def _of_time_outs(seconds: float | None, setting: str, asked: Asked) -> Sequence[str]:
+    """Warn of a failover that takes longer than what is confirmed meanwhile is kept."""
+    if seconds is None or seconds < asked.rewind_seconds or asked.confirm is Confirm.REPLICA:
+        return []
+    return [
+        (
+            f"the broker's {setting} of {seconds:g} s is not below REWIND_SECONDS "
+            f"({asked.rewind_seconds:g} s): a primary that is cut off goes on confirming for so "
+            "long, and what it confirmed earlier than REWIND_SECONDS ago is not given again"
+        )
     ]
 
 

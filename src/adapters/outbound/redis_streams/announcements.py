@@ -14,11 +14,11 @@ from time import monotonic
 from redis.exceptions import ResponseError
 
 from adapters.outbound.redis_streams import layout
-from adapters.outbound.redis_streams.connection import Connection, Reply
 from adapters.outbound.redis_streams.entries import read_entry_id
-from adapters.outbound.redis_streams.failures import translate
-from adapters.outbound.redis_streams.pipeline import Pipeline, raise_if_error
+from adapters.outbound.redis_streams.link import Link
+from adapters.outbound.redis_streams.pipeline import failure_of, raise_if_error
 from adapters.outbound.redis_streams.resp import Command
+from adapters.outbound.redis_streams.wire import Reply
 from application.ports.destination import DestinationOptions
 from application.ports.errors import PublisherError
 from application.ports.store import Mark
@@ -101,9 +101,9 @@ class _Remembered:
 class Announcements:
     """Writes to the index and remembers what it wrote in the last `rewind_seconds`."""
 
-    def __init__(self, connection: Connection, options: DestinationOptions) -> None:
-        self._connection = connection
-        self._pipeline = Pipeline(connection)
+    def __init__(self, link: Link, options: DestinationOptions) -> None:
+        self._link = link
+        self.index_key = layout.index_key(options.prefix)
         self._restored_epoch = 0
         self._prefix = options.prefix
         self._seconds = options.rewind_seconds
@@ -121,11 +121,13 @@ class Announcements:
         flat = [said for group in groups for said in group]
         if not flat:
             return [None] * len(groups)
-        replies = iter(await self._pipeline.run([self._command(said) for said in flat]))
+        commands = [self._command(said) for said in flat]
+        replies = iter(await self._link.run(commands, [self.index_key] * len(commands)))
         failures = [self._take_note(group, [next(replies) for _ in group]) for group in groups]
         done = [said for said in flat if said.event_id in self._remembered]
-        await self._pipeline.run(
-            [("HDEL", layout.facts_key(self._prefix, said.stream), said.mark) for said in done]
+        await self._link.run(
+            [("HDEL", layout.facts_key(self._prefix, said.stream), said.mark) for said in done],
+            [said.stream for said in done],
         )
         self._forget_old()
         return failures
@@ -145,11 +147,11 @@ class Announcements:
 
         """
         async with self._repairing:
-            if self._restored_epoch != self._connection.epoch:
+            if self._restored_epoch != self._link.epoch_of(self.index_key):
                 await self._restore()
 
     async def _restore(self) -> None:
-        epoch = self._connection.epoch
+        epoch = self._link.epoch_of(self.index_key)
         remembered = list(self._remembered.values())
         for first in range(0, len(remembered), PAGE):
             missing = await self._missing(remembered[first : first + PAGE])
@@ -159,8 +161,10 @@ class Announcements:
         self._restored_epoch = epoch
 
     async def _missing(self, page: Sequence[_Remembered]) -> list[Said]:
-        key = layout.index_key(self._prefix)
-        found = await self._pipeline.run([("XRANGE", key, it.entry_id, it.entry_id) for it in page])
+        key = self.index_key
+        found = await self._link.run(
+            [("XRANGE", key, it.entry_id, it.entry_id) for it in page], [key] * len(page)
+        )
         missing = []
         for it, entries in zip(page, found, strict=True):
             raise_if_error(entries)
@@ -170,7 +174,7 @@ class Announcements:
 
     async def _standing(self, missing: Sequence[Said]) -> list[Said]:
         """Leave out what was forgotten with its stream: what has begun again is announced anew."""
-        found = await self._pipeline.run(
+        found = await self._link.run(
             [
                 (
                     "XRANGE",
@@ -179,7 +183,8 @@ class Announcements:
                     said.entry_id,
                 )
                 for said in missing
-            ]
+            ],
+            [said.stream for said in missing],
         )
         standing = []
         for said, entries in zip(missing, found, strict=True):
@@ -204,8 +209,9 @@ class Announcements:
     def _take_note(self, group: Sequence[Said], replies: list[Reply]) -> PublisherError | None:
         now = monotonic()
         for said, reply in zip(group, replies, strict=True):
-            if isinstance(reply, ResponseError):
-                return translate(reply)
+            failure = failure_of(reply)
+            if failure is not None:
+                return failure
             self._remembered.pop(said.event_id, None)
             self._remembered[said.event_id] = _Remembered(now, reply, said)
             self._is_known_of = True
@@ -214,7 +220,7 @@ class Announcements:
     def _forget_old(self) -> None:
         """Forget what is old; but nothing while the index may still have to be restored."""
         oldest = monotonic() - self._seconds
-        may_forget = self._restored_epoch == self._connection.epoch
+        may_forget = self._restored_epoch == self._link.epoch_of(self.index_key)
         for event_id, it in list(islice(self._remembered.items(), PAGE)):
             is_old = may_forget and it.made_at <= oldest
             if not is_old and len(self._remembered) <= MOST_REMEMBERED:

@@ -27,7 +27,7 @@ from adapters.outbound.redis_streams.heads import (
     ledger_json,
     other_fields,
 )
-from adapters.outbound.redis_streams.pipeline import Script
+from adapters.outbound.redis_streams.pipeline import SCRIPTS
 from adapters.outbound.redis_streams.resp import (
     Command,
     Parts,
@@ -44,7 +44,7 @@ from domain.head import Revision
 from domain.identifiers import StreamKey
 from domain.media import AudioFrame
 
-SCRIPT = Script("append.lua")
+_SCRIPT = SCRIPTS["append"]
 
 _ARGUMENTS = 15
 """Arguments of a call that names no other fields and has no entries, the command included."""
@@ -85,7 +85,7 @@ class AppendCalls:
 
     def read(self, stream: StreamKey) -> Command:
         """Write a call that only asks where a stream stands."""
-        return SCRIPT.call(self._keys(stream), ())
+        return _SCRIPT.call(self._keys(stream), ())
 
     def write(self, append: Append) -> tuple[Parts, Sequence[Said]]:
         """Write the call of an append; and what is to be announced once it is stored."""
@@ -136,7 +136,7 @@ class AppendCalls:
     def _remember(self, stream: StreamKey) -> _Sent:
         if len(self._sent) >= MAX_SENT:
             self._sent.clear()
-        prefix = pack_arguments(SCRIPT.call(self._keys(stream), (self._ttl_ms,)))
+        prefix = pack_arguments(_SCRIPT.call(self._keys(stream), (self._ttl_ms,)))
         sent = self._sent[stream] = _Sent(prefix)
         return sent
 

@@ -1,86 +1,86 @@
-"""Redis as a destination: its settings, its connection, what an operator should know of it."""
+"""Redis as a destination: its settings, its connections, what an operator should know of it."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
-from urllib.parse import urlsplit, urlunsplit
-
-from redis.exceptions import ResponseError
 
 from adapters.outbound.redis_streams import layout
-from adapters.outbound.redis_streams.address import ACCEPTED, Address, complaint
-from adapters.outbound.redis_streams.advice import advice
+from adapters.outbound.redis_streams.advice import Asked, advice
 from adapters.outbound.redis_streams.announcements import Announcements
-from adapters.outbound.redis_streams.connection import Connection
+from adapters.outbound.redis_streams.confirm import Confirm
+from adapters.outbound.redis_streams.links import make_link
 from adapters.outbound.redis_streams.open_runs import RedisOpenRuns
-from adapters.outbound.redis_streams.pipeline import Pipeline, Script, raise_if_error
 from adapters.outbound.redis_streams.reader import RedisStreamReader
 from adapters.outbound.redis_streams.rights import acl_rule
 from adapters.outbound.redis_streams.store import RedisStreamStore
+from adapters.outbound.redis_streams.target import ACCEPTED, Target, shown, target_complaint
+from adapters.outbound.redis_streams.writable import Writable
 from application.ports.destination import (
     Destination,
     DestinationOptions,
+    Part,
     Problem,
     StoreAdapter,
 )
 
-PROBE_MS = 10_000
-"""How long what is written to find out whether that is possible lives."""
-
-IMPOSSIBLE_ID = "0-0"
-"""No entry can have it: to who may write the broker says just that, and to who may not that."""
-
-_PROBE = Script("probe.lua")
+CONFIRM_VARIABLE = "REDIS_CONFIRM"
 
 
 class RedisDestination(Destination):
-    """A connection for what is written, and another one for what is read."""
+    """A link for what is written, and another one for what is read."""
 
-    def __init__(self, options: DestinationOptions, url: str) -> None:
-        address = Address.of(url)
-        self._connection = Connection(address)
-        self._reading = Connection(address)
-        self._probe = Pipeline(self._connection, (_PROBE,))
-        self._probe_keys = layout.probe_keys(options.prefix)
-        self._shared_keys = layout.index_key(options.prefix), layout.open_key(options.prefix)
-        announcements = self._announcements = Announcements(self._connection, options)
-        self.store = RedisStreamStore(self._connection, announcements, options)
+    def __init__(
+        self, options: DestinationOptions, url: str, confirm: Confirm = Confirm.MEMORY
+    ) -> None:
+        target = Target.of(url)
+        self._kind, self._confirm = target.kind, confirm
+        self._rewind_seconds = options.rewind_seconds
+        self._link = make_link(target, confirm, options.prefix)
+        self._reading = make_link(target, Confirm.MEMORY, options.prefix)
+        self._index_key = layout.index_key(options.prefix)
+        self._open_key = layout.open_key(options.prefix)
+        self._writable = Writable(self._link, confirm, options.prefix)
+        announcements = self._announcements = Announcements(self._link, options)
+        self.store = RedisStreamStore(self._link, announcements, options)
         self.reader = RedisStreamReader(self._reading, options)
-        self.open_runs = RedisOpenRuns(self._connection, options)
+        self.open_runs = RedisOpenRuns(self._link, options)
 
     async def close(self) -> None:
         """Disconnect."""
-        await self._connection.close()
+        await self._link.close()
         await self._reading.close()
 
-    async def verify_writable(self) -> None:
-        """Do all that publishing does, every command of it.
+    def parts(self) -> Sequence[Part]:
+        """Return the parts of a cluster. See `Destination.parts`."""
+        shared = {self._link.part_of(key) for key in (self._index_key, self._open_key)}
+        return [Part(name, is_shared=name in shared) for name in self._link.parts()]
 
-        With keys of its own that vanish; with those that all streams share, what changes nothing.
+    async def verify_writable(self) -> None:
+        """Do all that publishing does, at every part. See `Destination.verify_writable`."""
+        await self._link.learn()
+        tried = [self.verify_part(part) for part in self._link.parts()]
+        for failure in await asyncio.gather(*tried, return_exceptions=True):
+            if failure is not None:
+                raise failure
+
+    async def verify_part(self, part: str) -> None:
+        """Do all that publishing does there, every command of it. See `Destination.verify_part`.
+
         Where the index may have lost starts and ends it is repaired first.
         """
-        index, beats = self._shared_keys
-        replies = await self._probe.run(
-            [
-                ("SCRIPT", "LOAD", _PROBE.text),
-                _PROBE.call(self._probe_keys, (PROBE_MS,)),
-                layout.heartbeat_of_none(beats),
-                ("ZSCORE", beats, "none"),
-                ("ZSCAN", beats, 0, "COUNT", 1),
-                ("XRANGE", index, "0-1", "0-1"),
-                ("XADD", index, IMPOSSIBLE_ID, "type", "probe"),
-                ("XLEN", index),
-            ]
-        )
-        for reply in replies:
-            if isinstance(reply, ResponseError) and IMPOSSIBLE_ID in str(reply):
-                continue
-            raise_if_error(reply)
-        if not replies[-1] and self._announcements.note_empty():  # lost alone: look at all anew
-            self._connection.give_up("the index of starts and ends is gone")
-        await self._announcements.repair()
+        await self._link.learn()
+        if part not in self._link.parts():  # they were not known when it was asked for
+            await self.verify_writable()
+            return
+        index_entries = await self._writable.verify(part)
+        if index_entries == 0 and self._announcements.note_empty():  # lost alone: look at all anew
+            self._link.give_up(self._index_key, "the index of starts and ends is gone")
+        if index_entries is not None:
+            await self._announcements.repair()
 
     async def advise(self, expected_bytes: int) -> Sequence[str]:
         """Warn of what the broker may lose, or has no room for. See `Destination.advise`."""
-        return await advice(self._reading, expected_bytes)
+        asked = Asked(self._kind, self._confirm, self._rewind_seconds, expected_bytes)
+        return await advice(self._reading, asked)
 
 
 class RedisStreams(StoreAdapter):
@@ -88,22 +88,25 @@ class RedisStreams(StoreAdapter):
 
     name = "redis_streams"
     is_shared = True
-    variables = ("REDIS_URL",)
+    variables = ("REDIS_URL", CONFIRM_VARIABLE)
 
     def problems(self, environment: Mapping[str, str]) -> Sequence[Problem]:
-        """Check `REDIS_URL`, repeating nothing of it that may be secret."""
+        """Check `REDIS_URL`, repeating nothing of it that may be secret, and `REDIS_CONFIRM`."""
         url = environment.get("REDIS_URL", "")
-        if not url:
-            return [Problem("REDIS_URL", "nothing", ACCEPTED)]
-        found = complaint(url)
-        return [] if found is None else [Problem("REDIS_URL", found, ACCEPTED)]
+        found = target_complaint(url) if url else "nothing"
+        problems = [] if found is None else [Problem("REDIS_URL", found, ACCEPTED)]
+        confirm = environment.get(CONFIRM_VARIABLE) or Confirm.MEMORY.value
+        accepted = [it.value for it in Confirm]
+        if confirm not in accepted:
+            problems.append(Problem(CONFIRM_VARIABLE, repr(confirm), ", ".join(accepted)))
+        return problems
 
     def describe(self, environment: Mapping[str, str]) -> Mapping[str, str]:
-        """Show `REDIS_URL` without user and password."""
-        parts = urlsplit(environment["REDIS_URL"])
-        secret, _, address = parts.netloc.rpartition("@")
-        shown = f"***@{address}" if secret else address
-        return {"REDIS_URL": urlunsplit((parts.scheme, shown, parts.path, parts.query, ""))}
+        """Show `REDIS_URL` without what is secret in it, and `REDIS_CONFIRM`."""
+        return {
+            "REDIS_URL": shown(environment["REDIS_URL"]),
+            CONFIRM_VARIABLE: _confirm(environment).value,
+        }
 
     def grants(self, options: DestinationOptions) -> Sequence[str]:
         """Return the ACL that the broker's user needs."""
@@ -113,4 +116,8 @@ class RedisStreams(StoreAdapter):
         self, options: DestinationOptions, environment: Mapping[str, str]
     ) -> RedisDestination:
         """Construct the client; it connects when it is first used."""
-        return RedisDestination(options, environment["REDIS_URL"])
+        return RedisDestination(options, environment["REDIS_URL"], _confirm(environment))
+
+
+def _confirm(environment: Mapping[str, str]) -> Confirm:
+    return Confirm(environment.get(CONFIRM_VARIABLE) or Confirm.MEMORY.value)

@@ -22,21 +22,24 @@ password may be in rotation, none at all is a setting."""
 TOO_MANY_CLIENTS = "ERR max number of clients reached"
 
 CLUSTER = (
-    "this is a node of a cluster, which redis://, rediss:// and unix:// do not support: "
-    "REDIS_URL must name a single server, or a proxy that speaks for the cluster"
+    "this is a node of a cluster, and REDIS_URL names a single server: "
+    "redis+cluster://HOST:PORT,HOST:PORT"
+)
+
+SENTINEL = (
+    "a Sentinel answers so, or a server without streams and scripts: for Sentinels "
+    "redis+sentinel://HOST:PORT,HOST:PORT/NAME"
 )
 
 _HINTS = tuple(
     (re.compile(pattern), hint)
     for pattern, hint in (
-        (r"^(MOVED|ASK|CROSSSLOT|CLUSTERDOWN)\b|SELECT is not allowed in cluster mode", CLUSTER),
+        (r"^(MOVED|ASK|CROSSSLOT)\b|SELECT is not allowed in cluster mode", CLUSTER),
         (
-            r"^ERR unknown command",
-            (
-                "a Sentinel answers so, which redis:// does not support, or a server without "
-                "streams and scripts: REDIS_URL must name the primary itself"
-            ),
+            r"^CLUSTERDOWN",
+            "a node of a cluster that serves no slots now: one of its primaries is down",
         ),
+        (r"^ERR unknown command", SENTINEL),
         (
             r"^WRONGPASS",
             (

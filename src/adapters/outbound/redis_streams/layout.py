@@ -37,13 +37,18 @@ def heartbeat_of_none(heartbeats: str) -> tuple[str, str, str, int, str]:
     return "ZADD", heartbeats, "XX", 1, "none"
 
 
-def probe_keys(prefix: str) -> tuple[str, str, str]:
-    """Keys of a stream, a hash and a set that belong to no call, in one slot."""
+def probe_keys(prefix: str, mark: str) -> tuple[str, str, str]:
+    """Keys of a stream, a hash and a set that belong to no call, in the slot of `mark`."""
     return (
-        f"{prefix}:{{writable}}:stream",
-        f"{prefix}:{{writable}}:facts",
-        f"{prefix}:{{writable}}:beats",
+        f"{prefix}:{{{mark}}}:stream",
+        f"{prefix}:{{{mark}}}:facts",
+        f"{prefix}:{{{mark}}}:beats",
     )
+
+
+def confirm_key(prefix: str, mark: str) -> str:
+    """Key that is written so that a replica can be waited for."""
+    return f"{prefix}:{{{mark}}}:confirm"
 
 
 def event_id(stream: StreamKey, generation: int, position: int) -> str:

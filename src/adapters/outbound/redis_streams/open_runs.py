@@ -4,8 +4,8 @@ import secrets
 from collections.abc import Mapping, Sequence
 
 from adapters.outbound.redis_streams import layout
-from adapters.outbound.redis_streams.connection import Connection
-from adapters.outbound.redis_streams.pipeline import Pipeline, Script
+from adapters.outbound.redis_streams.link import Link
+from adapters.outbound.redis_streams.pipeline import SCRIPTS
 from application.ports.destination import DestinationOptions
 from application.ports.open_runs import OpenRuns
 from domain.errors import DomainError
@@ -17,14 +17,14 @@ PAGE = 1_000
 HEARTBEAT_BITS = 53
 """A heartbeat is random: it only has to be another one. Scores are doubles."""
 
-_FORGET = Script("forget_heartbeat.lua")
+_FORGET = SCRIPTS["forget_heartbeat"]
 
 
 class RedisOpenRuns(OpenRuns):
     """Keeps one set for all processes."""
 
-    def __init__(self, connection: Connection, options: DestinationOptions) -> None:
-        self._pipeline = Pipeline(connection, (_FORGET,))
+    def __init__(self, link: Link, options: DestinationOptions) -> None:
+        self._link = link
         self._key = layout.open_key(options.prefix)
 
     async def heartbeat(self, streams: Sequence[StreamKey]) -> None:
@@ -32,17 +32,17 @@ class RedisOpenRuns(OpenRuns):
         heartbeat = secrets.randbits(HEARTBEAT_BITS)
         scored = [part for stream in streams for part in (heartbeat, str(stream))]
         if scored:
-            await self._pipeline.run_one(("ZADD", self._key, *scored))
+            await self._link.run_one(("ZADD", self._key, *scored), self._key)
         else:
-            await self._pipeline.run_one(layout.heartbeat_of_none(self._key))
+            await self._link.run_one(layout.heartbeat_of_none(self._key), self._key)
 
     async def heartbeats(self) -> Mapping[StreamKey, float]:
         """Return the last heartbeats. See `OpenRuns.heartbeats`."""
         heartbeats: dict[StreamKey, float] = {}
         cursor: bytes | int = 0
         while True:
-            cursor, found = await self._pipeline.run_one(
-                ("ZSCAN", self._key, cursor, "COUNT", PAGE)
+            cursor, found = await self._link.run_one(
+                ("ZSCAN", self._key, cursor, "COUNT", PAGE), self._key
             )
             for member, heartbeat in zip(found[::2], found[1::2], strict=True):
                 stream = _read_stream(member)
@@ -53,7 +53,8 @@ class RedisOpenRuns(OpenRuns):
 
     async def forget(self, stream: StreamKey, heartbeat: float) -> None:
         """Remove a stream with this heartbeat. See `OpenRuns.forget`."""
-        await self._pipeline.run_one(_FORGET.call((self._key,), (str(stream), int(heartbeat))))
+        call = _FORGET.call((self._key,), (str(stream), int(heartbeat)))
+        await self._link.run_one(call, self._key)
 
 
 def _read_stream(member: bytes) -> StreamKey | None:

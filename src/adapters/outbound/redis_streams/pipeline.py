@@ -1,14 +1,19 @@
 """Commands and scripts over one connection: all in one round trip, each with its own reply."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha1
 from importlib.resources import files
 
 from redis.exceptions import ResponseError
 
-from adapters.outbound.redis_streams.connection import Connection, Reply
+from adapters.outbound.redis_streams.connection import Connection
 from adapters.outbound.redis_streams.failures import translate
 from adapters.outbound.redis_streams.resp import Command, Parts
+from adapters.outbound.redis_streams.wire import Reply
+from application.ports.errors import BrokerUnavailable, PublisherError
+
+REPLICA_MS = 1_000
+"""How long a replica may take to have what its primary has."""
 
 
 class Script:
@@ -23,19 +28,17 @@ class Script:
         return ("EVALSHA", self.digest, len(keys), *keys, *arguments)
 
 
+SCRIPTS = {name: Script(f"{name}.lua") for name in ("append", "forget_heartbeat", "probe")}
+
+
 class Pipeline:
     """Runs commands and scripts over one connection."""
 
-    def __init__(self, connection: Connection, scripts: Sequence[Script] = ()) -> None:
-        self._connection = connection
-        self._scripts = scripts
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
 
-    async def run(
-        self, commands: Sequence[Command | Parts], epoch: int | None = None
-    ) -> list[Reply]:
+    async def run(self, commands: Sequence[Command | Parts]) -> list[Reply]:
         """Run commands in one round trip; an error reply stands in its place.
-
-        With `epoch`, only over the connection of that epoch.
 
         Scripts the broker does not know were not run: they are loaded and called once more.
 
@@ -43,34 +46,65 @@ class Pipeline:
             PublisherError: the broker was not reached, so no command has a known reply.
 
         """
-        replies = await self._connection.run(commands, epoch)
+        replies = await self.connection.run(commands)
         unknown = [i for i, reply in enumerate(replies) if _is_unknown_script(reply)]
         if unknown:
             loads: list[Command | Parts] = [
-                ("SCRIPT", "LOAD", script.text) for script in self._scripts
+                ("SCRIPT", "LOAD", script.text) for script in SCRIPTS.values()
             ]
-            again = await self._connection.run([*loads, *(commands[i] for i in unknown)], epoch)
+            again = await self.connection.run([*loads, *(commands[i] for i in unknown)])
             for i, reply in zip(unknown, again[len(loads) :], strict=True):
                 replies[i] = reply
         return replies
 
-    async def run_one(self, command: Command) -> Reply:
-        """Run one command.
+
+class ReplicatedPipeline(Pipeline):
+    """Answers once a replica has what the commands, and those before them, have written.
+
+    WAIT counts what its own connection has written, of which a new connection has nothing. So each
+    round writes `mark`, a key that the server has.
+    """
+
+    def __init__(self, connection: Connection, mark: Callable[[], str]) -> None:
+        super().__init__(connection)
+        self._mark = mark
+
+    async def run(self, commands: Sequence[Command | Parts]) -> list[Reply]:
+        """Run commands. See `Pipeline.run`.
 
         Raises:
-            PublisherError: the broker was not reached, or has answered with an error.
+            PublisherError: also if no replica has what was written; the commands may be done.
 
         """
-        (reply,) = await self.run([command])
-        raise_if_error(reply)
-        return reply
+        if not commands:
+            return []
+        wait: list[Command] = [("SET", self._mark(), 1, "PX", 10_000), ("WAIT", 1, REPLICA_MS)]
+        *replies, marked, replicas = await super().run([*commands, *wait])
+        if isinstance(marked, ResponseError) and str(marked).startswith("MOVED"):
+            raise BrokerUnavailable("the slots of the server are another's now")
+        for reply in (marked, replicas):
+            raise_if_error(reply)
+        if replicas < 1:
+            raise BrokerUnavailable(
+                f"no replica has what was written within {REPLICA_MS / 1000:g} s: "
+                "REDIS_CONFIRM=replica needs one that follows"
+            )
+        return replies
 
 
 def _is_unknown_script(reply: Reply) -> bool:
     return isinstance(reply, ResponseError) and str(reply).startswith("NOSCRIPT")
 
 
+def failure_of(reply: Reply) -> PublisherError | None:
+    """Return the port's error for an error reply, or for a server that was not reached."""
+    if isinstance(reply, ResponseError):
+        return translate(reply)
+    return reply if isinstance(reply, PublisherError) else None
+
+
 def raise_if_error(reply: Reply) -> None:
     """Raise an error reply as the port's error."""
-    if isinstance(reply, ResponseError):
-        raise translate(reply)
+    failure = failure_of(reply)
+    if failure is not None:
+        raise failure

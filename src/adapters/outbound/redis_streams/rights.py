@@ -13,10 +13,13 @@ COMMANDS = (
 """Without one of them there is no call, no recovery or no reading back."""
 
 ADVICE = ("info", "config|get")
-"""What `advise` asks; where it is refused only the advice is missing."""
+"""What `advise` asks, and REDIS_CONFIRM=disk; without that only the advice is missing."""
+
+SEVERAL = ("wait", "role", "cluster|slots", "asking")
+"""What is sent where there are several servers: REDIS_CONFIRM=replica, Sentinels, a cluster."""
 
 
 def acl_rule(prefix: str) -> str:
     """Write the ACL of a user that may do what the service does, and nothing more."""
-    allowed = " ".join(f"+{command}" for command in (*COMMANDS, *ADVICE))
+    allowed = " ".join(f"+{command}" for command in (*COMMANDS, *ADVICE, *SEVERAL))
     return f"ACL SETUSER USER on >PASSWORD resetkeys ~{prefix}:* resetchannels -@all {allowed}"

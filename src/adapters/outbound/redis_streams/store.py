@@ -6,16 +6,15 @@ stored. The script stores all of an append or nothing.
 
 from collections.abc import Mapping, Sequence
 
-from redis.exceptions import ResponseError
-
 from adapters.outbound.redis_streams.announcements import Announcements, Said
-from adapters.outbound.redis_streams.append_calls import SCRIPT, AppendCalls
-from adapters.outbound.redis_streams.connection import Connection, Reply
+from adapters.outbound.redis_streams.append_calls import AppendCalls
 from adapters.outbound.redis_streams.entries import UNREADABLE
-from adapters.outbound.redis_streams.failures import translate
 from adapters.outbound.redis_streams.heads import read_head
-from adapters.outbound.redis_streams.pipeline import Pipeline, raise_if_error
+from adapters.outbound.redis_streams.link import Link
+from adapters.outbound.redis_streams.pipeline import failure_of, raise_if_error
 from adapters.outbound.redis_streams.resp import Command, Parts
+from adapters.outbound.redis_streams.slots import Key
+from adapters.outbound.redis_streams.wire import Reply
 from application.ports.destination import DestinationOptions
 from application.ports.errors import BrokerRefused, PublisherError
 from application.ports.store import (
@@ -42,32 +41,38 @@ announced of each. A stream that has one of these revisions has all up to it."""
 
 
 class RedisStreamStore(StreamStore):
-    """Stores through one connection, which repeats nothing by itself."""
+    """Stores through a link, which repeats nothing that may be done."""
 
     def __init__(
-        self, connection: Connection, announcements: Announcements, options: DestinationOptions
+        self, link: Link, announcements: Announcements, options: DestinationOptions
     ) -> None:
-        self._connection = connection
-        self._pipeline = Pipeline(connection, (SCRIPT,))
+        self._link = link
         self._announcements = announcements
         self._calls = AppendCalls(options.prefix, max(1, round(options.expire_seconds * 1000)))
         self._due: dict[StreamKey, _Chain] = {}
 
-    def epoch_of(self, stream: StreamKey) -> int:  # noqa: ARG002  # one connection for all
+    def epoch_of(self, stream: StreamKey) -> int:
         """Grow with each new connection. See `StreamStore.epoch_of`."""
-        return self._connection.epoch
+        return self._link.epoch_of(stream)
+
+    def part_of(self, stream: StreamKey) -> str:
+        """Return the part of a cluster. See `StreamStore.part_of`."""
+        return self._link.part_of(stream)
 
     async def heads(self, streams: Sequence[StreamKey]) -> Heads:
         """Return where streams stand. See `StreamStore.heads`."""
         found: list[Head | Failed | None] = []
         now_ms = 0
+        clock: Key = self._announcements.index_key
         for first in range(0, len(streams) or 1, PAGE):
             page = streams[first : first + PAGE]
             calls: list[Command | Parts] = [self._calls.read(it) for it in page]
             chains = [self._due.get(stream) for stream in page] if self._due else ()
-            *replies, time = await self._pipeline.run([*calls, ("TIME",)])
+            if page:
+                clock = page[0]
+            *replies, time = await self._link.run([*calls, ("TIME",)], [*page, clock])
             raise_if_error(time)
-            now_ms = int(time[0]) * 1_000 + int(time[1]) // 1_000
+            now_ms = max(now_ms, int(time[0]) * 1_000 + int(time[1]) // 1_000)
             stands = [_read(stream, reply) for stream, reply in zip(page, replies, strict=True)]
             due = {index: said for index, (_, said) in enumerate(stands) if said}
             failed = await self._announce(due)
@@ -78,14 +83,15 @@ class RedisStreamStore(StreamStore):
 
     async def append(self, appends: Sequence[Append]) -> Sequence[Outcome]:
         """Store appends in one pipeline. See `StreamStore.append`."""
-        calls = []
+        calls, streams = [], []
         for append in appends:
             call, said = self._calls.write(append)
             calls.append(call)
+            streams.append(append.stream)
             if said or (self._due and append.stream in self._due):
                 self._note_due(append, said)
         chains = [self._due.get(append.stream) for append in appends] if self._due else ()
-        replies = await self._pipeline.run(calls)
+        replies = await self._link.run(calls, streams)
         outcomes: list[Outcome] = []
         due: dict[int, Sequence[Said]] = {}
         for append, reply in zip(appends, replies, strict=True):
@@ -154,8 +160,9 @@ class RedisStreamStore(StreamStore):
 
 def _read(stream: StreamKey, reply: Reply) -> tuple[Head | Failed | None, Sequence[Said]]:
     """Read where a stream stands, and what of it is not announced yet."""
-    if isinstance(reply, ResponseError):
-        return Failed(translate(reply)), ()
+    failure = failure_of(reply)
+    if failure is not None:
+        return Failed(failure), ()
     exists, flat, info = reply
     fields = dict(zip(flat[::2], flat[1::2], strict=True))
     try:

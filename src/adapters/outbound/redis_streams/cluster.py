@@ -1,0 +1,260 @@
+"""The primaries of a cluster: one connection each, and each command to the one that has its slot.
+
+A node that is slow or away costs its own slots only: calls for different nodes are made side by
+side, and each node has connection, epoch and limits of its own. Which node has which slot is asked
+again every second, when a node says that a slot is not its own, and when one does not answer.
+"""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from contextlib import suppress
+
+from redis.exceptions import ResponseError
+
+from adapters.outbound.redis_streams.cluster_node import Make, Node, Slots
+from adapters.outbound.redis_streams.link import Link
+from adapters.outbound.redis_streams.places import told_together
+from adapters.outbound.redis_streams.resp import Command, Parts
+from adapters.outbound.redis_streams.slot_map import NodeName, SlotMap
+from adapters.outbound.redis_streams.slots import Key, slot_of
+from adapters.outbound.redis_streams.target import Target
+from adapters.outbound.redis_streams.wire import Reply
+from application.ports.errors import BrokerUnavailable, PublisherError
+
+ASK_EVERY_SECONDS = 1.0
+ASK_SECONDS = 0.5
+ASKED = 5
+"""How often nodes are asked for the map, how long each may take, and how many are asked."""
+
+ASK_PAUSE_SECONDS = 0.1
+"""How long to wait at least before nodes are asked again."""
+
+FIRST_ASK_SECONDS = 4.0
+"""How long a node may take that has to be connected to first."""
+
+MAX_REDIRECTS = 4
+"""How often a command follows its slot in one call."""
+
+MAX_SLOTS_KNOWN = 16_384
+"""Streams of which the slot is remembered."""
+
+_ASKING: Command = ("ASKING",)
+
+_Sent = Command | Parts
+
+
+class ClusterLink(Link):
+    """Sends to the primaries, and keeps the map of their slots."""
+
+    def __init__(self, target: Target, make: Make) -> None:
+        self._slots = Slots(target, make)
+        self._seeds = [self._slots.new_node((seed.host, seed.port)) for seed in target.seeds]
+        self._slots_known: dict[Key, int] = {}
+        self._learning: asyncio.Task[None] | None = None
+        self._refreshing: asyncio.Task[None] | None = None
+        self._stale = asyncio.Event()
+        self._is_closed = False
+
+    async def run(self, commands: Sequence[_Sent], keys: Sequence[Key]) -> list[Reply]:
+        """Run commands. See `Link.run`."""
+        if not commands:
+            return []
+        await self._be_ready()
+        owners = [self._slots.owner(self._slot_of(key)) for key in keys]
+        first = owners[0]
+        if first is not None and all(node is first for node in owners):
+            replies = await self._run_at(first, commands)
+        else:
+            replies = await self._run_apart(commands, owners)
+            if all(isinstance(reply, PublisherError) for reply in replies):
+                raise replies[0]
+        if any(_is_redirect(reply) for reply in replies):
+            await self._follow(commands, keys, replies)
+        return replies
+
+    async def run_at(self, part: str, commands: Sequence[Command]) -> list[Reply]:
+        """Run commands. See `Link.run_at`."""
+        await self._be_ready()
+        return await self._run_at(self._slots.node_of_part(part), commands)
+
+    async def learn(self) -> None:
+        """Know the map. See `Link.learn`."""
+        await self._be_ready()
+
+    async def connect(self, key: Key) -> None:
+        """Be connected. See `Link.connect`."""
+        await self._be_ready()
+        node = self._slots.owner(self._slot_of(key))
+        if node is not None:
+            await node.connection.connect()
+
+    def epoch_of(self, key: Key) -> int:
+        """Count connections and owners of the key's slot. See `Link.epoch_of`."""
+        return self._slots.epoch(self._slot_of(key))
+
+    def part_of(self, key: Key) -> str:
+        """Return the part. See `Link.part_of`."""
+        return self._slots.part(self._slot_of(key))
+
+    def parts(self) -> Sequence[str]:
+        """Return a part for each primary; one for all until they are known. See `Link.parts`."""
+        return self._slots.parts()
+
+    def mark_of(self, part: str) -> str:
+        """Return a word in a slot of the part. See `Link.mark_of`."""
+        return self._slots.mark_of(part)
+
+    def give_up(self, key: Key, why: str) -> None:
+        """Lose the connection. See `Link.give_up`."""
+        node = self._slots.owner(self._slot_of(key))
+        if node is not None:
+            node.connection.give_up(why)
+
+    async def close(self) -> None:
+        """Disconnect. See `Link.close`."""
+        self._is_closed = True
+        for task in (self._learning, self._refreshing):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        await self._slots.close()
+        for node in self._seeds:
+            await node.connection.close()
+
+    def _slot_of(self, key: Key) -> int:
+        slot = self._slots_known.get(key)
+        if slot is None:
+            if len(self._slots_known) >= MAX_SLOTS_KNOWN:
+                self._slots_known.clear()
+            slot = self._slots_known[key] = slot_of(key)
+        return slot
+
+    # Sending
+
+    async def _run_at(self, node: Node, commands: Sequence[_Sent]) -> list[Reply]:
+        """Run commands at a node; where it fails, or takes too long, the map may be old."""
+        try:
+            return await node.run(commands)
+        except (PublisherError, asyncio.CancelledError):
+            self._stale.set()
+            raise
+
+    async def _run_apart(
+        self, commands: Sequence[_Sent], owners: Sequence[Node | None]
+    ) -> list[Reply]:
+        """Run commands at several nodes at once; a node that fails is told in the places of its."""
+        shares: dict[Node, list[int]] = {}
+        replies: list[Reply] = [None] * len(commands)
+        for index, node in enumerate(owners):
+            if node is None:
+                replies[index] = BrokerUnavailable("no node of the cluster serves the slot")
+                self._stale.set()
+            else:
+                shares.setdefault(node, []).append(index)
+
+        async def run(node: Node, indices: list[int]) -> None:
+            found: Sequence[Reply]
+            try:
+                found = await self._run_at(node, [commands[index] for index in indices])
+            except PublisherError as error:
+                found = [error] * len(indices)
+            for index, reply in zip(indices, found, strict=True):
+                replies[index] = reply
+
+        await asyncio.gather(*(run(node, indices) for node, indices in shares.items()))
+        return replies
+
+    async def _follow(
+        self, commands: Sequence[_Sent], keys: Sequence[Key], replies: list[Reply]
+    ) -> None:
+        """Send again what a node has not done since the slot is another's: it says whose."""
+        for _ in range(MAX_REDIRECTS):
+            redirected = [index for index, reply in enumerate(replies) if _is_redirect(reply)]
+            if not redirected:
+                return
+            nodes: list[Node | None] = []
+            sent: list[_Sent] = []
+            for index in redirected:
+                kind, _, place = str(replies[index]).split(" ", 2)
+                slot = self._slot_of(keys[index])
+                node = self._slots.node(self._read_place(place, slot))
+                if kind == "MOVED":
+                    self._slots.guess(slot, node, asyncio.get_running_loop().time())
+                    self._stale.set()
+                else:  # for this time only, and only right behind the word that allows it
+                    sent.append(_ASKING)
+                    nodes.append(node)
+                sent.append(commands[index])
+                nodes.append(node)
+            found = await self._run_apart(sent, nodes)
+            answers = [it for it, command in zip(found, sent, strict=True) if command != _ASKING]
+            for index, reply in zip(redirected, answers, strict=True):
+                replies[index] = reply
+        for index, reply in enumerate(replies):
+            if _is_redirect(reply):
+                replies[index] = BrokerUnavailable("the slot goes from node to node")
+
+    def _read_place(self, place: str, slot: int) -> NodeName:
+        """Read HOST:PORT of a redirection; without a host it is that of the node that tells."""
+        host, _, port = place.rpartition(":")
+        owner = self._slots.owner(slot)
+        return host.strip("[]") or (owner or self._seeds[0]).name[0], int(port)
+
+    # The map
+
+    async def _be_ready(self) -> None:
+        """Know the map, and keep it."""
+        if self._is_closed:
+            raise BrokerUnavailable("closed by us")
+        if not self._slots.map.ranges:
+            if self._learning is None or self._learning.done():
+                self._learning = asyncio.create_task(self._learn())
+            await asyncio.shield(self._learning)
+        if self._refreshing is None:
+            self._refreshing = asyncio.create_task(self._refresh())
+        elif self._refreshing.done():
+            self._refreshing.result()  # a fault of ours, which must not go on unseen
+
+    async def _learn(self) -> None:
+        """Ask all seeds.
+
+        Raises:
+            PublisherError: none tells.
+
+        """
+        told = await self._ask(self._seeds, FIRST_ASK_SECONDS)
+        if not self._slots.map.ranges:
+            failures = [
+                (str(node), it) for node, it in told.items() if isinstance(it, PublisherError)
+            ]
+            if not failures:
+                raise BrokerUnavailable("the cluster serves no slot")
+            raise told_together(failures)
+
+    async def _refresh(self) -> None:
+        """Ask some nodes again and again; at once if a call has shown that the map may be old."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(ASK_EVERY_SECONDS):
+                    await self._stale.wait()
+            self._stale.clear()
+            nodes = [self._slots.node(name) for name in self._slots.map.primaries]
+            told = await self._ask(random.sample(nodes, min(ASKED, len(nodes))), ASK_SECONDS)
+            if all(isinstance(it, PublisherError) for it in told.values()):
+                await self._ask(self._seeds, ASK_SECONDS)
+            await self._slots.let_go(asyncio.get_running_loop().time())
+            await asyncio.sleep(ASK_PAUSE_SECONDS)
+
+    async def _ask(
+        self, nodes: Sequence[Node], seconds: float
+    ) -> dict[Node, SlotMap | PublisherError]:
+        """Ask nodes for the map, and go by what most of them tell."""
+        found = await asyncio.gather(*(node.tell_slots(seconds) for node in nodes))
+        told = dict(zip(nodes, found, strict=True))
+        self._slots.take(told, asyncio.get_running_loop().time())
+        return told
+
+
+def _is_redirect(reply: Reply) -> bool:
+    return type(reply) is ResponseError and str(reply).startswith(("MOVED ", "ASK "))

@@ -1,0 +1,77 @@
+"""What an answer of the broker means: `REDIS_CONFIRM`.
+
+memory    the server has it; what its appendfsync makes of that is the operator's choice
+disk      the server has synced it: it is refused unless appendfsync is always
+replica   a replica has it, too: each round waits for one
+"""
+
+from collections.abc import Callable
+from enum import Enum
+
+from adapters.outbound.redis_streams import layout
+from adapters.outbound.redis_streams.address import Address
+from adapters.outbound.redis_streams.connection import Admit, Connection, Find
+from adapters.outbound.redis_streams.pipeline import Pipeline, ReplicatedPipeline, failure_of
+from adapters.outbound.redis_streams.resp import Command
+from adapters.outbound.redis_streams.wire import Reply, Wire
+from application.ports.errors import BrokerRefused
+
+DISK_QUESTIONS: tuple[Command, ...] = (("INFO", "persistence"), ("CONFIG", "GET", "appendfsync"))
+
+
+class Confirm(Enum):
+    """The values of `REDIS_CONFIRM`."""
+
+    MEMORY = "memory"
+    DISK = "disk"
+    REPLICA = "replica"
+
+
+def pipeline_to(
+    address: Address,
+    confirm: Confirm,
+    prefix: str,
+    mark: Callable[[], str],
+    *,
+    find: Find | None = None,
+    admit: tuple[Admit, ...] = (),
+) -> Pipeline:
+    """Make the pipeline to a server whose answers mean what was chosen."""
+    if confirm is Confirm.DISK:
+        admit = (*admit, _admit_synced)
+    connection = Connection(address, find=find, admit=admit)
+    if confirm is Confirm.REPLICA:
+        return ReplicatedPipeline(connection, lambda: layout.confirm_key(prefix, mark()))
+    return Pipeline(connection)
+
+
+async def _admit_synced(wire: Wire) -> None:
+    """Refuse a server that answers before it has synced.
+
+    Raises:
+        PublisherError: it does, or it does not tell.
+
+    """
+    raise_unless_synced(*await wire.run(DISK_QUESTIONS))
+
+
+def raise_unless_synced(persistence: Reply, appendfsync: Reply) -> None:
+    """Raise unless the answers to `DISK_QUESTIONS` say that each write is synced.
+
+    WAITAOF is no proof: with appendfsync everysec it was seen to answer without a sync.
+
+    Raises:
+        PublisherError: writes are not synced, or the server does not tell.
+
+    """
+    for reply in (persistence, appendfsync):
+        failure = failure_of(reply)
+        if failure is not None:
+            raise type(failure)(f"REDIS_CONFIRM=disk cannot be verified: {failure}") from failure
+    if b"aof_enabled:1" not in persistence:
+        raise BrokerRefused("REDIS_CONFIRM=disk needs appendonly yes at the broker")
+    setting = appendfsync[1].decode(errors="replace") if appendfsync else "not told"
+    if setting != "always":
+        raise BrokerRefused(
+            f"REDIS_CONFIRM=disk needs appendfsync always at the broker, where it is {setting}"
+        )

@@ -1,0 +1,150 @@
+"""The way to the servers: each command goes to the one that has its key.
+
+ServerLink     one server: all commands go to it
+SentinelLink   the primary that the Sentinels name, and no other (`sentinel.py`)
+ClusterLink    the primaries of a cluster, by slots (`cluster.py`)
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from adapters.outbound.redis_streams.connection import Connection
+from adapters.outbound.redis_streams.pipeline import Pipeline, raise_if_error
+from adapters.outbound.redis_streams.resp import Command, Parts
+from adapters.outbound.redis_streams.slots import Key
+from adapters.outbound.redis_streams.wire import Reply
+
+WHOLE = ""
+"""The part that is all there is."""
+
+
+class Link(Protocol):
+    """Connects when it is used. Nothing is sent twice but what is known not to be done."""
+
+    down_after_seconds: float | None = None
+    """After how long Sentinels call a primary down, where there are any."""
+
+    async def run(self, commands: Sequence[Command | Parts], keys: Sequence[Key]) -> list[Reply]:
+        """Run commands, each at the server that has its key; one round trip for each server.
+
+        An error reply stands in its place, and so does a `PublisherError` for a server that was not
+        reached while another was.
+
+        Raises:
+            PublisherError: no server was reached, so no command has a known reply.
+
+        """
+        ...
+
+    async def run_one(self, command: Command, key: Key) -> Reply:
+        """Run one command.
+
+        Raises:
+            PublisherError: the server was not reached, or has answered with an error.
+
+        """
+        (reply,) = await self.run([command], [key])
+        raise_if_error(reply)
+        return reply
+
+    async def run_at(self, part: str, commands: Sequence[Command]) -> list[Reply]:
+        """Run commands at the server of a part, whatever their keys.
+
+        Raises:
+            PublisherError: the server was not reached.
+
+        """
+        ...
+
+    async def learn(self) -> None:
+        """Know the parts.
+
+        Raises:
+            PublisherError: they could not be asked for.
+
+        """
+        return
+
+    async def connect(self, key: Key) -> None:
+        """Be connected to the server that has a key.
+
+        Raises:
+            PublisherError: it does not let us in.
+
+        """
+        ...
+
+    def epoch_of(self, key: Key) -> int:
+        """Return a number that grows when another server, or connection, has the key."""
+        ...
+
+    def part_of(self, key: Key) -> str:
+        """Return the part that has a key."""
+        ...
+
+    def parts(self) -> Sequence[str]:
+        """Return the parts that are known; all keys are in one of them."""
+        ...
+
+    def mark_of(self, part: str) -> str:
+        """Return what stands in the braces of keys that are in a part and of no stream."""
+        ...
+
+    def give_up(self, key: Key, why: str) -> None:
+        """Lose the connection to the server that has a key."""
+        ...
+
+    async def close(self) -> None:
+        """Disconnect for good."""
+        ...
+
+
+MARK = "writable"
+
+
+class ServerLink(Link):
+    """One server."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._connection: Connection = pipeline.connection
+
+    async def run(
+        self,
+        commands: Sequence[Command | Parts],
+        keys: Sequence[Key],  # noqa: ARG002  # one server has them all
+    ) -> list[Reply]:
+        """Run commands. See `Link.run`."""
+        return await self._pipeline.run(commands)
+
+    async def run_at(self, part: str, commands: Sequence[Command]) -> list[Reply]:  # noqa: ARG002
+        """Run commands. See `Link.run_at`."""
+        return await self._pipeline.run(commands)
+
+    async def connect(self, key: Key) -> None:  # noqa: ARG002
+        """Be connected. See `Link.connect`."""
+        await self._connection.connect()
+
+    def epoch_of(self, key: Key) -> int:  # noqa: ARG002
+        """Count the connections. See `Link.epoch_of`."""
+        return self._connection.epoch
+
+    def part_of(self, key: Key) -> str:  # noqa: ARG002
+        """Return the only part. See `Link.part_of`."""
+        return WHOLE
+
+    def parts(self) -> Sequence[str]:
+        """Return the only part. See `Link.parts`."""
+        return (WHOLE,)
+
+    def mark_of(self, part: str) -> str:  # noqa: ARG002
+        """Return the word for keys of no stream. See `Link.mark_of`."""
+        return MARK
+
+    def give_up(self, key: Key, why: str) -> None:  # noqa: ARG002
+        """Lose the connection. See `Link.give_up`."""
+        self._connection.give_up(why)
+
+    async def close(self) -> None:
+        """Disconnect. See `Link.close`."""
+        await self._connection.close()

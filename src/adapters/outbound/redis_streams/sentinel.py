@@ -1,0 +1,191 @@
+"""The primary that a majority of Sentinels names, and no other.
+
+A primary that was replaced may be back for some seconds before it is told, and would confirm what
+the new one never gets. So the Sentinels are asked all the time, not only after a failure: when a
+majority names another server the connection is given up, which is a new epoch, and what the old one
+confirmed meanwhile is appended again where it is missing. Without a majority for longer than a
+Sentinel takes to call a primary down we may be on the wrong side of a split: the broker is away.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Sequence
+
+from adapters.outbound.redis_streams.address import Address
+from adapters.outbound.redis_streams.connection import Connection
+from adapters.outbound.redis_streams.link import ServerLink
+from adapters.outbound.redis_streams.pipeline import Pipeline, failure_of
+from adapters.outbound.redis_streams.resp import Command, Parts
+from adapters.outbound.redis_streams.slots import Key
+from adapters.outbound.redis_streams.target import Target
+from adapters.outbound.redis_streams.wire import Reply, Wire
+from application.ports.errors import BrokerRefused, BrokerUnavailable, PublisherError
+
+ASK_EVERY_SECONDS = 0.5
+ASK_SECONDS = 0.5
+"""How often the Sentinels are asked, and how long each may take."""
+
+FIRST_ASK_SECONDS = 4.0
+"""How long a Sentinel may take that has to be connected to first."""
+
+DOWN_AFTER_MS = 5_000
+"""What is taken for down-after-milliseconds where no Sentinel tells it."""
+
+Told = tuple[str, int]
+
+_log = logging.getLogger(__name__)
+
+
+class Sentinels:
+    """Asks all Sentinels at once who the primary is."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._sentinels = [Connection(seed) for seed in target.seeds]
+        self.down_after_seconds = DOWN_AFTER_MS / 1_000
+
+    async def primary(self) -> Address:
+        """Return the server that a majority names.
+
+        Raises:
+            BrokerUnavailable: none is named by a majority.
+            BrokerRefused: the Sentinels that answer know no primary of that name.
+
+        """
+        await self._learn_down_after()
+        told = await self._ask(FIRST_ASK_SECONDS)
+        place = self._majority(told)
+        if place is not None:
+            return self._target.at(*place)
+        raise self._why_none(told)
+
+    async def named(self) -> Address | None:
+        """Return the server that a majority names now; None if none is."""
+        place = self._majority(await self._ask(ASK_SECONDS))
+        return None if place is None else self._target.at(*place)
+
+    async def close(self) -> None:
+        """Disconnect for good."""
+        for sentinel in self._sentinels:
+            await sentinel.close()
+
+    def _majority(self, told: Sequence[Told | PublisherError]) -> Told | None:
+        votes = Counter(it for it in told if not isinstance(it, PublisherError))
+        for place, count in votes.most_common(1):
+            if count > len(self._sentinels) // 2:
+                return place
+        return None
+
+    def _why_none(self, told: Sequence[Told | PublisherError]) -> PublisherError:
+        needed, of = len(self._sentinels) // 2 + 1, len(self._sentinels)
+        failures = [str(it) for it in told if isinstance(it, PublisherError)]
+        text = f"no primary is named by {needed} of {of} Sentinels"
+        text = "; ".join([text, *dict.fromkeys(failures)])
+        is_for_good = len(failures) == of and all(isinstance(it, BrokerRefused) for it in told)
+        return (BrokerRefused if is_for_good else BrokerUnavailable)(text)
+
+    async def _ask(self, seconds: float) -> list[Told | PublisherError]:
+        return list(await asyncio.gather(*(self._ask_one(it, seconds) for it in self._sentinels)))
+
+    async def _ask_one(self, sentinel: Connection, seconds: float) -> Told | PublisherError:
+        name, at = self._target.name, f"{sentinel.address.host}:{sentinel.address.port}"
+        try:
+            async with asyncio.timeout(seconds):
+                (reply,) = await sentinel.run([("SENTINEL", "GET-MASTER-ADDR-BY-NAME", name)])
+        except TimeoutError:
+            return BrokerUnavailable(f"Sentinel {at} does not answer")
+        except PublisherError as error:
+            return error
+        failure = failure_of(reply)
+        if failure is not None:
+            return type(failure)(f"Sentinel {at}: {failure}")
+        if reply is None:
+            return BrokerRefused(f"Sentinel {at} knows no primary named {name}")
+        host, port = reply
+        return host.decode(), int(port)
+
+    async def _learn_down_after(self) -> None:
+        """Ask how long a Sentinel waits before it calls the primary down."""
+        for sentinel in self._sentinels:
+            try:
+                async with asyncio.timeout(ASK_SECONDS):
+                    (reply,) = await sentinel.run([("SENTINEL", "MASTER", self._target.name)])
+            except (TimeoutError, PublisherError):
+                continue
+            if isinstance(reply, list):
+                told = dict(zip(reply[::2], reply[1::2], strict=False))
+                milliseconds = int(told.get(b"down-after-milliseconds", DOWN_AFTER_MS))
+                self.down_after_seconds = milliseconds / 1_000
+                return
+
+
+async def admit_primary(wire: Wire) -> None:
+    """Refuse a server that is not a primary by its own account.
+
+    Raises:
+        BrokerUnavailable: it is a replica: the Sentinels are about to tell another, or it is.
+
+    """
+    (role,) = await wire.run([("ROLE",)])
+    failure = failure_of(role)
+    if failure is not None:
+        raise failure
+    if role[0] != b"master":
+        raise BrokerUnavailable("the server that the Sentinels name is still a replica")
+
+
+class SentinelLink(ServerLink):
+    """A connection to the primary, given up when it is the primary no more."""
+
+    def __init__(self, pipeline: Pipeline, sentinels: Sentinels) -> None:
+        super().__init__(pipeline)
+        self._sentinels = sentinels
+        self._watching: asyncio.Task[None] | None = None
+
+    async def run(self, commands: Sequence[Command | Parts], keys: Sequence[Key]) -> list[Reply]:
+        """Run commands. See `Link.run`."""
+        if self._watching is None:
+            self._watching = asyncio.create_task(self._watch())
+        elif self._watching.done():
+            self._watching.result()  # a fault of ours, which must not go on unseen
+        return await super().run(commands, keys)
+
+    async def run_at(self, part: str, commands: Sequence[Command]) -> list[Reply]:
+        """Run commands. See `Link.run_at`."""
+        replies = await super().run_at(part, commands)
+        self.down_after_seconds = self._sentinels.down_after_seconds
+        return replies
+
+    async def close(self) -> None:
+        """Disconnect. See `Link.close`."""
+        watching, self._watching = self._watching, None
+        if watching is not None:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+        await super().close()
+        await self._sentinels.close()
+
+    async def _watch(self) -> None:
+        """Give the connection up when the primary is another, or can no more be told."""
+        clock = asyncio.get_running_loop().time
+        named_at = clock()
+        while True:
+            await asyncio.sleep(ASK_EVERY_SECONDS)
+            named = await self._sentinels.named()
+            now, at = clock(), self._connection.address
+            if named is not None:
+                named_at = now
+            if named is not None and (named.host, named.port) != (at.host, at.port):
+                self._give_up("the Sentinels name another primary")
+            elif named is None and now - named_at > self._sentinels.down_after_seconds:
+                self._give_up("no majority of the Sentinels names a primary")
+
+    def _give_up(self, why: str) -> None:
+        if self._connection.is_connected:
+            at = self._connection.address
+            _log.warning(
+                "connection to the broker given up",
+                extra={"reason": why, "broker": f"{at.host}:{at.port}"},
+            )
+            self._connection.give_up(why)

@@ -1,0 +1,76 @@
+"""Which node has which slots: what the nodes of a cluster tell, and what most of them agree on."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from adapters.outbound.redis_streams.slots import SLOTS
+from adapters.outbound.redis_streams.wire import Reply
+
+NodeName = tuple[str, int]
+"""Host and port of a node, as the cluster names it."""
+
+Range = tuple[int, int, NodeName]
+
+
+@dataclass(frozen=True, slots=True)
+class SlotMap:
+    """The ranges of slots and their primaries, in order; a slot in none of them is served by none.
+
+    A part is what one primary has. Its name is its rank among all by their first slots, which stays
+    the same in a failover.
+    """
+
+    ranges: tuple[Range, ...] = ()
+
+    @classmethod
+    def told(cls, reply: Reply, host: str) -> "SlotMap":
+        """Read the reply to CLUSTER SLOTS; `host` is that of the node that tells.
+
+        Raises:
+            ValueError: it is no such reply.
+
+        """
+        try:
+            ranges = [
+                (int(first), int(last), (_host(primary[0], host), int(primary[1])))
+                for first, last, primary, *_ in reply
+            ]
+        except (TypeError, AttributeError, IndexError) as error:
+            raise ValueError("no reply to CLUSTER SLOTS") from error
+        return cls(tuple(sorted(ranges)))
+
+    @property
+    def primaries(self) -> Sequence[NodeName]:
+        """The primaries, in the order of their first slots."""
+        return tuple(dict.fromkeys(node for _, _, node in self.ranges))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every slot is served."""
+        return sum(last - first + 1 for first, last, _ in self.ranges) == SLOTS
+
+    def owners(self) -> Iterator[tuple[int, NodeName]]:
+        """Yield each slot that is served, with its primary."""
+        for first, last, node in self.ranges:
+            for slot in range(first, last + 1):
+                yield slot, node
+
+
+def agreed(told: Mapping[NodeName, SlotMap], known: SlotMap) -> SlotMap | None:
+    """Return the map that most nodes tell; where two are told as often, the one that is known.
+
+    A primary that was replaced tells an old map until it hears of it. None if none is told.
+    """
+    votes = Counter(slot_map for slot_map in told.values() if slot_map.ranges)
+    if not votes:
+        return None
+    most = max(votes.values())
+    leading = [slot_map for slot_map, count in votes.items() if count == most]
+    return known if known in leading else leading[0]
+
+
+def _host(told: bytes | None, host: str) -> str:
+    """Return the host of a node; one that does not know its own has that by which it was asked."""
+    name = b"" if told is None else told
+    return host if name in (b"", b"?") else name.decode()

@@ -1,0 +1,130 @@
+"""One connected socket: commands out, replies in, matched in order.
+
+hiredis packs the commands and reads the replies.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import hiredis
+from redis.exceptions import ResponseError
+
+from adapters.outbound.redis_streams.failures import unreached
+from adapters.outbound.redis_streams.resp import Command, Parts, pack
+from application.ports.errors import BrokerUnavailable
+
+Reply = Any
+"""What hiredis makes of a RESP2 reply: bytes, int, None, a list of them, or a `ResponseError`."""
+
+STALLED_SECONDS = 4.0
+"""How long the oldest call may have waited when one is given up: after more the connection counts
+as dead, whether the other side has said so or not."""
+
+WRITTEN_AT_ONCE_BYTES = 128 * 1024
+"""What is joined for one write: what the socket does not take is copied once more."""
+
+
+@dataclass(slots=True)
+class _Call:
+    """Commands that were sent together; `answer` is done when the last reply has come."""
+
+    answer: asyncio.Future[list[Reply]]
+    missing: int
+    sent_at: float
+    replies: list[Reply] = field(default_factory=list)
+
+
+class Wire(asyncio.Protocol):
+    """One connected socket: matches replies to calls, in order."""
+
+    def __init__(self, *, has_tls: bool) -> None:
+        self._has_tls = has_tls
+        self._loop = asyncio.get_running_loop()
+        self._reader = hiredis.Reader(replyError=ResponseError)
+        self._calls: deque[_Call] = deque()
+        self._transport: asyncio.Transport | None = None
+        self._lost: BrokerUnavailable | None = None
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self._lost is not None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin. See `asyncio.Protocol`."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Fail every call that waits. See `asyncio.Protocol`."""
+        self.abort(exc or ConnectionError("the broker closed the connection"))
+
+    def data_received(self, data: bytes) -> None:
+        """Take in replies. See `asyncio.Protocol`."""
+        try:
+            self._reader.feed(data)
+            while (reply := self._reader.gets()) is not False:
+                self._take(reply)
+        except (hiredis.ProtocolError, IndexError) as error:
+            self.abort(error)
+
+    def abort(self, cause: BaseException) -> None:
+        """Close without a word; calls that wait have an unknown effect."""
+        if self._lost is None:
+            self._lost = unreached(cause, has_tls=self._has_tls)
+            if self._transport is not None:
+                self._transport.abort()
+        while self._calls:
+            answer = self._calls.popleft().answer
+            if not answer.done():
+                answer.set_exception(self._lost)
+
+    async def run(self, commands: Sequence[Command | Parts]) -> list[Reply]:
+        """Send commands and return their replies; error replies stand in their places.
+
+        Raises:
+            BrokerUnavailable: the connection is lost.
+
+        """
+        if self._lost is not None:
+            raise BrokerUnavailable(str(self._lost)) from self._lost.__cause__
+        if self._transport is None:
+            raise BrokerUnavailable("not connected yet")
+        written = [
+            command if isinstance(command, list) else [pack(command)] for command in commands
+        ]  # or nothing is sent: a command that cannot be packed is not
+        call = _Call(self._loop.create_future(), len(commands), self._loop.time())
+        self._calls.append(call)
+        for piece in _joined(written):
+            self._transport.write(piece)
+        try:
+            return await call.answer
+        except asyncio.CancelledError:
+            # The replies will come, for nobody; unless nothing comes any more.
+            if self._calls and self._loop.time() - self._calls[0].sent_at > STALLED_SECONDS:
+                self.abort(TimeoutError("the broker does not answer"))
+            raise
+
+    def _take(self, reply: Reply) -> None:
+        call = self._calls[0]
+        call.replies.append(reply)
+        call.missing -= 1
+        if call.missing == 0:
+            self._calls.popleft()
+            if not call.answer.done():
+                call.answer.set_result(call.replies)
+
+
+def _joined(commands: Sequence[Parts]) -> Iterator[bytes]:
+    """Join what is written of commands into pieces of some size."""
+    pieces: Parts = []
+    size = 0
+    for parts in commands:
+        pieces += parts
+        size += sum(map(len, parts))
+        if size >= WRITTEN_AT_ONCE_BYTES:
+            yield b"".join(pieces)
+            pieces, size = [], 0
+    yield b"".join(pieces)

@@ -1,0 +1,73 @@
+"""Proves that a part takes writes: does there all that publishing does, every command of it.
+
+With keys of its own that vanish; with those that all streams share, what changes nothing.
+"""
+
+from redis.exceptions import ResponseError
+
+from adapters.outbound.redis_streams import layout
+from adapters.outbound.redis_streams.confirm import DISK_QUESTIONS, Confirm, raise_unless_synced
+from adapters.outbound.redis_streams.link import Link
+from adapters.outbound.redis_streams.pipeline import SCRIPTS, raise_if_error
+from adapters.outbound.redis_streams.resp import Command
+
+PROBE_MS = 10_000
+"""How long what is written to find out whether that is possible lives."""
+
+IMPOSSIBLE_ID = "0-0"
+"""No entry can have it: to who may write the broker says just that, and to who may not that."""
+
+_PROBE = SCRIPTS["probe"]
+
+
+class Writable:
+    """Tries the parts of a link."""
+
+    def __init__(self, link: Link, confirm: Confirm, prefix: str) -> None:
+        self._link = link
+        self._prefix = prefix
+        self._index_key = layout.index_key(prefix)
+        self._open_key = layout.open_key(prefix)
+        self._questions = DISK_QUESTIONS if confirm is Confirm.DISK else ()
+
+    async def verify(self, part: str) -> int | None:
+        """Try a part; return how many entries the index has, None if it is of another part.
+
+        Raises:
+            PublisherError: the part does not take writes, and why.
+
+        """
+        has_index = self._link.part_of(self._index_key) == part
+        commands = [
+            *self._questions,
+            *self._of_streams(self._link.mark_of(part)),
+            *(self._of_heartbeats() if self._link.part_of(self._open_key) == part else ()),
+            *(self._of_index() if has_index else ()),
+        ]
+        replies = await self._link.run_at(part, commands)
+        for reply in replies:
+            if not (isinstance(reply, ResponseError) and IMPOSSIBLE_ID in str(reply)):
+                raise_if_error(reply)
+        if self._questions:
+            raise_unless_synced(*replies[: len(self._questions)])
+        return int(replies[-1]) if has_index else None
+
+    def _of_streams(self, mark: str) -> tuple[Command, ...]:
+        call = _PROBE.call(layout.probe_keys(self._prefix, mark), (PROBE_MS,))
+        return ("SCRIPT", "LOAD", _PROBE.text), call
+
+    def _of_heartbeats(self) -> tuple[Command, ...]:
+        key = self._open_key
+        return (
+            layout.heartbeat_of_none(key),
+            ("ZSCORE", key, "none"),
+            ("ZSCAN", key, 0, "COUNT", 1),
+        )
+
+    def _of_index(self) -> tuple[Command, ...]:
+        key = self._index_key
+        return (
+            ("XRANGE", key, "0-1", "0-1"),
+            ("XADD", key, IMPOSSIBLE_ID, "type", "probe"),
+            ("XLEN", key),
+        )
