@@ -30,9 +30,16 @@ SUPPORT = Path(__file__).parents[1] / "support"
 
 
 @pytest.fixture(scope="module")
-def group() -> Iterator[SentinelGroup]:
+def shared_group() -> Iterator[SentinelGroup]:
     with SentinelGroup() as servers:
         yield servers
+
+
+@pytest.fixture
+def group(shared_group: SentinelGroup) -> SentinelGroup:
+    shared_group.heal()
+    shared_group.flush()
+    return shared_group
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +50,7 @@ def shared_cluster() -> Iterator[ValkeyCluster]:
 
 @pytest.fixture
 def cluster(shared_cluster: ValkeyCluster) -> ValkeyCluster:
+    shared_cluster.heal()
     shared_cluster.flush()
     return shared_cluster
 
@@ -82,6 +90,22 @@ def test_a_replica_takes_over_from_a_master_that_is_gone(group: SentinelGroup, h
     assert old in group.replicas
 
 
+def test_the_sentinels_hand_over_on_command(group: SentinelGroup) -> None:
+    old = group.master
+    assert group.fail_over("command") is not old
+    group.wait_until_healthy()
+    assert old in group.replicas
+
+
+def test_a_group_heals_whatever_is_dead_or_frozen(group: SentinelGroup) -> None:
+    group.replicas[0].kill()
+    os.kill(group.replicas[1].pid, signal.SIGKILL)  # it dies by itself
+    group.sentinels[0].freeze()
+    group.sentinels[1].stop()
+    group.heal()
+    assert len({node.pid for node in (*group.nodes, *group.sentinels)}) == 6
+
+
 def test_passwords_are_asked_for_and_a_master_without_replicas_takes_no_writes() -> None:
     with SentinelGroup(
         replicas=1, password="data", sentinel_password="watch", min_replicas_to_write=1
@@ -105,7 +129,6 @@ def test_passwords_are_asked_for_and_a_master_without_replicas_takes_no_writes()
 async def test_an_audit_counts_what_is_stored_and_finds_what_is_not(
     group: SentinelGroup, start_service: Any, name: str
 ) -> None:
-    group.master.ask("FLUSHALL")
     service = start_service(REDIS_URL=group.master.url)
     for frames in (20, 10):
         caller = await Caller.dial(service.url)

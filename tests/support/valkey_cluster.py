@@ -7,8 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import redis
-from cluster_slots import SLOTS, Slots, port_at, slot_of, slots_of
+from cluster_views import SLOTS, Slots, master_port, port_at, serves, slot_of, slots_of
 from slot_move import SlotMove
 from valkey_node import DATA_CONFIG, ValkeyNode, holds
 from waiting import wait_for, wait_until
@@ -104,7 +103,7 @@ class ValkeyCluster:
 
     def replicas_of(self, master: ValkeyNode) -> list[ValkeyNode]:
         """The nodes that say they follow this one, and can be asked."""
-        return [node for node in self._able() if _master_port(node) == master.port]
+        return [node for node in self._able() if master_port(node) == master.port]
 
     def tag_of(self, node: ValkeyNode) -> str:
         """Make a hash tag, without braces, of a slot that a node serves."""
@@ -113,6 +112,12 @@ class ValkeyCluster:
         return next(tag for tag in tags if port_at(slots, slot_of(tag)) == node.port)
 
     # Between tests
+
+    def heal(self) -> None:
+        """Start what is dead and thaw what is frozen, and wait until all is healthy."""
+        for node in self.nodes:
+            node.revive()
+        self.wait_until_healthy()
 
     def flush(self) -> None:
         """FLUSHALL on every node that serves slots."""
@@ -127,7 +132,7 @@ class ValkeyCluster:
         def serving() -> ValkeyNode | None:
             ports = {port_at(slots, slot) for slots in self._views()}
             node = self._at(ports.pop()) if len(ports) == 1 else None
-            return node if node is not None and _serves(node, slot) else None
+            return node if node is not None and serves(node, slot) else None
 
         return wait_for(serving, LIMIT_SECONDS)
 
@@ -271,27 +276,9 @@ class ValkeyCluster:
         )
 
 
-def _serves(node: ValkeyNode, slot: int) -> bool:
-    """Tell whether a node takes writes of a slot, as far as it says itself."""
-
-    def is_serving() -> bool:
-        is_ok = "cluster_state:ok" in str(node.ask("CLUSTER", "INFO"))
-        return is_ok and port_at(slots_of(node), slot) == node.port
-
-    return node.is_able and node.role() == "master" and holds(is_serving)
-
-
 def _replicates(node: ValkeyNode, master_id: str) -> bool:
     """Have a node follow a master; refused until it knows it."""
     return holds(lambda: node.ask("CLUSTER", "REPLICATE", master_id) == "OK")
-
-
-def _master_port(node: ValkeyNode) -> int | None:
-    try:
-        found = node.ask("ROLE")
-    except redis.RedisError:
-        return None
-    return int(found[2]) if found[0] == "slave" else None
 
 
 def _names_a_replica(field: str) -> bool:

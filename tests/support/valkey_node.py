@@ -138,6 +138,14 @@ class ValkeyNode:
         os.kill(self.pid, signal.SIGCONT)
         self.is_frozen = False
 
+    def revive(self) -> None:
+        """Start it if it is dead, thaw it if it is frozen."""
+        if not self.is_running:
+            self._forget_process()  # if it died by itself
+            self.start()
+        elif self.is_frozen:
+            self.thaw()
+
     def _launch(self) -> None:
         with self._log_file.open("ab") as log:
             self._process = subprocess.Popen(
@@ -156,10 +164,10 @@ class ValkeyNode:
         )
 
     def _end(self, number: signal.Signals) -> None:
-        if self._process is not None:
+        if self.is_running:
             with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, number)
-                os.killpg(self._process.pid, signal.SIGCONT)
+                os.killpg(self.pid, number)
+                os.killpg(self.pid, signal.SIGCONT)
         self._forget_process()
 
     def _forget_process(self) -> None:

@@ -42,6 +42,7 @@ class SentinelGroup:
         min_replicas_to_write: int = 0,
         **config: str,
     ) -> None:
+        self.name = NAME
         self.nodes: list[ValkeyNode] = []
         self.sentinels: list[ValkeyNode] = []
         self.sentinel_password = sentinel_password
@@ -111,6 +112,18 @@ class SentinelGroup:
     def failovers(self) -> int:
         """How many failovers the sentinels have completed."""
         return max(sentinel.log.count("+switch-master") for sentinel in self.sentinels)
+
+    # Between tests
+
+    def heal(self) -> None:
+        """Start what is dead and thaw what is frozen, and wait until all is healthy."""
+        for node in (*self.nodes, *self.sentinels):
+            node.revive()
+        self.wait_until_healthy()
+
+    def flush(self) -> None:
+        """FLUSHALL on the master."""
+        self.master.ask("FLUSHALL", "SYNC")
 
     # What happens to it
 
