@@ -92,12 +92,12 @@ def cluster() -> Iterator[ValkeyCluster]:
 
 class TestRedisSentinelStore(StreamStoreContract, ReaderContract, OpenRunsContract):
     @pytest.fixture
-    def trial(self, sentinels: SentinelGroup) -> Iterator[Trial]:
+    def trial(self, sentinels: SentinelGroup) -> Trial:
         """With REDIS_CONFIRM=replica: what holds with a replica to wait for holds without."""
-        yield GroupTrial(sentinels, confirm="replica")
+        return GroupTrial(sentinels, confirm="replica")
 
 
 class TestRedisClusterStore(StreamStoreContract, ReaderContract, OpenRunsContract):
     @pytest.fixture
-    def trial(self, cluster: ValkeyCluster) -> Iterator[Trial]:
-        yield GroupTrial(cluster)
+    def trial(self, cluster: ValkeyCluster) -> Trial:
+        return GroupTrial(cluster)
