@@ -1,0 +1,584 @@
+"""The forwarder of docs/kafka.md, over a real broker and an emulated Kafka: at least once.
+
+The emulator is librdkafka's mock cluster. The tests show what the forwarder does, and nothing of
+what Apache Kafka fences, refuses or keeps.
+"""
+
+import asyncio
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from agentstream_sender import AgentstreamSender
+from broker_lab import BrokerLab
+from chaos_proxy import ChaosProxy
+from mock_kafka import TOPIC, MockKafka, Record
+from published import index
+from running import Caller, Service, pcm
+from waiting import until
+
+REPOSITORY = Path(__file__).parents[2]
+
+DOCS = REPOSITORY / "docs" / "kafka.md"
+
+MAX_LINES = 180
+"""The example is to be read in one sitting: it stays below."""
+
+
+class Forwarder:
+    """The example, as a user runs it."""
+
+    def __init__(self, errors: Path, *arguments: str) -> None:
+        self._errors = errors
+        with errors.open("ab") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "examples/forward_to_kafka.py", *arguments],
+                cwd=REPOSITORY,
+                stderr=out,
+            )
+
+    @property
+    def told(self) -> str:
+        return self._errors.read_text()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(20)
+
+
+Start = Callable[..., Forwarder]
+
+
+@pytest.fixture
+def lab() -> Iterator[BrokerLab]:
+    with BrokerLab(appendfsync="everysec") as lab:
+        yield lab
+
+
+@pytest.fixture
+def kafka() -> Iterator[MockKafka]:
+    with MockKafka() as kafka:
+        yield kafka
+
+
+@pytest.fixture
+def its_service(lab: BrokerLab, start_service: Any) -> Service:
+    service: Service = start_service(
+        REDIS_URL=lab.url, RESUME_SECONDS="3", ACK_INTERVAL="1", DRAIN_SECONDS="1"
+    )
+    return service
+
+
+@pytest.fixture
+def start(lab: BrokerLab, kafka: MockKafka, tmp_path: Path) -> Iterator[Start]:
+    with ExitStack() as stack:
+
+        def start(worker: str = "one", url: str = lab.url, **properties: Any) -> Forwarder:
+            """Dots in the names of properties are written as underscores."""
+            named = {name.replace("_", "."): value for name, value in properties.items()}
+            file = tmp_path / f"{worker}.json"
+            file.write_text(json.dumps({"bootstrap.servers": kafka.servers, **named}))
+            forwarder = Forwarder(tmp_path / worker, url, "kafka", worker, str(file), TOPIC)
+            stack.callback(forwarder.kill)
+            return forwarder
+
+        yield start
+
+
+@asynccontextmanager
+async def speaking(caller: Caller, *, first: int = 0) -> AsyncIterator[list[int]]:
+    """Frames go out all the time, as in a call; which went is known at the end."""
+    said: list[int] = []
+
+    async def speak() -> None:
+        while True:
+            await caller.speak(first + len(said))
+            said.append(first + len(said))
+            await asyncio.sleep(0.01)
+
+    task = asyncio.create_task(speak())
+    try:
+        yield said
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def key_of(name: str) -> str:
+    return f"rtaa:audio:{{tenant-abc/{name}}}"
+
+
+def stream(lab: BrokerLab, name: str) -> list[tuple[str, str, bytes]]:
+    """What the broker has of a stream: id, type and value of each entry."""
+    with lab.client() as broker:
+        found: Any = broker.xrange(key_of(name))
+    return [
+        (entry.decode(), fields[b"type"].decode(), fields.get(b"audio", fields.get(b"data")))
+        for entry, fields in found
+    ]
+
+
+def of(kafka: MockKafka, name: str) -> list[Record]:
+    return [record for record in kafka.records() if record.key == key_of(name)]
+
+
+def plain(records: list[Record]) -> list[tuple[str, str, bytes]]:
+    return [(record.entry, record.headers["type"], record.value) for record in records]
+
+
+def frames(records: list[Record]) -> list[tuple[int, bytes]]:
+    return [
+        (int(record.headers["seq"]), record.value)
+        for record in records
+        if record.headers["type"] == "audio"
+    ]
+
+
+def ends(kafka: MockKafka, name: str) -> int:
+    return len({it.entry for it in of(kafka, name) if it.headers["type"] == "ended"})
+
+
+SNIPPETS = re.findall(r"```(\w+)\n(.*?)```", DOCS.read_text(), re.DOTALL)
+
+
+def without_repeats(records: list[Record]) -> list[Record]:
+    """Judge by the snippet that the docs give to consumers."""
+    (snippet,) = [text for language, text in SNIPPETS if language == "python"]
+    scope: dict[str, Any] = {}
+    exec(snippet, scope)  # noqa: S102  # it is our own
+    return [it for it in records if scope["is_new"](it.key, it.headers)]
+
+
+def begins_again(records: list[Record]) -> bool:
+    places = [tuple(map(int, record.entry.split("-"))) for record in records]
+    return any(after <= before for before, after in pairwise(places))
+
+
+async def until_saved(lab: BrokerLab) -> None:
+    """Wait until the group has nothing left to do."""
+    with lab.client() as broker:
+        await until(lambda: broker.xpending("rtaa:interactions", "kafka")["pending"] == 0)
+
+
+async def call(its_service: Service, name: str, *seqs: int, **fields: Any) -> None:
+    caller = await Caller.dial(its_service.url)
+    await caller.start(name, **fields)
+    await caller.speak(*seqs)
+    await caller.end()
+
+
+async def test_each_entry_of_each_call_is_one_record_in_order_in_one_partition(
+    lab: BrokerLab, its_service: Service, kafka: MockKafka, start: Start, name: str
+) -> None:
+    start()
+    names = [f"{name}-{n}" for n in range(6)]
+    for each in names:
+        await call(its_service, each, *range(4), *range(6, 30))
+    for each in names:
+        await until(lambda each=each: ends(kafka, each))  # type: ignore[misc]
+        records = of(kafka, each)
+        assert plain(records) == stream(lab, each)
+        assert len({record.partition for record in records}) == 1
+        seqs = [*range(4), *range(6, 30)]
+        assert frames(records) == [(seq, pcm(seq)) for seq in seqs]
+    assert len({record.partition for record in kafka.records()}) > 1
+
+
+async def test_the_headers_of_a_record_say_what_it_is(
+    lab: BrokerLab, its_service: Service, kafka: MockKafka, start: Start, name: str
+) -> None:
+    forwarder = start()
+    sender = await AgentstreamSender.dial(its_service.url)
+    await sender.begin(name)
+    await sender.send_chunks(name, 1)
+    await sender.say({"event": "dtmf", "stream_sid": name, "dtmf": {"digit": "5"}})
+    await sender.stop(name)
+    await until(lambda: ends(kafka, name))
+    started, audio, dtmf, ended = [it for it in kafka.records() if it.headers["stream"] == name]
+    facts = json.loads(started.value)
+    assert audio.headers == {
+        "tenant": facts["tenant_id"],
+        "stream": name,
+        "interaction": facts["interaction_id"],
+        "run": facts["run"],
+        "type": "audio",
+        "generation": "1",
+        "position": "1",
+        "seq": "1",
+        "received_at_ms": audio.headers["received_at_ms"],
+    }
+    assert int(audio.headers["received_at_ms"]) > 0
+    assert json.loads(dtmf.value) == {"digit": "5"}
+    assert json.loads(ended.value)["reason"] == "callended"
+    assert forwarder.told == ""
+
+
+async def test_the_rights_that_the_docs_name_are_enough(
+    lab: BrokerLab, its_service: Service, kafka: MockKafka, start: Start, name: str
+) -> None:
+    (rights,) = re.findall(r"needs `~rtaa:\*` and `([^`]*)`", DOCS.read_text())
+    with lab.client() as broker:
+        broker.execute_command(  # type: ignore[no-untyped-call]
+            "ACL", "SETUSER", "kafka", "on", ">word", "~rtaa:*", "-@all", *rights.split()
+        )
+    forwarder = start(url=lab.url.replace("://", "://kafka:word@"))
+    await call(its_service, f"{name}-before", *range(5))
+    await until(lambda: ends(kafka, f"{name}-before"))
+    with lab.client() as broker:
+        broker.xdel(key_of(f"{name}-before"), "1-3")
+        broker.delete("rtaa:forwarded:kafka:{tenant-abc/" + f"{name}-before}}")
+        lost: Any = broker.xrange("rtaa:interactions", count=1)
+        broker.xadd("rtaa:interactions", lost[0][1])  # it is read again, with a hole
+    await until(lambda: "missing" in forwarder.told)
+    await until_saved(lab)
+    assert "redis: " not in forwarder.told
+
+
+async def test_a_forwarder_that_is_killed_and_starts_again_skips_nothing_and_only_repeats(
+    lab: BrokerLab, its_service: Service, kafka: MockKafka, start: Start, name: str
+) -> None:
+    forwarder = start()
+    caller = await Caller.dial(its_service.url)
+    await caller.start(name)
+    async with speaking(caller) as said:
+        for kills in range(1, 4):
+            await until(lambda kills=kills: len(of(kafka, name)) > 100 * kills)  # type: ignore[misc]
+            forwarder.kill()
+            forwarder = start()
+    await caller.end()
+    await until(lambda: ends(kafka, name))
+    records = of(kafka, name)
+    assert begins_again(records)
+    assert plain(without_repeats(records)) == stream(lab, name)
+    assert frames(without_repeats(records)) == [(seq, pcm(seq)) for seq in said]
+
+
+async def test_a_forwarder_that_stops_on_sigterm_goes_on_behind_what_it_has_forwarded(
+    lab: BrokerLab, its_service: Service, kafka: MockKafka, start: Start, name: str
+) -> None:
+    forwarder = start()
+    caller = await Caller.dial(its_service.url)
+    await caller.start(name)
+    async with speaking(caller):
+        await until(lambda: len(of(kafka, name)) > 50)
+        forwarder.process.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(forwarder.process.wait, 30) == 0
+        again = start()
+    await caller.end()
+    await until(lambda: ends(kafka, name))
+    assert plain(of(kafka, name)) == stream(lab, name)
+    assert again.told == ""
+
+
+async def test_two_forwarders_share_the_calls_and_keep_the_order_of_each_over_resumptions(
+    lab: BrokerLab, start_service: Any, kafka: MockKafka, start: Start, name: str
+) -> None:
+    service = start_service(REDIS_URL=lab.url, ACK_INTERVAL="1", DRAIN_SECONDS="1")
+    forwarders = [start("one"), start("two")]
+    names: list[str] = []
+
+    def owners() -> set[str]:
+        with lab.client() as broker:
+            pending: Any = broker.xpending_range("rtaa:interactions", "kafka", "-", "+", 100)
+            return {it["consumer"].decode() for it in pending}
+
+    async def say(name: str, first: int) -> Caller:
+        caller = await Caller.dial(service.url)
+        await caller.start(name, resume=True)
+        await caller.speak(*range(first, first + 10))
+        await caller.hear_ack(first + 9)
+        return caller
+
+    while not names or owners() != {"one", "two"}:
+        names.append(f"{name}-{len(names)}")
+        (await say(names[-1], 0)).vanish()
+        await until(lambda: len(of(kafka, names[-1])) >= 11)
+        assert len(names) < 50
+    for first in (10, 20):
+        for each in names:
+            (await say(each, first)).vanish()
+    for each in names:
+        await (await say(each, 30)).end()
+    for each in names:
+        await until(lambda each=each: ends(kafka, each))  # type: ignore[misc]
+        assert plain(of(kafka, each)) == stream(lab, each)
+    for forwarder in forwarders:
+        assert forwarder.process.poll() is None
+        assert forwarder.told == ""
+
+
+async def test_the_calls_of_a_dead_forwarder_are_taken_by_another(
+    lab: BrokerLab, its_service: Service, kafka: MockKafka, start: Start, name: str
+) -> None:
+    dying = start("one")
+    caller = await Caller.dial(its_service.url)
+    await caller.start(name)
+    async with speaking(caller):
+        await until(lambda: len(of(kafka, name)) > 50)
+        start("two")
+        dying.kill()
+        before = len(of(kafka, name))
+        await until(lambda: len(of(kafka, name)) > before + 50, 60)
+    await caller.end()
+    await until(lambda: ends(kafka, name))
+    assert plain(without_repeats(of(kafka, name))) == stream(lab, name)
+
+
+async def test_a_forwarder_that_was_frozen_leaves_its_call_to_the_one_that_took_it(
+    lab: BrokerLab, its_service: Service, kafka: MockKafka, start: Start, name: str
+) -> None:
+    frozen = start("one")
+    caller = await Caller.dial(its_service.url)
+    await caller.start(name)
+    async with speaking(caller):
+        await until(lambda: len(of(kafka, name)) > 50)
+        start("two")
+        frozen.process.send_signal(signal.SIGSTOP)
+        before = len(of(kafka, name))
+        await until(lambda: len(of(kafka, name)) > before + 50, 60)
+        frozen.process.send_signal(signal.SIGCONT)
+        before = len(of(kafka, name))
+        await until(lambda: len(of(kafka, name)) > before + 300)
+    await caller.end()
+    await until(lambda: ends(kafka, name))
+    records = of(kafka, name)
+    assert plain(without_repeats(records)) == stream(lab, name)
+    assert not begins_again(records[-100:])
+
+
+def come_back_younger(lab: BrokerLab) -> None:
+    assert lab.come_back_younger() > 0
+
+
+FAULTS: dict[str, Callable[[BrokerLab], None]] = {
+    "killed": BrokerLab.kill_and_restart,
+    "younger": come_back_younger,
+    "wiped": BrokerLab.come_back_empty,
+    "flushed": BrokerLab.forget_all_keys,
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_whatever_the_broker_loses_each_frame_is_forwarded(
+    lab: BrokerLab,
+    its_service: Service,
+    kafka: MockKafka,
+    start: Start,
+    name: str,
+    fault: str,
+) -> None:
+    forwarder = start()
+    caller = await Caller.dial(its_service.url)
+    await caller.start(name)
+    async with speaking(caller) as said:
+        await until(lambda: len(of(kafka, name)) > 100)
+        await asyncio.to_thread(FAULTS[fault], lab)
+        await until(lambda: its_service.get("/health/ready")[0] == 200)
+        before = len(said)
+        await until(lambda: len(said) > before + 50)
+    ledger = await caller.end()
+    assert ledger["lost"] == 0
+    await until(lambda: ends(kafka, name))
+    records = without_repeats(of(kafka, name))
+    assert frames(records) == [(seq, pcm(seq)) for seq in said]
+    assert set(stream(lab, name)) <= set(plain(of(kafka, name)))
+    assert "redis: " in forwarder.told
+    assert "positions" not in forwarder.told
+
+
+async def test_a_call_is_found_again_when_broker_and_forwarder_are_lost_together(
+    lab: BrokerLab, start_service: Any, kafka: MockKafka, start: Start, name: str
+) -> None:
+    """The notice of its start is older than what a service announces again."""
+    service: Service = start_service(REDIS_URL=lab.url, REWIND_SECONDS="1", DRAIN_SECONDS="1")
+    forwarder = start()
+    caller = await Caller.dial(service.url)
+    await caller.start(name)
+    async with speaking(caller) as said:
+        await until(lambda: len(of(kafka, name)) > 300)
+        forwarder.kill()
+        await asyncio.to_thread(lab.come_back_empty)
+        start()
+        await until(lambda: service.get("/health/ready")[0] == 200)
+        before = len(said)
+        await until(lambda: len(said) > before + 50)
+    await caller.end()
+    await until(lambda: ends(kafka, name))
+    with lab.client() as broker:
+        assert {notice["generation"] for notice in index(broker, name)} == {"2"}
+    assert set(stream(lab, name)) <= set(plain(of(kafka, name)))
+
+
+async def test_ids_that_a_younger_broker_gives_again_to_other_entries_are_read_again(
+    lab: BrokerLab, kafka: MockKafka, start: Start, name: str
+) -> None:
+    """The process that wrote them first has died with it: the sender resumes at another one."""
+    start()
+
+    def write(generation: int, positions: range, audio: int) -> None:
+        with lab.client() as broker:
+            for position in positions:
+                fields: dict[Any, Any] = {"type": "audio", "seq": position, "audio": pcm(audio)}
+                if position == positions[0]:
+                    fields = {"type": "started", "data": json.dumps({"run": "run"})}
+                broker.xadd(key_of(name), fields, id=f"{generation}-{position}")
+
+    write(1, range(6), 1)
+    with lab.client() as broker:
+        names: dict[Any, Any] = {
+            "tenant_id": "tenant-abc",
+            "interaction_id": name,
+            "stream_id": name,
+        }
+        entry: dict[Any, Any] = {"generation": 1, "run": "run", "resumed": 0, "entry": "1-0"}
+        broker.xadd("rtaa:interactions", {"type": "started", "key": key_of(name), **names, **entry})
+        await until(lambda: broker.exists(f"rtaa:forwarded:kafka:{{tenant-abc/{name}}}"))
+    lab.until_written()
+    kept, files = lab.data / "kept", lab.data / "appendonlydir"
+    shutil.copytree(files, kept)
+    write(2, range(6, 12), 2)
+    await until(lambda: len(of(kafka, name)) == 12)
+    lab.kill()
+    shutil.rmtree(files)
+    kept.rename(files)
+    lab.start()
+    write(2, range(6, 18), 3)
+    await until(lambda: set(stream(lab, name)) <= set(plain(of(kafka, name))))
+
+
+async def test_another_run_that_begins_in_the_place_of_an_expired_one_is_forwarded(
+    lab: BrokerLab, its_service: Service, kafka: MockKafka, start: Start, name: str
+) -> None:
+    start()
+    await call(its_service, name, *range(5))
+    await until(lambda: ends(kafka, name))
+    before = len(of(kafka, name))
+    await until_saved(lab)
+    with lab.client() as broker:
+        broker.delete(key_of(name), f"rtaa:interaction:{{tenant-abc/{name}}}")
+    await call(its_service, name, *range(10))
+    await until(lambda: frames(of(kafka, name)[before:]) == [(seq, pcm(seq)) for seq in range(10)])
+
+
+async def test_a_hole_is_told_with_its_cause(
+    lab: BrokerLab, its_service: Service, kafka: MockKafka, start: Start, name: str
+) -> None:
+    await call(its_service, f"{name}-lost", *range(10))
+    await call(its_service, f"{name}-trimmed", *range(10))
+    with lab.client() as broker:
+        broker.xdel(key_of(f"{name}-lost"), "1-3", "1-4")
+        broker.xtrim(key_of(f"{name}-trimmed"), minid="1-6", approximate=False)
+        broker.hset(f"rtaa:interaction:{{tenant-abc/{name}-trimmed}}", "trimmed", 6)
+    forwarder = start()
+    await until(lambda: ends(kafka, f"{name}-lost") and ends(kafka, f"{name}-trimmed"))
+    assert sorted(forwarder.told.splitlines()) == [
+        f"{key_of(f'{name}-lost')}: positions 3 to 4 of the stream are missing",
+        f"{key_of(f'{name}-trimmed')}: positions 0 to 5 of the stream are trimmed: too slow",
+    ]
+
+
+async def test_a_frozen_kafka_is_waited_for_told_and_given_everything(
+    lab: BrokerLab, its_service: Service, kafka: MockKafka, start: Start, name: str
+) -> None:
+    forwarder = start(socket_timeout_ms=1000)
+    caller = await Caller.dial(its_service.url)
+    await caller.start(name)
+    async with speaking(caller) as said:
+        await until(lambda: len(of(kafka, name)) > 50)
+        kafka.freeze()
+        await until(lambda: "kafka: " in forwarder.told)
+        before = len(said)
+        await until(lambda: len(said) > before + 50)
+        kafka.thaw()
+        await until(lambda: len(of(kafka, name)) > before + 50)
+    await caller.end()
+    await until(lambda: ends(kafka, name))
+    assert plain(without_repeats(of(kafka, name))) == stream(lab, name)
+    assert forwarder.process.poll() is None
+
+
+async def test_what_kafka_has_not_confirmed_is_not_taken_for_forwarded(
+    lab: BrokerLab, its_service: Service, kafka: MockKafka, start: Start, name: str
+) -> None:
+    forwarder = start()
+    caller = await Caller.dial(its_service.url)
+    await caller.start(name)
+    async with speaking(caller) as said:
+        await until(lambda: len(of(kafka, name)) > 50)
+        kafka.freeze()
+        before = len(said)
+        await until(lambda: len(said) > before + 200)  # positions are saved once a second
+        forwarder.kill()
+        kafka.thaw()
+        start()
+    await caller.end()
+    await until(lambda: ends(kafka, name))
+    assert plain(without_repeats(of(kafka, name))) == stream(lab, name)
+
+
+async def test_a_kafka_that_holds_less_than_a_call_costs_no_record_and_no_memory(
+    lab: BrokerLab, its_service: Service, kafka: MockKafka, start: Start, name: str
+) -> None:
+    await call(its_service, name, *range(2000))
+    forwarder = start(queue_buffering_max_messages=10, linger_ms=0)
+    await until(lambda: ends(kafka, name))
+    assert plain(of(kafka, name)) == stream(lab, name)
+    assert forwarder.told == ""
+
+
+async def test_a_kafka_that_is_away_at_the_start_is_waited_for(
+    lab: BrokerLab, its_service: Service, kafka: MockKafka, start: Start, name: str
+) -> None:
+    host, port = kafka.servers.split(",")[0].split(":")
+    with ChaosProxy(int(port), host) as proxy:
+        proxy.refuse()
+        forwarder = start(bootstrap_servers=f"127.0.0.1:{proxy.port}")
+        await call(its_service, name, *range(10))
+        await until(lambda: "Connection refused" in forwarder.told)
+        proxy.heal()
+        await until(lambda: ends(kafka, name))
+    assert plain(of(kafka, name)) == stream(lab, name)
+
+
+async def test_a_record_that_is_refused_stops_the_forwarder_which_skips_nothing(
+    lab: BrokerLab, its_service: Service, kafka: MockKafka, start: Start, name: str
+) -> None:
+    caller = await Caller.dial(its_service.url)
+    await caller.start(name)
+    await caller.speak(0)
+    await caller.speak(1, size=40_000)
+    await caller.speak(2)
+    await caller.end()
+    forwarder = start(message_max_bytes=20_000)
+    assert await asyncio.to_thread(forwarder.process.wait, 30) == 1
+    assert "nothing is skipped" in forwarder.told
+    assert [seq for seq, _ in frames(of(kafka, name))] in ([], [0])
+    start()
+    await until(lambda: ends(kafka, name))
+    assert plain(without_repeats(of(kafka, name))) == stream(lab, name)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_forwarder_without_either_broker_ends_on_a_signal(
+    lab: BrokerLab, kafka: MockKafka, start: Start, number: signal.Signals
+) -> None:
+    forwarder = start(url="redis://127.0.0.1:9/0", bootstrap_servers="127.0.0.1:9")
+    await until(lambda: "redis: " in forwarder.told and "kafka: " in forwarder.told)
+    forwarder.process.send_signal(number)
+    assert await asyncio.to_thread(forwarder.process.wait, 30) == 0
+
+
+def test_the_forwarder_is_short_and_needs_two_clients_alone() -> None:
+    text = (REPOSITORY / "examples" / "forward_to_kafka.py").read_text()
+    assert len(text.splitlines()) < MAX_LINES
+    imported = set(re.findall(r"^(?:import|from) (\w+)", text, re.MULTILINE))
+    assert imported - sys.stdlib_module_names == {"redis", "confluent_kafka"}
