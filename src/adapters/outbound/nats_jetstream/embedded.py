@@ -26,11 +26,12 @@ class EmbeddedNats:
     What it stored survives `stop` and `start`, not `close`. `config` is added to its configuration.
     """
 
-    def __init__(self, config: str = "", port: int = 0) -> None:
+    def __init__(self, config: str = "", port: int = 0, *, with_jetstream: bool = True) -> None:
         self._program = _program()
         self._directory = tempfile.TemporaryDirectory(prefix="rtaa-nats-")
         self.port = port or free_port()
-        self._config = config
+        store = f'jetstream {{ store_dir: "{self.directory}" }}' if with_jetstream else ""
+        self._config = f"{store}\n{config}\n"
         self._server: subprocess.Popen[bytes] | None = None
         self._reaper: subprocess.Popen[bytes] | None = None
 
@@ -60,10 +61,7 @@ class EmbeddedNats:
         """Start the server and wait until it answers. A Ctrl-C does not reach it."""
         home = Path(self._directory.name)
         config = home / "server.conf"
-        config.write_text(
-            f'listen: "127.0.0.1:{self.port}"\n'
-            f'jetstream {{ store_dir: "{self.directory}" }}\n{self._config}\n'
-        )
+        config.write_text(f'listen: "127.0.0.1:{self.port}"\n{self._config}')
         log = home / "server.log"
         with log.open("ab") as lines:
             self._server = subprocess.Popen(  # noqa: S603  # our own words
@@ -104,7 +102,11 @@ class EmbeddedNats:
         self._directory.cleanup()
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(
