@@ -11,12 +11,15 @@ LIMIT_SECONDS = 10.0
 class NatsClient:
     """Asks one thing at a time."""
 
-    def __init__(self, port: int, login: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, port: int, login: dict[str, str] | None = None, seconds: float = LIMIT_SECONDS
+    ) -> None:
         self._port = port
+        self._seconds = seconds
         self._login = login or {}
 
     def __enter__(self) -> Self:
-        self._socket = socket.create_connection(("127.0.0.1", self._port), LIMIT_SECONDS)
+        self._socket = socket.create_connection(("127.0.0.1", self._port), self._seconds)
         self._lines = self._socket.makefile("rb")
         self.greeting = json.loads(self._lines.readline()[5:])
         options = {"verbose": False, "headers": True, "no_responders": True, **self._login}
