@@ -12,6 +12,7 @@ from waiting import wait_until
 from adapters.outbound.nats_jetstream.embedded import EmbeddedNats
 
 SERVERS = 3
+START_SECONDS = 60.0
 
 
 class NatsCluster:
@@ -42,7 +43,7 @@ class NatsCluster:
         for server in self.servers:
             if not server.is_started:
                 server.start()
-        wait_until(self._is_whole)
+        wait_until(self._is_whole, START_SECONDS)
 
     def wait_for_leader(self, stream: str) -> None:
         """Wait until a stream takes writes again; one that is not there needs no leader."""
@@ -96,7 +97,7 @@ class NatsCluster:
     def _is_whole(self) -> bool:
         with suppress(OSError):
             for server in self.servers:
-                with NatsClient(server.port, seconds=2) as client:
+                with NatsClient(server.port, seconds=0.5) as client:
                     if len(client.greeting.get("connect_urls") or ()) < SERVERS:
                         return False
                     if "memory" not in client.request("$JS.API.INFO"):
