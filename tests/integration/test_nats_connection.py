@@ -265,7 +265,7 @@ async def test_streams_are_made_for_retention_and_expiry(server: EmbeddedNats) -
     [
         ({"max_age": 60_000_000_000}, "max_age is 60 s, needed"),
         ({"discard": "old"}, "discard is old, needed: new"),
-        ({"subjects": ["rtaa.audio.>"]}, "subjects is"),
+        ({"subjects": ["rtaa.audio.>"]}, "subjects are"),
         ({"retention": "interest"}, "retention is interest"),
         ({"max_msgs_per_subject": 5}, "max_msgs_per_subject is 5"),
         ({"no_ack": True}, "no_ack is True"),
@@ -277,7 +277,7 @@ async def test_a_stream_that_would_break_a_promise_is_refused(
 ) -> None:
     config = {
         "name": "rtaa-audio",
-        "subjects": ["rtaa.audio.*.*.*"],
+        "subjects": ["rtaa.audio.*.*.*", "rtaa.audio.probe"],
         "retention": "limits",
         "storage": "file",
         "discard": "new",
@@ -296,7 +296,7 @@ async def test_a_stream_that_would_break_a_promise_is_refused(
 async def test_a_stream_of_an_operator_that_is_right_is_used_as_it_is(server: EmbeddedNats) -> None:
     config = {
         "name": "rtaa-audio",
-        "subjects": ["rtaa.audio.*.*.*"],
+        "subjects": ["rtaa.audio.*.*.*", "rtaa.audio.probe"],
         "storage": "memory",
         "discard": "new",
         "max_bytes": 20_000_000,

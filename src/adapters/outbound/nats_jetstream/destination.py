@@ -29,6 +29,9 @@ from application.ports.destination import (
 
 URL, CREDENTIALS = "NATS_URL", "NATS_CREDENTIALS"
 
+IMPOSSIBLE = b"Nats-Expected-Last-Subject-Sequence: 1\r\n"
+"""No message with it is stored where there is none: to who may write the server says just that."""
+
 PROBE_SECONDS = 1.8
 """How long the probe may take; a stream without a leader does not answer."""
 
@@ -61,6 +64,8 @@ class JetStreamDestination(Destination):
                 *(requests.info(name) for name in names),
                 Request(layout.audio_probe, b"", PROBE_TTL),
                 Request(layout.open_probe, b"", PROBE_TTL),
+                Request(layout.no_batch, b"", IMPOSSIBLE),
+                Request(layout.no_heartbeat, b"", IMPOSSIBLE),
                 requests.last(layout.audio, layout.audio_probe),
                 requests.last(layout.open, layout.open_probe),
                 requests.delete(layout.open, 0),
@@ -73,14 +78,12 @@ class JetStreamDestination(Destination):
                     self._access.note_lacking()
                 else:
                     self._access.note_lacking(requests.answer(reply))
-        *checked, first, second, removed = replies
-        for reply in checked:
+        for reply in replies[:4]:
             told = requests.checked(reply)
             if "config" in told:
                 self._access.note_place(told)
-        requests.message(first)
-        requests.message(second)
-        requests.answer(removed)  # there is no such message, which only who may remove is told
+        for reply in replies[4:]:  # nothing is found, stored or removed, but each is allowed
+            requests.answer(reply)
 
     async def advise(self, expected_bytes: int) -> Sequence[str]:
         """Warn of what the server may lose, or has no room for. See `Destination.advise`."""

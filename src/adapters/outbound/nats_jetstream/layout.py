@@ -4,15 +4,13 @@ from domain.identifiers import StreamId, StreamKey, TenantId
 
 _DOT, _ESCAPED_DOT = ".", "%2E"
 
-PROBE = "%"
-"""A token that no id is written as: it stands for both in the subjects of probes."""
-
 
 class Layout:
     """The names of one installation.
 
     The only character of an id that a token cannot have is `.`, which is written `%2E`; no id has a
-    `%`.
+    `%`. A probe is a message of no call, with fewer tokens than any other. `no_batch` and
+    `no_heartbeat` are of no call either: nothing is ever stored there.
     """
 
     def __init__(self, prefix: str) -> None:
@@ -22,8 +20,10 @@ class Layout:
         self.audio_subjects = f"{root}.audio.*.*.*"
         self.index_subjects = f"{root}.audio.*.*.index"
         self.open_subjects = f"{root}.open.*.*"
-        self.audio_probe = f"{root}.audio.{PROBE}.{PROBE}.probe"
-        self.open_probe = f"{root}.open.{PROBE}.{PROBE}"
+        self.audio_probe = f"{root}.audio.probe"
+        self.open_probe = f"{root}.open.probe"
+        self.no_batch = f"{root}.audio.%.%.batch"
+        self.no_heartbeat = f"{root}.open.%.%"
         self._root = root
 
     def all_of(self, stream: StreamKey) -> str:
@@ -46,8 +46,8 @@ class Layout:
         return f"{self._root}.audio.{_token(stream.tenant_id)}.{_token(stream.stream_id)}"
 
 
-def stream_of(subject: str) -> StreamKey | None:
-    """Return the stream whose subject this is; None for one that is not of a stream.
+def stream_of(subject: str) -> StreamKey:
+    """Return the stream whose subject this is.
 
     Raises:
         DomainError: the tokens are no ids.
@@ -55,8 +55,6 @@ def stream_of(subject: str) -> StreamKey | None:
     """
     tokens = subject.split(".")
     tenant_id, stream_id = tokens[2:4]
-    if tenant_id == PROBE:
-        return None
     return StreamKey(TenantId(_read(tenant_id)), StreamId(_read(stream_id)))
 
 

@@ -55,11 +55,9 @@ class JetStreamOpenRuns(OpenRuns):
             return found
         async for stored in messages(self._access, name, subjects, 1, newest.sequence):
             try:
-                stream = stream_of(stored.subject)
+                found[stream_of(stored.subject)] = float(stored.sequence)
             except UNREADABLE:
                 continue  # another program has put it there
-            if stream is not None:
-                found[stream] = float(stored.sequence)
         return found
 
     async def forget(self, stream: StreamKey, heartbeat: float) -> None:

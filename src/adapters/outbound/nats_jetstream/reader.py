@@ -102,8 +102,6 @@ def _announced(stored: Stored) -> list[Announcement]:
         stream = stream_of(stored.subject)
     except UNREADABLE as error:
         raise BrokerRefused(f"the subject of message {stored.sequence} is not ours") from error
-    if stream is None:
-        return []
     return Message.read(stored.sequence, stored.payload).announcements(stream)
 
 

@@ -13,7 +13,9 @@ def subjects(layout: Layout) -> Sequence[str]:
     both = (layout.audio, layout.open)
     return (
         layout.audio_subjects,
+        layout.audio_probe,
         layout.open_subjects,
+        layout.open_probe,
         *(f"{api}.STREAM.{verb}.{name}" for name in both for verb in ("INFO", "CREATE", "MSG.GET")),
         *(f"{api}.DIRECT.GET.{name}" for name in both),
         f"{api}.STREAM.MSG.DELETE.{layout.open}",

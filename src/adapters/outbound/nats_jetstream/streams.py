@@ -112,13 +112,13 @@ class Streams:
             layout.audio: {
                 **common,
                 "name": layout.audio,
-                "subjects": [layout.audio_subjects],
+                "subjects": [layout.audio_subjects, layout.audio_probe],
                 "max_msgs_per_subject": _UNLIMITED,
             },
             layout.open: {
                 **common,
                 "name": layout.open,
-                "subjects": [layout.open_subjects],
+                "subjects": [layout.open_subjects, layout.open_probe],
                 "max_msgs_per_subject": 1,
             },
         }
@@ -144,7 +144,8 @@ def check(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
             shown = " or ".join(str(it) for it in accepted)
             wrong.append(f"{name} is {found.get(name, default)}, needed: {shown}")
 
-    must("subjects", wanted["subjects"])
+    if sorted(found.get("subjects") or ()) != sorted(wanted["subjects"]):
+        wrong.append(f"subjects are {found.get('subjects')}, needed: {wanted['subjects']}")
     must("retention", "limits")
     must("discard", "new")
     must("max_msgs_per_subject", wanted["max_msgs_per_subject"], default=_UNLIMITED)
