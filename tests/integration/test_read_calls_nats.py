@@ -18,8 +18,8 @@ from waiting import until
 from adapters.outbound.nats_jetstream.embedded import EmbeddedNats
 
 ROOT = Path(__file__).parents[2]
-MAX_LINES = 60
-"""The examples are to be read at a glance: they stay below."""
+MAX_LINES = {"read_calls_nats.py": 60, "read_calls_nats.mjs": 75}
+"""The examples are to be read at a glance: they stay below. One has a client of its own in it."""
 
 NODE = shutil.which("node")
 COMMANDS = {
@@ -142,9 +142,9 @@ async def test_a_worker_that_starts_again_goes_on_where_it_was(
     assert seqs[0] <= 10
 
 
-@pytest.mark.parametrize("name", ["read_calls_nats.py", "read_calls_nats.mjs"])
+@pytest.mark.parametrize("name", MAX_LINES)
 def test_the_examples_stay_short_and_are_named_in_the_docs(name: str) -> None:
-    assert len((ROOT / "examples" / name).read_text().splitlines()) <= MAX_LINES
+    assert len((ROOT / "examples" / name).read_text().splitlines()) <= MAX_LINES[name]
     assert f"../examples/{name}" in (ROOT / "docs" / "published-nats.md").read_text()
 
 
