@@ -212,6 +212,8 @@ def restricted(allowed: list[str]) -> str:
 
 async def test_the_rule_that_check_prints_is_enough() -> None:
     (rule,) = NatsJetStream().grants(OPTIONS)
+    docs = (Path(__file__).parents[2] / "docs" / "nats.md").read_text()
+    assert docs.split("<!-- the-rule -->\n```\n")[1].partition("\n```")[0] == rule
     with EmbeddedNats(f"accounts {{ A {{ jetstream: enabled, users: [ {rule} ] }} }}") as server:
         url = f"nats://USER:PASSWORD@127.0.0.1:{server.port}"
         await lets_in(url)

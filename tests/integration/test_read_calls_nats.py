@@ -1,5 +1,6 @@
 """The examples of docs/published-nats.md, over servers that die and forget: each frame once."""
 
+import ast
 import asyncio
 import re
 import shutil
@@ -148,8 +149,33 @@ def test_the_examples_stay_short_and_are_named_in_the_docs(name: str) -> None:
     assert f"../examples/{name}" in (ROOT / "docs" / "published-nats.md").read_text()
 
 
-def test_the_snippets_of_the_docs_use_what_the_examples_have() -> None:
+class Recognised(Exception):
+    """The snippet of the docs has heard a frame."""
+
+
+async def test_the_snippet_of_the_docs_hears_a_call(
+    service: Service, server: EmbeddedNats, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     docs = (ROOT / "docs" / "published-nats.md").read_text()
     (snippet,) = re.findall(r"```python\n(.*?)```", docs, re.DOTALL)
-    assert "from read_calls_nats import events" in snippet
-    compile(snippet, "snippet", "exec")
+    assert "nats://localhost:4222" in snippet
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    caller = await Caller.dial(service.url)
+    await caller.start(name)
+    await caller.speak(0)
+    await caller.end()
+
+    def recognise(*heard: object) -> None:
+        raise Recognised(*heard)
+
+    code = compile(
+        snippet.replace("nats://localhost:4222", server.url),
+        "published-nats.md",
+        "exec",
+        ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
+    )
+    with pytest.raises(Recognised) as heard:
+        async with asyncio.timeout(20):
+            await eval(code, {"recognise": recognise})  # noqa: S307  # of our own docs
+    key, _, seq, data = heard.value.args
+    assert (key, seq, data) == (f"tenant-abc/{name}", 0, pcm(0))
