@@ -20,7 +20,7 @@ from adapters.outbound.nats_jetstream.layout import Layout
 from adapters.outbound.nats_jetstream.rights import subjects
 from application.ports.destination import DestinationOptions
 from application.ports.errors import BrokerRefused, BrokerUnavailable, PublisherError
-from application.ports.store import APPENDED, Failed
+from application.ports.store import APPENDED, Conflict, Failed
 from application.testing.appends import as_stored, begin, frame, frames, go_on, stream
 from application.testing.observed import (
     attempt,
@@ -331,6 +331,22 @@ async def test_streams_that_are_deleted_under_the_service_are_made_again(
         await settle(destination, [second])
         assert await destination.store.append([third]) != [APPENDED]
         await destination.verify_writable()
+
+
+async def test_sequences_that_are_used_again_are_a_new_epoch(server: EmbeddedNats) -> None:
+    """As after a power cut of a server that we are not connected to ourselves."""
+    async with connected({"NATS_URL": server.url}) as destination:
+        first = begin(CALL, None)
+        await store(destination, first)
+        with NatsClient(server.port) as client:
+            config = client.request("$JS.API.STREAM.INFO.rtaa-audio")["config"]
+            client.request("$JS.API.STREAM.DELETE.rtaa-audio")
+            client.request("$JS.API.STREAM.CREATE.rtaa-audio", config | {"first_seq": 1})
+        before = destination.store.epoch_of(CALL)
+        await store(destination, begin(stream("other"), None))
+        assert destination.store.epoch_of(CALL) > before
+        (outcome,) = await destination.store.append([go_on(first.head, frame(CALL, 0))])
+        assert outcome == Conflict(None)
 
 
 # Large appends
