@@ -38,12 +38,7 @@ class JetStreamReader(StreamReader):
         if newest is None:
             return
         head, last = newest.head(), newest.sequence
-        first = self._place(stream, after, last)
-        if first == last:
-            found = [newest]
-            for it in self._kept(stream, found[0], head, after):
-                yield it
-            return
+        first = self._first(stream, after, last)
         subjects = self._layout.all_of(stream)
         async for stored in messages(self._access, self._layout.audio, subjects, first, last):
             message = Message.read(stored.sequence, stored.payload)
@@ -86,15 +81,15 @@ class JetStreamReader(StreamReader):
                 self._places.popitem(last=False)
         return kept
 
-    def _place(self, stream: StreamKey, after: PublishedEntry | None, last: int) -> int:
-        """Return the sequence to read from; that of the entry, if it was read here last."""
+    def _first(self, stream: StreamKey, after: PublishedEntry | None, last: int) -> int:
+        """Return the sequence to read from: behind that of the entry, if it was read here last."""
         if self._epoch != self._access.epoch:
             self._places.clear()
             self._epoch = self._access.epoch
         known = self._places.get(stream)
         if known is None or after is None or known[:2] != (after.generation, after.position):
             return 1
-        return known[2] if known[2] <= last else 1
+        return known[2] + 1 if known[2] <= last else 1
 
 
 def _announced(stored: Stored) -> list[Announcement]:
