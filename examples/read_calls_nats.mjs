@@ -1,9 +1,11 @@
 // Follow calls, one process under one NAME: node read_calls_nats.mjs nats://HOST:PORT NAME
 // It needs no package: NATS speaks lines of text. Only what reads entries() is about calls.
+import { randomUUID } from "node:crypto";
 import { createConnection } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 
 const [url, name] = process.argv.slice(2);
+const { hostname, port, username: user, password: pass } = new URL(url);
 const API = "$JS.API.CONSUMER", STREAM = "rtaa-audio", SUBJECT = "rtaa.audio.*.*.*", BATCH = 100;
 const highest = new Map(); // by call and run; drop old ones in a program that runs for long
 
@@ -42,11 +44,13 @@ function* entries(subject, data) {
 }
 
 async function follow(socket) {
+  const inbox = `_INBOX.${randomUUID()}`; // of our own, where answers and messages come
   const came = messages(socket), next = async () => (await came.next()).value;
   const ask = (verb, asked, own = JSON.stringify(asked)) =>
-    socket.write(`PUB ${API}.${verb}.${STREAM}.${name} in ${own.length}\r\n${own}\r\n`);
+    socket.write(`PUB ${API}.${verb}.${STREAM}.${name} ${inbox} ${own.length}\r\n${own}\r\n`);
   const answer = async (...asked) => (ask(...asked), JSON.parse((await next()).data));
-  socket.write('CONNECT {"headers":true,"no_responders":true,"verbose":false}\r\nSUB in 1\r\n');
+  const options = { headers: true, no_responders: true, verbose: false, user, pass };
+  socket.write(`CONNECT ${JSON.stringify(options)}\r\nSUB ${inbox} 1\r\n`);
   const { ack_floor } = await answer("INFO", {}); // go on behind what was acknowledged, in order
   if (ack_floor) await answer("DELETE", {});
   const opt_start_seq = (ack_floor?.stream_seq ?? 0) + 1;
@@ -66,7 +70,7 @@ async function follow(socket) {
 }
 
 for (;; await sleep(500)) {
-  const socket = createConnection(new URL(url).port, new URL(url).hostname);
+  const socket = createConnection(port, hostname);
   await follow(socket).catch((problem) => console.error(problem.message));
   socket.destroy();
 }

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
+from nats_client import needs_nats_server
 from nats_cluster import NatsCluster
 
 from adapters.outbound.nats_jetstream.destination import JetStreamDestination, NatsJetStream
@@ -14,6 +15,8 @@ from application.ports.destination import DestinationOptions
 from application.ports.store import APPENDED, Append, Conflict
 from application.testing.appends import as_stored, begin, frame, frames, go_on, stream
 from application.testing.observed import attempt, expected, plain, read, settle, store
+
+pytestmark = needs_nats_server
 
 OPTIONS = DestinationOptions()
 AUDIO = Layout(OPTIONS.prefix).audio

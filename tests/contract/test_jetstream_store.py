@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from nats_client import NatsClient
+from nats_client import NatsClient, needs_nats_server
 
 from adapters.outbound.nats_jetstream.destination import NatsJetStream
 from adapters.outbound.nats_jetstream.embedded import EmbeddedNats
 from adapters.outbound.nats_jetstream.layout import Layout
 from application.testing import OpenRunsContract, ReaderContract, StreamStoreContract, Trial
+
+pytestmark = needs_nats_server
 
 
 class JetStreamTrial(Trial):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from commands import run
-from nats_client import NatsClient
+from nats_client import NatsClient, needs_nats_server
 from ports import quiet_port
 from published_nats import audio
 from running import Caller, Service
@@ -19,6 +19,8 @@ from waiting import wait_until
 from adapters.outbound.nats_jetstream.embedded import EmbeddedNats
 from application.ports.destination import NoEmbeddedServer
 from entrypoints.registry import destination_adapters
+
+pytestmark = needs_nats_server
 
 NATS = {"PUBSUB_ADAPTER": "nats_jetstream"}
 INSTALL = "pip install 'rtaa-ingest[nats]'"

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
-from nats_client import NatsClient
+from nats_client import NatsClient, needs_nats_server
 from nats_identities import Nkey, make_operator
 from ports import quiet_port
 from tls_front import Authority
@@ -31,6 +31,8 @@ from application.testing.observed import (
     store,
     until_answered,
 )
+
+pytestmark = needs_nats_server
 
 OPTIONS = DestinationOptions()
 LAYOUT = Layout(OPTIONS.prefix)

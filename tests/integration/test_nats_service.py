@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from nats_client import needs_nats_server
 from nats_cluster import NatsCluster
 from ports import quiet_port
 from published_nats import audio, entries, head, index
@@ -16,6 +17,8 @@ from steady_calls import ExostreamkitCall, SteadyCall, steady_calls
 from waiting import until
 
 from adapters.outbound.nats_jetstream.embedded import EmbeddedNats
+
+pytestmark = needs_nats_server
 
 StartService = Callable[..., Service]
 

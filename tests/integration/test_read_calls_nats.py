@@ -12,14 +12,17 @@ from pathlib import Path
 
 import pytest
 from example_reader import ExampleReader
+from nats_client import needs_nats_server
 from ports import quiet_port
 from running import Caller, Service, pcm
 from waiting import until
 
 from adapters.outbound.nats_jetstream.embedded import EmbeddedNats
 
+pytestmark = needs_nats_server
+
 ROOT = Path(__file__).parents[2]
-MAX_LINES = {"read_calls_nats.py": 60, "read_calls_nats.mjs": 75}
+MAX_LINES = {"read_calls_nats.py": 60, "read_calls_nats.mjs": 80}
 """The examples are to be read at a glance: they stay below. One has a client of its own in it."""
 
 NODE = shutil.which("node")
@@ -147,6 +150,40 @@ async def test_a_worker_that_starts_again_goes_on_where_it_was(
 def test_the_examples_stay_short_and_are_named_in_the_docs(name: str) -> None:
     assert len((ROOT / "examples" / name).read_text().splitlines()) <= MAX_LINES[name]
     assert f"../examples/{name}" in (ROOT / "docs" / "published-nats.md").read_text()
+
+
+@pytest.mark.parametrize("kind", COMMANDS)
+async def test_readers_side_by_side_need_no_more_than_the_rights_of_the_docs(
+    kind: str, name: str, tmp_path: Path
+) -> None:
+    if kind == "node" and NODE is None:
+        pytest.skip("there is no Node.js here")
+    docs = (ROOT / "docs" / "published-nats.md").read_text()
+    rule = docs.split("<!-- the-reader -->\n```\n")[1].partition("\n```")[0]
+    config = (
+        f"accounts {{ A {{ jetstream: enabled, users: [ {{ user: s, password: s }}, {rule} ] }} }}"
+    )
+    with EmbeddedNats(config) as server, ExitStack() as stack:
+        at = f"127.0.0.1:{server.port}"
+        environment = {
+            "PUBSUB_ADAPTER": "nats_jetstream",
+            "NATS_URL": f"nats://s:s@{at}",
+            "SUPPORT_EXOTEL": "true",
+            "LOG_LEVEL": "error",
+        }
+        with Service(environment) as service:
+            readers = []
+            for worker in ("one", "two"):
+                command = [*COMMANDS[kind], f"nats://USER:PASSWORD@{at}", worker]
+                readers.append(ExampleReader(command, tmp_path, worker))
+                stack.callback(readers[-1].kill)
+            caller = await Caller.dial(service.url)
+            await caller.start(name)
+            await caller.speak(*range(20))
+            await caller.end()
+            for reader in readers:
+                await until_ended(reader)
+                assert reader.seqs_of(f"tenant-abc/{name}") == list(range(20))
 
 
 class Recognised(Exception):
