@@ -33,8 +33,8 @@ async def advice(access: Access, expected_bytes: int) -> Sequence[str]:
     if 0 < max_bytes < expected_bytes:
         warnings.append(
             f"the stream's max_bytes of {max_bytes >> 20} MiB is less than the "
-            f"{expected_bytes >> 20} MiB that MAX_STREAMS, RETENTION_SECONDS and EXPIRE_SECONDS "
-            f"may call for"
+            f"{expected_bytes >> 20} MiB of audio that MAX_STREAMS, RETENTION_SECONDS and "
+            f"EXPIRE_SECONDS may call for; each message takes a kilobyte more"
         )
     if config.get("storage") == "memory":
         warnings.append("the stream is in memory: a restart of the server loses everything")
