@@ -2,13 +2,12 @@
 
 import asyncio
 import json
-import os
-import signal
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
+from freezing import frozen
 from nats_client import NatsClient, needs_nats_server
 from nats_identities import Nkey, make_operator
 from ports import quiet_port
@@ -388,14 +387,11 @@ async def test_a_frozen_server_fails_calls_in_time_and_is_found_again(
     async with connected({"NATS_URL": server.url}) as destination:
         first = begin(CALL, None)
         await store(destination, first)
-        os.kill(server.pid, signal.SIGSTOP)
-        try:
-            second = go_on(first.head, frame(CALL, 0))
-            async with asyncio.timeout(5):
+        second = go_on(first.head, frame(CALL, 0))
+        with frozen(server.pid):
+            async with asyncio.timeout(5):  # which is what callers wait
                 (outcome,) = await attempt(destination, [second])
             assert isinstance(outcome, Failed)
-        finally:
-            os.kill(server.pid, signal.SIGCONT)
         await settle(destination, [second])
         assert await read(destination, CALL) == expected(first, second)
 
@@ -407,13 +403,10 @@ async def test_a_dead_peer_is_given_up_although_every_probe_is_cancelled(
     async with connected({"NATS_URL": server.url}) as destination:
         await destination.verify_writable()
         before = destination.store.epoch_of(CALL)
-        os.kill(server.pid, signal.SIGSTOP)
-        try:
+        with frozen(server.pid):
             for _ in range(5):
                 with suppress(PublisherError, TimeoutError):
                     async with asyncio.timeout(1):
                         await destination.verify_writable()
-        finally:
-            os.kill(server.pid, signal.SIGCONT)
         await until_answered(destination)
         assert destination.store.epoch_of(CALL) > before

@@ -2,10 +2,13 @@
 
 import ast
 import asyncio
+import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -186,33 +189,38 @@ async def test_readers_side_by_side_need_no_more_than_the_rights_of_the_docs(
                 assert reader.seqs_of(f"tenant-abc/{name}") == list(range(20))
 
 
-class Recognised(Exception):
-    """The snippet of the docs has heard a frame."""
+PRELUDE = """
+import asyncio, os
+
+def recognise(*heard):
+    print(heard, flush=True)
+    os._exit(0)
+
+async def main():
+"""
 
 
 async def test_the_snippet_of_the_docs_hears_a_call(
-    service: Service, server: EmbeddedNats, name: str, monkeypatch: pytest.MonkeyPatch
+    service: Service, server: EmbeddedNats, name: str, tmp_path: Path
 ) -> None:
     docs = (ROOT / "docs" / "published-nats.md").read_text()
     (snippet,) = re.findall(r"```python\n(.*?)```", docs, re.DOTALL)
     assert "nats://localhost:4222" in snippet
-    monkeypatch.syspath_prepend(ROOT / "examples")
     caller = await Caller.dial(service.url)
     await caller.start(name)
     await caller.speak(0)
     await caller.end()
-
-    def recognise(*heard: object) -> None:
-        raise Recognised(*heard)
-
-    code = compile(
-        snippet.replace("nats://localhost:4222", server.url),
-        "published-nats.md",
-        "exec",
-        ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
+    body = textwrap.indent(snippet.replace("nats://localhost:4222", server.url), "    ")
+    script = tmp_path / "snippet.py"
+    script.write_text(f"{PRELUDE}{body}\nasyncio.run(main())\n")
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, script],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "examples")},
+        capture_output=True,
+        text=True,
+        timeout=30,
     )
-    with pytest.raises(Recognised) as heard:
-        async with asyncio.timeout(20):
-            await eval(code, {"recognise": recognise})  # noqa: S307  # of our own docs
-    key, _, seq, data = heard.value.args
+    assert done.returncode == 0, done.stderr
+    key, _, seq, data = ast.literal_eval(done.stdout)
     assert (key, seq, data) == (f"tenant-abc/{name}", 0, pcm(0))
