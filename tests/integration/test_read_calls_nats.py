@@ -214,12 +214,14 @@ async def test_the_snippet_of_the_docs_hears_a_call(
     script = tmp_path / "snippet.py"
     script.write_text(f"{PRELUDE}{body}\nasyncio.run(main())\n")
     done = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, script],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "examples")},
-        capture_output=True,
-        text=True,
-        timeout=30,
+        lambda: subprocess.run(
+            [sys.executable, script],
+            env={**os.environ, "PYTHONPATH": str(ROOT / "examples")},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
     )
     assert done.returncode == 0, done.stderr
     key, _, seq, data = ast.literal_eval(done.stdout)
