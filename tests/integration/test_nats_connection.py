@@ -39,10 +39,12 @@ CALL = stream("call")
 
 
 @asynccontextmanager
-async def connected(environment: Mapping[str, str]) -> AsyncIterator[JetStreamDestination]:
+async def connected(
+    environment: Mapping[str, str], options: DestinationOptions = OPTIONS
+) -> AsyncIterator[JetStreamDestination]:
     adapter = NatsJetStream()
     assert adapter.problems(environment) == []
-    destination = adapter.connect(OPTIONS, environment)
+    destination = adapter.connect(options, environment)
     try:
         yield destination
     finally:
@@ -261,6 +263,22 @@ async def test_streams_are_made_for_retention_and_expiry(server: EmbeddedNats) -
     assert audio["max_age"] == (300 + 900 + 10) * 1_000_000_000
     assert (audio["storage"], audio["discard"], audio["num_replicas"]) == ("file", "new", 1)
     assert beats["max_msgs_per_subject"] == 1
+
+
+async def test_installations_whose_prefixes_differ_by_a_dot_are_kept_apart(
+    server: EmbeddedNats,
+) -> None:
+    environment, dotted = {"NATS_URL": server.url}, stream("a.b", "...")
+    prefixes = ("rt.aa", "rt-aa", "rtaa")
+    for prefix in prefixes:
+        async with connected(environment, DestinationOptions(prefix=prefix)) as destination:
+            first = begin(dotted, None)
+            await store(destination, first)
+            await destination.open_runs.heartbeat([dotted])
+            assert await read(destination, dotted) == expected(first)
+            assert set(await destination.open_runs.heartbeats()) == {dotted}
+            (announced,) = await destination.reader.announcements()
+            assert announced.stream == dotted
 
 
 @pytest.mark.parametrize(
