@@ -1,19 +1,18 @@
 """The destinations that `PUBSUB_ADAPTER` can name: a new one is one file and one line here.
 
 A distribution of its own registers in the entry-point group `rtaa_ingest.destinations`, under the
-name by which it is chosen. It is imported only when it is chosen, so that a broken one harms
+name by which it is chosen. Each is imported only when it is chosen, so that a broken one harms
 no other.
 """
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
+from importlib import import_module
 from importlib.metadata import EntryPoint, distributions
 from inspect import getattr_static
 from typing import Any
 
-from adapters.outbound.in_memory import InMemory
-from adapters.outbound.redis_streams.destination import RedisStreams
 from application.ports.destination import (
     Destination,
     DestinationOptions,
@@ -26,13 +25,19 @@ from application.ports.store import StreamStore
 
 ENTRY_POINT_GROUP = "rtaa_ingest.destinations"
 
-_OWN: Mapping[str, StoreAdapter] = {it.name: it for it in (RedisStreams(), InMemory())}
+_OWN: Mapping[str, str] = {
+    "redis_streams": "adapters.outbound.redis_streams.destination:RedisStreams",
+    "nats_jetstream": "adapters.outbound.nats_jetstream.destination:NatsJetStream",
+    "in_memory": "adapters.outbound.in_memory:InMemory",
+}
+"""Our own, by name: imported when they are chosen."""
 
 _VALUES = ("name", "is_shared", "store", "reader", "open_runs")
 """Members of the ports that are values and have no default."""
 
 _DEFAULTS = (
-    "problems", "describe", "grants", "close", "advise", "parts", "verify_part", "part_of",
+    "problems", "describe", "grants", "embedded", "close", "advise", "parts", "verify_part",
+    "part_of",
 )  # fmt: skip
 """Methods of the ports that have one."""
 
@@ -75,7 +80,14 @@ class StoreAdapters(Mapping[str, StoreAdapter]):
             UnusableAdapter: it cannot be loaded, or is none.
 
         """
-        return _OWN[name] if name in _OWN else _load(name, self._points[name])
+        return _own(name) if name in _OWN else _load(name, self._points[name])
+
+
+@cache
+def _own(name: str) -> StoreAdapter:
+    module, _, class_name = _OWN[name].partition(":")
+    adapter: StoreAdapter = getattr(import_module(module), class_name)()
+    return adapter
 
 
 def _entry_points() -> Iterator[EntryPoint]:

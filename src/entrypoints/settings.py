@@ -218,7 +218,10 @@ def _choose_adapter(
 
 def _options(values: Mapping[str, Any]) -> DestinationOptions:
     return DestinationOptions(
-        values["STREAM_PREFIX"], values["EXPIRE_SECONDS"], values["REWIND_SECONDS"]
+        values["STREAM_PREFIX"],
+        values["EXPIRE_SECONDS"],
+        values["REWIND_SECONDS"],
+        values["RETENTION_SECONDS"],
     )
 
 

@@ -152,6 +152,29 @@ def test_simulate_plays_calls_in_both_forms_with_every_credential(
         assert service.stop() == 0
 
 
+def test_simulate_judges_carriers_by_the_ledgers_of_an_address_or_of_the_environment(
+    valkey: EmbeddedValkey, tmp_path: Path
+) -> None:
+    environment = {**OPEN, "REDIS_URL": valkey.url}
+    nowhere = f"redis://127.0.0.1:{quiet_port()}/0"
+    with service_process(environment, tmp_path / "log") as service:
+        common = ["simulate", "--url", service.url, "--speed", "flat-out", "--dialect"]
+        common += ["agentstream", "--calls", "2"]
+        option = ["--redis-url", valkey.url]
+        for arguments, variables, status in (
+            (option, {}, 0),
+            (option, {"PUBSUB_ADAPTER": "in_memory", "REDIS_URL": nowhere}, 0),
+            ([], {"REDIS_URL": valkey.url}, 0),
+            ([], environment, 0),
+            ([], {"REDIS_URL": nowhere}, 1),
+            ([*option, "--stream-prefix", "other"], {}, 1),
+        ):
+            done = run(*common, *arguments, env=variables)
+            assert done.returncode == status, done.stdout + done.stderr
+            assert "Traceback" not in done.stderr
+        assert service.stop() == 0
+
+
 def test_simulate_fails_when_the_service_is_killed_under_it(
     valkey: EmbeddedValkey, tmp_path: Path
 ) -> None:

@@ -171,7 +171,7 @@ def test_adapters_that_are_not_chosen_are_named_and_not_imported(tmp_path: Path)
     environment = install(tmp_path, WORKING)
     done = run("check", env={**environment, "PUBSUB_ADAPTER": "carrier_pigeon"})
     assert done.returncode == 1
-    assert "accepted: in_memory · pigeon · redis_streams" in done.stderr
+    assert "accepted: in_memory · nats_jetstream · pigeon · redis_streams" in done.stderr
     assert not is_imported(tmp_path)
 
 

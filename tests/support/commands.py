@@ -18,7 +18,7 @@ def run(
 
     Its port is a free one, unless that is given: `check` tries it.
     """
-    ours = ("PUBSUB", "REDIS", "EXOTEL", "SUPPORT", "JWT")
+    ours = ("PUBSUB", "REDIS", "NATS", "EXOTEL", "SUPPORT", "JWT")
     clean = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
     return subprocess.run(
         [sys.executable, "-m", "entrypoints.cli", *arguments],

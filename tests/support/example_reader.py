@@ -44,6 +44,10 @@ class ExampleReader:
         """The seqs of a stream in the order in which they were printed."""
         return [seq for key, _, seq, _ in self.frames if key.endswith(f"/{name}}}")]
 
+    def seqs_of(self, key: str) -> list[int]:
+        """The seqs of a stream by its key."""
+        return [seq for found, _, seq, _ in self.frames if found == key]
+
     def of_type(self, kind: str) -> list[dict[str, Any]]:
         return [event for event in self.events if event["type"] == kind]
 

@@ -5,12 +5,17 @@ Of the adapter `name`, `is_shared` and `connect` have no default, of its destina
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
 from application.ports.open_runs import OpenRuns
 from application.ports.reader import StreamReader
 from application.ports.store import StreamStore
+
+
+class NoEmbeddedServer(Exception):
+    """An adapter has no server to embed, or cannot start it; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +32,15 @@ class DestinationOptions:
     """Settings that every destination shares.
 
     `prefix` keeps installations apart; what belongs to a stream expires `expire_seconds` after its
-    last write. What was announced in the last `rewind_seconds` can be announced again.
+    last write. What was announced in the last `rewind_seconds` can be announced again. Entries of a
+    live stream are kept for `retention_seconds`, which matters to a technology that forgets by age:
+    others are told by each append what to forget.
     """
 
     prefix: str = "rtaa"
     expire_seconds: float = 900.0
     rewind_seconds: float = 5.0
+    retention_seconds: float = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +135,18 @@ class StoreAdapter(Protocol):
         A line each, with USER and PASSWORD where they belong. Default: there is nothing to grant.
         """
         return ()
+
+    def embedded(self) -> AbstractContextManager[Mapping[str, str]]:
+        """Start a throw-away server of the technology; give the variables that lead to it.
+
+        It ends with the context, or with this process, however that dies, and what it stored with
+        it. Default: there is none.
+
+        Raises:
+            NoEmbeddedServer: there is none, or something is missing for it; the message says what.
+
+        """
+        raise NoEmbeddedServer(f"{self.name} has no server to embed")
 
     def connect(self, options: DestinationOptions, environment: Mapping[str, str]) -> Destination:
         """Construct the destination; `environment` has no problems. Does no I/O."""

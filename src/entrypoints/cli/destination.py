@@ -1,6 +1,7 @@
 """What the commands that only talk to the destination need of the settings."""
 
 import os
+from collections.abc import Mapping
 
 import click
 
@@ -11,8 +12,10 @@ from entrypoints.variables import VARIABLES
 _OF_DESTINATIONS = frozenset({"STREAM_PREFIX"})
 
 
-def read_destination_settings() -> Settings:
+def read_destination_settings(variables: Mapping[str, str] | None = None) -> Settings:
     """Read what names the destination; who may connect to the service is none of its business.
+
+    Of `variables`, those of the process by default.
 
     Raises:
         ClickException: the destination's settings are wrong.
@@ -21,7 +24,7 @@ def read_destination_settings() -> Settings:
     others = {variable.name for variable in VARIABLES} - _OF_DESTINATIONS
     environment = {
         name: value
-        for name, value in os.environ.items()
+        for name, value in (os.environ if variables is None else variables).items()
         if name.removesuffix("_FILE") not in others
     }
     try:

@@ -1,20 +1,26 @@
-"""What a consumer finds in Redis, compared with the WAV files that were played.
+"""What a consumer finds at the broker, compared with the WAV files that were played.
 
-Nothing of ours reads here, neither keys nor entries nor WAV files: plain redis-py, `XRANGE` and
-`wave`, so that the proof does not share a mistake with what it proves.
+Nothing of ours reads here, neither keys nor entries nor WAV files, so that the proof does not share
+a mistake with what it proves: a plain client of the broker, one module for each technology, and
+`wave`.
 """
 
 import json
 import wave
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
-import redis
-
-ANSWER_SECONDS = 5
+from entrypoints.cli.proof_entry import FoundEntry, Unreadable
 
 LOSSES = ("missing", "lost", "rejected", "duplicate")
+
+READERS: Mapping[str, str] = {
+    "redis_streams": "entrypoints.cli.proof_redis",
+    "nats_jetstream": "entrypoints.cli.proof_nats",
+}
+"""By adapter: a module with `READS_BY`, how it reads, and `read(variables, tenant, stream)`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,42 +39,40 @@ class Proof:
         return self.is_identical and nothing_lost and self.ledger.get("bytes") == len(self.audio)
 
 
-def prove(url: str, key: str, source: Path) -> Proof:
-    """Read the stream at `key` and compare its audio with the PCM of `source`.
+class PlainReader:
+    """Reads what an adapter has published, with a plain client of its technology.
 
     Raises:
-        RedisError: it could not be read.
+        Unreadable: there is none for the adapter, or its client is not installed.
 
     """
-    with redis.Redis.from_url(url, socket_timeout=ANSWER_SECONDS) as client:
-        entries = client.xrange(key)
-    audio, ledger, sample_rate = b"", {}, 0
-    for _, fields in entries:
-        kind = fields[b"type"]
-        if kind == b"started":
-            sample_rate = json.loads(fields[b"data"])["sample_rate"]
-        elif kind == b"audio":
-            audio += fields[b"audio"]
-        elif kind == b"ended":
-            ledger = json.loads(fields[b"data"])["ledger"]
-    with wave.open(str(source), "rb") as wav:
-        pcm, source_rate = wav.readframes(wav.getnframes()), wav.getframerate()
-    return Proof(sample_rate, audio, ledger, audio == pcm and sample_rate == source_rate)
 
+    def __init__(self, adapter: str, variables: Mapping[str, str]) -> None:
+        if adapter not in READERS:
+            raise Unreadable(f"there is no plain reader for PUBSUB_ADAPTER={adapter}")
+        module = import_module(READERS[adapter])
+        self.how: str = module.READS_BY
+        self._read: Callable[[Mapping[str, str], str, str], Sequence[FoundEntry]] = module.read
+        self._variables = variables
 
-def published_ledger(url: str, key: str) -> Mapping[str, int] | None:
-    """Read the ledger in the last entry of the stream at `key`; None if that is no `ended`.
+    def prove(self, tenant: str, stream: str, source: Path) -> Proof:
+        """Read a stream and compare its audio with the PCM of `source`.
 
-    Raises:
-        RedisError: it could not be read.
+        Raises:
+            Unreadable: it could not be read.
 
-    """
-    with redis.Redis.from_url(url, socket_timeout=ANSWER_SECONDS) as client:
-        last = client.xrevrange(key, count=1)
-    if not last or last[0][1][b"type"] != b"ended":
-        return None
-    ledger: Mapping[str, int] = json.loads(last[0][1][b"data"])["ledger"]
-    return ledger
+        """
+        audio, ledger, sample_rate = b"", {}, 0
+        for kind, data in self._read(self._variables, tenant, stream):
+            if kind == "started":
+                sample_rate = json.loads(data)["sample_rate"]
+            elif kind == "audio":
+                audio += data
+            elif kind == "ended":
+                ledger = json.loads(data)["ledger"]
+        with wave.open(str(source), "rb") as wav:
+            pcm, source_rate = wav.readframes(wav.getnframes()), wav.getframerate()
+        return Proof(sample_rate, audio, ledger, audio == pcm and sample_rate == source_rate)
 
 
 def write_wav(path: Path, proof: Proof) -> None:

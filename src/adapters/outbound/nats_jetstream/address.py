@@ -1,0 +1,192 @@
+"""Where the servers are: what `NATS_URL` and the credentials say, and what may be wrong with them.
+
+What is not understood is told before the start: an option that is misspelt must not become a
+connection whose certificate is not verified.
+"""
+
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from adapters.outbound.nats_jetstream.credentials import Credentials, UnusableCredentials
+
+DEFAULT_PORT = 4222
+
+ACCEPTED = "nats:// or tls:// with a host, several of them by comma"
+ACCEPTED_CREDENTIALS = "a credentials file of nsc: a user's JWT and the seed of its nkey"
+
+UNESCAPED = (
+    "a special character that is not percent-encoded: in a user name, password or token write # as "
+    "%23, / as %2F, ? as %3F, [ as %5B, ] as %5D, @ as %40, : as %3A, % as %25, a comma as %2C"
+)
+
+_ENDS_A_HOST = frozenset("#/?[]")
+_SCHEMES = ("nats", "tls")
+_KEY_PAIR = {"ssl_certfile", "ssl_keyfile"}
+_OPTIONS = {"ssl_ca_certs", "ssl_cert_reqs", *_KEY_PAIR}
+_VERIFY_MODES = {
+    "required": ssl.CERT_REQUIRED,
+    "optional": ssl.CERT_OPTIONAL,
+    "none": ssl.CERT_NONE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What is shown to a server; a user without a password is a token."""
+
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    token: str | None = field(default=None, repr=False)
+    credentials: Credentials | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is shown."""
+        return self == Login()
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One of the servers."""
+
+    host: str
+    port: int
+
+    @property
+    def name(self) -> str:
+        """How it is told."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the servers are and how to come in; `must_have_tls` where the URL says so."""
+
+    servers: Sequence[Server]
+    login: Login
+    tls: ssl.SSLContext
+    must_have_tls: bool
+
+    @classmethod
+    def of(cls, url: str, credentials: str | None = None) -> "Address":
+        """Read a URL with which nothing is wrong.
+
+        Raises:
+            OSError: the certificates that it names cannot be read.
+            UnusableCredentials: the credentials are none.
+
+        """
+        parts, query = _parted(url)
+        first = parts[0]
+        login = Login()
+        if credentials is not None:
+            login = Login(credentials=Credentials.read(credentials))
+        elif first.password is not None:
+            login = Login(_unquoted(first.username), _unquoted(first.password))
+        elif first.username:
+            login = Login(token=_unquoted(first.username))
+        return cls(
+            servers=[Server(it.hostname or "", it.port or DEFAULT_PORT) for it in parts],
+            login=login,
+            tls=_tls(dict(parse_qsl(query))),
+            must_have_tls=first.scheme == "tls",
+        )
+
+
+def complaint(url: str) -> str | None:
+    """Say what is wrong with a URL, repeating nothing of it; None if nothing is."""
+    try:
+        for item in url.partition("?")[0].split(","):
+            login, at, _ = item.partition("://")[2].rpartition("@")
+            if at and _ENDS_A_HOST.intersection(login):
+                return UNESCAPED
+        parts, query = _parted(url)
+        found = _of_places(parts) or _of_options(parts[0].scheme, query)
+        if found is not None:
+            return found
+        for server in Address.of(url).servers:
+            server.host.encode("idna")
+    except ssl.SSLError:
+        return "certificates that cannot be used"
+    except OSError:
+        return "certificates that cannot be read"
+    except ValueError:
+        return "an address that cannot be read"
+    return None
+
+
+def complaint_of_credentials(text: str) -> str | None:
+    """Say what is wrong with credentials, repeating nothing of them; None if nothing is."""
+    try:
+        Credentials.read(text)
+    except UnusableCredentials as error:
+        return str(error)
+    return None
+
+
+def shown(url: str) -> str:
+    """Return a URL without what is secret in it."""
+    listed, mark, query = url.partition("?")
+    items = []
+    for item in listed.split(","):
+        scheme, colon, rest = item.rpartition("://")
+        secret, _, address = rest.rpartition("@")
+        items.append(f"{scheme}{colon}{'***@' if secret else ''}{address}")
+    return ",".join(items) + mark + query
+
+
+def _parted(url: str) -> tuple[Sequence[SplitResult], str]:
+    """Part the servers, of which only the first needs a scheme, and the options behind them."""
+    listed, _, query = url.partition("?")
+    items = [item.strip() for item in listed.split(",")]
+    scheme = items[0].partition("://")[0]
+    whole = [item if "://" in item else f"{scheme}://{item}" for item in items]
+    return [urlsplit(item) for item in whole], query
+
+
+def _of_places(parts: Sequence[SplitResult]) -> str | None:
+    first = parts[0]
+    logins = {(it.username, it.password) for it in parts if it.username or it.password}
+    wrong = {
+        "another scheme": any(it.scheme not in _SCHEMES for it in parts),
+        "different schemes": len({it.scheme for it in parts}) > 1,
+        "no host or port": any(not it.hostname or it.port == 0 for it in parts),
+        "a path behind a host": any(it.path.strip("/") for it in parts),
+        UNESCAPED: any(it.fragment for it in parts),
+        "different logins: one is used for all servers": len(logins) > 1
+        or (logins and not (first.username or first.password)),
+        "a password without a user name": any(it.password and not it.username for it in parts),
+    }
+    return next((what for what, is_so in wrong.items() if is_so), None)
+
+
+def _of_options(scheme: str, query: str) -> str | None:
+    pairs = parse_qsl(query, keep_blank_values=True)
+    options = dict(pairs)
+    mode = options.get("ssl_cert_reqs", "required")
+    wrong = {
+        f"options other than {', '.join(sorted(_OPTIONS))}": options.keys() - _OPTIONS,
+        "an option twice": len(pairs) > len(options),
+        "an option without a value": not all(options.values()),
+        "options of TLS without tls://": scheme != "tls" and options,
+        f"ssl_cert_reqs other than {', '.join(_VERIFY_MODES)}": mode not in _VERIFY_MODES,
+        "ssl_keyfile without ssl_certfile": options.keys() & _KEY_PAIR == {"ssl_keyfile"},
+    }
+    return next((what for what, is_so in wrong.items() if is_so), None)
+
+
+def _unquoted(part: str | None) -> str | None:
+    """Decode a part; what is not UTF-8 then is a ValueError."""
+    return unquote(part, errors="strict") if part else None
+
+
+def _tls(options: Mapping[str, str]) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
+    mode = _VERIFY_MODES[options.get("ssl_cert_reqs", "required")]
+    context.check_hostname = mode is not ssl.CERT_NONE
+    context.verify_mode = mode
+    if "ssl_certfile" in options:
+        context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"))
+    return context

@@ -1,0 +1,354 @@
+"""A connection to one of the servers: made again when it is lost. A process writes over one.
+
+All requests share it, and nothing is sent twice behind our back, so it is exactly known when the
+server may have become another: each new connection is a new `epoch`. Every address of every server
+is tried in turn, within limits of its own. Reading back has a second connection of its kind, so
+that long pages keep no write waiting.
+"""
+
+import asyncio
+import re
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+from adapters.outbound.nats_jetstream.address import Address, Server
+from adapters.outbound.nats_jetstream.failures import (
+    MIN_VERSION,
+    NO_CONNECTION,
+    NO_GREETING,
+    NO_HANDSHAKE,
+    NO_LOGIN,
+    too_old,
+    unanswered,
+    unreached,
+)
+from adapters.outbound.nats_jetstream.wire import Reply, Request, Wire
+from application.ports.errors import BrokerRefused, BrokerUnavailable, PublisherError
+
+RESOLVE_SECONDS = 10.0
+"""How long a name may be looked up."""
+
+CONNECT_SECONDS = 1.5
+HANDSHAKE_SECONDS = 3.0
+"""How long an address may take to accept a connection, and then for greeting and TLS handshake."""
+
+LOGIN_SECONDS = 4.0
+
+PING_SECONDS = 1.0
+"""How long requests wait before the server is asked whether it is there at all."""
+
+ANSWER_SECONDS = 4.0
+"""How long requests may take. A stream without a leader is silent; callers give up after 5 s."""
+
+_VERSION = re.compile(r"(\d+)\.(\d+)")
+
+
+class Connection:
+    """Connects when it is used, and again when it is used after having been lost.
+
+    `prepare` is awaited over each new connection before anything else is sent.
+    """
+
+    def __init__(
+        self, address: Address, prepare: Callable[[Wire], Awaitable[None]] | None = None
+    ) -> None:
+        self._address = address
+        self._prepare = prepare
+        self._wire: Wire | None = None
+        self._connecting: asyncio.Task[Wire] | None = None
+        self._first = 0
+        self._is_closed = False
+        self.epoch = 0
+        """Grows with each connection, and where `doubt` was called."""
+        self.version = ""
+
+    async def run(
+        self, requests: Sequence[Request], seconds: float = ANSWER_SECONDS
+    ) -> Sequence[Reply | PublisherError]:
+        """Send requests together; one without an answer has its error in its place.
+
+        Raises:
+            PublisherError: no server was reached, so no request has a known answer.
+
+        """
+        if not requests:
+            return []
+        return await ask(await self._connected(), requests, seconds)
+
+    async def run_many(self, request: Request) -> Sequence[Reply]:
+        """Send a request that is answered by many messages; the last has a status.
+
+        Raises:
+            PublisherError: it was not answered.
+
+        """
+        return await ask_many(await self._connected(), request)
+
+    async def connect(self) -> None:
+        """Be connected, however many addresses must be tried for it.
+
+        Raises:
+            PublisherError: no server lets us in.
+
+        """
+        await self._connected()
+
+    @property
+    def max_payload(self) -> int:
+        """How large a message may be, as the server says."""
+        return 0 if self._wire is None else self._wire.max_payload
+
+    @property
+    def is_clustered(self) -> bool:
+        """Whether the server is one of several."""
+        return self._wire is not None and bool(self._wire.greeting.result().get("cluster"))
+
+    def doubt(self) -> None:
+        """Note that the server may have lost something."""
+        self.epoch += 1
+
+    def give_up(self, why: str) -> None:
+        """Lose the connection, so that the next one is another epoch; requests that wait fail."""
+        if self._wire is not None:
+            self._wire.abort(ConnectionError(why))
+
+    async def close(self) -> None:
+        """Disconnect for good. Requests that wait fail; calling it again does nothing."""
+        self._is_closed = True
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.gather(self._connecting, return_exceptions=True)
+        self.give_up("closed by us")
+
+    async def _connected(self) -> Wire:
+        """Return the wire; wait for the one attempt that all callers share."""
+        if self._is_closed:
+            raise BrokerUnavailable("closed by us")
+        if self._wire is not None and not self._wire.is_lost:
+            return self._wire
+        if self._connecting is None:
+            self._connecting = asyncio.create_task(self._connect())
+            self._connecting.add_done_callback(self._note_attempt)
+        connecting = self._connecting
+        try:
+            return await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            if connecting.cancelled():  # not who waits here, but the attempt: by `close`
+                raise BrokerUnavailable("closed by us") from None
+            raise
+
+    def _note_attempt(self, attempt: "asyncio.Task[Wire]") -> None:
+        self._connecting = None
+        if not attempt.cancelled() and attempt.exception() is None:
+            self._wire = attempt.result()
+
+    async def _connect(self) -> Wire:
+        """Try each address of each server until one lets us in; tell of each why it does not."""
+        servers = self._address.servers
+        failures: list[tuple[str, PublisherError]] = []
+        for offset in range(len(servers)):
+            number = (self._first + offset) % len(servers)
+            server = servers[number]
+            try:
+                places = await _places(server)
+            except PublisherError as error:
+                failures.append((server.name, error))
+                continue
+            for place in places:
+                try:
+                    wire = await self._try(server, place)
+                except PublisherError as error:
+                    failures.append((place.name, error))
+                else:
+                    self._first = number
+                    self.epoch += 1
+                    return wire
+        self._first += 1
+        raise _told_together(failures)
+
+    async def _try(self, server: Server, place: "_Place") -> Wire:
+        wire = Wire()
+        try:
+            greeting = await self._open(wire, server, place)
+            async with _limit(LOGIN_SECONDS, NO_LOGIN):
+                wire.log_in(self._options(greeting))
+                await wire.admitted
+            wire.subscribe()
+            if self._prepare is not None:
+                await self._prepare(wire)
+        except (OSError, UnicodeError) as error:  # with TimeoutError
+            wire.abort(error)
+            raise unreached(error) from error
+        except BaseException:
+            wire.abort(ConnectionError("given up"))
+            raise
+        return wire
+
+    async def _open(self, wire: Wire, server: Server, place: "_Place") -> dict[str, Any]:
+        loop, address = asyncio.get_running_loop(), self._address
+        socket_ = socket.socket(place.family, socket.SOCK_STREAM, place.protocol)
+        try:
+            socket_.settimeout(0)  # as asyncio needs it
+            async with _limit(CONNECT_SECONDS, NO_CONNECTION):
+                await loop.sock_connect(socket_, place.address)
+        except BaseException:
+            socket_.close()
+            raise
+        await loop.create_connection(lambda: wire, sock=socket_)
+        async with _limit(HANDSHAKE_SECONDS, NO_GREETING):
+            greeting = await wire.greeting
+        self.version = str(greeting.get("version", ""))
+        found = _VERSION.match(self.version)
+        if found is None or tuple(map(int, found.groups())) < MIN_VERSION:
+            raise too_old(self.version)
+        has_tls = bool(greeting.get("tls_required") or greeting.get("tls_available"))
+        if address.must_have_tls and not has_tls:
+            raise BrokerRefused("this server has no TLS: use nats://, or configure it there")
+        if address.must_have_tls or greeting.get("tls_required"):
+            async with _limit(HANDSHAKE_SECONDS, NO_HANDSHAKE):
+                upgraded = await loop.start_tls(
+                    wire.transport, wire, address.tls, server_hostname=server.host
+                )
+            wire.transport = cast("asyncio.Transport", upgraded)
+        return greeting
+
+    def _options(self, greeting: dict[str, Any]) -> dict[str, Any]:
+        login = self._address.login
+        if login.is_empty and greeting.get("auth_required"):
+            raise BrokerRefused(
+                "the server asks for credentials and NATS_URL has none: "
+                "nats://USER:PASSWORD@HOST, nats://TOKEN@HOST, or NATS_CREDENTIALS_FILE"
+            )
+        options: dict[str, Any] = {
+            "verbose": False,
+            "pedantic": False,
+            "echo": False,
+            "headers": True,
+            "no_responders": True,
+            "protocol": 1,
+            "name": "rtaa-ingest",
+            "lang": "python-rtaa",
+            "version": "1",
+        }
+        credentials = login.credentials
+        if credentials is not None:
+            nonce = greeting.get("nonce")
+            if credentials.jwt is not None:
+                options["jwt"] = credentials.jwt
+            else:
+                options["nkey"] = credentials.public_nkey
+            if nonce:
+                options["sig"] = credentials.sign(str(nonce))
+        elif login.token is not None:
+            options["auth_token"] = login.token
+        elif login.user is not None:
+            options["user"], options["pass"] = login.user, login.password or ""
+        return options
+
+
+async def ask(
+    wire: Wire, requests: Sequence[Request], seconds: float = ANSWER_SECONDS
+) -> Sequence[Reply | PublisherError]:
+    """Send requests over a wire; see `Connection.run`.
+
+    Raises:
+        PublisherError: the connection was lost.
+
+    """
+    of = wire.send(requests)
+    try:
+        if not await _done_within(of.done, min(seconds, PING_SECONDS)):
+            wire.ping()
+            await _done_within(of.done, seconds - PING_SECONDS)
+        if of.done.done():
+            of.done.result()
+    finally:
+        wire.forget(of)
+        if not of.done.done():
+            wire.abort_if_silent()
+    if wire.is_lost and not of.done.done():
+        raise unanswered(seconds)
+    late = None if of.done.done() else unanswered(seconds)
+    return [it if it is not None else late or unanswered(seconds) for it in of.replies]
+
+
+async def ask_many(wire: Wire, request: Request) -> Sequence[Reply]:
+    """Send a request that is answered by many messages; see `Connection.run_many`.
+
+    Raises:
+        PublisherError: it was not answered, or the connection was lost.
+
+    """
+    of = wire.send([request], is_many=True)
+    try:
+        if not await _done_within(of.done, ANSWER_SECONDS):
+            raise unanswered(ANSWER_SECONDS)
+        of.done.result()
+    finally:
+        wire.forget(of)
+        if not of.done.done():
+            wire.abort_if_silent()
+    for reply in of.replies:
+        if isinstance(reply, PublisherError):
+            raise reply
+    return cast("Sequence[Reply]", of.replies)
+
+
+async def _done_within(future: asyncio.Future[None], seconds: float) -> bool:
+    """Wait for a future, which is not cancelled when the time is over."""
+    if seconds > 0 and not future.done():
+        await asyncio.wait([future], timeout=seconds)
+    return future.done()
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """One address of a server and how it is told."""
+
+    name: str
+    family: int
+    protocol: int
+    address: tuple[Any, ...]
+
+
+async def _places(server: Server) -> Sequence[_Place]:
+    """Look up where a server's name leads."""
+    try:
+        async with asyncio.timeout(RESOLVE_SECONDS):
+            found = await asyncio.get_running_loop().getaddrinfo(
+                server.host, server.port, type=socket.SOCK_STREAM
+            )
+    except TimeoutError as error:
+        raise BrokerUnavailable("the name was not looked up in time") from error
+    except (OSError, UnicodeError) as error:
+        raise unreached(error) from error
+    return [_Place(_shown(server, it[4][:2]), it[0], it[2], it[4]) for it in found]
+
+
+def _shown(server: Server, address: Sequence[Any]) -> str:
+    """Tell an address, and the name it was found by if that is another."""
+    host, port = address
+    shown = f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
+    return shown if server.name == shown else f"{server.name} ({shown})"
+
+
+@asynccontextmanager
+async def _limit(seconds: float, message: str) -> AsyncIterator[None]:
+    """Limit what is waited for, and say what it means that it took longer."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise TimeoutError(message) from error
+
+
+def _told_together(failures: Sequence[tuple[str, PublisherError]]) -> PublisherError:
+    """Tell of each address why it is none; what may pass at one may pass."""
+    passing = any(isinstance(error, BrokerUnavailable) for _, error in failures)
+    text = "; ".join(f"{name}: {error}" for name, error in failures)
+    together = (BrokerUnavailable if passing else BrokerRefused)(text)
+    together.__cause__ = failures[0][1].__cause__ or failures[0][1]
+    return together

@@ -1,0 +1,151 @@
+"""A server of one's own, for trying things out and for tests: nats-server from a wheel."""
+
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from application.ports.destination import NoEmbeddedServer
+
+START_SECONDS = 10.0
+STOP_SECONDS = 10.0
+POLL_SECONDS = 0.005
+
+INSTALL = "pip install 'rtaa-ingest[nats]'"
+
+
+class EmbeddedNats:
+    """A NATS server with JetStream on a free port of 127.0.0.1, gone when this process is.
+
+    What it stored survives `stop` and `start`, not `close`. `config` is added to its configuration.
+    """
+
+    def __init__(self, config: str = "", port: int = 0, *, with_jetstream: bool = True) -> None:
+        self._program = _program()
+        self._directory = tempfile.TemporaryDirectory(prefix="rtaa-nats-")
+        self.port = port or free_port()
+        store = f'jetstream {{ store_dir: "{self.directory}" }}' if with_jetstream else ""
+        self._config = f"{store}\n{config}\n"
+        self._server: subprocess.Popen[bytes] | None = None
+        self._reaper: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where to connect to."""
+        return f"nats://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """The server's process id; the server is started."""
+        if self._server is None:
+            raise RuntimeError("the embedded NATS server is not started")
+        return self._server.pid
+
+    @property
+    def directory(self) -> Path:
+        """Where it keeps what it stores."""
+        return Path(self._directory.name) / "store"
+
+    @property
+    def is_started(self) -> bool:
+        """Whether it was started, and not stopped since."""
+        return self._server is not None
+
+    def start(self) -> None:
+        """Start the server and wait until it answers. A Ctrl-C does not reach it."""
+        home = Path(self._directory.name)
+        config = home / "server.conf"
+        config.write_text(f'listen: "127.0.0.1:{self.port}"\n{self._config}')
+        log = home / "server.log"
+        with log.open("ab") as lines:
+            self._server = subprocess.Popen(  # noqa: S603  # our own words
+                [str(self._program), "-c", str(config)],
+                stdin=subprocess.DEVNULL,
+                stdout=lines,
+                stderr=lines,
+                start_new_session=True,
+            )
+        self._reaper = _reap_with_us(self._server.pid)
+        until = time.monotonic() + START_SECONDS
+        while not self._greets():
+            status = self._server.poll()
+            if status is not None or time.monotonic() > until:
+                self.stop()
+                tail = log.read_text(errors="replace").splitlines()[-3:]
+                raise NoEmbeddedServer(f"nats-server did not start: {' | '.join(tail)}")
+            time.sleep(POLL_SECONDS)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Stop the server if it is started."""
+        if self._reaper is not None:
+            self._reaper.kill()
+            self._reaper.communicate()
+            self._reaper = None
+        if self._server is not None:
+            self._server.send_signal(number)
+            try:
+                self._server.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._server.kill()
+                self._server.wait(STOP_SECONDS)
+            self._server = None
+
+    def close(self) -> None:
+        """Stop the server and delete what it stored."""
+        self.stop()
+        self._directory.cleanup()
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _greets(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 1) as probe:
+                return probe.recv(4) == b"INFO"
+        except OSError:
+            return False
+
+
+def _program() -> Path:
+    """Find the server: beside this Python, where its wheel puts it, or on the path."""
+    beside = Path(sys.executable).with_name("nats-server")
+    found = str(beside) if beside.exists() else shutil.which("nats-server")
+    if found is None:
+        raise NoEmbeddedServer(f"there is no nats-server here: {INSTALL}")
+    return Path(found)
+
+
+def free_port() -> int:
+    """Find a port on which no process listens now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _reap_with_us(pid: int) -> subprocess.Popen[bytes]:
+    """Start a shell that ends `pid` when this process does, however it dies: its pipe closes."""
+    return subprocess.Popen(  # noqa: S603  # fixed words and a number
+        ["/bin/sh", "-c", 'read _; kill "$1"', "reaper", str(pid)],
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+    )

@@ -1,0 +1,108 @@
+"""`StreamReader` over JetStream."""
+
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+
+from adapters.outbound.nats_jetstream import requests
+from adapters.outbound.nats_jetstream.access import Access
+from adapters.outbound.nats_jetstream.entries import UNREADABLE
+from adapters.outbound.nats_jetstream.layout import stream_of
+from adapters.outbound.nats_jetstream.messages import Message
+from adapters.outbound.nats_jetstream.reading import ask_message, messages
+from adapters.outbound.nats_jetstream.requests import Stored
+from application.ports.errors import BrokerRefused
+from application.ports.reader import Announcement, PublishedEntry, StreamReader
+from application.storing import is_kept
+from domain.head import Head
+from domain.identifiers import StreamKey
+
+PAGE = 500
+MAX_PLACES = 10_000
+"""Streams of which is remembered in which message the last entry was that was read."""
+
+
+class JetStreamReader(StreamReader):
+    """Reads page by page, so that a call of hours does not have to fit in memory."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._layout = access.layout
+        self._places: OrderedDict[StreamKey, tuple[int, int, int]] = OrderedDict()
+        self._epoch = 0
+
+    async def read(
+        self, stream: StreamKey, after: PublishedEntry | None = None
+    ) -> AsyncIterator[PublishedEntry]:
+        """Yield what is kept. See `StreamReader.read`."""
+        newest = await self._last(stream)
+        if newest is None:
+            return
+        head, last = newest.head(), newest.sequence
+        first = self._first(stream, after, last)
+        subjects = self._layout.all_of(stream)
+        async for stored in messages(self._access, self._layout.audio, subjects, first, last):
+            message = Message.read(stored.sequence, stored.payload)
+            for it in self._kept(stream, message, head, after):
+                yield it
+
+    async def head(self, stream: StreamKey) -> Head | None:
+        """Return the head in the last message. See `StreamReader.head`."""
+        newest = await self._last(stream)
+        return None if newest is None else newest.head()
+
+    async def announcements(self, after: str | None = None) -> Sequence[Announcement]:
+        """Return a page of the index. See `StreamReader.announcements`."""
+        sequence, place = _read_cursor(after)
+        subjects, name = self._layout.index_subjects, self._layout.audio
+        newest = await ask_message(self._access, requests.last(name, subjects))
+        page: list[Announcement] = []
+        if newest is None:
+            return page
+        async for stored in messages(self._access, name, subjects, sequence, newest.sequence):
+            skipped = place + 1 if stored.sequence == sequence and place is not None else 0
+            page += _announced(stored)[skipped:]
+            if len(page) >= PAGE:
+                break
+        return page
+
+    async def _last(self, stream: StreamKey) -> Message | None:
+        subjects = self._layout.all_of(stream)
+        stored = await ask_message(self._access, requests.last(self._layout.audio, subjects))
+        return None if stored is None else Message.read(stored.sequence, stored.payload)
+
+    def _kept(
+        self, stream: StreamKey, message: Message, head: Head, after: PublishedEntry | None
+    ) -> list[PublishedEntry]:
+        kept = [it for it in message.entries() if is_kept(it, head, after)]
+        if kept:
+            self._places[stream] = (kept[-1].generation, kept[-1].position, message.sequence)
+            self._places.move_to_end(stream)
+            if len(self._places) > MAX_PLACES:
+                self._places.popitem(last=False)
+        return kept
+
+    def _first(self, stream: StreamKey, after: PublishedEntry | None, last: int) -> int:
+        """Return the sequence to read from: behind that of the entry, if it was read here last."""
+        if self._epoch != self._access.epoch:
+            self._places.clear()
+            self._epoch = self._access.epoch
+        known = self._places.get(stream)
+        if known is None or after is None or known[:2] != (after.generation, after.position):
+            return 1
+        return known[2] + 1 if known[2] <= last else 1
+
+
+def _announced(stored: Stored) -> list[Announcement]:
+    try:
+        stream = stream_of(stored.subject)
+    except UNREADABLE as error:
+        raise BrokerRefused(f"the subject of message {stored.sequence} is not ours") from error
+    return Message.read(stored.sequence, stored.payload).announcements(stream)
+
+
+def _read_cursor(after: str | None) -> tuple[int, int | None]:
+    """Return the sequence to begin with, and which place of it was the last; None: none of it."""
+    if after is None:
+        return 1, None
+    sequence, dot, place = after.partition(".")
+    return (int(sequence), int(place)) if dot else (int(sequence) + 1, None)

@@ -1,0 +1,241 @@
+"""`StreamStore` over JetStream: an append is one message, which is stored if no other came before.
+
+The server compares the sequence of the last message of a stream's subjects with the one that the
+writer expects. The writer knows it from its last ack, so an append asks for nothing.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import msgspec
+
+from adapters.outbound.nats_jetstream import messages, requests
+from adapters.outbound.nats_jetstream.access import Access, time_of
+from adapters.outbound.nats_jetstream.failures import (
+    WRITE_IN_PROCESS,
+    WRONG_LAST_SEQUENCE,
+    no_responders,
+    told,
+)
+from adapters.outbound.nats_jetstream.wire import Reply, Request
+from application.ports.errors import BrokerUnavailable, PublisherError
+from application.ports.store import (
+    APPENDED,
+    Append,
+    Conflict,
+    Failed,
+    Heads,
+    Outcome,
+    StreamStore,
+)
+from domain.head import Head, Revision
+from domain.identifiers import StreamKey
+
+MAX_KNOWN = 16_384
+"""Streams whose last sequence is remembered."""
+
+PAGE = 200
+"""Heads that are read in one round trip."""
+
+ATTEMPTS = 4
+AGAIN_SECONDS = 0.02
+"""How often an append is sent whose revision is the right one and whose sequence was not, which is
+so while another write of the stream is in process."""
+
+TOTAL_SECONDS = 4.5
+READ_SECONDS = 1.0
+
+_CONFLICTS = frozenset({WRONG_LAST_SEQUENCE, WRITE_IN_PROCESS})
+
+
+class _Error(msgspec.Struct):
+    err_code: int = 0
+    description: str = ""
+
+
+class _Ack(msgspec.Struct):
+    """What JetStream answers to a message."""
+
+    seq: int = 0
+    error: _Error | None = None
+
+
+_read_ack = msgspec.json.Decoder(_Ack).decode
+
+
+class _Known(NamedTuple):
+    """The sequence of a stream's last message when it had a revision."""
+
+    revision: Revision
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """What was known when appends were sent: an ack must be above `highest`."""
+
+    epoch: int
+    highest: int
+
+
+class JetStreamStore(StreamStore):
+    """Stores through one connection, which sends nothing twice."""
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+        self._layout = access.layout
+        self._known: dict[StreamKey, _Known] = {}
+        self._known_epoch = 0
+        self._highest = 0
+
+    def epoch_of(self, stream: StreamKey) -> int:  # noqa: ARG002  # one connection for all
+        """Grow with each new connection, leader or stream. See `StreamStore.epoch_of`."""
+        return self._access.epoch
+
+    async def heads(self, streams: Sequence[StreamKey]) -> Heads:
+        """Return where streams stand. See `StreamStore.heads`."""
+        found: list[Head | Failed | None] = []
+        for first in range(0, len(streams), PAGE):
+            found += await self._read_heads(streams[first : first + PAGE])
+        (reply,) = await self._access.run([requests.info(self._layout.audio)], READ_SECONDS)
+        answer = requests.answer(reply)
+        self._access.note_lacking(answer)
+        info = requests.checked(reply)
+        self._access.note_place(info)
+        return Heads(time_of(info), found)
+
+    async def append(self, appends: Sequence[Append]) -> Sequence[Outcome]:
+        """Store appends, all at once. See `StreamStore.append`."""
+        outcomes: list[Outcome | None] = [None] * len(appends)
+        until = asyncio.get_running_loop().time() + TOTAL_SECONDS
+        for attempt in range(ATTEMPTS):
+            places = [place for place, outcome in enumerate(outcomes) if outcome is None]
+            if not places:
+                break
+            if attempt:
+                await asyncio.sleep(AGAIN_SECONDS * attempt)
+            await self._attempt(appends, outcomes, places, until)
+        return [_in_process() if outcome is None else outcome for outcome in outcomes]
+
+    async def _attempt(
+        self,
+        appends: Sequence[Append],
+        outcomes: list[Outcome | None],
+        places: Sequence[int],
+        until: float,
+    ) -> None:
+        """Send appends whose sequence is known; look up the others first. None: once more."""
+        await self._access.connection.connect()
+        unknown = [place for place in places if self._expected(appends[place]) is None]
+        if unknown:
+            await self._look_up(appends, outcomes, unknown)
+        sent: list[int] = []
+        messages_: list[Request] = []
+        for place in places:
+            append = appends[place]
+            sequence = self._expected(append)
+            if outcomes[place] is None and sequence is not None:
+                sent.append(place)
+                messages_.append(self._message(append, sequence))
+        before = _Sent(self._access.epoch, self._highest)
+        seconds = until - asyncio.get_running_loop().time()
+        for place, reply in zip(sent, await self._access.run(messages_, seconds), strict=True):
+            outcomes[place] = self._outcome(appends[place], reply, before)
+
+    def _expected(self, append: Append) -> int | None:
+        """Return the sequence that the last message of the stream must have, if it is known."""
+        if self._known_epoch != self._access.epoch:
+            self._known.clear()
+            self._known_epoch, self._highest = self._access.epoch, 0
+        known = self._known.get(append.stream)
+        if known is not None and known.revision == append.expected:
+            return known.sequence
+        return 0 if append.expected is None and known is None else None
+
+    def _message(self, append: Append, sequence: int) -> Request:
+        is_announced, payload = messages.write(append)
+        layout, stream = self._layout, append.stream
+        subject = layout.index(stream) if is_announced else layout.batch(stream)
+        headers = (
+            b"Nats-Expected-Last-Subject-Sequence: %d\r\n"
+            b"Nats-Expected-Last-Subject-Sequence-Subject: %b\r\n"
+        ) % (sequence, layout.all_of(stream).encode())
+        return Request(subject, payload, headers)
+
+    def _outcome(
+        self, append: Append, reply: Reply | PublisherError, before: _Sent
+    ) -> Outcome | None:
+        """Read an ack; None where the sequence was another than the last that is known."""
+        if isinstance(reply, PublisherError):
+            return Failed(reply)
+        if reply.status:
+            self._access.note_lacking()
+            return Failed(no_responders())
+        try:
+            ack = _read_ack(reply.payload)
+        except msgspec.MsgspecError as error:
+            failure = BrokerUnavailable("JetStream's ack cannot be read")
+            failure.__cause__ = error
+            return Failed(failure)
+        if ack.error is not None:
+            if ack.error.err_code in _CONFLICTS:
+                self._known[append.stream] = _Known("", 0)  # there is another message
+                return None
+            return Failed(told(msgspec.to_builtins(ack.error)))
+        if ack.seq <= before.highest and before.epoch == self._access.epoch:
+            self._access.connection.doubt()  # sequences are used again: something was lost
+            self._highest = 0
+        self._highest = max(self._highest, ack.seq)
+        self._note(append.stream, append.head.revision, ack.seq)
+        return APPENDED
+
+    async def _look_up(
+        self, appends: Sequence[Append], outcomes: list[Outcome | None], places: Sequence[int]
+    ) -> None:
+        """Ask the leader where streams stand, and answer those that stand elsewhere."""
+        heads = await self._read_heads([appends[place].stream for place in places])
+        for place, head in zip(places, heads, strict=True):
+            if isinstance(head, Failed):
+                outcomes[place] = head
+            elif appends[place].expected != (None if head is None else head.revision):
+                outcomes[place] = Conflict(head)
+
+    async def _read_heads(self, streams: Sequence[StreamKey]) -> list[Head | Failed | None]:
+        """Ask the leader for the last message of streams; once more where it is silent."""
+        asked = [requests.last(self._layout.audio, self._layout.all_of(it)) for it in streams]
+        replies = await self._access.run(asked, READ_SECONDS)
+        if any(isinstance(it, PublisherError) or it.status for it in replies):
+            replies = await self._access.run(asked, READ_SECONDS)
+        pairs = list(zip(streams, replies, strict=True))
+        for _, reply in pairs:
+            if isinstance(reply, Reply) and not reply.status:
+                self._access.note_lacking(requests.answer(reply))
+        if self._access.is_lacking:
+            pairs = list(zip(streams, await self._access.run(asked, READ_SECONDS), strict=True))
+        return [self._read_head(stream, reply) for stream, reply in pairs]
+
+    def _read_head(self, stream: StreamKey, reply: Reply | PublisherError) -> Head | Failed | None:
+        try:
+            stored = requests.message(reply)
+            if stored is None:
+                self._known.pop(stream, None)
+                return None
+            head = messages.Message.read(stored.sequence, stored.payload).head()
+        except PublisherError as error:
+            return Failed(error)
+        self._note(stream, head.revision, stored.sequence)
+        return head
+
+    def _note(self, stream: StreamKey, revision: Revision, sequence: int) -> None:
+        known = self._known
+        if len(known) >= MAX_KNOWN and stream not in known:
+            known.pop(next(iter(known)))
+        known[stream] = _Known(revision, sequence)
+
+
+def _in_process() -> Failed:
+    failure = BrokerUnavailable("another write of the stream is in process")
+    failure.__cause__ = RuntimeError(str(WRITE_IN_PROCESS))
+    return Failed(failure)

@@ -1,0 +1,189 @@
+"""JetStream with three replicas: a handful of promises where servers die and leaders change."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import pytest
+from nats_client import needs_nats_server
+from nats_cluster import NatsCluster
+
+from adapters.outbound.nats_jetstream.destination import JetStreamDestination, NatsJetStream
+from adapters.outbound.nats_jetstream.layout import Layout
+from application.ports.destination import DestinationOptions
+from application.ports.store import APPENDED, Append, Conflict
+from application.testing.appends import as_stored, begin, frame, frames, go_on, stream
+from application.testing.observed import attempt, expected, plain, read, settle, store
+
+pytestmark = needs_nats_server
+
+OPTIONS = DestinationOptions()
+AUDIO = Layout(OPTIONS.prefix).audio
+
+
+@pytest.fixture
+def cluster() -> Iterator[NatsCluster]:
+    with NatsCluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+async def destination(cluster: NatsCluster) -> AsyncIterator[JetStreamDestination]:
+    adapter = NatsJetStream()
+    destination = adapter.connect(OPTIONS, {"NATS_URL": cluster.url})
+    try:
+        await destination.verify_writable()
+        yield destination
+    finally:
+        await destination.close()
+
+
+async def test_a_cluster_of_three_keeps_three_replicas(
+    cluster: NatsCluster, destination: JetStreamDestination
+) -> None:
+    await store(destination, begin(stream("call"), None))
+    told = cluster.ask(f"$JS.API.STREAM.INFO.{AUDIO}")
+    assert told["config"]["num_replicas"] == 3
+
+
+class Writer:
+    """Appends to one stream without an end; what it believes to be stored must be there."""
+
+    def __init__(self, destination: JetStreamDestination, name: str) -> None:
+        self._destination = destination
+        self.written: list[Append] = []
+        self.stream = stream(name)
+
+    async def write_on(self) -> None:
+        while True:
+            last = self.written[-1].head if self.written else None
+            number = 3 * len(self.written)
+            append = (
+                begin(self.stream, None)
+                if last is None
+                else go_on(last, *frames(self.stream, number, 3))
+            )
+            await settle(self._destination, [append])
+            self.written.append(append)
+
+    async def audit(self, reader: JetStreamDestination) -> None:
+        """Find all that was acked, in its order, and at most one append more."""
+        found = await read(reader, self.stream)
+        acked = expected(*self.written)
+        assert found[: len(acked)] == acked
+        assert [it.position for it in found] == list(range(len(found)))
+        assert len(found) - len(acked) in {0, 3}
+
+
+@asynccontextmanager
+async def writing(writers: list[Writer]) -> AsyncIterator[None]:
+    """Write beside what is done inside, from before it begins until some time after it ends."""
+
+    async def until_each_wrote(more: int) -> None:
+        counts = [len(writer.written) + more for writer in writers]
+        async with asyncio.timeout(30):
+            while any(len(it.written) < n for it, n in zip(writers, counts, strict=True)):
+                assert not any(task.done() for task in tasks), tasks
+                await asyncio.sleep(0.01)
+
+    tasks = [asyncio.create_task(writer.write_on()) for writer in writers]
+    try:
+        await until_each_wrote(3)
+        yield
+        await until_each_wrote(3)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_all_is_there_when_the_leader_steps_down_is_killed_and_comes_back(
+    cluster: NatsCluster, destination: JetStreamDestination
+) -> None:
+    everyone = []
+    for fault in ("step down", "kill"):
+        writers = [Writer(destination, f"{fault[:4]}-{number}") for number in range(8)]
+        everyone += writers
+        async with writing(writers):
+            if fault == "step down":
+                await asyncio.to_thread(cluster.ask, f"$JS.API.STREAM.LEADER.STEPDOWN.{AUDIO}")
+            else:
+                leader = await asyncio.to_thread(cluster.leader_of, AUDIO)
+                leader.stop(signal.SIGKILL)
+    await asyncio.to_thread(cluster.start)
+    other = NatsJetStream().connect(OPTIONS, {"NATS_URL": cluster.servers[0].url})
+    try:
+        for writer in everyone:
+            await writer.audit(destination)
+            await writer.audit(other)
+    finally:
+        await other.close()
+
+
+async def test_all_that_was_acked_is_there_after_all_three_were_killed(
+    cluster: NatsCluster, destination: JetStreamDestination
+) -> None:
+    writers = [Writer(destination, f"call-{number}") for number in range(4)]
+    async with writing(writers):
+        cluster.stop_all(signal.SIGKILL)
+        await asyncio.to_thread(cluster.start)
+        await asyncio.to_thread(cluster.wait_for_leader, AUDIO)
+    for writer in writers:
+        await writer.audit(destination)
+
+
+async def test_a_new_leader_is_a_new_epoch(
+    cluster: NatsCluster, destination: JetStreamDestination
+) -> None:
+    key = stream("call")
+    first = begin(key, None)
+    await store(destination, first)
+    before = destination.store.epoch_of(key)
+    leader = await asyncio.to_thread(cluster.leader_of, AUDIO)
+    cluster.ask(f"$JS.API.STREAM.LEADER.STEPDOWN.{AUDIO}")
+    async with asyncio.timeout(30):
+        while await asyncio.to_thread(cluster.leader_of, AUDIO) is leader:
+            await asyncio.sleep(0.05)
+    await settle(destination, [go_on(first.head, frame(key, 0))])
+    await destination.store.heads([key])
+    assert destination.store.epoch_of(key) > before
+
+
+async def test_of_rivals_in_two_processes_one_is_stored_while_leaders_change(
+    cluster: NatsCluster, destination: JetStreamDestination
+) -> None:
+    other = NatsJetStream().connect(OPTIONS, {"NATS_URL": cluster.servers[1].url})
+    key = stream("call")
+    written = [begin(key, None)]
+    try:
+        await store(destination, *written)
+        for number in range(30):
+            if number % 10 == 5:
+                await asyncio.to_thread(cluster.ask, f"$JS.API.STREAM.LEADER.STEPDOWN.{AUDIO}")
+            rivals = [go_on(written[-1].head, frame(key, number * 10 + n)) for n in range(4)]
+            pairs = list(zip((destination, other) * 2, rivals, strict=True))
+            await asyncio.gather(*(attempt(at, [rival]) for at, rival in pairs))
+            written.append(await stored_of(destination, rivals))
+            for at, rival in pairs:
+                (outcome,) = await attempt(at, [rival])
+                assert outcome != APPENDED
+                if isinstance(outcome, Conflict):
+                    assert plain(outcome) == Conflict(as_stored(written[-1].head))
+        assert await read(destination, key) == expected(*written)
+    finally:
+        await other.close()
+
+
+async def stored_of(destination: JetStreamDestination, rivals: list[Append]) -> Append:
+    """Return which of the rivals is stored; the first is sent again until one is."""
+    by_revision = {rival.head.revision: rival for rival in rivals}
+    async with asyncio.timeout(30):
+        while True:
+            (outcome,) = await attempt(destination, rivals[:1])
+            if outcome == APPENDED:
+                return rivals[0]
+            if isinstance(outcome, Conflict):
+                assert outcome.head is not None
+                return by_revision[outcome.head.revision]
+            await asyncio.sleep(0.05)

@@ -1,0 +1,112 @@
+"""Three NATS servers that form a cluster, of which one or all may die, freeze or step down."""
+
+import signal
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Self
+
+from nats_client import NatsClient
+from ports import quiet_port
+from waiting import wait_until
+
+from adapters.outbound.nats_jetstream.embedded import EmbeddedNats
+
+SERVERS = 3
+START_SECONDS = 60.0
+
+
+class NatsCluster:
+    """Servers with fixed ports: they come back where they were."""
+
+    def __init__(self) -> None:
+        routes = [quiet_port() for _ in range(SERVERS)]
+        among = ", ".join(f'"nats://127.0.0.1:{port}"' for port in routes)
+        self.servers = [
+            EmbeddedNats(
+                f"server_name: n{number}\n"
+                f'cluster {{ name: c, listen: "127.0.0.1:{route}", routes: [{among}] }}',
+                quiet_port(),
+            )
+            for number, route in enumerate(routes)
+        ]
+
+    @property
+    def url(self) -> str:
+        return ",".join(server.url for server in self.servers)
+
+    @property
+    def running(self) -> list[EmbeddedNats]:
+        return [server for server in self.servers if server.is_started]
+
+    def start(self) -> None:
+        """Start all that do not run; return when they know each other and elect leaders."""
+        for server in self.servers:
+            if not server.is_started:
+                server.start()
+        wait_until(self._is_whole, START_SECONDS)
+
+    def wait_for_leader(self, stream: str) -> None:
+        """Wait until a stream takes writes again; one that is not there needs no leader."""
+        wait_until(lambda: self._has_leader(stream))
+
+    def leader_of(self, stream: str) -> EmbeddedNats:
+        """Return the server that leads a stream now."""
+        found: list[int] = []
+
+        def look() -> bool:
+            told = self.ask(f"$JS.API.STREAM.INFO.{stream}")
+            name = (told.get("cluster") or {}).get("leader")
+            found[:] = [int(name[1:])] if name else []
+            return bool(found)
+
+        wait_until(look)
+        return self.servers[found[0]]
+
+    def ask(self, subject: str, asked: object = None) -> dict[str, Any]:
+        """Ask any server that answers; `{}` if none does."""
+        for server in self.running:
+            with suppress(OSError), NatsClient(server.port, seconds=2) as client:
+                return client.request(subject, asked)
+        return {}
+
+    def stop_all(self, number: signal.Signals = signal.SIGTERM) -> None:
+        for server in self.running:
+            server.stop(number)
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.stop_all(signal.SIGKILL)
+        for server in self.servers:
+            server.close()
+
+    def _is_whole(self) -> bool:
+        with suppress(OSError):
+            for server in self.servers:
+                with NatsClient(server.port, seconds=0.5) as client:
+                    if len(client.greeting.get("connect_urls") or ()) < SERVERS:
+                        return False
+                    if "memory" not in client.request("$JS.API.INFO"):
+                        return False
+            return True
+        return False
+
+    def _has_leader(self, stream: str) -> bool:
+        told = self.ask(f"$JS.API.STREAM.INFO.{stream}")
+        if told.get("error", {}).get("code") == 404:
+            return True
+        return bool((told.get("cluster") or {}).get("leader"))
