@@ -143,9 +143,9 @@ BROKEN = {
     ),
     "its destination lacks members": (
         BAD_DESTINATION,
-        "its destination has no verify_writable, close, advise",
+        "its destination has no parts, verify_writable, verify_part, close, advise",
     ),
-    "its store lacks members": (BAD_STORE, "its store has no heads, append, epoch_of"),
+    "its store lacks members": (BAD_STORE, "its store has no heads, append, epoch_of, part_of"),
 }
 
 

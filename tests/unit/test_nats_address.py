@@ -87,16 +87,18 @@ def test_credentials_are_read_as_nsc_writes_them() -> None:
     assert key.seed not in repr(credentials)
 
 
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("", "no seed"),
-        ("SUABC", "no seed"),
-        (Nkey("A").seed, "no seed"),
-        (Nkey("U").seed[:-1] + "A", "check sum"),
-        ("-----BEGIN NATS USER JWT-----\n" + Nkey("U").seed, "a JWT that is cut off"),
-    ],
-)
+USER = Nkey("U").seed
+
+WRONG = {
+    "nothing": ("", "no seed"),
+    "too short": ("SUABC", "no seed"),
+    "of an account": (Nkey("A").seed, "no seed"),
+    "mistyped": (USER[:-2] + ("AA" if USER[-2:] != "AA" else "BB"), "check sum"),
+    "cut off": ("-----BEGIN NATS USER JWT-----\n" + USER, "a JWT that is cut off"),
+}
+
+
+@pytest.mark.parametrize(("text", "told"), WRONG.values(), ids=WRONG)
 def test_what_is_wrong_with_credentials_is_told(text: str, told: str) -> None:
     (problem,) = NatsJetStream().problems({"NATS_URL": "nats://h", "NATS_CREDENTIALS": text})
     assert told in problem.found

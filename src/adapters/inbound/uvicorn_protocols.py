@@ -145,6 +145,7 @@ class HardenedHttp(H11Protocol, asyncio.BufferedProtocol):
         self.conn = _Requests(h11.SERVER, MAX_REQUEST_BYTES)
         self._request_timer: asyncio.TimerHandle | None = None
         self._to_forget: int | None = None
+        self._is_lost = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
@@ -153,6 +154,7 @@ class HardenedHttp(H11Protocol, asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
+        self._is_lost = True
         self._stop_expecting()
         super().connection_lost(exc)
 
@@ -250,6 +252,11 @@ class HardenedHttp(H11Protocol, asyncio.BufferedProtocol):
             refusal = NO_KEY
         return refusal
 
+    def _cut_off(self) -> None:
+        """Abort, unless the connection is lost: asyncio's transport would fail at that."""
+        if not self._is_lost:
+            self.transport.abort()
+
     def _refuse(self, refusal: Refusal, headers: Headers) -> None:
         """Answer, and say nothing more; the peer is to close, or it is closed in a while."""
         if self._to_forget is not None or self.transport.is_closing():
@@ -258,7 +265,7 @@ class HardenedHttp(H11Protocol, asyncio.BufferedProtocol):
         self._stop_expecting()
         if self.cycle is not None:
             self.cycle.disconnected = True
-        self.loop.call_later(FORGET_SECONDS, self.transport.abort)
+        self.loop.call_later(FORGET_SECONDS, self._cut_off)
         self.transport.write(refusal.on_the_wire())
         with suppress(OSError):  # it is gone already
             self.transport.write_eof()
@@ -769,4 +776,9 @@ class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
         if self._lost is not None:
             self._forget_unparsed()
             self.connection_lost(*self._lost)
-        self.loop.call_later(LINGER_SECONDS, self.transport.abort)
+        self.loop.call_later(LINGER_SECONDS, self._cut_off)
+
+    def _cut_off(self) -> None:
+        """Abort, unless the connection is lost: asyncio's transport would fail at that."""
+        if not self._is_lost:
+            self.transport.abort()
