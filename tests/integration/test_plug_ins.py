@@ -110,6 +110,7 @@ BAD_STORE = (
             class Half:
                 store, reader, open_runs = object(), it, it
                 close, verify_writable, advise = it.close, it.verify_writable, it.advise
+                parts, verify_part = it.parts, it.verify_part
             return Half()
     Pigeon = Lame
 """
