@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from adapters.outbound.redis_streams.target import Kind, Target, shown, target_complaint
 
-TEXT = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=20)
+TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
 NAMES = st.from_regex(r"[a-z][a-z0-9-]{0,15}", fullmatch=True)
 HOSTS = st.one_of(
     NAMES,
