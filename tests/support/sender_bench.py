@@ -131,7 +131,7 @@ class Stores(StreamStore):
         try:
             await asyncio.sleep(self.seconds)
             await self.may_answer.wait()
-            while self.stuck & parts:  # noqa: ASYNC110  # time is not real
+            while self.stuck & parts:
                 await asyncio.sleep(0.01)
         finally:
             self.under_way -= 1
