@@ -222,7 +222,7 @@ class BrokerWatch:
         return True
 
     async def _find_parts(self) -> None:
-        """Watch the parts that are known now, and no others; a new one is tried before it counts."""
+        """Watch the parts that are known now, and no others; a new one is tried first."""
         parts = self._destination.parts()
         old = self._watches
         if list(parts) == [watch.part for watch in old.values()]:
