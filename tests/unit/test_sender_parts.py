@@ -102,6 +102,21 @@ async def test_work_that_waits_for_a_part_goes_where_its_stream_goes(bench: Send
 
 
 @timeless()
+async def test_work_that_waits_for_its_turn_goes_where_its_stream_goes(bench: SenderBench) -> None:
+    one, _ = await one_in_each(bench)
+    others = [stream_key(name) for name in ("three", "four")]
+    bench.store.parts |= dict.fromkeys(others, "a")
+    lives = [await bench.begin(stream=key) for key in others]
+    bench.store.stuck = {"a"}
+    for live in lives:  # as many rounds as are sent at once
+        bench.hear(live, 0)
+        await until(lambda live=live: live.key in bench.store.calls[-1].streams)  # type: ignore[misc]
+    bench.hear(one, 1)
+    bench.store.parts[one.key] = "b"
+    assert await until(lambda: is_acked(one, 1)) < TICK_SECONDS + SOON
+
+
+@timeless()
 async def test_an_append_in_flight_when_its_stream_moves_is_made_again_at_the_other_part(
     bench: SenderBench,
 ) -> None:
