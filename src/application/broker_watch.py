@@ -5,13 +5,13 @@ Each part is tried again and again, and each change is logged once.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 
 from application.delivery.sender import Sender
 from application.ports.clock import Clock
-from application.ports.destination import Destination, Part
+from application.ports.destination import WHOLE, Destination, Part
 from application.ports.errors import PublisherError
 from application.ports.telemetry import Losses, Telemetry
 from application.time_limit import answered_within
@@ -173,10 +173,9 @@ class BrokerWatch:
         self._sender = sender
         self._clock = clock
         self._telemetry = telemetry
-        self._watches: dict[Part, _PartWatch] = {}
+        self._watches = {it.name: self._watch(it) for it in destination.parts()}
         self._up = asyncio.Event()
-        self._told_up: bool | None = None
-        self._find_parts()
+        self._told: tuple[bool, dict[str, bool]] | None = None
         sender.on_doubt = self._on_doubt
 
     @property
@@ -187,27 +186,31 @@ class BrokerWatch:
     @property
     def away(self) -> list[str]:
         """The parts that take no writes, or have not yet shown what they still know."""
-        return [watch.part.name for watch in self._watches.values() if not watch.is_up]
+        return [name for name, watch in self._watches.items() if not watch.is_up]
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether the destination has parts that fail by themselves, as far as is known."""
+        return list(self._watches) != [WHOLE.name]
 
     async def run(self) -> None:
         """Watch for ever, also the parts that come."""
-        tasks: dict[Part, asyncio.Task[None]] = {}
+        tasks: dict[_PartWatch, asyncio.Task[None]] = {}
         async with asyncio.TaskGroup() as group:
             while True:
-                self._find_parts()
-                for part in tasks.keys() - self._watches.keys():
-                    tasks.pop(part).cancel()
-                for part, watch in self._watches.items():
-                    if part not in tasks:
-                        tasks[part] = group.create_task(watch.run())
+                await self._find_parts()
+                for watch in tasks.keys() - set(self._watches.values()):
+                    tasks.pop(watch).cancel()
+                for watch in self._watches.values():
+                    if watch not in tasks:
+                        tasks[watch] = group.create_task(watch.run())
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def check(self) -> None:
-        """Try each part once."""
-        self._find_parts()
-        async with asyncio.TaskGroup() as group:
-            for watch in self._watches.values():
-                group.create_task(watch.check())
+        """Try each part once, also those that are known only then."""
+        await self._find_parts()
+        await _check(self._watches.values())
+        await self._find_parts()
 
     async def wait_until_up(self, seconds: float) -> bool:
         """Wait at most `seconds` for the destination; tell whether it takes writes."""
@@ -218,13 +221,19 @@ class BrokerWatch:
             return False
         return True
 
-    def _find_parts(self) -> None:
-        """Watch the parts that are known now, and no others."""
+    async def _find_parts(self) -> None:
+        """Watch the parts that are known now, and no others; a new one is tried first."""
         parts = self._destination.parts()
-        if list(parts) == list(self._watches):
-            return
         old = self._watches
-        self._watches = {part: old.get(part) or self._watch(part) for part in parts}
+        if list(parts) == [watch.part for watch in old.values()]:
+            return
+        watches = {part.name: old.get(part.name) or self._watch(part) for part in parts}
+        await _check([watch for name, watch in watches.items() if name not in old])
+        for part in parts:
+            watches[part.name].part = part
+        for name in old.keys() - watches.keys() - {WHOLE.name}:
+            _log.info("the broker has this part no more", extra={"part": name})
+        self._watches = watches
         self._on_change()
 
     def _watch(self, part: Part) -> _PartWatch:
@@ -233,9 +242,9 @@ class BrokerWatch:
         )
 
     def _on_doubt(self, part: str) -> None:
-        for watch in self._watches.values():
-            if watch.part.name == part:
-                watch.doubt()
+        watch = self._watches.get(part)
+        if watch is not None:
+            watch.doubt()
 
     def _on_change(self) -> None:
         """Tell who waits, and the metrics."""
@@ -244,7 +253,16 @@ class BrokerWatch:
             self._up.set()
         else:
             self._up.clear()
-        is_up = all(watch.is_writable for watch in watches)
-        if is_up != self._told_up and any(watch.is_tried for watch in watches):
-            self._told_up = is_up
-            self._telemetry.broker(up=is_up)
+        if all(watch.is_tried for watch in watches):
+            parts = {it.part.name: it.is_writable for it in watches if self.has_parts}
+            told = (all(watch.is_writable for watch in watches), parts)
+            if told != self._told:
+                self._told = told
+                self._telemetry.broker(up=told[0], parts=parts)
+
+
+async def _check(watches: Collection[_PartWatch]) -> None:
+    """Try parts once, side by side."""
+    async with asyncio.TaskGroup() as group:
+        for watch in watches:
+            group.create_task(watch.check())

@@ -34,6 +34,7 @@ class GroupTrial(Trial):
     """A group whose servers can all be stopped, started again, filled up and emptied."""
 
     examples = 8
+    outages = 4
 
     def __init__(self, group: Group, confirm: str = "memory") -> None:
         super().__init__()

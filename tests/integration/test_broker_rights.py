@@ -14,7 +14,13 @@ from running import Caller, pcm
 from waiting import until, until_state
 
 from adapters.outbound.redis_streams.destination import RedisDestination, RedisStreams
-from adapters.outbound.redis_streams.rights import ADVICE, COMMANDS
+from adapters.outbound.redis_streams.rights import (
+    ADVICE,
+    AT_SENTINELS,
+    COMMANDS,
+    SEVERAL,
+    sentinel_acl_rule,
+)
 from application.ports.destination import DestinationOptions
 from application.ports.errors import PublisherError
 
@@ -148,7 +154,11 @@ async def test_a_broker_that_tells_nothing_of_itself_is_used_and_the_advice_says
 def test_the_documentation_shows_the_rule() -> None:
     (rule,) = RedisStreams().grants(DestinationOptions())
     page = Path(__file__).parents[2] / "docs" / "broker.md"
-    assert rule in page.read_text().splitlines()
+    lines = page.read_text().splitlines()
+    assert rule in lines
+    assert sentinel_acl_rule() in lines
+    for command in (*SEVERAL, *AT_SENTINELS):
+        assert f"`{command}`" in page.read_text(), command
 
 
 def test_check_prints_the_rule_for_the_prefix_in_one_piece(guarded: Guarded) -> None:

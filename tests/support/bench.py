@@ -3,7 +3,7 @@
 import asyncio
 import selectors
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from application.ports.clock import Clock
@@ -81,6 +81,7 @@ class CountingTelemetry(Telemetry):
         self.refilled_frames = 0
         self.streams_begun_again = 0
         self.broker_is_up: list[bool] = []
+        self.broker_parts: list[dict[str, bool]] = []
         self.drains = 0
 
     def handshake(self, outcome: str) -> None:
@@ -123,8 +124,9 @@ class CountingTelemetry(Telemetry):
     def losses(self) -> Losses:
         return Losses(self.total("lost"), self.refilled_frames, self.streams_begun_again)
 
-    def broker(self, *, up: bool) -> None:
+    def broker(self, *, up: bool, parts: Mapping[str, bool]) -> None:
         self.broker_is_up.append(up)
+        self.broker_parts.append(dict(parts))
 
     def draining(self) -> None:
         self.drains += 1

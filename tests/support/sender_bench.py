@@ -55,7 +55,11 @@ class Call:
 
 
 class Stores(StreamStore):
-    """Many streams, each with its past. A call takes `seconds`."""
+    """Many streams, each with its past. A call takes `seconds`.
+
+    A stream is in the part that `parts` names; a part that is `stuck` answers no call of its
+    streams, and one that is `parted` fails them.
+    """
 
     def __init__(self, clock: HandDrivenClock) -> None:
         self.clock = clock
@@ -70,6 +74,9 @@ class Stores(StreamStore):
         self.may_answer = asyncio.Event()
         self.may_answer.set()
         self.under_way = self.most_under_way = 0
+        self.parts: dict[StreamKey, str] = {}
+        self.stuck: set[str] = set()
+        self.parted: set[str] = set()
 
     def of(self, stream: StreamKey = STREAM) -> ModelStore:
         return self.streams.setdefault(stream, ModelStore(self.clock))
@@ -113,16 +120,22 @@ class Stores(StreamStore):
     def epoch_of(self, stream: StreamKey) -> int:
         return self.epoch + self.epochs.get(stream, 0)
 
+    def part_of(self, stream: StreamKey) -> str:
+        return self.parts.get(stream, "")
+
     async def _pass(self, call: Call) -> None:
         self.calls.append(call)
+        parts = {self.part_of(stream) for stream in call.streams}
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
         try:
             await asyncio.sleep(self.seconds)
             await self.may_answer.wait()
+            while self.stuck & parts:
+                await asyncio.sleep(0.01)
         finally:
             self.under_way -= 1
-        if self.is_away:
+        if self.is_away or self.parted & parts:
             raise BrokerUnavailable("away")
 
 

@@ -12,7 +12,7 @@ from application.broker_watch import BrokerWatch
 from application.delivery.byte_budget import BufferLimits
 from application.delivery.sender import Sender
 from application.ports.clock import Clock
-from application.ports.destination import DestinationOptions
+from application.ports.destination import WHOLE, DestinationOptions, Part
 from application.ports.errors import BrokerRefused, BrokerUnavailable, PublisherError
 from domain.events import Opening
 from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
@@ -294,5 +294,163 @@ def test_the_watch_tries_each_second_while_it_is_up_and_more_often_while_it_is_n
             assert tried_at == [0.0, 1.0, 2.0, *down, *asked_then_up]
             assert bench.said == [True, False, True]
             assert bench.is_up()
+
+        runner.run(watch())
+
+
+class PartedDestination(SwitchableDestination):
+    """Has parts, which fail by themselves."""
+
+    def __init__(self, clock: Clock, parts: list[Part]) -> None:
+        super().__init__(clock)
+        self.now = parts
+        self.away: set[str] = set()
+        self.stuck: set[str] = set()
+        self.tried: list[str] = []
+
+    def parts(self) -> list[Part]:
+        return list(self.now)
+
+    async def verify_part(self, part: str) -> None:
+        self.tried.append(part)
+        if part in self.stuck:
+            await asyncio.Event().wait()
+        if part in self.away:
+            raise BrokerUnavailable(f"{part} is gone")
+
+
+A, B, C = Part("a", is_shared=True), Part("b", is_shared=False), Part("c", is_shared=False)
+
+
+class PartedBench:
+    def __init__(self, *parts: Part, clock: HandDrivenClock | None = None) -> None:
+        self.clock = clock or HandDrivenClock()
+        self.destination = PartedDestination(self.clock, list(parts))
+        self.telemetry = CountingTelemetry()
+        self.sender = Told(
+            self.destination, self.clock, self.telemetry, BufferLimits(), retention_seconds=60
+        )
+        self.watch = BrokerWatch(self.destination, self.sender, self.clock, self.telemetry)
+
+    async def check(self, *away: str) -> None:
+        self.destination.away = set(away)
+        await self.watch.check()
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    return [(it.message, it.__dict__.get("part", "")) for it in caplog.records]
+
+
+async def test_a_broker_of_parts_is_up_while_those_that_all_need_are() -> None:
+    bench = PartedBench(A, B, C)
+    assert (bench.watch.is_up, bench.watch.away) == (False, ["a", "b", "c"])
+    await bench.check()
+    assert (bench.watch.is_up, bench.watch.away) == (True, [])
+    await bench.check("b")
+    assert (bench.watch.is_up, bench.watch.away) == (True, ["b"])
+    assert await bench.watch.wait_until_up(0.01)
+    await bench.check("a")
+    assert (bench.watch.is_up, bench.watch.away) == (False, ["a"])
+    assert not await bench.watch.wait_until_up(0.01)
+    assert bench.telemetry.broker_parts[0] == {"a": True, "b": True, "c": True}
+    assert bench.telemetry.broker_parts[1] == {"a": True, "b": False, "c": True}
+    assert bench.telemetry.broker_parts[-1] == {"a": False, "b": True, "c": True}
+    assert bench.telemetry.broker_is_up[:2] == [True, False]
+    assert not any(bench.telemetry.broker_is_up[1:])
+    assert bench.watch.has_parts
+
+
+async def test_a_store_of_one_part_names_none() -> None:
+    bench = Bench()
+    await bench.check()
+    assert not bench.watch.has_parts
+    assert bench.telemetry.broker_parts == [{}]
+
+
+async def test_each_change_of_a_part_is_logged_once_with_its_name(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bench = PartedBench(A, B)
+    with caplog.at_level("INFO", "application.broker_watch"):
+        for away in ((), (), "b", "b", "ab", "ab", "b", (), ()):
+            await bench.check(*away)
+    assert told(caplog) == [
+        ("the broker takes writes", "a"),
+        ("the broker takes writes", "b"),
+        ("the broker does not take writes", "b"),
+        ("the broker does not take writes", "a"),
+        ("the broker is back, nothing is lost", "a"),
+        ("the broker is back, nothing is lost", "b"),
+    ]
+
+
+async def test_parts_that_are_known_only_now_do_not_take_the_broker_down(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bench = PartedBench(WHOLE)
+    await bench.check()
+    assert (bench.watch.is_up, bench.watch.has_parts) == (True, False)
+    bench.destination.now = [A, B]
+    await bench.check()
+    assert (bench.watch.is_up, bench.watch.away, bench.watch.has_parts) == (True, [], True)
+    bench.destination.now = [A, B, C]
+    with caplog.at_level("INFO", "application.broker_watch"):
+        await bench.check()
+    assert told(caplog) == [("the broker takes writes", "c")]
+    assert set(bench.telemetry.broker_is_up) == {True}
+    assert bench.telemetry.broker_parts == [{}, {"a": True, "b": True}, dict.fromkeys("abc", True)]
+
+
+async def test_a_part_that_is_no_more_keeps_nothing_down(caplog: pytest.LogCaptureFixture) -> None:
+    bench = PartedBench(A, B)
+    await bench.check("b")
+    bench.destination.now = [A]
+    caplog.clear()
+    with caplog.at_level("INFO", "application.broker_watch"):
+        await bench.check("b")
+        await bench.check("b")
+    assert (bench.watch.is_up, bench.watch.away) == (True, [])
+    assert told(caplog) == [("the broker has this part no more", "b")]
+    assert bench.telemetry.broker_is_up[-1]
+
+
+async def test_a_part_that_all_need_from_now_on_is_the_same_part() -> None:
+    bench = PartedBench(A, B)
+    await bench.check("b")
+    assert bench.watch.is_up
+    bench.destination.now = [Part("a", is_shared=False), Part("b", is_shared=True)]
+    await bench.check("b")
+    assert not bench.watch.is_up
+    await bench.check()
+    assert bench.watch.is_up
+
+
+async def test_a_doubt_of_a_part_is_one_of_that_part_alone() -> None:
+    bench = PartedBench(A, B)
+    await bench.check()
+    bench.sender.note_failure("b")
+    assert (bench.watch.is_up, bench.watch.away) == (True, ["b"])
+
+
+def test_a_part_that_is_stuck_keeps_no_other_from_being_tried() -> None:
+    with timeless_runner() as runner:
+        bench = PartedBench(A, B, clock=clock_of(runner))
+
+        async def watch() -> None:
+            running = asyncio.create_task(bench.watch.run())
+            await asyncio.sleep(0.5)
+            bench.destination.stuck = {"b"}
+            bench.destination.tried.clear()
+            await asyncio.sleep(10.2)
+            tried = bench.destination.tried
+            assert (tried.count("a"), tried.count("b")) == (10, 5)
+            assert bench.watch.away == ["b"]
+            bench.destination.now = [A]
+            await asyncio.sleep(1.0)
+            tried.clear()
+            await asyncio.sleep(10.0)
+            assert set(tried) == {"a"}
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
 
         runner.run(watch())

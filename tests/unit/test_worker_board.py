@@ -95,7 +95,7 @@ def test_a_scrape_of_one_shows_the_sums_of_all() -> None:
         telemetry.stream_opened("exostreamkit")
         telemetry.confirmed([0.003] * count)
         telemetry.watch(lambda count=count: HeldBytes(100 * count, 0))  # type: ignore[misc]
-        telemetry.broker(up=True)
+        telemetry.broker(up=True, parts={})
         telemetry.share()
     for telemetry in (one, two):
         lines = telemetry.render().decode().splitlines()
@@ -107,9 +107,31 @@ def test_a_scrape_of_one_shows_the_sums_of_all() -> None:
         assert "ingest_confirm_seconds_count 7.0" in lines
         assert "ingest_buffered_bytes 700.0" in lines
         assert "ingest_broker_up 1.0" in lines
-    two.broker(up=False)
+    two.broker(up=False, parts={})
     two.share()
     assert "ingest_broker_up 0.0" in one.render().decode().splitlines()
+
+
+def test_a_part_of_the_broker_is_up_when_it_is_so_for_all_workers() -> None:
+    board = WorkerBoard.make(3)
+    one, two, three = (PrometheusTelemetry(Seat(board, number, 9)) for number in range(3))
+    one.broker(up=True, parts={"a": True, "b": True})
+    two.broker(up=False, parts={"a": True, "b": False})
+    three.broker(up=False, parts={})  # it does not know the parts yet
+    for telemetry in (two, three):
+        telemetry.share()
+    for telemetry in (one, two):
+        telemetry.share()
+        lines = telemetry.render().decode().splitlines()
+        assert 'ingest_broker_part_up{part="a"} 1.0' in lines
+        assert 'ingest_broker_part_up{part="b"} 0.0' in lines
+        assert "ingest_broker_up 0.0" in lines
+
+
+def test_a_store_of_one_part_has_no_part_that_is_up_or_not() -> None:
+    telemetry = PrometheusTelemetry()
+    telemetry.broker(up=True, parts={})
+    assert "ingest_broker_part_up{" not in telemetry.render().decode()
 
 
 def test_of_a_worker_that_is_gone_the_counts_are_shown_and_not_the_gauges() -> None:
@@ -119,8 +141,8 @@ def test_of_a_worker_that_is_gone_the_counts_are_shown_and_not_the_gauges() -> N
         telemetry.received(3)
         telemetry.stream_opened("agentstream")
         telemetry.watch(lambda: HeldBytes(640, 0))
-        telemetry.broker(up=True)
-    gone.broker(up=False)
+        telemetry.broker(up=True, parts={})
+    gone.broker(up=False, parts={})
     gone.share()
     board.free(0)
     lines = left.render().decode().splitlines()
@@ -146,7 +168,7 @@ def test_a_successor_goes_on_with_the_counts_and_not_with_the_gauges() -> None:
     first.confirmed([0.003] * 3)
     first.stream_opened("agentstream")
     first.watch(lambda: HeldBytes(640, 0))
-    first.broker(up=True)
+    first.broker(up=True, parts={})
     first.share()
     lines = PrometheusTelemetry(Seat(board, 0, 9)).render().decode().splitlines()
     assert 'ingest_frames_total{outcome="received",reason=""} 3.0' in lines

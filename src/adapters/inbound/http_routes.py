@@ -6,7 +6,7 @@ from typing import Any, Literal
 from litestar import MediaType, Response, get
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from adapters.inbound.roster import Roster
 from application.broker_watch import BrokerWatch
@@ -16,12 +16,17 @@ from application.ports.places import Places
 
 
 class Health(Struct):
-    """Whether the service is up, and whether its broker takes writes."""
+    """Whether the service is up, and whether its broker takes writes.
+
+    `pubsub` tells whether calls can start; `away` has the parts of the broker that take no writes,
+    where it has parts: calls that are in one of them wait.
+    """
 
     status: Literal["healthy", "degraded"]
     service: Literal["ingest"]
     pubsub: bool
     timestamp: str
+    away: list[str] | UnsetType = UNSET
 
 
 class Liveness(Struct):
@@ -31,10 +36,11 @@ class Liveness(Struct):
 
 
 class Readiness(Struct):
-    """Whether new calls are taken, and if not, why."""
+    """Whether new calls are taken, and if not, why; `away` as in `Health`."""
 
     ready: bool
     reason: str | None = None
+    away: list[str] | UnsetType = UNSET
 
 
 def health_routes(
@@ -42,15 +48,19 @@ def health_routes(
 ) -> list[HTTPRouteHandler]:
     """Build the routes that platforms and balancers ask, on every port."""
 
+    def away() -> list[str] | UnsetType:
+        return broker_watch.away if broker_watch.has_parts else UNSET
+
     @get("/health", sync_to_thread=False, operation_id="Health")
     def health() -> Health:
         """Tell health; 200 without a broker too: a restart would throw the buffered audio away."""
         now = datetime.fromtimestamp(clock.epoch_ms() / 1000, UTC)
         return Health(
-            status="healthy" if broker_watch.is_up else "degraded",
+            status="degraded" if broker_watch.away else "healthy",
             service="ingest",
             pubsub=broker_watch.is_up,
             timestamp=now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            away=away(),
         )
 
     @get("/health/live", sync_to_thread=False, operation_id="Liveness")
@@ -74,7 +84,7 @@ def health_routes(
         elif capacity.is_full:
             reason = "all places are taken"
         status = 200 if reason is None else 503
-        return Response(Readiness(reason is None, reason), status_code=status)
+        return Response(Readiness(reason is None, reason, away()), status_code=status)
 
     return [health, live, ready]
 

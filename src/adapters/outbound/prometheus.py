@@ -82,6 +82,7 @@ class _Tally(msgspec.Struct):
     buffered_bytes: int = 0
     kept_bytes: int = 0
     broker_up: bool = False
+    broker_parts: dict[str, bool] = {}
     draining: bool = False
     process: dict[str, float] = {}
 
@@ -97,6 +98,8 @@ class _Tally(msgspec.Struct):
         self.buffered_bytes += other.buffered_bytes
         self.kept_bytes += other.kept_bytes
         self.broker_up = self.broker_up and other.broker_up
+        for part, is_up in other.broker_parts.items():
+            self.broker_parts[part] = self.broker_parts.get(part, True) and is_up
         self.draining = self.draining or other.draining
 
     def add_counts(self, other: "_Tally") -> None:
@@ -217,9 +220,10 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         lost = sum(count for (outcome, _), count in tally.frames.items() if outcome == "lost")
         return Losses(lost, tally.refilled, tally.began_again)
 
-    def broker(self, *, up: bool) -> None:
-        """Set whether the broker takes writes."""
+    def broker(self, *, up: bool, parts: Mapping[str, bool]) -> None:
+        """Set whether the broker and its parts take writes."""
         self._tally.broker_up = up
+        self._tally.broker_parts = dict(parts)
 
     def draining(self) -> None:
         """Note that the service drains."""
@@ -318,6 +322,12 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         yield GaugeMetricFamily(
             "ingest_broker_up", "Whether the broker takes writes", value=int(tally.broker_up)
         )
+        parts = GaugeMetricFamily(
+            "ingest_broker_part_up", "Whether a part of the broker takes writes", labels=["part"]
+        )
+        for part, is_up in sorted(tally.broker_parts.items()):
+            parts.add_metric([part], int(is_up))
+        yield parts
         yield GaugeMetricFamily(
             "ingest_draining", "Whether calls are brought to an end", value=int(tally.draining)
         )

@@ -143,10 +143,11 @@ class LogRegistry:
         """Let go of what is old, unless a part that has logs still has to prove something."""
         alive_at = None
         for lane in self._lanes.values():
+            if not lane.logs:  # nor does a part that is gone, and was away before
+                continue
             if not lane.is_proved:
                 return
-            if lane.logs:
-                alive_at = lane.alive_at if alive_at is None else min(alive_at, lane.alive_at)
+            alive_at = lane.alive_at if alive_at is None else min(alive_at, lane.alive_at)
         if alive_at is not None:
             self.budget.let_go_of_old(alive_at)
 
@@ -184,6 +185,8 @@ class LogRegistry:
                     lane.unproved.add(log)
                 if has_work:
                     lane.note_work(log)
+                if old.is_in_doubt:
+                    self._doubt(log)
 
     # Time
 

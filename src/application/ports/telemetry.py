@@ -1,6 +1,6 @@
 """The port through which the service says what it counts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 
@@ -88,8 +88,8 @@ class Telemetry(Protocol):
         """Return what was counted until now. Not called on the hot path."""
         ...
 
-    def broker(self, *, up: bool) -> None:
-        """Set whether the broker takes writes."""
+    def broker(self, *, up: bool, parts: Mapping[str, bool]) -> None:
+        """Set whether all of the broker takes writes, and which parts do; no parts if it is one."""
         ...
 
     def draining(self) -> None:

@@ -55,14 +55,16 @@ class DurabilityContract(Contract):
         keys = [stream(f"call-{number}") for number in range(6)]
         heads: dict[StreamKey, Head] = {}
         written: dict[StreamKey, list[Append]] = {key: [] for key in keys}
-        for number in range(60):
+        rounds = 5 * trial.outages
+        half = rounds // 2
+        for number in range(rounds):
             calls = []
             for place, process in enumerate(processes):
                 # Halfway each process takes over the streams of the other.
-                its = keys[place ^ (number >= 30) :: 2]
+                its = keys[place ^ (number >= half) :: 2]
                 appends = [
                     begin(key, heads.get(key), resumes=True)
-                    if number % 30 == 0
+                    if number % half == 0
                     else go_on(heads[key], *frames(key, number * 10, 10))
                     for key in its
                 ]

@@ -35,6 +35,9 @@ class Trial(ABC):
     examples: ClassVar[int] = 50
     """How many examples each property is tried with."""
 
+    outages: ClassVar[int] = 12
+    """How often the place is away while two processes write; fewer where `plug` takes seconds."""
+
     def __init__(self) -> None:
         self.options = DestinationOptions(prefix=f"kit-{next(_prefixes)}")
         self._connected: list[Destination] = []

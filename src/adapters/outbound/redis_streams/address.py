@@ -19,7 +19,7 @@ UNESCAPED = (
     "/ as %2F, ? as %3F, [ as %5B, ] as %5D, @ as %40, : as %3A, % as %25"
 )
 
-_ENDS_A_HOST = frozenset("#/?[]")
+ENDS_A_HOST = frozenset("#/?[]")
 
 _SCHEMES = ("redis", "rediss", "unix")
 _KEY_PAIR = {"ssl_certfile", "ssl_keyfile"}
@@ -72,7 +72,7 @@ def complaint(url: str) -> str | None:
     # Before it is taken apart: such a character ends the host, the port or the whole, and what is
     # found wrong then is something else.
     login, at, _ = url.partition("://")[2].rpartition("@")
-    if at and _ENDS_A_HOST.intersection(login):
+    if at and ENDS_A_HOST.intersection(login):
         return UNESCAPED
     try:
         parts = urlsplit(url)

@@ -10,10 +10,9 @@ import random
 from collections.abc import Sequence
 from contextlib import suppress
 
-from redis.exceptions import ResponseError
-
 from adapters.outbound.redis_streams.cluster_node import Make, Node, Slots
 from adapters.outbound.redis_streams.link import Link
+from adapters.outbound.redis_streams.pipeline import SlotMovedError, is_redirect
 from adapters.outbound.redis_streams.places import told_together
 from adapters.outbound.redis_streams.resp import Command, Parts
 from adapters.outbound.redis_streams.slot_map import NodeName, SlotMap
@@ -38,6 +37,8 @@ MAX_REDIRECTS = 4
 
 MAX_SLOTS_KNOWN = 16_384
 """Streams of which the slot is remembered."""
+
+CLOSED = "closed by us"
 
 _ASKING: Command = ("ASKING",)
 
@@ -69,14 +70,20 @@ class ClusterLink(Link):
             replies = await self._run_apart(commands, owners)
             if all(isinstance(reply, PublisherError) for reply in replies):
                 raise replies[0]
-        if any(_is_redirect(reply) for reply in replies):
+        if any(is_redirect(reply) for reply in replies):
             await self._follow(commands, keys, replies)
         return replies
 
     async def run_at(self, part: str, commands: Sequence[Command]) -> list[Reply]:
         """Run commands. See `Link.run_at`."""
         await self._be_ready()
-        return await self._run_at(self._slots.node_of_part(part), commands)
+        node = self._slots.node_of_part(part)
+        replies = await self._run_at(node, commands)
+        if any(is_redirect(reply) for reply in replies):
+            self._slots.change_mark(node.name)
+            self._stale.set()
+            replies = [_unavailable(it) if is_redirect(it) else it for it in replies]
+        return replies
 
     async def learn(self) -> None:
         """Know the map. See `Link.learn`."""
@@ -136,6 +143,10 @@ class ClusterLink(Link):
         """Run commands at a node; where it fails, or takes too long, the map may be old."""
         try:
             return await node.run(commands)
+        except SlotMovedError:
+            self._slots.change_mark(node.name)
+            self._stale.set()
+            raise
         except (PublisherError, asyncio.CancelledError):
             self._stale.set()
             raise
@@ -170,9 +181,10 @@ class ClusterLink(Link):
     ) -> None:
         """Send again what a node has not done since the slot is another's: it says whose."""
         for _ in range(MAX_REDIRECTS):
-            redirected = [index for index, reply in enumerate(replies) if _is_redirect(reply)]
+            redirected = [index for index, reply in enumerate(replies) if is_redirect(reply)]
             if not redirected:
                 return
+            self._raise_if_closed()
             nodes: list[Node | None] = []
             sent: list[_Sent] = []
             for index in redirected:
@@ -192,29 +204,41 @@ class ClusterLink(Link):
             for index, reply in zip(redirected, answers, strict=True):
                 replies[index] = reply
         for index, reply in enumerate(replies):
-            if _is_redirect(reply):
+            if is_redirect(reply):
                 replies[index] = BrokerUnavailable("the slot goes from node to node")
 
     def _read_place(self, place: str, slot: int) -> NodeName:
         """Read HOST:PORT of a redirection; without a host it is that of the node that tells."""
         host, _, port = place.rpartition(":")
         owner = self._slots.owner(slot)
-        return host.strip("[]") or (owner or self._seeds[0]).name[0], int(port)
+        if host in ("", "?"):
+            host = (owner or self._seeds[0]).name[0]
+        return host.strip("[]"), int(port)
 
     # The map
 
     async def _be_ready(self) -> None:
         """Know the map, and keep it."""
-        if self._is_closed:
-            raise BrokerUnavailable("closed by us")
+        self._raise_if_closed()
         if not self._slots.map.ranges:
             if self._learning is None or self._learning.done():
                 self._learning = asyncio.create_task(self._learn())
-            await asyncio.shield(self._learning)
+            learning = self._learning
+            try:
+                await asyncio.shield(learning)
+            except asyncio.CancelledError:
+                if learning.cancelled():  # not who waits here, but the question: by `close`
+                    raise BrokerUnavailable(CLOSED) from None
+                raise
+            self._raise_if_closed()
         if self._refreshing is None:
             self._refreshing = asyncio.create_task(self._refresh())
         elif self._refreshing.done():
             self._refreshing.result()  # a fault of ours, which must not go on unseen
+
+    def _raise_if_closed(self) -> None:
+        if self._is_closed:
+            raise BrokerUnavailable(CLOSED)
 
     async def _learn(self) -> None:
         """Ask all seeds.
@@ -256,5 +280,6 @@ class ClusterLink(Link):
         return told
 
 
-def _is_redirect(reply: Reply) -> bool:
-    return type(reply) is ResponseError and str(reply).startswith(("MOVED ", "ASK "))
+def _unavailable(reply: Reply) -> BrokerUnavailable:
+    kind, slot = str(reply).split(" ")[:2]
+    return BrokerUnavailable(f"slot {slot} is another node's, or on its way there ({kind})")

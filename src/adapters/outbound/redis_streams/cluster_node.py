@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from itertools import count
 
 from adapters.outbound.redis_streams.address import Address
@@ -83,7 +83,7 @@ class Slots:
         self._owners: list[Node | None] = [None] * SLOTS
         self._bases = [0] * SLOTS
         self._ranks = [0] * SLOTS
-        self._marks: dict[NodeName, str] = {}
+        self._marks: dict[NodeName, tuple[int, str]] = {}
         self._guessed_until = 0.0
 
     def node(self, name: NodeName) -> Node:
@@ -91,6 +91,7 @@ class Slots:
         node = self._nodes.get(name)
         if node is None:
             node = self._nodes[name] = self.new_node(name)
+            node.used_at = asyncio.get_running_loop().time()
         return node
 
     def new_node(self, name: NodeName) -> Node:
@@ -134,15 +135,24 @@ class Slots:
         """Return a word in a slot of the part."""
         return self._mark_at(self.node_of_part(part).name)
 
+    def change_mark(self, name: NodeName) -> None:
+        """Use a word in another of a node's slots: that of the word is on its way to another."""
+        number, mark = self._marks.get(name, (0, ""))
+        slots = self._slots_at(name) - {slot_of(mark)}
+        if mark and slots:
+            self._marks[name] = _word_in(slots, number + 1)
+
     def _mark_at(self, name: NodeName) -> str:
-        mark = self._marks.get(name)
-        if mark is None:
-            slots = {slot for slot, owner in self.map.owners() if owner == name}
+        found = self._marks.get(name)
+        if found is None:
+            slots = self._slots_at(name)
             if not slots:
                 raise BrokerUnavailable(f"{name[0]}:{name[1]} serves no slot of the cluster")
-            tried = (MARK if n == 0 else f"{MARK}-{n}" for n in count())
-            mark = self._marks[name] = next(it for it in tried if slot_of(it) in slots)
-        return mark
+            found = self._marks[name] = _word_in(slots, 0)
+        return found[1]
+
+    def _slots_at(self, name: NodeName) -> set[int]:
+        return {slot for slot, owner in self.map.owners() if owner == name}
 
     # Changes
 
@@ -177,14 +187,19 @@ class Slots:
     async def let_go(self, now: float) -> None:
         """Disconnect from nodes that own no slot and are not used any more."""
         owning = set(self._owners)
-        for name, node in list(self._nodes.items()):
-            if node not in owning and now - node.used_at > UNUSED_SECONDS:
-                del self._nodes[name]
-                await node.connection.close()
+        unused = [
+            node
+            for node in self._nodes.values()
+            if node not in owning and now - node.used_at > UNUSED_SECONDS
+        ]
+        for node in unused:  # all at once: while one is closed another may be named again
+            del self._nodes[node.name]
+        for node in unused:
+            await node.connection.close()
 
     async def close(self) -> None:
         """Disconnect from all."""
-        for node in self._nodes.values():
+        for node in list(self._nodes.values()):
             await node.connection.close()
 
     def _assign(self, slot: int, node: Node | None) -> None:
@@ -193,6 +208,12 @@ class Slots:
             epoch = self.epoch(slot)
             self._owners[slot] = node
             self._bases[slot] = epoch + 1 - (0 if node is None else node.connection.epoch)
+
+
+def _word_in(slots: Container[int], first: int) -> tuple[int, str]:
+    """Return the first word, from a number on, that is in one of the slots."""
+    words = ((n, MARK if n == 0 else f"{MARK}-{n}") for n in count(first))
+    return next(it for it in words if slot_of(it[1]) in slots)
 
 
 def _part(rank: int) -> str:

@@ -68,7 +68,7 @@ def raise_unless_synced(persistence: Reply, appendfsync: Reply) -> None:
         failure = failure_of(reply)
         if failure is not None:
             raise type(failure)(f"REDIS_CONFIRM=disk cannot be verified: {failure}") from failure
-    if b"aof_enabled:1" not in persistence:
+    if b"aof_enabled:1" not in persistence.split():
         raise BrokerRefused("REDIS_CONFIRM=disk needs appendonly yes at the broker")
     setting = appendfsync[1].decode(errors="replace") if appendfsync else "not told"
     if setting != "always":

@@ -1,5 +1,6 @@
 """Commands and scripts over one connection: all in one round trip, each with its own reply."""
 
+import re
 from collections.abc import Callable, Sequence
 from hashlib import sha1
 from importlib.resources import files
@@ -14,6 +15,13 @@ from application.ports.errors import BrokerUnavailable, PublisherError
 
 REPLICA_MS = 1_000
 """How long a replica may take to have what its primary has."""
+
+
+_REDIRECT = re.compile(r"(MOVED|ASK) \d+ \S*:\d+")
+
+
+class SlotMovedError(BrokerUnavailable):
+    """The slot of a word in a node's slots is no longer, or not for long, the node's."""
 
 
 class Script:
@@ -46,16 +54,20 @@ class Pipeline:
             PublisherError: the broker was not reached, so no command has a known reply.
 
         """
-        replies = await self.connection.run(commands)
+        replies = await self._send(commands)
         unknown = [i for i, reply in enumerate(replies) if _is_unknown_script(reply)]
         if unknown:
             loads: list[Command | Parts] = [
                 ("SCRIPT", "LOAD", script.text) for script in SCRIPTS.values()
             ]
-            again = await self.connection.run([*loads, *(commands[i] for i in unknown)])
+            again = await self._send([*loads, *(commands[i] for i in unknown)])
             for i, reply in zip(unknown, again[len(loads) :], strict=True):
                 replies[i] = reply
         return replies
+
+    async def _send(self, commands: Sequence[Command | Parts]) -> list[Reply]:
+        """Send commands once."""
+        return await self.connection.run(commands)
 
 
 class ReplicatedPipeline(Pipeline):
@@ -69,8 +81,8 @@ class ReplicatedPipeline(Pipeline):
         super().__init__(connection)
         self._mark = mark
 
-    async def run(self, commands: Sequence[Command | Parts]) -> list[Reply]:
-        """Run commands. See `Pipeline.run`.
+    async def _send(self, commands: Sequence[Command | Parts]) -> list[Reply]:
+        """Send commands, and wait for a replica: also for those that are sent again.
 
         Raises:
             PublisherError: also if no replica has what was written; the commands may be done.
@@ -79,9 +91,9 @@ class ReplicatedPipeline(Pipeline):
         if not commands:
             return []
         wait: list[Command] = [("SET", self._mark(), 1, "PX", 10_000), ("WAIT", 1, REPLICA_MS)]
-        *replies, marked, replicas = await super().run([*commands, *wait])
-        if isinstance(marked, ResponseError) and str(marked).startswith("MOVED"):
-            raise BrokerUnavailable("the slots of the server are another's now")
+        *replies, marked, replicas = await super()._send([*commands, *wait])
+        if is_redirect(marked):
+            raise SlotMovedError("the slot that is written to is another server's, or on its way")
         for reply in (marked, replicas):
             raise_if_error(reply)
         if replicas < 1:
@@ -90,6 +102,11 @@ class ReplicatedPipeline(Pipeline):
                 "REDIS_CONFIRM=replica needs one that follows"
             )
         return replies
+
+
+def is_redirect(reply: Reply) -> bool:
+    """Tell whether a node of a cluster says that another has the slot, or will have it."""
+    return type(reply) is ResponseError and _REDIRECT.fullmatch(str(reply)) is not None
 
 
 def _is_unknown_script(reply: Reply) -> bool:

@@ -18,6 +18,15 @@ ADVICE = ("info", "config|get")
 SEVERAL = ("wait", "role", "cluster|slots", "asking")
 """What is sent where there are several servers: REDIS_CONFIRM=replica, Sentinels, a cluster."""
 
+AT_SENTINELS = ("ping", "sentinel|get-master-addr-by-name", "sentinel|master")
+"""What Sentinels are asked; without the last only down-after-milliseconds is not known."""
+
+
+def sentinel_acl_rule() -> str:
+    """Write the ACL of a user at the Sentinels: an account of its own there."""
+    allowed = " ".join(f"+{command}" for command in AT_SENTINELS)
+    return f"ACL SETUSER USER on >PASSWORD resetkeys resetchannels -@all {allowed}"
+
 
 def acl_rule(prefix: str) -> str:
     """Write the ACL of a user that may do what the service does, and nothing more."""

@@ -9,11 +9,15 @@ Sentinel takes to call a primary down we may be on the wrong side of a split: th
 
 import asyncio
 import logging
+import re
 from collections import Counter
 from collections.abc import Sequence
 
+from redis.exceptions import ResponseError
+
 from adapters.outbound.redis_streams.address import Address
 from adapters.outbound.redis_streams.connection import Connection
+from adapters.outbound.redis_streams.failures import with_hint
 from adapters.outbound.redis_streams.link import ServerLink
 from adapters.outbound.redis_streams.pipeline import Pipeline, failure_of
 from adapters.outbound.redis_streams.resp import Command, Parts
@@ -29,8 +33,15 @@ ASK_SECONDS = 0.5
 FIRST_ASK_SECONDS = 4.0
 """How long a Sentinel may take that has to be connected to first."""
 
-DOWN_AFTER_MS = 5_000
+DOWN_AFTER_SECONDS = 5.0
 """What is taken for down-after-milliseconds where no Sentinel tells it."""
+
+LOGIN = (
+    "the Sentinels' user and password are their own: ?sentinel_username=USER&sentinel_password="
+    "PASSWORD, both percent-encoded, in REDIS_URL; without a password there, none"
+)
+
+_NO_LOGIN = re.compile(r"^(WRONGPASS|NOAUTH)|without any password configured|for 'auth'")
 
 Told = tuple[str, int]
 
@@ -43,7 +54,7 @@ class Sentinels:
     def __init__(self, target: Target) -> None:
         self._target = target
         self._sentinels = [Connection(seed) for seed in target.seeds]
-        self.down_after_seconds = DOWN_AFTER_MS / 1_000
+        self.down_after_seconds: float | None = None
 
     async def primary(self) -> Address:
         """Return the server that a majority names.
@@ -86,7 +97,18 @@ class Sentinels:
         return (BrokerRefused if is_for_good else BrokerUnavailable)(text)
 
     async def _ask(self, seconds: float) -> list[Told | PublisherError]:
-        return list(await asyncio.gather(*(self._ask_one(it, seconds) for it in self._sentinels)))
+        """Ask all at once, and wait for no more of them than it takes to make a majority."""
+        told: list[Told | PublisherError] = []
+        asked = {asyncio.create_task(self._ask_one(it, seconds)) for it in self._sentinels}
+        try:
+            while asked and self._majority(told) is None:
+                done, asked = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+                told += [task.result() for task in done]
+        finally:
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+        return told
 
     async def _ask_one(self, sentinel: Connection, seconds: float) -> Told | PublisherError:
         name, at = self._target.name, f"{sentinel.address.host}:{sentinel.address.port}"
@@ -96,10 +118,10 @@ class Sentinels:
         except TimeoutError:
             return BrokerUnavailable(f"Sentinel {at} does not answer")
         except PublisherError as error:
-            return error
+            return _of_sentinel(at, error)
         failure = failure_of(reply)
         if failure is not None:
-            return type(failure)(f"Sentinel {at}: {failure}")
+            return _of_sentinel(at, failure)
         if reply is None:
             return BrokerRefused(f"Sentinel {at} knows no primary named {name}")
         host, port = reply
@@ -115,9 +137,21 @@ class Sentinels:
                 continue
             if isinstance(reply, list):
                 told = dict(zip(reply[::2], reply[1::2], strict=False))
-                milliseconds = int(told.get(b"down-after-milliseconds", DOWN_AFTER_MS))
-                self.down_after_seconds = milliseconds / 1_000
-                return
+                milliseconds = told.get(b"down-after-milliseconds")
+                if milliseconds is not None:
+                    self.down_after_seconds = int(milliseconds) / 1_000
+                    return
+
+
+def _of_sentinel(at: str, error: PublisherError) -> PublisherError:
+    """Name the Sentinel; if it does not let us in, say how to log in at Sentinels."""
+    cause = error.__cause__
+    text = str(error)
+    if isinstance(cause, ResponseError) and _NO_LOGIN.search(str(cause)):
+        text = with_hint(str(cause).partition(" ")[0], LOGIN)
+    found = type(error)(f"Sentinel {at}: {text}")
+    found.__cause__ = cause
+    return found
 
 
 async def admit_primary(wire: Wire) -> None:
@@ -142,29 +176,36 @@ class SentinelLink(ServerLink):
         super().__init__(pipeline)
         self._sentinels = sentinels
         self._watching: asyncio.Task[None] | None = None
+        self._is_closed = False
 
     async def run(self, commands: Sequence[Command | Parts], keys: Sequence[Key]) -> list[Reply]:
         """Run commands. See `Link.run`."""
-        if self._watching is None:
-            self._watching = asyncio.create_task(self._watch())
-        elif self._watching.done():
-            self._watching.result()  # a fault of ours, which must not go on unseen
+        self._be_watched()
         return await super().run(commands, keys)
 
     async def run_at(self, part: str, commands: Sequence[Command]) -> list[Reply]:
         """Run commands. See `Link.run_at`."""
+        self._be_watched()
         replies = await super().run_at(part, commands)
         self.down_after_seconds = self._sentinels.down_after_seconds
         return replies
 
     async def close(self) -> None:
         """Disconnect. See `Link.close`."""
-        watching, self._watching = self._watching, None
-        if watching is not None:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
+        self._is_closed = True
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
         await super().close()
         await self._sentinels.close()
+
+    def _be_watched(self) -> None:
+        if self._is_closed:
+            return
+        if self._watching is None:
+            self._watching = asyncio.create_task(self._watch())
+        elif self._watching.done():
+            self._watching.result()  # a fault of ours, which must not go on unseen
 
     async def _watch(self) -> None:
         """Give the connection up when the primary is another, or can no more be told."""
@@ -178,7 +219,9 @@ class SentinelLink(ServerLink):
                 named_at = now
             if named is not None and (named.host, named.port) != (at.host, at.port):
                 self._give_up("the Sentinels name another primary")
-            elif named is None and now - named_at > self._sentinels.down_after_seconds:
+            elif named is None and now - named_at > (
+                self._sentinels.down_after_seconds or DOWN_AFTER_SECONDS
+            ):
                 self._give_up("no majority of the Sentinels names a primary")
 
     def _give_up(self, why: str) -> None:

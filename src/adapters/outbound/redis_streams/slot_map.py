@@ -36,6 +36,8 @@ class SlotMap:
                 (int(first), int(last), (_host(primary[0], host), int(primary[1])))
                 for first, last, primary, *_ in reply
             ]
+            if not all(0 <= first <= last < SLOTS for first, last, _ in ranges):
+                raise ValueError("a slot that does not exist")
         except (TypeError, AttributeError, IndexError) as error:
             raise ValueError("no reply to CLUSTER SLOTS") from error
         return cls(tuple(sorted(ranges)))

@@ -3,11 +3,12 @@
 Each host of a URL with several is read, and complained of, as if it stood in a URL of its own.
 """
 
+import re
 from dataclasses import dataclass, replace
 from enum import Enum
-from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
-from adapters.outbound.redis_streams.address import Address, complaint
+from adapters.outbound.redis_streams.address import ENDS_A_HOST, UNESCAPED, Address, complaint
 
 SENTINEL_PORT = 26379
 
@@ -19,6 +20,13 @@ ACCEPTED = (
 
 _SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password", "sentinel_tls")
 """How to log in at the Sentinels, and whether they speak TLS: `yes`, `no`, or as the servers do."""
+
+_SEVERAL = re.compile(
+    r"(?P<scheme>rediss?)\+(?P<kind>sentinel|cluster)://"
+    r"(?:(?P<login>[^/?#]*)@)?(?P<hosts>[^/?#]*)"
+    r"(?P<path>/[^?#]*)?(?:\?(?P<query>[^#]*))?(?P<fragment>\#.*)?",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 class Kind(Enum):
@@ -50,14 +58,12 @@ class Target:
             OSError: the certificates that it names cannot be read.
 
         """
-        parts = urlsplit(url)
-        kind = _kind(parts)
-        if kind is Kind.SERVER:
+        several = _Several.of(url)
+        if several is None:
             address = Address.of(url)
-            return cls(kind, (address,), address)
-        seeds = tuple(Address.of(it) for it in _seed_urls(parts))
-        server = Address.of(_server_url(parts, "localhost"))
-        return cls(kind, seeds, server, _name(parts)[0])
+            return cls(Kind.SERVER, (address,), address)
+        seeds = tuple(map(Address.of, several.seed_urls()))
+        return cls(several.kind, seeds, Address.of(several.server_url("localhost")), several.name)
 
     def at(self, host: str, port: int) -> Address:
         """Return a server that was told, with the way to come in of all."""
@@ -66,108 +72,132 @@ class Target:
 
 def target_complaint(url: str) -> str | None:
     """Say what is wrong with a URL, repeating nothing of it; None if nothing is."""
+    login = url.partition("://")[2].rpartition("@")[0]
+    if ENDS_A_HOST.intersection(login):  # before it is taken apart: see `complaint`
+        return UNESCAPED
     try:
-        parts = urlsplit(url)
-        kind = _kind(parts)
-        if kind is Kind.SERVER:
-            return complaint(url)
-        found = _of_hosts(parts) or _of_path(parts, kind) or _of_sentinel_options(parts, kind)
-        if found is not None:
-            return found
-        urls = [_server_url(parts, host) for host in _hosts(parts)] + _seed_urls(parts)
+        several = _Several.of(url)
+        if several is None:
+            return _of_one(url) or complaint(url)
+        found = several.complaint()
+        if found is None:
+            urls = (*map(several.server_url, several.hosts), *several.seed_urls())
+            found = next((wrong for it in urls if (wrong := complaint(it)) is not None), None)
+        return found or _of_places(Target.of(url))
     except ValueError:
         return "an address that cannot be read"
-    return next((wrong for it in urls if (wrong := complaint(it)) is not None), None)
 
 
 def shown(url: str) -> str:
     """Show a URL without what is secret in it."""
-    parts = urlsplit(url)
-    secret, _, hosts = parts.netloc.rpartition("@")
+    scheme, _, rest = url.partition("://")
+    before, question, query = rest.partition("?")
+    login, _, hosts = before.rpartition("@")
     options = [
         (name, "***" if name in _SENTINEL_OPTIONS[:2] else value)
-        for name, value in parse_qsl(parts.query, keep_blank_values=True)
+        for name, value in parse_qsl(query, keep_blank_values=True)
     ]
-    netloc = f"***@{hosts}" if secret else hosts
-    return urlunsplit((parts.scheme, netloc, parts.path, urlencode(options, safe="*/"), ""))
+    secret = "***@" if login else ""
+    return f"{scheme}://{secret}{hosts}{question}{urlencode(options, safe='*/')}"
 
 
-def _kind(parts: SplitResult) -> Kind:
-    scheme, _, kind = parts.scheme.partition("+")
-    several = kind in ("sentinel", "cluster") and scheme in ("redis", "rediss")
-    return Kind(kind) if several else Kind.SERVER
-
-
-def _hosts(parts: SplitResult) -> list[str]:
-    return parts.netloc.rpartition("@")[2].split(",")
-
-
-def _of_hosts(parts: SplitResult) -> str | None:
-    hosts = _hosts(parts)
-    if not all(hosts):
-        return "no host, or an empty one"
-    return "a host twice" if len(set(hosts)) < len(hosts) else None
-
-
-def _of_path(parts: SplitResult, kind: Kind) -> str | None:
-    name, database = _name(parts)
-    options = dict(parse_qsl(parts.query))
-    if kind is Kind.SENTINEL:
-        return None if name else "no name of the primary: redis+sentinel://HOST:PORT/NAME"
-    if (name or database or options.get("db", "0")) not in ("", "0"):
-        return "a database, of which a cluster has only 0"
+def _of_one(url: str) -> str | None:
+    """Say that a URL of one server names several."""
+    hosts = url.partition("://")[2].partition("/")[0].rpartition("@")[2]
+    if "," in hosts and not url.startswith("unix:"):
+        return "several hosts without +sentinel or +cluster in the scheme"
     return None
 
 
-def _of_sentinel_options(parts: SplitResult, kind: Kind) -> str | None:
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    if kind is not Kind.SENTINEL and options.keys() & set(_SENTINEL_OPTIONS):
-        return "options of Sentinels without redis+sentinel://"
-    if options.get("sentinel_tls", "no") not in ("yes", "no"):
-        return "sentinel_tls other than yes, no"
-    if "sentinel_username" in options and "sentinel_password" not in options:
-        return "sentinel_username without sentinel_password"
-    return None
+def _of_places(target: Target) -> str | None:
+    places = {(seed.host, seed.port) for seed in target.seeds}
+    return "a host twice" if len(places) < len(target.seeds) else None
 
 
-def _name(parts: SplitResult) -> tuple[str, str]:
-    """Return the two parts of the path: the primary's name, and the database."""
-    name, _, database = parts.path.strip("/").partition("/")
-    return unquote(name), database
+@dataclass(frozen=True, slots=True)
+class _Several:
+    """The pieces of a URL with several hosts, as they are written in it."""
 
+    kind: Kind
+    scheme: str
+    login: str
+    hosts: tuple[str, ...]
+    name: str
+    path: str
+    options: tuple[tuple[str, str], ...]
+    fragment: str
 
-def _server_url(parts: SplitResult, host: str) -> str:
-    """Write the URL of one server."""
-    login, at, _ = parts.netloc.rpartition("@")
-    options = parse_qsl(parts.query, keep_blank_values=True)
-    query = urlencode([(k, v) for k, v in options if k not in _SENTINEL_OPTIONS])
-    database = _name(parts)[1] if _kind(parts) is Kind.SENTINEL else ""
-    scheme = parts.scheme.partition("+")[0]
-    return urlunsplit((scheme, f"{login}{at}{host}", f"/{database}", query, parts.fragment))
+    @classmethod
+    def of(cls, url: str) -> "_Several | None":
+        """Take a URL apart; None if it is that of one server.
 
+        Not `urlsplit`: some versions refuse a list of hosts in which one has brackets.
 
-def _seed_urls(parts: SplitResult) -> list[str]:
-    """Write a URL of each host: of a node of the cluster, or of a Sentinel."""
-    hosts = _hosts(parts)
-    if _kind(parts) is Kind.CLUSTER:
-        return [_server_url(parts, host) for host in hosts]
-    options = dict(parse_qsl(parts.query))
-    tls = options.get("sentinel_tls", "yes" if parts.scheme.startswith("rediss") else "no")
-    password = quote(options.get("sentinel_password", ""), safe="")
-    login = f"{quote(options.get('sentinel_username', ''), safe='')}:{password}@"
-    kept = [(k, v) for k, v in options.items() if k.startswith("ssl_") and tls == "yes"]
-    return [
-        urlunsplit(
-            (
-                "rediss" if tls == "yes" else "redis",
-                (login if password else "") + _with_port(host),
-                "",
-                urlencode(kept),
-                "",
-            )
+        Raises:
+            ValueError: something in it is not UTF-8.
+
+        """
+        found = _SEVERAL.fullmatch(url)
+        if found is None:
+            return None
+        kind = Kind(found["kind"].lower())
+        path = (found["path"] or "").strip("/")
+        name = ""
+        if kind is Kind.SENTINEL:
+            name, _, path = path.partition("/")
+        return cls(
+            kind,
+            scheme=found["scheme"].lower(),
+            login="" if found["login"] is None else f"{found['login']}@",
+            hosts=tuple(found["hosts"].split(",")),
+            name=unquote(name, errors="strict"),
+            path=path,
+            options=tuple(parse_qsl(found["query"] or "", keep_blank_values=True, errors="strict")),
+            fragment=found["fragment"] or "",
         )
-        for host in hosts
-    ]
+
+    def complaint(self) -> str | None:
+        """Say what is wrong with the whole, beside what is wrong with one server of it."""
+        names = [name for name, _ in self.options]
+        options = dict(self.options)
+        of_sentinels = options.keys() & set(_SENTINEL_OPTIONS)
+        is_sentinel = self.kind is Kind.SENTINEL
+        wrong = {
+            UNESCAPED: self.fragment,
+            "no host, or an empty one": not all(self.hosts),
+            "no name of the primary: redis+sentinel://HOST:PORT/NAME": is_sentinel
+            and not self.name.strip(),
+            "a database, of which a cluster has only 0": not is_sentinel
+            and {self.path, options.get("db", "")} - {"", "0"},
+            "options of Sentinels without redis+sentinel://": of_sentinels and not is_sentinel,
+            "an option twice": len(names) > len(set(names)),
+            "an option without a value": not all(options.values()),
+            "sentinel_tls other than yes, no": options.get("sentinel_tls", "no")
+            not in ("yes", "no"),
+            "sentinel_username without sentinel_password": "sentinel_username" in options
+            and "sentinel_password" not in options,
+        }
+        return next((what for what, is_so in wrong.items() if is_so), None)
+
+    def server_url(self, host: str) -> str:
+        """Write the URL of one server."""
+        query = urlencode([(k, v) for k, v in self.options if k not in _SENTINEL_OPTIONS])
+        return urlunsplit((self.scheme, f"{self.login}{host}", f"/{self.path}", query, ""))
+
+    def seed_urls(self) -> list[str]:
+        """Write a URL of each host: of a node of the cluster, or of a Sentinel."""
+        if self.kind is Kind.CLUSTER:
+            return [self.server_url(host) for host in self.hosts]
+        options = dict(self.options)
+        tls = options.get("sentinel_tls", "yes" if self.scheme == "rediss" else "no")
+        password = quote(options.get("sentinel_password", ""), safe="")
+        user = quote(options.get("sentinel_username", ""), safe="")
+        login = f"{user}:{password}@" if password else ""
+        kept = urlencode([(k, v) for k, v in self.options if k.startswith("ssl_") and tls == "yes"])
+        scheme = "rediss" if tls == "yes" else "redis"
+        return [
+            urlunsplit((scheme, f"{login}{_with_port(host)}", "", kept, "")) for host in self.hosts
+        ]
 
 
 def _with_port(host: str) -> str:

@@ -3,6 +3,8 @@
 With keys of its own that vanish; with those that all streams share, what changes nothing.
 """
 
+from collections.abc import Sequence
+
 from redis.exceptions import ResponseError
 
 from adapters.outbound.redis_streams import layout
@@ -10,6 +12,8 @@ from adapters.outbound.redis_streams.confirm import DISK_QUESTIONS, Confirm, rai
 from adapters.outbound.redis_streams.link import Link
 from adapters.outbound.redis_streams.pipeline import SCRIPTS, raise_if_error
 from adapters.outbound.redis_streams.resp import Command
+from adapters.outbound.redis_streams.wire import Reply
+from application.ports.errors import PublisherError
 
 PROBE_MS = 10_000
 """How long what is written to find out whether that is possible lives."""
@@ -38,19 +42,33 @@ class Writable:
 
         """
         has_index = self._link.part_of(self._index_key) == part
+        mark = self._link.mark_of(part)
         commands = [
             *self._questions,
-            *self._of_streams(self._link.mark_of(part)),
+            *self._of_streams(mark),
             *(self._of_heartbeats() if self._link.part_of(self._open_key) == part else ()),
             *(self._of_index() if has_index else ()),
         ]
         replies = await self._link.run_at(part, commands)
+        if self._questions:
+            self._raise_unless_synced(mark, replies[: len(self._questions)])
         for reply in replies:
             if not (isinstance(reply, ResponseError) and IMPOSSIBLE_ID in str(reply)):
                 raise_if_error(reply)
-        if self._questions:
-            raise_unless_synced(*replies[: len(self._questions)])
         return int(replies[-1]) if has_index else None
+
+    def _raise_unless_synced(self, mark: str, replies: Sequence[Reply]) -> None:
+        """Let no more be confirmed where it is not synced any more: the next connection is refused.
+
+        Raises:
+            PublisherError: it is not.
+
+        """
+        try:
+            raise_unless_synced(*replies)
+        except PublisherError as error:
+            self._link.give_up(mark, str(error))
+            raise
 
     def _of_streams(self, mark: str) -> tuple[Command, ...]:
         call = _PROBE.call(layout.probe_keys(self._prefix, mark), (PROBE_MS,))

@@ -1,0 +1,156 @@
+"""The rights that are documented for several servers: enough for all, and not one too many."""
+
+from collections.abc import Iterator
+
+import pytest
+from valkey_cluster import ValkeyCluster
+from valkey_node import ValkeyNode
+from valkey_sentinel import SentinelGroup
+
+from adapters.outbound.redis_streams.confirm import Confirm
+from adapters.outbound.redis_streams.destination import RedisDestination
+from adapters.outbound.redis_streams.rights import acl_rule, sentinel_acl_rule
+from application.ports.destination import DestinationOptions
+from application.ports.errors import PublisherError
+from application.ports.store import Failed
+from application.testing.appends import begin, frames, go_on, stream
+from application.testing.observed import attempt, expected, read, store
+
+NEVER_MS = 600_000
+CALL = stream("call")
+
+
+def allow(node: ValkeyNode, rule: str, *changes: str) -> None:
+    """Give the user a rule, as it is documented, and changes; end its connections."""
+    words = rule.replace(" USER ", " svc ").replace(">PASSWORD", ">s3")
+    node.ask("ACL", "DELUSER", "svc")
+    node.ask(*words.split(), *changes)
+    node.ask("ACL", "LOG", "RESET")
+
+
+def refused(node: ValkeyNode) -> list[str]:
+    """What the user was refused."""
+    entries = [dict(zip(it[::2], it[1::2], strict=True)) for it in node.ask("ACL", "LOG")]
+    return [it["object"] for it in entries]
+
+
+@pytest.fixture(scope="module")
+def group() -> Iterator[SentinelGroup]:
+    with SentinelGroup(replicas=1, down_after_ms=NEVER_MS) as it:
+        yield it
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[ValkeyCluster]:
+    with ValkeyCluster(replicas=3, node_timeout_ms=NEVER_MS) as it:
+        yield it
+
+
+def at_group(group: SentinelGroup, prefix: str = "rtaa") -> RedisDestination:
+    login = "sentinel_username=svc&sentinel_password=s3"
+    url = f"{group.url.replace('://', '://svc:s3@')}?{login}"
+    return RedisDestination(DestinationOptions(prefix=prefix), url, Confirm.REPLICA)
+
+
+async def complaint(destination: RedisDestination) -> str:
+    try:
+        await destination.verify_writable()
+    except PublisherError as error:
+        return str(error)
+    finally:
+        await destination.close()
+    return ""
+
+
+async def test_the_documented_rights_are_enough_behind_sentinels(group: SentinelGroup) -> None:
+    for node in group.nodes:
+        allow(node, acl_rule("rtaa"))
+    for sentinel in group.sentinels:
+        allow(sentinel, sentinel_acl_rule())
+    destination = at_group(group)
+    try:
+        await destination.verify_writable()
+        append = begin(CALL, None)
+        await store(destination, append)
+        assert await read(destination, CALL) == expected(append)
+        assert await destination.advise(0) == []
+    finally:
+        await destination.close()
+    assert [refused(node) for node in (*group.nodes, *group.sentinels)] == [[]] * 5
+
+
+@pytest.mark.parametrize("right", ["role", "wait"])
+async def test_a_right_that_is_missing_behind_sentinels_is_told(
+    group: SentinelGroup, right: str
+) -> None:
+    for sentinel in group.sentinels:
+        allow(sentinel, sentinel_acl_rule())
+    for node in group.nodes:
+        allow(node, acl_rule("rtaa"), f"-{right}")
+    told = await complaint(at_group(group))
+    assert f"'{right}'" in told
+    assert "svc" not in told
+
+
+@pytest.mark.parametrize("right", ["ping", "sentinel|get-master-addr-by-name"])
+async def test_a_right_that_is_missing_at_the_sentinels_is_told_as_theirs(
+    group: SentinelGroup, right: str
+) -> None:
+    for node in group.nodes:
+        allow(node, acl_rule("rtaa"))
+    for sentinel in group.sentinels:
+        allow(sentinel, sentinel_acl_rule(), f"-{right}")
+    told = await complaint(at_group(group))
+    for sentinel in group.sentinels:
+        assert f"Sentinel {sentinel.address}" in told
+    assert f"'{right}'" in told
+    assert "svc" not in told
+
+
+async def test_without_the_right_to_ask_sentinels_for_down_after_calls_are_stored(
+    group: SentinelGroup,
+) -> None:
+    for node in group.nodes:
+        allow(node, acl_rule("rtaa"))
+    for sentinel in group.sentinels:
+        allow(sentinel, sentinel_acl_rule(), "-sentinel|master")
+    destination = at_group(group)
+    await destination.verify_writable()
+    assert destination._link.down_after_seconds is None
+    assert await complaint(destination) == ""
+
+
+def at_cluster(cluster: ValkeyCluster) -> RedisDestination:
+    url = cluster.url.replace("://", "://svc:s3@")
+    return RedisDestination(DestinationOptions(), url, Confirm.REPLICA)
+
+
+@pytest.mark.parametrize("withheld", ["", "asking", "cluster|slots"])
+async def test_the_documented_rights_are_enough_in_a_cluster_and_not_too_many(
+    cluster: ValkeyCluster, withheld: str
+) -> None:
+    for node in cluster.nodes:
+        allow(node, acl_rule("rtaa"), *([f"-{withheld}"] if withheld else []))
+    destination = at_cluster(cluster)
+    key = stream(f"call-without-{withheld.replace('|', '-')}")
+    slot = cluster.slot_of(str(key))
+    source = cluster.master_of(slot)
+    target = next(node for node in cluster.masters if node is not source)
+    try:
+        if withheld == "cluster|slots":
+            with pytest.raises(PublisherError, match=r"'cluster\|slots'"):
+                await destination.verify_writable()
+            return
+        await destination.verify_writable()
+        first = begin(key, None)
+        await store(destination, first)
+        move = cluster.begin_move(slot, target)
+        move.move_keys()
+        second = go_on(first.head, *frames(key, 0, 10))
+        (outcome,) = await attempt(destination, [second])
+        assert isinstance(outcome, Failed) == (withheld == "asking")
+        move.finish()
+        cluster.wait_until_healthy()
+    finally:
+        await destination.close()
+    assert {it for node in cluster.nodes for it in refused(node)} == {withheld} - {""}

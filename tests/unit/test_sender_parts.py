@@ -1,0 +1,211 @@
+"""A store of several parts: what one of them does is no matter of the others."""
+
+import asyncio
+
+from sender_bench import SenderBench, ears, stream_key, timeless, until
+
+from application.delivery.byte_budget import JOINED_SECONDS
+from application.delivery.live_stream import LiveStream
+from application.delivery.log_registry import TICK_SECONDS
+from application.time_limit import ANSWER_SECONDS
+
+REWIND = 5.0
+SOON = 0.3
+"""Longer than a call and the pause behind one that failed, shorter than a tick."""
+
+
+async def one_in_each(bench: SenderBench) -> tuple[LiveStream, LiveStream]:
+    """Have a stream in part `a` and one in part `b`, of which everything is confirmed."""
+    keys = stream_key("one"), stream_key("two")
+    bench.store.parts = dict(zip(keys, "ab", strict=True))
+    one, two = [await bench.begin(stream=key) for key in keys]
+    bench.hear(one, 0)
+    bench.hear(two, 0)
+    await until(lambda: bench.sender.unpublished() == 0)
+    return one, two
+
+
+def is_acked(live: LiveStream, seq: int) -> bool:
+    return ears(live).acked[-1:] == [seq]
+
+
+@timeless()
+async def test_a_part_that_is_stuck_keeps_the_rounds_of_no_other_waiting(
+    bench: SenderBench,
+) -> None:
+    one, two = await one_in_each(bench)
+    bench.store.stuck = {"a"}
+    for seq in range(1, 50):
+        bench.hear(one, seq)
+        bench.hear(two, seq)
+        assert await until(lambda seq=seq: is_acked(two, seq)) < SOON  # type: ignore[misc]
+    assert is_acked(one, 0)
+    bench.store.stuck = set()
+    await until(lambda: is_acked(one, 49))
+    assert bench.store.seqs(one.key) == bench.store.seqs(two.key) == list(range(50))
+
+
+@timeless()
+async def test_a_call_names_streams_of_one_part(bench: SenderBench) -> None:
+    keys = [stream_key(f"s{n}") for n in range(9)]
+    bench.store.parts = {key: "abc"[n % 3] for n, key in enumerate(keys)}
+    lives = [await bench.begin(stream=key) for key in keys]
+    for live in lives:
+        bench.hear(live, 0, 1)
+    await until(lambda: bench.sender.unpublished() == 0)
+    for call in bench.store.calls:
+        assert len({bench.store.part_of(key) for key in call.streams}) == 1
+
+
+@timeless()
+async def test_a_part_that_fails_puts_only_its_own_logs_in_doubt(bench: SenderBench) -> None:
+    one, two = await one_in_each(bench)
+    doubts: list[str] = []
+    bench.sender.on_doubt = doubts.append
+    bench.store.parted = {"a"}
+    bench.hear(one, 1)
+    await until(lambda: not bench.sender.is_proved("a"))
+    asked = len(bench.store.calls)
+    bench.hear(two, 1)
+    assert await until(lambda: is_acked(two, 1)) < SOON
+    assert bench.sender.is_proved("b")
+    assert bench.log(two.key).is_proved
+    assert set(doubts) == {"a"}
+    bench.store.parted = set()
+    await until(lambda: bench.sender.is_proved("a"))
+    assert is_acked(one, 1)
+    later = [call for call in bench.store.calls[asked:] if two.key in call.streams]
+    assert {call.kind for call in later} == {"append"}
+
+
+@timeless()
+async def test_a_log_whose_stream_moves_is_served_by_the_part_that_has_it(
+    bench: SenderBench,
+) -> None:
+    one, _ = await one_in_each(bench)
+    bench.store.parts[one.key] = "b"
+    await asyncio.sleep(TICK_SECONDS + 0.1)
+    bench.store.stuck = {"a"}
+    bench.hear(one, 1)
+    assert await until(lambda: is_acked(one, 1)) < SOON
+
+
+@timeless()
+async def test_work_that_waits_for_a_part_goes_where_its_stream_goes(bench: SenderBench) -> None:
+    one, _ = await one_in_each(bench)
+    bench.store.parted = {"a"}
+    bench.hear(one, 1)
+    await until(lambda: not bench.sender.is_proved("a"))
+    bench.store.parts[one.key] = "b"
+    assert await until(lambda: is_acked(one, 1)) < TICK_SECONDS + SOON
+    assert bench.store.seqs(one.key) == [0, 1]
+
+
+@timeless()
+async def test_work_that_waits_for_its_turn_goes_where_its_stream_goes(bench: SenderBench) -> None:
+    one, _ = await one_in_each(bench)
+    others = [stream_key(name) for name in ("three", "four")]
+    bench.store.parts |= dict.fromkeys(others, "a")
+    lives = [await bench.begin(stream=key) for key in others]
+    bench.store.stuck = {"a"}
+    for live in lives:  # as many rounds as are sent at once
+        bench.hear(live, 0)
+        await until(lambda live=live: live.key in bench.store.calls[-1].streams)  # type: ignore[misc]
+    bench.hear(one, 1)
+    bench.store.parts[one.key] = "b"
+    assert await until(lambda: is_acked(one, 1)) < TICK_SECONDS + SOON
+
+
+@timeless()
+async def test_an_append_in_flight_when_its_stream_moves_is_made_again_at_the_other_part(
+    bench: SenderBench,
+) -> None:
+    one, _ = await one_in_each(bench)
+    bench.store.stuck = {"a"}
+    bench.hear(one, 1)
+    await until(lambda: one.key in bench.store.calls[-1].streams)
+    bench.store.parts[one.key] = "b"
+    await asyncio.sleep(TICK_SECONDS + 0.1)
+    bench.hear(one, 2)
+    assert await until(lambda: is_acked(one, 2)) < ANSWER_SECONDS + SOON
+    assert bench.store.seqs(one.key) == [0, 1, 2]
+
+
+@timeless()
+async def test_a_doubt_goes_where_its_stream_goes(bench: SenderBench) -> None:
+    one, two = await one_in_each(bench)
+    bench.sender.note_failure("a")
+    bench.store.parts[one.key] = "b"
+    asked = len(bench.store.calls)
+    bench.store.stuck = {"b"}
+    await asyncio.sleep(TICK_SECONDS + 0.1)
+    assert not bench.sender.is_proved("b")
+    bench.store.stuck = set()
+    await until(lambda: bench.sender.is_proved("b"))
+    heads = [call for call in bench.store.calls[asked:] if call.kind == "heads"]
+    assert {key for call in heads for key in call.streams} == {one.key}
+    assert bench.log(two.key).is_proved
+
+
+@timeless()
+async def test_a_doubt_that_is_being_settled_goes_where_its_stream_goes(
+    bench: SenderBench,
+) -> None:
+    one, _ = await one_in_each(bench)
+    bench.sender.note_failure("a")
+    bench.store.stuck = {"a"}
+    bench.sender.note_alive(bench.clock.now, "a")  # the watch reached it
+    await until(lambda: bench.store.calls[-1].kind == "heads")
+    bench.store.parts[one.key] = "b"
+    await asyncio.sleep(TICK_SECONDS + 0.1)
+    assert bench.sender.is_proved("a")  # it has no logs any more
+    assert not bench.sender.is_proved("b")
+    assert await until(lambda: bench.sender.is_proved("b")) < ANSWER_SECONDS + SOON
+
+
+def kept(bench: SenderBench) -> int:
+    return bench.sender.budget.held_bytes.kept
+
+
+@timeless()
+async def test_nothing_is_let_go_while_a_part_with_logs_has_not_proved_what_it_has(
+    bench: SenderBench,
+) -> None:
+    _, two = await one_in_each(bench)
+    held = kept(bench)
+    assert held == 2 * 320
+    bench.store.parted = {"a"}
+    bench.sender.note_failure("a")
+    for seq in range(1, 5):
+        await asyncio.sleep(REWIND)
+        bench.hear(two, seq)
+    await until(lambda: is_acked(two, 4))
+    assert kept(bench) == held + 4 * 320
+    bench.store.parted = set()
+    await until(lambda: bench.sender.is_proved("a"))
+    await until(lambda: kept(bench) < held, REWIND)
+
+
+@timeless()
+async def test_a_part_without_logs_keeps_nothing_held_however_long_it_is_away(
+    bench: SenderBench,
+) -> None:
+    one, two = await one_in_each(bench)
+    bench.sender.note_failure("c")  # it is gone, or was the whole before its parts were known
+    bench.sender.note_failure()
+    for seq in range(1, 4):
+        await asyncio.sleep(REWIND + JOINED_SECONDS)
+        bench.hear(one, seq)
+        bench.hear(two, seq)
+    await until(lambda: is_acked(one, 3) and is_acked(two, 3))
+    assert kept(bench) < 8 * 320
+
+
+@timeless()
+async def test_a_part_that_comes_while_the_sender_runs_is_served(bench: SenderBench) -> None:
+    await one_in_each(bench)
+    key = stream_key("three")
+    bench.store.parts[key] = "late"
+    live = await bench.begin(stream=key)
+    bench.hear(live, 0)
+    assert await until(lambda: is_acked(live, 0)) < SOON
