@@ -7,13 +7,14 @@ again every second, when a node says that a slot is not its own, and when one do
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from redis.exceptions import ResponseError
 
 from adapters.outbound.redis_streams.cluster_node import Make, Node, Slots
 from adapters.outbound.redis_streams.link import Link
+from adapters.outbound.redis_streams.pipeline import is_elsewhere
 from adapters.outbound.redis_streams.places import told_together
 from adapters.outbound.redis_streams.resp import Command, Parts
 from adapters.outbound.redis_streams.slot_map import NodeName, SlotMap
@@ -35,6 +36,9 @@ FIRST_ASK_SECONDS = 4.0
 
 MAX_REDIRECTS = 4
 """How often a command follows its slot in one call."""
+
+MARKS_TRIED = 3
+"""How many words are tried until one is in a slot that is not on its way to another node."""
 
 MAX_SLOTS_KNOWN = 16_384
 """Streams of which the slot is remembered."""
@@ -78,6 +82,25 @@ class ClusterLink(Link):
         await self._be_ready()
         return await self._run_at(self._slots.node_of_part(part), commands)
 
+    async def run_marked(
+        self, part: str, commands: Callable[[str], Sequence[Command]]
+    ) -> list[Reply]:
+        """Run commands. See `Link.run_marked`.
+
+        The slot of one mark may be on its way to another node, or there already, while the node
+        has all others; of two that is hardly so.
+        """
+        await self._be_ready()
+        node = self._slots.node_of_part(part)
+        marks = self._slots.marks(node.name)
+        for _ in range(MARKS_TRIED):
+            replies = await self._run_at(node, commands(marks.now()))
+            if not any(is_elsewhere(reply) for reply in replies):
+                return replies
+            marks.skip()
+        self._stale.set()
+        raise BrokerUnavailable(f"{node}: its slots are another's now")
+
     async def learn(self) -> None:
         """Know the map. See `Link.learn`."""
         await self._be_ready()
@@ -100,10 +123,6 @@ class ClusterLink(Link):
     def parts(self) -> Sequence[str]:
         """Return a part for each primary; one for all until they are known. See `Link.parts`."""
         return self._slots.parts()
-
-    def mark_of(self, part: str) -> str:
-        """Return a word in a slot of the part. See `Link.mark_of`."""
-        return self._slots.mark_of(part)
 
     def give_up(self, key: Key, why: str) -> None:
         """Lose the connection. See `Link.give_up`."""

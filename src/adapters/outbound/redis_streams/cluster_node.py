@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 
 from adapters.outbound.redis_streams.address import Address
-from adapters.outbound.redis_streams.link import MARK, WHOLE
+from adapters.outbound.redis_streams.link import WHOLE
+from adapters.outbound.redis_streams.marks import MARK, Marks
 from adapters.outbound.redis_streams.pipeline import Pipeline, raise_if_error
 from adapters.outbound.redis_streams.resp import Command, Parts
 from adapters.outbound.redis_streams.slot_map import NodeName, SlotMap, agreed
@@ -24,8 +25,8 @@ UNUSED_SECONDS = 10.0
 PART = "shard-"
 """How the names of parts begin: the rank of their first slots follows, from 1 on."""
 
-Make = Callable[[Address, Callable[[], str]], Pipeline]
-"""Makes the pipeline to a node; the second tells a word in its slots."""
+Make = Callable[[Address, Marks], Pipeline]
+"""Makes the pipeline to a node; the second are words in its slots."""
 
 _log = logging.getLogger(__name__)
 
@@ -84,6 +85,7 @@ class Slots:
         self._bases = [0] * SLOTS
         self._ranks = [0] * SLOTS
         self._marks: dict[NodeName, str] = {}
+        self._skipped: dict[NodeName, set[int]] = {}
         self._guessed_until = 0.0
 
     def node(self, name: NodeName) -> Node:
@@ -95,7 +97,7 @@ class Slots:
 
     def new_node(self, name: NodeName) -> Node:
         """Return a node with a connection of its own."""
-        return Node(self._make(self._target.at(*name), lambda: self._mark_at(name)), name)
+        return Node(self._make(self._target.at(*name), self.marks(name)), name)
 
     def owner(self, slot: int) -> Node | None:
         """Return the node that has a slot; None if none serves it."""
@@ -130,19 +132,37 @@ class Slots:
             raise BrokerUnavailable(f"the cluster has no {part} any more")
         return self.node(primaries[rank])
 
-    def mark_of(self, part: str) -> str:
-        """Return a word in a slot of the part."""
-        return self._mark_at(self.node_of_part(part).name)
+    def marks(self, name: NodeName) -> Marks:
+        """Return the words in slots of a node."""
+        return _MarksAt(self, name)
 
-    def _mark_at(self, name: NodeName) -> str:
+    def mark_at(self, name: NodeName) -> str:
+        """Return a word in a slot of a node, always the same until it is skipped.
+
+        Raises:
+            BrokerUnavailable: the node serves no slot.
+
+        """
         mark = self._marks.get(name)
         if mark is None:
-            slots = {slot for slot, owner in self.map.owners() if owner == name}
+            slots = self._slots_at(name) - self._skipped.get(name, set())
             if not slots:
                 raise BrokerUnavailable(f"{name[0]}:{name[1]} serves no slot of the cluster")
             tried = (MARK if n == 0 else f"{MARK}-{n}" for n in count())
             mark = self._marks[name] = next(it for it in tried if slot_of(it) in slots)
         return mark
+
+    def skip_mark(self, name: NodeName) -> None:
+        """Have a word in another slot of a node; when none is left, begin with the first again."""
+        mark = self._marks.pop(name, None)
+        if mark is not None:
+            skipped = self._skipped.setdefault(name, set())
+            skipped.add(slot_of(mark))
+            if skipped >= self._slots_at(name):
+                skipped.clear()
+
+    def _slots_at(self, name: NodeName) -> set[int]:
+        return {slot for slot, owner in self.map.owners() if owner == name}
 
     # Changes
 
@@ -164,6 +184,7 @@ class Slots:
         gone = set(self.map.primaries) - set(found.primaries)
         self.map = found
         self._marks.clear()
+        self._skipped.clear()
         ranks = {name: rank for rank, name in enumerate(found.primaries)}
         served = dict(found.owners())
         for slot in range(SLOTS):
@@ -193,6 +214,22 @@ class Slots:
             epoch = self.epoch(slot)
             self._owners[slot] = node
             self._bases[slot] = epoch + 1 - (0 if node is None else node.connection.epoch)
+
+
+class _MarksAt(Marks):
+    """Words in slots of a node, as far as is known."""
+
+    def __init__(self, slots: Slots, name: NodeName) -> None:
+        self._slots = slots
+        self._name = name
+
+    def now(self) -> str:
+        """Return the word in use. See `Marks.now`."""
+        return self._slots.mark_at(self._name)
+
+    def skip(self) -> None:
+        """Use another. See `Marks.skip`."""
+        self._slots.skip_mark(self._name)
 
 
 def _part(rank: int) -> str:

@@ -38,13 +38,14 @@ class Writable:
 
         """
         has_index = self._link.part_of(self._index_key) == part
-        commands = [
-            *self._questions,
-            *self._of_streams(self._link.mark_of(part)),
+        shared = [
             *(self._of_heartbeats() if self._link.part_of(self._open_key) == part else ()),
             *(self._of_index() if has_index else ()),
         ]
-        replies = await self._link.run_at(part, commands)
+        replies = await self._link.run_marked(
+            part, lambda mark: [*self._questions, *self._of_streams(mark)]
+        )
+        replies += await self._link.run(shared, [str(command[1]) for command in shared])
         for reply in replies:
             if not (isinstance(reply, ResponseError) and IMPOSSIBLE_ID in str(reply)):
                 raise_if_error(reply)
