@@ -1,6 +1,6 @@
 """A soak of a cluster: primaries are killed, frozen and handed over, slots move under calls.
 
-The slots that move are those of streams that are being sent.
+The slots that move are those of streams that are being sent, and of the keys that all share.
 """
 
 import time
@@ -23,6 +23,9 @@ from waiting import wait_until
 
 LIMIT_SECONDS = 60.0
 
+SHARED = ("rtaa:interactions", "rtaa:open", "{writable}")
+"""Keys that no stream has: the index, the heartbeats, and what a part is tried with."""
+
 HALF_MOVED = (0.0, 1.0)
 """How long a slot is half moved: its streams take no entries meanwhile."""
 
@@ -42,7 +45,7 @@ class ClusterFault(StrEnum):
     FROZEN_AND_BACK_EARLY = "frozen and back as its replica takes over"
     HANDED_OVER = "handed over by command"
     SLOT_MOVED = "slot moved key by key"
-    SLOT_MOVED_BACK = "slot half moved, and back"
+    SLOT_MOVED_BACK = "slot moved key by key and back"
     SLOTS_MIGRATED = "slots migrated at once"
     PRIMARY_ADDED = "primary added, used and removed"
     FROZEN_BRIEFLY = "frozen briefly"
@@ -113,7 +116,8 @@ class ClusterSoak:
     def do(self, planned: Planned, live: Sequence[SentStream]) -> None:
         """Break it or move something, wait for what comes of it, and heal it."""
         if planned.fault in MOVES:
-            self._move(planned, [slot_of(stream_keys(stream)[0]) for stream in live])
+            keys = [stream_keys(stream)[0] for stream in live]
+            self._move(planned, [slot_of(key) for key in (*SHARED, *keys)])
             self.moves += 1
         else:
             masters = self._cluster.masters
@@ -152,8 +156,8 @@ class ClusterSoak:
             case _:
                 raise ValueError(planned)
 
-    def _move(self, planned: Planned, live: Sequence[int]) -> None:
-        slot = live[planned.whom % len(live)]
+    def _move(self, planned: Planned, used: Sequence[int]) -> None:
+        slot = used[planned.whom % len(used)]
         source = self._cluster.master_of(slot)
         others = [node for node in self._cluster.masters if node is not source]
         target = others[planned.whom % len(others)]
@@ -161,16 +165,17 @@ class ClusterSoak:
             case ClusterFault.SLOT_MOVED:
                 self._half_move(planned, slot, target).finish()
             case ClusterFault.SLOT_MOVED_BACK:
-                self._half_move(planned, slot, target).give_up()
+                self._half_move(planned, slot, target).finish()
+                self._half_move(planned, slot, source).finish()
             case ClusterFault.SLOTS_MIGRATED:
                 (first, last) = next(
                     (first, last) for first, last, port in slots_of(source) if first <= slot <= last
                 )
-                self._cluster.migrate_slots(
-                    max(first, slot - AROUND), min(last, slot + AROUND), target
-                )
+                # With its first slot a primary changes its rank among the others.
+                begin = first if planned.whom % 2 else max(first, slot - AROUND)
+                self._cluster.migrate_slots(begin, min(last, slot + AROUND), target)
             case ClusterFault.PRIMARY_ADDED:
-                self._use_another(planned, live)
+                self._use_another(planned, used)
             case _:
                 raise ValueError(planned)
 
@@ -182,12 +187,12 @@ class ClusterSoak:
         time.sleep(within(HALF_MOVED, planned.seconds))
         return move
 
-    def _use_another(self, planned: Planned, live: Sequence[int]) -> None:
-        """Give a new primary the slots of half of the streams, and take them back."""
+    def _use_another(self, planned: Planned, used: Sequence[int]) -> None:
+        """Give a new primary half of the slots, and take them back."""
         added = self._cluster.add_master()
         if self._plan.confirm == "replica":
             follower = self._cluster.add_replica(added)
-        slots = sorted(set(live[::2]))
+        slots = sorted(set(used[::2]))
         before = {slot: self._cluster.master_of(slot) for slot in slots}
         for slot in slots:
             self._cluster.move_slot(slot, added)
