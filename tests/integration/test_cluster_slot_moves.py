@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from slot_move import SlotMove
 from valkey_cluster import ValkeyCluster
+from waiting import wait_until
 
 from adapters.outbound.redis_streams.confirm import Confirm
 from adapters.outbound.redis_streams.destination import RedisDestination
-from adapters.outbound.redis_streams.layout import confirm_key, index_key, open_key
+from adapters.outbound.redis_streams.layout import confirm_key, index_key, open_key, stream_key
 from adapters.outbound.redis_streams.marks import MARK
 from application.ports.destination import DestinationOptions
 from application.ports.store import APPENDED
@@ -57,6 +58,21 @@ async def test_parts_take_writes_while_the_slot_of_a_key_that_all_share_is_half_
     move.move_keys()
     for part in destination.parts():
         await destination.verify_part(part.name)
+
+
+async def test_appends_follow_a_primary_that_hands_over(
+    cluster: ValkeyCluster, destination: RedisDestination
+) -> None:
+    await destination.verify_writable()
+    old = cluster.masters[0]
+    keys = map(stream, (f"call-{number}" for number in range(100)))
+    key = next(it for it in keys if cluster.master_of(stream_key(PREFIX, it)) is old)
+    (replica,) = cluster.replicas_of(old)
+    replica.ask("CLUSTER", "FAILOVER")
+    wait_until(lambda: old.role() == "slave")
+    outcomes = await destination.store.append([begin_with(key, *frames(key, 0, 2))])
+    cluster.wait_until_healthy()
+    assert list(outcomes) == [APPENDED]
 
 
 async def test_appends_are_confirmed_while_the_slot_that_replicas_are_waited_with_is_half_moved(

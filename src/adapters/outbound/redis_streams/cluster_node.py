@@ -162,7 +162,9 @@ class Slots:
                 skipped.clear()
 
     def _slots_at(self, name: NodeName) -> set[int]:
-        return {slot for slot, owner in self.map.owners() if owner == name}
+        """Return the slots of a node, also those that a redirection told."""
+        owners = enumerate(self._owners)
+        return {slot for slot, owner in owners if owner is not None and owner.name == name}
 
     # Changes
 

@@ -82,6 +82,8 @@ class ReplicatedPipeline(Pipeline):
         if not commands:
             return []
         *replies, marked, replicas = await super().run([*commands, *self._wait()])
+        if all(is_elsewhere(reply) for reply in replies):
+            return replies  # nothing is written that could be waited for
         if is_elsewhere(marked):
             self._marks.skip()
             marked, replicas = await super().run(self._wait())
