@@ -47,7 +47,8 @@ class SoakBroker(Protocol):
     """A broker with servers of its own, as long as the context lasts."""
 
     rest_seconds: ClassVar[float]
-    """How long after a fault nothing is judged: the service may still be refilling."""
+    """How long after a fault nothing is judged or deleted: the service may still be refilling, and
+    holds what it has refilled as long as what is new."""
 
     frames_between: ClassVar[int]
     """How many frames are confirmed between the end of a fault and the next."""

@@ -14,6 +14,7 @@ from cluster_views import slot_of, slots_of
 from history import SentStream
 from replication import kill_lagging
 from slot_move import SlotMove
+from soak_janitor import SETTLED_SECONDS
 from soak_plan import Plan, Planned
 from soak_reader import RedisReader, redis_environment, stream_keys
 from soak_sentinel import BRIEFLY, LAG, STALE, in_turn, within
@@ -71,7 +72,7 @@ OTHERS = (ClusterFault.FROZEN_BRIEFLY, ClusterFault.KILLED_BRIEFLY)
 class ClusterSoak:
     """Three primaries with a replica each. See `SoakBroker`."""
 
-    rest_seconds: ClassVar[float] = 5.0
+    rest_seconds: ClassVar[float] = SETTLED_SECONDS
     frames_between: ClassVar[int] = 2_000
 
     def __init__(self, plan: Plan) -> None:

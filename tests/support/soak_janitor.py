@@ -57,7 +57,8 @@ class Janitor:
         self._calm = calm
         self._rest_seconds = rest_seconds
         self._waiting: deque[tuple[float, SentStream]] = deque()
-        self._deleted: deque[tuple[float, SentStream]] = deque()
+        self._deleted: list[tuple[float, SentStream]] = []
+        self._deleted_at = monotonic()
         self._stopped = asyncio.Event()
 
     def take(self, stream: SentStream) -> None:
@@ -114,13 +115,18 @@ class Janitor:
             return False
         self.defects += defects
         self.frames += sum(entry["type"] == "audio" for _, entry in found)
-        self._deleted.append((monotonic(), stream))
-        await asyncio.to_thread(self._delete)
+        await asyncio.to_thread(self._delete, stream)
         return True
 
-    def _delete(self) -> None:
-        """Delete what was judged, and again what was lately: a broker may forget that as well."""
-        while self._deleted and self._deleted[0][0] + LAST_LOOK_SECONDS < monotonic():
-            self._deleted.popleft()
-        with suppress(Unreadable):  # they are deleted with the next
-            self._reader.delete([stream for _, stream in self._deleted])
+    def _delete(self, stream: SentStream) -> None:
+        """Delete what was judged, and again what was before the last fault: it may be forgotten.
+
+        Not more often: of what is deleted while a service holds it, it is given all again.
+        """
+        now, is_after_fault = monotonic(), self._deleted_at < self._calm.since
+        self._deleted = [it for it in self._deleted if it[0] + LAST_LOOK_SECONDS > now]
+        again = [it for _, it in self._deleted] if is_after_fault else []
+        self._deleted.append((now, stream))
+        with suppress(Unreadable):  # after the next fault
+            self._reader.delete([*again, stream])
+            self._deleted_at = now

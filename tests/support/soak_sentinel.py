@@ -13,6 +13,7 @@ from typing import ClassVar, Self
 
 from history import SentStream
 from replication import kill_lagging
+from soak_janitor import SETTLED_SECONDS
 from soak_plan import Plan, Planned
 from soak_reader import RedisReader, redis_environment
 from valkey_node import ValkeyNode
@@ -65,7 +66,7 @@ OTHERS = (
 class SentinelSoak:
     """A primary, two replicas and three Sentinels. See `SoakBroker`."""
 
-    rest_seconds: ClassVar[float] = 5.0
+    rest_seconds: ClassVar[float] = SETTLED_SECONDS
     frames_between: ClassVar[int] = 2_000
 
     def __init__(self, plan: Plan) -> None:
