@@ -1,4 +1,4 @@
-"""The soak in short: resuming senders, a broker that is killed and comes back younger, a judge.
+"""The soak in short: resuming senders, a broker to which something happens, and a judge.
 
 `make soak` is the long one. A seed that fails here fails there: SOAK_SEED=… repeats it.
 """
@@ -7,11 +7,18 @@ import os
 from pathlib import Path
 
 import pytest
+from soak_brokers import SOAK_BROKERS
 from soak_plan import Fault, Plan
-from soak_run import soak
+from soak_run import Outcome, soak
+from soak_server import ServerSoak
 
 SEED = int(os.environ.get("SOAK_SEED", "20261122"))
 FRAMES = 100_000
+FRAME_SECONDS = 0.003
+
+
+def told(outcome: Outcome) -> str:
+    return f"seed {SEED}\n{outcome.line()}\n{outcome.details()}"
 
 
 @pytest.mark.parametrize("fsync", [pytest.param("everysec", id=f"everysec, seed {SEED}")])
@@ -19,19 +26,41 @@ def test_nothing_acknowledged_is_lost_twice_or_out_of_order_whatever_happens_to_
     tmp_path: Path, fsync: str
 ) -> None:
     plan = Plan(seed=SEED, frames=FRAMES, kills=6, fsync=fsync)
-    outcome = soak(plan, tmp_path / "service.log")
-    told = f"seed {SEED}\n{outcome.line()}\n{outcome.details()}"
-    assert outcome.judged >= FRAMES or outcome.defects, told
-    assert outcome.faults[Fault.KILLED] + outcome.faults[Fault.YOUNGER] == plan.kills, told
-    assert outcome.faults[Fault.YOUNGER] == plan.youngers > 0, told
-    assert outcome.is_clean, told
+    outcome = soak(plan, ServerSoak, tmp_path / "service.log")
+    assert outcome.judged >= FRAMES or outcome.defects, told(outcome)
+    assert "6 kills" in outcome.broker, told(outcome)
+    assert ServerSoak.youngers(plan) == 2
+    assert outcome.is_clean, told(outcome)
 
 
 def test_nothing_acknowledged_is_lost_or_stored_twice_however_often_the_service_is_killed(
     tmp_path: Path,
 ) -> None:
-    plan = Plan(seed=SEED, frames=16_000, kills=0, fsync="always", service_kills=8)
-    outcome = soak(plan, tmp_path / "service.log")
-    told = f"seed {SEED}\n{outcome.line()}\n{outcome.details()}"
-    assert outcome.faults[Fault.SERVICE_KILLED] == plan.service_kills, told
-    assert outcome.is_clean, told
+    plan = Plan(seed=SEED, frames=16_000, fsync="always", service_kills=8)
+    outcome = soak(plan, ServerSoak, tmp_path / "service.log")
+    assert outcome.faults[Fault.SERVICE_KILLED] == plan.service_kills, told(outcome)
+    assert outcome.is_clean, told(outcome)
+
+
+@pytest.mark.parametrize(
+    ("kind", "failovers", "moves", "confirm"),
+    [
+        pytest.param("sentinel", 3, 0, "memory", id=f"sentinel, seed {SEED}"),
+        pytest.param("cluster", 3, 3, "memory", id=f"cluster, seed {SEED}"),
+    ],
+)
+def test_nothing_acknowledged_is_lost_twice_or_out_of_order_whichever_server_takes_over(
+    tmp_path: Path, kind: str, failovers: int, moves: int, confirm: str
+) -> None:
+    plan = Plan(
+        seed=SEED,
+        frames=10_000,
+        failovers=failovers,
+        moves=moves,
+        confirm=confirm,
+        pace=FRAME_SECONDS,
+    )
+    outcome = soak(plan, SOAK_BROKERS[kind], tmp_path / "service.log")
+    assert f"{failovers} failovers" in outcome.broker, told(outcome)
+    assert outcome.judged >= plan.frames or outcome.defects, told(outcome)
+    assert outcome.is_clean, told(outcome)

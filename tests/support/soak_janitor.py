@@ -3,13 +3,11 @@
 import asyncio
 from collections import deque
 from contextlib import suppress
-from time import monotonic, time
-from typing import Any
+from time import monotonic
 
-import redis
 from history import Defect, SentStream
 from history_judge import expected_in_index, judge, judge_index
-from published import entries
+from soak_broker import Reader, Unreadable
 
 REWIND_SECONDS = 5.0
 SETTLED_SECONDS = REWIND_SECONDS + 3.0
@@ -18,23 +16,49 @@ SETTLED_SECONDS = REWIND_SECONDS + 3.0
 LAST_LOOK_SECONDS = 20.0
 """What is not as promised by then stays so. Long enough for a fault to be over."""
 
-INDEX_SECONDS = 120.0
+INDEX_SECONDS = 600.0
 """What is announced of a stream that is judged is not older. Once the stream is deleted a broker
-may forget it, and nobody has to say it again."""
+may forget it, and nothing says it again."""
 
 PAUSE_SECONDS = 1.0
-PAGE = 5000
+
+
+class Calm:
+    """Keeps faults of the broker and looks at it apart: neither begins during the other.
+
+    So no look meets a server that is about to lose what it shows.
+    """
+
+    def __init__(self) -> None:
+        self.since = monotonic()
+        self._lock = asyncio.Lock()
+
+    async def __aenter__(self) -> None:
+        await self._lock.acquire()
+
+    async def __aexit__(self, *error: object) -> None:
+        self._lock.release()
+
+    def note_fault(self) -> None:
+        """Count the calm from now."""
+        self.since = monotonic()
 
 
 class Janitor:
-    """Give it streams whose senders are done; `work` until `stop`, then `finish`."""
+    """Give it streams whose senders are done; `work` until `stop`, then `finish`.
 
-    def __init__(self, url: str) -> None:
+    Nothing is judged until the broker has been calm for `rest_seconds`.
+    """
+
+    def __init__(self, reader: Reader, calm: Calm, rest_seconds: float) -> None:
         self.defects: list[Defect] = []
         self.frames = 0
-        self._broker = redis.Redis.from_url(url, socket_timeout=5)
+        self._reader = reader
+        self._calm = calm
+        self._rest_seconds = rest_seconds
         self._waiting: deque[tuple[float, SentStream]] = deque()
-        self._deleted: deque[tuple[float, SentStream]] = deque()
+        self._deleted: list[tuple[float, SentStream]] = []
+        self._deleted_at = monotonic()
         self._stopped = asyncio.Event()
 
     def take(self, stream: SentStream) -> None:
@@ -64,48 +88,45 @@ class Janitor:
             while self._waiting:
                 await asyncio.sleep(PAUSE_SECONDS / 5)
                 await self._round()
-        self._broker.close()
+        self._reader.close()
 
     async def _round(self) -> None:
         for _ in range(len(self._waiting)):
             since, stream = self._waiting.popleft()
-            is_settled = since + SETTLED_SECONDS < monotonic()
-            if not is_settled or not await self._judge(stream, since):
-                self._waiting.append((since, stream))
+            async with self._calm:
+                has_rested = self._calm.since + self._rest_seconds < monotonic()
+                is_settled = since + SETTLED_SECONDS < monotonic() and has_rested
+                if not is_settled or not await self._judge(stream, self._first_look(since)):
+                    self._waiting.append((since, stream))
+
+    def _first_look(self, since: float) -> float:
+        """Return since when a stream could be as promised."""
+        return max(since, self._calm.since) if self._rest_seconds else since
 
     async def _judge(self, stream: SentStream, since: float) -> bool:
         """Tell whether the verdict is final. What is wrong may be mended until the last look."""
         try:
-            found = await asyncio.to_thread(entries, self._broker, stream.name, stream.tenant)
-            announced = await asyncio.to_thread(self._read_index)
-        except redis.RedisError:
+            found = await asyncio.to_thread(self._reader.entries, stream)
+            announced = await asyncio.to_thread(self._reader.announced, INDEX_SECONDS)
+        except Unreadable:
             return False
         defects = judge(stream, found) + judge_index(expected_in_index(stream, found), announced)
         if defects and monotonic() < since + LAST_LOOK_SECONDS:
             return False
         self.defects += defects
         self.frames += sum(entry["type"] == "audio" for _, entry in found)
-        self._deleted.append((monotonic(), stream))
-        await asyncio.to_thread(self._delete)
+        await asyncio.to_thread(self._delete, stream)
         return True
 
-    def _delete(self) -> None:
-        """Delete what was judged, and again what was lately: a broker may forget that as well."""
-        while self._deleted and self._deleted[0][0] + LAST_LOOK_SECONDS < monotonic():
-            self._deleted.popleft()
-        for _, stream in self._deleted:
-            slot = f"{{{stream.tenant}/{stream.name}}}"
-            try:
-                self._broker.delete(f"rtaa:audio:{slot}", f"rtaa:interaction:{slot}")
-            except redis.RedisError:
-                return  # they will be deleted with the next
+    def _delete(self, stream: SentStream) -> None:
+        """Delete what was judged, and again what was before the last fault: it may be forgotten.
 
-    def _read_index(self) -> set[tuple[str, str]]:
-        found: set[tuple[str, str]] = set()
-        after = f"{round((time() - INDEX_SECONDS) * 1_000)}"
-        while True:
-            page: Any = self._broker.xrange("rtaa:interactions", min=after, count=PAGE)
-            found |= {(f[b"type"].decode(), f[b"event_id"].decode()) for _, f in page}
-            if len(page) < PAGE:
-                return found
-            after = f"({page[-1][0].decode()}"
+        Not more often: of what is deleted while a service holds it, it is given all again.
+        """
+        now, is_after_fault = monotonic(), self._deleted_at < self._calm.since
+        self._deleted = [it for it in self._deleted if it[0] + LAST_LOOK_SECONDS > now]
+        again = [it for _, it in self._deleted] if is_after_fault else []
+        self._deleted.append((now, stream))
+        with suppress(Unreadable):  # after the next fault
+            self._reader.delete([*again, stream])
+            self._deleted_at = now

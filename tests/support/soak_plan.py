@@ -1,79 +1,60 @@
 """What goes wrong when in a soak: drawn from the seed before it begins."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
 
-BEFORE_REWIND_IS_SHORT = (1.0, 1.6)
-"""How many seconds a broker forgets; the file may lag by two more. A process keeps five."""
-
 
 class Fault(StrEnum):
-    """What is done to the broker, to the wire before it, to a sender or to the service."""
+    """What is done beside the broker: to a sender or to the service."""
 
-    KILLED = "killed"
-    YOUNGER = "younger"
-    FROZEN = "frozen"
-    RESET = "reset"
-    SWALLOWED = "swallowed"
     SENDER_CUT = "sender cut"
     SERVICE_KILLED = "service killed"
 
 
 @dataclass(frozen=True, order=True)
 class Planned:
-    """A fault, due when so many frames are confirmed; `sender` is whom it hits."""
+    """A fault, due when so many frames are confirmed; `whom` it hits is a number."""
 
     at_frame: int
-    fault: Fault
+    fault: StrEnum
     seconds: float = 0.0
-    sender: int = 0
+    whom: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """One soak. The same plan draws the same calls and the same faults at the same frames."""
+    """One soak. The same plan draws the same calls and the same faults at the same frames.
+
+    `kills` are those of a single server, `failovers` those of a group, `moves` those of slots.
+    `pace` is the time between two frames of a sender.
+    """
 
     seed: int
     frames: int
-    kills: int
-    fsync: str
+    kills: int = 0
+    failovers: int = 0
+    moves: int = 0
+    fsync: str = "everysec"
+    confirm: str = "memory"
     senders: int = 8
+    pace: float = 0.0
     service_kills: int = 0
 
-    @property
-    def youngers(self) -> int:
-        """How many of the kills forget something; with `always` a broker must not."""
-        return -(-self.kills // 3) if self.fsync == "everysec" else 0
-
     def faults(self) -> list[Planned]:
-        """Draw all faults, kills spread over the whole of it; without kills the broker is well."""
+        """Draw what is done beside the broker."""
         rng = Random(f"{self.seed} faults")  # noqa: S311
-        kills = [Fault.YOUNGER] * self.youngers
-        kills += [Fault.KILLED] * (self.kills - len(kills))
-        rng.shuffle(kills)
-        drawn = [
-            Planned(at, fault, rng.uniform(*BEFORE_REWIND_IS_SHORT))
-            for at, fault in zip(self._moments(rng, self.kills), kills, strict=True)
+        cuts = [
+            Planned(at, Fault.SENDER_CUT, whom=rng.randrange(self.senders))
+            for at in self.moments(rng, self.frames // 5000 + 1)
         ]
-        drawn += [
-            Planned(at, Fault.FROZEN, rng.uniform(0.2, 2.5))
-            for at in self._moments(rng, -(-self.kills // 5))
-        ]
-        drawn += [Planned(at, Fault.RESET) for at in self._moments(rng, self.kills)]
-        drawn += [
-            Planned(at, Fault.SWALLOWED, self._swallowing(rng))
-            for at in self._moments(rng, -(-self.kills // 2))
-        ]
-        drawn += [
-            Planned(at, Fault.SENDER_CUT, sender=rng.randrange(self.senders))
-            for at in self._moments(rng, self.frames // 5000 + 1)
-        ]
-        drawn += [
-            Planned(at, Fault.SERVICE_KILLED) for at in self._moments(rng, self.service_kills)
-        ]
-        return sorted(drawn)
+        kills = [Planned(at, Fault.SERVICE_KILLED) for at in self.moments(rng, self.service_kills)]
+        return sorted(cuts + kills)
+
+    def broker_faults(self, draw: Callable[["Plan", Random], list[Planned]]) -> list[Planned]:
+        """Draw what is done to the broker."""
+        return sorted(draw(self, Random(f"{self.seed} broker")))  # noqa: S311
 
     def calls(self, sender: int) -> Iterable[tuple[int, list[int], bool]]:
         """Draw the calls of a sender, without end: number, frames of each run, whether binary."""
@@ -84,11 +65,7 @@ class Plan:
             yield number, runs, rng.random() < 0.5
             number += 1
 
-    def _swallowing(self, rng: Random) -> float:
-        """Mostly it is mended before the service gives the answer up, in a long soak not always."""
-        return 7.0 if rng.random() < self.kills / 500 else rng.uniform(0.05, 0.5)
-
-    def _moments(self, rng: Random, count: int) -> list[int]:
+    def moments(self, rng: Random, count: int) -> list[int]:
         """One moment in each of `count` equal parts; none so late that no audio would follow."""
         part = 0.95 * self.frames / max(1, count)
         return [round((index + rng.random()) * part) for index in range(count)]

@@ -11,6 +11,7 @@ from scripted_node import OK, Asked, ScriptedNode, bulk, error, number
 
 from adapters.outbound.redis_streams.address import Address
 from adapters.outbound.redis_streams.confirm import Confirm, pipeline_to, raise_unless_synced
+from adapters.outbound.redis_streams.marks import OneMark
 from adapters.outbound.redis_streams.pipeline import SCRIPTS, Pipeline
 from application.ports.errors import BrokerRefused, BrokerUnavailable
 
@@ -22,7 +23,7 @@ CALL = SCRIPT.call(["key"], ())
 async def replicated() -> AsyncIterator[tuple[ScriptedNode, Pipeline]]:
     async with ScriptedNode() as node, asyncio.timeout(20):
         pipeline = pipeline_to(
-            Address.of(f"redis://{node.address}"), Confirm.REPLICA, "rtaa", lambda: "mark"
+            Address.of(f"redis://{node.address}"), Confirm.REPLICA, "rtaa", OneMark()
         )
         node.answers |= {"WAIT": number(1), "EVALSHA": number(1), "GET": bulk("found")}
         try:
@@ -38,7 +39,7 @@ async def test_each_round_writes_and_waits_for_a_replica_behind_all_its_commands
         words = [asked[0] for asked in node.asked if asked[0] != "PING"]
         assert words == ["EVALSHA", "GET", "SET", "WAIT"] * 2
         assert node.asked_for("WAIT") == [("WAIT", "1", "1000")] * 2
-        assert {asked[1] for asked in node.asked_for("SET")} == {"rtaa:{mark}:confirm"}
+        assert {asked[1] for asked in node.asked_for("SET")} == {"rtaa:{writable}:confirm"}
         assert await pipeline.run([]) == []
 
 
@@ -115,7 +116,7 @@ async def test_a_server_that_does_not_sync_is_not_let_in() -> None:
         node.answers["INFO"] = bulk(SYNCED)
         node.answers["CONFIG GET"] = b"*2\r\n" + bulk("appendfsync") + bulk("everysec")
         pipeline = pipeline_to(
-            Address.of(f"redis://{node.address}"), Confirm.DISK, "rtaa", lambda: "mark"
+            Address.of(f"redis://{node.address}"), Confirm.DISK, "rtaa", OneMark()
         )
         with pytest.raises(BrokerRefused, match="appendfsync always"):
             await pipeline.run([CALL])

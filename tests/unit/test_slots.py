@@ -13,7 +13,8 @@ from adapters.outbound.redis_streams.address import Address
 from adapters.outbound.redis_streams.cluster_node import GUESS_SECONDS, UNUSED_SECONDS, Node, Slots
 from adapters.outbound.redis_streams.confirm import Confirm, pipeline_to
 from adapters.outbound.redis_streams.layout import facts_key, stream_key
-from adapters.outbound.redis_streams.link import MARK, WHOLE
+from adapters.outbound.redis_streams.link import WHOLE
+from adapters.outbound.redis_streams.marks import MARK
 from adapters.outbound.redis_streams.pipeline import Pipeline
 from adapters.outbound.redis_streams.slot_map import NodeName, Range, SlotMap, agreed
 from adapters.outbound.redis_streams.slots import SLOTS, slot_of
@@ -223,10 +224,11 @@ async def test_a_mark_is_always_in_the_slots_of_its_part(changes: Sequence[SlotM
             owned[name].add(slot)
         for part in it.parts():
             node = it.node_of_part(part)
-            first = it.mark_of(part)
+            marks = it.marks(node.name)
+            first = marks.now()
             assert slot_of(first) in owned[node.name]
-            it.change_mark(node.name)
-            second = it.mark_of(part)
+            marks.skip()
+            second = marks.now()
             assert slot_of(second) in owned[node.name]
             assert (slot_of(second) != slot_of(first)) == (len(owned[node.name]) > 1)
     await it.close()

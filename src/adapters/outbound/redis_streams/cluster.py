@@ -7,12 +7,12 @@ again every second, when a node says that a slot is not its own, and when one do
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from adapters.outbound.redis_streams.cluster_node import Make, Node, Slots
 from adapters.outbound.redis_streams.link import Link
-from adapters.outbound.redis_streams.pipeline import SlotMovedError, is_redirect
+from adapters.outbound.redis_streams.pipeline import is_elsewhere, is_redirect
 from adapters.outbound.redis_streams.places import told_together
 from adapters.outbound.redis_streams.resp import Command, Parts
 from adapters.outbound.redis_streams.slot_map import NodeName, SlotMap
@@ -34,6 +34,9 @@ FIRST_ASK_SECONDS = 4.0
 
 MAX_REDIRECTS = 4
 """How often a command follows its slot in one call."""
+
+MARKS_TRIED = 3
+"""How many words are tried until one is in a slot that is not on its way to another node."""
 
 MAX_SLOTS_KNOWN = 16_384
 """Streams of which the slot is remembered."""
@@ -77,13 +80,26 @@ class ClusterLink(Link):
     async def run_at(self, part: str, commands: Sequence[Command]) -> list[Reply]:
         """Run commands. See `Link.run_at`."""
         await self._be_ready()
+        return await self._run_at(self._slots.node_of_part(part), commands)
+
+    async def run_marked(
+        self, part: str, commands: Callable[[str], Sequence[Command]]
+    ) -> list[Reply]:
+        """Run commands. See `Link.run_marked`.
+
+        The slot of one mark may be on its way to another node, or there already, while the node
+        has all others; of two that is hardly so.
+        """
+        await self._be_ready()
         node = self._slots.node_of_part(part)
-        replies = await self._run_at(node, commands)
-        if any(is_redirect(reply) for reply in replies):
-            self._slots.change_mark(node.name)
-            self._stale.set()
-            replies = [_unavailable(it) if is_redirect(it) else it for it in replies]
-        return replies
+        marks = self._slots.marks(node.name)
+        for _ in range(MARKS_TRIED):
+            replies = await self._run_at(node, commands(marks.now()))
+            if not any(is_elsewhere(reply) for reply in replies):
+                return replies
+            marks.skip()
+        self._stale.set()
+        raise BrokerUnavailable(f"{node}: its slots are another's now")
 
     async def learn(self) -> None:
         """Know the map. See `Link.learn`."""
@@ -107,10 +123,6 @@ class ClusterLink(Link):
     def parts(self) -> Sequence[str]:
         """Return a part for each primary; one for all until they are known. See `Link.parts`."""
         return self._slots.parts()
-
-    def mark_of(self, part: str) -> str:
-        """Return a word in a slot of the part. See `Link.mark_of`."""
-        return self._slots.mark_of(part)
 
     def give_up(self, key: Key, why: str) -> None:
         """Lose the connection. See `Link.give_up`."""
@@ -143,10 +155,6 @@ class ClusterLink(Link):
         """Run commands at a node; where it fails, or takes too long, the map may be old."""
         try:
             return await node.run(commands)
-        except SlotMovedError:
-            self._slots.change_mark(node.name)
-            self._stale.set()
-            raise
         except (PublisherError, asyncio.CancelledError):
             self._stale.set()
             raise
@@ -278,8 +286,3 @@ class ClusterLink(Link):
         told = dict(zip(nodes, found, strict=True))
         self._slots.take(told, asyncio.get_running_loop().time())
         return told
-
-
-def _unavailable(reply: Reply) -> BrokerUnavailable:
-    kind, slot = str(reply).split(" ")[:2]
-    return BrokerUnavailable(f"slot {slot} is another node's, or on its way there ({kind})")

@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 
 from adapters.outbound.redis_streams.address import Address
-from adapters.outbound.redis_streams.link import MARK, WHOLE
+from adapters.outbound.redis_streams.link import WHOLE
+from adapters.outbound.redis_streams.marks import MARK, Marks
 from adapters.outbound.redis_streams.pipeline import Pipeline, raise_if_error
 from adapters.outbound.redis_streams.resp import Command, Parts
 from adapters.outbound.redis_streams.slot_map import NodeName, SlotMap, agreed
@@ -24,8 +25,8 @@ UNUSED_SECONDS = 10.0
 PART = "shard-"
 """How the names of parts begin: the rank of their first slots follows, from 1 on."""
 
-Make = Callable[[Address, Callable[[], str]], Pipeline]
-"""Makes the pipeline to a node; the second tells a word in its slots."""
+Make = Callable[[Address, Marks], Pipeline]
+"""Makes the pipeline to a node; the second are words in its slots."""
 
 _log = logging.getLogger(__name__)
 
@@ -83,7 +84,8 @@ class Slots:
         self._owners: list[Node | None] = [None] * SLOTS
         self._bases = [0] * SLOTS
         self._ranks = [0] * SLOTS
-        self._marks: dict[NodeName, tuple[int, str]] = {}
+        self._marks: dict[NodeName, str] = {}
+        self._skipped: dict[NodeName, set[int]] = {}
         self._guessed_until = 0.0
 
     def node(self, name: NodeName) -> Node:
@@ -96,7 +98,7 @@ class Slots:
 
     def new_node(self, name: NodeName) -> Node:
         """Return a node with a connection of its own."""
-        return Node(self._make(self._target.at(*name), lambda: self._mark_at(name)), name)
+        return Node(self._make(self._target.at(*name), self.marks(name)), name)
 
     def owner(self, slot: int) -> Node | None:
         """Return the node that has a slot; None if none serves it."""
@@ -131,28 +133,40 @@ class Slots:
             raise BrokerUnavailable(f"the cluster has no {part} any more")
         return self.node(primaries[rank])
 
-    def mark_of(self, part: str) -> str:
-        """Return a word in a slot of the part."""
-        return self._mark_at(self.node_of_part(part).name)
+    def marks(self, name: NodeName) -> Marks:
+        """Return the words in slots of a node."""
+        return _MarksAt(self, name)
 
-    def change_mark(self, name: NodeName) -> None:
-        """Use a word in another of a node's slots: that of the word is on its way to another."""
-        number, mark = self._marks.get(name, (0, ""))
-        slots = self._slots_at(name) - {slot_of(mark)}
-        if mark and slots:
-            self._marks[name] = _word_in(slots, number + 1)
+    def mark_at(self, name: NodeName) -> str:
+        """Return a word in a slot of a node, always the same until it is skipped.
 
-    def _mark_at(self, name: NodeName) -> str:
-        found = self._marks.get(name)
-        if found is None:
-            slots = self._slots_at(name)
+        Raises:
+            BrokerUnavailable: the node serves no slot.
+
+        """
+        mark = self._marks.get(name)
+        if mark is None:
+            owned = self._slots_at(name)
+            slots = owned - self._skipped.get(name, set()) or owned
             if not slots:
                 raise BrokerUnavailable(f"{name[0]}:{name[1]} serves no slot of the cluster")
-            found = self._marks[name] = _word_in(slots, 0)
-        return found[1]
+            tried = (MARK if n == 0 else f"{MARK}-{n}" for n in count())
+            mark = self._marks[name] = next(it for it in tried if slot_of(it) in slots)
+        return mark
+
+    def skip_mark(self, name: NodeName) -> None:
+        """Have a word in another slot of a node; when none is left, begin with the first again."""
+        mark = self._marks.pop(name, None)
+        if mark is not None:
+            skipped = self._skipped.setdefault(name, set())
+            skipped.add(slot_of(mark))
+            if skipped >= self._slots_at(name):
+                skipped.clear()
 
     def _slots_at(self, name: NodeName) -> set[int]:
-        return {slot for slot, owner in self.map.owners() if owner == name}
+        """Return the slots of a node, also those that a redirection told."""
+        owners = enumerate(self._owners)
+        return {slot for slot, owner in owners if owner is not None and owner.name == name}
 
     # Changes
 
@@ -174,6 +188,7 @@ class Slots:
         gone = set(self.map.primaries) - set(found.primaries)
         self.map = found
         self._marks.clear()
+        self._skipped.clear()
         ranks = {name: rank for rank, name in enumerate(found.primaries)}
         served = dict(found.owners())
         for slot in range(SLOTS):
@@ -210,10 +225,20 @@ class Slots:
             self._bases[slot] = epoch + 1 - (0 if node is None else node.connection.epoch)
 
 
-def _word_in(slots: Container[int], first: int) -> tuple[int, str]:
-    """Return the first word, from a number on, that is in one of the slots."""
-    words = ((n, MARK if n == 0 else f"{MARK}-{n}") for n in count(first))
-    return next(it for it in words if slot_of(it[1]) in slots)
+class _MarksAt(Marks):
+    """Words in slots of a node, as far as is known."""
+
+    def __init__(self, slots: Slots, name: NodeName) -> None:
+        self._slots = slots
+        self._name = name
+
+    def now(self) -> str:
+        """Return the word in use. See `Marks.now`."""
+        return self._slots.mark_at(self._name)
+
+    def skip(self) -> None:
+        """Use another. See `Marks.skip`."""
+        self._slots.skip_mark(self._name)
 
 
 def _part(rank: int) -> str:

@@ -5,12 +5,13 @@ disk      the server has synced it: it is refused unless appendfsync is always
 replica   a replica has it, too: each round waits for one
 """
 
-from collections.abc import Callable
 from enum import Enum
+from functools import partial
 
 from adapters.outbound.redis_streams import layout
 from adapters.outbound.redis_streams.address import Address
 from adapters.outbound.redis_streams.connection import Admit, Connection, Find
+from adapters.outbound.redis_streams.marks import Marks
 from adapters.outbound.redis_streams.pipeline import Pipeline, ReplicatedPipeline, failure_of
 from adapters.outbound.redis_streams.resp import Command
 from adapters.outbound.redis_streams.wire import Reply, Wire
@@ -31,7 +32,7 @@ def pipeline_to(
     address: Address,
     confirm: Confirm,
     prefix: str,
-    mark: Callable[[], str],
+    marks: Marks,
     *,
     find: Find | None = None,
     admit: tuple[Admit, ...] = (),
@@ -41,7 +42,7 @@ def pipeline_to(
         admit = (*admit, _admit_synced)
     connection = Connection(address, find=find, admit=admit)
     if confirm is Confirm.REPLICA:
-        return ReplicatedPipeline(connection, lambda: layout.confirm_key(prefix, mark()))
+        return ReplicatedPipeline(connection, marks, partial(layout.confirm_key, prefix))
     return Pipeline(connection)
 
 

@@ -5,10 +5,11 @@ SentinelLink   the primary that the Sentinels name, and no other (`sentinel.py`)
 ClusterLink    the primaries of a cluster, by slots (`cluster.py`)
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from adapters.outbound.redis_streams.connection import Connection
+from adapters.outbound.redis_streams.marks import MARK
 from adapters.outbound.redis_streams.pipeline import Pipeline, raise_if_error
 from adapters.outbound.redis_streams.resp import Command, Parts
 from adapters.outbound.redis_streams.slots import Key
@@ -56,6 +57,17 @@ class Link(Protocol):
         """
         ...
 
+    async def run_marked(
+        self, part: str, commands: Callable[[str], Sequence[Command]]
+    ) -> list[Reply]:
+        """Run commands at the server of a part, whose keys have in their braces what is given.
+
+        Raises:
+            PublisherError: the server was not reached, or has the slots of the part no more.
+
+        """
+        ...
+
     async def learn(self) -> None:
         """Know the parts.
 
@@ -86,10 +98,6 @@ class Link(Protocol):
         """Return the parts that are known; all keys are in one of them."""
         ...
 
-    def mark_of(self, part: str) -> str:
-        """Return what stands in the braces of keys that are in a part and of no stream."""
-        ...
-
     def give_up(self, key: Key, why: str) -> None:
         """Lose the connection to the server that has a key."""
         ...
@@ -97,9 +105,6 @@ class Link(Protocol):
     async def close(self) -> None:
         """Disconnect for good."""
         ...
-
-
-MARK = "writable"
 
 
 class ServerLink(Link):
@@ -121,6 +126,12 @@ class ServerLink(Link):
         """Run commands. See `Link.run_at`."""
         return await self._pipeline.run(commands)
 
+    async def run_marked(
+        self, part: str, commands: Callable[[str], Sequence[Command]]
+    ) -> list[Reply]:
+        """Run commands. See `Link.run_marked`."""
+        return await self.run_at(part, commands(MARK))
+
     async def connect(self, key: Key) -> None:  # noqa: ARG002
         """Be connected. See `Link.connect`."""
         await self._connection.connect()
@@ -136,10 +147,6 @@ class ServerLink(Link):
     def parts(self) -> Sequence[str]:
         """Return the only part. See `Link.parts`."""
         return (WHOLE,)
-
-    def mark_of(self, part: str) -> str:  # noqa: ARG002
-        """Return the word for keys of no stream. See `Link.mark_of`."""
-        return MARK
 
     def give_up(self, key: Key, why: str) -> None:  # noqa: ARG002
         """Lose the connection. See `Link.give_up`."""

@@ -2,7 +2,8 @@
 
 from adapters.outbound.redis_streams.cluster import ClusterLink
 from adapters.outbound.redis_streams.confirm import Confirm, pipeline_to
-from adapters.outbound.redis_streams.link import MARK, Link, ServerLink
+from adapters.outbound.redis_streams.link import Link, ServerLink
+from adapters.outbound.redis_streams.marks import OneMark
 from adapters.outbound.redis_streams.sentinel import SentinelLink, Sentinels, admit_primary
 from adapters.outbound.redis_streams.target import Kind, Target
 
@@ -12,7 +13,7 @@ def make_link(target: Target, confirm: Confirm, prefix: str) -> Link:
     match target.kind:
         case Kind.CLUSTER:
             return ClusterLink(
-                target, lambda address, mark: pipeline_to(address, confirm, prefix, mark)
+                target, lambda address, marks: pipeline_to(address, confirm, prefix, marks)
             )
         case Kind.SENTINEL:
             sentinels = Sentinels(target)
@@ -20,10 +21,10 @@ def make_link(target: Target, confirm: Confirm, prefix: str) -> Link:
                 target.server,
                 confirm,
                 prefix,
-                lambda: MARK,
+                OneMark(),
                 find=sentinels.primary,
                 admit=(admit_primary,),
             )
             return SentinelLink(pipeline, sentinels)
         case Kind.SERVER:
-            return ServerLink(pipeline_to(target.server, confirm, prefix, lambda: MARK))
+            return ServerLink(pipeline_to(target.server, confirm, prefix, OneMark()))

@@ -9,6 +9,7 @@ from redis.exceptions import ResponseError
 
 from adapters.outbound.redis_streams.connection import Connection
 from adapters.outbound.redis_streams.failures import translate
+from adapters.outbound.redis_streams.marks import Marks
 from adapters.outbound.redis_streams.resp import Command, Parts
 from adapters.outbound.redis_streams.wire import Reply
 from application.ports.errors import BrokerUnavailable, PublisherError
@@ -18,10 +19,6 @@ REPLICA_MS = 1_000
 
 
 _REDIRECT = re.compile(r"(MOVED|ASK) \d+ \S*:\d+")
-
-
-class SlotMovedError(BrokerUnavailable):
-    """The slot of a word in a node's slots is no longer, or not for long, the node's."""
 
 
 class Script:
@@ -74,12 +71,14 @@ class ReplicatedPipeline(Pipeline):
     """Answers once a replica has what the commands, and those before them, have written.
 
     WAIT counts what its own connection has written, of which a new connection has nothing. So each
-    round writes `mark`, a key that the server has.
+    round writes a key that the server has.
     """
 
-    def __init__(self, connection: Connection, mark: Callable[[], str]) -> None:
+    def __init__(self, connection: Connection, marks: Marks, key_of: Callable[[str], str]) -> None:
+        """`key_of` makes a key of one of the marks."""
         super().__init__(connection)
-        self._mark = mark
+        self._marks = marks
+        self._key_of = key_of
 
     async def _send(self, commands: Sequence[Command | Parts]) -> list[Reply]:
         """Send commands, and wait for a replica: also for those that are sent again.
@@ -90,10 +89,14 @@ class ReplicatedPipeline(Pipeline):
         """
         if not commands:
             return []
-        wait: list[Command] = [("SET", self._mark(), 1, "PX", 10_000), ("WAIT", 1, REPLICA_MS)]
-        *replies, marked, replicas = await super()._send([*commands, *wait])
-        if is_redirect(marked):
-            raise SlotMovedError("the slot that is written to is another server's, or on its way")
+        *replies, marked, replicas = await super()._send([*commands, *self._wait()])
+        if all(is_elsewhere(reply) for reply in replies):
+            return replies  # nothing is written that could be waited for
+        if is_elsewhere(marked):
+            self._marks.skip()
+            marked, replicas = await super()._send(self._wait())
+        if is_elsewhere(marked):
+            raise BrokerUnavailable("the slots of the server are another's now")
         for reply in (marked, replicas):
             raise_if_error(reply)
         if replicas < 1:
@@ -102,6 +105,15 @@ class ReplicatedPipeline(Pipeline):
                 "REDIS_CONFIRM=replica needs one that follows"
             )
         return replies
+
+    def _wait(self) -> list[Command]:
+        mark = self._key_of(self._marks.now())
+        return [("SET", mark, 1, "PX", 10_000), ("WAIT", 1, REPLICA_MS)]
+
+
+def is_elsewhere(reply: Reply) -> bool:
+    """Tell whether a node of a cluster has not the slot of a key, or no more all of its keys."""
+    return type(reply) is ResponseError and str(reply).startswith(("MOVED ", "ASK ", "TRYAGAIN"))
 
 
 def is_redirect(reply: Reply) -> bool:

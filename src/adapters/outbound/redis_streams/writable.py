@@ -42,16 +42,20 @@ class Writable:
 
         """
         has_index = self._link.part_of(self._index_key) == part
-        mark = self._link.mark_of(part)
-        commands = [
-            *self._questions,
-            *self._of_streams(mark),
+        marks: list[str] = []
+
+        def of_streams(mark: str) -> list[Command]:
+            marks.append(mark)
+            return [*self._questions, *self._of_streams(mark)]
+
+        shared = [
             *(self._of_heartbeats() if self._link.part_of(self._open_key) == part else ()),
             *(self._of_index() if has_index else ()),
         ]
-        replies = await self._link.run_at(part, commands)
+        replies = await self._link.run_marked(part, of_streams)
         if self._questions:
-            self._raise_unless_synced(mark, replies[: len(self._questions)])
+            self._raise_unless_synced(marks[-1], replies[: len(self._questions)])
+        replies += await self._link.run(shared, [str(command[1]) for command in shared])
         for reply in replies:
             if not (isinstance(reply, ResponseError) and IMPOSSIBLE_ID in str(reply)):
                 raise_if_error(reply)
