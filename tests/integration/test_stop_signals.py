@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from agentstream_sender import AgentstreamSender
 from published import Broker, audio, entries
 from running import ServiceProcess, pcm
-from waiting import until, wait_until
+from waiting import freeze_process, until, wait_until
 from websockets.exceptions import ConnectionClosed
-from worker_processes import children, listens, worker_of
+from worker_processes import children, is_alive, listens, worker_of
 
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
 
@@ -86,6 +87,53 @@ async def test_sigterm_to_any_of_the_processes_is_one_drain(
     await until(service.is_draining)
     await go_on_and_stop(begun, broker, stem)
     assert await exit_status(service) == 0
+
+
+@pytest.mark.parametrize(
+    ("number", "workers", "status"),
+    [(signal.SIGTERM, 1, 0), (signal.SIGTERM, 2, 0), (signal.SIGINT, 1, INTERRUPTED)],
+)
+async def test_a_signal_to_all_processes_leaves_the_embedded_broker_to_the_calls(
+    tmp_path: Path, name: str, number: int, workers: int, status: int
+) -> None:
+    environment = {"SUPPORT_EXOTEL": "true", "DRAIN_SECONDS": "60"}
+    log, arguments = tmp_path / "log", ["--embedded", "--workers", str(workers)]
+    service = ServiceProcess(environment, log, arguments).wait_until_ready()
+    url = log.read_text().split("Consumers find it at ")[1].split()[0]
+    broker_pid, *_ = [pid for pid in children(service) if "valkey" in program_of(pid)]
+    try:
+        begun = await carriers(service, name)
+        signal_group(service, number)
+        await until(service.is_draining)
+        with redis.Redis.from_url(url) as broker:
+            for index, carrier in enumerate(begun):
+                stream = f"{name}-{index}"
+                await carrier.send_chunks(stream, 2)
+                await until(lambda stream=stream: len(audio(broker, stream)) == 2)  # type: ignore[misc]
+                assert await carrier.stop(stream) == 1000
+                if index < CALLS - 1:  # the broker ends with the last call
+                    assert entries(broker, stream)[-1][1]["data"]["reason"] == "callended"
+        assert await exit_status(service) == status
+        assert not is_alive(broker_pid)
+    finally:
+        service.kill()
+
+
+def test_an_embedded_broker_that_is_frozen_ends_with_the_service(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    service = ServiceProcess({"SUPPORT_EXOTEL": "true"}, log, ["--embedded"]).wait_until_ready()
+    broker_pid, *_ = [pid for pid in children(service) if "valkey" in program_of(pid)]
+    freeze_process(broker_pid)
+    try:
+        service.kill()
+        wait_until(lambda: not is_alive(broker_pid))
+    finally:
+        if is_alive(broker_pid):
+            os.kill(broker_pid, signal.SIGKILL)
+
+
+def program_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode()
 
 
 async def test_sigterms_in_quick_succession_to_one_process_are_one_drain(

