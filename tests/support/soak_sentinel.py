@@ -31,6 +31,10 @@ LAG = (0.3, 1.0)
 STALE = (0.0, 3.0)
 """How long a primary that was replaced and is back is left alone."""
 
+STALE_EARLY = (6.0, 7.0)
+"""And one that was back before the switch: a service that does not notice the switch by itself goes
+on with it for longer than a process keeps what was confirmed."""
+
 
 class SentinelFault(StrEnum):
     """What is done to the group; all but the last three end with another primary."""
@@ -56,6 +60,7 @@ FAILOVERS = (
     SentinelFault.FROZEN,
     SentinelFault.KILLED_WITH_A_SENTINEL,
 )
+EARLY = (SentinelFault.KILLED_AND_BACK_EARLY, SentinelFault.FROZEN_AND_BACK_EARLY)
 OTHERS = (
     SentinelFault.FROZEN_BRIEFLY,
     SentinelFault.KILLED_BRIEFLY,
@@ -106,7 +111,7 @@ class SentinelSoak:
             self._group.wait_for_failover(old)
             self.failovers += 1
             old.revive()
-            time.sleep(within(STALE, planned.seconds))
+            time.sleep(within(STALE_EARLY if planned.fault in EARLY else STALE, planned.seconds))
         self._group.heal()
         self.faults[planned.fault] += 1
 
