@@ -99,7 +99,7 @@ class AdmitSender:
             self._verify_without_token(credential)
             sender = Sender(open_tenants=self._policy.tenants)
         if address is None:
-            raise AddressRefused("the address behind the trusted proxies cannot be told")
+            raise AddressRefused("the address cannot be told")
         if not sender.has_token and not self._is_inside(address):
             raise AddressRefused("the address is not among those allowed")
         return sender

@@ -86,6 +86,15 @@ CLOSES: Mapping[CloseReason, tuple[CloseCode, ...]] = {
 }
 """The codes that each cause closes with."""
 
+
+class Leaving(StrEnum):
+    """When a peer left whose handshake was accepted: the label of the metric."""
+
+    BEFORE_ANSWER = "before_answer"
+    """Before the answer to its handshake could be sent."""
+    BEFORE_START = "before_start"
+
+
 REFUSED_WITH = (CloseReason.BAD_START, CloseReason.NOT_ALLOWED)
 """The causes that refuse a sender before its start: its frames are rejected for them."""
 

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
 SECONDS = 1.0
-"""A kind of line is written at most once in so long."""
+"""A kind of line is written at most once in so long, unless it is told otherwise."""
 
 MAX_KINDS = 100
 """Kinds that are told apart at a time; further ones share one."""
@@ -23,6 +23,7 @@ class _Line:
     context: Mapping[str, object]
     error: BaseException | None
     count: int
+    seconds: float
 
 
 class LogLimiter:
@@ -46,14 +47,15 @@ class LogLimiter:
         *,
         level: int = logging.WARNING,
         error: BaseException | None = None,
+        seconds: float = SECONDS,
     ) -> None:
-        """Write a line now, or with others of its kind within the second."""
+        """Write a line now, or with others of its kind within `seconds`, as long as for each."""
         if kind not in self._waiting and len(self._waiting) >= MAX_KINDS:
             kind = _FURTHER
-        line = _Line(level, message, context, error, 1)
+        line = _Line(level, message, context, error, 1, seconds)
         if kind not in self._waiting:
             self._put(line)
-            self._watch(kind)
+            self._watch(kind, seconds)
             return
         waiting = self._waiting[kind]
         line.count += 0 if waiting is None else waiting.count
@@ -71,19 +73,19 @@ class LogLimiter:
             if line is not None:
                 self._put(line)
 
-    def _watch(self, kind: Hashable) -> None:
-        """Have what follows of the kind wait for the end of the second."""
+    def _watch(self, kind: Hashable, seconds: float) -> None:
+        """Have what follows of the kind wait for the end of these seconds."""
         if not self._is_closed:
             loop = asyncio.get_running_loop()
             self._waiting[kind] = None
-            self._timers[kind] = loop.call_later(SECONDS, self._on_second_over, kind)
+            self._timers[kind] = loop.call_later(seconds, self._on_time_over, kind)
 
-    def _on_second_over(self, kind: Hashable) -> None:
+    def _on_time_over(self, kind: Hashable) -> None:
         line = self._waiting.pop(kind)
         del self._timers[kind]
         if line is not None:
             self._put(line)
-            self._watch(kind)
+            self._watch(kind, line.seconds)
 
     def _put(self, line: _Line) -> None:
         extra = {**line.context, "count": line.count}

