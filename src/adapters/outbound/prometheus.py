@@ -119,8 +119,8 @@ class _Tally(msgspec.Struct):
 
 
 _COUNTED = (
-    "handshakes", "closes", "left", "received", "frames", "ignored", "confirm_counts", "confirm_sum",
-    "rewind_short", "refilled", "began_again", "log_lines_dropped",
+    "handshakes", "closes", "left", "received", "frames", "ignored", "confirm_counts",
+    "confirm_sum", "rewind_short", "refilled", "began_again", "log_lines_dropped",
 )  # fmt: skip
 _SUMMED = (
     "received", "confirm_sum", "rewind_short", "refilled", "began_again", "log_lines_dropped",
