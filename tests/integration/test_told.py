@@ -327,6 +327,45 @@ async def test_a_close_before_the_start_names_the_tenant_and_interaction_of_the_
     assert line.get("tenant_id") == ("other" if first else None)
 
 
+async def test_a_flood_of_odd_starts_is_at_most_a_line_a_second_that_says_what_was_received(
+    process: Any, name: str
+) -> None:
+    service = process()
+    before = len(complaints_of(service.log))
+    stop = text({"event": "stop", "stop": {"reason": "callended"}})
+    turns = asyncio.Semaphore(AT_ONCE // 4)
+
+    async def call(number: int) -> None:
+        start = agentstream_start(
+            stream_sid=f"{name}-{number}", media_format={"sample_rate": "44100"}
+        )
+        async with turns:
+            assert await close_code(service.port, request(), text(start) + stop) == 1000
+
+    await asyncio.gather(*(call(number) for number in range(FLOOD)))
+
+    def lines() -> list[Line]:
+        return lines_of(service.log, ("odd start",))
+
+    await until(lambda: total(lines()) == FLOOD)
+    assert service.metric("ingest_odd_starts_total", oddity="rate_assumed") == FLOOD
+    assert len(complaints_of(service.log)) == before + len(lines())
+    assert all(seconds > 0.95 for seconds in seconds_between(lines()))
+    line = lines()[0]
+    expected = {
+        "oddity": "rate_assumed",
+        "sample_rate": 8000,
+        "start_sample_rate": 44100,
+        "query_sample_rate": None,
+        "peer": "127.0.0.1",
+        "tenant_id": "acct",
+        "interaction_id": "call-1",
+        "dialect": "agentstream",
+        "count": 1,
+    }
+    assert {key: line[key] for key in expected} == expected
+
+
 TOO_LONG = b"X-Long: " + b"x" * 9_000 + b"\r\n"
 REQUESTS = {
     "no HTTP": (b"\x16\x03\x01\x02\x00\r\n\r\n", 400, "unreadable"),

@@ -117,11 +117,14 @@ def test_only_one_header_can_be_read(headers: list[bytes]) -> None:
     credential = read_credential(headers)
     assert isinstance(credential, NoCredential) == (not headers)
     if len(headers) > 1:
-        assert credential == UnusableCredential()
+        assert isinstance(credential, UnusableCredential)
 
 
 @settings(deadline=None, max_examples=300)
 @given(st.binary())
 def test_a_pair_is_read_exactly_where_it_has_a_colon(pair: bytes) -> None:
     credential = read_credential([b"Basic " + b64encode(pair)])
-    assert credential == (PairCredential(pair) if b":" in pair else UnusableCredential())
+    if b":" in pair:
+        assert credential == PairCredential(pair)
+    else:
+        assert isinstance(credential, UnusableCredential)

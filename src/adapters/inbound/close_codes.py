@@ -95,8 +95,8 @@ class Leaving(StrEnum):
     BEFORE_START = "before_start"
 
 
-REFUSED_WITH = (CloseReason.BAD_START, CloseReason.NOT_ALLOWED)
-"""The causes that refuse a sender before its start: its frames are rejected for them."""
+REFUSED_WITH = (CloseReason.BAD_START, CloseReason.NOT_ALLOWED, CloseReason.NO_START)
+"""The causes for which frames of a sender that was never started are rejected."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -438,6 +438,9 @@ class Conversation:
         self._stream = stream
         interaction = stream.interaction
         self._calls.telemetry.stream_opened(interaction.opening.dialect)
+        start = None if self._starting is None else self._starting.start
+        if start is not None and start.odd:
+            self._calls.reports.odd_start(start.odd, self._origin, self.context)
         for remark in self._remarks:
             _log.warning(remark, extra=call_context(interaction.opening))
         if stream.is_fenced:

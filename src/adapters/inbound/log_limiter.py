@@ -11,6 +11,9 @@ SECONDS = 1.0
 MAX_KINDS = 100
 """Kinds that are told apart at a time; further ones share one."""
 
+MAX_ADDRESSES = 100
+"""Different addresses that are counted of a line; so many, or more, are so many."""
+
 _FURTHER = "further kinds"
 
 
@@ -24,10 +27,13 @@ class _Line:
     error: BaseException | None
     count: int
     seconds: float
+    addresses: set[str]
 
 
 class LogLimiter:
     """Writes at most one line a second and kind, with `count`: how many it stands for.
+
+    `addresses` says from how many different ones they came, so that it is not read as one peer's.
 
     The first of a kind is written at once; those that follow within the second are one line at the
     end of it, which has the words of the last. Belongs to the event loop in which it is used.
@@ -48,17 +54,23 @@ class LogLimiter:
         level: int = logging.WARNING,
         error: BaseException | None = None,
         seconds: float = SECONDS,
+        address: str | None = None,
     ) -> None:
         """Write a line now, or with others of its kind within `seconds`, as long as for each."""
         if kind not in self._waiting and len(self._waiting) >= MAX_KINDS:
             kind = _FURTHER
-        line = _Line(level, message, context, error, 1, seconds)
+        addresses = set() if address is None else {address}
+        line = _Line(level, message, context, error, 1, seconds, addresses)
         if kind not in self._waiting:
             self._put(line)
             self._watch(kind, seconds)
             return
         waiting = self._waiting[kind]
-        line.count += 0 if waiting is None else waiting.count
+        if waiting is not None:
+            line.count += waiting.count
+            if len(waiting.addresses) < MAX_ADDRESSES:
+                waiting.addresses |= line.addresses
+            line.addresses = waiting.addresses
         self._waiting[kind] = line
 
     def close(self) -> None:
@@ -89,4 +101,6 @@ class LogLimiter:
 
     def _put(self, line: _Line) -> None:
         extra = {**line.context, "count": line.count}
+        if line.addresses:
+            extra["addresses"] = len(line.addresses)
         self._logger.log(line.level, line.message, extra=extra, exc_info=line.error)

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Hashable, Mapping, Sequence
 
 from adapters.inbound.close_codes import CloseCode, Closing, Leaving
+from adapters.inbound.dialects.messages import OddStart
 from adapters.inbound.log_limiter import SECONDS, LogLimiter
 from adapters.inbound.origin import Origin
 from adapters.inbound.refusals import Headers, Outcome, Refusal
@@ -57,6 +58,24 @@ class Reports:
             origin,
             {"when": when.value, **context},
             level=logging.INFO,
+        )
+
+    def odd_start(
+        self, odd: Sequence[OddStart], origin: Origin, context: Mapping[str, object]
+    ) -> None:
+        """Tell of a start that is taken although something is odd about it: one line a call."""
+        for it in odd:
+            self._telemetry.odd_start(it.oddity.value)
+        numbers = {name: number for it in odd for name, number in it.numbers.items()}
+        self._write(
+            tuple(it.oddity for it in odd),
+            "odd start",
+            origin,
+            {**numbers, **context},
+            {
+                "oddity": ", ".join(it.oddity.value for it in odd),
+                "explanation": "; ".join(it.explanation for it in odd),
+            },
         )
 
     def subprotocol_not_chosen(self, origin: Origin) -> None:
@@ -139,6 +158,7 @@ class Reports:
             level=level,
             error=error,
             seconds=seconds,
+            address=origin.peer if origin.address is None else str(origin.address),
         )
 
 
