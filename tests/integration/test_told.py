@@ -642,3 +642,11 @@ async def test_a_bug_is_told_with_its_traceback_and_not_to_the_sender(
     ]
     assert {record.exc_info[0] for record in records} == {LookupError}
     assert service.metric("ingest_closes_total", code="1011", reason="bug") == 1
+
+
+@pytest.mark.parametrize("path", ["/v1/ingest/", "//v1/ingest", "/v1//ingest"])
+async def test_slashes_that_are_doubled_or_at_the_end_do_not_matter(
+    services: Services, path: str
+) -> None:
+    service = services(MISTAKES["rate"])
+    assert await close_code(service.port, request(path, PAIR), frame(TEXT, b"hello")) == 1007

@@ -69,6 +69,7 @@ def test_the_client_is_counted_from_the_right_over_all_headers(
     else:
         from_the_right = [entry for header in headers for entry in header.split(",")][::-1]
         expected = read_forwarded(from_the_right[hops - 1]) if len(from_the_right) >= hops else None
+        expected = expected and expected.partition("%")[0]  # a zone is of the sender's own host
     address = address_of(peer, [header.encode() for header in headers], hops)
     assert (None if address is None else str(address)) == expected
 
