@@ -35,7 +35,12 @@ class PairCredential:
 
 @dataclass(frozen=True, slots=True)
 class UnusableCredential:
-    """Something is shown that is no credential we know; it is not treated as absent."""
+    """Something is shown that is no credential we know; it is not treated as absent.
+
+    `why` is for the log, and repeats nothing of it.
+    """
+
+    why: str
 
 
 Credential = NoCredential | TokenCredential | PairCredential | UnusableCredential
@@ -99,7 +104,7 @@ class AdmitSender:
             self._verify_without_token(credential)
             sender = Sender(open_tenants=self._policy.tenants)
         if address is None:
-            raise AddressRefused("the address behind the trusted proxies cannot be told")
+            raise AddressRefused("the address cannot be told")
         if not sender.has_token and not self._is_inside(address):
             raise AddressRefused("the address is not among those allowed")
         return sender
@@ -124,11 +129,16 @@ class AdmitSender:
             case NoCredential() if not self._policy.carriers:
                 raise Unauthenticated("no credential is shown, and only tokens are accepted")
             case NoCredential() if self._policy.pairs:
-                raise Unauthenticated("no credential is shown: a user name and password are needed")
+                needed = "a user name and password are needed"
+                if self.takes_tokens:
+                    needed = "a token, or a user name and password, is needed"
+                raise Unauthenticated(f"no credential is shown: {needed}")
             case NoCredential():
                 pass
-            case _:
-                raise Unauthenticated("unusable Authorization header")
+            case UnusableCredential(why):
+                raise Unauthenticated(f"unusable Authorization header: {why}")
+            case TokenCredential():
+                raise AssertionError("a token is verified by its own rule")
 
     def _verify_pair(self, pair: bytes) -> None:
         if not self._policy.carriers:

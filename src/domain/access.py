@@ -1,8 +1,9 @@
 """Who a sender is and what it may start."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from domain.errors import NotAllowed
+from domain.errors import NotAllowed, TenantNotOpen
 from domain.identifiers import InteractionId, TenantId
 
 
@@ -24,6 +25,15 @@ class Sender:
         """Whether the sender proved a tenant with a token."""
         return self.token_tenant is not None
 
+    @property
+    def token_names(self) -> Mapping[str, str]:
+        """What the verified token names, for the log; nothing without one."""
+        names = {
+            "token_tenant_id": self.token_tenant,
+            "token_interaction_id": self.token_interaction,
+        }
+        return {field: str(name) for field, name in names.items() if name is not None}
+
     def check_may_start(self, tenant_id: TenantId, interaction_id: InteractionId) -> None:
         """Pass if the sender may start or resume this interaction of this tenant.
 
@@ -34,7 +44,7 @@ class Sender:
         """
         if self.token_tenant is None:
             if self.open_tenants is not None and tenant_id not in self.open_tenants:
-                raise NotAllowed("this tenant may not be started without a token")
+                raise TenantNotOpen("this tenant may not be started without a token")
             return
         if tenant_id != self.token_tenant:
             raise NotAllowed("the token is for another tenant")

@@ -11,6 +11,7 @@
     ├── StaleGeneration          a start under a generation that is not newer
     ├── Superseded               a start that somebody newer has come before
     └── NotAllowed               a sender reaching for what is not its own
+        └── TenantNotOpen        a tenant that needs a token
 
 What the network may do (a gap, a duplicate, a cut) is a value, never an exception.
 """
@@ -58,3 +59,7 @@ class Superseded(DomainError):
 
 class NotAllowed(DomainError):
     """The sender may not touch this tenant or interaction."""
+
+
+class TenantNotOpen(NotAllowed):
+    """The tenant is not among those that may be started without a token."""

@@ -35,7 +35,9 @@ def _token_rule(settings: Settings) -> str:
     keys = f"the configured {bits[0]} bit key"
     if len(bits) > 1:
         keys = f"any of the {len(bits)} configured keys ({', '.join(bits)} bit)"
-    return f"RS256 by {keys}; {', '.join(claims)}; from any address"
+    hops = settings["TRUSTED_PROXY_HOPS"]
+    told = f" that {hops} proxies tell" if hops else ""
+    return f"RS256 by {keys}; {', '.join(claims)}; from any address{told}"
 
 
 def _limits(settings: Settings) -> str:

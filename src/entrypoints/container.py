@@ -6,9 +6,9 @@ from dependency_injector import containers, providers
 
 from adapters.inbound.brake import Brake
 from adapters.inbound.calls import Calls, TimeLimits
-from adapters.inbound.close_codes import CLOSES, REFUSED_WITH
+from adapters.inbound.close_codes import CLOSES, REFUSED_WITH, Leaving
 from adapters.inbound.dialects import DIALECTS
-from adapters.inbound.dialects.messages import Refusal
+from adapters.inbound.dialects.messages import Oddity, Refusal
 from adapters.inbound.gate import Gate
 from adapters.inbound.refusals import Outcome
 from adapters.inbound.reports import Reports
@@ -46,6 +46,8 @@ _KNOWN = Series(
     handshakes=[outcome.value for outcome in Outcome],
     closes=[(code.value, reason.value) for reason, codes in CLOSES.items() for code in codes],
     frames=[*FRAMES, *(("rejected", reason.value) for reason in (*Refusal, *REFUSED_WITH))],
+    odd_starts=[oddity.value for oddity in Oddity],
+    left=[when.value for when in Leaving],
     ignored=IGNORED,
 )
 _BUILD = Build(VERSION, platform.python_version())

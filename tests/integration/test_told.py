@@ -123,7 +123,7 @@ MISTAKES = {
         request(more=PAIR),
         4403,
         "not_allowed",
-        "this tenant may not be started without a token",
+        "this tenant may not be started without a token: EXOTEL_TENANTS does not name it",
         text({"event": "connected"}) + text(agentstream_start(account_sid="other")),
         (("dialect", "agentstream"), ("tenant_id", "other"), *ACCT[1:]),
     ),
@@ -215,6 +215,11 @@ def services(
             assert secret not in written
 
 
+def complaints(log: Path) -> list[Line]:
+    """Warnings and worse, but for the one that a sender came past the proxies: most here do."""
+    return [line for line in complaints_of(log) if "X-Forwarded-For" not in line["event"]]
+
+
 Services = Callable[[Mistake], ServiceProcess]
 
 
@@ -224,15 +229,15 @@ async def test_a_mistake_is_one_line_that_names_its_cause_and_one_metric(
 ) -> None:
     mistake = MISTAKES[name]
     service = services(mistake)
-    counted, lines, complaints = (
+    counted, lines, before = (
         mistake.metric(service),
         mistake.lines(service.log),
-        complaints_of(service.log),
+        complaints(service.log),
     )
     await mistake.make(service.port)
     await until(lambda: len(mistake.lines(service.log)) > len(lines))
     assert mistake.metric(service) == counted + 1
-    (line,) = complaints_of(service.log)[len(complaints) :]
+    (line,) = complaints(service.log)[len(before) :]
     assert line == mistake.lines(service.log)[-1]
     assert mistake.explanation in line["explanation"]
     assert line["peer"] == "127.0.0.1"
@@ -270,6 +275,95 @@ async def test_a_flood_of_a_mistake_is_at_most_a_line_a_second_that_says_how_man
     assert all(seconds > 0.95 for seconds in seconds_between(of_kind))
     assert all(seconds > 0.95 for seconds in seconds_between(too_many))
     assert all(mistake.explanation in line["explanation"] for line in lines())
+
+
+async def test_a_refused_address_tells_that_proxies_are_trusted_and_sent_no_header(
+    process: Any,
+) -> None:
+    service = process(TRUSTED_PROXY_HOPS="2", EXOTEL_ALLOWED_IPS="10.0.0.0/8")
+    assert await answer(service.port, request()) == 403
+    await until(lambda: lines_of(service.log, REFUSED))
+    (line,) = lines_of(service.log, REFUSED)
+    assert (line["reason"], line["address"]) == ("address_refused", "127.0.0.1")
+    assert (line["forwarded_entries"], line["trusted_proxy_hops"]) == (0, 2)
+    assert "no X-Forwarded-For came, TRUSTED_PROXY_HOPS is 2" in line["explanation"]
+
+
+async def test_what_comes_past_the_trusted_proxies_is_warned_of_once_a_minute(process: Any) -> None:
+    service = process(TRUSTED_PROXY_HOPS="2")
+    for _ in range(3):
+        assert await close_code(service.port, request(), text({"event": "hi"})) == 4400
+    forwarded = request(more=b"X-Forwarded-For: 192.0.2.1, 192.0.2.2\r\n")
+    assert await close_code(service.port, forwarded, text({"event": "hi"})) == 4400
+
+    def warned() -> list[Line]:
+        return [line for line in complaints_of(service.log) if "X-Forwarded-For" in line["event"]]
+
+    await until(lambda: total(lines_of(service.log, CLOSED)) == 4)  # seconds have passed
+    assert [line["count"] for line in warned()] == [1]
+    assert (warned()[0]["address"], warned()[0]["forwarded_entries"]) == ("127.0.0.1", 0)
+    assert service.stop() == 0
+    assert [line["count"] for line in warned()] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("first", "code"), [(text(start_message("int-2", "other")), 4403), (b"", 4408)]
+)
+async def test_a_close_before_the_start_names_the_tenant_and_interaction_of_the_token(
+    services: Services, keys: Keys, first: bytes, code: int
+) -> None:
+    bearer = keys.bearer(tenant_id="acct", interaction_id="int-1")["Authorization"]
+    sent = request(more=f"Authorization: {bearer}\r\n".encode())
+    mistake = Mistake(sent, code, "not_allowed" if first else "no_start", "", first)
+    service = services(mistake)
+
+    def told() -> list[Line]:
+        return [line for line in mistake.lines(service.log) if "token_tenant_id" in line]
+
+    await mistake.make(service.port)
+    await until(told)
+    (line,) = told()
+    assert (line["token_tenant_id"], line["token_interaction_id"]) == ("acct", "int-1")
+    assert line.get("tenant_id") == ("other" if first else None)
+
+
+async def test_a_flood_of_odd_starts_is_at_most_a_line_a_second_that_says_what_was_received(
+    process: Any, name: str
+) -> None:
+    service = process()
+    before = len(complaints_of(service.log))
+    stop = text({"event": "stop", "stop": {"reason": "callended"}})
+    turns = asyncio.Semaphore(AT_ONCE // 4)
+
+    async def call(number: int) -> None:
+        start = agentstream_start(
+            stream_sid=f"{name}-{number}", media_format={"sample_rate": "44100"}
+        )
+        async with turns:
+            assert await close_code(service.port, request(), text(start) + stop) == 1000
+
+    await asyncio.gather(*(call(number) for number in range(FLOOD)))
+
+    def lines() -> list[Line]:
+        return lines_of(service.log, ("odd start",))
+
+    await until(lambda: total(lines()) == FLOOD)
+    assert service.metric("ingest_odd_starts_total", oddity="rate_assumed") == FLOOD
+    assert len(complaints_of(service.log)) == before + len(lines())
+    assert all(seconds > 0.95 for seconds in seconds_between(lines()))
+    line = lines()[0]
+    expected = {
+        "oddity": "rate_assumed",
+        "sample_rate": 8000,
+        "start_sample_rate": 44100,
+        "query_sample_rate": None,
+        "peer": "127.0.0.1",
+        "tenant_id": "acct",
+        "interaction_id": "call-1",
+        "dialect": "agentstream",
+        "count": 1,
+    }
+    assert {key: line[key] for key in expected} == expected
 
 
 TOO_LONG = b"X-Long: " + b"x" * 9_000 + b"\r\n"
@@ -323,11 +417,11 @@ async def test_what_is_refused_before_the_gate_is_told_too(services: Services, n
     mistake = Mistake(sent, status, reason, "")
     service = services(mistake)
     counted, told = mistake.metric(service), total(mistake.lines(service.log))
-    complaints = len(complaints_of(service.log))
+    before = len(complaints(service.log))
     assert await answer(service.port, sent) == status
     await until(lambda: total(mistake.lines(service.log)) > told)
     assert mistake.metric(service) == counted + 1
-    (line,) = complaints_of(service.log)[complaints:]
+    (line,) = complaints(service.log)[before:]
     assert line == mistake.lines(service.log)[-1]
     assert line["explanation"]
     assert (line["count"], line["peer"], line["address"]) == (1, "127.0.0.1", "127.0.0.1")
@@ -369,11 +463,11 @@ async def test_a_call_that_is_closed_for_what_it_sends_is_told_with_its_names(
     mistake = Mistake(request(more=PAIR), code, reason, "", began + frames)
     service = services(mistake)
     counted, told = mistake.metric(service), total(mistake.lines(service.log))
-    complaints = len(complaints_of(service.log))
+    before = len(complaints(service.log))
     await mistake.make(service.port)
     await until(lambda: total(mistake.lines(service.log)) > told)
     assert mistake.metric(service) == counted + 1
-    told_since = complaints_of(service.log)[complaints:]
+    told_since = complaints(service.log)[before:]
     (line,) = [line for line in told_since if not line["event"].startswith("refused: ")]
     assert line == mistake.lines(service.log)[-1]
     assert line["explanation"]
@@ -548,3 +642,11 @@ async def test_a_bug_is_told_with_its_traceback_and_not_to_the_sender(
     ]
     assert {record.exc_info[0] for record in records} == {LookupError}
     assert service.metric("ingest_closes_total", code="1011", reason="bug") == 1
+
+
+@pytest.mark.parametrize("path", ["/v1/ingest/", "//v1/ingest", "/v1//ingest"])
+async def test_slashes_that_are_doubled_or_at_the_end_do_not_matter(
+    services: Services, path: str
+) -> None:
+    service = services(MISTAKES["rate"])
+    assert await close_code(service.port, request(path, PAIR), frame(TEXT, b"hello")) == 1007

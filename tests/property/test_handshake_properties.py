@@ -69,6 +69,7 @@ def test_the_client_is_counted_from_the_right_over_all_headers(
     else:
         from_the_right = [entry for header in headers for entry in header.split(",")][::-1]
         expected = read_forwarded(from_the_right[hops - 1]) if len(from_the_right) >= hops else None
+        expected = expected and expected.partition("%")[0]  # a zone is of the sender's own host
     address = address_of(peer, [header.encode() for header in headers], hops)
     assert (None if address is None else str(address)) == expected
 
@@ -117,11 +118,14 @@ def test_only_one_header_can_be_read(headers: list[bytes]) -> None:
     credential = read_credential(headers)
     assert isinstance(credential, NoCredential) == (not headers)
     if len(headers) > 1:
-        assert credential == UnusableCredential()
+        assert isinstance(credential, UnusableCredential)
 
 
 @settings(deadline=None, max_examples=300)
 @given(st.binary())
 def test_a_pair_is_read_exactly_where_it_has_a_colon(pair: bytes) -> None:
     credential = read_credential([b"Basic " + b64encode(pair)])
-    assert credential == (PairCredential(pair) if b":" in pair else UnusableCredential())
+    if b":" in pair:
+        assert credential == PairCredential(pair)
+    else:
+        assert isinstance(credential, UnusableCredential)

@@ -73,6 +73,8 @@ class CountingTelemetry(Telemetry):
     def __init__(self) -> None:
         self.handshakes: Counter[str] = Counter()
         self.closes: Counter[tuple[int, str]] = Counter()
+        self.leavings: Counter[str] = Counter()
+        self.odd_starts: Counter[str] = Counter()
         self.open_streams: Counter[str] = Counter()
         self.counted: Counter[tuple[str, str]] = Counter()
         self.ignored_messages: Counter[str] = Counter()
@@ -89,6 +91,12 @@ class CountingTelemetry(Telemetry):
 
     def closed(self, code: int, reason: str) -> None:
         self.closes[code, reason] += 1
+
+    def left(self, when: str) -> None:
+        self.leavings[when] += 1
+
+    def odd_start(self, oddity: str) -> None:
+        self.odd_starts[oddity] += 1
 
     def stream_opened(self, dialect: str) -> None:
         self.open_streams[dialect] += 1

@@ -77,7 +77,9 @@ def test_a_token_needs_no_allowed_address_and_no_open_tenant() -> None:
     assert sender == Sender(token_tenant=TenantId("alice"))
 
 
-@pytest.mark.parametrize("credential", [NoCredential(), PairCredential(PAIR), UnusableCredential()])
+@pytest.mark.parametrize(
+    "credential", [NoCredential(), PairCredential(PAIR), UnusableCredential("why")]
+)
 def test_without_exotel_only_a_token_is_let_in(credential: Credential) -> None:
     for pairs in ((), (PAIR,)):
         with pytest.raises(Unauthenticated):
@@ -90,7 +92,7 @@ def test_without_a_configured_pair_no_credential_is_needed() -> None:
 
 @pytest.mark.parametrize(
     "credential",
-    [PairCredential(b":"), PairCredential(b""), PairCredential(PAIR), UnusableCredential()],
+    [PairCredential(b":"), PairCredential(b""), PairCredential(PAIR), UnusableCredential("why")],
 )
 def test_a_header_that_is_present_is_not_treated_as_absent(credential: Credential) -> None:
     with pytest.raises(Unauthenticated):
@@ -133,7 +135,7 @@ def test_a_password_beyond_ascii_is_compared_as_bytes(password: str) -> None:
             admit(PairCredential(wrong), INSIDE)
 
 
-@pytest.mark.parametrize("credential", [NoCredential(), UnusableCredential()])
+@pytest.mark.parametrize("credential", [NoCredential(), UnusableCredential("why")])
 def test_where_a_pair_is_configured_nothing_else_is_let_in(credential: Credential) -> None:
     admit = AdmitSender(AccessPolicy(carriers=True, pairs=(PAIR,)), TOKENS)
     with pytest.raises(Unauthenticated):
@@ -166,7 +168,7 @@ def test_an_address_that_cannot_be_told_is_refused_after_the_credential(
     with pytest.raises(AddressRefused):
         admit(NoCredential(), None)
     with pytest.raises(Unauthenticated):
-        admit(UnusableCredential(), None)
+        admit(UnusableCredential("why"), None)
 
 
 def test_an_empty_list_of_networks_lets_nobody_in() -> None:
@@ -217,8 +219,12 @@ def test_the_methods_on_offer_are_those_that_can_succeed(
             "no credential is shown: a user name and password are needed",
         ),
         (AccessPolicy(carriers=True, pairs=(PAIR,)), PairCredential(b"exotel:x"), "wrong user"),
-        (AccessPolicy(carriers=True), UnusableCredential(), "unusable Authorization header"),
-        (AccessPolicy(), UnusableCredential(), "unusable Authorization header"),
+        (
+            AccessPolicy(carriers=True),
+            UnusableCredential("why"),
+            "unusable Authorization header: why",
+        ),
+        (AccessPolicy(), UnusableCredential("why"), "unusable Authorization header: why"),
         (AccessPolicy(carriers=True), TokenCredential("of_alice"), "no key to verify it"),
     ],
 )
@@ -248,3 +254,9 @@ def test_rules_that_are_replaced_hold_for_what_follows() -> None:
             admit(credential, INSIDE)
     with pytest.raises(AddressRefused):
         admit(PairCredential(NEXT_PAIR), OUTSIDE)
+
+
+def test_that_no_credential_is_shown_names_every_method_on_offer() -> None:
+    admit = AdmitSender(AccessPolicy(carriers=True, pairs=(PAIR,)), TOKENS)
+    with pytest.raises(Unauthenticated, match="a token, or a user name and password, is needed"):
+        admit(NoCredential(), INSIDE)

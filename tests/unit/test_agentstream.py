@@ -30,6 +30,7 @@ from adapters.inbound.dialects.messages import (
     End,
     Known,
     Message,
+    Oddity,
     Refusal,
     Refused,
     SignalSaid,
@@ -116,7 +117,7 @@ def test_a_start_is_read(name: str) -> None:
             call_of(name), expected.caller, expected.callee, dict(expected.custom_parameters)
         ),
     )
-    assert len(set(remarks)) == expected.remarks
+    assert len(set(remarks)) + len(said.odd) == expected.remarks
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -207,18 +208,17 @@ def test_audio_of_another_track_is_refused_as_such(track: Any, payload: str) -> 
     "tracks",
     [["inbound", "outbound"], ["outbound"], "both", "inbound,outbound", "both_tracks", [1]],
 )
-def test_a_start_that_announces_other_tracks_is_remarked(tracks: Any) -> None:
-    remarks: list[str] = []
-    assert isinstance(decode(start(tracks=tracks), remarks), Start)
-    assert len(remarks) == 1
-    assert "track" in remarks[0]
+def test_a_start_that_announces_other_tracks_is_odd(tracks: Any) -> None:
+    said = decode(start(tracks=tracks))
+    assert isinstance(said, Start)
+    assert [it.oddity for it in said.odd] == [Oddity.OTHER_TRACKS]
 
 
 @pytest.mark.parametrize("tracks", [..., None, [], ["inbound"], "inbound", "", 7])
 def test_a_start_of_the_inbound_track_alone_is_not(tracks: Any) -> None:
-    remarks: list[str] = []
-    assert isinstance(decode(start(tracks=tracks), remarks), Start)
-    assert remarks == []
+    said = decode(start(tracks=tracks))
+    assert isinstance(said, Start)
+    assert said.odd == ()
 
 
 @pytest.mark.parametrize("channels", [2, "2", "stereo", 0, 1.5, -1, True, [], [1], "1,2"])
@@ -340,11 +340,10 @@ def test_a_label_of_another_codec_is_a_bad_start(label: str) -> None:
      (48_000, 48_000), ("48.0kHz", 48_000)],
 )  # fmt: skip
 def test_a_sample_rate_is_read_in_all_its_spellings(said: Any, rate: int) -> None:
-    remarks: list[str] = []
-    message = decode(start(media_format={"sample_rate": said}), remarks)
+    message = decode(start(media_format={"sample_rate": said}))
     assert isinstance(message, Start)
     assert message.media.sample_rate == rate
-    assert remarks == []
+    assert message.odd == ()
 
 
 @pytest.mark.parametrize(
@@ -363,12 +362,38 @@ def test_without_a_known_sample_rate_it_is_that_of_the_query_or_8000(said: Any) 
         ({"sample-rate": "loud"}, 8_000),
         ({}, 8_000),
     ):
-        remarks: list[str] = []
-        message = DIALECT.decoder(query, remarks.append).decode_text(text.encode())
+        message = DIALECT.decoder(query, lambda _: None).decode_text(text.encode())
         assert isinstance(message, Start)
         assert message.media.sample_rate == rate
-        assert remarks
-        assert not any(str(said) in remark for remark in remarks if said not in (0, ""))
+        (odd,) = message.odd
+        is_assumed = rate not in (16_000, 24_000)
+        assert odd.oddity is (Oddity.RATE_ASSUMED if is_assumed else Oddity.RATE_FROM_ELSEWHERE)
+        numbers = {0: 0, 44_100: 44_100, "44.1kHz": 44_100}
+        known = numbers.get(said) if isinstance(said, int | str) else None
+        assert odd.numbers["start_sample_rate"] == (None if said is True else known)
+
+
+@pytest.mark.parametrize(
+    ("asked", "shown"),
+    [("16000", 16_000), ("44100", 44_100), ("loud", None), ("919999900001", None), ("", None)],
+)
+def test_a_query_that_asks_for_another_rate_or_for_none_that_is_usable_is_odd(
+    asked: str, shown: int | None
+) -> None:
+    reader = DIALECT.decoder({"sample-rate": asked}, lambda _: None)
+    said = reader.decode_text(json.dumps(start(media_format={"sample_rate": "8000"})).encode())
+    assert isinstance(said, Start)
+    assert said.media.sample_rate == 8_000
+    if not asked:
+        assert said.odd == ()
+        return
+    (odd,) = said.odd
+    assert odd.oddity is Oddity.RATE_CONTRADICTED
+    assert odd.numbers == {
+        "sample_rate": 8_000,
+        "start_sample_rate": 8_000,
+        "query_sample_rate": shown,
+    }
 
 
 @pytest.mark.parametrize("field", ["call_sid", "account_sid"])

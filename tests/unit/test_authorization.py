@@ -77,7 +77,23 @@ def test_a_pair_is_kept_as_the_bytes_that_were_sent(pair: bytes) -> None:
     ],
 )
 def test_a_header_that_cannot_be_read_is_unusable_and_not_absent(header: bytes) -> None:
-    assert read_credential([header]) == UnusableCredential()
+    assert isinstance(read_credential([header]), UnusableCredential)
+
+
+@pytest.mark.parametrize(
+    ("headers", "why"),
+    [
+        ([b""], "it is empty"),
+        ([basic(b"u:p"), basic(b"u:p")], "it came more than once"),
+        ([b"Token s3cret"], "its scheme is neither Bearer nor Basic"),
+        ([b"Bearer \xffs3cret"], "its token is not ASCII"),
+        ([b"Basic s3cret!"], "what follows Basic is not base64 with padding"),
+        ([b"Basic dTpwcQ"], "what follows Basic is not base64 with padding"),
+        ([basic(b"s3cret")], "there is no colon between user name and password"),
+    ],
+)
+def test_why_a_header_is_unusable_is_told_apart(headers: list[bytes], why: str) -> None:
+    assert read_credential(headers) == UnusableCredential(why)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +107,7 @@ def test_a_header_that_cannot_be_read_is_unusable_and_not_absent(header: bytes) 
     ],
 )
 def test_two_headers_are_unusable_even_if_each_were_right(headers: list[bytes]) -> None:
-    assert read_credential(headers) == UnusableCredential()
+    assert isinstance(read_credential(headers), UnusableCredential)
 
 
 def test_a_bearer_without_a_token_is_present() -> None:

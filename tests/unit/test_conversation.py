@@ -13,6 +13,7 @@ from adapters.inbound.dialects import DIALECTS
 from adapters.inbound.origin import Origin
 from adapters.inbound.reports import Reports
 from adapters.outbound.system_clock import SystemClock
+from domain.access import Sender
 
 
 class SilentPeer(Peer):
@@ -53,7 +54,7 @@ async def test_a_second_reason_to_close_while_the_first_is_on_its_way_is_let_be(
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    conversation = Conversation(calls, unused, Origin.of(None, [], 0), {}, SilentPeer(), send)
+    conversation = Conversation(calls, Sender(), Origin.of(None, [], 0), {}, SilentPeer(), send)
     running = asyncio.create_task(conversation.run())
     async with asyncio.timeout(10):
         while conversation._alarm is None:

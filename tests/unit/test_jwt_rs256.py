@@ -350,3 +350,52 @@ def test_what_is_no_public_rsa_key_of_2048_bits_is_refused(text: str) -> None:
     with pytest.raises(InvalidPublicKey) as refused:
         load_public_keys(text)
     assert text == "" or text[30:60] not in str(refused.value) or len(text) < 60
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"exp": ...}, "it has no exp"),
+        ({"iat": ...}, "it has no iat"),
+        ({"tenant_id": None}, "it has no tenant_id"),
+        ({"aud": ...}, "it has no aud"),
+        ({"iss": ...}, "it has no iss"),
+        ({"exp": 1}, "it has expired"),
+        ({"iat": 2**40}, "its iat lies in the future: a clock is off"),
+        ({"nbf": 2**40}, "its nbf lies in the future: a clock is off"),
+        ({"exp": "s3cret"}, "its exp is no time"),
+        ({"iat": "s3cret"}, "its iat is no time"),
+        ({"nbf": "s3cret"}, "its nbf is no time"),
+        ({"aud": "s3cret"}, "it is for another audience"),
+        ({"iss": "s3cret"}, "it is of another issuer"),
+        ({"iss": 1}, "it is of another issuer"),
+        ({"tenant_id": 1}, "tenant_id and interaction_id must be strings"),
+    ],
+)
+def test_what_is_wrong_with_the_claims_of_a_token_is_told_in_plain_words(
+    changes: dict[str, Any], why: str
+) -> None:
+    claims = right(**{"aud": "ingest", "iss": "us", **changes})
+    with pytest.raises(InvalidToken) as refused:
+        verifier(audience="ingest", issuer="us").verify(token(claims))
+    assert str(refused.value).startswith(f"token refused: {why}")
+    assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("shown", "why"),
+    [
+        (token(right(), key=OTHER_KEY), "its signature is of another key"),
+        (jwt.encode(right(), KEY, "RS512"), "its algorithm is not RS256"),
+        (jwt.encode(right(), "s" * 40, "HS256"), "its algorithm is not RS256"),
+        ("", "it is no JWT"),
+        ("s3cret", "it is no JWT"),
+        ("s3cret.s3cret.s3cret", "it is no JWT"),
+        (f'"{token(right())}"', "it is no JWT"),
+    ],
+    ids=range(7),
+)
+def test_what_is_wrong_with_a_token_is_told_in_plain_words(shown: str, why: str) -> None:
+    with pytest.raises(InvalidToken) as refused:
+        verifier().verify(shown)
+    assert str(refused.value) == f"token refused: {why}"

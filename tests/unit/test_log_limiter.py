@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from bench import TimelessLoop, timeless_runner
 
-from adapters.inbound.log_limiter import MAX_KINDS, LogLimiter
+from adapters.inbound.log_limiter import MAX_ADDRESSES, MAX_KINDS, LogLimiter
 
 
 class Written(logging.Handler):
@@ -150,3 +150,19 @@ def test_a_bug_is_written_with_its_traceback(written: Written) -> None:
 
     run(written, scene)
     assert [record.exc_info[0] for _, record in written.records] == [LookupError] * 2
+
+
+def test_a_line_says_from_how_many_addresses_those_came_that_it_stands_for(
+    written: Written,
+) -> None:
+    async def scene(limiter: LogLimiter) -> None:
+        for address in ("a", "b", "c", "b", None):
+            limiter.write("few", "line", {}, address=address)
+        for number in range(MAX_ADDRESSES * 3):
+            limiter.write("many", "line", {}, address=f"{number}")
+        await asyncio.sleep(2)
+
+    run(written, scene)
+    assert [(record.count, record.addresses) for _, record in written.records] == [
+        (1, 1), (1, 1), (4, 2), (MAX_ADDRESSES * 3 - 1, MAX_ADDRESSES),
+    ]  # fmt: skip

@@ -2,7 +2,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from adapters.inbound.origin import MAX_SHOWN, Origin
+from adapters.inbound.origin import Origin
 
 PEER = "10.0.0.9"
 
@@ -141,7 +141,37 @@ def test_hops_that_are_too_few_or_too_many_give_lines_that_differ() -> None:
 
 
 def test_an_origin_that_nothing_was_forwarded_of_is_two_addresses() -> None:
-    assert Origin.of(PEER, [], 2).context() == {"peer": PEER, "address": PEER}
+    assert Origin.of(PEER, [], 0).context() == {"peer": PEER, "address": PEER}
+
+
+def test_that_proxies_are_trusted_and_nothing_was_forwarded_is_shown() -> None:
+    assert Origin.of(PEER, [], 2).context() == {
+        "peer": PEER,
+        "address": PEER,
+        "forwarded_entries": 0,
+        "trusted_proxy_hops": 2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded_for", "hops", "reading"),
+    [
+        (PEER, [], 0, ""),
+        (PEER, [b"198.51.100.2"], 1, ""),
+        (PEER, [], 2, "no X-Forwarded-For came, TRUSTED_PROXY_HOPS is 2, so it is the peer's own"),
+        (PEER, [b"198.51.100.2"], 0, "TRUSTED_PROXY_HOPS is 0, so it is the peer's own"),
+        (PEER, [b"198.51.100.2"], 3, "X-Forwarded-For has 1 of 3 entries"),
+        (PEER, [b"secret"], 1, "the entry of X-Forwarded-For in that place is no address"),
+        (None, [], 0, "the connection has none"),
+    ],
+)
+def test_how_an_address_was_read_is_told(
+    peer: str | None, forwarded_for: list[bytes], hops: int, reading: str
+) -> None:
+    told = Origin.of(peer, forwarded_for, hops).reading
+    assert told.endswith(reading)
+    assert bool(told) is bool(reading)
+    assert "secret" not in told
 
 
 def test_a_peer_that_came_to_a_socket_of_both_families_is_told_by_its_v4_address() -> None:
@@ -150,13 +180,23 @@ def test_a_peer_that_came_to_a_socket_of_both_families_is_told_by_its_v4_address
 
 
 @pytest.mark.parametrize(
-    ("entry", "shown"),
+    ("entry", "length"),
     [
-        (b"unknown", "unknown"),
-        (b"a b\r\n\x00\xff\x1b[31m", "a?b?????[31m"),
-        (b'for="secret=1"', "for??secret?1?"),
-        (b"1" * 10_000, "1" * MAX_SHOWN + "…"),
+        (b"unknown", 7),
+        (b" Bearer SECRETTOKEN", 18),
+        (b"+919999900001", 13),
+        (b"a b\r\n\x00\xff\x1b[31m", 12),
+        (b'for="secret=1"', 14),
+        (b"1" * 10_000, 10_000),
+        (b"", 0),
     ],
 )
-def test_of_an_entry_that_is_no_address_little_is_shown(entry: bytes, shown: str) -> None:
-    assert Origin.of(PEER, [entry], 1).context()["forwarded_entry"] == shown
+def test_of_an_entry_that_is_no_address_the_length_is_shown(entry: bytes, length: int) -> None:
+    context = Origin.of(PEER, [entry], 1).context()
+    assert (context["forwarded_entry"], context["forwarded_entry_length"]) == (None, length)
+
+
+@pytest.mark.parametrize("entry", [b"fe80::1%SECRET", b"[fe80::1%SECRET]:443"])
+def test_the_zone_of_an_entry_is_not_shown(entry: bytes) -> None:
+    context = Origin.of(PEER, [entry], 1).context()
+    assert (context["address"], context["forwarded_entry"]) == ("fe80::1", "fe80::1")

@@ -272,3 +272,15 @@ def test_a_flood_of_starts_and_stops_behind_a_start_takes_no_memory() -> None:
     assert len(refused) + dropped.refused[Refusal.UNEXPECTED_EVENT] == 40_000
     assert kept.count(End(EndReason.ENDED)) == 1
     assert len(kept) <= BufferLimits().stream_entries + 1
+
+
+def test_nothing_is_lost_of_a_sender_that_never_started() -> None:
+    subject = prelude()
+    for message in (FRAME, FRAME):
+        subject.take(message)
+    for _ in range(2):
+        subject.discard()
+        assert telemetry_of(subject).counted == {
+            ("received", ""): 2,
+            ("rejected", "no_start"): 2,
+        }

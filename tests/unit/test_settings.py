@@ -10,8 +10,10 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
+from running import Keys
 
 from domain.identifiers import TenantId
+from entrypoints.access_summary import who_enters
 from entrypoints.environment import read_environment
 from entrypoints.registry import destination_adapters
 from entrypoints.settings import REDACTED, InvalidSettings, Settings, read_settings
@@ -568,3 +570,9 @@ def test_the_operations_port_is_another_than_port() -> None:
     assert read(**LEAST, OPERATIONS_PORT="9090").ports == {"PORT": 8080, "OPERATIONS_PORT": 9090}
     assert mistakes({**LEAST, "OPERATIONS_PORT": "8080"})[0] == ["OPERATIONS_PORT"]
     assert mistakes({**LEAST, "PORT": "81", "OPERATIONS_PORT": "81"})[0] == ["OPERATIONS_PORT"]
+
+
+def test_who_enters_with_a_token_is_told_with_the_proxies_that_are_trusted(keys: Keys) -> None:
+    for hops, told in (("0", "from any address"), ("2", "from any address that 2 proxies tell")):
+        settings = read(**LEAST, JWT_PUBLIC_KEY=keys.public_pem, TRUSTED_PROXY_HOPS=hops)
+        assert dict(who_enters(settings))["Authorization: Bearer"].endswith(told)

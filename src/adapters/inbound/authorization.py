@@ -20,21 +20,34 @@ def read_credential(headers: Sequence[bytes]) -> Credential:
     if not headers:
         return NoCredential()
     if len(headers) > 1:
-        return UnusableCredential()
+        return UnusableCredential("it came more than once")
     scheme, _, value = headers[0].strip().partition(b" ")
     value = value.strip()
-    if scheme.lower() == b"bearer" and value.isascii():
-        return TokenCredential(value.decode("ascii"))
+    if scheme.lower() == b"bearer":
+        return _read_token(value)
     if scheme.lower() == b"basic":
         return _read_pair(value)
-    return UnusableCredential()
+    if not scheme:
+        return UnusableCredential("it is empty")
+    return UnusableCredential("its scheme is neither Bearer nor Basic")
+
+
+def _read_token(value: bytes) -> Credential:
+    if not value.isascii():
+        return UnusableCredential("its token is not ASCII")
+    return TokenCredential(value.decode("ascii"))
+
+
+_NOT_BASE64 = UnusableCredential("what follows Basic is not base64 with padding")
 
 
 def _read_pair(value: bytes) -> Credential:
     try:
         pair = binascii.a2b_base64(value, strict_mode=True)
     except binascii.Error:
-        return UnusableCredential()
-    if b":" not in pair or binascii.b2a_base64(pair, newline=False) != value:
-        return UnusableCredential()
+        return _NOT_BASE64
+    if binascii.b2a_base64(pair, newline=False) != value:
+        return _NOT_BASE64
+    if b":" not in pair:
+        return UnusableCredential("there is no colon between user name and password")
     return PairCredential(pair)

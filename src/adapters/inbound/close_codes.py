@@ -86,8 +86,17 @@ CLOSES: Mapping[CloseReason, tuple[CloseCode, ...]] = {
 }
 """The codes that each cause closes with."""
 
-REFUSED_WITH = (CloseReason.BAD_START, CloseReason.NOT_ALLOWED)
-"""The causes that refuse a sender before its start: its frames are rejected for them."""
+
+class Leaving(StrEnum):
+    """When a peer left whose handshake was accepted: the label of the metric."""
+
+    BEFORE_ANSWER = "before_answer"
+    """Before the answer to its handshake could be sent."""
+    BEFORE_START = "before_start"
+
+
+REFUSED_WITH = (CloseReason.BAD_START, CloseReason.NOT_ALLOWED, CloseReason.NO_START)
+"""The causes for which frames of a sender that was never started are rejected."""
 
 
 @dataclass(frozen=True, slots=True)

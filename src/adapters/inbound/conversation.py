@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 from adapters.inbound.calls import Calls
-from adapters.inbound.close_codes import CloseCode, CloseReason, Closing
+from adapters.inbound.close_codes import CloseCode, CloseReason, Closing, Leaving
 from adapters.inbound.dialects import (
     Decoder,
     Dialect,
@@ -145,6 +145,8 @@ class Conversation:
             closing = await self._hold()
             if closing is not None:
                 await self._close(closing)
+            elif self._closed_by_protocol is None and self._is_before_start:
+                self._calls.reports.left(Leaving.BEFORE_START, self._origin, self.context)
         finally:
             if self._closed_by_protocol is not None:
                 self._report(self._closed_by_protocol)
@@ -190,6 +192,11 @@ class Conversation:
         if self._stream is None or self._is_over:
             return None
         return call_context(self._stream.interaction.opening)
+
+    @property
+    def _is_before_start(self) -> bool:
+        """Whether no start has come yet."""
+        return self._stream is None and (self._starting is None or self._starting.start is None)
 
     @property
     def _goes_on_elsewhere(self) -> bool:
@@ -431,6 +438,9 @@ class Conversation:
         self._stream = stream
         interaction = stream.interaction
         self._calls.telemetry.stream_opened(interaction.opening.dialect)
+        start = None if self._starting is None else self._starting.start
+        if start is not None and start.odd:
+            self._calls.reports.odd_start(start.odd, self._origin, self.context)
         for remark in self._remarks:
             _log.warning(remark, extra=call_context(interaction.opening))
         if stream.is_fenced:
@@ -573,14 +583,17 @@ class Conversation:
 
     def _report(self, closing: Closing) -> None:
         """Tell the operator of the close."""
-        context = {**self._context(), **closing.names}
+        context = {**self.context, **closing.names}
         self._calls.reports.closed(closing, self._origin, context, error=self._failure)
 
-    def _context(self) -> dict[str, object]:
-        """Return whose call it is, as far as that has been told."""
+    @property
+    def context(self) -> dict[str, object]:
+        """Whose call it is, for the log: before its start also whose token the sender has."""
         if self._stream is not None:
             return call_context(self._stream.interaction.opening)
-        context: dict[str, object] = {} if self._starting is None else self._starting.names()
+        context: dict[str, object] = dict(self._sender.token_names)
+        if self._starting is not None:
+            context |= self._starting.names()
         return context if self._dialect is None else {**context, "dialect": self._dialect.name}
 
     async def _close(self, closing: Closing) -> None:

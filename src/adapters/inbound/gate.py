@@ -45,7 +45,7 @@ class Gate:
         if isinstance(admitted, Refusal):
             self._reports.refused(admitted, origin)
         else:
-            self._reports.accepted()
+            self._reports.accepted(origin)
         return admitted
 
     async def _admit(self, origin: Origin, headers: Headers) -> Sender | Refusal:
@@ -61,7 +61,7 @@ class Gate:
         except AddressRefused as why:
             is_known = origin.address is not None
             outcome = Outcome.ADDRESS_REFUSED if is_known else Outcome.ADDRESS_UNKNOWN
-            return Refusal(outcome, str(why))
+            return Refusal(outcome, f"{why}{origin.reading}")
         except Unauthenticated as why:
             if await self._brake.on_failure(str(origin.address or origin.peer)):
                 return Refusal(Outcome.UNAUTHENTICATED, str(why), self._challenges())

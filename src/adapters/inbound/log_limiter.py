@@ -6,10 +6,13 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
 SECONDS = 1.0
-"""A kind of line is written at most once in so long."""
+"""A kind of line is written at most once in so long, unless it is told otherwise."""
 
 MAX_KINDS = 100
 """Kinds that are told apart at a time; further ones share one."""
+
+MAX_ADDRESSES = 100
+"""Different addresses that are counted of a line; so many, or more, are so many."""
 
 _FURTHER = "further kinds"
 
@@ -23,10 +26,14 @@ class _Line:
     context: Mapping[str, object]
     error: BaseException | None
     count: int
+    seconds: float
+    addresses: set[str]
 
 
 class LogLimiter:
     """Writes at most one line a second and kind, with `count`: how many it stands for.
+
+    `addresses` says from how many different ones they came, so that it is not read as one peer's.
 
     The first of a kind is written at once; those that follow within the second are one line at the
     end of it, which has the words of the last. Belongs to the event loop in which it is used.
@@ -46,17 +53,24 @@ class LogLimiter:
         *,
         level: int = logging.WARNING,
         error: BaseException | None = None,
+        seconds: float = SECONDS,
+        address: str | None = None,
     ) -> None:
-        """Write a line now, or with others of its kind within the second."""
+        """Write a line now, or with others of its kind within `seconds`, as long as for each."""
         if kind not in self._waiting and len(self._waiting) >= MAX_KINDS:
             kind = _FURTHER
-        line = _Line(level, message, context, error, 1)
+        addresses = set() if address is None else {address}
+        line = _Line(level, message, context, error, 1, seconds, addresses)
         if kind not in self._waiting:
             self._put(line)
-            self._watch(kind)
+            self._watch(kind, seconds)
             return
         waiting = self._waiting[kind]
-        line.count += 0 if waiting is None else waiting.count
+        if waiting is not None:
+            line.count += waiting.count
+            if len(waiting.addresses) < MAX_ADDRESSES:
+                waiting.addresses |= line.addresses
+            line.addresses = waiting.addresses
         self._waiting[kind] = line
 
     def close(self) -> None:
@@ -71,20 +85,22 @@ class LogLimiter:
             if line is not None:
                 self._put(line)
 
-    def _watch(self, kind: Hashable) -> None:
-        """Have what follows of the kind wait for the end of the second."""
+    def _watch(self, kind: Hashable, seconds: float) -> None:
+        """Have what follows of the kind wait for the end of these seconds."""
         if not self._is_closed:
             loop = asyncio.get_running_loop()
             self._waiting[kind] = None
-            self._timers[kind] = loop.call_later(SECONDS, self._on_second_over, kind)
+            self._timers[kind] = loop.call_later(seconds, self._on_time_over, kind)
 
-    def _on_second_over(self, kind: Hashable) -> None:
+    def _on_time_over(self, kind: Hashable) -> None:
         line = self._waiting.pop(kind)
         del self._timers[kind]
         if line is not None:
             self._put(line)
-            self._watch(kind)
+            self._watch(kind, line.seconds)
 
     def _put(self, line: _Line) -> None:
         extra = {**line.context, "count": line.count}
+        if line.addresses:
+            extra["addresses"] = len(line.addresses)
         self._logger.log(line.level, line.message, extra=extra, exc_info=line.error)

@@ -7,13 +7,9 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 Address = IPv4Address | IPv6Address
 
-MAX_SHOWN = 64
-"""Characters of a forwarded entry that a log line shows; the longest address takes 45."""
-
 _PORT = r"(?::[0-9]{1,5})?"
 _BRACKETED = re.compile(rf"\[([^\[\]]*)\]{_PORT}\Z", re.ASCII)
 _V4_WITH_PORT = re.compile(r"([0-9.]+):[0-9]{1,5}\Z", re.ASCII)
-_NOT_SHOWN = re.compile(r"[^0-9A-Za-z.:%\[\]/_-]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,38 +45,69 @@ class Origin:
         address = None if entry is None else _parse_entry(entry)
         return cls(peer, address, entry, len(entries), trusted_hops)
 
-    def context(self) -> Mapping[str, object]:
-        """Return the origin for a log line: addresses only, and no text of the sender's as it is.
+    @property
+    def is_past_proxies(self) -> bool:
+        """Whether proxies are trusted and no header of theirs came."""
+        return self.trusted_hops > 0 and not self.entries
 
-        Where something was forwarded the line says how much of it, how many hops are trusted, and
-        what stands in the place that these lead to, so that a wrong number of hops can be seen.
+    @property
+    def reading(self) -> str:
+        """How the address was read, to be put behind an explanation; empty if that is plain."""
+        if self.is_past_proxies:
+            why = f"no X-Forwarded-For came, TRUSTED_PROXY_HOPS is {self.trusted_hops}"
+            return f": {why}, so it is the peer's own"
+        if self.entries and not self.trusted_hops:
+            return ": X-Forwarded-For came, TRUSTED_PROXY_HOPS is 0, so it is the peer's own"
+        if self.address is not None:
+            return ""
+        if not self.entries:
+            return ": the connection has none"
+        if self.entry is None:
+            return f": X-Forwarded-For has {self.entries} of {self.trusted_hops} entries"
+        return ": the entry of X-Forwarded-For in that place is no address"
+
+    def context(self) -> Mapping[str, object]:
+        """Return the origin for a log line: addresses only, and no other text of the sender's.
+
+        Where something was forwarded, or proxies are trusted, the line says how many entries came,
+        how many hops are trusted, and which address stands in the place that these lead to, so that
+        a wrong number of hops can be seen. Of an entry that is no address it has the length.
         """
         context: dict[str, object] = {
             "peer": self.peer,
             "address": None if self.address is None else str(self.address),
         }
-        if self.entries:
+        if self.entries or self.trusted_hops:
             context["forwarded_entries"] = self.entries
             context["trusted_proxy_hops"] = self.trusted_hops
-            if self.trusted_hops:
-                entry = self.entry
-                context["forwarded_entry"] = None if entry is None else _shown(entry)
+        if self.entries and self.trusted_hops:
+            context["forwarded_entry"] = self._shown_entry
+            if self.entry is not None and self.address is None:
+                context["forwarded_entry_length"] = len(self.entry)
         return context
 
-
-def _shown(entry: str) -> str:
-    """Return an entry as a log line may have it: short, and of the letters of an address."""
-    shown = _NOT_SHOWN.sub("?", entry[:MAX_SHOWN])
-    return shown if len(entry) <= MAX_SHOWN else shown + "…"
+    @property
+    def _shown_entry(self) -> str | None:
+        """The entry if it is an address, without its zone, which may be any text."""
+        if self.entry is None or self.address is None:
+            return None
+        return str(self.address) if "%" in self.entry else self.entry
 
 
 def _parse_entry(entry: str) -> Address | None:
     """Read an entry as proxies write it: some add the port, and brackets around IPv6."""
     match = _BRACKETED.match(entry)
     if match is not None:
-        return _parse(match[1]) if ":" in match[1] else None
+        return _without_zone(_parse(match[1])) if ":" in match[1] else None
     match = _V4_WITH_PORT.match(entry)
-    return _parse(entry if match is None else match[1])
+    return _without_zone(_parse(entry if match is None else match[1]))
+
+
+def _without_zone(address: Address | None) -> Address | None:
+    """Return `fe80::1` of `fe80::1%eth0`: a zone means something to its own host alone."""
+    if isinstance(address, IPv6Address) and address.scope_id is not None:
+        return IPv6Address(int(address))
+    return address
 
 
 def _parse(text: str) -> Address | None:

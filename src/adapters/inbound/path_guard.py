@@ -7,6 +7,7 @@ that it asks about (`front.py`).
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from litestar.types import ASGIApp, Receive, Scope, Send
@@ -18,7 +19,11 @@ from adapters.inbound.reports import Reports
 MAX_SEGMENTS = 6
 """Parts of a path that a log line shows."""
 
-_WORD = re.compile(r"[A-Za-z][A-Za-z._-]{0,19}[0-9]{0,2}\Z", re.ASCII)
+OURS = frozenset({
+    "", "v1", "ingest", "health", "live", "ready", "metrics", "schema", "openapi.json",
+    "asyncapi.json",
+})  # fmt: skip
+"""The segments of the paths that are served: of a path no others are shown."""
 
 _HOST = re.compile(rb"[0-9A-Za-z!$&'()*+,;=\-._~:\[\]@%]*\Z")
 """The characters of a Host header (RFC 3986, 3.2.2), as Litestar reads it."""
@@ -110,16 +115,16 @@ def _is_handshake(kind: str, headers: Headers) -> bool:
 
 
 def shown_path(path: str) -> str:
-    """Return of a path what a log line may have: its words, and `…` for what may be a secret."""
+    """Return of a path what a log line may have: segments that are ours in any case, else `…`."""
     segments = path.split("/")[1:]
-    shown = [part if not part or _WORD.match(part) else "…" for part in segments[:MAX_SEGMENTS]]
+    shown = [part if part.lower() in OURS else "…" for part in segments[:MAX_SEGMENTS]]
     if len(segments) > MAX_SEGMENTS:
         shown.append("…")
     return "/" + "/".join(shown)
 
 
 async def send_refusal(send: Send, refusal: Refusal, kind: str) -> None:
-    """Answer a request, or a handshake (`kind` is `websocket`), with HTTP."""
+    """Answer a request, or a handshake (`kind` is `websocket`), with HTTP, if the peer is there."""
     prefix = "websocket.http" if kind == "websocket" else "http"
     start: Any = {
         "type": f"{prefix}.response.start",
@@ -127,5 +132,6 @@ async def send_refusal(send: Send, refusal: Refusal, kind: str) -> None:
         "headers": refusal.all_headers,
     }
     body: Any = {"type": f"{prefix}.response.body", "body": refusal.body, "more_body": False}
-    await send(start)
-    await send(body)
+    with suppress(OSError):  # the peer has left: uvicorn's `ClientDisconnected`
+        await send(start)
+        await send(body)

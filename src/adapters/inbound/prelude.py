@@ -156,8 +156,11 @@ class Prelude:
     def discard(self, *, refused_for: CloseReason | None = None) -> None:
         """Forget what is held, and count all that was said: it is said again, or it is lost.
 
-        Nothing is lost of a sender that is `refused_for` a reason: all of it is rejected.
+        Nothing is lost of a sender that is `refused_for` a reason, nor of one that never started:
+        all of it is rejected.
         """
+        if self._start is None:
+            refused_for = refused_for or CloseReason.NO_START
         dropped = self.take_dropped()
         frames, refused = dropped.frames, dropped.refused
         while (held := self.release()) is not None:

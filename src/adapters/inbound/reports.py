@@ -1,15 +1,19 @@
 """What the service decides about connections, told to the operator: one count and one log line."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
-from adapters.inbound.close_codes import CloseCode, Closing
-from adapters.inbound.log_limiter import LogLimiter
+from adapters.inbound.close_codes import CloseCode, Closing, Leaving
+from adapters.inbound.dialects.messages import OddStart
+from adapters.inbound.log_limiter import SECONDS, LogLimiter
 from adapters.inbound.origin import Origin
 from adapters.inbound.refusals import Headers, Outcome, Refusal
 from application.ports.telemetry import Telemetry
 
 _log = logging.getLogger(__name__)
+
+PAST_PROXIES_SECONDS = 60.0
+"""How often at most it is told that connections come without the header of the proxies."""
 
 EXPECTED = frozenset({CloseCode.ENDED, CloseCode.RESTART})
 """Closes that are counted and not logged: the call is over, or goes on elsewhere."""
@@ -30,20 +34,60 @@ class Reports:
         """Read where a request comes from."""
         return Origin.of(peer, values(headers, b"x-forwarded-for"), self._trusted_proxy_hops)
 
-    def accepted(self) -> None:
-        """Tell of a handshake that is accepted."""
+    def accepted(self, origin: Origin) -> None:
+        """Tell of a handshake that is accepted, and once a minute of one without the header.
+
+        Its peer is believed although proxies are trusted: it may have come past them.
+        """
         self._telemetry.handshake(Outcome.ACCEPTED.value)
+        if origin.is_past_proxies:
+            self._write(
+                "past proxies",
+                f"accepted without X-Forwarded-For although TRUSTED_PROXY_HOPS is"
+                f" {origin.trusted_hops}: the peer's own address is believed",
+                origin,
+                seconds=PAST_PROXIES_SECONDS,
+            )
+
+    def left(self, when: Leaving, origin: Origin, context: Mapping[str, object]) -> None:
+        """Tell of a peer that left, after its handshake was accepted and before its start."""
+        self._telemetry.left(when.value)
+        self._write(
+            ("left", when),
+            "peer left before its start",
+            origin,
+            {"when": when.value, **context},
+            level=logging.INFO,
+        )
+
+    def odd_start(
+        self, odd: Sequence[OddStart], origin: Origin, context: Mapping[str, object]
+    ) -> None:
+        """Tell of a start that is taken although something is odd about it: one line a call."""
+        for it in odd:
+            self._telemetry.odd_start(it.oddity.value)
+        numbers = {name: number for it in odd for name, number in it.numbers.items()}
+        self._write(
+            tuple(it.oddity for it in odd),
+            "odd start",
+            origin,
+            {**numbers, **context},
+            {
+                "oddity": ", ".join(it.oddity.value for it in odd),
+                "explanation": "; ".join(it.explanation for it in odd),
+            },
+        )
 
     def subprotocol_not_chosen(self, origin: Origin) -> None:
         """Tell of an accepted handshake whose offered subprotocols no dialect names.
 
         They are not logged: some senders put a token there.
         """
-        self._limiter.write(
+        self._write(
             "subprotocol",
             "no dialect names an offered subprotocol: accepted without one, upon which some"
             " clients (Node's ws, browsers) fail the connection",
-            origin.context(),
+            origin,
         )
 
     def refused(
@@ -58,16 +102,12 @@ class Reports:
         """Tell of a handshake, or another request, that is refused; of a bug with its `error`."""
         outcome = refusal.outcome.value
         self._telemetry.handshake(outcome)
-        self._limiter.write(
+        self._write(
             (refusal.status, outcome),
             "handshake refused" if is_handshake else "request refused",
-            {
-                "status": refusal.status,
-                "reason": outcome,
-                "explanation": refusal.explanation,
-                **origin.context(),
-                **(context or {}),
-            },
+            origin,
+            context,
+            {"status": refusal.status, "reason": outcome, "explanation": refusal.explanation},
             level=logging.WARNING if error is None else logging.ERROR,
             error=error,
         )
@@ -85,16 +125,12 @@ class Reports:
         self._telemetry.closed(code, reason)
         if closing.code in EXPECTED:
             return
-        self._limiter.write(
+        self._write(
             (code, reason),
             "connection closed",
-            {
-                "code": code,
-                "reason": reason,
-                "explanation": closing.explanation,
-                **origin.context(),
-                **context,
-            },
+            origin,
+            context,
+            {"code": code, "reason": reason, "explanation": closing.explanation},
             level=logging.WARNING if error is None else logging.ERROR,
             error=error,
         )
@@ -102,6 +138,28 @@ class Reports:
     def close(self) -> None:
         """Write what waits to be written."""
         self._limiter.close()
+
+    def _write(  # what a line has
+        self,
+        kind: Hashable,
+        message: str,
+        origin: Origin,
+        context: Mapping[str, object] | None = None,
+        decision: Mapping[str, object] | None = None,
+        *,
+        level: int = logging.WARNING,
+        error: BaseException | None = None,
+        seconds: float = SECONDS,
+    ) -> None:
+        self._limiter.write(
+            kind,
+            message,
+            {**(decision or {}), **origin.context(), **(context or {})},
+            level=level,
+            error=error,
+            seconds=seconds,
+            address=origin.peer if origin.address is None else str(origin.address),
+        )
 
 
 def values(headers: Headers, name: bytes) -> Sequence[bytes]:

@@ -21,7 +21,13 @@ from application.delivery.pending_start import Granted
 from application.ports.errors import PublisherError
 from application.start_interaction import RetryBudget
 from domain.access import Sender
-from domain.errors import InvalidAudio, InvalidSequenceNumber, NotAllowed, Superseded
+from domain.errors import (
+    InvalidAudio,
+    InvalidSequenceNumber,
+    NotAllowed,
+    Superseded,
+    TenantNotOpen,
+)
 from domain.events import EndReason, Opening
 from domain.identifiers import StreamKey
 from domain.starting import AwaitFirstFrame
@@ -110,7 +116,10 @@ class Starting:
             stream = attempt.result()
         except NotAllowed as why:
             self._prelude.discard(refused_for=CloseReason.NOT_ALLOWED)
-            return Closing(CloseCode.NOT_ALLOWED, CloseReason.NOT_ALLOWED, str(why))
+            explanation = str(why)
+            if isinstance(why, TenantNotOpen):
+                explanation += ": EXOTEL_TENANTS does not name it"
+            return Closing(CloseCode.NOT_ALLOWED, CloseReason.NOT_ALLOWED, explanation)
         except Superseded as why:
             return Closing(CloseCode.SUPERSEDED, CloseReason.SUPERSEDED, str(why))
         except PublisherError:

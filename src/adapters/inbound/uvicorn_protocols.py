@@ -132,6 +132,15 @@ class _Requests(h11.Connection):
             raise _NoRequest(error.error_status_hint) from error
 
 
+def _accepted_from(transport: asyncio.BaseTransport) -> tuple[str, int] | None:
+    """Return the peer's address as the kernel told it when the connection was accepted.
+
+    uvicorn asks the socket, which no longer knows the address of a peer that has reset it.
+    """
+    peer = transport.get_extra_info("peername")
+    return (str(peer[0]), int(peer[1])) if isinstance(peer, tuple) else None
+
+
 class HardenedHttp(H11Protocol, asyncio.BufferedProtocol):
     """HTTP/1.1 with a time limit for requests and limits for the headers of a handshake."""
 
@@ -150,6 +159,7 @@ class HardenedHttp(H11Protocol, asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
         super().connection_made(transport)
+        self.client = self.client or _accepted_from(transport)
         self._expect_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -495,6 +505,11 @@ class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
         self._unparsed = memoryview(bytes(data))
         self.read_paused = True
         self.transport.pause_reading()
+
+    def connection_made(self, transport: Any) -> None:  # noqa: ANN401  # as uvicorn's
+        """Take the connection over."""
+        super().connection_made(transport)
+        self.client = self.client or _accepted_from(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Have what was read before the connection was lost parsed, then say that it is."""

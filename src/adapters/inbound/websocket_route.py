@@ -13,6 +13,7 @@ from litestar import WebSocket, websocket
 from litestar.handlers import WebsocketRouteHandler
 
 from adapters.inbound.calls import Calls
+from adapters.inbound.close_codes import Leaving
 from adapters.inbound.conversation import Conversation
 from adapters.inbound.gate import Gate
 from adapters.inbound.origin import Origin
@@ -55,7 +56,11 @@ def ingest_route(gate: Gate, calls: Calls, roster: Roster) -> WebsocketRouteHand
             chosen = _chosen(offered, spoken)
             if offered and chosen is None:
                 calls.reports.subprotocol_not_chosen(origin)
-            await socket.accept(chosen)
+            try:
+                await socket.accept(chosen)
+            except OSError:  # uvicorn's `ClientDisconnected`
+                calls.reports.left(Leaving.BEFORE_ANSWER, origin, conversation.context)
+                return
             with roster.entered(conversation):
                 await conversation.run()
         finally:

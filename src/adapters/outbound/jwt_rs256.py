@@ -89,8 +89,8 @@ class JwtRs256Verifier(TokenVerifier):
         try:
             claims = self._decode(token)
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError, OverflowError) as error:
-            # Only the kind of the error: its text may hold parts of the token.
-            raise InvalidToken(f"token refused: {type(error).__name__}") from error
+            # In words of our own: the error's may hold parts of the token.
+            raise InvalidToken(f"token refused: {_why(error)}") from error
         tenant_id, interaction_id = claims["tenant_id"], claims.get("interaction_id")
         if not isinstance(tenant_id, str) or not isinstance(interaction_id, str | None):
             raise InvalidToken("token refused: tenant_id and interaction_id must be strings")
@@ -120,3 +120,31 @@ class JwtRs256Verifier(TokenVerifier):
                 "enforce_minimum_key_length": True,
             },
         )
+
+
+_CLAIMS = ("exp", "iat", "nbf", "aud", "iss", "tenant_id")
+"""The claims that an error may be about."""
+
+_WHY: tuple[tuple[type[Exception], str], ...] = (
+    (jwt.ExpiredSignatureError, "it has expired"),
+    (jwt.InvalidSignatureError, "its signature is of another key"),
+    (jwt.InvalidAudienceError, "it is for another audience (aud)"),
+    (jwt.InvalidIssuerError, "it is of another issuer (iss)"),
+    (jwt.InvalidAlgorithmError, "its algorithm is not RS256"),
+)
+
+
+def _why(error: Exception) -> str:
+    """Explain what is wrong with a token, without anything of the token."""
+    for kind, words in _WHY:
+        if isinstance(error, kind):
+            return words
+    if isinstance(error, jwt.MissingRequiredClaimError):
+        return f"it has no {error.claim}" if error.claim in _CLAIMS else "it lacks a claim"
+    if isinstance(error, jwt.PyJWTError):
+        claim = next((claim for claim in _CLAIMS if f"({claim})" in str(error)), None)
+        if claim is not None and isinstance(error, jwt.ImmatureSignatureError):
+            return f"its {claim} lies in the future: a clock is off, or it is used too early"
+        if claim is not None:
+            return f"its {claim} is no time"
+    return "it is no JWT"

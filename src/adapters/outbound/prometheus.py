@@ -49,6 +49,8 @@ class Series:
     dialects: Iterable[str] = ()
     handshakes: Iterable[str] = ()
     closes: Iterable[tuple[int, str]] = ()
+    left: Iterable[str] = ()
+    odd_starts: Iterable[str] = ()
     frames: Iterable[tuple[str, str]] = ()
     ignored: Iterable[str] = ()
 
@@ -67,6 +69,8 @@ class _Tally(msgspec.Struct):
     worker: int = 0
     handshakes: dict[str, int] = {}
     closes: dict[tuple[int, str], int] = {}
+    left: dict[str, int] = {}
+    odd_starts: dict[str, int] = {}
     received: int = 0
     frames: dict[tuple[str, str], int] = {}
     ignored: dict[str, int] = {}
@@ -107,6 +111,8 @@ class _Tally(msgspec.Struct):
         for mine, theirs in (
             (self.handshakes, other.handshakes),
             (self.closes, other.closes),
+            (self.left, other.left),
+            (self.odd_starts, other.odd_starts),
             (self.frames, other.frames),
             (self.ignored, other.ignored),
         ):
@@ -119,8 +125,8 @@ class _Tally(msgspec.Struct):
 
 
 _COUNTED = (
-    "handshakes", "closes", "received", "frames", "ignored", "confirm_counts", "confirm_sum",
-    "rewind_short", "refilled", "began_again", "log_lines_dropped",
+    "handshakes", "closes", "left", "odd_starts", "received", "frames", "ignored",
+    "confirm_counts", "confirm_sum", "rewind_short", "refilled", "began_again", "log_lines_dropped",
 )  # fmt: skip
 _SUMMED = (
     "received", "confirm_sum", "rewind_short", "refilled", "began_again", "log_lines_dropped",
@@ -165,6 +171,14 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
     def closed(self, code: int, reason: str) -> None:
         """Count a close."""
         _add(self._tally.closes, {(code, reason): 1})
+
+    def left(self, when: str) -> None:
+        """Count a peer that left."""
+        _add(self._tally.left, {when: 1})
+
+    def odd_start(self, oddity: str) -> None:
+        """Count an odd start."""
+        _add(self._tally.odd_starts, {oddity: 1})
 
     def stream_opened(self, dialect: str) -> None:
         """Count a stream as open."""
@@ -270,6 +284,18 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         for (code, reason), count in _with_zeros(tally.closes, self._known.closes):
             closes.add_metric([str(code), reason], count)
         yield closes
+        left = CounterMetricFamily(
+            "ingest_left", "Peers that left before their start", labels=["when"]
+        )
+        for when, count in _with_zeros(tally.left, self._known.left):
+            left.add_metric([when], count)
+        yield left
+        odd_starts = CounterMetricFamily(
+            "ingest_odd_starts", "Starts that were taken although odd", labels=["oddity"]
+        )
+        for oddity, count in _with_zeros(tally.odd_starts, self._known.odd_starts):
+            odd_starts.add_metric([oddity], count)
+        yield odd_starts
         streams = GaugeMetricFamily("ingest_streams", "Started and open", labels=["dialect"])
         for dialect, count in _with_zeros(tally.streams, self._known.dialects):
             streams.add_metric([dialect], count)

@@ -44,6 +44,14 @@ class Telemetry(Protocol):
         """Count a close of ours by its code and cause, one of a closed set of labels."""
         ...
 
+    def left(self, when: str) -> None:
+        """Count a peer that left before its start; `when` is one of a closed set of labels."""
+        ...
+
+    def odd_start(self, oddity: str) -> None:
+        """Count a start that is taken although it is odd; `oddity` is one of a closed set."""
+        ...
+
     def stream_opened(self, dialect: str) -> None:
         """Count a started stream as open."""
         ...

@@ -33,6 +33,8 @@ from adapters.inbound.dialects.messages import (
     End,
     Known,
     Message,
+    Oddity,
+    OddStart,
     Refusal,
     Refused,
     SignalSaid,
@@ -270,11 +272,14 @@ class AgentstreamDecoder(Decoder):
         tenant = _text(both, "account_sid", "accountSid")
         stream = stream_sid or call_sid
         try:
+            media, odd = self._media_format(_object(both, "media_format", "mediaFormat"))
+            if not _is_inbound_only(_value(both, "tracks")):
+                odd = (*odd, _OTHER_TRACKS)
             message = Start(
                 tenant_id=TenantId(_there("account_sid", tenant)),
                 interaction_id=InteractionId(_there("call_sid", call_sid)),
                 stream_id=StreamId(_there("stream_sid", stream)),
-                media=self._media_format(_object(both, "media_format", "mediaFormat")),
+                media=media,
                 continuation=GoOnAbove(),
                 call=CallDetails(
                     call_sid,
@@ -282,32 +287,50 @@ class AgentstreamDecoder(Decoder):
                     _text(both, "to"),
                     _texts(_object(both, "custom_parameters", "customParameters")),
                 ),
+                odd=odd,
             )
         except DomainError as error:
             return BadStart(_in_its_words(error), valid_names(tenant, call_sid, stream))
         if not self._is_started:
             self._is_started, self._stream_sid = True, stream_sid
-        if not _is_inbound_only(_value(both, "tracks")):
-            self._remark("start announces other tracks than inbound, whose audio is refused")
         return message
 
-    def _media_format(self, media: Fields) -> MediaFormat:
+    def _media_format(self, media: Fields) -> tuple[MediaFormat, tuple[OddStart, ...]]:
         label = _text(media, "encoding") or ""
         asked = self._query.get("sample-rate") or self._query.get("sample_rate")
         said = _value(media, "sample_rate", "sampleRate")
         sample_rate, query_rate = _rate(said), _rate(asked)
+        odd: tuple[Oddity, str] | None = None
         if sample_rate is None:
             sample_rate = _rate(_parameter(label, "rate")) or query_rate
-            self._remark("no usable sample_rate in start: that of the label or the query counts")
+            odd = _FROM_ELSEWHERE
             if sample_rate is None:
-                sample_rate = DEFAULT_SAMPLE_RATE_HZ
-                self._remark(f"sample_rate assumed to be {DEFAULT_SAMPLE_RATE_HZ}")
-        elif query_rate not in (None, sample_rate):
-            self._remark("the sample rate of the query is not that of start, which counts")
+                sample_rate, odd = DEFAULT_SAMPLE_RATE_HZ, _ASSUMED
+        elif asked is not None and query_rate != sample_rate:
+            odd = _CONTRADICTED
         for channels in (_value(media, "channels"), _parameter(label, "channels")):
             if channels not in (None, "") and _whole_number(channels) != 1:
                 raise InvalidMedia("media_format.channels must be 1")
-        return MediaFormat(sample_rate, _encoding(label))
+        numbers = {"start_sample_rate": _number(said), "query_sample_rate": _number(asked)}
+        told = () if odd is None else (OddStart(*odd, {"sample_rate": sample_rate, **numbers}),)
+        return MediaFormat(sample_rate, _encoding(label)), told
+
+
+_ASSUMED = (
+    Oddity.RATE_ASSUMED,
+    f"no usable sample_rate in start or query: assumed to be {DEFAULT_SAMPLE_RATE_HZ}",
+)
+_FROM_ELSEWHERE = (
+    Oddity.RATE_FROM_ELSEWHERE,
+    "no usable sample_rate in start: that of the label or the query counts",
+)
+_CONTRADICTED = (
+    Oddity.RATE_CONTRADICTED,
+    "the sample rate of the query is not that of start, which counts",
+)
+_OTHER_TRACKS = OddStart(
+    Oddity.OTHER_TRACKS, "start announces other tracks than inbound, whose audio is refused"
+)
 
 
 _ITS_WORDS = {
@@ -393,11 +416,18 @@ def _encoding(label: str) -> Encoding:
 
 def _rate(said: object) -> int | None:
     """Read a sample rate: 8000, "8000", "8000Hz", "16kHz"; None if it is none we know."""
+    number = _number(said)
+    rate = None if number is None else round(number)
+    return rate if rate in SAMPLE_RATES_HZ else None
+
+
+def _number(said: object) -> float | None:
+    """Read a number of hertz of at most six digits, so that it is no phone number; else None."""
     match = _RATE.match(str(said)) if isinstance(said, str | int | float) else None
     if match is None:
         return None
-    rate = round(float(match[1]) * (1_000 if match[2] else 1))
-    return rate if rate in SAMPLE_RATES_HZ else None
+    number = float(match[1]) * (1_000 if match[2] else 1)
+    return int(number) if number.is_integer() else number
 
 
 def _parameter(label: str, name: str) -> str | None:

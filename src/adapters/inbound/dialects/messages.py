@@ -34,9 +34,31 @@ def refusal_of(error: InvalidAudio | InvalidSequenceNumber) -> Refusal:
     return Refusal.FRAME_TOO_LARGE if is_too_large else Refusal.INVALID_AUDIO
 
 
+class Oddity(StrEnum):
+    """What is odd about a start that is taken all the same: the label of a metric."""
+
+    RATE_ASSUMED = "rate_assumed"
+    """No sample rate is usable: the dialect's usual one is assumed."""
+    RATE_FROM_ELSEWHERE = "rate_from_elsewhere"
+    """The sample rate of the start is not usable: that of its label or of the query counts."""
+    RATE_CONTRADICTED = "rate_contradicted"
+    """The query asks for another sample rate than the start has, or for one that is not usable."""
+    OTHER_TRACKS = "other_tracks"
+    """It announces tracks whose audio is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class OddStart:
+    """What is odd about a start; `numbers` are received values, None where they are no numbers."""
+
+    oddity: Oddity
+    explanation: str
+    numbers: Mapping[str, float | None] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Start a stream."""
+    """Start a stream; `odd` is what the dialect tolerates in it, to be told to the operator."""
 
     tenant_id: TenantId
     interaction_id: InteractionId
@@ -44,6 +66,7 @@ class Start:
     media: MediaFormat
     continuation: Continuation = ANEW
     call: CallDetails = field(default_factory=CallDetails)
+    odd: tuple[OddStart, ...] = field(default=(), compare=False)
 
     @property
     def names(self) -> Mapping[str, str]:
