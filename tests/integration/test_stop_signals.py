@@ -99,7 +99,7 @@ async def test_a_signal_to_all_processes_leaves_the_embedded_broker_to_the_calls
     environment = {"SUPPORT_EXOTEL": "true", "DRAIN_SECONDS": "60"}
     log, arguments = tmp_path / "log", ["--embedded", "--workers", str(workers)]
     service = ServiceProcess(environment, log, arguments).wait_until_ready()
-    url = log.read_text().split("Consumers find it at ")[1].split()[0]
+    url = "redis://" + log.read_text().split("redis://")[1].split()[0].rstrip(".,;")
     broker_pid, *_ = [pid for pid in children(service) if "valkey" in program_of(pid)]
     try:
         begun = await carriers(service, name)
