@@ -7,7 +7,9 @@ import os
 from pathlib import Path
 
 import pytest
+from nats_client import needs_nats_server
 from soak_brokers import SOAK_BROKERS
+from soak_jetstream import JetStreamFault, JetStreamSoak
 from soak_plan import Fault, Plan
 from soak_run import Outcome, soak
 from soak_server import ServerSoak
@@ -61,6 +63,20 @@ def test_nothing_acknowledged_is_lost_twice_or_out_of_order_whichever_server_tak
         pace=FRAME_SECONDS,
     )
     outcome = soak(plan, SOAK_BROKERS[kind], tmp_path / "service.log")
+    assert f"{failovers} failovers" in outcome.broker, told(outcome)
+    assert outcome.judged >= plan.frames or outcome.defects, told(outcome)
+    assert outcome.is_clean, told(outcome)
+
+
+@needs_nats_server
+@pytest.mark.parametrize("failovers", [pytest.param(2, id=f"jetstream, seed {SEED}")])
+def test_nothing_acknowledged_is_lost_twice_or_out_of_order_whichever_server_leads_the_stream(
+    tmp_path: Path, failovers: int
+) -> None:
+    plan = Plan(seed=SEED, frames=8_000, failovers=failovers, fsync="", pace=FRAME_SECONDS)
+    outcome = soak(plan, JetStreamSoak, tmp_path / "service.log")
+    for fault in (JetStreamFault.KILLED, JetStreamFault.STEPPED_DOWN):
+        assert f"{fault} 1" in outcome.broker, told(outcome)
     assert f"{failovers} failovers" in outcome.broker, told(outcome)
     assert outcome.judged >= plan.frames or outcome.defects, told(outcome)
     assert outcome.is_clean, told(outcome)

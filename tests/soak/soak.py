@@ -47,6 +47,8 @@ def _plans(options: argparse.Namespace) -> Iterator[Plan]:
     """Draw up a plan for each policy and, for a server, one in which the service is killed."""
     common = {"seed": options.seed, "senders": options.senders, "confirm": options.confirm}
     policies = ["always"] if options.confirm == "disk" else POLICIES[options.fsync]
+    if options.broker == "jetstream":
+        policies = [""]
     if options.broker != "server":
         moves = options.moves if options.broker == "cluster" else 0
         frames = options.frames or FRAMES_A_FAULT * (options.failovers + moves)
@@ -98,6 +100,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--senders", type=int, default=8)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(SEEDS))
     options = parser.parse_args()
+    if options.broker == "jetstream" and (options.fsync or options.confirm != "memory"):
+        parser.error("--fsync and --confirm are of Redis")
     options.fsync = options.fsync or ("both" if options.broker == "server" else "everysec")
     if options.broker == "server" and options.confirm == "replica":
         parser.error("a single server has no replica")

@@ -62,6 +62,13 @@ class NatsCluster:
         wait_until(look)
         return self.servers[found[0]]
 
+    def is_in_step(self, stream: str) -> bool:
+        """Tell whether a stream has a leader and all its replicas have what the leader has."""
+        cluster = self.ask(f"$JS.API.STREAM.INFO.{stream}").get("cluster") or {}
+        replicas = cluster.get("replicas") or []
+        has_all = len(replicas) == SERVERS - 1 and all(it.get("current") for it in replicas)
+        return bool(cluster.get("leader")) and has_all
+
     def ask(self, subject: str, asked: object = None) -> dict[str, Any]:
         """Ask any server that answers; `{}` if none does."""
         for server in self.running:

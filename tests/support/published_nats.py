@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from nats_client import NatsClient
@@ -20,14 +20,25 @@ def messages(port: int, subjects: str) -> Iterator[tuple[dict[str, Any], bytes]]
             if found is None:
                 return
             sequence = found["seq"] + 1
-            line, _, data = base64.b64decode(found["data"]).partition(b"\n")
-            yield json.loads(line), data
+            yield split(base64.b64decode(found["data"]))
 
 
 def entries(port: int, name: str, tenant: str = "tenant-abc") -> list[tuple[str, dict[str, Any]]]:
     """The published stream as a consumer finds it, JSON read."""
-    result = []
-    for line, data in messages(port, f"rtaa.audio.{tenant}.{name}.*"):
+    return list(entries_of(messages(port, f"rtaa.audio.{tenant}.{name}.*")))
+
+
+def split(message: bytes) -> tuple[dict[str, Any], bytes]:
+    """A message: its line, and what stands behind it."""
+    line, _, data = message.partition(b"\n")
+    return json.loads(line), data
+
+
+def entries_of(
+    found: Iterable[tuple[dict[str, Any], bytes]],
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each entry of some messages, JSON read."""
+    for line, data in found:
         rest = data
         for row in line["entries"]:
             own, rest = rest[: row["bytes"]], rest[row["bytes"] :]
@@ -36,9 +47,8 @@ def entries(port: int, name: str, tenant: str = "tenant-abc") -> list[tuple[str,
                 entry["audio"] = own
             else:
                 entry["data"] = json.loads(own)
-            result.append((row["id"], entry))
+            yield row["id"], entry
         assert rest == b""
-    return result
 
 
 def audio(port: int, name: str) -> list[tuple[int, bytes]]:

@@ -28,7 +28,8 @@ class Plan:
     """One soak. The same plan draws the same calls and the same faults at the same frames.
 
     `kills` are those of a single server, `failovers` those of a group, `moves` those of slots.
-    `pace` is the time between two frames of a sender.
+    `pace` is the time between two frames of a sender. `fsync` and `confirm` are those of Redis,
+    told where there is an `fsync`.
     """
 
     seed: int

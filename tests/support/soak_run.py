@@ -60,8 +60,9 @@ class Outcome:
         named = (LOST, TWICE, ORDER, BYTES)
         counts = ", ".join(f"{kind} {found[kind]}" for kind in named)
         others = sum(found.values()) - sum(found[kind] for kind in (*named, ENDED))
+        policy = f"{self.plan.fsync}, {self.plan.confirm}: " if self.plan.fsync else ""
         return (
-            f"{self.plan.fsync}, {self.plan.confirm}: {self.judged} frames, {self.broker}, "
+            f"{policy}{self.judged} frames, {self.broker}, "
             f"{self.refilled} frames refilled, "
             f"service killed {self.faults[Fault.SERVICE_KILLED]} times; "
             f"{counts}, ended exactly once {'no' if found[ENDED] else 'yes'}, other {others}; "

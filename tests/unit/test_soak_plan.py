@@ -26,7 +26,7 @@ def test_a_server_forgets_what_it_may() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "failovers", "kinds"),
-    [("sentinel", 7, 7), ("cluster", 5, 5)],
+    [("sentinel", 7, 7), ("cluster", 5, 5), ("jetstream", 4, 4)],
 )
 def test_each_kind_of_failover_is_drawn_as_often(kind: str, failovers: int, kinds: int) -> None:
     plan = Plan(seed=1, frames=10_000, failovers=2 * failovers)
