@@ -7,10 +7,11 @@ from begun import hold_a_stream
 from bench import CountingTelemetry, HandDrivenClock, clock_of, timeless_runner
 
 from adapters.outbound.in_memory import InMemory, InMemoryStore
-from application import broker_watch
+from application import part_watch
 from application.broker_watch import BrokerWatch
 from application.delivery.byte_budget import BufferLimits
 from application.delivery.sender import Sender
+from application.part_watch import MOST_CAUSES
 from application.ports.clock import Clock
 from application.ports.destination import WHOLE, DestinationOptions, Part
 from application.ports.errors import BrokerRefused, BrokerUnavailable, PublisherError
@@ -112,7 +113,7 @@ async def test_each_change_is_said_once(
     error: PublisherError, caplog: pytest.LogCaptureFixture
 ) -> None:
     bench = Bench()
-    with caplog.at_level("INFO", "application.broker_watch"):
+    with caplog.at_level("INFO", "application"):
         for failure in (None, None, error, error, error):
             await bench.check(failure)
             assert bench.is_up() == (failure is None)
@@ -153,7 +154,7 @@ async def test_a_broker_that_is_back_is_told_with_what_the_outage_came_to(
     await bench.check()
     await bench.prove()
     clock.now += 1.0
-    with caplog.at_level("INFO", "application.broker_watch"):
+    with caplog.at_level("INFO", "application"):
         await bench.check()
     told = caplog.records[-1]
     assert (told.levelname, told.message) == ("WARNING", "the broker is back, frames are lost")
@@ -167,12 +168,12 @@ async def test_a_broker_that_is_back_is_told_with_what_the_outage_came_to(
 async def test_each_cause_of_an_outage_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     bench = Bench()
     causes = ["OOM", "OOM", "NOPERM", "OOM", *(f"cause {n}" for n in range(50))]
-    with caplog.at_level("ERROR", "application.broker_watch"):
+    with caplog.at_level("ERROR", "application"):
         for cause in causes:
             await bench.check(BrokerUnavailable(cause))
         told = [record.__dict__["error"] for record in caplog.records]
         assert told[:3] == ["OOM", "NOPERM", "cause 0"]
-        assert len(told) == broker_watch.MOST_CAUSES
+        assert len(told) == MOST_CAUSES
         await bench.check()
         await bench.prove()
         await bench.check()
@@ -213,7 +214,7 @@ async def test_a_failure_that_only_the_publication_saw_takes_the_broker_down_too
 
 
 async def test_a_broker_that_does_not_answer_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(broker_watch, "CHECK_SECONDS", 0.01)
+    monkeypatch.setattr(part_watch, "CHECK_SECONDS", 0.01)
     bench = Bench()
     await bench.check()
     bench.destination.answers = False
@@ -371,7 +372,7 @@ async def test_each_change_of_a_part_is_logged_once_with_its_name(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     bench = PartedBench(A, B)
-    with caplog.at_level("INFO", "application.broker_watch"):
+    with caplog.at_level("INFO", "application"):
         for away in ((), (), "b", "b", "ab", "ab", "b", (), ()):
             await bench.check(*away)
     assert told(caplog) == [
@@ -394,7 +395,7 @@ async def test_parts_that_are_known_only_now_do_not_take_the_broker_down(
     await bench.check()
     assert (bench.watch.is_up, bench.watch.away, bench.watch.has_parts) == (True, [], True)
     bench.destination.now = [A, B, C]
-    with caplog.at_level("INFO", "application.broker_watch"):
+    with caplog.at_level("INFO", "application"):
         await bench.check()
     assert told(caplog) == [("the broker takes writes", "c")]
     assert set(bench.telemetry.broker_is_up) == {True}
@@ -406,7 +407,7 @@ async def test_a_part_that_is_no_more_keeps_nothing_down(caplog: pytest.LogCaptu
     await bench.check("b")
     bench.destination.now = [A]
     caplog.clear()
-    with caplog.at_level("INFO", "application.broker_watch"):
+    with caplog.at_level("INFO", "application"):
         await bench.check("b")
         await bench.check("b")
     assert (bench.watch.is_up, bench.watch.away) == (True, [])
