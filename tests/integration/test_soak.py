@@ -73,7 +73,9 @@ def test_nothing_acknowledged_is_lost_twice_or_out_of_order_whichever_server_tak
 def test_nothing_acknowledged_is_lost_twice_or_out_of_order_whichever_server_leads_the_stream(
     tmp_path: Path, failovers: int
 ) -> None:
-    plan = Plan(seed=SEED, frames=8_000, failovers=failovers, fsync="", pace=FRAME_SECONDS)
+    plan = Plan(
+        seed=SEED, frames=6_000, failovers=failovers, fsync="", senders=4, pace=FRAME_SECONDS
+    )
     outcome = soak(plan, JetStreamSoak, tmp_path / "service.log")
     for fault in (JetStreamFault.KILLED, JetStreamFault.STEPPED_DOWN):
         assert f"{fault} 1" in outcome.broker, told(outcome)

@@ -1,4 +1,7 @@
-"""A soak of JetStream with three replicas: leaders are killed, frozen, ended and step down."""
+"""A soak of JetStream with three replicas: leaders are killed, frozen, ended and step down.
+
+A fault is over when both streams have a leader and two replicas that have all it has.
+"""
 
 import signal
 import time
@@ -90,23 +93,23 @@ class JetStreamSoak:
         """Break it, wait for what comes of it, and heal it."""
         old = self._cluster.leader_of(AUDIO)
         self._break(planned, old)
-        if planned.fault in FAILOVERS:
-            self._wait_for_another_than(old)
-            self.failovers += 1
+        self.failovers += planned.fault in FAILOVERS
         self._cluster.start()
-        for stream in (AUDIO, OPEN):
-            wait_until(lambda name=stream: self._cluster.is_in_step(name), LIMIT_SECONDS)  # type: ignore[misc]
+        wait_until(lambda: all(map(self._cluster.is_in_step, (AUDIO, OPEN))), LIMIT_SECONDS)
         self.faults[planned.fault] += 1
 
     def _break(self, planned: Planned, old: EmbeddedNats) -> None:
         match planned.fault:
             case JetStreamFault.KILLED:
                 old.stop(signal.SIGKILL)
+                self._wait_for_another_than(old)
             case JetStreamFault.ENDED:
                 old.stop(signal.SIGTERM)
+                self._wait_for_another_than(old)
             case JetStreamFault.STEPPED_DOWN:
                 told = self._cluster.ask(f"$JS.API.STREAM.LEADER.STEPDOWN.{AUDIO}")
                 assert told.get("success"), told
+                self._wait_for_another_than(old)
             case JetStreamFault.FROZEN:
                 with frozen(old.pid):
                     self._wait_for_another_than(old)
