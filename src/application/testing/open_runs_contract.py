@@ -7,6 +7,7 @@ import pytest
 from application.ports.errors import PublisherError
 from application.testing.appends import begin, stream
 from application.testing.observed import settle
+from application.testing.store_streams import NAMES
 from application.testing.trial import Contract, Trial
 
 CALL, ANOTHER = stream("call"), stream("call", "another")
@@ -25,6 +26,16 @@ class OpenRunsContract(Contract):
         assert await elsewhere.open_runs.heartbeats() == seen
         await elsewhere.open_runs.forget(CALL, seen[CALL])
         assert set(await here.open_runs.heartbeats()) == {ANOTHER}
+
+    async def test_shared_streams_whose_names_are_alike_are_kept_apart(self, trial: Trial) -> None:
+        destination = trial.connect()
+        streams = [stream(name, tenant) for name in NAMES for tenant in ("one", "One")]
+        await destination.open_runs.heartbeat(streams)
+        before = await destination.open_runs.heartbeats()
+        assert set(before) == set(streams)
+        await destination.open_runs.heartbeat(streams[:1])
+        after = await destination.open_runs.heartbeats()
+        assert {it for it in streams if after[it] != before[it]} == set(streams[:1])
 
     async def test_shared_thousands_of_streams_have_their_heartbeats(self, trial: Trial) -> None:
         destination = trial.connect()

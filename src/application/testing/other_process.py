@@ -99,6 +99,12 @@ class OtherProcess(Destination, StreamStore, StreamReader, OpenRuns):
         """See `Destination.verify_writable`."""
         await self._call("verify_writable")
 
+    async def kill(self) -> None:
+        """End the process at once, in the middle of what it does."""
+        self._process.kill()
+        await self._process.wait()
+        await self._answers
+
     async def close(self) -> None:
         """End the process."""
         if self._process.stdin is None or self._process.stdin.is_closing():

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from application.ports.store import APPENDED, Conflict, Failed, Mark
 from application.testing.appends import (
     as_stored,
@@ -22,6 +24,7 @@ from application.testing.observed import (
     settle,
     store,
 )
+from application.testing.other_process import OtherProcess
 from application.testing.trial import Contract, Trial
 from domain.entries import Ended, Started
 
@@ -73,6 +76,32 @@ class AppendContract(Contract):
             assert before != after or after is None or len(entries) == after.next_position
             await settle(destination, [append])
             assert len(await read(other, key)) == 51
+
+    async def test_all_or_nothing_also_where_a_process_is_killed_in_the_middle(
+        self, trial: Trial
+    ) -> None:
+        """Of each stream all is there or nothing, and what is not can be stored by another."""
+        destination = trial.connect()
+        for number in range(8):
+            other = await trial.connect_elsewhere()
+            if not isinstance(other, OtherProcess):
+                pytest.skip(f"{trial.adapter.name} is not shared")
+            begun = [begin(stream(f"call-{number}-{place}"), None) for place in range(40)]
+            await store(other, *begun)
+            appends = [go_on(it.head, *frames(it.stream, 0, 20)) for it in begun]
+            keys = [it.stream for it in begun]
+            watched = keys[number * 5]
+            before = await head(destination, watched)
+            sending = asyncio.create_task(attempt(other, appends))
+            while not sending.done() and await head(destination, watched) == before:
+                pass
+            await other.kill()
+            await asyncio.gather(sending, return_exceptions=True)
+            for key in keys:
+                found = await head(destination, key)
+                assert found is not None
+                assert len(await read(destination, key)) == found.next_position
+            await settle(destination, appends)
 
     async def test_compare_and_set_of_many_that_expect_the_same_one_is_stored(
         self, trial: Trial

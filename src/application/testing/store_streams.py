@@ -34,12 +34,42 @@ from domain.head import Head
 
 CALL = stream("call")
 
-NAMES = ("a", "A", "a.b", "a-b", "a.", ".a", "..a", "=", "@", "~", "+", "_", "-", "0", "x" * 128)
+NAMES = (
+    "a",
+    "A",
+    "a.b",
+    "a-b",
+    "a.",
+    ".a",
+    "..a",
+    "=",
+    "@",
+    "~",
+    "+",
+    "_",
+    "-",
+    "0",
+    "x" * 128,
+    "x" * 127 + "y",
+)
 """Every character an identifier may have, and names that part of a file system may confuse."""
 
 
 class StreamsContract(Contract):
     """Streams are apart, and as they were written."""
+
+    async def test_independent_installations_of_other_prefixes_do_not_appear_in_one_another(
+        self, trial: Trial
+    ) -> None:
+        places = [trial.connect(), trial.connect(f"{trial.options.prefix}-other")]
+        written = [begin_with(CALL, frame(CALL, number)) for number in range(len(places))]
+        for destination, append in zip(places, written, strict=True):
+            assert await attempt(destination, [append]) == [APPENDED]
+        await places[0].open_runs.heartbeat([CALL])
+        assert await places[1].open_runs.heartbeats() == {}
+        for destination, append in zip(places, written, strict=True):
+            assert await read(destination, CALL) == expected(append)
+            assert len(await destination.reader.announcements()) == 1
 
     async def test_independent_streams_do_not_appear_in_one_another(self, trial: Trial) -> None:
         destination = trial.connect()

@@ -6,6 +6,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import count
 from typing import Any, ClassVar, TypeVar
 
@@ -95,9 +96,10 @@ class Trial(ABC):
         """Tell whether the trial has one of the optional abilities."""
         return getattr(type(self), what) is not getattr(Trial, what)
 
-    def connect(self) -> Destination:
-        """Connect to the place from this process, once more."""
-        destination = self.adapter.connect(self.options, self.environment)
+    def connect(self, prefix: str | None = None) -> Destination:
+        """Connect to the place from this process, once more; with `prefix` another installation."""
+        options = self.options if prefix is None else replace(self.options, prefix=prefix)
+        destination = self.adapter.connect(options, self.environment)
         self._connected.append(destination)
         return destination
 
