@@ -19,7 +19,7 @@ serve: $(VENV)/installed  ## Run the service for development, on a throw-away br
 	SUPPORT_EXOTEL=$${SUPPORT_EXOTEL:-true} HOST=$${HOST:-127.0.0.1} LOG_FORMAT=$${LOG_FORMAT:-console} $(BIN)/rtaa-ingest serve --embedded
 
 test: $(VENV)/installed-dev  ## Run all tests, two files at a time: most of them wait for servers
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 soak: $(VENV)/installed-dev  ## Break the broker under a million frames and judge (SOAK="--help")
 	PYTHONPATH=$(CURDIR)/tests/support$${PYTHONPATH:+:$$PYTHONPATH} $(BIN)/python tests/soak/soak.py $(SOAK)
