@@ -205,7 +205,7 @@ FLOODS: dict[Flood, tuple[int, int]] = {
     frames_behind_a_close: (20 * MIB, 5_000),
     frames_of_one_byte: (20 * MIB, 2_000),
     handshakes_a_byte_at_a_time: (20 * MIB, 1_000),
-    reconnects: (20 * MIB, RECONNECTS),
+    reconnects: (24 * MIB, RECONNECTS),
     marks_of_3500_bytes: (20 * MIB, 500),
     pings_and_a_reset: (20 * MIB, 150),
     frames_of_100_kb: (30 * MIB, 100),

@@ -141,6 +141,16 @@ def _accepted_from(transport: asyncio.BaseTransport) -> tuple[str, int] | None:
     return (str(peer[0]), int(peer[1])) if isinstance(peer, tuple) else None
 
 
+def _cut_off(transport: asyncio.Transport) -> None:
+    """Abort, unless the connection is lost: asyncio fails at that if its last bytes went out late.
+
+    What waits to be called holds the transport alone, so that the memory of a connection that is
+    lost is free at once.
+    """
+    if transport.get_protocol() is not None:  # None once it is lost
+        transport.abort()
+
+
 class HardenedHttp(H11Protocol, asyncio.BufferedProtocol):
     """HTTP/1.1 with a time limit for requests and limits for the headers of a handshake."""
 
@@ -154,7 +164,6 @@ class HardenedHttp(H11Protocol, asyncio.BufferedProtocol):
         self.conn = _Requests(h11.SERVER, MAX_REQUEST_BYTES)
         self._request_timer: asyncio.TimerHandle | None = None
         self._to_forget: int | None = None
-        self._is_lost = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request."""
@@ -164,7 +173,6 @@ class HardenedHttp(H11Protocol, asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
-        self._is_lost = True
         self._stop_expecting()
         super().connection_lost(exc)
 
@@ -262,11 +270,6 @@ class HardenedHttp(H11Protocol, asyncio.BufferedProtocol):
             refusal = NO_KEY
         return refusal
 
-    def _cut_off(self) -> None:
-        """Abort, unless the connection is lost: asyncio's transport would fail at that."""
-        if not self._is_lost:
-            self.transport.abort()
-
     def _refuse(self, refusal: Refusal, headers: Headers) -> None:
         """Answer, and say nothing more; the peer is to close, or it is closed in a while."""
         if self._to_forget is not None or self.transport.is_closing():
@@ -275,7 +278,7 @@ class HardenedHttp(H11Protocol, asyncio.BufferedProtocol):
         self._stop_expecting()
         if self.cycle is not None:
             self.cycle.disconnected = True
-        self.loop.call_later(FORGET_SECONDS, self._cut_off)
+        self.loop.call_later(FORGET_SECONDS, _cut_off, self.transport)
         self.transport.write(refusal.on_the_wire())
         with suppress(OSError):  # it is gone already
             self.transport.write_eof()
@@ -791,9 +794,4 @@ class HardenedWebSocket(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
         if self._lost is not None:
             self._forget_unparsed()
             self.connection_lost(*self._lost)
-        self.loop.call_later(LINGER_SECONDS, self._cut_off)
-
-    def _cut_off(self) -> None:
-        """Abort, unless the connection is lost: asyncio's transport would fail at that."""
-        if not self._is_lost:
-            self.transport.abort()
+        self.loop.call_later(LINGER_SECONDS, _cut_off, self.transport)
