@@ -1,11 +1,12 @@
-// Follow calls, one process under one NAME: node read_calls_nats.mjs nats://HOST:PORT NAME
+// Follow calls, one process under one NAME: node read_calls_nats.mjs nats://HOST:PORT,… NAME
 // It needs no package: NATS speaks lines of text. Only what reads entries() is about calls.
 import { randomUUID } from "node:crypto";
 import { createConnection } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 
 const [url, name] = process.argv.slice(2);
-const { hostname, port, username: user, password: pass } = new URL(url);
+const [, login, hosts] = url.match(/^nats:\/\/(.*@)?(.*)$/); // several by comma, tried in turn
+const servers = hosts.split(",").map((host) => new URL(`nats://${login ?? ""}${host}`));
 const API = "$JS.API.CONSUMER", STREAM = "rtaa-audio", SUBJECT = "rtaa.audio.*.*.*", BATCH = 100;
 const highest = new Map(); // by call and run; drop old ones in a program that runs for long
 
@@ -43,7 +44,7 @@ function* entries(subject, data) {
   }
 }
 
-async function follow(socket) {
+async function follow(socket, { username: user, password: pass }) {
   const inbox = `_INBOX.${randomUUID()}`; // of our own, where answers and messages come
   const came = messages(socket), next = async () => (await came.next()).value;
   const ask = (verb, asked, own = JSON.stringify(asked)) =>
@@ -69,8 +70,9 @@ async function follow(socket) {
   }
 }
 
-for (;; await sleep(500)) {
-  const socket = createConnection(port, hostname);
-  await follow(socket).catch((problem) => console.error(problem.message));
+for (let turn = 0; ; turn++, await sleep(500)) {
+  const server = servers[turn % servers.length];
+  const socket = createConnection(server.port || 4222, server.hostname);
+  await follow(socket, server).catch((problem) => console.error(problem.message));
   socket.destroy();
 }

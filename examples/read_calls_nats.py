@@ -1,4 +1,4 @@
-"""Follow calls, one process under one NAME: python read_calls_nats.py nats://HOST:PORT NAME."""
+"""Follow calls, one process under one NAME: python read_calls_nats.py nats://HOST:PORT,… NAME."""
 
 import asyncio
 import json
@@ -11,7 +11,8 @@ from nats.js.api import ConsumerConfig
 
 
 async def events(url, name, subject="rtaa.audio.*.*.*", stream="rtaa-audio"):
-    broker = (await nats.connect(url, max_reconnect_attempts=-1)).jetstream()
+    servers = [f"nats://{host}" for host in url.removeprefix("nats://").split(",")]
+    broker = (await nats.connect(servers, max_reconnect_attempts=-1)).jetstream()
     reader, highest, first = None, {}, 1
     while True:
         try:
@@ -29,7 +30,7 @@ async def events(url, name, subject="rtaa.audio.*.*.*", stream="rtaa-audio"):
                         yield event
                 await messages[-1].ack()  # and all before it
             highest = dict(list(highest.items())[-10_000:])  # runs end, and may yet come again
-        except (nats.errors.Error, nats.js.errors.Error) as problem:
+        except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as problem:
             print(repr(problem), file=sys.stderr)
             reader, first = None, 1
             await asyncio.sleep(0.5)

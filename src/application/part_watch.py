@@ -131,7 +131,7 @@ class PartWatch:
         if outage is not None:
             waiting = sender.budget.held_bytes.unconfirmed
             outage.waited_bytes = max(outage.waited_bytes, waiting)
-            outage.waited_streams = max(outage.waited_streams, sender.unpublished())
+            outage.waited_streams = max(outage.waited_streams, sender.unpublished(self.part.name))
 
     def _log_up(self) -> None:
         outage, self._outage = self._outage, None

@@ -184,11 +184,12 @@ def _entries_while_primary(node: ValkeyNode) -> int:
     return taken
 
 
-def test_check_warns_of_an_old_primary_at_a_fixed_address(sentinels: SentinelGroup) -> None:
+def test_check_warns_of_an_old_primary_that_confirms(sentinels: SentinelGroup) -> None:
     for url, confirm, warns in (
         (sentinels.master.url, "memory", True),
         (sentinels.master.url, "replica", False),
-        (sentinels.url, "memory", False),
+        (sentinels.url, "memory", True),
+        (sentinels.url, "replica", False),
     ):
         told = run("check", env={**OPEN, "REDIS_URL": url, "REDIS_CONFIRM": confirm})
         assert told.returncode == 0, told.stdout + told.stderr

@@ -80,9 +80,10 @@ class LogRegistry:
             log.stream for log in self._logs.values() if log.live is not None or log.is_starting
         ]
 
-    def unpublished(self) -> int:
-        """Return how many streams have something that is not stored, or not even a start."""
-        return sum(not log.is_settled for log in self._logs.values())
+    def unpublished(self, part: str | None = None) -> int:
+        """Return how many streams, of a part or all, have something not stored, or a start."""
+        logs = self._logs.values() if part is None else self._lane(part).logs
+        return sum(not log.is_settled for log in logs)
 
     def note_alive(self, since: float, part: str = "") -> None:
         """Note that a part answered a call made at monotonic `since`."""

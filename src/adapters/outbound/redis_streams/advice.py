@@ -78,7 +78,7 @@ def _of_part(replies: Sequence[Reply], asked: Asked, parts: int) -> Sequence[str
         warnings += _of_time_outs(seconds, "cluster-node-timeout", asked)
     elif facts.get("cluster_enabled") == "1":
         warnings.append(f"cluster_enabled is 1: {CLUSTER}")
-    if asked.kind is Kind.SERVER and asked.confirm is not Confirm.REPLICA:
+    if asked.confirm is not Confirm.REPLICA:
         warnings += _of_replicas(facts)
     return warnings
 

@@ -54,6 +54,7 @@ class Sentinels:
     def __init__(self, target: Target) -> None:
         self._target = target
         self._sentinels = [Connection(seed) for seed in target.seeds]
+        self._named: Told | None = None
         self.down_after_seconds: float | None = None
 
     async def primary(self) -> Address:
@@ -68,6 +69,11 @@ class Sentinels:
         told = await self._ask(FIRST_ASK_SECONDS)
         place = self._majority(told)
         if place is not None:
+            if place != self._named:
+                self._named = place
+                _log.info(
+                    "the Sentinels name the primary", extra={"primary": f"{place[0]}:{place[1]}"}
+                )
             return self._target.at(*place)
         raise self._why_none(told)
 
