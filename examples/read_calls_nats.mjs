@@ -5,7 +5,7 @@ import { createConnection } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 
 const [url, name] = process.argv.slice(2);
-const [, login, hosts] = url.match(/^nats:\/\/(.*@)?(.*)$/); // several by comma, tried in turn
+const [, login, hosts] = url.replaceAll("nats://", "").match(/^(.*@)?(.*)$/); // tried in turn
 const servers = hosts.split(",").map((host) => new URL(`nats://${login ?? ""}${host}`));
 const API = "$JS.API.CONSUMER", STREAM = "rtaa-audio", SUBJECT = "rtaa.audio.*.*.*", BATCH = 100;
 const highest = new Map(); // by call and run; drop old ones in a program that runs for long
@@ -73,6 +73,7 @@ async function follow(socket, { username: user, password: pass }) {
 for (let turn = 0; ; turn++, await sleep(500)) {
   const server = servers[turn % servers.length];
   const socket = createConnection(server.port || 4222, server.hostname);
+  socket.setTimeout(5_000, () => socket.destroy(new Error("no answer within 5 s")));
   await follow(socket, server).catch((problem) => console.error(problem.message));
   socket.destroy();
 }

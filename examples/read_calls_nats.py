@@ -11,7 +11,7 @@ from nats.js.api import ConsumerConfig
 
 
 async def events(url, name, subject="rtaa.audio.*.*.*", stream="rtaa-audio"):
-    servers = [f"nats://{host}" for host in url.removeprefix("nats://").split(",")]
+    servers = [f"nats://{host}" for host in url.replace("nats://", "").split(",")]
     broker = (await nats.connect(servers, max_reconnect_attempts=-1)).jetstream()
     reader, highest, first = None, {}, 1
     while True:
