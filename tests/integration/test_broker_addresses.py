@@ -9,8 +9,8 @@ import pytest
 from broker_lab import BrokerLab
 from broker_refusals import password
 
+from adapters.brokers import dialling
 from adapters.outbound.redis_streams import connection as subject
-from adapters.outbound.redis_streams import places
 from adapters.outbound.redis_streams.destination import RedisDestination
 from application.ports.destination import DestinationOptions
 from application.ports.errors import BrokerRefused, BrokerUnavailable
@@ -148,7 +148,7 @@ async def test_a_slow_look_up_takes_nothing_of_the_time_for_the_connection(
     await destination.verify_writable()
     await destination.close()
     over.clear()
-    monkeypatch.setattr(places, "RESOLVE_SECONDS", 0.1)
+    monkeypatch.setattr(dialling, "RESOLVE_SECONDS", 0.1)
     destination = RedisDestination(DestinationOptions(), f"redis://{NAME}")
     with pytest.raises(BrokerUnavailable, match="not looked up in time"):
         await destination.verify_writable()

@@ -56,7 +56,7 @@ async def connect() -> AsyncIterator[Connect]:
     yield make
     for connection in made:
         await connection.close()
-        assert connection._connecting is None
+        assert connection._connecting.is_idle
         assert connection._wire is None or not connection._wire._calls
     assert asyncio.all_tasks() - before == {asyncio.current_task()}
 

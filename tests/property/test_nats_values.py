@@ -1,15 +1,17 @@
 """What is written to NATS: the same data as to Redis, subjects that tell ids apart, any chunks."""
 
 import asyncio
+import json
 from unittest.mock import Mock
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adapters.brokers.data import data_of
 from adapters.outbound.nats_jetstream import entries, messages
 from adapters.outbound.nats_jetstream.layout import Layout, stream_of
 from adapters.outbound.nats_jetstream.wire import Reply, Request, Wire
-from adapters.outbound.redis_streams import entries as redis_entries
+from application.ports.reader import PublishedEntry
 from application.storing import entries_of
 from application.testing import strategies
 from application.testing.appends import as_published, as_stored, stream
@@ -20,8 +22,12 @@ from domain.media import AudioFrame
 
 @given(strategies.entries)
 def test_data_is_the_same_json_as_in_redis(entry: Entry) -> None:
+    """In Redis it is what `data_of` makes: see `test_stored_values`."""
     if not isinstance(entry, AudioFrame):
-        assert entries.data_of(entry) == redis_entries.data_of(entry)
+        kind, expected = data_of(entry)
+        row, data = entries.written(PublishedEntry(1, 2, entry))
+        assert data == expected
+        assert json.loads(row) == {"id": "1-2", "type": kind, "bytes": len(data)}
 
 
 @given(st.data())

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 from store_oracle import Oracle, Placed, Writer, stream_key
 
+from adapters.brokers.data import data_of
 from adapters.outbound.redis_streams.destination import RedisDestination
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
-from adapters.outbound.redis_streams.entries import EntryReader, data_of
+from adapters.outbound.redis_streams.entries import EntryReader
 from application.ports.destination import DestinationOptions
 from application.ports.store import APPENDED, Append, Conflict, Mark, Outcome
 from domain.head import Head

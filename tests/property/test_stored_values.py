@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 from store_oracle import ODD_BYTES, Writer, as_read, placed
 
+from adapters.brokers.data import data_of
 from adapters.outbound.redis_streams.announcements import Said
 from adapters.outbound.redis_streams.append_calls import AppendCalls
 from adapters.outbound.redis_streams.destination import RedisDestination
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
-from adapters.outbound.redis_streams.entries import EntryReader, data_of
+from adapters.outbound.redis_streams.entries import EntryReader
 from adapters.outbound.redis_streams.layout import facts_key, stream_key
 from application.ports.destination import DestinationOptions
 from application.ports.errors import BrokerRefused

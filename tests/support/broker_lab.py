@@ -56,7 +56,7 @@ class BrokerLab(EmbeddedValkey):
     @property
     def data(self) -> Path:
         """Where it stores."""
-        return Path(self._directory.name)
+        return self.home
 
     @property
     def url(self) -> str:

@@ -367,7 +367,7 @@ async def test_a_link_that_is_closed_when_the_map_is_known_asks_no_more() -> Non
         await link.close()
         await asyncio.wait([call])
         asked = sum(len(node.asked) for node in it.nodes)
-        assert link._refreshing is None or link._refreshing.done()
+        assert link._refreshing._task is None or link._refreshing._task.done()
         with pytest.raises(BrokerUnavailable, match="closed by us"):
             await link.learn()
         await link.close()

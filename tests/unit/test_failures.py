@@ -86,7 +86,12 @@ def test_a_reply_that_is_no_text_is_translated_all_the_same() -> None:
 
 def test_every_message_that_the_documentation_lists_is_one_that_is_told() -> None:
     root = Path(__file__).parents[2]
-    sources = sorted((root / "src/adapters/outbound/redis_streams").glob("*.py"))
+    adapters = root / "src/adapters"
+    sources = [
+        path
+        for folder in ("outbound/redis_streams", "brokers")
+        for path in sorted((adapters / folder).glob("*.py"))
+    ]
     told = re.sub(r'"\s*f?"', "", "".join(path.read_text() for path in sources))
     told += "".join(HINTS) + "".join(reply for reply, _ in REPLIES)
     table = (root / "docs/broker.md").read_text().partition("| message |")[2].splitlines()[2:]

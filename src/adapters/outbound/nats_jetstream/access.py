@@ -4,11 +4,11 @@ What is noticed of the server being another one, a stream made anew or another l
 epoch: it may have lost something.
 """
 
-import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from adapters.brokers.shared_attempt import SharedAttempt
 from adapters.outbound.nats_jetstream.address import Address
 from adapters.outbound.nats_jetstream.connection import ANSWER_SECONDS, Connection
 from adapters.outbound.nats_jetstream.failures import STREAM_NOT_FOUND
@@ -30,7 +30,7 @@ class Access:
         self._connection = Connection(address, self._prepare)
         self._wire: Wire | None = None
         self._places: dict[str, tuple[str, str]] = {}
-        self._ensuring: asyncio.Task[None] | None = None
+        self._ensuring = SharedAttempt(self._make_again)
         self.is_lacking = False
         """Whether a stream was not there when it was last asked for."""
 
@@ -55,7 +55,7 @@ class Access:
         """
         await self._connection.connect()
         if self.is_lacking:
-            await self._ensure_again()
+            await self._ensuring.result()
         return await self._connection.run(sent, seconds)
 
     async def run_many(self, request: Request) -> Sequence[Reply]:
@@ -79,9 +79,7 @@ class Access:
 
     async def close(self) -> None:
         """Disconnect."""
-        if self._ensuring is not None:
-            self._ensuring.cancel()
-            await asyncio.gather(self._ensuring, return_exceptions=True)
+        await self._ensuring.close()
         await self._connection.close()
 
     async def _prepare(self, wire: Wire) -> None:
@@ -90,29 +88,13 @@ class Access:
         self._places.clear()
         self.is_lacking = False
 
-    async def _ensure_again(self) -> None:
-        """Make the streams once more, in one task for all that wait for it."""
-        if self._ensuring is None:
-            self._ensuring = asyncio.create_task(self._make_again())
-            self._ensuring.add_done_callback(self._note_ensured)
-        ensuring = self._ensuring
-        try:
-            await asyncio.shield(ensuring)
-        except asyncio.CancelledError:
-            if ensuring.cancelled():
-                raise BrokerUnavailable("closed by us") from None
-            raise
-
-    def _note_ensured(self, attempt: "asyncio.Task[None]") -> None:
-        self._ensuring = None
-        if not attempt.cancelled() and attempt.exception() is None:
-            self.is_lacking = False
-            self._connection.doubt()
-
     async def _make_again(self) -> None:
+        """Make the streams once more: they may have been there before."""
         if self._wire is None:
             raise BrokerUnavailable("not connected yet")
         await self._streams.ensure(self._wire)
+        self.is_lacking = False
+        self._connection.doubt()
 
 
 def time_of(told: dict[str, Any]) -> int:

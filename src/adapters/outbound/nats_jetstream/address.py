@@ -1,14 +1,20 @@
-"""Where the servers are: what `NATS_URL` and the credentials say, and what may be wrong with them.
-
-What is not understood is told before the start: an option that is misspelt must not become a
-connection whose certificate is not verified.
-"""
+"""Where the servers are: what `NATS_URL` and the credentials say, and what is wrong with them."""
 
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
+from adapters.brokers.dialling import told
+from adapters.brokers.urls import (
+    ENDS_A_HOST,
+    TLS_OPTIONS,
+    complaint_of,
+    first_wrong,
+    tls_context,
+    unquoted,
+    wrong_options,
+)
 from adapters.outbound.nats_jetstream.credentials import Credentials, UnusableCredentials
 
 DEFAULT_PORT = 4222
@@ -21,15 +27,7 @@ UNESCAPED = (
     "%23, / as %2F, ? as %3F, [ as %5B, ] as %5D, @ as %40, : as %3A, % as %25, a comma as %2C"
 )
 
-_ENDS_A_HOST = frozenset("#/?[]")
 _SCHEMES = ("nats", "tls")
-_KEY_PAIR = {"ssl_certfile", "ssl_keyfile"}
-_OPTIONS = {"ssl_ca_certs", "ssl_cert_reqs", *_KEY_PAIR}
-_VERIFY_MODES = {
-    "required": ssl.CERT_REQUIRED,
-    "optional": ssl.CERT_OPTIONAL,
-    "none": ssl.CERT_NONE,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +55,7 @@ class Server:
     @property
     def name(self) -> str:
         """How it is told."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return told(self.host, self.port)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,37 +82,35 @@ class Address:
         if credentials is not None:
             login = Login(credentials=Credentials.read(credentials))
         elif first.password is not None:
-            login = Login(_unquoted(first.username), _unquoted(first.password))
+            login = Login(unquoted(first.username), unquoted(first.password))
         elif first.username:
-            login = Login(token=_unquoted(first.username))
+            login = Login(token=unquoted(first.username))
         return cls(
             servers=[Server(it.hostname or "", it.port or DEFAULT_PORT) for it in parts],
             login=login,
-            tls=_tls(dict(parse_qsl(query))),
+            tls=tls_context(dict(parse_qsl(query))),
             must_have_tls=first.scheme == "tls",
         )
 
 
 def complaint(url: str) -> str | None:
     """Say what is wrong with a URL, repeating nothing of it; None if nothing is."""
-    try:
-        for item in url.partition("?")[0].split(","):
-            login, at, _ = item.partition("://")[2].rpartition("@")
-            if at and _ENDS_A_HOST.intersection(login):
-                return UNESCAPED
-        parts, query = _parted(url)
-        found = _of_places(parts) or _of_options(parts[0].scheme, query)
-        if found is not None:
-            return found
+    return complaint_of(lambda: _complaint(url))
+
+
+def _complaint(url: str) -> str | None:
+    for item in url.partition("?")[0].split(","):
+        login, at, _ = item.partition("://")[2].rpartition("@")
+        if at and ENDS_A_HOST.intersection(login):
+            return UNESCAPED
+    parts, query = _parted(url)
+    pairs = parse_qsl(query, keep_blank_values=True)
+    has_tls = parts[0].scheme == "tls"
+    found = _of_places(parts) or wrong_options(pairs, TLS_OPTIONS, "tls://", has_tls=has_tls)
+    if found is None:
         for server in Address.of(url).servers:
             server.host.encode("idna")
-    except ssl.SSLError:
-        return "certificates that cannot be used"
-    except OSError:
-        return "certificates that cannot be read"
-    except ValueError:
-        return "an address that cannot be read"
-    return None
+    return found
 
 
 def complaint_of_credentials(text: str) -> str | None:
@@ -159,34 +155,4 @@ def _of_places(parts: Sequence[SplitResult]) -> str | None:
         or (logins and not (first.username or first.password)),
         "a password without a user name": any(it.password and not it.username for it in parts),
     }
-    return next((what for what, is_so in wrong.items() if is_so), None)
-
-
-def _of_options(scheme: str, query: str) -> str | None:
-    pairs = parse_qsl(query, keep_blank_values=True)
-    options = dict(pairs)
-    mode = options.get("ssl_cert_reqs", "required")
-    wrong = {
-        f"options other than {', '.join(sorted(_OPTIONS))}": options.keys() - _OPTIONS,
-        "an option twice": len(pairs) > len(options),
-        "an option without a value": not all(options.values()),
-        "options of TLS without tls://": scheme != "tls" and options,
-        f"ssl_cert_reqs other than {', '.join(_VERIFY_MODES)}": mode not in _VERIFY_MODES,
-        "ssl_keyfile without ssl_certfile": options.keys() & _KEY_PAIR == {"ssl_keyfile"},
-    }
-    return next((what for what, is_so in wrong.items() if is_so), None)
-
-
-def _unquoted(part: str | None) -> str | None:
-    """Decode a part; what is not UTF-8 then is a ValueError."""
-    return unquote(part, errors="strict") if part else None
-
-
-def _tls(options: Mapping[str, str]) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
-    mode = _VERIFY_MODES[options.get("ssl_cert_reqs", "required")]
-    context.check_hostname = mode is not ssl.CERT_NONE
-    context.verify_mode = mode
-    if "ssl_certfile" in options:
-        context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"))
-    return context
+    return first_wrong(wrong)

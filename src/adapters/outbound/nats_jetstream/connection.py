@@ -8,16 +8,14 @@ that long pages keep no write waiting.
 
 import asyncio
 import re
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
+from adapters.brokers.dialling import Place, connect_socket, limit, look_up, told_together
+from adapters.brokers.shared_attempt import CLOSED, SharedAttempt
 from adapters.outbound.nats_jetstream.address import Address, Server
 from adapters.outbound.nats_jetstream.failures import (
     MIN_VERSION,
-    NO_CONNECTION,
     NO_GREETING,
     NO_HANDSHAKE,
     NO_LOGIN,
@@ -27,9 +25,6 @@ from adapters.outbound.nats_jetstream.failures import (
 )
 from adapters.outbound.nats_jetstream.wire import Reply, Request, Wire
 from application.ports.errors import BrokerRefused, BrokerUnavailable, PublisherError
-
-RESOLVE_SECONDS = 10.0
-"""How long a name may be looked up."""
 
 CONNECT_SECONDS = 1.5
 HANDSHAKE_SECONDS = 3.0
@@ -58,7 +53,7 @@ class Connection:
         self._address = address
         self._prepare = prepare
         self._wire: Wire | None = None
-        self._connecting: asyncio.Task[Wire] | None = None
+        self._connecting = SharedAttempt(self._connect)
         self._first = 0
         self._is_closed = False
         self.epoch = 0
@@ -118,32 +113,16 @@ class Connection:
     async def close(self) -> None:
         """Disconnect for good. Requests that wait fail; calling it again does nothing."""
         self._is_closed = True
-        if self._connecting is not None:
-            self._connecting.cancel()
-            await asyncio.gather(self._connecting, return_exceptions=True)
-        self.give_up("closed by us")
+        await self._connecting.close()
+        self.give_up(CLOSED)
 
     async def _connected(self) -> Wire:
         """Return the wire; wait for the one attempt that all callers share."""
         if self._is_closed:
-            raise BrokerUnavailable("closed by us")
+            raise BrokerUnavailable(CLOSED)
         if self._wire is not None and not self._wire.is_lost:
             return self._wire
-        if self._connecting is None:
-            self._connecting = asyncio.create_task(self._connect())
-            self._connecting.add_done_callback(self._note_attempt)
-        connecting = self._connecting
-        try:
-            return await asyncio.shield(connecting)
-        except asyncio.CancelledError:
-            if connecting.cancelled():  # not who waits here, but the attempt: by `close`
-                raise BrokerUnavailable("closed by us") from None
-            raise
-
-    def _note_attempt(self, attempt: "asyncio.Task[Wire]") -> None:
-        self._connecting = None
-        if not attempt.cancelled() and attempt.exception() is None:
-            self._wire = attempt.result()
+        return await self._connecting.result()
 
     async def _connect(self) -> Wire:
         """Try each address of each server until one lets us in; tell of each why it does not."""
@@ -153,7 +132,7 @@ class Connection:
             number = (self._first + offset) % len(servers)
             server = servers[number]
             try:
-                places = await _places(server)
+                places = await look_up(server.host, server.port)
             except PublisherError as error:
                 failures.append((server.name, error))
                 continue
@@ -165,15 +144,16 @@ class Connection:
                 else:
                     self._first = number
                     self.epoch += 1
+                    self._wire = wire
                     return wire
         self._first += 1
-        raise _told_together(failures)
+        raise told_together(failures)
 
-    async def _try(self, server: Server, place: "_Place") -> Wire:
+    async def _try(self, server: Server, place: Place) -> Wire:
         wire = Wire()
         try:
             greeting = await self._open(wire, server, place)
-            async with _limit(LOGIN_SECONDS, NO_LOGIN):
+            async with limit(LOGIN_SECONDS, NO_LOGIN):
                 wire.log_in(self._options(greeting))
                 await wire.admitted
             wire.subscribe()
@@ -187,18 +167,11 @@ class Connection:
             raise
         return wire
 
-    async def _open(self, wire: Wire, server: Server, place: "_Place") -> dict[str, Any]:
+    async def _open(self, wire: Wire, server: Server, place: Place) -> dict[str, Any]:
         loop, address = asyncio.get_running_loop(), self._address
-        socket_ = socket.socket(place.family, socket.SOCK_STREAM, place.protocol)
-        try:
-            socket_.settimeout(0)  # as asyncio needs it
-            async with _limit(CONNECT_SECONDS, NO_CONNECTION):
-                await loop.sock_connect(socket_, place.address)
-        except BaseException:
-            socket_.close()
-            raise
+        socket_ = await connect_socket(place, CONNECT_SECONDS)
         await loop.create_connection(lambda: wire, sock=socket_)
-        async with _limit(HANDSHAKE_SECONDS, NO_GREETING):
+        async with limit(HANDSHAKE_SECONDS, NO_GREETING):
             greeting = await wire.greeting
         self.version = str(greeting.get("version", ""))
         found = _VERSION.match(self.version)
@@ -208,7 +181,7 @@ class Connection:
         if address.must_have_tls and not has_tls:
             raise BrokerRefused("this server has no TLS: use nats://, or configure it there")
         if address.must_have_tls or greeting.get("tls_required"):
-            async with _limit(HANDSHAKE_SECONDS, NO_HANDSHAKE):
+            async with limit(HANDSHAKE_SECONDS, NO_HANDSHAKE):
                 upgraded = await loop.start_tls(
                     wire.transport, wire, address.tls, server_hostname=server.host
                 )
@@ -302,53 +275,3 @@ async def _done_within(future: asyncio.Future[None], seconds: float) -> bool:
     if seconds > 0 and not future.done():
         await asyncio.wait([future], timeout=seconds)
     return future.done()
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """One address of a server and how it is told."""
-
-    name: str
-    family: int
-    protocol: int
-    address: tuple[Any, ...]
-
-
-async def _places(server: Server) -> Sequence[_Place]:
-    """Look up where a server's name leads."""
-    try:
-        async with asyncio.timeout(RESOLVE_SECONDS):
-            found = await asyncio.get_running_loop().getaddrinfo(
-                server.host, server.port, type=socket.SOCK_STREAM
-            )
-    except TimeoutError as error:
-        raise BrokerUnavailable("the name was not looked up in time") from error
-    except (OSError, UnicodeError) as error:
-        raise unreached(error) from error
-    return [_Place(_shown(server, it[4][:2]), it[0], it[2], it[4]) for it in found]
-
-
-def _shown(server: Server, address: Sequence[Any]) -> str:
-    """Tell an address, and the name it was found by if that is another."""
-    host, port = address
-    shown = f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
-    return shown if server.name == shown else f"{server.name} ({shown})"
-
-
-@asynccontextmanager
-async def _limit(seconds: float, message: str) -> AsyncIterator[None]:
-    """Limit what is waited for, and say what it means that it took longer."""
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError as error:
-        raise TimeoutError(message) from error
-
-
-def _told_together(failures: Sequence[tuple[str, PublisherError]]) -> PublisherError:
-    """Tell of each address why it is none; what may pass at one may pass."""
-    passing = any(isinstance(error, BrokerUnavailable) for _, error in failures)
-    text = "; ".join(f"{name}: {error}" for name, error in failures)
-    together = (BrokerUnavailable if passing else BrokerRefused)(text)
-    together.__cause__ = failures[0][1].__cause__ or failures[0][1]
-    return together

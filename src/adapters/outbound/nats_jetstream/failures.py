@@ -4,11 +4,11 @@ Every text here reaches the log, `check` and readiness: it repeats no user name 
 """
 
 import re
-import socket
 import ssl
 from collections.abc import Mapping
 from typing import Any
 
+from adapters.brokers.telling import tell_of_socket, with_hint
 from application.ports.errors import BrokerRefused, BrokerUnavailable, PublisherError
 
 MIN_VERSION = (2, 11)
@@ -48,9 +48,6 @@ NO_RESPONDERS = (
     "no server answers for the stream: it has no leader now, or JetStream is not enabled"
 )
 
-NO_CONNECTION = (
-    "no answer to the connection: the host is down, or a firewall drops what is sent to it"
-)
 NO_GREETING = (
     "connected, but no greeting: this is no NATS server, one that is frozen, or one whose "
     "handshake_first wants TLS before everything else"
@@ -148,11 +145,6 @@ def too_old(version: str) -> BrokerRefused:
     return failure
 
 
-def with_hint(happened: str, hint: str | None) -> str:
-    """Join what happened with what is likely."""
-    return happened if hint is None else f"{happened.rstrip('.')}: {hint}"
-
-
 def unreached(cause: BaseException) -> BrokerUnavailable:
     """Return the port's error for a connection that was not made, or is lost; `cause` its cause."""
     failure = BrokerUnavailable(_said_of_connection(cause))
@@ -161,7 +153,6 @@ def unreached(cause: BaseException) -> BrokerUnavailable:
 
 
 def _said_of_connection(cause: BaseException) -> str:
-    name, text = type(cause).__name__, str(cause)
     match cause:
         case ssl.SSLCertVerificationError():
             said = _CERTIFICATE_HINTS.get(
@@ -169,17 +160,9 @@ def _said_of_connection(cause: BaseException) -> str:
                 f"the server's certificate is not accepted: {cause.verify_message}",
             )
         case ssl.SSLError():
-            reason = cause.reason or text
+            reason = cause.reason or str(cause)
             hint = f"the server may ask for a client certificate, {_OUR_CERTIFICATE}"
             said = with_hint(f"TLS: {reason}", hint if "CERTIFICATE" in reason else None)
-        case socket.gaierror():
-            said = f"the name has no address: {cause.strerror}"
-        case ConnectionRefusedError():
-            said = "the connection is refused: nothing listens there"
-        case TimeoutError():
-            said = text or "no answer in time"
-        case OSError() if cause.strerror:
-            said = f"{name}: {cause.strerror}"
         case _:
-            said = f"{name}: {text}" if text else name
+            said = tell_of_socket(cause)
     return said

@@ -14,7 +14,8 @@ from typing import Any
 
 import msgspec
 
-from adapters.outbound.nats_jetstream.entries import UNREADABLE, read_rows, written
+from adapters.brokers.data import UNREADABLE
+from adapters.outbound.nats_jetstream.entries import read_rows, written
 from application.codec import plain_head, read_head
 from application.ports.errors import BrokerRefused
 from application.ports.reader import Announcement, PublishedEntry

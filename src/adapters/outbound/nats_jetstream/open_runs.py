@@ -6,9 +6,9 @@ just that message.
 
 from collections.abc import Mapping, Sequence
 
+from adapters.brokers.data import UNREADABLE
 from adapters.outbound.nats_jetstream import requests
 from adapters.outbound.nats_jetstream.access import Access
-from adapters.outbound.nats_jetstream.entries import UNREADABLE
 from adapters.outbound.nats_jetstream.failures import NO_MESSAGE, told
 from adapters.outbound.nats_jetstream.layout import stream_of
 from adapters.outbound.nats_jetstream.reading import ask_message, messages

@@ -3,9 +3,9 @@
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 
+from adapters.brokers.data import UNREADABLE
 from adapters.outbound.nats_jetstream import requests
 from adapters.outbound.nats_jetstream.access import Access
-from adapters.outbound.nats_jetstream.entries import UNREADABLE
 from adapters.outbound.nats_jetstream.layout import stream_of
 from adapters.outbound.nats_jetstream.messages import Message
 from adapters.outbound.nats_jetstream.reading import ask_message, messages

@@ -41,8 +41,6 @@ class Streams:
     def __init__(self, layout: Layout, options: DestinationOptions) -> None:
         self.layout = layout
         self.max_age_seconds = options.retention_seconds + options.expire_seconds + SLACK_SECONDS
-        self.created: dict[str, str] = {}
-        """When each was made, and its leader, as far as is known."""
 
     async def ensure(self, wire: Wire) -> None:
         """Make what is missing, and check what is there.

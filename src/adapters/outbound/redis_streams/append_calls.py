@@ -18,9 +18,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from adapters.brokers.data import data_of
 from adapters.outbound.redis_streams import layout
 from adapters.outbound.redis_streams.announcements import Said
-from adapters.outbound.redis_streams.entries import data_of, entry_id
+from adapters.outbound.redis_streams.entries import entry_id
 from adapters.outbound.redis_streams.heads import (
     ACCOUNT_LOST,
     fields_of_start,

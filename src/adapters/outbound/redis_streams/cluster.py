@@ -10,10 +10,12 @@ import random
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from adapters.brokers.dialling import told_together
+from adapters.brokers.shared_attempt import CLOSED, SharedAttempt
+from adapters.brokers.standing_task import StandingTask
 from adapters.outbound.redis_streams.cluster_node import Make, Node, Slots
 from adapters.outbound.redis_streams.link import Link
 from adapters.outbound.redis_streams.pipeline import is_elsewhere, is_redirect
-from adapters.outbound.redis_streams.places import told_together
 from adapters.outbound.redis_streams.resp import Command, Parts
 from adapters.outbound.redis_streams.slot_map import NodeName, SlotMap
 from adapters.outbound.redis_streams.slots import Key, slot_of
@@ -41,8 +43,6 @@ MARKS_TRIED = 3
 MAX_SLOTS_KNOWN = 16_384
 """Streams of which the slot is remembered."""
 
-CLOSED = "closed by us"
-
 _ASKING: Command = ("ASKING",)
 
 _Sent = Command | Parts
@@ -55,8 +55,8 @@ class ClusterLink(Link):
         self._slots = Slots(target, make)
         self._seeds = [self._slots.new_node((seed.host, seed.port)) for seed in target.seeds]
         self._slots_known: dict[Key, int] = {}
-        self._learning: asyncio.Task[None] | None = None
-        self._refreshing: asyncio.Task[None] | None = None
+        self._learning = SharedAttempt(self._learn)
+        self._refreshing = StandingTask(self._refresh)
         self._stale = asyncio.Event()
         self._is_closed = False
 
@@ -133,10 +133,8 @@ class ClusterLink(Link):
     async def close(self) -> None:
         """Disconnect. See `Link.close`."""
         self._is_closed = True
-        for task in (self._learning, self._refreshing):
-            if task is not None:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+        await self._learning.close()
+        await self._refreshing.close()
         await self._slots.close()
         for node in self._seeds:
             await node.connection.close()
@@ -229,20 +227,9 @@ class ClusterLink(Link):
         """Know the map, and keep it."""
         self._raise_if_closed()
         if not self._slots.map.ranges:
-            if self._learning is None or self._learning.done():
-                self._learning = asyncio.create_task(self._learn())
-            learning = self._learning
-            try:
-                await asyncio.shield(learning)
-            except asyncio.CancelledError:
-                if learning.cancelled():  # not who waits here, but the question: by `close`
-                    raise BrokerUnavailable(CLOSED) from None
-                raise
+            await self._learning.result()
             self._raise_if_closed()
-        if self._refreshing is None:
-            self._refreshing = asyncio.create_task(self._refresh())
-        elif self._refreshing.done():
-            self._refreshing.result()  # a fault of ours, which must not go on unseen
+        self._refreshing.ensure()
 
     def _raise_if_closed(self) -> None:
         if self._is_closed:

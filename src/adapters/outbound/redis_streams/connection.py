@@ -7,22 +7,21 @@ What is read back goes over a second one of its kind, so that long pages keep no
 """
 
 import asyncio
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 
 from redis.exceptions import ResponseError
 
+from adapters.brokers.dialling import Place, connect_socket, limit, look_up, told, told_together
+from adapters.brokers.shared_attempt import CLOSED, SharedAttempt
+from adapters.brokers.telling import NO_CONNECTION
 from adapters.outbound.redis_streams.address import Address
 from adapters.outbound.redis_streams.failures import (
-    NO_CONNECTION,
     NO_HANDSHAKE,
     NO_LOGIN,
     closed_before_an_answer,
     translate,
     unreached,
 )
-from adapters.outbound.redis_streams.places import Place, look_up, told_together
 from adapters.outbound.redis_streams.resp import Command, Parts
 from adapters.outbound.redis_streams.wire import Reply, Wire
 from application.ports.errors import BrokerUnavailable, PublisherError
@@ -53,7 +52,7 @@ class Connection:
         self._find = find
         self._admit = admit
         self._wire: Wire | None = None
-        self._connecting: asyncio.Task[Wire] | None = None
+        self._connecting = SharedAttempt(self._connect)
         self._epoch = 0
         self._is_closed = False
 
@@ -83,10 +82,10 @@ class Connection:
         if not commands:
             return []
         if self._is_closed:
-            raise BrokerUnavailable("closed by us")
+            raise BrokerUnavailable(CLOSED)
         wire = self._wire
         if wire is None or wire.is_lost:
-            wire = await self._connected()
+            wire = await self._connecting.result()
         replies = await wire.run(commands)
         for reply in replies:
             if isinstance(reply, ResponseError) and str(reply).startswith("READONLY"):
@@ -103,7 +102,7 @@ class Connection:
 
         """
         if self._wire is None or self._wire.is_lost:
-            await self._connected()
+            await self._connecting.result()
 
     def give_up(self, why: str) -> None:
         """Lose the connection, so that the next one is another epoch; calls that wait fail."""
@@ -113,51 +112,42 @@ class Connection:
     async def close(self) -> None:
         """Disconnect for good. Calls that wait fail; calling it again does nothing."""
         self._is_closed = True
-        if self._connecting is not None:
-            self._connecting.cancel()
-            await asyncio.gather(self._connecting, return_exceptions=True)
+        await self._connecting.close()
         if self._wire is not None:
-            self._wire.abort(ConnectionError("closed by us"))
-
-    async def _connected(self) -> Wire:
-        """Wait for the one attempt that all callers share; who gives up does not end it."""
-        if self._connecting is None:
-            self._connecting = asyncio.create_task(self._connect())
-            self._connecting.add_done_callback(self._note_attempt)
-        connecting = self._connecting
-        try:
-            return await asyncio.shield(connecting)
-        except asyncio.CancelledError:
-            if connecting.cancelled():  # not who waits here, but the attempt: by `close`
-                raise BrokerUnavailable("closed by us") from None
-            raise
-
-    def _note_attempt(self, attempt: "asyncio.Task[Wire]") -> None:
-        self._connecting = None
-        if not attempt.cancelled() and attempt.exception() is None:
-            self._wire = attempt.result()
+            self._wire.abort(ConnectionError(CLOSED))
 
     async def _connect(self) -> Wire:
         """Try each address until one lets us in; tell of each why it does not."""
         if self._find is not None:
             self._address = await self._find()
         failures: list[tuple[str, PublisherError]] = []
-        for place in await look_up(self._address):
+        for name, place in await self._places():
             try:
                 wire = await self._try(place)
             except PublisherError as error:
-                failures.append((place.name, error))
+                failures.append((name, error))
             else:
                 self._epoch += 1
+                self._wire = wire
                 return wire
         raise told_together(failures)
 
-    async def _try(self, place: Place) -> Wire:
+    async def _places(self) -> Sequence[tuple[str, Place | None]]:
+        """Look up where the server is, by the names to tell; None is the path of a socket."""
+        address = self._address
+        if address.path is not None:
+            return [(address.path, None)]
+        try:
+            return [(it.name, it) for it in await look_up(address.host, address.port)]
+        except BrokerUnavailable as error:
+            raise told_together([(told(address.host, address.port), error)]) from error.__cause__
+
+    async def _try(self, place: Place | None) -> Wire:
         has_tls = self._address.tls is not None
         wire = Wire(has_tls=has_tls)
         try:
             await self._open(wire, place)
-            async with _limit(LOGIN_SECONDS, NO_LOGIN):
+            async with limit(LOGIN_SECONDS, NO_LOGIN):
                 await self._log_in(wire)
                 for admit in self._admit:
                     await admit(wire)
@@ -169,22 +159,15 @@ class Connection:
             raise
         return wire
 
-    async def _open(self, wire: Wire, place: Place) -> None:
+    async def _open(self, wire: Wire, place: Place | None) -> None:
         loop, address = asyncio.get_running_loop(), self._address
-        if place.family is None:
-            async with _limit(CONNECT_SECONDS, NO_CONNECTION):
-                await loop.create_unix_connection(lambda: wire, place.name)
+        if place is None:
+            async with limit(CONNECT_SECONDS, NO_CONNECTION):
+                await loop.create_unix_connection(lambda: wire, address.path)
             return
-        socket_ = socket.socket(place.family, socket.SOCK_STREAM, place.protocol)
+        socket_ = await connect_socket(place, CONNECT_SECONDS)
         try:
-            socket_.settimeout(0)  # as asyncio needs it
-            async with _limit(CONNECT_SECONDS, NO_CONNECTION):
-                await loop.sock_connect(socket_, place.address)
-        except BaseException:
-            socket_.close()
-            raise
-        try:
-            async with _limit(HANDSHAKE_SECONDS, NO_HANDSHAKE):
+            async with limit(HANDSHAKE_SECONDS, NO_HANDSHAKE):
                 await loop.create_connection(
                     lambda: wire,
                     sock=socket_,
@@ -214,13 +197,3 @@ class Connection:
         for reply in replies:
             if isinstance(reply, ResponseError):
                 raise translate(reply)
-
-
-@asynccontextmanager
-async def _limit(seconds: float, message: str) -> AsyncIterator[None]:
-    """Limit what is waited for, and say what it means that it took longer."""
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError as error:
-        raise TimeoutError(message) from error

@@ -4,12 +4,12 @@ Every text here reaches the log, `check` and readiness: it repeats no argument a
 """
 
 import re
-import socket
 import ssl
 
 import hiredis
 from redis.exceptions import ResponseError
 
+from adapters.brokers.telling import tell_of_socket, with_hint
 from application.ports.errors import BrokerRefused, BrokerUnavailable, PublisherError
 
 PASSING_CODES = frozenset({
@@ -125,9 +125,6 @@ MAX_SHOWN = 300
 """Characters of an error reply that are repeated."""
 
 
-NO_CONNECTION = (
-    "no answer to the connection: the host is down, or a firewall drops what is sent to it"
-)
 NO_HANDSHAKE = "no answer to the TLS handshake: if this port does not speak TLS, use redis://"
 NO_LOGIN = "connected, but no answer in time: the broker is frozen or overloaded"
 """What each silence of a broker means; the texts of the `TimeoutError`s that are raised for it."""
@@ -150,11 +147,6 @@ def _shown(text: str) -> str:
     return re.sub(r"\bUser \S+ has", "the user has", text)[:MAX_SHOWN]
 
 
-def with_hint(happened: str, hint: str | None) -> str:
-    """Join what happened with what is likely."""
-    return happened if hint is None else f"{happened.rstrip('.')}: {hint}"
-
-
 def unreached(cause: BaseException, *, has_tls: bool) -> BrokerUnavailable:
     """Return the port's error for a connection that was not made, or is lost; `cause` its cause."""
     failure = BrokerUnavailable(_said_of_connection(cause, has_tls=has_tls))
@@ -163,7 +155,7 @@ def unreached(cause: BaseException, *, has_tls: bool) -> BrokerUnavailable:
 
 
 def _said_of_connection(cause: BaseException, *, has_tls: bool) -> str:
-    name, text = type(cause).__name__, str(cause)
+    text = str(cause)
     match cause:
         case ssl.SSLCertVerificationError():
             said = _CERTIFICATE_HINTS.get(
@@ -173,19 +165,11 @@ def _said_of_connection(cause: BaseException, *, has_tls: bool) -> str:
         case ssl.SSLError():
             reason = cause.reason or text
             said = with_hint(f"TLS: {reason}", _TLS_HINTS.get(_ALERT.sub("", reason)))
-        case socket.gaierror():
-            said = f"the name has no address: {cause.strerror}"
-        case ConnectionRefusedError():
-            said = "the connection is refused: nothing listens there"
         case hiredis.ProtocolError():
             hint = _other_protocol(text, has_tls=has_tls)
             said = with_hint("the answer is not Redis's protocol", hint)
-        case TimeoutError():
-            said = text or "no answer in time"
-        case OSError() if cause.strerror:
-            said = f"{name}: {cause.strerror}"
         case _:
-            said = f"{name}: {text}" if text else name
+            said = tell_of_socket(cause)
     return said
 
 

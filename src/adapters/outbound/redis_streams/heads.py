@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from adapters.outbound.redis_streams.entries import UNREADABLE, read_entry_id, read_started
+from adapters.brokers.data import UNREADABLE, read_started
+from adapters.outbound.redis_streams.entries import read_entry_id
 from adapters.outbound.redis_streams.resp import Command
 from application.ports.errors import BrokerRefused
 from domain.account import Account, State

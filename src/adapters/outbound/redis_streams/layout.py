@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from adapters.outbound.redis_streams.entries import UNREADABLE, entry_id, read_entry_id
+from adapters.brokers.data import UNREADABLE
+from adapters.outbound.redis_streams.entries import entry_id, read_entry_id
 from application.ports.errors import BrokerRefused
 from application.ports.reader import Announcement
 from application.ports.store import Mark

@@ -15,9 +15,10 @@ from collections.abc import Sequence
 
 from redis.exceptions import ResponseError
 
+from adapters.brokers.standing_task import StandingTask
+from adapters.brokers.telling import with_hint
 from adapters.outbound.redis_streams.address import Address
 from adapters.outbound.redis_streams.connection import Connection
-from adapters.outbound.redis_streams.failures import with_hint
 from adapters.outbound.redis_streams.link import ServerLink
 from adapters.outbound.redis_streams.pipeline import Pipeline, failure_of
 from adapters.outbound.redis_streams.resp import Command, Parts
@@ -181,37 +182,25 @@ class SentinelLink(ServerLink):
     def __init__(self, pipeline: Pipeline, sentinels: Sentinels) -> None:
         super().__init__(pipeline)
         self._sentinels = sentinels
-        self._watching: asyncio.Task[None] | None = None
-        self._is_closed = False
+        self._watching = StandingTask(self._watch)
 
     async def run(self, commands: Sequence[Command | Parts], keys: Sequence[Key]) -> list[Reply]:
         """Run commands. See `Link.run`."""
-        self._be_watched()
+        self._watching.ensure()
         return await super().run(commands, keys)
 
     async def run_at(self, part: str, commands: Sequence[Command]) -> list[Reply]:
         """Run commands. See `Link.run_at`."""
-        self._be_watched()
+        self._watching.ensure()
         replies = await super().run_at(part, commands)
         self.down_after_seconds = self._sentinels.down_after_seconds
         return replies
 
     async def close(self) -> None:
         """Disconnect. See `Link.close`."""
-        self._is_closed = True
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
+        await self._watching.close()
         await super().close()
         await self._sentinels.close()
-
-    def _be_watched(self) -> None:
-        if self._is_closed:
-            return
-        if self._watching is None:
-            self._watching = asyncio.create_task(self._watch())
-        elif self._watching.done():
-            self._watching.result()  # a fault of ours, which must not go on unseen
 
     async def _watch(self) -> None:
         """Give the connection up when the primary is another, or can no more be told."""

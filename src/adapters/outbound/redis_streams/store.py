@@ -6,9 +6,9 @@ stored. The script stores all of an append or nothing.
 
 from collections.abc import Mapping, Sequence
 
+from adapters.brokers.data import UNREADABLE
 from adapters.outbound.redis_streams.announcements import Announcements, Said
 from adapters.outbound.redis_streams.append_calls import AppendCalls
-from adapters.outbound.redis_streams.entries import UNREADABLE
 from adapters.outbound.redis_streams.heads import read_head
 from adapters.outbound.redis_streams.link import Link
 from adapters.outbound.redis_streams.pipeline import failure_of, raise_if_error

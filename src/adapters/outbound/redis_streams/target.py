@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
-from adapters.outbound.redis_streams.address import ENDS_A_HOST, UNESCAPED, Address, complaint
+from adapters.brokers.urls import ENDS_A_HOST, first_wrong
+from adapters.outbound.redis_streams.address import UNESCAPED, Address, complaint
 
 SENTINEL_PORT = 26379
 
@@ -177,7 +178,7 @@ class _Several:
             "sentinel_username without sentinel_password": "sentinel_username" in options
             and "sentinel_password" not in options,
         }
-        return next((what for what, is_so in wrong.items() if is_so), None)
+        return first_wrong(wrong)
 
     def server_url(self, host: str) -> str:
         """Write the URL of one server."""

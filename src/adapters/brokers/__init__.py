@@ -1,0 +1,1 @@
+"""What the adapters of all brokers share: what consumers find, and how a server is reached."""

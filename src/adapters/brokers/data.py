@@ -1,0 +1,122 @@
+"""The data of entries as consumers find them at every broker, in both directions.
+
+Of audio it is the audio, of a signal its details, of all others JSON.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from domain.entries import Ended, Entry, Gap, SignalNoted, Started
+from domain.errors import DomainError
+from domain.events import ANEW, CallDetails, EndReason, GoOn, Opening, Signal
+from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
+from domain.ledger import Ledger
+from domain.media import AudioFrame, Encoding, MediaFormat
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+_SIGNALS = {signal.value: signal for signal in Signal}
+
+UNREADABLE = (
+    DomainError,
+    msgspec.MsgspecError,
+    KeyError,
+    IndexError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
+"""Errors of reading what another program has written."""
+
+
+def data_of(entry: Entry) -> tuple[str, bytes]:
+    """Return type and data of an entry that is no audio."""
+    match entry:
+        case SignalNoted(signal, details):
+            return signal.value, details.encode()
+        case Gap(first_missing, missing):
+            return "gap", _encode({"first_missing": first_missing, "missing": missing})
+        case Started():
+            return "started", _started(entry)
+        case Ended(reason, ledger, recovered):
+            ended: dict[str, Any] = {"reason": reason.value, "ledger": ledger.counters()}
+            if recovered:
+                ended["recovered"] = True
+            return "ended", _encode(ended)
+        case AudioFrame():
+            raise TypeError("audio is its own data")
+
+
+def read_data(kind: str, data: bytes) -> Entry:
+    """Read an entry that is no audio from its type and data.
+
+    Raises:
+        UNREADABLE: it is not one of ours.
+
+    """
+    if kind in _SIGNALS:
+        return SignalNoted(_SIGNALS[kind], data.decode())
+    if kind == "started":
+        return read_started(data)
+    told = _decode(data)
+    if kind == "gap":
+        return Gap(told["first_missing"], told["missing"])
+    if kind == "ended":
+        ledger = Ledger(**told["ledger"])
+        return Ended(EndReason(told["reason"]), ledger, told.get("recovered", False))
+    raise ValueError("unknown type")
+
+
+def read_started(data: bytes) -> Started:
+    """Read the data of a `started`. Of its continuation it tells only whether it resumed.
+
+    Raises:
+        UNREADABLE: it is not one of ours.
+
+    """
+    found = _decode(data)
+    started_at = datetime.fromisoformat(found["started_at"]) - _EPOCH
+    opening = Opening(
+        stream=StreamKey(TenantId(found["tenant_id"]), StreamId(found["stream_id"])),
+        interaction_id=InteractionId(found["interaction_id"]),
+        dialect=found["dialect"],
+        media=MediaFormat(found["sample_rate"], Encoding(found["encoding"]), found["channels"]),
+        started_at_ms=started_at // _MILLISECOND,
+        continuation=GoOn() if found["resumed"] else ANEW,
+        call=CallDetails(found["call_sid"], found["from"], found["to"], found["custom_parameters"]),
+        track=found["track"],
+    )
+    return Started(found["generation"], found["run"], found["resumed"], opening)
+
+
+def _started(started: Started) -> bytes:
+    opening, call = started.opening, started.opening.call
+    started_at = _EPOCH + opening.started_at_ms * _MILLISECOND
+    return _encode(
+        {
+            "tenant_id": str(opening.stream.tenant_id),
+            "interaction_id": str(opening.interaction_id),
+            "stream_id": str(opening.stream.stream_id),
+            "track": opening.track,
+            "run": started.run,
+            "dialect": opening.dialect,
+            "generation": started.generation,
+            "resumed": started.resumed,
+            "sample_rate": opening.media.sample_rate,
+            "encoding": opening.media.encoding.value,
+            "channels": opening.media.channels,
+            "call_sid": call.call_sid,
+            "from": call.caller,
+            "to": call.callee,
+            "custom_parameters": call.custom_parameters,
+            "started_at": started_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        }
+    )

@@ -1,0 +1,78 @@
+"""What the URLs of brokers have in common: what is wrong with one, and whom to trust over TLS.
+
+What is not understood is told before the start: an option that is misspelt must not become a
+connection whose certificate is not verified. Nothing of a URL is repeated.
+"""
+
+import ssl
+from collections.abc import Callable, Collection, Mapping, Sequence
+from urllib.parse import unquote
+
+ENDS_A_HOST = frozenset("#/?[]")
+"""Characters that end the host, the port or the whole where they stand in a login unescaped."""
+
+KEY_PAIR = {"ssl_certfile", "ssl_keyfile"}
+TLS_OPTIONS = {"ssl_ca_certs", "ssl_cert_reqs", *KEY_PAIR}
+"""Named as redis-py names them."""
+
+_VERIFY_MODES = {
+    "required": ssl.CERT_REQUIRED,
+    "optional": ssl.CERT_OPTIONAL,
+    "none": ssl.CERT_NONE,
+}
+
+
+def first_wrong(wrong: Mapping[str, object]) -> str | None:
+    """Return the first of what may be wrong that is so; None if nothing is."""
+    return next((what for what, is_so in wrong.items() if is_so), None)
+
+
+def complaint_of(read: Callable[[], str | None]) -> str | None:
+    """Return what `read` complains of, or what its failure means."""
+    try:
+        return read()
+    except ssl.SSLError:
+        return "certificates that cannot be used"
+    except OSError:
+        return "certificates that cannot be read"
+    except ValueError:
+        return "an address that cannot be read"
+
+
+def wrong_options(
+    pairs: Sequence[tuple[str, str]], accepted: Collection[str], tls_scheme: str, *, has_tls: bool
+) -> str | None:
+    """Say what is wrong with options; those of TLS are for URLs of `tls_scheme`."""
+    options = dict(pairs)
+    mode = options.get("ssl_cert_reqs", "required")
+    return first_wrong(
+        {
+            f"options other than {', '.join(sorted(accepted))}": options.keys() - set(accepted),
+            "an option twice": len(pairs) > len(options),
+            "an option without a value": not all(options.values()),
+            f"options of TLS without {tls_scheme}": not has_tls and options.keys() & TLS_OPTIONS,
+            f"ssl_cert_reqs other than {', '.join(_VERIFY_MODES)}": mode not in _VERIFY_MODES,
+            "ssl_keyfile without ssl_certfile": options.keys() & KEY_PAIR == {"ssl_keyfile"},
+        }
+    )
+
+
+def tls_context(options: Mapping[str, str]) -> ssl.SSLContext:
+    """Make the context that options with which nothing is wrong ask for.
+
+    Raises:
+        OSError: the certificates that they name cannot be read.
+
+    """
+    context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
+    mode = _VERIFY_MODES[options.get("ssl_cert_reqs", "required")]
+    context.check_hostname = mode is not ssl.CERT_NONE
+    context.verify_mode = mode
+    if "ssl_certfile" in options:
+        context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"))
+    return context
+
+
+def unquoted(part: str | None) -> str | None:
+    """Decode a part; what is not UTF-8 then is a ValueError."""
+    return unquote(part, errors="strict") if part else None
