@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import pytest
 from bench import HandDrivenClock
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from stream_model import ModelStore, Process, Session, frame
 
@@ -241,11 +241,28 @@ def test_a_store_that_is_wiped_gets_all_that_is_retained(life: list[Step]) -> No
     assert max(reading.ends.values(), default=0) <= 1
 
 
+LOST_ANSWER_OF_A_RESUME = [
+    *(Step("resume"), Step("send"), Step("send"), Step("speak")),
+    *(Step("resume"), Step("send"), Step("send"), Step("send", fate="answer lost")),
+    Step("evict head"),
+]
+
+
 @lives
+@example(LOST_ANSWER_OF_A_RESUME)
 @given(steps("evict entries", "evict head"))
 def test_a_store_that_lost_one_key_gets_all_that_is_retained(life: list[Step]) -> None:
     lived, reading = play(life)
     assert all(reading.seen[acked] >= 1 for acked in lived.acked())
+
+
+@lives
+@example(LOST_ANSWER_OF_A_RESUME)
+@given(steps("evict head"))
+def test_a_store_that_lost_its_head_alone_is_written_in_place(life: list[Step]) -> None:
+    lived, reading = play(life)
+    assert max(reading.seen.values(), default=0) <= 1
+    assert all(reading.seen[acked] == 1 for acked in lived.acked())
 
 
 @lives

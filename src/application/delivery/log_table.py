@@ -225,7 +225,7 @@ class LogTable(LogInbox):
         self._starts.prepare_confirmation()
         self._confirm(self._window.confirm_below(head.next_position))
         self._open(self._starts.finish())
-        if head.entries_lost:
+        if head.entries_lost or head.account_lost:
             self._holdings.revision = None
             self._on_head(head)
 

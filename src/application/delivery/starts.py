@@ -115,8 +115,15 @@ class Starts:
         return None
 
     def is_stored(self, head: Head | None) -> bool:
-        """Whether the start that is begun was stored by a call whose answer was lost."""
-        return head is not None and head.lease.owner == self._pending[0].owner
+        """Whether the start that is begun was stored by a call whose answer was lost.
+
+        A head without account names no owner: its position and generation tell.
+        """
+        if head is None or not self._pending[0].is_attempted:
+            return False
+        if head.account_lost:
+            return self._holdings.is_at_end(head)
+        return head.lease.owner == self._pending[0].owner
 
     def finish(self) -> Opened:
         """Note that the start that is begun is stored."""
