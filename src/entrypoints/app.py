@@ -20,7 +20,7 @@ from adapters.inbound.http_routes import health_routes, operations_routes
 from adapters.inbound.path_guard import PathGuard
 from adapters.inbound.refusals import Outcome, Refusal
 from adapters.inbound.reports import Reports
-from adapters.inbound.websocket_route import INGEST_PATH, ingest_route
+from adapters.inbound.websocket.route import INGEST_PATH, ingest_route
 from application.ports.exposition import MetricsExposition
 from entrypoints.container import Container
 from entrypoints.version import VERSION
@@ -82,7 +82,13 @@ def create_app(container: Container, on_failure: Callable[[], None]) -> Front:
         container.telemetry(),
         asyncapi_document(VERSION, container.settings()["STREAM_PREFIX"], DIALECTS),
     )
-    ingest = ingest_route(container.gate(), container.calls(), container.roster())
+    ingest = ingest_route(
+        container.gate(),
+        container.services(),
+        container.reports(),
+        DIALECTS,
+        container.roster(),
+    )
     operations_port = container.settings()["OPERATIONS_PORT"]
     if operations_port is None:
         return Front(_guarded([ingest, *health, *operations], reports, lifespan))

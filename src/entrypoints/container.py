@@ -5,20 +5,21 @@ import platform
 from dependency_injector import containers, providers
 
 from adapters.inbound.brake import Brake
-from adapters.inbound.calls import Calls, TimeLimits
-from adapters.inbound.close_codes import CLOSES, REFUSED_WITH, Leaving
 from adapters.inbound.dialects import DIALECTS
-from adapters.inbound.dialects.messages import Oddity, Refusal
 from adapters.inbound.gate import Gate
 from adapters.inbound.refusals import Outcome
 from adapters.inbound.reports import Reports
-from adapters.inbound.roster import Roster
 from adapters.outbound.prometheus import Build, PrometheusTelemetry, Series
 from adapters.outbound.system_clock import SystemClock
 from adapters.outbound.worker_board import Seat
 from application.admit_sender import AdmitSender
 from application.background import Background
 from application.broker_watch import BrokerWatch
+from application.call.closing import CLOSES, REFUSED_WITH, Leaving
+from application.call.deadlines import TimeLimits
+from application.call.messages import Oddity, Refusal
+from application.call.roster import Roster
+from application.call.services import Services
 from application.capacity import Capacity
 from application.cut_interaction import CutInteraction
 from application.delivery.sender import Sender
@@ -118,8 +119,8 @@ class Container(containers.DeclarativeContainer):
         brake,
         reports,
     )
-    calls = providers.Singleton(
-        Calls,
+    services = providers.Singleton(
+        Services,
         start=start_interaction,
         ingest=ingest_audio,
         end=end_interaction,
@@ -128,8 +129,6 @@ class Container(containers.DeclarativeContainer):
         budget=sender.provided.budget,
         clock=clock,
         telemetry=telemetry,
-        reports=reports,
-        dialects=DIALECTS,
         ack_interval=setting["ACK_INTERVAL"],
         limits=providers.Singleton(
             TimeLimits,

@@ -15,9 +15,9 @@ from typing import Any
 
 import uvicorn
 
-from adapters.inbound.roster import Roster
 from adapters.inbound.uvicorn_protocols import HardenedHttp, HardenedWebSocket
 from adapters.outbound.worker_board import Seat
+from application.call.roster import Roster
 from application.ports.errors import BrokerUnavailable, PublisherError
 from entrypoints.app import create_app
 from entrypoints.container import Container

@@ -115,7 +115,7 @@ def test_every_provider_builds() -> None:
         name: provider() for name, provider in container.providers.items() if name != "setting"
     }
     assert built["destination"] is container.destination()
-    assert built["calls"].start is container.start_interaction()
+    assert built["services"].start is container.start_interaction()
     assert all(isinstance(p, providers.Provider) for p in container.providers.values())
     create_app(container, on_failure=lambda: None)
 

@@ -20,7 +20,7 @@ from adapters.inbound.dialects import (
     UnknownDialect,
     recognise,
 )
-from adapters.inbound.dialects.messages import (
+from application.call.messages import (
     Audio,
     End,
     Refused,

@@ -200,7 +200,7 @@ BAD_FRAMES: list[Any] = [
     '{"event":"media","media":{"chunk":2,"payload":"AAAA"}}',  # three bytes: half a sample
     '{"event":"media","media":{"chunk":2,"payload":"_-8="}}',
     '{"event":"media","media":{"chunk":2,"payload":"AAA"}}',
-    '{"event":"media","media":{"chunk":2,"track":"outbound","payload":"AAA="}}',
+    '{"event":"media","media":{"chunk":2,"track":7,"payload":"AAA="}}',
     '{"event":"media","stream_sid":"another","media":{"chunk":2,"payload":"AAA="}}',
     '{"event":"dtmf","stream_sid":"another","dtmf":{"digit":"5"}}',
     '{"event":"media","media":{"chunk":2,"payload":"AAA="},"x":'

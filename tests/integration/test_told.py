@@ -623,7 +623,7 @@ async def test_a_bug_is_told_with_its_traceback_and_not_to_the_sender(
         raise LookupError("a detail")
 
     try:
-        monkeypatch.setattr("adapters.inbound.conversation.recognise", fail)
+        monkeypatch.setattr("adapters.inbound.websocket.connection.recognise", fail)
         caller = await Caller.dial(service.url)
         await caller.start(name, wait=False)
         assert await caller.closed() == 1011

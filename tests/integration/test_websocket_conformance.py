@@ -33,7 +33,6 @@ from running import Service, pcm
 from waiting import wait_until
 
 from adapters.inbound import uvicorn_protocols
-from adapters.inbound.close_codes import CloseCode
 from adapters.inbound.uvicorn_protocols import (
     MAX_FRAGMENTS,
     MAX_UNREAD_BYTES,
@@ -41,6 +40,7 @@ from adapters.inbound.uvicorn_protocols import (
     MOST_FRAMES_AT_ONCE,
     READ_BYTES,
 )
+from application.call.closing import CloseCode
 
 pytestmark = pytest.mark.timeout(30)
 

@@ -10,6 +10,7 @@ from agentstream_sender import AgentstreamSender, media, start
 from published import Broker, audio, entries
 from running import Caller, Service, ServiceProcess, audio_message, pcm, service_process
 from running import start_message as exostreamkit_start
+from waiting import until
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
@@ -187,47 +188,43 @@ async def test_what_is_odd_before_the_start_is_told_once_it_is_known_of_which_ca
 # Whose audio it is
 
 
-async def test_tracks_that_count_for_themselves_are_not_mixed(
+async def test_each_track_is_a_stream_of_its_own(
     logged: ServiceProcess, broker: Broker, name: str
 ) -> None:
-    refused = logged.metric("ingest_frames_total", outcome="rejected", reason="unsupported_track")
     sender = await agentstream(logged)
     await sender.begin(name, tracks=["inbound", "outbound"])
     for chunk in range(1, 11):
         await sender.say(on_track("outbound", name, chunk, pcm(1_000 + chunk)))
         await sender.say(on_track("inbound", name, chunk, pcm(chunk)))
     assert await sender.stop(name) == 1000
-    assert audio(broker, name) == [(chunk, pcm(chunk)) for chunk in range(1, 11)]
-    assert of_kind(broker, name, "gap") == []
-    counted = ledger(broker, name)
-    assert (counted["received"], counted["rejected"], counted["duplicate"]) == (20, 10, 0)
-    now = logged.metric("ingest_frames_total", outcome="rejected", reason="unsupported_track")
-    assert now == refused + 10
-    announced, seen = warnings(logged, name)
-    assert announced == "odd start"
-    assert "another track" in seen
+    for stream, track, above in ((name, None, 0), (f"{name}.outbound", "outbound", 1_000)):
+        assert audio(broker, stream) == [(it, pcm(above + it)) for it in range(1, 11)]
+        assert of_kind(broker, stream, "started")[0]["track"] == track
+        assert of_kind(broker, stream, "gap") == []
+        counted = ledger(broker, stream)
+        assert (counted["received"], counted["published"]) == (10, 10)
+    assert warnings(logged, name) == []
 
 
-async def test_of_tracks_that_count_together_the_refused_ones_are_missing_from_the_first_on(
+async def test_where_tracks_count_together_each_has_gaps_for_the_numbers_of_the_other(
     logged: ServiceProcess, broker: Broker, name: str
 ) -> None:
-    """The seqs of the refused track are not published: they are declared like any other hole."""
     sender = await agentstream(logged)
     await sender.begin(name)
     for chunk in range(1, 21):
         track = "inbound" if chunk % 2 == 0 else "outbound"
         await sender.say(on_track(track, name, chunk, pcm(chunk)))
     assert await sender.stop(name) == 1000
-    inbound = range(2, 21, 2)
-    assert audio(broker, name) == [(chunk, pcm(chunk)) for chunk in inbound]
-    assert of_kind(broker, name, "gap") == [
-        {"first_missing": chunk + 1, "missing": 1} for chunk in inbound[:-1]
-    ]
-    counted = ledger(broker, name)
-    assert (counted["published"], counted["rejected"], counted["missing"]) == (10, 10, 9)
+    for stream, chunks in ((name, range(2, 21, 2)), (f"{name}.outbound", range(1, 20, 2))):
+        assert audio(broker, stream) == [(chunk, pcm(chunk)) for chunk in chunks]
+        assert of_kind(broker, stream, "gap") == [
+            {"first_missing": chunk + 1, "missing": 1} for chunk in chunks[:-1]
+        ]
+        counted = ledger(broker, stream)
+        assert (counted["published"], counted["missing"]) == (10, 9)
 
 
-async def test_another_track_alone_gives_the_stream_no_audio_and_no_close(
+async def test_another_track_alone_leaves_the_stream_itself_without_audio(
     logged: ServiceProcess, broker: Broker, name: str
 ) -> None:
     sender = await agentstream(logged)
@@ -238,8 +235,24 @@ async def test_another_track_alone_gives_the_stream_no_audio_and_no_close(
     assert await sender.is_left_alone()
     assert await sender.stop(name) == 1000
     assert audio(broker, name) == []
-    assert ledger(broker, name)["rejected"] == 98
-    assert len(warnings(logged, name)) == 1
+    assert ledger(broker, name)["received"] == 0
+    assert audio(broker, f"{name}.outbound") == [(chunk, pcm(chunk)) for chunk in range(1, 100)]
+    assert ledger(broker, f"{name}.outbound")["published"] == 99
+
+
+async def test_the_tracks_of_a_sender_that_is_gone_are_ended_with_its_stream(
+    logged: ServiceProcess, broker: Broker, name: str
+) -> None:
+    sender = await agentstream(logged)
+    await sender.begin(name)
+    await sender.say(on_track("inbound", name, 1, pcm(1)))
+    await sender.say(on_track("outbound", name, 1, pcm(2)))
+    await until(lambda: audio(broker, f"{name}.outbound"))
+    sender.socket.transport.abort()
+    streams = (name, f"{name}.outbound")
+    await until(lambda: all(of_kind(broker, stream, "ended") for stream in streams))
+    for stream in streams:
+        assert of_kind(broker, stream, "ended")[0]["reason"] == "disconnected"
 
 
 async def test_media_of_another_stream_is_refused_and_told_once(

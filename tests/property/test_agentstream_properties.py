@@ -15,7 +15,7 @@ from adapters.inbound.dialects.agentstream import (
     Agentstream,
     AgentstreamDecoder,
 )
-from adapters.inbound.dialects.messages import (
+from application.call.messages import (
     Audio,
     BadStart,
     End,
@@ -77,12 +77,14 @@ def expected_of(text: str) -> object:
 def expected_of_media(media: Any) -> object:
     if not isinstance(media, dict):
         return Refusal.INVALID_AUDIO
-    if media.get("track") not in (None, "", "inbound"):
+    track = media.get("track")
+    if track is not None and not isinstance(track, str):
         return Refusal.UNSUPPORTED_TRACK
     audio = read_base64(media.get("payload"))
     if audio is None:
         return Refusal.INVALID_AUDIO
-    return Audio(read_counter(media.get("chunk"), MAX_SEQ), audio)
+    other = None if track in (None, "", "inbound") else track
+    return Audio(read_counter(media.get("chunk"), MAX_SEQ), audio, other)
 
 
 def decoder(remarks: list[str] | None = None) -> AgentstreamDecoder:
@@ -442,7 +444,8 @@ def test_the_oracle_itself_tells_right_from_wrong() -> None:
     assert expected_of(right.replace('"1"', "1.0")) == Audio(1, b"\0\0")
     assert expected_of(right.replace('"1"', "1.5")) == Audio(None, b"\0\0")
     assert expected_of("\ufeff " + right + "\0") == Audio(1, b"\0\0")
-    assert expected_of(right[:-2] + ',"track":"outbound"}}') is Refusal.UNSUPPORTED_TRACK
+    assert expected_of(right[:-2] + ',"track":"outbound"}}') == Audio(1, b"\0\0", "outbound")
+    assert expected_of(right[:-2] + ',"track":1}}') is Refusal.UNSUPPORTED_TRACK
     assert expected_of(right[:-1] + ',"stream_sid":"x"}') is Refusal.UNEXPECTED_EVENT
     assert expected_of(right.replace("=", "")) is Refusal.INVALID_AUDIO
     assert expected_of(right.replace('"1"', "null")) == Audio(None, b"\0\0")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from json_oracle import NotJson, is_message, read_base64, read_json, unwrapped
 
 from adapters.inbound.dialects.exostreamkit import Exostreamkit, _read, _read_long
-from adapters.inbound.dialects.messages import (
+from application.call.messages import (
     Audio,
     BadStart,
     End,

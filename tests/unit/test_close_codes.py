@@ -1,6 +1,6 @@
 import pytest
 
-from adapters.inbound.close_codes import CloseCode, CloseReason, Closing
+from application.call.closing import CloseCode, CloseReason, Closing
 
 
 @pytest.mark.parametrize("text", ["", "call ended", "x" * 123, "é" * 61, "€" * 41, "😀" * 30])

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from adapters.inbound.dialects.exostreamkit import Exostreamkit
-from adapters.inbound.dialects.messages import (
+from application.call.messages import (
     Audio,
     BadStart,
     End,

@@ -11,12 +11,12 @@ from adapters.inbound.gate import Gate
 from adapters.inbound.origin import Origin
 from adapters.inbound.refusals import Headers, Refusal
 from adapters.inbound.reports import Reports
-from adapters.inbound.roster import Roster
 from adapters.outbound.in_memory import InMemory
 from adapters.outbound.prometheus import PrometheusTelemetry
 from adapters.outbound.system_clock import SystemClock
 from application.admit_sender import AccessPolicy, AdmitSender
 from application.broker_watch import BrokerWatch
+from application.call.roster import Roster
 from application.capacity import Capacity
 from application.delivery.byte_budget import BufferLimits
 from application.delivery.sender import Sender as LogSender

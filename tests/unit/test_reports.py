@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from adapters.inbound.close_codes import CLOSES, CloseCode, CloseReason
 from adapters.inbound.log_limiter import MAX_KINDS
 from adapters.inbound.refusals import Outcome, Refusal
+from application.call.closing import CLOSES, CloseCode, CloseReason
 
 DOCUMENT = Path(__file__, "../../../docs/connecting.md").resolve().read_text()
 ROWS = [line for line in DOCUMENT.splitlines() if re.match(r"\| [0-9]{3,4} \|", line)]

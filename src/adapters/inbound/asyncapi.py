@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from typing import Any
 
-from adapters.inbound.close_codes import CloseCode
 from adapters.inbound.dialects import Dialect
 from adapters.inbound.dialects.exostreamkit import ERROR_CODES
+from application.call.closing import CloseCode
 from domain.events import EndReason, Signal
 from domain.identifiers import MAX_LENGTH
 from domain.ledger import NOTHING

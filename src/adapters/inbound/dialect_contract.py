@@ -15,7 +15,6 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from adapters.inbound.close_codes import CloseCode
 from adapters.inbound.dialects import (
     DIALECTS,
     Decoder,
@@ -25,7 +24,8 @@ from adapters.inbound.dialects import (
     UnknownDialect,
     recognise,
 )
-from adapters.inbound.dialects.messages import (
+from application.call.closing import CloseCode
+from application.call.messages import (
     Audio,
     BadStart,
     End,

@@ -7,9 +7,9 @@ from adapters.inbound.brake import Brake
 from adapters.inbound.origin import Origin
 from adapters.inbound.refusals import Headers, Outcome, Refusal
 from adapters.inbound.reports import Reports, values
-from adapters.inbound.roster import Roster
 from application.admit_sender import AddressRefused, AdmitSender, Unauthenticated
 from application.broker_watch import BrokerWatch
+from application.call.roster import Roster
 from application.ports.places import Places
 from domain.access import Sender
 

@@ -8,8 +8,8 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 from msgspec import UNSET, Struct, UnsetType
 
-from adapters.inbound.roster import Roster
 from application.broker_watch import BrokerWatch
+from application.call.roster import Roster
 from application.ports.clock import Clock
 from application.ports.exposition import MetricsExposition
 from application.ports.places import Places

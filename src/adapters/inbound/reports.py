@@ -3,11 +3,11 @@
 import logging
 from collections.abc import Hashable, Mapping, Sequence
 
-from adapters.inbound.close_codes import CloseCode, Closing, Leaving
-from adapters.inbound.dialects.messages import OddStart
 from adapters.inbound.log_limiter import SECONDS, LogLimiter
 from adapters.inbound.origin import Origin
 from adapters.inbound.refusals import Headers, Outcome, Refusal
+from application.call.closing import CloseCode, Closing, Leaving
+from application.call.messages import OddStart
 from application.ports.telemetry import Telemetry
 
 _log = logging.getLogger(__name__)

@@ -35,9 +35,9 @@ from websockets.frames import Frame, Opcode
 from websockets.frames import apply_mask as _apply_mask  # type: ignore[attr-defined]  # C, or not
 from websockets.protocol import State
 
-from adapters.inbound.close_codes import CloseCode, CloseReason, Closing
 from adapters.inbound.refusals import Headers, Outcome, Refusal
 from adapters.inbound.reports import Reports
+from application.call.closing import CloseCode, CloseReason, Closing
 
 WRITTEN_AGAINST = "0.54.0"
 

@@ -13,8 +13,8 @@ The carrier's pages disagree with each other and with its traffic, so: numbers m
 keys snake or camel case, `start` and `dtmf` nested or flat, most of it absent, and the JSON may
 come in binary messages. Loss is judged by `media.chunk`; a frame without a usable one takes the
 next number. `sequence_number` counts every event and is not looked at. `media.track` is `inbound`
-or absent: audio of any other track is refused. A sender of this dialect gets no message and is not
-hung up on for what it says.
+or absent for the stream itself; any other track is a stream of its own. A sender of this dialect
+gets no message, and is not closed for what it sends.
 """
 
 import re
@@ -23,11 +23,11 @@ from typing import Any, Literal
 
 import msgspec
 
-from adapters.inbound.close_codes import CloseCode
 from adapters.inbound.dialects.base64_literal import SHORTEST_BYTES, Cutter, decode
 from adapters.inbound.dialects.dialect import Decoder, Dialect, Remark
 from adapters.inbound.dialects.json_text import UNREADABLE, is_json, is_utf8, unwrapped
-from adapters.inbound.dialects.messages import (
+from application.call.closing import CloseCode
+from application.call.messages import (
     Audio,
     BadStart,
     End,
@@ -59,7 +59,8 @@ _CALL_KEYS = frozenset(
 _OTHER_DIALECTS_KEYS = frozenset({"interaction_id", "tenant_id"})
 
 _INBOUND = "inbound"
-"""The track that is the stream itself."""
+_OWN_TRACK = (_INBOUND, "")
+"""The track that is the stream itself; any other is a stream of its own."""
 
 _DIGITS = re.compile(r"[0-9]{1,16}\Z")
 _NUMBER = re.compile(r"\s*[+-]?[0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]+)?\s*\Z", re.IGNORECASE | re.ASCII)
@@ -198,25 +199,26 @@ class AgentstreamDecoder(Decoder):
     def _flawless(
         self, message: _MediaMessage | _MediaMessageSkeleton, payload: bytes
     ) -> Message | None:
-        """Return the audio of the stream's own track; None where `_read` has to look closer."""
+        """Return the audio of a flawless message; None where `_read` has to look closer."""
         media = message.media
         stream_sid = message.stream_sid or message.streamSid
         own = self._stream_sid
-        if media.track != _INBOUND or (stream_sid != own and stream_sid and own is not None):
+        if stream_sid != own and stream_sid and own is not None:
             return None
-        return self._audio(media.chunk, payload)
+        return self._audio(media.chunk, payload, media.track)
 
-    def _audio(self, chunk: object, payload: bytes) -> Audio:
+    def _audio(self, chunk: object, payload: bytes, track: str) -> Audio:
+        other = None if track in _OWN_TRACK else track
         if isinstance(chunk, str) and _DIGITS.match(chunk):
             chunk = int(chunk)
         if type(chunk) is int and 0 <= chunk <= MAX_SEQ:
-            return Audio(chunk, payload)
+            return Audio(chunk, payload, other)
         seq = _whole_number(chunk)
         if seq is None:
             self._remark(
                 "media has no usable chunk: frames are counted here, and a lost one does not show"
             )
-        return Audio(seq, payload)
+        return Audio(seq, payload, other)
 
     def _read(self, raw: bytes) -> Message:
         """Define what a message means; the short cut does the same for a flawless `media`."""
@@ -254,13 +256,14 @@ class AgentstreamDecoder(Decoder):
         return None not in (stream_sid, self._stream_sid) and stream_sid != self._stream_sid
 
     def _read_media(self, media: Fields) -> Message:
-        if "track" in media and not _is_inbound(media["track"]):
-            return Refused(Refusal.UNSUPPORTED_TRACK, "audio of another track than inbound")
+        track = _track(media.get("track"))
+        if track is None:
+            return Refused(Refusal.UNSUPPORTED_TRACK, "the track of media is no text")
         try:
             payload: bytes = msgspec.json.decode(media.get("payload", msgspec.Raw()), type=bytes)
         except UNREADABLE:
             return Refused(Refusal.INVALID_AUDIO, "payload must be standard base64, padded")
-        return self._audio(_value(media, "chunk"), payload)
+        return self._audio(_value(media, "chunk"), payload, track)
 
     def _read_start(self, fields: Fields) -> Message:
         start = _object(fields, "start") or fields
@@ -273,8 +276,6 @@ class AgentstreamDecoder(Decoder):
         stream = stream_sid or call_sid
         try:
             media, odd = self._media_format(_object(both, "media_format", "mediaFormat"))
-            if not _is_inbound_only(_value(both, "tracks")):
-                odd = (*odd, _OTHER_TRACKS)
             message = Start(
                 tenant_id=TenantId(_there("account_sid", tenant)),
                 interaction_id=InteractionId(_there("call_sid", call_sid)),
@@ -328,9 +329,6 @@ _CONTRADICTED = (
     Oddity.RATE_CONTRADICTED,
     "the sample rate of the query is not that of start, which counts",
 )
-_OTHER_TRACKS = OddStart(
-    Oddity.OTHER_TRACKS, "start announces other tracks than inbound, whose audio is refused"
-)
 
 
 _ITS_WORDS = {
@@ -362,19 +360,17 @@ def _read_stop(stop: Fields) -> End:
     return End(EndReason.CALLENDED if ended else EndReason.STOPPED)
 
 
-def _is_inbound(track: msgspec.Raw) -> bool:
-    """Tell whether a track is the stream's own; one that cannot be read is another."""
+def _track(track: msgspec.Raw | None) -> str | None:
+    """Return the track that a frame names, "" if it names none; None if it cannot be read."""
+    if track is None:
+        return ""
     try:
-        return msgspec.json.decode(track) in (None, "", _INBOUND)
+        named = msgspec.json.decode(track)
     except UNREADABLE:
-        return False
-
-
-def _is_inbound_only(tracks: object) -> bool:
-    """Tell whether the tracks that a start announces, in a list or a text, are the stream's own."""
-    if isinstance(tracks, str):
-        tracks = _SEPARATORS.split(tracks)
-    return not isinstance(tracks, list) or all(track in ("", _INBOUND) for track in tracks)
+        return None
+    if named is None:
+        return ""
+    return named if isinstance(named, str) else None
 
 
 def _whole_number(said: object) -> int | None:

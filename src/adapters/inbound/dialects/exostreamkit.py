@@ -15,7 +15,6 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from adapters.inbound.close_codes import CloseCode
 from adapters.inbound.dialects.base64_literal import SHORTEST_BYTES, Cutter, decode
 from adapters.inbound.dialects.dialect import Decoder, Dialect, Remark
 from adapters.inbound.dialects.json_text import (
@@ -25,7 +24,8 @@ from adapters.inbound.dialects.json_text import (
     is_message,
     unwrapped,
 )
-from adapters.inbound.dialects.messages import (
+from application.call.closing import CloseCode
+from application.call.messages import (
     Audio,
     BadStart,
     End,

@@ -1,11 +1,9 @@
-"""What a sender can say, whatever its dialect."""
+"""The messages of a sender, whatever its dialect."""
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-
-import msgspec
 
 from domain.errors import FrameTooLarge, InvalidAudio, InvalidIdentifier, InvalidSequenceNumber
 from domain.events import ANEW, CallDetails, Continuation, EndReason, Signal
@@ -23,7 +21,7 @@ class Refusal(StrEnum):
     UNEXPECTED_EVENT = "unexpected_event"
     FRAME_TOO_LARGE = "frame_too_large"
     UNSUPPORTED_TRACK = "unsupported_track"
-    """Audio of another track than the stream's own; no code of a reply."""
+    """Audio of a track that cannot be a stream of its own; no code of a reply."""
 
 
 def refusal_of(error: InvalidAudio | InvalidSequenceNumber) -> Refusal:
@@ -43,8 +41,6 @@ class Oddity(StrEnum):
     """The sample rate of the start is not usable: that of its label or of the query counts."""
     RATE_CONTRADICTED = "rate_contradicted"
     """The query asks for another sample rate than the start has, or for one that is not usable."""
-    OTHER_TRACKS = "other_tracks"
-    """It announces tracks whose audio is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +63,10 @@ class Start:
     continuation: Continuation = ANEW
     call: CallDetails = field(default_factory=CallDetails)
     odd: tuple[OddStart, ...] = field(default=(), compare=False)
+
+    def of_track(self, stream_id: StreamId) -> "Start":
+        """Return the start of another track of the call, whose stream has this name."""
+        return replace(self, stream_id=stream_id, odd=())
 
     @property
     def names(self) -> Mapping[str, str]:
@@ -101,11 +101,17 @@ def valid_names(tenant_id: object, interaction_id: object, stream_id: object) ->
     return names
 
 
-class Audio(msgspec.Struct, frozen=True):
-    """A frame; `seq` None when the sender does not number it, then it takes the next number."""
+@dataclass(slots=True)
+class Audio:
+    """A frame; `seq` None when the sender does not number it, then it takes the next number.
+
+    `track` is None for the stream itself; any other track is a stream of its own. It is not frozen
+    because there are 50 a second and call, and a frozen one takes longer to make.
+    """
 
     seq: int | None
     audio: bytes
+    track: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +127,13 @@ class End:
     """The run is over."""
 
     reason: EndReason
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question of the carrier's: its answer is owed at once, whatever the broker does."""
+
+    answer: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,4 +157,4 @@ class Refused:
 
 STARTED_ALREADY = Refused(Refusal.UNEXPECTED_EVENT, "the stream is started already")
 
-Message = Start | BadStart | Audio | SignalSaid | End | Known | Unknown | Refused
+Message = Start | BadStart | Audio | SignalSaid | End | Asked | Known | Unknown | Refused

@@ -1,4 +1,4 @@
-"""A start that is under way: what no socket shows of what its sender says meanwhile."""
+"""A session whose start is under way: what no socket shows of what its sender sends meanwhile."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -8,12 +8,15 @@ from typing import Any
 import pytest
 from begun import begin_elsewhere
 from bench import CountingTelemetry
+from session_bench import RecordingConnection
 
-from adapters.inbound.close_codes import CloseCode, Closing
 from adapters.inbound.dialects import Dialect
 from adapters.inbound.dialects.agentstream import Agentstream
 from adapters.inbound.dialects.exostreamkit import Exostreamkit
-from adapters.inbound.dialects.messages import (
+from adapters.outbound.in_memory import InMemory, InMemoryStore
+from application.call.closing import ENDED as CLOSED
+from application.call.closing import CloseCode, Closing
+from application.call.messages import (
     Audio,
     BadStart,
     End,
@@ -23,11 +26,12 @@ from adapters.inbound.dialects.messages import (
     SignalSaid,
     Start,
 )
-from adapters.inbound.starting import Starting
-from adapters.outbound.in_memory import InMemory, InMemoryStore
+from application.call.session import State
+from application.call.tracks import MAX_TRACKS
 from application.delivery.live_stream import LiveStream
 from application.start_interaction import RetryBudget
 from domain.access import Sender
+from domain.account import State as Life
 from domain.entries import Ended, Entry, Gap, SignalNoted, Started
 from domain.events import EndReason, GoOn, GoOnAbove, Opening, Signal
 from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
@@ -39,6 +43,7 @@ from entrypoints.settings import read_settings
 TENANT, CALL, STREAM = TenantId("tenant"), InteractionId("call"), StreamId("call")
 KEY, MEDIA = StreamKey(TENANT, STREAM), MediaFormat(8_000)
 START = Start(TENANT, CALL, STREAM, MEDIA)
+OTHER = StreamKey(TENANT, StreamId("call.outbound"))
 ENDED = End(EndReason.ENDED)
 
 
@@ -62,23 +67,22 @@ class Site:
         assert isinstance(destination, InMemoryStore)
         self.destination = destination
         self.destination.memory.is_plugged = False
-        self.settled = asyncio.Event()
 
-    def starting(self, dialect: Dialect, sender: Sender | None = None) -> Starting:
-        calls, settled = self.container.calls(), self.settled.set
-        return Starting(calls, sender or Sender(), dialect, settled, {})
+    def starting(self, dialect: Dialect, sender: Sender | None = None) -> RecordingConnection:
+        return RecordingConnection(self.container.services(), dialect, sender)
 
     async def plug(self) -> None:
         self.destination.memory.plug()
         await self.container.broker_watch().check()
 
-    async def outcome(self, starting: Starting) -> LiveStream | Closing | None:
-        await self.settled.wait()
-        self.settled.clear()
-        return starting.outcome()
+    async def outcome(self, starting: RecordingConnection) -> LiveStream | Closing:
+        await self.until(lambda: starting.live or starting.closing)
+        outcome = starting.live or starting.closing
+        assert outcome is not None
+        return outcome
 
-    async def published(self) -> list[Entry]:
-        return [it.entry async for it in self.destination.read(KEY)]
+    async def published(self, key: StreamKey = KEY) -> list[Entry]:
+        return [it.entry async for it in self.destination.read(key)]
 
     async def until(self, condition: Callable[[], object]) -> None:
         async with asyncio.timeout(20):
@@ -101,24 +105,27 @@ async def site() -> AsyncIterator[Site]:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def say(starting: Starting, *messages: Message) -> None:
-    for message in messages:
-        assert starting.take(message) is None
+def say(starting: RecordingConnection, *messages: Message) -> None:
+    starting.send(*messages)
+    assert starting.closing is None
 
 
-async def test_an_attempt_is_told_when_it_is_over_and_only_once(site: Site) -> None:
+async def test_a_start_that_is_granted_makes_the_session_live_once_what_is_held_is_put(
+    site: Site,
+) -> None:
     starting = site.starting(Exostreamkit())
-    assert starting.outcome() is None
-    await starting.wait_for_room()  # there is nothing to wait for
+    assert starting.session.state is State.EARLY
+    say(starting, START, Audio(0, b"ab"))
+    assert starting.session.state is State.STARTING
     await site.plug()
-    say(starting, START)
-    assert starting.start == START
-    assert starting.outcome() is None
-    await starting.wait_for_room()
     stream = await site.outcome(starting)
     assert isinstance(stream, LiveStream)
     assert stream.key == KEY
-    assert starting.outcome() is None
+    assert not starting.session.is_reading  # nothing may come between what is held and what follows
+    starting.put_early()
+    assert starting.session.is_reading
+    assert starting.session.state is State.LIVE
+    assert stream.interaction.last_seq == 0
 
 
 async def test_a_start_that_is_not_allowed_closes(site: Site) -> None:
@@ -137,8 +144,8 @@ async def test_a_start_that_is_not_allowed_closes(site: Site) -> None:
 async def test_a_start_that_cannot_be_published_closes_in_a_way_its_sender_bears(
     site: Site, dialect: Dialect, code: CloseCode
 ) -> None:
-    calls = site.container.calls()
-    start: Any = calls.start
+    services = site.container.services()
+    start: Any = services.start
 
     async def start_impatiently(
         *arguments: Any, requested_at: float, budget: RetryBudget, context: Any
@@ -147,7 +154,7 @@ async def test_a_start_that_cannot_be_published_closes_in_a_way_its_sender_bears
         return await start(*arguments, requested_at=requested_at)
 
     impatient: Any = start_impatiently
-    starting = Starting(replace(calls, start=impatient), Sender(), dialect, site.settled.set, {})
+    starting = RecordingConnection(replace(services, start=impatient), dialect)
     say(starting, START)
     closing = await site.outcome(starting)
     assert isinstance(closing, Closing)
@@ -163,12 +170,15 @@ async def test_a_start_that_cannot_be_decided_is_tried_again_with_the_first_fram
     await begin_elsewhere(site.destination, opening, "before")
     starting = site.starting(Exostreamkit())
     say(starting, Start(TENANT, CALL, STREAM, MEDIA, GoOnAbove()))
-    assert await site.outcome(starting) is None
+    await site.until(lambda: starting.is_idle)
+    assert starting.live is None
     say(starting, Audio(7, b"ab"))
     stream = await site.outcome(starting)
     assert isinstance(stream, LiveStream)
     assert stream.lease.generation == 2
-    assert [held async for held in starting.held()] == [Audio(7, b"ab")]
+    assert [it.continuation for it in starting.starts] == [GoOnAbove(), GoOnAbove(7)]
+    starting.put_early()
+    assert stream.interaction.last_seq == 7
 
 
 async def test_a_frame_said_while_the_first_attempt_is_under_way_decides_the_second(
@@ -179,8 +189,8 @@ async def test_a_frame_said_while_the_first_attempt_is_under_way_decides_the_sec
     await begin_elsewhere(site.destination, opening, "before")
     starting = site.starting(Exostreamkit())
     say(starting, Start(TENANT, CALL, STREAM, MEDIA, GoOnAbove()), Audio(7, b"ab"))
-    assert await site.outcome(starting) is None  # tried without the frame, and now with it
     assert isinstance(await site.outcome(starting), LiveStream)
+    assert [it.continuation for it in starting.starts] == [GoOnAbove(), GoOnAbove(7)]
 
 
 async def test_a_call_that_is_said_to_its_end_is_published_though_its_sender_is_gone(
@@ -201,7 +211,7 @@ async def test_a_sender_that_comes_back_leaves_nothing_behind(site: Site) -> Non
     starting.leave()
     await site.until(lambda: site.container.background().is_idle)
     assert site.container.sender().unpublished() == 0
-    assert [held async for held in starting.held()] == []
+    assert starting.session.is_done
     assert site.telemetry.held_bytes().unconfirmed == 0
     assert site.telemetry.counted["lost", "not_started"] == 1
     await site.plug()
@@ -216,7 +226,8 @@ async def test_a_start_that_succeeds_as_its_sender_leaves_is_published_and_ended
     await site.plug()
     starting = site.starting(dialect)
     say(starting, START, Audio(0, b"ab"))
-    await site.settled.wait()  # it is granted, and nobody has looked yet
+    await site.outcome(starting)
+    assert starting.session.is_behind  # it is granted, and nothing is put yet
     starting.leave()
     await site.until(lambda: site.container.background().is_idle)
     kinds = [type(event) for event in await site.published()]
@@ -275,8 +286,11 @@ async def test_the_end_of_a_sender_that_is_back_already_is_left_to_where_it_is_n
         assert [type(it) for it in events].count(Ended) == 1
     else:
         await site.plug()
-        await site.until(lambda: isinstance(older.outcome(), LiveStream))
-        assert [held async for held in older.held()] == [Audio(0, b"ab")]
+        live = await site.outcome(older)
+        assert isinstance(live, LiveStream)
+        older.put_early()
+        assert live.interaction.last_seq == 0
+        assert live.interaction.state is Life.LIVE  # its end is left to the newer connection
 
 
 async def test_a_start_that_waits_for_its_sender_lets_others_through(site: Site) -> None:
@@ -285,10 +299,10 @@ async def test_a_start_that_waits_for_its_sender_lets_others_through(site: Site)
     await begin_elsewhere(site.destination, opening, "before")
     silent, newer = site.starting(Agentstream()), site.starting(Agentstream())
     say(silent, Start(TENANT, CALL, STREAM, MEDIA, GoOnAbove()))
-    assert await site.outcome(silent) is None
+    await site.until(lambda: silent.is_idle)
     say(newer, Start(TENANT, CALL, STREAM, MEDIA, GoOnAbove()), Audio(7, b"ab"))
-    await site.until(lambda: isinstance(newer.outcome(), LiveStream))
-    newer.settle()
+    assert isinstance(await site.outcome(newer), LiveStream)
+    newer.put_early()
 
 
 async def test_a_start_older_than_that_of_who_has_the_stream_closes(site: Site) -> None:
@@ -328,9 +342,8 @@ async def test_what_a_sender_said_that_is_gone_before_its_start_is_published_in_
         Refused(Refusal.MALFORMED_JSON, "no"),
         Audio(4, b"cd"),
     )
-    starting.drop(Audio(5, b"ef"))
-    starting.drop(SignalSaid(Signal.DTMF, "{}"))
-    starting.drop(Audio(6, b"gh"))
+    starting.drop()
+    say(starting, Audio(5, b"ef"), SignalSaid(Signal.DTMF, "{}"), Audio(6, b"gh"))
     say(starting, ENDED, Audio(7, b"ab"), Audio(8, b"ab"))  # too late
     starting.leave()
     await site.plug()
@@ -357,8 +370,8 @@ async def test_what_is_dropped_behind_a_start_is_counted_by_the_rules_of_the_run
 ) -> None:
     starting = site.starting(Agentstream())
     say(starting, START, *(Audio(seq, bytes(320)) for seq in range(1, 51)))  # it is full
-    for seq in (51, 54, 3, 54, 60):
-        starting.drop(Audio(seq, bytes(320)))
+    starting.drop()
+    say(starting, *(Audio(seq, bytes(320)) for seq in (51, 54, 3, 54, 60)))
     say(starting, Refused(Refusal.MALFORMED_JSON, "no"), START)
     starting.leave()
     await site.plug()
@@ -379,7 +392,8 @@ async def test_what_is_dropped_behind_a_start_is_counted_by_the_rules_of_the_run
 async def test_one_that_is_gone_without_an_end_is_cut_behind_what_was_dropped(site: Site) -> None:
     starting = site.starting(Agentstream())
     say(starting, START, Audio(1, b"ab"))
-    starting.drop(Audio(2, b"cd"))
+    starting.drop()
+    say(starting, Audio(2, b"cd"))
     starting.leave()
     await site.plug()
     await site.until(lambda: site.container.background().is_idle)
@@ -406,14 +420,74 @@ async def test_it_is_full_as_a_stream_would_be_and_waits_for_the_attempt(site: S
     starting = site.starting(Exostreamkit())
     say(starting, START)
     for seq in range(50):  # BUFFER_SECONDS is 1
-        assert not starting.is_full
+        assert not starting.session.is_full
         say(starting, Audio(seq, bytes(320)))
-    assert starting.is_full
-    waiting = asyncio.create_task(starting.wait_for_room())
+    assert starting.session.is_full
+    waiting = asyncio.create_task(starting.session.wait_for_room())
     await asyncio.sleep(0)
     assert not waiting.done()
     await site.plug()
     await waiting
     assert isinstance(await site.outcome(starting), LiveStream)
     starting.leave()
+    await site.until(lambda: site.container.background().is_idle)
     assert site.telemetry.held_bytes().unconfirmed == 0
+
+
+# Tracks
+
+
+async def test_each_track_is_a_stream_of_its_own_begun_with_its_first_frame(site: Site) -> None:
+    await site.plug()
+    starting = site.starting(Agentstream())
+    say(starting, Audio(7, b"ab", "outbound"), START)
+    live = await site.outcome(starting)
+    await site.until(lambda: len(starting.streams) == 2 and all(starting.streams.values()))
+    starting.put_early()
+    say(starting, Audio(1, b"cd"), Audio(8, b"ef", "outbound"), ENDED)
+    await site.until(lambda: starting.closing)
+    assert starting.closing == CLOSED
+    assert isinstance(live, LiveStream)
+    own, other = await site.published(), await site.published(OTHER)
+    assert [it.seq for it in own if isinstance(it, AudioFrame)] == [1]
+    assert [it.seq for it in other if isinstance(it, AudioFrame)] == [7, 8]
+    for entries, track in ((own, None), (other, "outbound")):
+        assert isinstance(entries[0], Started)
+        assert entries[0].opening.track == track
+        assert isinstance(entries[-1], Ended)
+        assert entries[-1].ledger.received == entries[-1].ledger.published > 0
+
+
+@pytest.mark.parametrize("track", ["no/name", "x" * 200])
+async def test_audio_of_a_track_that_cannot_name_a_stream_is_refused(
+    site: Site, track: str
+) -> None:
+    await site.plug()
+    starting = site.starting(Agentstream())
+    say(starting, START, Audio(1, b"ab"), Audio(1, b"cd", track))
+    await site.outcome(starting)
+    starting.put_early()
+    assert len(starting.streams) == 1
+    assert site.telemetry.counted["rejected", Refusal.UNSUPPORTED_TRACK] == 1
+
+
+async def test_the_tracks_of_one_connection_are_bounded(site: Site) -> None:
+    await site.plug()
+    starting = site.starting(Agentstream())
+    say(starting, START, *(Audio(1, b"ab", f"t{number}") for number in range(MAX_TRACKS + 10)))
+    await site.outcome(starting)
+    starting.put_early()
+    assert len(starting.streams) == MAX_TRACKS
+    assert site.telemetry.counted["rejected", Refusal.UNSUPPORTED_TRACK] == 11
+
+
+async def test_a_sender_that_leaves_has_all_its_tracks_cut_and_ended(site: Site) -> None:
+    await site.plug()
+    starting = site.starting(Agentstream())
+    say(starting, START, Audio(1, b"ab"), Audio(1, b"cd", "outbound"))
+    starting.leave()
+    await site.until(lambda: site.container.background().is_idle)
+    for key in (KEY, OTHER):
+        last = (await site.published(key))[-1]
+        assert isinstance(last, Ended)
+        assert last.ledger.published == 1

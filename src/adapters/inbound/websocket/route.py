@@ -6,42 +6,47 @@ texts on the wire. Refusals are sent as HTTP answers by hand too, since Litestar
 WebSocket with a bare 403 only.
 """
 
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
 from litestar import WebSocket, websocket
 from litestar.handlers import WebsocketRouteHandler
 
-from adapters.inbound.calls import Calls
-from adapters.inbound.close_codes import Leaving
-from adapters.inbound.conversation import Conversation
+from adapters.inbound.dialects import Dialect
 from adapters.inbound.gate import Gate
 from adapters.inbound.origin import Origin
 from adapters.inbound.path_guard import send_refusal
 from adapters.inbound.refusals import Outcome, Refusal
-from adapters.inbound.roster import Roster
+from adapters.inbound.reports import Reports
 from adapters.inbound.uvicorn_protocols import DIRECT
+from adapters.inbound.websocket.connection import Connection
+from application.call.closing import Leaving
+from application.call.roster import Roster
+from application.call.services import Services
 from domain.access import Sender
 
 INGEST_PATH = "/v1/ingest"
 
 
-def ingest_route(gate: Gate, calls: Calls, roster: Roster) -> WebsocketRouteHandler:
+def ingest_route(
+    gate: Gate, services: Services, reports: Reports, dialects: Sequence[Dialect], roster: Roster
+) -> WebsocketRouteHandler:
     """Build the route over which carriers send audio."""
-    spoken = frozenset(name for dialect in calls.dialects for name in dialect.subprotocols)
+    spoken = frozenset(name for dialect in dialects for name in dialect.subprotocols)
 
     async def admit(socket: WebSocket, origin: Origin) -> Sender | Refusal:  # type: ignore[type-arg]
         try:
             return await gate.enter(origin, list(socket.scope["headers"]))
         except Exception as error:  # noqa: BLE001  # a bug refuses this handshake, and says so
             refusal = Refusal(Outcome.FAILED, "a bug")
-            calls.reports.refused(refusal, origin, error=error)
+            reports.refused(refusal, origin, error=error)
             return refusal
 
     @websocket(INGEST_PATH)
     async def ingest(socket: WebSocket) -> None:  # type: ignore[type-arg]  # no typed state
         client = socket.scope["client"]
-        origin = calls.reports.origin(client and client[0], list(socket.scope["headers"]))
+        origin = reports.origin(client and client[0], list(socket.scope["headers"]))
         with roster.arriving():
             admitted = await admit(socket, origin)
             if isinstance(admitted, Refusal):
@@ -51,18 +56,20 @@ def ingest_route(gate: Gate, calls: Calls, roster: Roster) -> WebsocketRouteHand
             query = dict(parse_qsl(socket.scope["query_string"].decode("latin-1")))
             extensions: Any = socket.scope["extensions"]
             peer = extensions[DIRECT]["peer"]
-            conversation = Conversation(calls, admitted, origin, query, peer, socket.send)
+            connection = Connection(
+                services, reports, dialects, admitted, origin, query, peer, socket.send
+            )
             offered = socket.scope["subprotocols"]
             chosen = _chosen(offered, spoken)
             if offered and chosen is None:
-                calls.reports.subprotocol_not_chosen(origin)
+                reports.subprotocol_not_chosen(origin)
             try:
                 await socket.accept(chosen)
             except OSError:  # uvicorn's `ClientDisconnected`
-                calls.reports.left(Leaving.BEFORE_ANSWER, origin, conversation.context)
+                reports.left(Leaving.BEFORE_ANSWER, origin, connection.session.context)
                 return
-            with roster.entered(conversation):
-                await conversation.run()
+            with roster.entered(connection.session):
+                await connection.run()
         finally:
             gate.leave()
 

@@ -1,9 +1,11 @@
 """Why a WebSocket is closed (RFC 6455 §7.4; 4000 and above are ours)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 
+from application.ports.errors import PublisherError
+from domain.errors import NotAllowed, Superseded, TenantNotOpen
 from domain.events import EndReason
 
 MAX_REASON_BYTES = 123
@@ -105,7 +107,7 @@ class Closing:
 
     `explanation` is for people, in the frame and in the log: it names a field and no value. `end`
     is how the run is ended before, None to leave it open; `names` are identifiers that were read of
-    a start that cannot be used.
+    a start that cannot be used; `error` is a bug of ours.
     """
 
     code: CloseCode
@@ -113,8 +115,59 @@ class Closing:
     explanation: str = ""
     end: EndReason | None = None
     names: Mapping[str, str] = field(default_factory=dict)
+    error: Exception | None = None
 
     @property
     def short_explanation(self) -> str:
         """The explanation as far as a close frame holds it."""
         return self.explanation.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
+
+
+ENDED = Closing(CloseCode.ENDED, CloseReason.ENDED)
+RESTART = Closing(CloseCode.RESTART, CloseReason.RESTART, "restart: reconnect and resume")
+SHUTDOWN = Closing(CloseCode.RESTART, CloseReason.SHUTDOWN, "restart", EndReason.SHUTDOWN)
+SUPERSEDED = Closing(
+    CloseCode.SUPERSEDED, CloseReason.SUPERSEDED, "a newer connection holds the stream"
+)
+NOT_CONFIRMED = Closing(
+    CloseCode.NOT_CONFIRMED, CloseReason.NOT_CONFIRMED, "nothing can be confirmed"
+)
+REPLIES_UNREAD = Closing(CloseCode.POLICY, CloseReason.REPLIES_UNREAD, "replies are not read")
+NO_START = Closing(
+    CloseCode.TIMED_OUT, CloseReason.NO_START, "no start within START_TIMEOUT_SECONDS"
+)
+IDLE = Closing(
+    CloseCode.TIMED_OUT, CloseReason.IDLE, "silent for IDLE_TIMEOUT_SECONDS", EndReason.IDLE
+)
+TOO_LONG = Closing(
+    CloseCode.TIMED_OUT, CloseReason.TOO_LONG, "longer than MAX_CALL_SECONDS", EndReason.TOO_LONG
+)
+BUG = Closing(CloseCode.BUG, CloseReason.BUG)
+
+
+def bad_start(
+    explanation: str,
+    names: Mapping[str, str] | None = None,
+    reason: CloseReason = CloseReason.BAD_START,
+) -> Closing:
+    """Return the closing for a start that cannot be used."""
+    return Closing(CloseCode.BAD_START, reason, explanation, names=names or {})
+
+
+def closing_of(error: Exception, *, keeps_on: bool) -> Closing:
+    """Return the closing for a start that is not granted.
+
+    `keeps_on` is whether its wire must not be closed for a broker that is away. What is no refusal
+    is a bug.
+    """
+    match error:
+        case NotAllowed():
+            told = ": EXOTEL_TENANTS does not name it" if isinstance(error, TenantNotOpen) else ""
+            return Closing(CloseCode.NOT_ALLOWED, CloseReason.NOT_ALLOWED, f"{error}{told}")
+        case Superseded():
+            return Closing(CloseCode.SUPERSEDED, CloseReason.SUPERSEDED, str(error))
+        case PublisherError():
+            code = CloseCode.TIMED_OUT if keeps_on else CloseCode.NOT_CONFIRMED
+            explanation = "the start could not be published"
+            return Closing(code, CloseReason.START_NOT_CONFIRMED, explanation)
+    return replace(BUG, error=error)

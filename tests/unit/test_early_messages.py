@@ -1,28 +1,24 @@
+"""What is held of a stream before its start is granted, and how what is not held is counted."""
+
 import pytest
 from bench import CountingTelemetry
 
-from adapters.inbound.close_codes import CloseCode, CloseReason, Closing
-from adapters.inbound.dialects import Dialect
-from adapters.inbound.dialects.agentstream import Agentstream
-from adapters.inbound.dialects.exostreamkit import Exostreamkit
-from adapters.inbound.dialects.messages import (
+from application.call.early_messages import MAX_BYTES_BEFORE_START, Dropped, EarlyMessages
+from application.call.messages import (
+    STARTED_ALREADY,
     Audio,
-    BadStart,
     End,
     Message,
     Refusal,
     Refused,
     SignalSaid,
-    Start,
 )
-from adapters.inbound.prelude import MOST_HELD_BYTES, Dropped, Prelude
 from application.delivery.byte_budget import MIN_ENTRIES, BufferLimits, ByteBudget
-from domain.events import EndReason, GoOn, GoOnAbove, Signal
-from domain.identifiers import InteractionId, StreamId, TenantId
+from domain.events import EndReason, Signal
 from domain.media import MAX_FRAME_BYTES, MediaFormat
 
-START = Start(TenantId("t"), InteractionId("i"), StreamId("s"), MediaFormat(8_000), GoOnAbove())
-
+MAX_BEFORE_START = 50
+START = MediaFormat(8_000)
 
 SECOND = 16_000
 """Bytes of a second of audio at 8 kHz, 16 bits."""
@@ -31,24 +27,38 @@ FRAME = Audio(1, bytes(320))
 DTMF = SignalSaid(Signal.DTMF, '{"digit":"5"}')
 
 
-def prelude(dialect: Dialect | None = None, limits: BufferLimits | None = None) -> Prelude:
+def early(limits: BufferLimits | None = None) -> EarlyMessages:
     telemetry = CountingTelemetry()
-    buffer = ByteBudget(limits or BufferLimits(), telemetry)
-    return Prelude(dialect or Agentstream(), buffer, telemetry)
+    budget = ByteBudget(limits or BufferLimits(), telemetry)
+    return EarlyMessages(MAX_BEFORE_START, budget, telemetry)
 
 
-def telemetry_of(subject: Prelude) -> CountingTelemetry:
+def take(subject: EarlyMessages, *messages: Message | MediaFormat) -> None:
+    """Take messages as a stream does: its format, when it is started, and what comes after it."""
+    for message in messages:
+        match message:
+            case MediaFormat():
+                subject.note_start(message)
+            case End():
+                subject.hold_end(message)
+            case Audio() | SignalSaid() | Refused():
+                subject.hold(message)
+            case _:
+                raise AssertionError
+
+
+def telemetry_of(subject: EarlyMessages) -> CountingTelemetry:
     telemetry = subject._telemetry
     assert isinstance(telemetry, CountingTelemetry)
     return telemetry
 
 
-def buffered(subject: Prelude) -> int:
-    """How much the prelude has told the buffer of all streams that it holds."""
+def buffered(subject: EarlyMessages) -> int:
+    """How much they have told the buffer of all streams that they hold."""
     return subject._budget.held_bytes.unconfirmed
 
 
-def held(subject: Prelude) -> list[object]:
+def held(subject: EarlyMessages) -> list[object]:
     found: list[object] = []
     while (message := subject.release()) is not None:
         found.append(message)
@@ -56,57 +66,25 @@ def held(subject: Prelude) -> list[object]:
 
 
 def test_what_comes_before_start_is_held_within_a_bound_of_bytes() -> None:
-    subject = prelude()
+    subject = early()
     frame = Audio(1, bytes(MAX_FRAME_BYTES))
     for _ in range(50):
-        assert subject.take(frame) is None
-    assert len(held(subject)) == MOST_HELD_BYTES // MAX_FRAME_BYTES
+        take(subject, frame)
+    assert len(held(subject)) == MAX_BYTES_BEFORE_START // MAX_FRAME_BYTES
 
 
 def test_a_frame_that_could_never_be_published_is_not_held() -> None:
-    subject = prelude()
-    assert subject.take(Audio(1, bytes(MAX_FRAME_BYTES + 2))) is None
+    subject = early()
+    take(subject, Audio(1, bytes(MAX_FRAME_BYTES + 2)))
     assert held(subject) == []
 
 
-def test_a_start_that_cannot_be_told_is_tried_again_with_the_first_frame_only() -> None:
-    subject = prelude()
-    assert subject.take(START) == START
-    assert subject.take(SignalSaid(Signal.DTMF, "{}")) is None
-    start = subject.take(Audio(7, b"ab"))
-    assert isinstance(start, Start)
-    assert start.continuation == GoOnAbove(7)
-    assert held(subject) == [SignalSaid(Signal.DTMF, "{}"), Audio(7, b"ab")]
-
-
-def test_a_frame_without_a_number_goes_on() -> None:
-    subject = prelude()
-    subject.take(START)
-    start = subject.take(Audio(None, b"ab"))
-    assert isinstance(start, Start)
-    assert start.continuation == GoOn()
-
-
-def test_a_dialect_that_holds_nothing_before_start_may_wait_for_the_first_frame_after_it() -> None:
-    subject = prelude(Exostreamkit())
-    assert subject.take(START) == START
-    start = subject.take(Audio(7, b"ab"))
-    assert isinstance(start, Start)
-    assert start.continuation == GoOnAbove(7)
-
-
-def test_a_dialect_that_holds_nothing_before_start_closes_on_the_first_frame() -> None:
-    closing = prelude(Exostreamkit()).take(Audio(7, b"ab"))
-    assert isinstance(closing, Closing)
-    assert closing.code is CloseCode.BAD_START
-
-
 def test_before_the_start_nothing_is_full_and_few_frames_are_held() -> None:
-    subject = prelude(limits=BufferLimits(buffer_bytes=320))
-    for _ in range(Agentstream.most_held_before_start + 5):
-        subject.take(FRAME)
+    subject = early(limits=BufferLimits(buffer_bytes=320))
+    for _ in range(MAX_BEFORE_START + 5):
+        take(subject, FRAME)
         assert not subject.is_full
-    assert len(held(subject)) == Agentstream.most_held_before_start
+    assert len(held(subject)) == MAX_BEFORE_START
     assert telemetry_of(subject).counted == {
         ("received", ""): 5,
         ("rejected", Refusal.UNEXPECTED_EVENT): 5,
@@ -114,11 +92,11 @@ def test_before_the_start_nothing_is_full_and_few_frames_are_held() -> None:
 
 
 def test_after_the_start_frames_are_held_in_any_number_until_a_stream_would_be_full() -> None:
-    subject = prelude(limits=BufferLimits(buffer_seconds=2))
-    subject.take(START)
+    subject = early(limits=BufferLimits(buffer_seconds=2))
+    take(subject, START)
     for _ in range(2 * SECOND // 320):
         assert not subject.is_full
-        subject.take(FRAME)
+        take(subject, FRAME)
     assert subject.is_full
     assert buffered(subject) == 2 * SECOND
     assert telemetry_of(subject).total("rejected") == 0
@@ -126,25 +104,25 @@ def test_after_the_start_frames_are_held_in_any_number_until_a_stream_would_be_f
 
 def test_after_the_start_frames_may_be_as_large_as_they_like() -> None:
     """Whether they are too large is judged, and answered, when the stream is started."""
-    subject = prelude()
-    subject.take(START)
+    subject = early()
+    take(subject, START)
     frame = Audio(1, bytes(MAX_FRAME_BYTES + 2))
-    subject.take(frame)
+    take(subject, frame)
     assert held(subject) == [frame]
 
 
 def test_small_frames_fill_it_by_their_number() -> None:
-    subject = prelude(limits=BufferLimits(buffer_seconds=1))
-    subject.take(START)
+    subject = early(limits=BufferLimits(buffer_seconds=1))
+    take(subject, START)
     for _ in range(MIN_ENTRIES):
         assert not subject.is_full
-        subject.take(Audio(1, b"ab"))
+        take(subject, Audio(1, b"ab"))
     assert subject.is_full
 
 
 def test_it_is_full_when_all_streams_together_are() -> None:
-    subject = prelude(limits=BufferLimits(buffer_bytes=1_000))
-    subject.take(START)
+    subject = early(limits=BufferLimits(buffer_bytes=1_000))
+    take(subject, START)
     subject._budget.add(1_000)
     assert subject.is_full
     subject._budget.add(-1)
@@ -152,35 +130,34 @@ def test_it_is_full_when_all_streams_together_are() -> None:
 
 
 def test_when_it_is_full_only_what_was_read_already_and_the_end_are_still_taken() -> None:
-    subject = prelude(limits=BufferLimits(buffer_bytes=320))
-    subject.take(START)
-    subject.take(FRAME)
+    subject = early(limits=BufferLimits(buffer_bytes=320))
+    take(subject, START)
+    take(subject, FRAME)
     assert subject.is_full
-    said: list[Message] = [FRAME, DTMF, START, End(EndReason.ENDED)]
+    said: list[Message] = [FRAME, DTMF, STARTED_ALREADY, End(EndReason.ENDED)]
     for message in said:
-        subject.take(message)
+        take(subject, message)
     assert held(subject) == [FRAME, FRAME, End(EndReason.ENDED)]
     assert subject.take_dropped().refused == {Refusal.UNEXPECTED_EVENT: 1}
     assert telemetry_of(subject).ignored_messages == {"no_room": 1}
 
 
 def test_what_is_refused_after_the_start_is_said_again_in_its_place() -> None:
-    subject = prelude()
-    subject.take(START)
-    said: list[Message] = [FRAME, START, BadStart("no"), DTMF, End(EndReason.ENDED)]
+    subject = early()
+    take(subject, START)
+    said: list[Message] = [FRAME, STARTED_ALREADY, DTMF, End(EndReason.ENDED)]
     for message in said:
-        subject.take(message)
-    again = Refused(Refusal.UNEXPECTED_EVENT, "the stream is started already")
-    assert held(subject) == [FRAME, again, again, DTMF, End(EndReason.ENDED)]
+        take(subject, message)
+    assert held(subject) == said
 
 
 @pytest.mark.parametrize("has_started", [True, False])
 def test_what_is_held_counts_for_the_buffer_until_it_is_released(has_started: bool) -> None:
-    subject = prelude()
+    subject = early()
     if has_started:
-        subject.take(START)
+        take(subject, START)
     for message in (FRAME, DTMF, FRAME, Audio(None, b"")):
-        subject.take(message)
+        take(subject, message)
     sizes = [320, len(DTMF.details), 320, 0]
     for released in range(len(sizes)):
         assert buffered(subject) == sum(sizes[released:])
@@ -190,26 +167,26 @@ def test_what_is_held_counts_for_the_buffer_until_it_is_released(has_started: bo
 
 
 def test_what_is_discarded_counts_no_more() -> None:
-    subject = prelude()
-    subject.take(START)
+    subject = early()
+    take(subject, START)
     for message in (FRAME, DTMF, End(EndReason.ENDED)):
-        subject.take(message)
-    subject.discard()
+        take(subject, message)
+    subject.discard(refused_for=None)
     assert held(subject) == []
     assert buffered(subject) == 0
-    subject.take(FRAME)
+    take(subject, FRAME)
     assert held(subject) == [FRAME]
 
 
 def test_all_that_was_said_is_counted_when_it_is_discarded_and_only_once() -> None:
-    subject = prelude(limits=BufferLimits(buffer_bytes=320))
-    subject.take(START)
-    for message in (FRAME, Refused(Refusal.INVALID_AUDIO, "why"), START):
-        subject.take(message)
+    subject = early(limits=BufferLimits(buffer_bytes=320))
+    take(subject, START)
+    for message in (FRAME, Refused(Refusal.INVALID_AUDIO, "why"), STARTED_ALREADY):
+        take(subject, message)
     for seq in (2, 3, 3):
-        subject.drop(seq)
+        subject.drop(Audio(seq, b""))
     for _ in range(2):
-        subject.discard()
+        subject.discard(refused_for=None)
         counted = telemetry_of(subject).counted
         assert counted == {
             ("received", ""): 6,
@@ -221,15 +198,15 @@ def test_all_that_was_said_is_counted_when_it_is_discarded_and_only_once() -> No
 
 
 def test_nothing_is_lost_of_a_sender_that_is_refused() -> None:
-    subject = prelude(limits=BufferLimits(buffer_bytes=320))
-    subject.take(START)
+    subject = early(limits=BufferLimits(buffer_bytes=320))
+    take(subject, START)
     for message in (FRAME, Refused(Refusal.INVALID_AUDIO, "why")):
-        subject.take(message)
+        take(subject, message)
     for seq in (2, 3, 3):
-        subject.drop(seq)
+        subject.drop(Audio(seq, b""))
     for _ in range(2):
-        subject.discard(refused_for=CloseReason.NOT_ALLOWED)
-        subject.discard()
+        subject.discard(refused_for="not_allowed")
+        subject.discard(refused_for=None)
         assert telemetry_of(subject).counted == {
             ("received", ""): 5,
             ("rejected", "not_allowed"): 3,
@@ -239,12 +216,12 @@ def test_nothing_is_lost_of_a_sender_that_is_refused() -> None:
 
 
 def test_what_is_dropped_is_counted_as_the_run_will_count_it() -> None:
-    subject = prelude()
-    subject.take(START)
-    subject.take(FRAME)
+    subject = early()
+    take(subject, START)
+    take(subject, FRAME)
     assert FRAME.seq == 1
     for seq in (3, 1, 5, 5, None, 4):
-        subject.drop(seq)
+        subject.drop(Audio(seq, b""))
     assert subject.take_dropped() == Dropped(
         frames=3, first_seq=3, last_seq=6, highest_seq=6, duplicates=3
     )
@@ -259,12 +236,11 @@ def test_dropped_frames_without_numbers_have_none() -> None:
 
 
 def test_a_flood_of_starts_and_stops_behind_a_start_takes_no_memory() -> None:
-    subject = prelude()
-    subject.take(START)
+    subject = early()
+    take(subject, START)
     for _ in range(20_000):
-        subject.take(START)
-        subject.take(BadStart("x" * 1_000))
-        subject.take(End(EndReason.ENDED))
+        take(subject, STARTED_ALREADY, STARTED_ALREADY)
+        take(subject, End(EndReason.ENDED))
     kept = held(subject)
     refused = [it for it in kept if isinstance(it, Refused)]
     assert all(it.refusal is Refusal.UNEXPECTED_EVENT for it in refused)
@@ -275,11 +251,11 @@ def test_a_flood_of_starts_and_stops_behind_a_start_takes_no_memory() -> None:
 
 
 def test_nothing_is_lost_of_a_sender_that_never_started() -> None:
-    subject = prelude()
+    subject = early()
     for message in (FRAME, FRAME):
-        subject.take(message)
+        take(subject, message)
     for _ in range(2):
-        subject.discard()
+        subject.discard(refused_for="no_start")
         assert telemetry_of(subject).counted == {
             ("received", ""): 2,
             ("rejected", "no_start"): 2,

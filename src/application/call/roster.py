@@ -1,4 +1,4 @@
-"""The conversations that are held now, to be brought to an end when the service stops."""
+"""The sessions that are open now, to be brought to an end when the service stops."""
 
 import asyncio
 import logging
@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from adapters.inbound.conversation import Conversation
+from application.call.session import Session
 from application.ports.telemetry import Telemetry
 
 CHECK_SECONDS = 0.05
 AFTERWARDS_SECONDS = 3.0
-"""What the last conversations get to publish their ends and to close."""
+"""What the last sessions get to publish their ends and to close."""
 
 MAX_CUT_LINES = 100
 """How many of the calls that a drain cuts are logged each."""
@@ -20,21 +20,21 @@ _log = logging.getLogger(__name__)
 
 
 class Roster:
-    """Knows every conversation, and whether the service is draining."""
+    """Knows every session, and whether the service is draining."""
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
-        self._held: set[Conversation] = set()
+        self._held: set[Session] = set()
         self._arriving = 0
         self._draining = asyncio.Event()
 
     @property
     def is_draining(self) -> bool:
-        """Whether no new conversation is begun."""
+        """Whether no new session is opened."""
         return self._draining.is_set()
 
     async def wait_until_draining(self) -> None:
-        """Wait until no new conversation is begun."""
+        """Wait until no new session is opened."""
         await self._draining.wait()
 
     @contextmanager
@@ -47,39 +47,39 @@ class Roster:
             self._arriving -= 1
 
     @contextmanager
-    def entered(self, conversation: Conversation) -> Iterator[None]:
-        """Hold `conversation` while the context lasts."""
-        self._held.add(conversation)
+    def entered(self, session: Session) -> Iterator[None]:
+        """Hold `session` while the context lasts."""
+        self._held.add(session)
         if self.is_draining:
-            conversation.on_drain()
+            session.on_drain()
         try:
             yield
         finally:
-            self._held.discard(conversation)
+            self._held.discard(session)
 
     async def drain(self, seconds: float, is_urgent: Callable[[], bool]) -> int:
-        """Bring every conversation to an end; those that would not come back get `seconds`.
+        """Bring every session to an end; those that would not come back get `seconds`.
 
         Returns how many calls were cut. Returns at once when `is_urgent` becomes true.
         """
         self._draining.set()
         self._telemetry.draining()
         held = tuple(self._held)
-        dialects = dict(Counter(conversation.dialect for conversation in held))
+        dialects = dict(Counter(session.dialect for session in held))
         extra = {"calls": len(held), "dialects": dialects, "drain_seconds": seconds}
         _log.info("draining, %s call(s)", len(held), extra=extra)
-        for conversation in held:
-            conversation.on_drain()
+        for session in held:
+            session.on_drain()
         await self._wait(seconds, is_urgent)
         cut = self._log_cut()
-        for conversation in tuple(self._held):
-            conversation.on_drain_over()
+        for session in tuple(self._held):
+            session.on_drain_over()
         await self._wait(AFTERWARDS_SECONDS, is_urgent)
         return cut
 
     def _log_cut(self) -> int:
         """Log the calls that are held when the drain is over, and return how many they are."""
-        calls = [call for conversation in self._held if (call := conversation.call) is not None]
+        calls = [call for session in self._held if (call := session.call) is not None]
         for call in calls[:MAX_CUT_LINES]:
             _log.warning("call cut, the drain is over", extra=dict(call))
         if (further := len(calls) - MAX_CUT_LINES) > 0:
@@ -87,7 +87,7 @@ class Roster:
         return len(calls)
 
     async def _wait(self, seconds: float, is_urgent: Callable[[], bool]) -> None:
-        """Wait until nobody is left. A poll: a signal, which is no event, may make it urgent."""
+        """Wait until no session is left. It polls: a signal is no event, and may make it urgent."""
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
         while (self._held or self._arriving) and loop.time() < until and not is_urgent():  # noqa: ASYNC110

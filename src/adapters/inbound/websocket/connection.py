@@ -1,0 +1,217 @@
+"""One WebSocket connection: it reads the peer, feeds the session, and carries out its actions.
+
+The peer is read in one loop. Whatever else happens to the session wakes the loop through one alarm,
+so that no timer is set for a frame.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+
+from adapters.inbound.dialects import (
+    Decoder,
+    Dialect,
+    FirstMessageNotJson,
+    UnknownDialect,
+    recognise,
+)
+from adapters.inbound.origin import Origin
+from adapters.inbound.reports import Reports
+from adapters.inbound.websocket.connection_actions import ConnectionActions
+from adapters.inbound.websocket.peer import Peer, SendMessage
+from adapters.inbound.websocket.replies import PEER_GONE, Replies
+from application.call.closing import (
+    REPLIES_UNREAD,
+    CloseCode,
+    CloseReason,
+    Closing,
+    Leaving,
+    bad_start,
+)
+from application.call.services import Services
+from application.call.session import Session
+from application.call.session_close import CLOSE_SECONDS
+from domain.access import Sender
+
+UNREAD_SECONDS = 5.0
+"""How long a sender whose connection must not be closed is not read while buffers are full; then
+its audio is dropped: a carrier that cannot send ends the call."""
+
+MAX_MESSAGES_AT_ONCE = 32
+"""Messages that are taken in one turn of the loop."""
+
+_log = logging.getLogger(__name__)
+
+
+class Connection:
+    """Reads the peer and feeds its session; closes when that is decided, by either side."""
+
+    def __init__(
+        self,
+        services: Services,
+        reports: Reports,
+        dialects: Iterable[Dialect],
+        sender: Sender,
+        origin: Origin,
+        query: Mapping[str, str],
+        peer: Peer,
+        send: SendMessage,
+    ) -> None:
+        self._services = services
+        self._reports = reports
+        self._dialects = dialects
+        self._origin = origin
+        self._query = query
+        self._peer = peer
+        self._send = send
+        self._decoder: Decoder | None = None
+        self._replies = Replies(peer.say, self._send_text, self._on_replies_unread)
+        self._actions = ConnectionActions(services, reports, sender, origin, self._replies)
+        self.session = Session(services, self._actions, sender.token_names)
+        peer.last_words = self.session.last_ack
+        peer.on_closed = self._on_closed_by_protocol
+        self._closed_by_protocol: Closing | None = None
+
+    async def run(self) -> None:
+        """Serve the connection until it is closed, by either side."""
+        session = self.session
+        try:
+            await self._serve()
+        except Exception as error:  # noqa: BLE001  # a bug ends this call, not the others
+            session.fail(error)
+        finally:
+            session.on_gone()
+            if not session.is_done:
+                self._services.background.own(self._go_on_alone())
+        try:
+            if self._actions.closing is not None and self._closed_by_protocol is None:
+                await self._close(self._actions.closing)
+            elif self._closed_by_protocol is None and not session.is_started:
+                self._reports.left(Leaving.BEFORE_START, self._origin, session.context)
+        finally:
+            if self._closed_by_protocol is not None:
+                self._report(self._closed_by_protocol)
+            await self._replies.close()
+
+    async def _serve(self) -> None:
+        """Read until the connection is to be closed, or the peer has left."""
+        session, clock = self.session, self._services.clock
+        while self._actions.closing is None:
+            if session.is_behind:
+                session.put_early()
+                await asyncio.sleep(0)
+                continue
+            session.on_time()
+            try:
+                async with asyncio.timeout(
+                    session.due_at - clock.monotonic()
+                ) as self._actions.alarm:
+                    if not session.is_reading:  # also if it is closed by now
+                        await asyncio.Event().wait()
+                    elif session.is_full or self._replies.is_full:
+                        await self._wait_for_room()
+                    elif not await self._peer.listen(self._take_in):
+                        return
+            except TimeoutError:
+                continue
+            finally:
+                self._actions.alarm = None
+
+    async def _go_on_alone(self) -> None:
+        """Have a start settled whose sender has left."""
+        session = self.session
+        try:
+            while not session.is_done:
+                self._actions.woken.clear()
+                if session.is_behind:
+                    session.put_early()
+                    await asyncio.sleep(0)
+                else:
+                    await self._actions.woken.wait()
+        finally:
+            session.abandon()
+
+    def _take_in(self) -> bool:
+        """Take the messages that have come; False if no more may be taken.
+
+        Called when the socket is read, and again when there was more than is taken at once.
+        """
+        session = self.session
+        if not session.is_reading:
+            return False
+        session.note_heard()
+        for _ in range(MAX_MESSAGES_AT_ONCE):
+            raw = self._peer.take()
+            if raw is None:
+                break
+            is_text, payload = raw
+            decoder = self._decoder or self._begin(payload.decode() if is_text else payload)
+            if decoder is None:
+                return False
+            message = decoder.decode_text(payload) if is_text else decoder.decode_binary(payload)
+            if not session.on_message(message):
+                return False
+        return not self._replies.is_full
+
+    def _begin(self, first: str | bytes) -> Decoder | None:
+        """Choose the dialect by the first message; None if the connection is closed instead."""
+        session = self.session
+        try:
+            dialect = recognise(first, self._dialects)
+        except FirstMessageNotJson as why:
+            session.close(Closing(CloseCode.INVALID_DATA, CloseReason.NOT_JSON, str(why)))
+            return None
+        except UnknownDialect as why:
+            session.close(bad_start(str(why), reason=CloseReason.UNKNOWN_DIALECT))
+            return None
+        session.on_wire(dialect)
+        if not session.is_reading:
+            return None
+        self._decoder = dialect.decoder(self._query, session.remark)
+        return self._decoder
+
+    async def _wait_for_room(self) -> None:
+        """Do not read; but read on and drop, after a while, where the wire must not be closed."""
+        session = self.session
+        session.note_unread()
+        try:
+            async with asyncio.timeout(UNREAD_SECONDS if session.wire.waits_for_broker else None):
+                await session.wait_for_room()
+                await self._replies.flush()
+        except TimeoutError:
+            session.drop()
+        finally:
+            session.note_read()
+
+    # The close
+
+    def _on_replies_unread(self) -> None:
+        self.session.close(REPLIES_UNREAD)
+
+    def _on_closed_by_protocol(self, closing: Closing) -> None:
+        """Note that the protocol has closed: it is reported when all before it is taken in."""
+        self._closed_by_protocol = self._closed_by_protocol or closing
+
+    def _report(self, closing: Closing) -> None:
+        context = {**self.session.context, **closing.names}
+        self._reports.closed(closing, self._origin, context, error=closing.error)
+
+    async def _close(self, closing: Closing) -> None:
+        self._report(closing)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._replies.flush()
+        message = {
+            "type": "websocket.close",
+            "code": closing.code.value,
+            "reason": closing.short_explanation,
+        }
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._send(message)
+        except (TimeoutError, *PEER_GONE):
+            _log.debug("the sender was gone before it could be told why")
+
+    async def _send_text(self, reply: str) -> None:
+        await self._send({"type": "websocket.send", "text": reply})

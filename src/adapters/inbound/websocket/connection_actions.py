@@ -1,0 +1,87 @@
+"""What a session has done: replies to the peer, starts, ends, and the close of the connection."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+from adapters.inbound.origin import Origin
+from adapters.inbound.reports import Reports
+from adapters.inbound.websocket.replies import Replies
+from application.call.actions import Attempt
+from application.call.closing import Closing
+from application.call.messages import OddStart
+from application.call.services import Services
+from application.call.start_attempt import Settled, StartAttempt
+from application.delivery.live_stream import LiveStream
+from application.start_interaction import RetryBudget
+from domain.access import Sender
+from domain.events import EndReason, Opening
+
+
+class ConnectionActions:
+    """The `Actions` of one connection.
+
+    `closing` is how the connection is to be closed, None while it is not. `alarm` is what the
+    reader waits in, and `woken` what is waited for when it is gone: both end when something has
+    happened to the session.
+    """
+
+    def __init__(
+        self, services: Services, reports: Reports, sender: Sender, origin: Origin, replies: Replies
+    ) -> None:
+        self._services = services
+        self._reports = reports
+        self._sender = sender
+        self._origin = origin
+        self._replies = replies
+        self.closing: Closing | None = None
+        self.alarm: asyncio.Timeout | None = None
+        self.woken = asyncio.Event()
+
+    def reply(self, text: str) -> None:
+        """Send text. See `Actions`."""
+        self._replies.put(text)
+
+    def ack(self, text: str) -> None:
+        """Send an ack. See `Actions`."""
+        self._replies.put_ack(text)
+
+    def close(self, closing: Closing) -> None:
+        """Close once all replies are sent. See `Actions`."""
+        self.closing = self.closing or closing
+        self.wake()
+
+    def wake(self) -> None:
+        """Have the loop look at the session again. See `Actions`."""
+        self.woken.set()
+        if self.alarm is not None and not self.alarm.expired():
+            self.alarm.reschedule(asyncio.get_running_loop().time())
+
+    def start(
+        self,
+        opening: Opening,
+        requested_at: float,
+        budget: RetryBudget,
+        on_settled: Callable[[Settled], None],
+    ) -> Attempt:
+        """Try to start a stream. See `Actions`."""
+        return StartAttempt(
+            self._services.start,
+            opening,
+            self._sender,
+            requested_at=requested_at,
+            budget=budget,
+            context=self._origin.context(),
+            on_settled=on_settled,
+        )
+
+    def end(self, live: LiveStream, reason: EndReason) -> None:
+        """End a run. See `Actions`."""
+        self._services.end(live, reason)
+
+    def cut(self, live: LiveStream, reason: EndReason) -> None:
+        """Have a run wait for its sender. See `Actions`."""
+        self._services.cut(live, reason)
+
+    def report_odd_start(self, odd: Sequence[OddStart], context: Mapping[str, object]) -> None:
+        """Tell what is odd about a start. See `Actions`."""
+        self._reports.odd_start(odd, self._origin, context)

@@ -1,0 +1,229 @@
+"""One stream of a call, from its first message to its end.
+
+    HOLDING ──start granted──▶ BEHIND ──early messages put──▶ LIVE ──end, cut──▶ over
+
+HOLDING: messages wait for the start, which is requested with the first of them that it needs.
+BEHIND: the stream is granted, and what is held is put by and by; nothing else is read meanwhile.
+LIVE: frames go to the log as they come.
+"""
+
+from collections.abc import Mapping
+
+from application.call.closing import (
+    SUPERSEDED,
+    CloseCode,
+    closing_of,
+)
+from application.call.early_messages import EarlyMessage
+from application.call.host import Host
+from application.call.messages import (
+    Audio,
+    End,
+    Refused,
+    SignalSaid,
+)
+from application.call.start_attempt import Settled
+from application.call.stream_messages import StreamMessages
+from application.call.stream_start import StreamStart
+from application.call_context import call_context
+from application.delivery.live_stream import LiveStream
+from domain.account import State
+from domain.events import EndReason
+from domain.starting import AwaitFirstFrame
+
+
+class CallStream(StreamMessages):
+    """The stream of one track, which is None for the stream itself."""
+
+    def __init__(self, host: Host, track: str | None = None) -> None:
+        super().__init__(host, StreamStart(host, track, self._on_settled), track)
+        self._telemetry = host.services.telemetry
+        self.is_behind = False
+        """Whether it is granted, and early messages are still to be put."""
+
+    @property
+    def is_started(self) -> bool:
+        """Whether its start has come."""
+        return self.start.message is not None
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether its start has come, and what is held is not put yet."""
+        return self.is_started and (self.live is None or self.is_behind)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether its sender must not be read."""
+        if self.is_dropping:
+            return False
+        return self.start.early.is_full if self.live is None else self.live.log.is_full
+
+    @property
+    def is_flushed(self) -> bool:
+        """Whether everything is confirmed that will be."""
+        live = self.live
+        if live is None:
+            return not self.start.is_pending
+        return live.is_fenced or live.log.is_empty
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether its end is confirmed."""
+        live = self.live
+        return live is not None and live.interaction.state is State.ENDED and live.log.is_empty
+
+    @property
+    def names(self) -> Mapping[str, object]:
+        """Whose stream it is, as a log line has it; nothing before there is a start."""
+        return (
+            self.start.names if self.live is None else call_context(self.live.interaction.opening)
+        )
+
+    async def wait_for_room(self) -> None:
+        """Wait until it is full no more, or a start that is under way is over."""
+        if self.live is not None:
+            await self.live.log.wait_for_room(self.live)
+        else:
+            await self.start.wait()
+
+    # The start
+
+    def _on_settled(self, settled: Settled) -> None:
+        host = self._host
+        if isinstance(settled, LiveStream):
+            self._go_live(settled)
+        elif isinstance(settled, AwaitFirstFrame):
+            if not self.start.try_again() and host.is_gone:
+                self.start.discard(None)
+        else:
+            closing = closing_of(settled, keeps_on=host.wire.waits_for_broker)
+            if closing.code is CloseCode.NOT_ALLOWED:
+                self.start.discard(closing.reason)
+            if host.is_gone:
+                self.start.discard(None)
+            host.close(closing)
+        host.on_settled()
+
+    def _go_live(self, live: LiveStream) -> None:
+        """Write to a stream that is granted; what is held is put first."""
+        host = self._host
+        self.live, self.is_behind = live, True
+        if host.is_gone:
+            return
+        opening = live.interaction.opening
+        self._telemetry.stream_opened(opening.dialect)
+        if self.track is None:
+            host.on_live(live, self.start.message)
+        if live.is_fenced:
+            host.close(SUPERSEDED)
+            return
+        live.listener = self
+        if self.track is None:
+            generation, last_seq = live.lease.generation, live.interaction.last_seq
+            host.reply(host.wire.started(opening.interaction_id, generation, last_seq))
+
+    def put_early(self, limit: int) -> None:
+        """Put up to `limit` messages that are held; note when that was all."""
+        for _ in range(limit):
+            message = self.start.early.release()
+            if message is None:
+                self._declare_dropped()
+                self._note_caught_up()
+                return
+            self._put(message)
+            if not self.is_behind:
+                return
+
+    def _put(self, message: EarlyMessage) -> None:
+        live = self.live
+        is_over = live is not None and live.interaction.state is not State.LIVE
+        match message:
+            case Audio() | SignalSaid() | Refused() if is_over:
+                self._host.answer_after_end()
+            case Audio():
+                self.hear(message)
+            case SignalSaid():
+                self.note(message)
+            case Refused():
+                self.refuse(message)
+            case End(reason) if not self._is_requested_elsewhere:
+                self._declare_dropped()
+                self._end(reason)
+                if self._host.is_gone:  # what comes behind the end is not answered any more
+                    self._note_caught_up()
+
+    @property
+    def _is_requested_elsewhere(self) -> bool:
+        """Whether a sender that reconnects has done so: its newer connection sends the end too."""
+        live = self.live
+        comes_back = self._host.wire.comes_back
+        return comes_back and live is not None and live.log.is_start_requested
+
+    def _declare_dropped(self) -> None:
+        """Count what was dropped while the start was under way."""
+        live = self.live
+        if live is None or live.interaction.state is not State.LIVE:
+            return
+        dropped = self.start.early.take_dropped()
+        if dropped.frames:
+            self._ingest.drop(live, dropped.last_seq, dropped.frames, dropped.first_seq)
+        if dropped.duplicates:
+            self._ingest.drop(live, dropped.highest_seq, dropped.duplicates)
+        for refusal, messages in dropped.refused.items():
+            self._ingest.refuse(live, refusal.value, messages=messages)
+
+    def _note_caught_up(self) -> None:
+        """Note that everything that was held is put."""
+        self._settle()
+        live = self.live
+        if live is not None and self._host.is_gone and live.interaction.state is State.LIVE:
+            self._host.actions.cut(live, EndReason.DISCONNECTED)
+
+    def stop_putting(self) -> None:
+        """Put no more of what is held: the sender is refused."""
+        if self.is_behind:
+            self._note_caught_up()
+
+    def end(self, reason: EndReason) -> None:
+        """End the run; before it is live, as the last of what is held."""
+        if self.live is not None and not self.is_behind:
+            self._end(reason)
+        else:
+            self.start.end(reason)
+
+    def _end(self, reason: EndReason) -> None:
+        live = self.live
+        if live is None or live.interaction.state is not State.LIVE:
+            return
+        if self._host.is_gone and (self._host.wire.comes_back or reason is EndReason.DISCONNECTED):
+            self._host.actions.cut(live, reason)  # its sender may not know that all is confirmed
+        else:
+            self._host.actions.end(live, reason)
+
+    def release(self, reason: EndReason) -> None:
+        """Let go of the sender: the connection is closed. A start under way goes on without it."""
+        live = self.live
+        if live is None:
+            if self.start.is_pending:
+                self.start.give_up()
+            else:
+                self.start.discard(None)
+            return
+        self._telemetry.stream_closed(live.interaction.opening.dialect)
+        live.listener = None
+        if self.is_behind:
+            return  # what is held is still put
+        if live.interaction.state is State.LIVE:
+            self._host.actions.cut(live, reason)
+
+    def abandon(self) -> None:
+        """Do nothing more."""
+        self.start.cancel()
+        self._settle()
+
+    def _settle(self) -> None:
+        """Let go of what is held; the next start of the stream may be decided."""
+        self.start.discard(None)
+        self.is_behind = False
+        if self.live is not None:
+            self.live.note_caught_up()

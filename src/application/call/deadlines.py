@@ -1,0 +1,67 @@
+"""By when a sender must be heard, and for how long a call may last. All times are monotonic."""
+
+from dataclasses import dataclass
+
+from application.call.closing import IDLE, NO_START, TOO_LONG, Closing
+
+STANDSTILL_SECONDS = 0.5
+"""A deadline that is noticed so much too late: this process stood still, not the sender."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimeLimits:
+    """Seconds from the handshake to `start`, between messages, and from `start` to the end.
+
+    `confirm_seconds` is how long a sender that reconnects is kept when nothing can be confirmed,
+    `drain_seconds` how long a call may last when the service stops.
+    """
+
+    start_seconds: float
+    idle_seconds: float
+    call_seconds: float
+    confirm_seconds: float
+    drain_seconds: float
+
+
+class Deadlines:
+    """The next deadline of a session, and how the connection is closed when it passes.
+
+    `heard_at` is when a message came last. While `is_unread` the sender cannot be heard, and is not
+    silent. `requested` tells whether a start is requested; `live_since` is when the run began.
+    """
+
+    def __init__(self, limits: TimeLimits, opened_at: float) -> None:
+        self._limits = limits
+        self._opened_at = opened_at
+        self.heard_at = opened_at
+        self.is_unread = False
+        self.is_requested = False
+        self.live_since: float | None = None
+        self.has_ended = False
+        """Whether the sender has sent its end: it need not be heard any more."""
+
+    @property
+    def due_at(self) -> float:
+        """When the connection is closed, unless a message comes before."""
+        limits = self._limits
+        if self.live_since is None:
+            if not self.is_requested:
+                return self._opened_at + limits.start_seconds
+            return self.heard_at + (limits.call_seconds if self.is_unread else limits.idle_seconds)
+        too_long_at = self.live_since + limits.call_seconds
+        if self.has_ended or self.is_unread:
+            return too_long_at
+        return min(self.heard_at + limits.idle_seconds, too_long_at)
+
+    def overdue(self, now: float) -> Closing | None:
+        """Return how to close; None if no deadline has passed.
+
+        The time in which this process stood still does not count as the sender's silence.
+        """
+        if now - self.due_at > STANDSTILL_SECONDS:
+            self.heard_at = now
+        if now < self.due_at:
+            return None
+        if self.live_since is None:
+            return NO_START
+        return TOO_LONG if now >= self.live_since + self._limits.call_seconds else IDLE

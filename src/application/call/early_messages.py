@@ -1,0 +1,198 @@
+"""The messages of one stream that come before it is started, held in order within a bound.
+
+Some carriers send audio before the start, and cannot say whether they resume an open run: their
+first frame tells. Others do not wait for the answer to their start, which may take long when the
+broker is away. The bound is small before the start, and that of any stream's buffer after it.
+"""
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+
+from application.call.messages import Audio, End, Refusal, Refused, SignalSaid
+from application.delivery.byte_budget import ByteBudget
+from application.ports.telemetry import Telemetry
+from domain.media import MAX_FRAME_BYTES, MediaFormat
+
+EarlyMessage = Audio | SignalSaid | End | Refused
+
+MAX_BYTES_BEFORE_START = 512 * 1024
+"""What one stream may hold before its start: 50 frames of 200 ms at 24 kHz, and some more."""
+
+
+@dataclass(slots=True)
+class Dropped:
+    """What the buffer had no room for, to be counted once the stream is started.
+
+    `frames` are new ones, from `first_seq` to `last_seq`; these are None where frames have no
+    numbers. `highest_seq` is the highest number that came, held frames included.
+    """
+
+    frames: int = 0
+    first_seq: int | None = None
+    last_seq: int | None = None
+    highest_seq: int | None = None
+    duplicates: int = 0
+    refused: Counter[Refusal] = field(default_factory=Counter)
+
+    def note_held(self, seq: int | None) -> None:
+        """Note a frame that is held."""
+        highest = self.highest_seq
+        if highest is not None:
+            seq = highest + 1 if seq is None else max(seq, highest)
+        self.highest_seq = seq
+
+    def drop(self, seq: int | None) -> None:
+        """Note a frame that is not held."""
+        if seq is not None and self.highest_seq is not None and seq <= self.highest_seq:
+            self.duplicates += 1
+            return
+        self.note_held(seq)
+        self.frames += 1
+        self.last_seq = self.highest_seq
+        if self.frames == 1:
+            self.first_seq = self.last_seq
+
+
+class EarlyMessages:
+    """A queue of the early messages of one track; what it refuses itself, it counts.
+
+    That of the stream's own track, None, holds the frames of others too until there is a start.
+    """
+
+    def __init__(
+        self,
+        max_before_start: int,
+        budget: ByteBudget,
+        telemetry: Telemetry,
+        track: str | None = None,
+    ) -> None:
+        self._track = track
+        self._max_before_start = max_before_start
+        self._budget = budget
+        self._telemetry = telemetry
+        self._media: MediaFormat | None = None
+        self._held: deque[EarlyMessage] = deque()
+        self._held_bytes = 0
+        self._dropped = Dropped()
+        self.has_ended = False
+        """Whether the sender has sent its end."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the stream is requested, and holds as much as any stream may."""
+        if self._media is None:
+            return False
+        limits = self._budget.limits
+        return (
+            self._held_bytes >= limits.buffer_seconds * self._media.bytes_per_second
+            or len(self._held) >= limits.stream_entries
+            or self._budget.is_full
+        )
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is held."""
+        return not self._held
+
+    def note_start(self, media: MediaFormat) -> None:
+        """Hold as much from now on as a stream of this format may."""
+        self._media = media
+
+    def hold(self, message: Audio | SignalSaid | Refused) -> None:
+        """Hold a message, or count it if there is no room."""
+        size = _size(message)
+        if self._media is None and size > MAX_FRAME_BYTES:
+            self._count_refused(Refusal.FRAME_TOO_LARGE.value)
+        elif self._media is None and (
+            len(self._held) >= self._max_before_start
+            or self._held_bytes + size > MAX_BYTES_BEFORE_START
+        ):
+            self._count_refused(Refusal.UNEXPECTED_EVENT.value)
+        elif self.is_full and isinstance(message, Refused):
+            self._dropped.refused[message.refusal] += 1
+        elif self.is_full and isinstance(message, SignalSaid):
+            self._telemetry.ignored("no_room")
+        else:
+            self._grow(size)
+            self._held.append(message)
+            if isinstance(message, Audio) and message.track == self._track:
+                self._dropped.note_held(message.seq)
+
+    def hold_end(self, end: End) -> None:
+        """Hold the end; there is one."""
+        if not self.has_ended:
+            self.has_ended = True
+            self._held.append(end)
+
+    def drop(self, message: Audio | SignalSaid) -> None:
+        """Note a message that the connection has no room for: a frame is lost."""
+        if isinstance(message, Audio):
+            self._dropped.drop(message.seq)
+        else:
+            self._telemetry.ignored("no_room")
+
+    def first_audio(self) -> Audio | None:
+        """Return the first frame of the track that is held."""
+        held = (it for it in self._held if isinstance(it, Audio) and it.track == self._track)
+        return next(held, None)
+
+    def release(self) -> EarlyMessage | None:
+        """Return what is held, one at a time and in order; None when nothing is left."""
+        if not self._held:
+            return None
+        message = self._held.popleft()
+        self._grow(-_size(message))
+        return message
+
+    def release_tracks(self) -> list[Audio]:
+        """Return the frames of other tracks, in order."""
+        held, self._held, others = self._held, deque[EarlyMessage](), list[Audio]()
+        for message in held:
+            if isinstance(message, Audio) and message.track != self._track:
+                self._grow(-_size(message))
+                others.append(message)
+            else:
+                self._held.append(message)
+        return others
+
+    def take_dropped(self) -> Dropped:
+        """Return what was dropped and is not counted yet; the caller counts it."""
+        dropped, self._dropped = self._dropped, Dropped()
+        return dropped
+
+    def discard(self, *, refused_for: str | None) -> None:
+        """Drop and count everything: as rejected for a reason, or as lost where that is None."""
+        dropped = self.take_dropped()
+        frames, refused = dropped.frames, dropped.refused
+        while (message := self.release()) is not None:
+            if isinstance(message, Audio):
+                frames += 1
+            elif isinstance(message, Refused):
+                refused[message.refusal] += 1
+        if frames and refused_for is None:
+            self._telemetry.received(frames)
+            self._telemetry.frames("lost", frames, reason="not_started")
+        elif frames and refused_for is not None:
+            self._count_refused(refused_for, frames)
+        if dropped.duplicates:
+            self._telemetry.received(dropped.duplicates)
+            self._telemetry.frames("duplicate", dropped.duplicates)
+        for refusal, messages in refused.items():
+            self._count_refused(refusal.value, messages)
+
+    def _grow(self, size: int) -> None:
+        self._held_bytes += size
+        self._budget.add(size)
+
+    def _count_refused(self, reason: str, messages: int = 1) -> None:
+        self._telemetry.received(messages)
+        self._telemetry.frames("rejected", messages, reason=reason)
+
+
+def _size(message: EarlyMessage) -> int:
+    match message:
+        case Audio(_, audio):
+            return len(audio)
+        case SignalSaid(_, details):
+            return len(details)
+    return 0

@@ -1,0 +1,61 @@
+"""What the streams of a call need of their session."""
+
+from typing import Protocol
+
+from application.call.actions import Actions
+from application.call.closing import Closing
+from application.call.messages import Start
+from application.call.services import Services
+from application.call.wire import Wire
+from application.delivery.live_stream import LiveStream
+from application.ports.clock import Instant
+
+
+class Host(Protocol):
+    """A session, as its streams see it.
+
+    `heard` is when the messages came that are taken now; `is_gone` is whether the connection is
+    closed: nothing is replied any more.
+    """
+
+    services: Services
+    actions: Actions
+    heard: Instant
+    is_gone: bool
+
+    @property
+    def wire(self) -> Wire:
+        """The wire that the sender speaks."""
+        ...
+
+    def reply(self, text: str | None) -> None:
+        """Send a reply, if there is one and the sender is there."""
+        ...
+
+    def remark(self, remark: str) -> None:
+        """Log what is odd about the call, each once."""
+        ...
+
+    def answer_after_end(self) -> None:
+        """Answer a message that comes after the end; it is not counted."""
+        ...
+
+    def close(self, closing: Closing) -> None:
+        """Close the connection."""
+        ...
+
+    def before_settled(self) -> None:
+        """Note that a start is settled, before anything is made of it."""
+        ...
+
+    def on_live(self, live: LiveStream, start: Start | None) -> None:
+        """Note that the stream itself is granted, for a start message."""
+        ...
+
+    def on_settled(self) -> None:
+        """Note that a start is settled: a stream may be behind, or the connection closed."""
+        ...
+
+    def on_progress(self) -> None:
+        """Note that a stream is confirmed further, or will not be."""
+        ...

@@ -1,0 +1,29 @@
+"""What all sessions share: the use cases of a call, and its limits."""
+
+from dataclasses import dataclass
+
+from application.background import Background
+from application.call.deadlines import TimeLimits
+from application.cut_interaction import CutInteraction
+from application.delivery.byte_budget import ByteBudget
+from application.end_interaction import EndInteraction
+from application.ingest_audio import IngestAudio
+from application.ports.clock import Clock
+from application.ports.telemetry import Telemetry
+from application.start_interaction import StartInteraction
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The use cases of a call, and what every session shares."""
+
+    start: StartInteraction
+    ingest: IngestAudio
+    end: EndInteraction
+    cut: CutInteraction
+    background: Background
+    budget: ByteBudget
+    clock: Clock
+    telemetry: Telemetry
+    ack_interval: int
+    limits: TimeLimits

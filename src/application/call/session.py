@@ -1,0 +1,262 @@
+"""The automaton of one connection: what its messages mean, and when it is closed.
+
+    state      message             settled      confirmed  fenced,   drain      gone     time
+                                                           stalled
+    ──────────────────────────────────────────────────────────────────────────────────────────
+    SILENT     EARLY               -            -          -         -          done     close
+    EARLY      hold; start:        -            -          -         close      done     close
+               request, STARTING
+    STARTING   hold                LIVE, or     -          -         when LIVE  go on    close
+                                   close                                        muted
+    LIVE       judge; end: ENDING  -            ack        close     close      cut      close
+    ENDING     refuse              -            at last:   close     -          done     close
+                                                ended,
+                                                close
+
+Events come in by `on_…`, what is to be done goes out by `Actions`. *Close* ends a run if its
+closing says so, and waits until what was received is confirmed, but not for longer than
+`CLOSE_SECONDS`. Closings for which the wire must not be closed are ignored. *Drain* closes senders
+that reconnect; others may go on until it is over. When the connection is *gone* nothing is replied
+any more, and all else is as before: a start that is under way is settled, and what was held behind
+it is put.
+
+A session owns one stream for each track. The stream itself, track None, decides the state; others
+are opened with their first frame, and end with it.
+"""
+
+import logging
+from collections.abc import Mapping
+from enum import Enum
+
+from application.call.actions import Actions
+from application.call.call_stream import CallStream
+from application.call.closing import (
+    RESTART,
+    CloseCode,
+    CloseReason,
+    Closing,
+    bad_start,
+)
+from application.call.messages import (
+    STARTED_ALREADY,
+    Asked,
+    Audio,
+    BadStart,
+    End,
+    Known,
+    Message,
+    Refusal,
+    Refused,
+    SignalSaid,
+    Start,
+    Unknown,
+)
+from application.call.services import Services
+from application.call.session_close import SessionClose
+from application.call.tracks import Tracks
+from application.call.wire import Wire
+from application.delivery.live_stream import LiveStream
+from domain.events import EndReason
+
+MAX_EARLY_AT_ONCE = 100
+"""Early messages that are put in one turn of the loop."""
+
+_log = logging.getLogger(__name__)
+
+
+class State(Enum):
+    """Where a session stands; see the table."""
+
+    SILENT = "silent"
+    EARLY = "early"
+    STARTING = "starting"
+    LIVE = "live"
+    ENDING = "ending"
+
+
+class Session(SessionClose):
+    """One connection's side of a call; tested without sockets, in virtual time."""
+
+    def __init__(
+        self, services: Services, actions: Actions, token_names: Mapping[str, str]
+    ) -> None:
+        super().__init__(services, actions, token_names)
+        self._tracks = Tracks(self)
+
+    # What it is
+
+    @property
+    def state(self) -> State:
+        """Where it stands."""
+        main = self._tracks.main
+        if main is None:
+            return State.SILENT
+        if self._closing is not None or self._has_ended:
+            return State.ENDING
+        if main.live is not None:
+            return State.LIVE
+        return State.EARLY if not main.is_started else State.STARTING
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether messages may be taken now."""
+        return self._closing is None and not self.is_behind
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there is no room for a further message."""
+        if self._has_ended:
+            return False
+        return self._tracks.is_full
+
+    # Messages
+
+    def on_wire(self, wire: Wire) -> None:
+        """Take the wire of the first message, which follows."""
+        self._wire = wire
+        self._tracks.begin()
+        if self._is_draining and wire.comes_back:
+            self.close(RESTART)
+
+    def on_message(self, message: Message) -> bool:
+        """Take a message; False if no further one may be taken now. Set `heard` before."""
+        if type(message) is Audio and not self._has_ended:
+            stream = self._tracks.get(message.track)
+            if stream is not None and (live := stream.live) is not None:
+                stream.hear(message)
+                if self._closing is None and not live.log.is_full:
+                    return True  # as nearly always
+                return self.is_reading and not self.is_full
+        self._on_other(message)
+        return self.is_reading and not self.is_full
+
+    def note_heard(self) -> None:
+        """Note that messages have come, which follow."""
+        self.heard = self.services.clock.instant()
+        self._deadlines.heard_at = self.heard.monotonic
+
+    def _on_other(self, message: Message) -> None:
+        main = self._tracks.main
+        if main is None:
+            raise AssertionError("the wire comes before the first message")
+        match message:
+            case Asked(answer):
+                self.reply(answer)
+            case Unknown():
+                self.services.telemetry.ignored("unknown")
+            case Known():
+                pass
+            case End(reason) if self._has_ended or main.is_started:
+                self._on_end(reason)
+            case _ if self._has_ended:
+                self.answer_after_end()
+            case _ if main.is_started:
+                self._on_started_message(main, message)
+            case _:
+                self._on_first_messages(main, message)
+
+    def _on_first_messages(self, main: CallStream, message: Message) -> None:
+        """Take a message before the start, or the start."""
+        match message:
+            case Audio() | SignalSaid():
+                self._on_early(main, message)
+            case Start():
+                self._deadlines.is_requested = True
+                self._tracks.start(main, message)
+            case BadStart(explanation, names):
+                self._refuse_start(main, bad_start(explanation, names))
+            case Refused(refusal, explanation):
+                if self.wire.most_held_before_start > 0:
+                    self._count_refused(refusal.value)
+                else:
+                    self._count_refused(CloseReason.BAD_START.value)
+                    self._refuse_start(main, bad_start(explanation))
+            case End():
+                explanation = "ended before it started"
+                self.close(Closing(CloseCode.ENDED, CloseReason.NOT_STARTED, explanation))
+
+    def _on_started_message(self, main: CallStream, message: Message) -> None:
+        """Take a message behind the start; a stream that is not granted yet holds it."""
+        match message:
+            case Audio():
+                self._tracks.hear(main, message)
+            case SignalSaid():
+                main.note(message)
+            case Start() | BadStart():
+                main.refuse(STARTED_ALREADY)
+            case Refused():
+                main.refuse(message)
+
+    def _on_end(self, reason: EndReason) -> None:
+        if not self._has_ended:
+            self._end(reason)
+
+    def _on_early(self, main: CallStream, message: Audio | SignalSaid) -> None:
+        if self.wire.most_held_before_start > 0:
+            main.start.hold(message)
+            return
+        self._count_refused(CloseReason.BAD_START.value)
+        reason = CloseReason.AUDIO_BEFORE_START
+        self._refuse_start(main, bad_start("audio before start", reason=reason))
+
+    def _refuse_start(self, main: CallStream, closing: Closing) -> None:
+        main.start.discard(closing.reason)
+        self.close(closing)
+
+    def answer_after_end(self) -> None:
+        """Answer a message that comes after the end: the ledger is closed, nothing is counted."""
+        self.reply(self.wire.error(Refused(Refusal.UNEXPECTED_EVENT, "the run has ended")))
+
+    def _count_refused(self, reason: str) -> None:
+        self.services.telemetry.received()
+        self.services.telemetry.frames("rejected", reason=reason)
+
+    # Starts
+
+    def on_settled(self) -> None:
+        """Look at the streams again: one may be behind."""
+        self.is_behind = self._tracks.is_behind
+        self.actions.wake()
+
+    def on_live(self, live: LiveStream, start: Start | None) -> None:
+        """Note that the stream itself is granted: tell the operator what is odd about it."""
+        self._deadlines.live_since = live.run_started_at
+        if start is not None and start.odd:
+            self.actions.report_odd_start(start.odd, self.context)
+        for remark in self._remarks:
+            _log.warning(remark, extra=self.context)
+
+    def put_early(self) -> None:
+        """Put some of what is held behind a start that is granted."""
+        for stream in self._tracks:
+            if stream.is_behind:
+                stream.put_early(MAX_EARLY_AT_ONCE)
+            is_refused = self._closing is not None and self._closing.code is CloseCode.POLICY
+            if is_refused and not self.is_gone:
+                stream.stop_putting()
+        self.is_behind = self._tracks.is_behind
+        if self.is_behind or self.is_gone:
+            return
+        if self._is_draining and self._goes_on_elsewhere:
+            self.close(RESTART)
+        if self._closing is not None:
+            self._leave(self._closing)
+
+    # Room
+
+    async def wait_for_room(self) -> None:
+        """Wait until a stream that is full has room."""
+        await self._tracks.wait_for_room()
+
+    def note_unread(self) -> None:
+        """Note that the sender is not read: it cannot be heard."""
+        self._deadlines.is_unread = True
+
+    def note_read(self) -> None:
+        """Note that the sender is read again: it was not silent."""
+        self._deadlines.is_unread = False
+        self.note_heard()
+
+    def drop(self) -> None:
+        """Drop audio while there is no room: the sender must be read on."""
+        self._tracks.drop()

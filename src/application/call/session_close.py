@@ -1,0 +1,248 @@
+"""How a session ends: why it is closed, what its sender is told before, and what goes on after."""
+
+import logging
+from collections.abc import Mapping
+
+from application.call.actions import Actions
+from application.call.closing import (
+    ENDED,
+    NOT_CONFIRMED,
+    RESTART,
+    SHUTDOWN,
+    CloseCode,
+    Closing,
+    closing_of,
+)
+from application.call.deadlines import Deadlines
+from application.call.services import Services
+from application.call.tracks import Tracks
+from application.call.wire import Wire
+from application.call_context import call_context
+from domain.events import EndReason
+
+CLOSE_SECONDS = 5.0
+"""How long what is received may take to be confirmed before the connection is closed all the same;
+when the service drains, it may take as long as that."""
+
+AFTER_DRAIN_SECONDS = 2.0
+"""How long it may take once the drain is over."""
+
+_log = logging.getLogger(__name__)
+
+
+class SessionClose:
+    """The side of a session that knows no messages; `Session` is the whole."""
+
+    _tracks: Tracks
+
+    def __init__(
+        self, services: Services, actions: Actions, token_names: Mapping[str, str]
+    ) -> None:
+        self.services = services
+        self.actions = actions
+        self.heard = services.clock.instant()
+        self.is_gone = False
+        self.is_behind = False
+        """Whether early messages are to be put: `put_early` is called until it is not."""
+        self._token_names = token_names
+        self._wire: Wire | None = None
+        self._deadlines = Deadlines(services.limits, self.heard.monotonic)
+        self._remarks: dict[str, None] = {}
+        self._has_ended = False
+        self._closing: Closing | None = None
+        self._is_closed = False
+        self._leave_at = 0.0
+        self._is_draining = False
+        self._flush_seconds = CLOSE_SECONDS
+        self._reason_if_lost = EndReason.DISCONNECTED
+
+    # What it is
+
+    @property
+    def wire(self) -> Wire:
+        """The wire that the sender speaks, once its first message has come."""
+        if self._wire is None:
+            raise AssertionError("the wire is known with the first message")
+        return self._wire
+
+    @property
+    def dialect(self) -> str:
+        """The name of the wire, once it is known."""
+        return "unknown" if self._wire is None else self._wire.name
+
+    @property
+    def context(self) -> dict[str, object]:
+        """Whose call it is, for the log: before its start also whose token the sender has."""
+        main = self._tracks.main
+        if main is not None and main.live is not None:
+            return call_context(main.live.interaction.opening)
+        context: dict[str, object] = dict(self._token_names)
+        if main is not None:
+            context |= main.names
+        return context if self._wire is None else {**context, "dialect": self._wire.name}
+
+    @property
+    def call(self) -> Mapping[str, object] | None:
+        """Which call is live, for the log; None if none is, or its end has come."""
+        main = self._tracks.main
+        is_live = main is not None and main.live is not None and not self._has_ended
+        return self.context if is_live else None
+
+    @property
+    def is_started(self) -> bool:
+        """Whether a start has come."""
+        return self._tracks.main is not None and self._tracks.main.is_started
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left to be done: it is gone, and no start is under way."""
+        return self.is_gone and not self.is_behind and not self._tracks.is_pending
+
+    @property
+    def due_at(self) -> float:
+        """When `on_time` is to be called, in monotonic seconds."""
+        return self._deadlines.due_at if self._closing is None else self._leave_at
+
+    # Events
+
+    def on_progress(self) -> None:
+        """Close when everything is confirmed that is to be confirmed before. See `CallStream`."""
+        if self._is_closed or self.is_gone or self.is_behind:
+            return
+        if self._closing is not None:
+            if self._tracks.is_flushed:
+                self._finish(self._closing)
+        elif self._has_ended and self._tracks.is_ended:
+            self.close(ENDED)
+
+    def on_drain(self) -> None:
+        """Close, for the sender to go on elsewhere, unless it would not reconnect.
+
+        Now; or once the start that it has sent is stored.
+        """
+        self._is_draining = True
+        self._flush_seconds = max(self.services.limits.drain_seconds, CLOSE_SECONDS)
+        is_starting = self._tracks.main is not None and self._tracks.main.is_starting
+        if self._goes_on_elsewhere and not is_starting:
+            self.close(RESTART)
+
+    def on_drain_over(self) -> None:
+        """End the run and close now: there is no time to wait for the broker."""
+        self._flush_seconds = AFTER_DRAIN_SECONDS
+        now = self.services.clock.monotonic()
+        self._leave_at = min(self._leave_at, now + AFTER_DRAIN_SECONDS)
+        self.close(SHUTDOWN)
+        self.actions.wake()
+
+    def on_time(self) -> None:
+        """Close if it is time."""
+        now = self.services.clock.monotonic()
+        if self._closing is not None:
+            if now >= self._leave_at and not self.is_behind:
+                self._finish(self._closing)
+            return
+        closing = self._deadlines.overdue(now)
+        if closing is not None:
+            self.close(closing)
+
+    def fail(self, error: Exception) -> None:
+        """Close for a bug, at once."""
+        if not self.is_gone and not self._is_closed:
+            self._closing = closing_of(error, keeps_on=False)
+            self._is_closed = True
+            self.actions.close(self._closing)
+
+    def on_gone(self) -> None:
+        """Go on muted: the connection is closed, by either side."""
+        if self.is_gone:
+            return
+        self.is_gone = True
+        for stream in self._tracks:
+            stream.release(self._reason_if_lost)
+        self.is_behind = self._tracks.is_behind
+
+    def abandon(self) -> None:
+        """Cancel what is left to be done."""
+        self.is_gone = True
+        for stream in self._tracks:
+            stream.abandon()
+        self.is_behind = self._tracks.is_behind
+
+    # Replies and the close
+
+    def reply(self, text: str | None) -> None:
+        """Send a reply, if there is one and the sender is there."""
+        if text is not None and not self.is_gone:
+            self.actions.reply(text)
+
+    def last_ack(self) -> str | None:
+        """Return the ack that is due before the connection is closed for a broken frame."""
+        main = self._tracks.main
+        if main is None or main.live is None:
+            return None
+        return main.due_ack(main.live.published.last_seq)
+
+    def remark(self, remark: str) -> None:
+        """Log what is odd about the call, each once; before its start, when it is started.
+
+        The texts are of a closed set, which bounds them.
+        """
+        if remark not in self._remarks:
+            self._remarks[remark] = None
+            if self._tracks.main is not None and self._tracks.main.live is not None:
+                _log.warning(remark, extra=self.context)
+
+    def close(self, closing: Closing) -> None:
+        """Close the connection, unless it is being closed, or its wire must not be for this."""
+        if self.is_gone or self._closing is not None:
+            return
+        if self._wire is not None and closing.code in self._wire.never_closed_with:
+            return
+        self._closing = closing
+        if not self.is_behind:
+            self._leave(closing)
+
+    @property
+    def _goes_on_elsewhere(self) -> bool:
+        """Whether the sender reconnects when it is closed, and has not sent all."""
+        return self._wire is not None and self._wire.comes_back and not self._has_ended
+
+    def _leave(self, closing: Closing) -> None:
+        """End what is to be ended, and close once everything is confirmed."""
+        main = self._tracks.main
+        if self._is_closed:
+            return
+        if closing.code is CloseCode.NOT_CONFIRMED:
+            self._reason_if_lost = EndReason.BROKER_LOST
+        if main is None or main.live is None:
+            if closing.end is not None and main is not None and not self.wire.comes_back:
+                self._end(closing.end)
+            self._finish(closing)
+            return
+        if closing.end is not None:
+            self._end(closing.end)
+        self._leave_at = self.services.clock.monotonic() + self._flush_seconds
+        if self._tracks.is_flushed or closing.code is NOT_CONFIRMED.code:
+            self._finish(closing)
+        else:
+            self.actions.wake()
+
+    def _finish(self, closing: Closing) -> None:
+        self._is_closed = True
+        main = self._tracks.main
+        live = None if main is None else main.live
+        if main is not None and live is not None:
+            main.ack(live.published.last_seq)
+            if main.is_ended and not live.is_fenced:
+                opening, ledger = live.interaction.opening, live.interaction.ledger
+                self.reply(self.wire.ended(opening.interaction_id, ledger))
+        self.actions.close(closing)
+
+    def before_settled(self) -> None:
+        """Go on muted if the connection is closed already: what is held is still put."""
+        if self._is_closed:
+            self.on_gone()
+
+    def _end(self, reason: EndReason) -> None:
+        self._has_ended = self._deadlines.has_ended = True
+        self._tracks.end(reason)

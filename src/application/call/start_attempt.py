@@ -1,0 +1,55 @@
+"""One attempt to start a stream, as a task: the session is told what came of it."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from application.delivery.pending_start import Granted
+from application.start_interaction import RetryBudget, StartInteraction
+from domain.access import Sender
+from domain.events import Opening
+
+Settled = Granted | Exception
+"""The stream; or `AwaitFirstFrame`, if its first frame has to decide; or why it is not granted."""
+
+
+class StartAttempt:
+    """Runs the use case; `on_settled` is called once, unless the attempt is cancelled."""
+
+    def __init__(
+        self,
+        start: StartInteraction,
+        opening: Opening,
+        sender: Sender,
+        *,
+        requested_at: float,
+        budget: RetryBudget,
+        context: Mapping[str, object],
+        on_settled: Callable[[Settled], None],
+    ) -> None:
+        self._budget = budget
+        self._on_settled = on_settled
+        self._task = asyncio.create_task(
+            start(opening, sender, requested_at=requested_at, budget=budget, context=context)
+        )
+        self._task.add_done_callback(self._settle)
+
+    async def wait(self) -> None:
+        """Wait until the attempt is over."""
+        await asyncio.wait([self._task])
+
+    def give_up(self) -> None:
+        """Try nothing again; an append that is in flight may still succeed."""
+        self._budget.give_up()
+
+    def cancel(self) -> None:
+        """End the attempt; `on_settled` is not called any more."""
+        self._task.cancel()
+
+    def _settle(self, task: asyncio.Task[Granted]) -> None:
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is None:
+            self._on_settled(task.result())
+        elif isinstance(error, Exception):
+            self._on_settled(error)

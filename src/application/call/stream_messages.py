@@ -1,0 +1,145 @@
+"""What becomes of the messages of one stream: they are held, go to the log, or are refused."""
+
+from application.call.acks import Acks
+from application.call.closing import (
+    NOT_CONFIRMED,
+    SUPERSEDED,
+    CloseCode,
+    CloseReason,
+    Closing,
+)
+from application.call.host import Host
+from application.call.messages import Audio, Refusal, Refused, SignalSaid, refusal_of
+from application.call.stream_start import StreamStart
+from application.delivery.live_stream import LiveStream
+from domain.errors import InvalidAudio, InvalidSequenceNumber
+
+MAX_DUPLICATES_IN_A_ROW = 50
+"""More mean that the sender's counter began at 0 again: the sender is told."""
+
+ROW_OF_DUPLICATES = (
+    f"more than {MAX_DUPLICATES_IN_A_ROW} duplicates in a row: the counter seems to have begun anew"
+)
+
+
+class StreamMessages:
+    """The side of a stream that hears the sender and tells it what is confirmed.
+
+    `CallStream` is the whole.
+    """
+
+    def __init__(self, host: Host, start: StreamStart, track: str | None) -> None:
+        services = host.services
+        self._host = host
+        self._ingest = services.ingest
+        self.track = track
+        self.start = start
+        self.live: LiveStream | None = None
+        self.is_dropping = False
+        """Whether its audio is dropped while there is no room."""
+        self._acks = Acks(services.ack_interval)
+        self._refused_in_a_row = 0
+        self._duplicates_in_a_row = 0
+        self._duplicates_below = 0
+
+    def hear(self, message: Audio) -> None:
+        """Take a frame: to the log, or to be held. This is the hot path."""
+        live = self.live
+        if live is None:
+            self._hold(message)
+            return
+        if self.is_dropping and not self._has_room_again(live):
+            self._ingest.drop(live, message.seq)
+            return
+        try:
+            is_new = self._ingest(live, message.seq, message.audio, self._host.heard)
+        except (InvalidAudio, InvalidSequenceNumber) as why:
+            self.refuse(Refused(refusal_of(why), str(why)), message)
+        else:
+            self._refused_in_a_row = 0
+            if not is_new:
+                self._on_duplicate(live, message)
+
+    def note(self, message: SignalSaid) -> None:
+        """Take a signal."""
+        live = self.live
+        if live is None:
+            self._hold(message)
+        elif self.is_dropping:
+            self._host.services.telemetry.ignored("no_room")
+        else:
+            self._ingest.note(live, message.signal, message.details)
+
+    def refuse(self, refused: Refused, audio: Audio | None = None) -> None:
+        """Count and answer a message that cannot be used; each kind is logged once."""
+        live = self.live
+        if live is None:
+            self.start.early.hold(refused)
+            return
+        seq, is_unnumbered = refused.seq, False
+        if audio is not None:
+            is_unnumbered = audio.seq is None
+            seq = live.interaction.unnumbered_seq if is_unnumbered else audio.seq
+        self._host.remark(f"refused: {refused.explanation}")
+        self._ingest.refuse(live, refused.refusal.value, unnumbered=is_unnumbered)
+        wire = self._host.wire
+        self._host.reply(wire.error(Refused(refused.refusal, refused.explanation, seq)))
+        self._refused_in_a_row += 1
+        limit = wire.most_refused_in_a_row
+        if limit is not None and self._refused_in_a_row > limit:
+            explanation = (
+                f"more than {limit} messages refused in a row, the last: {refused.explanation}"
+            )
+            code, reason = CloseCode.POLICY, CloseReason.TOO_MANY_REFUSED
+            self._host.close(Closing(code, reason, explanation))
+
+    def _hold(self, message: Audio | SignalSaid) -> None:
+        if self.is_dropping:
+            self.start.early.drop(message)
+        else:
+            self.start.hold(message)
+
+    def _has_room_again(self, live: LiveStream) -> bool:
+        self.is_dropping = live.log.is_full
+        return not self.is_dropping
+
+    def _on_duplicate(self, live: LiveStream, message: Audio) -> None:
+        if live.log.is_empty and not live.is_fenced:
+            self.on_confirmed(1, live.published.last_seq)
+        expected = live.interaction.unnumbered_seq
+        if expected != self._duplicates_below:  # a new frame came since
+            self._duplicates_below, self._duplicates_in_a_row = expected, 0
+        self._duplicates_in_a_row += 1
+        if self._duplicates_in_a_row == MAX_DUPLICATES_IN_A_ROW + 1:
+            self._host.remark(ROW_OF_DUPLICATES)
+            explanation = f"{ROW_OF_DUPLICATES}: go on from {expected}, or end and start a new run"
+            refused = Refused(Refusal.INVALID_SEQ, explanation, message.seq)
+            self._host.reply(self._host.wire.error(refused))
+
+    # What the log tells (see `DeliveryListener`)
+
+    def on_confirmed(self, frames: int, last_seq: int | None) -> None:
+        """Acknowledge what is confirmed."""
+        if self._acks.confirm(frames):
+            self.ack(last_seq)
+        self._host.on_progress()
+
+    def on_fenced(self) -> None:
+        """Close: a newer connection holds the stream."""
+        self._host.close(SUPERSEDED)
+        self._host.on_progress()
+
+    def on_stalled(self) -> None:
+        """Close: nothing is confirmed."""
+        self._host.close(NOT_CONFIRMED)
+
+    def ack(self, last_seq: int | None) -> None:
+        """Acknowledge what is confirmed and not acknowledged yet, if there is any."""
+        text = self.due_ack(last_seq)
+        if text is not None and not self._host.is_gone:
+            self._host.actions.ack(text)
+
+    def due_ack(self, last_seq: int | None) -> str | None:
+        """Return the ack that is due, if one is; a track beside the stream itself has none."""
+        seq = None if self.track is not None else self._acks.take(last_seq)
+        return None if seq is None else self._host.wire.ack(seq)

@@ -1,0 +1,135 @@
+"""The start of one stream, and what its sender sends until it is granted."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from application.call.actions import Attempt
+from application.call.closing import CloseReason
+from application.call.early_messages import EarlyMessages
+from application.call.host import Host
+from application.call.messages import Audio, End, SignalSaid, Start
+from application.call.start_attempt import Settled
+from application.start_interaction import RetryBudget
+from domain.events import EndReason, GoOn, GoOnAbove, Opening
+from domain.identifiers import StreamKey
+
+
+class StreamStart:
+    """Requests a start as soon as the messages tell it whole, and holds all others.
+
+    A start that resumes above a seq needs the first frame to be decided: it is requested without,
+    and again with it. `on_settled` is called for each attempt.
+    """
+
+    def __init__(
+        self, host: Host, track: str | None, on_settled: Callable[[Settled], None]
+    ) -> None:
+        services, wire = host.services, host.wire
+        self._host = host
+        self._clock = services.clock
+        self._wire = wire
+        self._track = track
+        self._on_settled = on_settled
+        self.early = EarlyMessages(
+            wire.most_held_before_start, services.budget, services.telemetry, track
+        )
+        self.message: Start | None = None
+        """The start message of the sender."""
+        self._requested: Start | None = None
+        self._requested_at = 0.0
+        self._attempt: Attempt | None = None
+        limits = services.limits
+        keeps_on = wire.waits_for_broker
+        self._retries = RetryBudget(limits.call_seconds if keeps_on else limits.confirm_seconds)
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether an attempt is under way."""
+        return self._attempt is not None
+
+    @property
+    def names(self) -> Mapping[str, object]:
+        """Whose start it is, as a log line has it; nothing before it is requested."""
+        return {} if self._requested is None else dict(self._requested.names)
+
+    def take(self, start: Start) -> None:
+        """Request the start that a sender has sent."""
+        self.message = start
+        self.early.note_start(start.media)
+        self._request()
+
+    def hold(self, message: Audio | SignalSaid) -> None:
+        """Hold a message until the start is granted."""
+        self.early.hold(message)
+        if isinstance(message, Audio):
+            self._request()
+
+    def end(self, reason: EndReason) -> None:
+        """Hold the end, behind all else."""
+        if self.message is not None:
+            self.early.hold_end(End(reason))
+            self._request()
+
+    def try_again(self) -> bool:
+        """Request it again if more is told by now; tell whether an attempt is under way."""
+        self._request()
+        return self.is_pending
+
+    async def wait(self) -> None:
+        """Wait until the attempt that is under way is over."""
+        if self._attempt is not None:
+            await self._attempt.wait()
+
+    def give_up(self) -> None:
+        """Try it no more, if its sender sends everything again: it reconnects and has not ended."""
+        if self._attempt is not None and self._wire.comes_back and not self.early.has_ended:
+            self._attempt.give_up()
+
+    def cancel(self) -> None:
+        """End the attempt."""
+        if self._attempt is not None:
+            self._attempt.cancel()
+            self._attempt = None
+
+    def discard(self, refused_for: CloseReason | None) -> None:
+        """Drop what is held: it is lost, or it is rejected for a reason."""
+        if self.message is None:
+            refused_for = refused_for or CloseReason.NO_START
+        self.early.discard(refused_for=None if refused_for is None else refused_for.value)
+
+    def _request(self) -> None:
+        start = self._as_told()
+        if start is None or self._attempt is not None or start == self._requested:
+            return
+        if self._requested is None:
+            self._requested_at = self._clock.monotonic()
+        self._requested = start
+        opening = Opening(
+            stream=StreamKey(start.tenant_id, start.stream_id),
+            interaction_id=start.interaction_id,
+            dialect=self._wire.name,
+            media=start.media,
+            started_at_ms=self._clock.epoch_ms(),
+            continuation=start.continuation,
+            call=start.call,
+            track=self._track,
+        )
+        self._attempt = self._host.actions.start(
+            opening, self._requested_at, self._retries, self._settle
+        )
+
+    def _as_told(self) -> Start | None:
+        """Return the start with the first frame held; behind the end none comes any more."""
+        start = self.message
+        if start is None or not isinstance(start.continuation, GoOnAbove):
+            return start
+        first = self.early.first_audio()
+        if first is not None:
+            above = GoOn() if first.seq is None else GoOnAbove(first.seq)
+            return replace(start, continuation=above)
+        return replace(start, continuation=GoOn()) if self.early.has_ended else start
+
+    def _settle(self, settled: Settled) -> None:
+        self._host.before_settled()
+        self._attempt = None
+        self._on_settled(settled)

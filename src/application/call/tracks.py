@@ -1,0 +1,104 @@
+"""The streams of one call, by track; that of track None is the stream itself."""
+
+from collections.abc import Iterator
+
+from application.call.call_stream import CallStream
+from application.call.host import Host
+from application.call.messages import Audio, Refusal, Refused, Start
+from domain.errors import InvalidIdentifier
+from domain.events import EndReason
+from domain.identifiers import StreamId
+
+MAX_TRACKS = 4
+"""Tracks of one connection; audio of further ones is refused."""
+
+
+class Tracks:
+    """Opens the stream of a track with its first frame, as `<stream_id>.<track>`; ends them all."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._streams: dict[str | None, CallStream] = {}
+        self.main: CallStream | None = None
+        """The stream itself; None while the wire is not known."""
+
+    def __iter__(self) -> Iterator[CallStream]:
+        return iter(tuple(self._streams.values()))
+
+    def begin(self) -> None:
+        """Open the stream itself: the wire is known."""
+        self.main = self._streams[None] = CallStream(self._host)
+
+    def get(self, track: str | None) -> CallStream | None:
+        """Return the stream of a track, if it is open."""
+        return self._streams.get(track)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a stream has no room for a further message."""
+        return any(stream.is_full for stream in self._streams.values())
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether a stream has early messages to be put."""
+        return any(stream.is_behind for stream in self._streams.values())
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether a start is under way."""
+        return any(stream.start.is_pending for stream in self._streams.values())
+
+    @property
+    def is_flushed(self) -> bool:
+        """Whether everything is confirmed that will be."""
+        return all(stream.is_flushed for stream in self._streams.values())
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the ends of all streams are confirmed."""
+        return all(stream.is_ended for stream in self._streams.values())
+
+    def start(self, main: CallStream, start: Start) -> None:
+        """Request the stream itself, and those of tracks whose frames came before the start."""
+        others = main.start.early.release_tracks()
+        main.start.take(start)
+        for audio in others:
+            self.hear(main, audio)
+
+    def hear(self, main: CallStream, message: Audio) -> None:
+        """Take a frame; with the first of its track its stream is opened."""
+        stream = self._streams.get(message.track) or self._open(main, message.track)
+        if stream is None:
+            refused = Refused(Refusal.UNSUPPORTED_TRACK, "audio of a track that cannot be used")
+            main.refuse(refused, message)
+        else:
+            stream.hear(message)
+
+    def end(self, reason: EndReason) -> None:
+        """End every stream."""
+        for stream in self:
+            stream.end(reason)
+
+    def drop(self) -> None:
+        """Drop the audio of streams that are full."""
+        for stream in self:
+            stream.is_dropping = stream.is_dropping or stream.is_full
+
+    async def wait_for_room(self) -> None:
+        """Wait until a stream that is full has room."""
+        for stream in self:
+            if stream.is_full:
+                await stream.wait_for_room()
+
+    def _open(self, main: CallStream, track: str | None) -> CallStream | None:
+        """Open the stream of a track; None if it cannot have one."""
+        start = main.start.message
+        if start is None or len(self._streams) >= MAX_TRACKS:
+            return None
+        try:
+            stream_id = StreamId(f"{start.stream_id}.{track}")
+        except InvalidIdentifier:
+            return None
+        stream = self._streams[track] = CallStream(self._host, track)
+        stream.start.take(start.of_track(stream_id))
+        return stream

@@ -1,0 +1,63 @@
+"""What a session knows of the wire that its sender speaks."""
+
+from typing import Protocol
+
+from application.call.closing import CloseCode
+from application.call.messages import Refused
+from domain.identifiers import InteractionId
+from domain.ledger import Ledger
+
+
+class Wire(Protocol):
+    """What a carrier tolerates, and how it is answered.
+
+    The replies return None where the wire has no such reply.
+    """
+
+    @property
+    def name(self) -> str:
+        """How the wire is called in entries and metrics."""
+        ...
+
+    @property
+    def most_held_before_start(self) -> int:
+        """How many frames and signals may come before `start`; 0: the first closes 4400."""
+        ...
+
+    @property
+    def most_refused_in_a_row(self) -> int | None:
+        """How many messages in a row may be refused before the connection is closed."""
+        ...
+
+    @property
+    def never_closed_with(self) -> frozenset[CloseCode]:
+        """The codes with which a connection of this wire is never closed."""
+        ...
+
+    @property
+    def comes_back(self) -> bool:
+        """Whether a sender that is closed 1012 in the middle of a call reconnects and resumes."""
+        ...
+
+    @property
+    def waits_for_broker(self) -> bool:
+        """Whether a connection is kept although nothing can be confirmed."""
+        return CloseCode.NOT_CONFIRMED in self.never_closed_with
+
+    def started(
+        self, interaction_id: InteractionId, generation: int, last_seq: int | None
+    ) -> str | None:
+        """Reply that the stream is started; `last_seq` only where it resumes a run."""
+        ...
+
+    def ack(self, seq: int) -> str | None:
+        """Reply that every frame up to `seq` is published or was refused."""
+        ...
+
+    def error(self, refused: Refused) -> str | None:
+        """Reply that a message was refused."""
+        ...
+
+    def ended(self, interaction_id: InteractionId, ledger: Ledger) -> str | None:
+        """Reply that the run is over and published."""
+        ...
