@@ -228,6 +228,8 @@ class SessionClose:
             self.actions.wake()
 
     def _finish(self, closing: Closing) -> None:
+        if self._is_closed:
+            return
         self._is_closed = True
         main = self._tracks.main
         live = None if main is None else main.live
