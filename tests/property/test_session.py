@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench import CountingTelemetry, HandDrivenClock
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from adapters.inbound.dialects.agentstream import Agentstream
@@ -154,6 +154,8 @@ class Connection:
         return self.pending[-1]
 
     def end(self, live: LiveStream, reason: EndReason) -> None:
+        if live.is_fenced:
+            return  # there is nothing to end, as in `EndInteraction`
         live.log.put(live, live.interaction.end(reason), 0)
         self.done.append(("end", live))
 
@@ -292,6 +294,8 @@ def test_it_is_closed_at_most_once_and_nothing_is_told_to_a_peer_that_is_gone(
     assert connection.told_after_gone == []
 
 
+@example(Agentstream(), [START, "granted", "put", "stall"])
+@example(Agentstream(), [START, "granted", "put", *[Refused(Refusal.MALFORMED_JSON, "no")] * 60])
 @given(wires, lives)
 def test_it_is_never_closed_in_a_way_its_wire_does_not_tolerate(
     wire: Wire, life: list[object]
@@ -312,6 +316,7 @@ def test_in_the_end_every_stream_that_was_granted_is_ended_or_cut_once(
         assert live.listener is None
 
 
+@example(Exostreamkit(), [START, *[BadStart("no")] * 60, Audio(1, b"ab"), "granted", "put"])
 @given(wires, lives)
 def test_every_frame_is_counted_once_whatever_becomes_of_it(wire: Wire, life: list[object]) -> None:
     connection = live_through(wire, life)
@@ -321,6 +326,16 @@ def test_every_frame_is_counted_once_whatever_becomes_of_it(wire: Wire, life: li
     received = counted["received", ""]
     assert others - received + frames == received
     assert connection.telemetry.held_bytes().unconfirmed == 0
+
+
+@example([START, Audio(1, b"ab"), 25.0, "granted"])
+@example([START, Audio(1, b"ab"), "granted", "gone"])
+@given(st.lists(events.filter(lambda it: it not in ("away", "not allowed")), max_size=40))
+def test_nothing_is_lost_of_a_sender_that_cannot_send_it_again_if_its_start_is_granted(
+    life: list[object],
+) -> None:
+    counted = live_through(Agentstream(), life).telemetry.counted
+    assert counted["lost", "not_started"] == 0
 
 
 @given(lives)
