@@ -106,7 +106,8 @@ class Connection:
     done: list[tuple[str, LiveStream]] = field(default_factory=list)
     closings: list[Closing] = field(default_factory=list)
     told_after_gone: list[str] = field(default_factory=list)
-    taken: list[Audio] = field(default_factory=list)
+    taken: int = 0
+    """Messages that count: audio, and what is refused."""
 
     def __post_init__(self) -> None:
         unused: Any = None
@@ -173,11 +174,11 @@ class Connection:
         session = self.session
         if not session.is_reading or session.is_gone or self.closings:
             return
-        ended = session.state is State.ENDING
+        is_refused = isinstance(message, Start | BadStart) and session.is_started
+        if session.state is not State.ENDING:
+            self.taken += is_refused or isinstance(message, Audio | Refused)
         session.note_heard()
         session.on_message(message)
-        if isinstance(message, Audio) and not ended:
-            self.taken.append(message)
 
     def settle(self, how: str) -> None:
         if not self.pending:
@@ -324,7 +325,7 @@ def test_every_frame_is_counted_once_whatever_becomes_of_it(wire: Wire, life: li
     frames = sum(live.interaction.ledger.published for live in connection.lives)
     others = sum(count for (outcome, _), count in counted.items() if outcome != "missing")
     received = counted["received", ""]
-    assert others - received + frames == received
+    assert others - received + frames == received == connection.taken
     assert connection.telemetry.held_bytes().unconfirmed == 0
 
 

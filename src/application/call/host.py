@@ -44,10 +44,6 @@ class Host(Protocol):
         """Close the connection."""
         ...
 
-    def before_settled(self) -> None:
-        """Note that a start is settled, before anything is made of it."""
-        ...
-
     def on_live(self, live: LiveStream, start: Start | None) -> None:
         """Note that the stream itself is granted, for a start message."""
         ...

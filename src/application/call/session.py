@@ -195,7 +195,8 @@ class Session(SessionClose):
         if self.wire.most_held_before_start > 0:
             main.start.hold(message)
             return
-        self._count_refused(CloseReason.BAD_START.value)
+        if isinstance(message, Audio):
+            self._count_refused(CloseReason.BAD_START.value)
         reason = CloseReason.AUDIO_BEFORE_START
         self._refuse_start(main, bad_start("audio before start", reason=reason))
 

@@ -240,11 +240,6 @@ class SessionClose:
                 self.reply(self.wire.ended(opening.interaction_id, ledger))
         self.actions.close(closing)
 
-    def before_settled(self) -> None:
-        """Go on muted if the connection is closed already: what is held is still put."""
-        if self._is_closed:
-            self.on_gone()
-
     def _end(self, reason: EndReason) -> None:
         self._has_ended = self._deadlines.has_ended = True
         self._tracks.end(reason)

@@ -130,6 +130,5 @@ class StreamStart:
         return replace(start, continuation=GoOn()) if self.early.has_ended else start
 
     def _settle(self, settled: Settled) -> None:
-        self._host.before_settled()
         self._attempt = None
         self._on_settled(settled)
