@@ -1,3 +1,5 @@
-"""The version of the distribution."""
+"""The version of the distribution; `pyproject.toml` is the one place where it is written."""
 
-VERSION = "0.1.0"
+from importlib.metadata import version
+
+VERSION = version("rtaa-ingest")
