@@ -27,11 +27,12 @@ soak: $(VENV)/installed-dev  ## Break the broker under a million frames and judg
 bench: $(VENV)/installed-bench  ## Measure what a frame costs, beside other programs (BENCH="--help")
 	$(BIN)/python -m benchmarks $(BENCH)
 
-check: $(VENV)/installed-dev  ## Check format, lint, types and import contracts
+check: $(VENV)/installed-dev  ## Check format, lint, types, import contracts and words
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python tools/plain_words.py
 
 format: $(VENV)/installed-dev  ## Format the code and mend what lint can mend
 	$(BIN)/ruff format .

@@ -33,7 +33,7 @@ class Forwarder:
     def __init__(self, url, group, worker, kafka, topic, prefix="rtaa"):
         self.url, self.group, self.worker, self.topic = url, group, worker, topic
         self.index, self.forwarded = f"{prefix}:interactions", f"{prefix}:forwarded:{group}:"
-        self.runs, self.after, self.tended, self.stopped, self.refused = {}, "0", 0, False, None
+        self.runs, self.after, self.renewed_at, self.stopped, self.refused = {}, "0", 0, False, None
         self.producer = Producer(BOUNDS | kafka | EXACT, error_cb=self.on_error)
 
     def forward(self):
@@ -45,7 +45,7 @@ class Forwarder:
                     with suppress(redis.ResponseError):  # there is a group already
                         broker.xgroup_create(self.index, self.group, id="0", mkstream=True)
                     calls, self.runs, self.after = list(self.runs.values()), {}, "0"
-                    for run in calls:  # the broker may be younger: go on from what it has saved
+                    for run in calls:  # the broker may be younger: continue from what it has saved
                         self.take(broker, run.call, run.notices)
                     while not self.stopped:
                         self.turn(broker)
@@ -65,8 +65,8 @@ class Forwarder:
                 self.after = new[-1][0] if new and self.after != ">" else ">"
                 for notice, call in new:
                     self.take(broker, call, {notice})
-        if time.monotonic() > self.tended + 1:
-            self.tend(broker)
+        if time.monotonic() > self.renewed_at + 1:
+            self.renew(broker)
         for name in list(self.runs):
             run = self.runs[name] = self.runs.pop(name)  # to the end: each has its turn
             if not run.over and not self.copy(broker, run):
@@ -88,9 +88,9 @@ class Forwarder:
             self.runs[name] = Run(call, set(), saved)
         self.runs[name].notices |= notices
 
-    def tend(self, broker):
+    def renew(self, broker):
         """Save, renew what is ours, leave what another has taken, take what the dead have left."""
-        self.tended, me = time.monotonic(), self.worker.encode()
+        self.renewed_at, me = time.monotonic(), self.worker.encode()
         pending = broker.xpending_range(self.index, self.group, "-", "+", 10 * MAX_RUNS)
         owner = {it["message_id"]: it["consumer"] for it in pending}
         for name, run in list(self.runs.items()):

@@ -35,7 +35,7 @@ def events(url, group, worker, index="rtaa:interactions"):
 
 
 def unread(broker, call, cursor, highest):
-    """Yield what is new of the generation announced; return where to go on, or None at its end."""
+    """Yield what is new of the announced generation; return where to continue, None at its end."""
     key, number, run = call[b"key"].decode(), call[b"generation"], call[b"run"].decode()
     for entry, fields in broker.xrange(key, cursor or number):
         kind, data = fields[b"type"].decode(), fields.get(b"audio") or json.loads(fields[b"data"])

@@ -2,14 +2,14 @@
 
     DomainError
     ├── InvalidIdentifier        a name outside its alphabet
-    ├── InvalidMedia             a format nobody can play
+    ├── InvalidMedia             a format that is not supported
     ├── InvalidAudio             audio that is not whole samples
     │   └── FrameTooLarge        more audio than one frame may hold
     ├── InvalidSequenceNumber    a seq outside 0 … 2^53 - 1
     ├── UnbalancedLedger         counters that contradict each other
     ├── IllegalTransition        a verb the interaction's state does not know
     ├── StaleGeneration          a start under a generation that is not newer
-    ├── Superseded               a start that somebody newer has come before
+    ├── Superseded               a start that came after one requested later
     └── NotAllowed               a sender reaching for what is not its own
         └── TenantNotOpen        a tenant that needs a token
 
@@ -54,7 +54,7 @@ class StaleGeneration(DomainError):
 
 
 class Superseded(DomainError):
-    """Somebody whose start was said later has the stream, or had it."""
+    """A start that was requested later holds the stream, or held it."""
 
 
 class NotAllowed(DomainError):

@@ -14,13 +14,13 @@ class EndReason(StrEnum):
     """Why a run ended."""
 
     ENDED = "ended"
-    """The sender said so (exostreamkit)."""
+    """The sender sent its end (exostreamkit)."""
     CALLENDED = "callended"
     """The caller or callee hung up."""
     STOPPED = "stopped"
-    """The carrier stopped streaming; the call may go on."""
+    """The carrier stopped streaming; the call may continue."""
     DISCONNECTED = "disconnected"
-    """The sender was lost, or began anew, without an end."""
+    """The sender was lost, or started a new run, without an end."""
     IDLE = "idle"
     """The sender was silent for too long."""
     TOO_LONG = "too_long"
@@ -33,7 +33,7 @@ class EndReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CallDetails:
-    """What the carrier tells of the call; all of it may be absent."""
+    """The carrier's description of the call; any field may be absent."""
 
     call_sid: str | None = None
     caller: str | None = None
@@ -48,15 +48,15 @@ class Anew:
 
 @dataclass(frozen=True, slots=True)
 class GoOn:
-    """Go on with the open run, if there is one."""
+    """Resume the open run, if there is one."""
 
 
 @dataclass(frozen=True, slots=True)
 class GoOnAbove:
-    """Go on with the open run if `first_seq`, the sender's next, is above its last.
+    """Resume the open run if `first_seq`, the sender's next, is above the run's last.
 
-    For senders that cannot say that they resume: a lower seq is of a numbering begun anew, and
-    would be mistaken for a duplicate. None while the sender has not said a seq yet.
+    For senders that cannot ask to resume. A lower seq belongs to a new numbering and would be
+    mistaken for a duplicate. None before the sender's first numbered frame.
     """
 
     first_seq: int | None = None
@@ -67,8 +67,8 @@ Continuation = Anew | GoOn | GoOnAbove
 ANEW = Anew()
 
 
-def goes_on(continuation: Continuation, last_seq: int | None) -> bool | None:
-    """Tell whether an open run with this `last_seq` goes on; None if it cannot be told yet."""
+def resumes_run(continuation: Continuation, last_seq: int | None) -> bool | None:
+    """Return whether an open run with this `last_seq` is resumed; None if that is not known yet."""
     match continuation:
         case Anew():
             return False
@@ -82,11 +82,11 @@ def goes_on(continuation: Continuation, last_seq: int | None) -> bool | None:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """A sender's wish to start a stream.
+    """What a sender states when it requests a start.
 
-    `dialect` names the wire format it speaks, `started_at_ms` is the wall clock of the wish in
-    milliseconds since 1970, `track` whose audio it is, None
-    where the carrier does not tell.
+    `dialect` names the wire format that it speaks. `started_at_ms` is the wall clock of the request
+    in milliseconds since 1970. `track` names the party whose audio it is, None where the carrier
+    does not.
     """
 
     stream: StreamKey
@@ -100,7 +100,7 @@ class Opening:
 
 
 class Signal(StrEnum):
-    """What a carrier tells beside the audio."""
+    """What a carrier sends beside the audio."""
 
     DTMF = "dtmf"
     """A key was pressed."""

@@ -10,7 +10,7 @@ final: a start after it begins a new run.
     cut      -      -      -        -      cut      -     ended
     ended    -      -      -        -      ended    -     -
 
-*Drop* is for a frame for which the buffers have no room: it is accepted, and lost. *Rebase* is for
+*Drop* is for a frame that full buffers cannot take: it is accepted, and lost. *Rebase* is for
 a store that came back without what was written: it hands over the account of the run as its writer
 writes it now. What is lost is declared by a gap.
 """
@@ -84,7 +84,7 @@ class Interaction:
         self._opening = opening
         self._state = State.LIVE
         self._adopt(account)
-        # A sender that resumes goes on behind what is published: what was dropped may come again.
+        # A sender that resumes continues behind what is published: it may resend dropped frames.
         self._highest_seq = account.last_seq
         self._unnumbered_seq = 0 if account.last_seq is None else account.last_seq + 1
 
@@ -180,7 +180,7 @@ class Interaction:
         return True
 
     def rebase(self, account: Account) -> None:
-        """Go on from the account of the run as its writer writes it now."""
+        """Continue from the account of the run as its writer writes it now."""
         self._advance(Verb.REBASE)
         highest, unnumbered = self._highest_seq, self._unnumbered_seq
         self._adopt(account)

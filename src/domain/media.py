@@ -7,7 +7,7 @@ from domain.errors import FrameTooLarge, InvalidAudio, InvalidMedia
 from domain.sequence import MAX_SEQ, check_seq
 
 MAX_FRAME_BYTES = 100_000
-"""Most audio one frame may hold: the largest chunk that carriers document."""
+"""The most audio that one frame may hold: the largest chunk that carriers document."""
 
 SAMPLE_RATES_HZ = frozenset({8_000, 16_000, 24_000, 48_000})
 """Telephony narrow band (G.711), wide band (G.722), and the two rates of speech models and Opus."""

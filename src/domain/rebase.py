@@ -7,7 +7,7 @@ behind that head and writes what the store lacks, in order:
 - of the run that the store has, what is behind its last seq; what it has is *standing* from then on
 - of every later run, all of it; earlier runs are standing
 - if the store has none of the runs, all of them, behind the end of a run that it has open
-- if the store has the end of a run that goes on here, what it lacks of it becomes a new run
+- if the store has the end of a run that continues here, what it lacks of it becomes a new run
 
 What the store lacks and the writer no longer holds is lost: it is declared by one gap behind the
 `Started`, and counted in the ledger.

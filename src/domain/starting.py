@@ -18,13 +18,13 @@ from dataclasses import dataclass, replace
 
 from domain.account import Account
 from domain.entries import Started
-from domain.events import EndReason, Opening, goes_on
+from domain.events import EndReason, Opening, resumes_run
 from domain.fold import Fold, Segment, highest_seq, nothing_published
 from domain.head import Access, Head, Lease, Run, start_of
 
 LATE_MS = 1_000
-"""A start that was requested so long ago may be older than that of the holder. Less is not told
-apart: a start that is made at once is the newest, whatever the clocks say."""
+"""A start that was requested so long ago may be older than the holder's. A shorter difference does
+not count: a start that is decided at once is the newest, whatever the clocks show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +100,10 @@ def start(  # noqa: PLR0911  # a table
     if head.is_open and head.run is not None:
         if head.run.access is Access.TOKEN and request.access is not Access.TOKEN:
             return NotAllowed()
-        told = goes_on(request.opening.continuation, head.account.last_seq)
-        if told is None:
+        is_resumed = resumes_run(request.opening.continuation, head.account.last_seq)
+        if is_resumed is None:
             return AwaitFirstFrame()
-        resumes = told and head.run.opening.media == request.opening.media
+        resumes = is_resumed and head.run.opening.media == request.opening.media
     return _begin(head, request, granted_at_ms, resumed=resumes)
 
 

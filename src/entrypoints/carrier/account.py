@@ -53,7 +53,7 @@ class CallAccount:
         return found
 
     def _complaints_of_silence(self) -> list[str]:
-        found = [f"was told: {said}" for said in self.refused[:3]]
+        found = [f"was told: {refusal}" for refusal in self.refused[:3]]
         if self.failure is None and self.close_code != NORMAL_CLOSURE:
             found.append(f"closed with {self.close_code}")
         return found if self.ledger is None else found + self._complaints_of_ledger()

@@ -48,7 +48,7 @@ class Plan:
 
     @property
     def call(self) -> Call:
-        """What is said of the call on the wire."""
+        """The call as its start describes it."""
         return Call(self.tenant, self.interaction, self.recording.sample_rate)
 
     @property
@@ -139,7 +139,7 @@ async def _hold(
             await socket.close()
         await listening  # until it is closed, by the service unless the carrier hangs up
     except ConnectionClosed:
-        await listening  # what it said before is still to be read
+        await listening  # what came before the close is still to be read
         account.failure = _closed_early(socket)
     finally:
         listening.cancel()

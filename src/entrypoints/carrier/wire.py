@@ -39,7 +39,7 @@ class Acked:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A message was refused; the call goes on."""
+    """A message was refused; the call continues."""
 
     code: str
     explanation: str

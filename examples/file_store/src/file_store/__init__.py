@@ -29,7 +29,7 @@ class FileStore(StreamStore, StreamReader, OpenRuns, Destination):
     def __init__(self, root: Path, options: DestinationOptions) -> None:
         self.store = self.reader = self.open_runs = self
         self._home = root / options.prefix
-        self._index, self._beats = self._home / "index", self._home / "beats"
+        self._index, self._open = self._home / "index", self._home / "heartbeats"
         self._place = BlockingPlace(
             lambda: root.stat().st_ino, (OSError, ValueError), (BlockingIOError,)
         )
@@ -60,20 +60,20 @@ class FileStore(StreamStore, StreamReader, OpenRuns, Destination):
 
     async def heartbeat(self, streams: Sequence[StreamKey]) -> None:
         names = [str(stream) for stream in streams]
-        await self._run(self._change_beats, lambda it: it.update(dict.fromkeys(names, it[""])))
+        await self._run(self._change_open, lambda it: it.update(dict.fromkeys(names, it[""])))
 
     async def heartbeats(self) -> Mapping[StreamKey, float]:
-        beats = await self._run(load, self._beats)
-        return {codec.read_stream_key(name): beat for name, beat in beats.items() if name}
+        given = await self._run(load, self._open)
+        return {codec.read_stream_key(name): it for name, it in given.items() if name}
 
     async def forget(self, stream: StreamKey, heartbeat: float) -> None:
         name = str(stream)
         await self._run(
-            self._change_beats, lambda it: it.pop(name) if it.get(name) == heartbeat else None
+            self._change_open, lambda it: it.pop(name) if it.get(name) == heartbeat else None
         )
 
     async def verify_writable(self) -> None:
-        await self._run(self._change_beats, lambda _: None)
+        await self._run(self._change_open, lambda _: None)
 
     def _path(self, stream: StreamKey) -> Path:
         return self._home / "streams" / stream.tenant_id / stream.stream_id
@@ -130,13 +130,13 @@ class FileStore(StreamStore, StreamReader, OpenRuns, Destination):
             if line.endswith(b"\n")
         ]
 
-    def _change_beats(self, change: Callable[[dict[str, float]], object]) -> None:
+    def _change_open(self, change: Callable[[dict[str, float]], object]) -> None:
         make(self._home)
         with locked(self._home, fcntl.LOCK_EX):
-            beats = {"": 0} | load(self._beats)
-            beats[""] += 1  # the number of this change is the next heartbeat
-            change(beats)
-            save(self._beats, beats)
+            given = {"": 0} | load(self._open)
+            given[""] += 1  # the number of this change is the next heartbeat
+            change(given)
+            save(self._open, given)
 
 
 def head_of(state: Mapping[str, Any]) -> Head | None:

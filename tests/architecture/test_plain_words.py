@@ -1,0 +1,41 @@
+"""The check for words that the glossary replaces finds them, and nothing else."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TOOL = runpy.run_path(str(ROOT / "tools" / "plain_words.py"))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "The broker forgot it.",
+        "def goes_on(run: Run) -> bool:",
+        "Somebody has to mend it.",
+        "MOST_BYTES = 3",
+        "self._beats = 0",
+        "The run begins anew.",
+    ],
+)
+def test_a_replaced_word_is_found(line: str) -> None:
+    assert [number for number, _, _ in TOOL["findings"](f"clean\n{line}\n")] == [2]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["A head stands behind it.", "class Anew:", "at least MAX bytes", "a heartbeat", "unread"],
+)
+def test_ordinary_words_pass(line: str) -> None:
+    assert list(TOOL["findings"](line)) == []
+
+
+def test_code_in_markdown_is_a_quote() -> None:
+    text = TOOL["without_quotes"]("a `forgotten` label\n```\nanew\n```\nanew\n")
+    assert [number for number, _, _ in TOOL["findings"](text)] == [5]
+
+
+def test_every_clean_path_exists() -> None:
+    assert [path for path in TOOL["CLEAN"] if not (ROOT / path).exists()] == []

@@ -1,0 +1,80 @@
+"""Finds words that docs/glossary.md replaces, in the paths that are clean of them.
+
+    python tools/plain_words.py [PATH ...]      without paths: those of `CLEAN`
+
+Prints `path:line: "found": write ...` and exits 1 if there is any. An underscore counts as a blank,
+so identifiers are checked too. In Markdown, code spans and code blocks are quotes and are skipped.
+"""
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+CLEAN = (
+    "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "Makefile", "README.md", "SECURITY.md",
+    "docs/design", "docs/glossary.md", "examples/file_store/README.md", "examples/file_store/src",
+    "examples/forward_to_kafka.py", "examples/read_calls.py", "examples/read_calls_nats.mjs",
+    "examples/read_calls_nats.py", "pyproject.toml", "src/domain", "src/entrypoints/carrier",
+)  # fmt: skip
+"""Files and folders that are swept. It grows until it is the whole repository."""
+
+WORDS = {
+    r"overtaken": "fenced, superseded",
+    r"is past": "is fenced",
+    r"forgot|forgotten|forgets|may forget|vanish\w*": "rolled back, wiped, evicted, lost",
+    r"giv(e|es|en|ing) again|gave again|refill\w*|recount\w*": "replay, rebase",
+    r"beg(in|ins|an|un|inning) (again|anew)|(?-i:anew)": "a new run, rebase, once more",
+    r"go on|goes on|gone on|went on|going on": "resume, continue",
+    r"suspect\w*|unproved|is proved": "in doubt, in sync",
+    r"no room": "back-pressure, drop",
+    r"said|wish\w*|patience": "start request, pending start, retry budget",
+    r"nobody|somebody|whoever": "the process, sender or operator that is meant",
+    r"beats?|untended|tended": "heartbeat, expired",
+    r"seats?|last words": "slot, snapshot",
+    r"prelude|put up with": "early message, tolerate",
+    r"(?-i:(MOST|LEAST) [A-Z]+)": "MAX_, MIN_",
+}
+"""A pattern, and what to write instead."""
+
+_PATTERNS = {re.compile(rf"\b({words})\b", re.IGNORECASE): it for words, it in WORDS.items()}
+_QUOTES = re.compile(r"```.*?```|``.*?``|`[^`]*`", re.DOTALL)
+_TEXT = {".cff", ".js", ".json", ".lua", ".md", ".mjs", ".py", ".toml", ".txt", ".yml", ""}
+
+
+def without_quotes(text: str) -> str:
+    """Return Markdown with its code replaced by blanks, line by line."""
+    return _QUOTES.sub(lambda quote: re.sub(r"[^\n]", " ", quote[0]), text)
+
+
+def findings(text: str) -> Iterator[tuple[int, str, str]]:
+    """Yield line, word and what to write instead, for every word that is replaced."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        for pattern, instead in _PATTERNS.items():
+            for found in pattern.finditer(line.replace("_", " ")):
+                yield number, found[0], instead
+
+
+def files(paths: tuple[str, ...]) -> Iterator[Path]:
+    """Yield the text files at and under these paths; a path that is not there is an error."""
+    for path in (ROOT / it for it in paths):
+        found = sorted(path.rglob("*")) if path.is_dir() else [path]
+        yield from (it for it in found if path == it or (it.is_file() and it.suffix in _TEXT))
+
+
+def main(paths: tuple[str, ...]) -> int:
+    """Print what is found and return the exit status."""
+    count = 0
+    for path in files(paths):
+        text = path.read_text(encoding="utf-8")
+        text = without_quotes(text) if path.suffix == ".md" else text
+        for number, word, instead in findings(text):
+            print(f'{path.relative_to(ROOT)}:{number}: "{word}": write {instead}')
+            count += 1
+    return 1 if count else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(tuple(sys.argv[1:]) or CLEAN))
