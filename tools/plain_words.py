@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 CLEAN = (
     "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "Makefile", "README.md", "SECURITY.md",
-    "docs/design", "docs/glossary.md", "examples/file_store/README.md", "examples/file_store/src",
+    "docs", "examples/file_store/README.md", "examples/file_store/src",
     "examples/forward_to_kafka.py", "examples/read_calls.py", "examples/read_calls_nats.mjs",
     "examples/read_calls_nats.py", "pyproject.toml", "src/domain", "src/entrypoints/carrier",
 )  # fmt: skip
