@@ -191,7 +191,9 @@ def test_frames_that_were_dropped_lower_than_any_before_begin_the_run() -> None:
     assert fold.account.first_seq == 3
 
 
-def test_what_is_counted_of_a_run_that_goes_on_under_another_name_begins_behind_the_older() -> None:
+def test_what_is_counted_of_a_run_that_continues_under_another_name_begins_behind_the_older() -> (
+    None
+):
     """Its frames before are those of the older run: they are not missing in the new one."""
     interaction = Interaction(OPENING, live_account(0, 1, 2))
     before = interaction.account(4)

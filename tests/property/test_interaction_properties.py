@@ -37,7 +37,7 @@ class Run:
 
     published: list[tuple[int, int]] = field(default_factory=list)
     dropped: list[int] = field(default_factory=list)
-    forgotten: list[int] = field(default_factory=list)
+    evicted: list[int] = field(default_factory=list)
     declared: list[tuple[int, int]] = field(default_factory=list)
     duplicates: int = 0
     refused: int = 0
@@ -50,7 +50,7 @@ class Run:
 
     @property
     def first_seq(self) -> int | None:
-        return min([*self.seqs, *self.dropped, *self.forgotten], default=None)
+        return min([*self.seqs, *self.dropped, *self.evicted], default=None)
 
     @property
     def last_seq(self) -> int | None:
@@ -67,7 +67,7 @@ class Run:
 
     def ledger(self) -> Ledger:
         size = sum(size for _, size in self.published)
-        lost = len(self.dropped) + len(self.forgotten)
+        lost = len(self.dropped) + len(self.evicted)
         return Ledger(
             received=len(self.published) + lost + self.duplicates + self.refused,
             published=len(self.published),
@@ -205,12 +205,12 @@ class InteractionAgainstLists(RuleBasedStateMachine):
             assert entries == (*gap, Ended(reason, self.run.ledger()))
             self.length += len(entries)
 
-    @rule(forgotten=st.integers(0, 5))
-    def rebase(self, forgotten: int) -> None:
-        """The store forgot the first frames: they are lost, and stand declared in front."""
+    @rule(evicted=st.integers(0, 5))
+    def rebase(self, evicted: int) -> None:
+        """The store lost the first frames: they are lost, and stand declared in front."""
         run = self.run
-        lost, held = run.seqs[:forgotten], run.published[forgotten:]
-        run.forgotten += lost
+        lost, held = run.seqs[:evicted], run.published[evicted:]
+        run.evicted += lost
         run.published = held
         if lost:
             run.declared.append((lost[0], lost[-1] - lost[0] + 1))

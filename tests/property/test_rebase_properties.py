@@ -31,7 +31,7 @@ from domain.fold import Segment
 from domain.head import Lease
 from domain.rebase import HeldRun, Rebased, rebase
 
-SAID = st.lists(st.integers(1, 3), min_size=40, max_size=40).map(
+SENT = st.lists(st.integers(1, 3), min_size=40, max_size=40).map(
     lambda steps: [sum(steps[: i + 1]) for i in range(len(steps))]
 )
 
@@ -75,8 +75,8 @@ class Log:
         return Log([*standing, *joined(written, marks)], run, base, rebased.lease)
 
 
-def writer_of(said: Sequence[int], steps: Sequence[Step]) -> Writer:
-    writer = Writer(said)
+def writer_of(sent: Sequence[int], steps: Sequence[Step]) -> Writer:
+    writer = Writer(sent)
     writer.play([("new run", 1), *steps])
     return writer
 
@@ -129,7 +129,7 @@ def check_nothing_is_twice(before: Stored, now: Stored, rebased: Rebased) -> Non
 
 
 def check_held_is_there(before: Stored, now: Stored, log: Log, rebased: Rebased) -> None:
-    """Every frame held stands in its run, or in the new one that it goes on in, or is declared."""
+    """Every frame held stands in its run, or in the new run that continues it, or is declared."""
     read = stretches(now.entries)
     seqs: dict[str, set[int]] = {}
     declared: dict[str, set[int]] = {}
@@ -166,11 +166,11 @@ def lost_frames(stored: Stored, log: Log) -> int:
     return max(0, published - head.account.ledger.published)
 
 
-@given(SAID, STEPS, ANY, ANY, MARKS)
+@given(SENT, STEPS, ANY, ANY, MARKS)
 def test_behind_its_own_past_a_writer_writes_what_is_not_there_any_more(
-    said: list[int], steps: list[Step], let_go: int, came_back_to: int, marks: list[bool]
+    sent: list[int], steps: list[Step], let_go: int, came_back_to: int, marks: list[bool]
 ) -> None:
-    writer = writer_of(said, steps)
+    writer = writer_of(sent, steps)
     stored = writer.past[came_back_to % len(writer.past)]
     log = log_of(writer, let_go, marks)
     rebased = rebased_behind(stored, log)
@@ -185,11 +185,11 @@ def test_behind_its_own_past_a_writer_writes_what_is_not_there_any_more(
         assert [stretch.walk.seqs for stretch in read] == [stretch.walk.seqs for stretch in full]
 
 
-@given(SAID, STEPS, ANY, ANY, MARKS)
+@given(SENT, STEPS, ANY, ANY, MARKS)
 def test_what_is_in_no_store_and_not_held_is_declared_by_one_gap_behind_the_start(
-    said: list[int], steps: list[Step], let_go: int, came_back_to: int, marks: list[bool]
+    sent: list[int], steps: list[Step], let_go: int, came_back_to: int, marks: list[bool]
 ) -> None:
-    writer = writer_of(said, steps)
+    writer = writer_of(sent, steps)
     stored = writer.past[came_back_to % len(writer.past)]
     log = log_of(writer, let_go, marks)
     rebased = rebased_behind(stored, log)
@@ -210,11 +210,11 @@ def test_what_is_in_no_store_and_not_held_is_declared_by_one_gap_behind_the_star
     assert account.ledger.lost == log.runs[0].account.ledger.lost + rebased.lost
 
 
-@given(SAID, STEPS, ANY, ANY, MARKS)
+@given(SENT, STEPS, ANY, ANY, MARKS)
 def test_what_was_counted_without_an_entry_stays_counted(
-    said: list[int], steps: list[Step], let_go: int, came_back_to: int, marks: list[bool]
+    sent: list[int], steps: list[Step], let_go: int, came_back_to: int, marks: list[bool]
 ) -> None:
-    writer = writer_of(said, steps)
+    writer = writer_of(sent, steps)
     stored = writer.past[came_back_to % len(writer.past)]
     log = log_of(writer, let_go, marks)
     for held in log.runs:
@@ -230,11 +230,11 @@ def test_what_was_counted_without_an_entry_stays_counted(
             assert ledger.received == ours.received
 
 
-@given(SAID, STEPS, ANY, MARKS)
-def test_a_store_that_has_the_facts_without_the_entries_gets_everything_anew(
-    said: list[int], steps: list[Step], let_go: int, marks: list[bool]
+@given(SENT, STEPS, ANY, MARKS)
+def test_a_store_that_has_the_facts_without_the_entries_gets_everything_once_more(
+    sent: list[int], steps: list[Step], let_go: int, marks: list[bool]
 ) -> None:
-    writer = writer_of(said, steps)
+    writer = writer_of(sent, steps)
     head = writer.past[-1].head
     assert head is not None
     stored = Stored(replace(head, entries_lost=True), ())
@@ -258,9 +258,9 @@ class Takeover:
 @st.composite
 def takeovers(draw: st.DrawFn) -> Takeover:
     """Draw a stream whose writer began behind another one, by a start or by resuming its run."""
-    older = Writer(draw(SAID), name="them")
+    older = Writer(draw(SENT), name="them")
     older.play([("new run", 1), *draw(STEPS)])
-    writer = Writer(older.said, older.past[-1])
+    writer = Writer(older.sent, older.past[-1])
     held_from = writer.past[0].head
     assert held_from is not None
     if writer.is_open and draw(st.booleans()):
@@ -276,20 +276,20 @@ def takeovers(draw: st.DrawFn) -> Takeover:
     return Takeover(older, writer, log)
 
 
-def goes_on(taken: Takeover, came_back_to: int, steps: Sequence[Step]) -> Writer:
+def continued(taken: Takeover, came_back_to: int, steps: Sequence[Step]) -> Writer:
     """Have the older holder write on from where the store came back to."""
     past = taken.older.past
-    older = Writer(taken.older.said, past[came_back_to % len(past)], "them again")
+    older = Writer(taken.older.sent, past[came_back_to % len(past)], "them again")
     older.play(steps)
     return older
 
 
 @settings(max_examples=200)
 @given(takeovers(), ANY, OLDER_STEPS)
-def test_behind_what_an_older_holder_wrote_meanwhile_a_writer_goes_on(
+def test_behind_what_an_older_holder_wrote_meanwhile_a_writer_continues(
     taken: Takeover, came_back_to: int, steps: list[Step]
 ) -> None:
-    rebased_behind(goes_on(taken, came_back_to, steps).past[-1], taken.log)
+    rebased_behind(continued(taken, came_back_to, steps).past[-1], taken.log)
 
 
 @settings(max_examples=200)
@@ -301,7 +301,7 @@ def test_what_was_rebased_is_rebased_again_onto_any_other_head(
     log, past = taken.log, [Stored(), *taken.older.past, *taken.writer.past]
     for number, (came_back_to, steps, has_older) in enumerate(returns):
         if has_older:
-            past += goes_on(taken, came_back_to, steps).past
+            past += continued(taken, came_back_to, steps).past
             stored = past[-1]
         else:
             stored = past[came_back_to % len(past)]
@@ -310,11 +310,11 @@ def test_what_was_rebased_is_rebased_again_onto_any_other_head(
         log = log.adopt(rebased, marks)
 
 
-@given(SAID, STEPS, ANY, MARKS)
+@given(SENT, STEPS, ANY, MARKS)
 def test_a_rebase_onto_where_the_last_one_began_writes_the_same_again(
-    said: list[int], steps: list[Step], let_go: int, marks: list[bool]
+    sent: list[int], steps: list[Step], let_go: int, marks: list[bool]
 ) -> None:
-    writer = writer_of(said, steps)
+    writer = writer_of(sent, steps)
     log = log_of(writer, let_go, marks)
     once = rebased_behind(Stored(), log)
     twice = rebased_behind(Stored(), log.adopt(once, [False]), 2)

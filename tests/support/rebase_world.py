@@ -24,12 +24,12 @@ Step = tuple[str, int]
 class Writer:
     """Writes a stream without a failure; `appends` are its segments, `past` the store's states.
 
-    `said` are the seqs of all frames that the stream's sender ever makes: each writer hears them in
+    `sent` are the seqs of all frames that the stream's sender ever makes: each writer hears them in
     order, from where it takes the stream over.
     """
 
-    def __init__(self, said: Sequence[int], stored: Stored | None = None, name: str = "us") -> None:
-        self.said = said
+    def __init__(self, sent: Sequence[int], stored: Stored | None = None, name: str = "us") -> None:
+        self.sent = sent
         self.name = name
         self.past = [Stored()] if stored is None else [stored]
         self.appends: list[Segment] = []
@@ -74,20 +74,20 @@ class Writer:
             case "append":
                 self.append()
             case "hear":
-                for seq in self.next_said(number):
+                for seq in self.next_sent(number):
                     self.write(*interaction.hear(frame(seq)))
             case "drop":
-                for seq in self.next_said(number):
+                for seq in self.next_sent(number):
                     interaction.drop(seq)
             case "note":
                 self.write(interaction.note(Signal.DTMF, "{}"))
             case "refuse":
                 interaction.refuse()
 
-    def next_said(self, frames: int) -> list[int]:
+    def next_sent(self, frames: int) -> list[int]:
         assert self.interaction is not None
         reached = self.interaction.unnumbered_seq
-        return [seq for seq in self.said if seq >= reached][:frames]
+        return [seq for seq in self.sent if seq >= reached][:frames]
 
     def begin(self) -> None:
         if self.is_open and self.interaction is not None:

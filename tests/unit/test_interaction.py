@@ -167,7 +167,7 @@ def test_the_account_is_of_a_stream_in_which_every_entry_so_far_stands() -> None
     assert interaction.account(4) == Account(4, 4, 6, ledger, State.CUT)
 
 
-def test_a_resumed_run_goes_on_with_its_account() -> None:
+def test_a_resumed_run_continues_with_its_account() -> None:
     ledger = Ledger(
         received=9, published=4, duplicate=3, rejected=2, missing=2, bytes=1280, audio_ms=80
     )
@@ -225,7 +225,7 @@ def test_frames_without_a_number_are_numbered_from_0() -> None:
     assert [hear_unnumbered(interaction) for _ in range(4)] == [0, 1, 2, 3]
 
 
-def test_frames_without_a_number_go_on_after_the_last_seq_of_a_resumed_run() -> None:
+def test_frames_without_a_number_continue_after_the_last_seq_of_a_resumed_run() -> None:
     ledger = Ledger(received=2, published=2, bytes=640, audio_ms=40)
     interaction = Interaction(OPENING, Account(4, 40, 41, ledger))
     assert [hear_unnumbered(interaction) for _ in range(2)] == [42, 43]
@@ -264,7 +264,7 @@ def test_where_a_call_mixes_both_kinds_a_frame_takes_the_highest_seq_plus_1() ->
     assert hear_unnumbered(interaction) == 12
 
 
-def test_a_number_that_a_refused_frame_keeps_is_not_given_again() -> None:
+def test_a_number_that_a_refused_frame_keeps_is_not_reused() -> None:
     interaction = live()
     hear_unnumbered(interaction)
     interaction.refuse(unnumbered=True)
@@ -309,7 +309,7 @@ def test_frames_that_were_dropped_with_holes_between_them_begin_where_the_first_
     assert interaction.ledger == Ledger(received=3, lost=3, missing=11)
 
 
-def test_a_rebased_run_goes_on_with_the_account_as_it_is_written_now() -> None:
+def test_a_rebased_run_continues_with_the_account_as_it_is_written_now() -> None:
     interaction = live()
     hear(interaction, 0, 1, 2)
     now = Account(3, 0, 1, Ledger(3, 1, lost=2, missing=2, bytes=320, audio_ms=20))

@@ -127,7 +127,9 @@ def test_a_head_is_in_exactly_one_place(
 
 
 @given(st.integers(0, 9_000), st.integers(0, 9_000))
-def test_of_two_writers_exactly_one_is_newer_and_the_other_goes_on(ours: int, theirs: int) -> None:
+def test_of_two_writers_exactly_one_is_newer_and_the_other_continues(
+    ours: int, theirs: int
+) -> None:
     us, them = Lease(2, "us", ours), Lease(2, "them", theirs)
     there = head_of(Account(next_position=0), lease=them)
     here = head_of(Account(next_position=0), lease=us)

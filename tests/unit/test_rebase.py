@@ -17,13 +17,13 @@ from domain.ledger import Ledger
 from domain.rebase import HeldRun, Rebased, rebase
 
 LEASE = Lease(9, "us.rebased", 5_000)
-SAID = range(100)
+SENT = range(100)
 NOTED = SignalNoted(Signal.DTMF, "{}")
 
 
 def writer_of(*steps: str, stored: Stored | None = None, name: str = "us") -> Writer:
     """Play steps, each an append of its own; the first begins a run if there is none."""
-    writer = Writer(SAID, stored, name)
+    writer = Writer(SENT, stored, name)
     if stored is None:
         writer.begin()
     for step in steps:
@@ -143,7 +143,7 @@ def ended_by_an_older_holder(writer: Writer, at: int) -> Stored:
     return writer_of("end", stored=writer.past[at], name="older").past[-1]
 
 
-def test_what_goes_on_behind_an_end_of_its_run_becomes_a_new_run() -> None:
+def test_what_continues_behind_an_end_of_its_run_becomes_a_new_run() -> None:
     writer = writer_of("hear", "hear", "drop", "hear", "resume", "hear")
     head = ended_by_an_older_holder(writer, 3).head
     rebased = rebase(head, all_of(writer), LEASE)
@@ -157,7 +157,7 @@ def test_what_goes_on_behind_an_end_of_its_run_becomes_a_new_run() -> None:
 
 
 @pytest.mark.parametrize("state", [State.LIVE, State.CUT, State.ENDED])
-def test_a_run_whose_end_the_store_has_goes_on_only_if_it_is_live(state: State) -> None:
+def test_a_run_whose_end_the_store_has_continues_only_if_it_is_live(state: State) -> None:
     """All that is held of it is standing otherwise: the store may come back without it again."""
     writer = writer_of("hear", "note")
     if state is State.ENDED:

@@ -222,7 +222,7 @@ def test_a_request_that_waited_is_granted_at_the_time_at_which_it_was_made() -> 
 
 
 @pytest.mark.parametrize("continuation", [ANEW, GoOn()])
-def test_an_open_run_whose_entries_are_lost_is_declared_before_it_ends_or_goes_on(
+def test_an_open_run_whose_entries_are_lost_is_declared_before_it_ends_or_continues(
     continuation: Continuation,
 ) -> None:
     """The rule of an eviction that leaves the facts behind."""
