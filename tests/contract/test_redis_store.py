@@ -74,5 +74,5 @@ class ValkeyTrial(Trial):
 class TestRedisStore(StreamStoreContract, ReaderContract, OpenRunsContract):
     @pytest.fixture
     def trial(self, tmp_path: Path) -> Iterator[Trial]:
-        with EmbeddedValkey() as valkey:
+        with EmbeddedValkey(appendfsync="always") as valkey:
             yield ValkeyTrial(valkey, tmp_path / "kept")
