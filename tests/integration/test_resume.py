@@ -120,6 +120,7 @@ async def test_a_newer_connection_supersedes_the_older_with_4409(
     older, newer = await Caller.dial(service.url), await Caller.dial(service.url)
     await older.start(name)
     await older.speak(0, 1)
+    await until(lambda: len(audio(broker, name)) == 2)
     assert (await newer.start(name, resume=True))["last_seq"] == 1
     assert await older.closed() == 4409
     assert [r["seq"] for r in older.replies if r["event"] == "ack"] == [1]

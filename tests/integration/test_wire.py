@@ -37,14 +37,17 @@ def logged(valkey: EmbeddedValkey, tmp_path_factory: Any) -> Iterator[ServicePro
         yield process
 
 
-def warnings(service: ServiceProcess, name: str) -> list[str]:
-    """Return what was logged of a stream as odd."""
-    lines = [json.loads(line) for line in service.log.read_text().splitlines() if "{" in line]
-    return [
-        line["event"]
-        for line in lines
-        if line.get("stream_id") == name and line["level"] == "warning"
-    ]
+def lines_of(service: ServiceProcess, name: str) -> list[dict[str, Any]]:
+    """Return the log lines about a stream that are whole."""
+    whole = service.log.read_text().split("\n")[:-1]
+    lines = [json.loads(line) for line in whole if "{" in line]
+    return [line for line in lines if line.get("stream_id") == name]
+
+
+async def warnings(service: ServiceProcess, name: str) -> list[str]:
+    """Return the warnings about a stream that has ended: a line is written some time after it."""
+    await until(lambda: any(it["event"] == "stream ended" for it in lines_of(service, name)))
+    return [it["event"] for it in lines_of(service, name) if it["level"] == "warning"]
 
 
 def of_kind(broker: Broker, name: str, kind: str) -> list[Any]:
@@ -123,7 +126,7 @@ async def test_a_mark_blanks_and_a_nul_around_every_message_cost_nothing(
     assert await sender.closed() == 1000
     assert audio(broker, name) == [(1, pcm(1)), (2, pcm(2, 9_600))]
     assert ledger(broker, name)["received"] == 2
-    assert warnings(logged, name) == []
+    assert await warnings(logged, name) == []
 
 
 async def test_the_first_message_of_the_other_dialect_may_begin_with_a_mark(
@@ -149,7 +152,7 @@ async def test_a_chunk_is_a_number_however_it_is_written(
         await sender.say(text)
     assert await sender.stop(name) == 1000
     assert audio(broker, name) == [(seq, pcm(seq)) for seq in range(1, 8)]
-    assert warnings(logged, name) == []
+    assert await warnings(logged, name) == []
 
 
 async def test_a_chunk_that_cannot_be_read_is_counted_here_and_told_once(
@@ -166,7 +169,7 @@ async def test_a_chunk_that_cannot_be_read_is_counted_here_and_told_once(
     assert audio(broker, name) == [(seq, pcm(seq)) for seq in range(7, 17)]
     counted = ledger(broker, name)
     assert (counted["published"], counted["rejected"], counted["missing"]) == (10, 0, 0)
-    (remark,) = warnings(logged, name)
+    (remark,) = await warnings(logged, name)
     assert "chunk" in remark
 
 
@@ -182,7 +185,7 @@ async def test_what_is_odd_before_the_start_is_told_once_it_is_known_of_which_ca
     await sender.say(message)
     assert await sender.stop(name) == 1000
     assert [seq for seq, _ in audio(broker, name)] == [0, 1, 2, 3]
-    assert len(warnings(logged, name)) == 1
+    assert len(await warnings(logged, name)) == 1
 
 
 # Whose audio it is
@@ -203,7 +206,7 @@ async def test_each_track_is_a_stream_of_its_own(
         assert of_kind(broker, stream, "gap") == []
         counted = ledger(broker, stream)
         assert (counted["received"], counted["published"]) == (10, 10)
-    assert warnings(logged, name) == []
+    assert await warnings(logged, name) == []
 
 
 async def test_where_tracks_count_together_each_has_gaps_for_the_numbers_of_the_other(
@@ -271,7 +274,7 @@ async def test_media_of_another_stream_is_refused_and_told_once(
     assert entries(broker, f"{name}-other") == []
     counted = ledger(broker, name)
     assert (counted["rejected"], counted["duplicate"]) == (3, 0)
-    assert warnings(logged, name) == [
+    assert await warnings(logged, name) == [
         "refused: media of another stream",
         "refused: dtmf of another stream",
     ]
@@ -308,7 +311,7 @@ async def test_a_row_of_duplicates_is_answered_once_with_what_to_do(
     assert (await caller.hear("error"))["seq"] == 50
     assert (await caller.end())["duplicate"] == 141
     assert await caller.closed() == 1000
-    assert len(warnings(logged, name)) == 1
+    assert len(await warnings(logged, name)) == 1
 
 
 async def test_fifty_duplicates_in_a_row_are_nothing_to_speak_of(
@@ -323,7 +326,7 @@ async def test_fifty_duplicates_in_a_row_are_nothing_to_speak_of(
     counted = await caller.end()
     assert (counted["duplicate"], counted["rejected"]) == (100, 0)
     assert [reply for reply in caller.replies if reply["event"] == "error"] == []
-    assert warnings(logged, name) == []
+    assert await warnings(logged, name) == []
 
 
 async def test_a_carrier_whose_counter_begins_anew_is_told_to_the_log_alone(
@@ -337,7 +340,7 @@ async def test_a_carrier_whose_counter_begins_anew_is_told_to_the_log_alone(
     assert await sender.stop(name) == 1000
     assert sender.told == []
     assert ledger(broker, name)["duplicate"] == 70
-    (told,) = warnings(logged, name)
+    (told,) = await warnings(logged, name)
     assert "duplicates in a row" in told
 
 
