@@ -15,7 +15,8 @@ from typing import Any
 
 import uvicorn
 
-from adapters.inbound.uvicorn_protocols import HardenedHttp, HardenedWebSocket
+from adapters.inbound.websocket.http_guard import HttpGuard
+from adapters.inbound.websocket.websocket_guard import WebSocketGuard
 from adapters.outbound.worker_board import Seat
 from application.call.roster import Roster
 from application.ports.errors import BrokerUnavailable, PublisherError
@@ -214,7 +215,7 @@ def build_server(settings: Settings, seat: Seat | None = None) -> IngestServer:
     - No proxy headers: which of them to trust is `TRUSTED_PROXY_HOPS`' to say.
     - No access log: its lines hold query strings.
     - asyncio's own event loop, also where another is installed: uvicorn would take that by itself,
-      and `HardenedWebSocket` is read by asyncio's rules (uvloop would not ask it for its buffer).
+      and `WebSocketGuard` is read by asyncio's rules (uvloop would not ask it for its buffer).
     """
     worker = None if seat is None else seat.number
     writer = configure_logs(settings["LOG_LEVEL"], settings["LOG_FORMAT"], worker)
@@ -225,13 +226,13 @@ def build_server(settings: Settings, seat: Seat | None = None) -> IngestServer:
         create_app(container, on_failure=lambda: server.fail()),  # noqa: PLW0108  # made below
         http=type(
             "Http",
-            (HardenedHttp,),
+            (HttpGuard,),
             {
                 "request_seconds": settings["START_TIMEOUT_SECONDS"],
                 "reports": container.reports(),
             },
         ),
-        ws=HardenedWebSocket,
+        ws=WebSocketGuard,
         ws_max_size=MAX_MESSAGE_BYTES,
         ws_ping_interval=None,
         ws_ping_timeout=None,

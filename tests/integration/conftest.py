@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from observed_websocket import ObservedServer
 from running import Caller, ServiceProcess
 from worker_processes import StartWorkers, WorkersProcess
 
@@ -59,3 +60,17 @@ def workers(valkey: EmbeddedValkey, tmp_path: Path) -> Iterator[StartWorkers]:
     yield start
     for service in started:
         service.kill_all()
+
+
+@pytest.fixture(scope="module")
+def observed_server() -> Iterator[ObservedServer]:
+    with ObservedServer() as running:
+        yield running
+
+
+@pytest.fixture
+def observed(observed_server: ObservedServer) -> Iterator[ObservedServer]:
+    """`WebSocketGuard` alone; no peer, whatever it sends, may fill a log or raise in the loop."""
+    observed_server.complaints.clear()
+    yield observed_server
+    assert observed_server.complaints[:3] == []

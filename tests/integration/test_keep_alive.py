@@ -38,7 +38,7 @@ def test_an_idle_connection_is_kept_as_long_as_that(
         connection.request("GET", "/health")
         assert connection.getresponse().read()
         idle: socket.socket = connection.sock
-        idle.settimeout(2.5)
+        idle.settimeout(1.5)
         began = time.monotonic()
         if seconds == 1:
             assert idle.recv(1) == b""

@@ -1,4 +1,4 @@
-"""`HardenedWebSocket` alone: a real uvicorn on a port whose application writes down all it is told.
+"""`WebSocketGuard` alone: a real uvicorn on a port whose application writes down all it is told.
 
 Nothing here waits by the clock: what the server has read, and what its application has taken, is
 told through one condition.
@@ -18,7 +18,8 @@ import uvicorn
 from raw_websocket import LIMIT_SECONDS, Peer
 from waiting import wait_until
 
-from adapters.inbound.uvicorn_protocols import HardenedHttp, HardenedWebSocket
+from adapters.inbound.websocket.http_guard import HttpGuard
+from adapters.inbound.websocket.websocket_guard import WebSocketGuard
 
 MAX_BYTES = 256 * 1024
 
@@ -36,7 +37,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
         assert _changed.wait_for(condition, LIMIT_SECONDS), "the condition did not come true"
 
 
-class Observed(HardenedWebSocket):
+class Observed(WebSocketGuard):
     """Tells what it has read."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
@@ -86,7 +87,7 @@ class Session:
         await self._accepting.wait()
         try:
             await send({"type": "websocket.accept"})
-            while not (self.protocol.disconnected and self.protocol.queue.empty()):
+            while not (self.protocol.disconnected and self.protocol.queue.is_empty):
                 if self._permits is not None:
                     await self._permits.acquire()
                 await self._take(await receive())
@@ -210,7 +211,7 @@ class ObservedServer:
             uvicorn.Config(
                 self._app,
                 interface="asgi3",
-                http=HardenedHttp,
+                http=HttpGuard,
                 ws=Observed,
                 ws_max_size=MAX_BYTES,
                 ws_ping_interval=None,

@@ -19,8 +19,8 @@ from adapters.inbound.origin import Origin
 from adapters.inbound.path_guard import send_refusal
 from adapters.inbound.refusals import Outcome, Refusal
 from adapters.inbound.reports import Reports
-from adapters.inbound.uvicorn_protocols import DIRECT
 from adapters.inbound.websocket.connection import Connection
+from adapters.inbound.websocket.websocket_guard import DIRECT
 from application.call.closing import Leaving
 from application.call.roster import Roster
 from application.call.services import Services

@@ -1,0 +1,181 @@
+"""uvicorn's HTTP/1.1, with the holes closed that no setting closes.
+
+Written against uvicorn 0.54.0, whose internals are used; a test fails when that changes. What a
+hostile peer could do to the stock class, and what becomes of it here:
+
+    connect and be silent, or send a request slowly     408 after START_TIMEOUT_SECONDS
+    send what is no request                             400, reported once a second at most
+    send a handshake with long or many header lines     431; the WebSocket parser would never answer
+    send a request with an endless body                 413; nothing here takes one
+"""
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from adapters.inbound.refusals import Headers, Refusal
+from adapters.inbound.reports import Reports
+from adapters.inbound.websocket.handshake_rules import (
+    BODY_NOT_TAKEN,
+    HEADERS_TOO_LARGE,
+    MAX_REQUEST_BYTES,
+    TIMED_OUT,
+    UNREADABLE,
+    UNREADABLE_HANDSHAKE,
+    asks_for_websocket,
+    has_body,
+    refusal_of_handshake,
+    with_plain_upgrade,
+)
+from adapters.inbound.websocket.socket_reads import (
+    EARLY_BYTES,
+    accepted_from,
+    cut_off,
+    shared_reads,
+)
+from adapters.inbound.websocket.websocket_guard import WebSocketGuard
+
+WRITTEN_AGAINST = "0.54.0"
+
+REQUEST_SECONDS = 10.0
+"""How long a connection may take for a complete request, unless the class is told otherwise."""
+
+FORGET_SECONDS = 2.0
+FORGET_BYTES = 1024 * 1024
+"""What still comes of a refused request is read so long, and so much of it: to close with some of
+it unread would take back the answer."""
+
+
+class _NoRequest(Exception):
+    """What came is no request."""
+
+
+class _Requests(h11.Connection):
+    """Reads requests; what is none is not logged by uvicorn, a line for each, but refused by us."""
+
+    def next_event(self) -> Any:  # noqa: ANN401  # h11's events and sentinels
+        """Return the next event; raise `_NoRequest` where h11 raises."""
+        try:
+            return super().next_event()
+        except h11.RemoteProtocolError as error:
+            raise _NoRequest(error.error_status_hint) from error
+
+
+class HttpGuard(H11Protocol, asyncio.BufferedProtocol):
+    """HTTP/1.1 with a time limit for requests and limits for the headers of a handshake."""
+
+    request_seconds = REQUEST_SECONDS
+
+    reports: Reports | None = None
+    """Who is told of refusals; the class is."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401  # uvicorn's own
+        super().__init__(*arguments, **named)
+        self.conn = _Requests(h11.SERVER, MAX_REQUEST_BYTES)
+        self._request_timer: asyncio.TimerHandle | None = None
+        self._to_forget: int | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for a request."""
+        super().connection_made(transport)
+        self.client = self.client or accepted_from(transport)
+        self._expect_request()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        self._stop_expecting()
+        super().connection_lost(exc)
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # a hint
+        """Return what is read into: little, so that a body is noticed before much of it is read."""
+        return shared_reads.view[:EARLY_BYTES]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Parse, and wait no more once a request is complete; one with a body is refused."""
+        if self._to_forget is not None:
+            self._to_forget -= nbytes
+            if self._to_forget < 0:
+                self.transport.abort()
+            return
+        before = self.scope
+        is_between = self.cycle is None or self.cycle.response_complete
+        if is_between and self._request_timer is None:
+            self._expect_request()
+        self.data_received(bytes(shared_reads.view[:nbytes]))
+        self._note_request(before)
+
+    def on_response_complete(self) -> None:
+        """Go on with a request that came behind the one that is answered."""
+        before = self.scope
+        super().on_response_complete()
+        self._note_request(before)
+
+    def _note_request(self, before: Any) -> None:  # noqa: ANN401  # uvicorn's scope
+        """Wait no more if a request is complete since `before`; refuse it if it has a body."""
+        if self.scope is not before:
+            self._stop_expecting()
+            if has_body(self.headers):
+                self._refuse(BODY_NOT_TAKEN, self.headers)
+
+    def handle_events(self) -> None:
+        """Handle what was read; what is no request is refused."""
+        try:
+            super().handle_events()
+        except _NoRequest as error:
+            is_too_large = error.args[0] == HEADERS_TOO_LARGE.status
+            self._refuse(HEADERS_TOO_LARGE if is_too_large else UNREADABLE, [])
+
+    def _get_upgrade(self) -> bytes | None:
+        """Return `websocket` if that is asked for."""
+        return b"websocket" if asks_for_websocket(self.headers) else None
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Hand over to the WebSocket protocol what it can take, also what came behind it."""
+        refusal = refusal_of_handshake(event.method, event.target, event.http_version, self.headers)
+        if refusal is not None:
+            self._refuse(refusal, self.headers)
+            return
+        self.headers = list(with_plain_upgrade(self.headers))
+        super().handle_websocket_upgrade(event)
+        websocket = self.transport.get_protocol()
+        if not isinstance(websocket, WebSocketGuard):
+            return
+        if not websocket.is_handshake_taken:
+            self._report(UNREADABLE_HANDSHAKE, self.headers)
+        early, _ = self.conn.trailing_data
+        if early:
+            websocket.keep_early(early)
+
+    def _refuse(self, refusal: Refusal, headers: Headers) -> None:
+        """Answer, and say nothing more; the peer is to close, or it is closed in a while."""
+        if self._to_forget is not None or self.transport.is_closing():
+            return
+        self._to_forget = FORGET_BYTES
+        self._stop_expecting()
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+        self.loop.call_later(FORGET_SECONDS, cut_off, self.transport)
+        self.transport.write(refusal.on_the_wire())
+        with suppress(OSError):  # it is gone already
+            self.transport.write_eof()
+        self._report(refusal, headers)
+
+    def _report(self, refusal: Refusal, headers: Headers) -> None:
+        if self.reports is not None:
+            origin = self.reports.origin(self.client and self.client[0], headers)
+            self.reports.refused(refusal, origin)
+
+    def _expect_request(self) -> None:
+        self._request_timer = self.loop.call_later(self.request_seconds, self._on_no_request)
+
+    def _stop_expecting(self) -> None:
+        if self._request_timer is not None:
+            self._request_timer.cancel()
+            self._request_timer = None
+
+    def _on_no_request(self) -> None:
+        self._request_timer = None
+        self._refuse(TIMED_OUT, [])

@@ -1,0 +1,98 @@
+"""What waits for the application: the peer's messages, and what ASGI says of the connection."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from adapters.inbound.websocket.frame_reader import Message
+from adapters.inbound.websocket.socket_reads import READ_BYTES
+
+MAX_WAITING_BYTES = READ_BYTES + 8 * 1024
+"""What messages may take that the application has not taken, before no more frames are read. Who
+listens takes in what was read before it is counted."""
+
+MESSAGE_BYTES = 256
+"""What a message takes beside its payload."""
+
+TakeIn = Callable[[], bool]
+"""Takes the messages that have come; returns whether it is to be called when more have."""
+
+
+def take_nothing() -> bool:
+    """Take no message: who listens with this looks up when there is one."""
+    return False
+
+
+class Inbox:
+    """Messages, which are before any event but the first, and events; and one who listens.
+
+    `messages` are a reader's, which adds to them and takes them out. `put_nowait` is what uvicorn
+    uses of `asyncio.Queue`.
+    """
+
+    __slots__ = ("_failure", "_listening", "_loop", "_take_in", "events", "messages")
+
+    def __init__(self, messages: list[Message], loop: asyncio.AbstractEventLoop) -> None:
+        self.messages = messages
+        self.events: list[dict[str, Any]] = []
+        self._loop = loop
+        self._take_in: TakeIn | None = None
+        self._listening: asyncio.Future[None] | None = None
+        self._failure: Exception | None = None
+
+    def put_nowait(self, event: dict[str, Any]) -> None:
+        """Put in an event: who listens looks up."""
+        self.events.append(event)
+        self._wake()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether neither messages nor events wait."""
+        return not (self.messages or self.events)
+
+    @property
+    def is_connect_next(self) -> bool:
+        """Whether the next is the event that there is a connection."""
+        return bool(self.events) and self.events[0]["type"] == "websocket.connect"
+
+    @property
+    def waiting_bytes(self) -> int:
+        """The bytes that the messages take."""
+        return sum(len(payload) + MESSAGE_BYTES for _, payload in self.messages)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the messages take too much for more frames to be read."""
+        return self.waiting_bytes > MAX_WAITING_BYTES
+
+    def hand_over(self) -> None:
+        """Have who listens take in the messages."""
+        if self._take_in is None or not self.messages:
+            return
+        goes_on = True
+        try:
+            while goes_on and self.messages:
+                goes_on = self._take_in()
+        except Exception as error:  # noqa: BLE001  # it is raised where it belongs
+            self._failure, goes_on = error, False
+        if not goes_on:
+            self._wake()
+
+    async def wait(self, take_in: TakeIn) -> None:
+        """Have `take_in` called with what comes until it is False, raises, or an event comes.
+
+        Raises what it raised.
+        """
+        self._take_in, self._listening = take_in, self._loop.create_future()
+        try:
+            await self._listening
+        finally:
+            self._take_in = self._listening = None
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+    def _wake(self) -> None:
+        self._take_in = None
+        if self._listening is not None and not self._listening.done():
+            self._listening.set_result(None)

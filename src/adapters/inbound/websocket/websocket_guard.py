@@ -1,0 +1,299 @@
+"""uvicorn's WebSocket, reading frames itself, and with the holes closed that no setting closes.
+
+Written against the internals of the uvicorn that `http_guard` names. What a hostile peer could do
+to the stock class, and what becomes of it here:
+
+    ping without reading the pongs                      aborted when 256 KiB of them wait
+    send a message in endless empty fragments           1008 after 1024 (`frame_reader`)
+    send tens of thousands of tiny frames in one read   read in slices, others get their turn;
+                                                        also of what was read before it reset
+    send frames before its handshake is answered        not looked at before it is
+    send faster than its messages are taken             no more is read when 136 KiB wait
+    be told to close and never read it                  aborted 10 s later
+
+Frames are read by a `FrameReader`. The library `websockets`, which uvicorn uses, is asked about the
+handshake and sends; of frames it is given the peer's close alone, which it answers.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from uvicorn.protocols.utils import ClientDisconnected
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame, Opcode
+from websockets.protocol import State
+
+from adapters.inbound.websocket.frame_reader import FrameReader, Message
+from adapters.inbound.websocket.frame_rules import CLOSE, PONG
+from adapters.inbound.websocket.inbox import Inbox, TakeIn, take_nothing
+from adapters.inbound.websocket.socket_reads import (
+    EARLY_BYTES,
+    accepted_from,
+    cut_off,
+    shared_reads,
+)
+from application.call.closing import CloseCode, CloseReason, Closing
+
+MAX_UNREAD_BYTES = 256 * 1024
+"""What may wait to be written to a peer that does not read, beyond our replies."""
+
+LINGER_SECONDS = 10.0
+
+DIRECT = "rtaa.direct"
+"""The ASGI extension by which the application takes messages without awaiting each, text in its
+UTF-8, and says something without awaiting: `scope["extensions"][DIRECT]["peer"]` is the
+`WebSocketGuard`, of which `take`, `listen`, `say`, `last_words` and `on_closed` are meant."""
+
+_NOTHING = memoryview(b"")
+_SWITCHING_PROTOCOLS = 101
+
+_REASONS = {
+    CloseCode.PROTOCOL_ERROR: CloseReason.PROTOCOL_ERROR,
+    CloseCode.INVALID_DATA: CloseReason.NOT_UTF8,
+    CloseCode.POLICY: CloseReason.TOO_MANY_FRAGMENTS,
+    CloseCode.TOO_BIG: CloseReason.TOO_BIG,
+    CloseCode.BUG: CloseReason.BUG,
+}
+"""Why a connection is closed for what the peer sent."""
+
+_PONGS_UNREAD = Closing(
+    CloseCode.POLICY,
+    CloseReason.PONGS_UNREAD,
+    f"over {MAX_UNREAD_BYTES} bytes of answers to its pings are not read: reset",
+)
+
+
+class WebSocketGuard(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
+    """WebSocket whose peer can make it hold little and work little at a time."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401  # uvicorn's own
+        super().__init__(*arguments, **named)
+        self._reader = FrameReader(self.config.ws_max_size)
+        self.queue: Any = Inbox(self._reader.messages, self.loop)
+        self.take: Callable[[], Message | None] = self._reader.take
+        """Return a message that has come: whether it is text, then in UTF-8, and its bytes."""
+        self._view = shared_reads.view
+        self._is_reading_on = self._is_lost = False
+        self._lost: tuple[Exception | None] | None = None
+        self.last_words: Callable[[], str | None] | None = None
+        """Tells what is still to be said to a peer whose messages cannot be read any more."""
+        self.on_closed: Callable[[Closing], None] | None = None
+        """Told when the connection is closed here, and not by the application."""
+
+    @property
+    def is_handshake_taken(self) -> bool:
+        """Whether the application is asked about the handshake; else it is refused already."""
+        return self.conn.parser_exc is None and self.response.status_code == _SWITCHING_PROTOCOLS
+
+    # The socket
+
+    def connection_made(self, transport: Any) -> None:  # noqa: ANN401  # as uvicorn's
+        """Take the connection over."""
+        super().connection_made(transport)
+        self.client = self.client or accepted_from(transport)
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # a hint
+        """Return what is read into: little before the handshake is answered."""
+        return self._view if self.handshake_complete else self._view[:EARLY_BYTES]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take what was read."""
+        data = self._view[:nbytes]
+        if self._reader.rest:  # only once we have closed: else nothing is read meanwhile
+            self._reader.keep(data)
+            self._read_rest_soon()
+        elif self.handshake_complete:
+            self._read_frames(data)
+        else:
+            self.keep_early(data)
+
+    def keep_early(self, data: bytes | memoryview) -> None:
+        """Keep what came before the handshake was answered, and read no more until then."""
+        if self.transport.is_closing():  # it was refused
+            return
+        self._reader.keep(data)
+        self.read_paused = True
+        self.transport.pause_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Have what was read before the connection was lost taken, then say that it is."""
+        self._is_lost = self._reader.drops_pings = True
+        self.writable.set()
+        has_rest = self._reader.rest and self.handshake_complete and not self.close_sent
+        if has_rest and not self.read_paused:  # in its turns
+            self.loop.call_soon(self.connection_lost, exc)
+        elif has_rest:  # when there is room
+            self._lost = (exc,)
+        else:
+            self._reader.forget()
+            super().connection_lost(exc)
+
+    # From frames to the application
+
+    def _read_frames(self, data: memoryview) -> None:
+        """Read as many frames of what waits and of `data` as may be in this turn."""
+        reader = self._reader
+        reader.drops_messages = self.conn.state is not State.OPEN
+        shared_reads.note_taken(reader.read(shared_reads.may_take(self.loop), data))
+        if reader.controls:
+            self._answer_controls()
+        if reader.violation is not None:
+            self._close_for_violation()
+        self._hand_over()
+
+    def _read_rest_soon(self) -> None:
+        """Read the rest in a turn of its own, and nothing from the socket before."""
+        self.transport.pause_reading()
+        if not self._is_reading_on:
+            self._is_reading_on = True
+            self.loop.call_soon(self._read_rest)
+
+    def _read_rest(self) -> None:
+        self._is_reading_on = False
+        if self._reader.rest:
+            self._read_frames(_NOTHING)
+            self._resume_reading()
+
+    def _resume_reading(self) -> None:
+        """Read the socket again, unless something else is to be done before."""
+        if not (self._reader.rest or self.read_paused or self.transport.is_closing()):
+            self.transport.resume_reading()
+
+    def _hand_over(self) -> None:
+        """Have what was read taken in by who listens.
+
+        Then nothing more is read from the socket while frames are left, and no more frames are read
+        while too much waits.
+        """
+        inbox: Inbox = self.queue
+        inbox.hand_over()
+        if self._reader.violation is not None:  # text, looked at when it was taken
+            self._close_for_violation()
+        if inbox.messages and not (self.read_paused or self.close_sent):
+            self.read_paused = inbox.is_full
+        if self.read_paused:
+            self.transport.pause_reading()
+        elif self._reader.rest:
+            self._read_rest_soon()
+
+    def _read_on(self) -> None:
+        if self.read_paused:
+            self.read_paused = False
+            if self._reader.rest:
+                self._read_rest_soon()
+            self._resume_reading()
+            if self._lost is not None:
+                self.loop.call_soon(self.connection_lost, *self._lost)
+                self._lost = None
+
+    async def listen(self, take_in: TakeIn) -> bool:
+        """Call `take_in` now if there are messages, and whenever some have come, until it is False.
+
+        It is called when the socket is read: no task is woken for a message. Returns False when
+        what is next is no message, but something that `receive` has. Raises what `take_in` raises.
+        """
+        inbox: Inbox = self.queue
+        wants_more = True
+        while wants_more and inbox.messages:
+            wants_more = take_in()
+            self._close_for_violation()
+            if wants_more and inbox.messages:
+                await asyncio.sleep(0)  # it takes so much in one turn
+        if wants_more and inbox.is_empty:
+            self._read_on()
+            await inbox.wait(take_in)
+        return bool(inbox.messages) or inbox.is_empty
+
+    async def receive(self) -> Any:  # noqa: ANN401  # as uvicorn's
+        """Return the next message of ASGI."""
+        inbox: Inbox = self.queue
+        while not inbox.is_connect_next and await self.listen(take_nothing):
+            message = self.take()
+            self._close_for_violation()
+            if inbox.is_empty:
+                self._read_on()
+            if message is not None:
+                is_text, payload = message
+                kind, content = ("text", payload.decode()) if is_text else ("bytes", payload)
+                return {"type": "websocket.receive", kind: content}
+        return inbox.events.pop(0)
+
+    # To the peer
+
+    def say(self, text: str) -> bool:
+        """Send text now; False if that has to wait, or will not be any more: `send` knows."""
+        is_possible = self.writable.is_set() and self.handshake_complete and not self.close_sent
+        if not is_possible or self.conn.state is not State.OPEN or self.transport.is_closing():
+            return False
+        self.conn.send_text(text.encode())
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        return True
+
+    async def send(self, message: Any) -> None:  # noqa: ANN401  # as uvicorn's
+        """Send a message of ASGI's, unless the connection is lost: that may not be told yet."""
+        if self._is_lost:
+            raise ClientDisconnected
+        await super().send(message)
+        self._reader.drops_messages = self.conn.state is not State.OPEN
+
+    def _answer_controls(self) -> None:
+        """Answer pings, unless the peer does not read the answers, and a close."""
+        controls, self._reader.controls = self._reader.controls, []
+        if self.transport.is_closing():  # asyncio logs what is written to what was aborted
+            return
+        for opcode, payload in controls:
+            if opcode == CLOSE:
+                super().data_received(Frame(Opcode.CLOSE, payload).serialize(mask=True))
+            elif opcode == PONG:
+                self.handle_pong(Frame(Opcode.PONG, payload))
+            elif self.transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
+                self._report(_PONGS_UNREAD)
+                self.transport.abort()
+                return
+            else:
+                self.conn.send_pong(payload)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+
+    def _close_for_violation(self) -> None:
+        """Close if the peer sent what it must not."""
+        violation, self._reader.violation = self._reader.violation, None
+        if violation is not None:
+            self.conn.fail(violation.code, violation.explanation)
+            self.handle_parser_exception()
+
+    def handle_parser_exception(self) -> None:
+        """Close, and forget what else was read."""
+        self._reader.forget()
+        if self.conn.close_sent is None:  # the handshake is not answered yet: no close was sent
+            self.transport.abort()
+            return
+        words = None if self.last_words is None or self.close_sent else self.last_words()
+        if words is not None and not self.transport.is_closing():  # before the close is written
+            self.transport.write(Frame(Opcode.TEXT, words.encode()).serialize(mask=False))
+        code, explanation = self.conn.close_sent.code, self.conn.close_sent.reason
+        if not self.close_sent and code in _REASONS:  # not an echo of the peer's own
+            self._report(Closing(CloseCode(code), _REASONS[CloseCode(code)], explanation))
+        super().handle_parser_exception()
+
+    def shutdown(self) -> None:
+        """Close, unless the peer has: then only our echo has still to be read."""
+        if self.conn.state >= State.CLOSING and not self.close_sent:
+            self.transport.close()
+            return
+        if self.handshake_complete and not self.close_sent:
+            self._report(Closing(CloseCode.RESTART, CloseReason.SHUTDOWN, "the service stops"))
+        super().shutdown()
+
+    def _report(self, closing: Closing) -> None:
+        if self.on_closed is not None:
+            self.on_closed(closing)
+
+    async def run_asgi(self) -> None:
+        """Run the application; a peer that does not read the end of it is cut off."""
+        self.scope["extensions"][DIRECT] = {"peer": self}
+        await super().run_asgi()
+        if self._lost is not None:
+            self._reader.forget()
+            self.connection_lost(*self._lost)
+        self.loop.call_later(LINGER_SECONDS, cut_off, self.transport)
