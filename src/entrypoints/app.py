@@ -19,7 +19,7 @@ from adapters.inbound.front import Front
 from adapters.inbound.http_routes import health_routes, operations_routes
 from adapters.inbound.path_guard import PathGuard
 from adapters.inbound.refusals import Outcome, Refusal
-from adapters.inbound.reports import Reports
+from adapters.inbound.reports import Reports, values
 from adapters.inbound.websocket.route import INGEST_PATH, ingest_route
 from application.ports.exposition import MetricsExposition
 from entrypoints.container import Container
@@ -113,7 +113,8 @@ def _guarded(
         if isinstance(error, HTTPException):
             return
         client = scope["client"]
-        origin = reports.origin(client and client[0], list(scope["headers"]))
+        forwarded_for = values(list(scope["headers"]), b"x-forwarded-for")
+        origin = reports.origin(client and client[0], forwarded_for)
         refusal = Refusal(Outcome.FAILED, "a bug")
         reports.refused(refusal, origin, is_handshake=False, error=error)
 

@@ -8,7 +8,7 @@ from begun import hold_a_stream
 from adapters.inbound import gate as gate_module
 from adapters.inbound.brake import Brake
 from adapters.inbound.gate import Gate
-from adapters.inbound.origin import Origin
+from adapters.inbound.handshake import Handshake
 from adapters.inbound.refusals import Headers, Refusal
 from adapters.inbound.reports import Reports
 from adapters.outbound.in_memory import InMemory
@@ -41,6 +41,19 @@ class OneToken(TokenVerifier):
         return TokenClaims("alice", None)
 
 
+def handshake_of(peer: str | None, *headers: tuple[bytes, bytes]) -> Handshake:
+    client = None if peer is None else (peer, 50_000)
+    return Handshake.of(
+        {
+            "path": "/v1/ingest",
+            "query_string": b"",
+            "headers": headers,
+            "subprotocols": [],
+            "client": client,
+        }
+    )
+
+
 class Bench:
     """A gate on which every configured check can fail."""
 
@@ -66,15 +79,18 @@ class Bench:
             self.reports,
         )
 
-    def origin(self, peer: str | None, *headers: tuple[bytes, bytes]) -> Origin:
-        return self.reports.origin(peer, headers)
-
     def is_full(self) -> bool:
         return self.capacity.is_full
 
     async def enter(self, peer: str | None, *headers: tuple[bytes, bytes]) -> Sender | Refusal:
         await self.watch.check()
-        return await self.gate.enter(self.origin(peer, *headers), headers)
+        return await self.ask(peer, *headers)
+
+    async def ask(self, peer: str | None, *headers: tuple[bytes, bytes]) -> Sender | Refusal:
+        """Ask the gate, and not the broker before."""
+        handshake = handshake_of(peer, *headers)
+        origin = self.reports.origin(peer, handshake.header("x-forwarded-for"))
+        return await self.gate.enter(handshake, origin)
 
     async def status(self, peer: str | None, *headers: tuple[bytes, bytes]) -> int:
         answer = await self.enter(peer, *headers)
@@ -138,7 +154,7 @@ async def test_a_503_says_when_to_come_again_and_holds_no_place(
 
 async def test_a_handshake_that_meets_no_broker_waits_for_it() -> None:
     bench = Bench()
-    waiting = asyncio.create_task(bench.gate.enter(bench.origin(INSIDE), [RIGHT]))
+    waiting = asyncio.create_task(bench.ask(INSIDE, RIGHT))
     await asyncio.sleep(0)
     assert not waiting.done()
     await bench.watch.check()
@@ -170,7 +186,7 @@ async def test_a_handshake_waits_for_a_broker_that_has_not_proved_yet_what_it_ha
 
 async def test_a_handshake_that_waits_for_the_broker_while_the_drain_begins_is_refused() -> None:
     bench = Bench()
-    waiting = asyncio.create_task(bench.gate.enter(bench.origin(INSIDE), [RIGHT]))
+    waiting = asyncio.create_task(bench.ask(INSIDE, RIGHT))
     await asyncio.sleep(0)
     await bench.roster.drain(0, lambda: True)
     await bench.watch.check()
@@ -182,7 +198,7 @@ async def test_a_handshake_that_waits_for_the_broker_while_the_drain_begins_is_r
 
 async def test_a_handshake_that_gives_up_waiting_gives_its_place_back() -> None:
     bench = Bench()
-    waiting = asyncio.create_task(bench.gate.enter(bench.origin(INSIDE), [RIGHT]))
+    waiting = asyncio.create_task(bench.ask(INSIDE, RIGHT))
     await asyncio.sleep(0)
     assert bench.is_full()
     waiting.cancel()

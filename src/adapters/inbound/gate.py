@@ -4,9 +4,10 @@ import asyncio
 
 from adapters.inbound.authorization import read_credential
 from adapters.inbound.brake import Brake
+from adapters.inbound.handshake import Handshake
 from adapters.inbound.origin import Origin
 from adapters.inbound.refusals import Headers, Outcome, Refusal
-from adapters.inbound.reports import Reports, values
+from adapters.inbound.reports import Reports
 from application.admit_sender import AddressRefused, AdmitSender, Unauthenticated
 from application.broker_watch import BrokerWatch
 from application.call.roster import Roster
@@ -39,23 +40,23 @@ class Gate:
         self._brake = brake
         self._reports = reports
 
-    async def enter(self, origin: Origin, headers: Headers) -> Sender | Refusal:
+    async def enter(self, handshake: Handshake, origin: Origin) -> Sender | Refusal:
         """Return who enters, holding a place to be given back by `leave`; or the refusal."""
-        admitted = await self._admit(origin, headers)
+        admitted = await self._admit(handshake, origin)
         if isinstance(admitted, Refusal):
             self._reports.refused(admitted, origin)
         else:
             self._reports.accepted(origin)
         return admitted
 
-    async def _admit(self, origin: Origin, headers: Headers) -> Sender | Refusal:
-        sender = await self._identify(origin, headers)
+    async def _admit(self, handshake: Handshake, origin: Origin) -> Sender | Refusal:
+        sender = await self._identify(handshake, origin)
         if isinstance(sender, Refusal):
             return sender
         return await self._take_place() or sender
 
-    async def _identify(self, origin: Origin, headers: Headers) -> Sender | Refusal:
-        credential = read_credential(values(headers, b"authorization"))
+    async def _identify(self, handshake: Handshake, origin: Origin) -> Sender | Refusal:
+        credential = read_credential(handshake.header("authorization"))
         try:
             return self._admit_sender(credential, origin.address)
         except AddressRefused as why:

@@ -14,7 +14,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from litestar.utils import normalize_path
 
 from adapters.inbound.refusals import Headers, Outcome, Refusal
-from adapters.inbound.reports import Reports
+from adapters.inbound.reports import Reports, values
 
 MAX_SEGMENTS = 6
 """Parts of a path that a log line shows."""
@@ -89,7 +89,7 @@ class PathGuard:
         )
         self._reports.refused(
             refusal,
-            self._reports.origin(client and client[0], headers),
+            self._reports.origin(client and client[0], values(headers, b"x-forwarded-for")),
             {"path": shown_path(scope["path"])},
             is_handshake=is_handshake,
         )

@@ -30,9 +30,9 @@ class Reports:
         self._trusted_proxy_hops = trusted_proxy_hops
         self._limiter = LogLimiter(_log)
 
-    def origin(self, peer: str | None, headers: Headers) -> Origin:
-        """Read where a request comes from."""
-        return Origin.of(peer, values(headers, b"x-forwarded-for"), self._trusted_proxy_hops)
+    def origin(self, peer: str | None, forwarded_for: Sequence[bytes]) -> Origin:
+        """Read where a request comes from: its peer, and the values of `X-Forwarded-For`."""
+        return Origin.of(peer, forwarded_for, self._trusted_proxy_hops)
 
     def accepted(self, origin: Origin) -> None:
         """Tell of a handshake that is accepted, and once a minute of one without the header.

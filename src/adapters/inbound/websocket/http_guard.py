@@ -17,7 +17,7 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from adapters.inbound.refusals import Headers, Refusal
-from adapters.inbound.reports import Reports
+from adapters.inbound.reports import Reports, values
 from adapters.inbound.websocket.handshake_rules import (
     BODY_NOT_TAKEN,
     HEADERS_TOO_LARGE,
@@ -165,7 +165,8 @@ class HttpGuard(H11Protocol, asyncio.BufferedProtocol):
 
     def _report(self, refusal: Refusal, headers: Headers) -> None:
         if self.reports is not None:
-            origin = self.reports.origin(self.client and self.client[0], headers)
+            forwarded_for = values(headers, b"x-forwarded-for")
+            origin = self.reports.origin(self.client and self.client[0], forwarded_for)
             self.reports.refused(refusal, origin)
 
     def _expect_request(self) -> None:

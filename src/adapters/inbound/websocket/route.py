@@ -8,13 +8,13 @@ WebSocket with a bare 403 only.
 
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import parse_qsl
 
 from litestar import WebSocket, websocket
 from litestar.handlers import WebsocketRouteHandler
 
 from adapters.inbound.dialects import Dialect
 from adapters.inbound.gate import Gate
+from adapters.inbound.handshake import Handshake
 from adapters.inbound.origin import Origin
 from adapters.inbound.path_guard import send_refusal
 from adapters.inbound.refusals import Outcome, Refusal
@@ -35,9 +35,9 @@ def ingest_route(
     """Build the route over which carriers send audio."""
     spoken = frozenset(name for dialect in dialects for name in dialect.subprotocols)
 
-    async def admit(socket: WebSocket, origin: Origin) -> Sender | Refusal:  # type: ignore[type-arg]
+    async def admit(handshake: Handshake, origin: Origin) -> Sender | Refusal:
         try:
-            return await gate.enter(origin, list(socket.scope["headers"]))
+            return await gate.enter(handshake, origin)
         except Exception as error:  # noqa: BLE001  # a bug refuses this handshake, and says so
             refusal = Refusal(Outcome.FAILED, "a bug")
             reports.refused(refusal, origin, error=error)
@@ -45,23 +45,21 @@ def ingest_route(
 
     @websocket(INGEST_PATH)
     async def ingest(socket: WebSocket) -> None:  # type: ignore[type-arg]  # no typed state
-        client = socket.scope["client"]
-        origin = reports.origin(client and client[0], list(socket.scope["headers"]))
+        handshake = Handshake.of(socket.scope)
+        origin = reports.origin(handshake.peer, handshake.header("x-forwarded-for"))
         with roster.arriving():
-            admitted = await admit(socket, origin)
+            admitted = await admit(handshake, origin)
             if isinstance(admitted, Refusal):
                 await send_refusal(socket.send, admitted, "websocket")
                 return
         try:
-            query = dict(parse_qsl(socket.scope["query_string"].decode("latin-1")))
             extensions: Any = socket.scope["extensions"]
             peer = extensions[DIRECT]["peer"]
             connection = Connection(
-                services, reports, dialects, admitted, origin, query, peer, socket.send
+                services, reports, dialects, admitted, origin, handshake.query, peer, socket.send
             )
-            offered = socket.scope["subprotocols"]
-            chosen = _chosen(offered, spoken)
-            if offered and chosen is None:
+            chosen = _chosen(handshake.subprotocols, spoken)
+            if handshake.subprotocols and chosen is None:
                 reports.subprotocol_not_chosen(origin)
             try:
                 await socket.accept(chosen)
@@ -76,6 +74,6 @@ def ingest_route(
     return ingest
 
 
-def _chosen(offered: list[str], spoken: frozenset[str]) -> str | None:
+def _chosen(offered: Sequence[str], spoken: frozenset[str]) -> str | None:
     """Return the first subprotocol offered that a dialect names."""
     return next((name for name in offered if name in spoken), None)

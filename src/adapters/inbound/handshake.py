@@ -1,0 +1,44 @@
+"""The request that opened a WebSocket, as it came: what credentials and dialects may look at."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Self
+from urllib.parse import parse_qsl
+
+
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """A handshake; its text is shown without what may be secret.
+
+    `query` has the last value of each parameter. `headers` has, for each name in lower case, the
+    values of all its lines in their order. `subprotocols` are those on offer, by preference. `peer`
+    is the address at the other end of the socket, None if there is none.
+    """
+
+    path: str
+    query: Mapping[str, str] = field(repr=False)
+    headers: Mapping[str, tuple[bytes, ...]] = field(repr=False)
+    subprotocols: tuple[str, ...]
+    peer: str | None
+
+    @classmethod
+    def of(cls, scope: Mapping[str, Any]) -> Self:
+        """Read the handshake of an ASGI scope."""
+        headers: dict[str, tuple[bytes, ...]] = {}
+        for key, value in scope["headers"]:
+            name = key.decode("latin-1").lower()
+            headers[name] = (*headers.get(name, ()), value)
+        query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
+        client = scope["client"]
+        return cls(
+            path=scope["path"],
+            query=MappingProxyType(query),
+            headers=MappingProxyType(headers),
+            subprotocols=tuple(scope["subprotocols"]),
+            peer=client[0] if client else None,
+        )
+
+    def header(self, name: str) -> tuple[bytes, ...]:
+        """Return the values of a header, whose name is in lower case."""
+        return self.headers.get(name, ())
