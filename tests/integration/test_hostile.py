@@ -4,37 +4,18 @@ import asyncio
 import json
 import os
 import socket
-import struct
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from published import Broker, audio
-from raw_peer import dial
-from raw_websocket import CLOSE, take_frame
+from raw_streams import HANDSHAKE, LIMIT_SECONDS, answer, connect
+from raw_websocket import CLOSE, frame, take_frame
 from running import Caller, Keys, Service, audio_message, pcm, service_process, start_message
 from waiting import until, wait_until
 from websockets.exceptions import InvalidStatus
 
-from adapters.inbound.websocket.http_guard import FORGET_BYTES, WRITTEN_AGAINST
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
-
-LIMIT_SECONDS = 20.0
-HANDSHAKE = (
-    b"GET /v1/ingest HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
-)
-
-
-async def connect(service: Service) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    return await asyncio.open_connection("127.0.0.1", service.port)
-
-
-async def answer(reader: asyncio.StreamReader) -> bytes:
-    """Everything up to the end of the connection."""
-    async with asyncio.timeout(LIMIT_SECONDS):
-        return await reader.read()
 
 
 async def shaken(service: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -44,16 +25,6 @@ async def shaken(service: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWrit
         head = await reader.readuntil(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 101")
     return reader, writer
-
-
-def frame(opcode: int, payload: bytes = b"", *, fin: bool = True) -> bytes:
-    """A masked frame of at most 64 KiB; the mask is zero, so that the payload stands as it is."""
-    head = bytes([(0x80 if fin else 0) | opcode])
-    if len(payload) < 126:
-        head += bytes([0x80 | len(payload)])
-    else:
-        head += bytes([0x80 | 126]) + struct.pack("!H", len(payload))
-    return head + bytes(4) + payload
 
 
 async def close_code(reader: asyncio.StreamReader) -> int | None:
@@ -66,154 +37,6 @@ async def close_code(reader: asyncio.StreamReader) -> int | None:
             if found is None:
                 received += await reader.readexactly(1)
     return found.code
-
-
-def test_the_protocols_were_written_against_this_uvicorn() -> None:
-    assert uvicorn.__version__ == WRITTEN_AGAINST
-
-
-async def test_a_connection_that_says_nothing_is_answered_408(start_service: Any) -> None:
-    service = start_service(START_TIMEOUT_SECONDS="0.3")
-    reader, writer = await connect(service)
-    assert (await answer(reader)).startswith(b"HTTP/1.1 408 ")
-    writer.close()
-
-
-async def test_a_request_that_drips_is_answered_408(start_service: Any) -> None:
-    service = start_service(START_TIMEOUT_SECONDS="0.5")
-    for first in (b"", b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"):  # or on a kept connection
-        reader, writer = await connect(service)
-        writer.write(first)
-        if first:
-            async with asyncio.timeout(LIMIT_SECONDS):
-                await reader.readuntil(b"}")
-        dripping = asyncio.create_task(drip(writer))
-        assert b"HTTP/1.1 408 " in await answer(reader)
-        dripping.cancel()
-        await asyncio.gather(dripping, return_exceptions=True)
-        writer.close()
-
-
-async def drip(writer: asyncio.StreamWriter) -> None:
-    for byte in HANDSHAKE * 100:
-        writer.write(bytes([byte]))
-        await asyncio.sleep(0.02)
-
-
-@pytest.mark.parametrize(
-    "body",
-    [b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 1_000, b"Content-Length: 5\r\n\r\n"],
-    ids=["endless", "short"],
-)
-async def test_a_request_with_a_body_is_answered_413(service: Service, body: bytes) -> None:
-    reader, writer = await connect(service)
-    writer.write(b"POST /health HTTP/1.1\r\nHost: x\r\n" + body)
-    assert (await answer(reader)).startswith(b"HTTP/1.1 413 ")
-    writer.close()
-
-
-async def send_endlessly(sock: socket.socket) -> int:
-    """Send until the other side hangs up; return how much."""
-    sent = 0
-    async with asyncio.timeout(LIMIT_SECONDS):
-        try:
-            while True:
-                await asyncio.get_running_loop().sock_sendall(sock, bytes(65_536))
-                sent += 65_536
-        except ConnectionError:
-            return sent
-
-
-async def test_of_a_refused_request_no_more_is_read_than_a_while(service: Service) -> None:
-    sock = await dial(service.port)
-    head = HANDSHAKE + b"Content-Length: 999999999\r\n\r\n"
-    await asyncio.get_running_loop().sock_sendall(sock, head)
-    assert await send_endlessly(sock) < 16 * FORGET_BYTES  # what the kernel takes is on top
-    sock.close()
-
-
-async def test_a_body_behind_another_request_is_answered_413(service: Service) -> None:
-    reader, writer = await connect(service)
-    post = b"POST /health HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
-    writer.write(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n" + post)
-    head = await answer(reader)
-    assert head.startswith(b"HTTP/1.1 200 ")
-    assert b"HTTP/1.1 413 " in head
-    writer.close()
-
-
-async def test_a_request_that_says_it_has_no_body_has_none(service: Service) -> None:
-    reader, writer = await connect(service)
-    writer.write(b"GET /health/live HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
-    async with asyncio.timeout(LIMIT_SECONDS):
-        assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
-    writer.close()
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        b"X-Long: " + b"x" * 10_000 + b"\r\n",
-        b"Authorization: Basic " + b"A" * 9_000 + b"\r\n",
-        b"".join(b"X-%d: y\r\n" % n for n in range(200)),
-    ],
-    ids=["10 kB line", "9 kB credential", "200 lines"],
-)
-async def test_a_handshake_with_headers_too_large_is_answered_431(
-    service: Service, headers: bytes
-) -> None:
-    reader, writer = await connect(service)
-    writer.write(HANDSHAKE + headers + b"\r\n")
-    assert (await answer(reader)).startswith(b"HTTP/1.1 431 ")
-    writer.close()
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "status"),
-    [
-        (b"Version: 13", b"Version: 8", b"426"),
-        (b"Version: 13", b"Version: 13, 8", b"426"),
-        (b"Sec-WebSocket-Version: 13\r\n", b"", b"426"),
-        (b"HTTP/1.1", b"HTTP/1.0", b"400"),
-    ],
-)
-async def test_a_handshake_of_another_version_is_refused_with_what_is_spoken_here(
-    service: Service, old: bytes, new: bytes, status: bytes
-) -> None:
-    reader, writer = await connect(service)
-    writer.write(HANDSHAKE.replace(old, new) + b"\r\n")
-    head = await answer(reader)
-    assert head.startswith(b"HTTP/1.1 " + status)
-    assert (b"\r\nsec-websocket-version: 13\r\n" in head) is (status == b"426")
-    writer.close()
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        b"Upgrade: websocket\r\nConnection: keep-alive\r\nConnection: Upgrade\r\n",
-        b"Upgrade: websocket\r\nConnection: Upgrade\r\nConnection: keep-alive\r\n",
-        b"Upgrade: websocket\r\nConnection: keep-alive,\tupgrade , x\r\n",
-        b"Upgrade: h2c, WebSocket\r\nConnection: Upgrade\r\n",
-        b"Upgrade: websocket\r\nUpgrade: h2c\r\nConnection: , Upgrade,\r\n",
-    ],
-)
-async def test_connection_and_upgrade_may_come_in_several_lines_and_lists(
-    service: Service, headers: bytes
-) -> None:
-    reader, writer = await connect(service)
-    plain = b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
-    writer.write(HANDSHAKE.replace(plain, headers) + b"\r\n")
-    async with asyncio.timeout(LIMIT_SECONDS):
-        assert (await reader.readline()).startswith(b"HTTP/1.1 101 ")
-    writer.close()
-
-
-async def test_a_handshake_with_a_body_is_answered_413(service: Service) -> None:
-    reader, writer = await connect(service)
-    writer.write(HANDSHAKE + b"Content-Length: 5\r\n\r\nhello")
-    assert (await answer(reader)).startswith(b"HTTP/1.1 413 ")
-    writer.close()
 
 
 @pytest.mark.parametrize("before", [b"", b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"])

@@ -1,0 +1,126 @@
+"""Requests that are slow, have a body, or cannot become a WebSocket, over raw sockets."""
+
+import asyncio
+import socket
+from typing import Any
+
+import pytest
+import uvicorn
+from raw_peer import dial
+from raw_streams import HANDSHAKE, LIMIT_SECONDS, answer, connect
+from running import Service
+
+from adapters.inbound.websocket.http_guard import FORGET_BYTES, WRITTEN_AGAINST
+
+
+def test_the_protocols_were_written_against_this_uvicorn() -> None:
+    assert uvicorn.__version__ == WRITTEN_AGAINST
+
+
+async def test_a_connection_that_says_nothing_is_answered_408(start_service: Any) -> None:
+    service = start_service(START_TIMEOUT_SECONDS="0.3")
+    reader, writer = await connect(service)
+    assert (await answer(reader)).startswith(b"HTTP/1.1 408 ")
+    writer.close()
+
+
+async def test_a_request_that_drips_is_answered_408(start_service: Any) -> None:
+    service = start_service(START_TIMEOUT_SECONDS="0.5")
+    for first in (b"", b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"):  # or on a kept connection
+        reader, writer = await connect(service)
+        writer.write(first)
+        if first:
+            async with asyncio.timeout(LIMIT_SECONDS):
+                await reader.readuntil(b"}")
+        dripping = asyncio.create_task(drip(writer))
+        assert b"HTTP/1.1 408 " in await answer(reader)
+        dripping.cancel()
+        await asyncio.gather(dripping, return_exceptions=True)
+        writer.close()
+
+
+async def drip(writer: asyncio.StreamWriter) -> None:
+    for byte in HANDSHAKE * 100:
+        writer.write(bytes([byte]))
+        await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 1_000, b"Content-Length: 5\r\n\r\n"],
+    ids=["endless", "short"],
+)
+async def test_a_request_with_a_body_is_answered_413(service: Service, body: bytes) -> None:
+    reader, writer = await connect(service)
+    writer.write(b"POST /health HTTP/1.1\r\nHost: x\r\n" + body)
+    assert (await answer(reader)).startswith(b"HTTP/1.1 413 ")
+    writer.close()
+
+
+async def send_endlessly(sock: socket.socket) -> int:
+    """Send until the other side hangs up; return how much."""
+    sent = 0
+    async with asyncio.timeout(LIMIT_SECONDS):
+        try:
+            while True:
+                await asyncio.get_running_loop().sock_sendall(sock, bytes(65_536))
+                sent += 65_536
+        except ConnectionError:
+            return sent
+
+
+async def test_of_a_refused_request_no_more_is_read_than_a_while(service: Service) -> None:
+    sock = await dial(service.port)
+    head = HANDSHAKE + b"Content-Length: 999999999\r\n\r\n"
+    await asyncio.get_running_loop().sock_sendall(sock, head)
+    assert await send_endlessly(sock) < 16 * FORGET_BYTES  # what the kernel takes is on top
+    sock.close()
+
+
+async def test_a_body_behind_another_request_is_answered_413(service: Service) -> None:
+    reader, writer = await connect(service)
+    post = b"POST /health HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
+    writer.write(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n" + post)
+    head = await answer(reader)
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert b"HTTP/1.1 413 " in head
+    writer.close()
+
+
+async def test_a_request_that_says_it_has_no_body_has_none(service: Service) -> None:
+    reader, writer = await connect(service)
+    writer.write(b"GET /health/live HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+    async with asyncio.timeout(LIMIT_SECONDS):
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "status"),
+    [
+        (b"Host: x", b"Host: x\r\nX-Long: " + b"x" * 10_000, b"431"),
+        (b"Host: x", b"Host: x" + b"\r\nX: y" * 200, b"431"),
+        (b"Version: 13", b"Version: 8", b"426"),
+        (b"HTTP/1.1", b"HTTP/1.0", b"400"),
+        (b"Connection: Upgrade", b"Connection: keep-alive\r\nConnection: , Upgrade", b"101"),
+    ],
+    ids=["10 kB line", "200 lines", "version", "HTTP/1.0", "two lines"],
+)
+async def test_a_handshake_is_refused_by_the_rules_for_it(
+    service: Service, old: bytes, new: bytes, status: bytes
+) -> None:
+    """The rules are tried without sockets, in `tests/unit/test_handshake_rules.py`."""
+    reader, writer = await connect(service)
+    writer.write(HANDSHAKE.replace(old, new) + b"\r\n")
+    async with asyncio.timeout(LIMIT_SECONDS):
+        head = await reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %b " % status)
+    assert (b"\r\nsec-websocket-version: 13\r\n" in head) is (status == b"426")
+    writer.close()
+
+
+async def test_a_handshake_with_a_body_is_answered_413(service: Service) -> None:
+    reader, writer = await connect(service)
+    writer.write(HANDSHAKE + b"Content-Length: 5\r\n\r\nhello")
+    assert (await answer(reader)).startswith(b"HTTP/1.1 413 ")
+    writer.close()
