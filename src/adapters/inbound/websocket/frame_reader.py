@@ -62,7 +62,7 @@ class FrameReader:
     """Reads the frames of one connection in their order, up to a close frame or a violation.
 
     Text is checked when it is taken, since it is in the cache then; and before a control frame or a
-    violation, all that waits. So nothing behind text that is not UTF-8 is told.
+    violation, all that waits. So nothing behind text that is not UTF-8 counts.
     """
 
     __slots__ = (
@@ -148,24 +148,24 @@ class FrameReader:
 
     def _read_frames(self, data: memoryview, max_frames: int) -> int:
         """Read frames of `data`, and keep what is left: the beginning of one, or a rest."""
-        place, end, messages = 0, len(data), self.messages
+        offset, end, messages = 0, len(data), self.messages
         is_whole_next = self._size is None and not self.drops_messages
         room = self._max_bytes - (self._size or 0)
         for taken in range(max_frames):
-            if end - place < MIN_HEADER_BYTES:
-                if place < end:
-                    self._begin(data[place:], MIN_HEADER_BYTES)
+            if end - offset < MIN_HEADER_BYTES:
+                if offset < end:
+                    self._begin(data[offset:], MIN_HEADER_BYTES)
                 return taken
-            payload, after = measure(data, place)
-            if data[place + 1] < MASKED or after - payload > room:
-                self._end(self._violation_of_header(data, place, after - payload))
+            payload, after = measure(data, offset)
+            if data[offset + 1] < MASKED or after - payload > room:
+                self._end(self._violation_of_header(data, offset, after - payload))
                 return taken
-            first = data[place]
+            first = data[offset]
             if after > end:
                 if first & OPCODE in RESERVED_OPCODES:
                     self._end(INVALID_OPCODE)
                 else:
-                    self._begin(data[place:], after - place)
+                    self._begin(data[offset:], after - offset)
                 return taken
             if is_whole_next and first in _WHOLE_DATA:
                 mask = bytes(data[payload - MASK_BYTES : payload])
@@ -178,8 +178,8 @@ class FrameReader:
                     return taken + 1
                 is_whole_next = self._size is None and not self.drops_messages
                 room = self._max_bytes - (self._size or 0)
-            place = after
-        self.rest = data[place:]
+            offset = after
+        self.rest = data[offset:]
         return max_frames
 
     def _is_dropped(self, first: int) -> bool:
@@ -205,11 +205,11 @@ class FrameReader:
         self._begun += data
         self._needed = needed
 
-    def _violation_of_header(self, data: memoryview, place: int, length: int) -> Violation:
+    def _violation_of_header(self, data: memoryview, offset: int, length: int) -> Violation:
         """Tell what is wrong with a header: its mask, or its length, unless it is its opcode."""
-        if data[place] & OPCODE in RESERVED_OPCODES:
+        if data[offset] & OPCODE in RESERVED_OPCODES:
             return INVALID_OPCODE
-        if data[place + 1] < MASKED:
+        if data[offset + 1] < MASKED:
             return INCORRECT_MASKING
         before = "" if self._size is None else f"after reading {self._size} bytes "
         explanation = f"frame with {length} bytes {before}exceeds limit of {self._max_bytes} bytes"

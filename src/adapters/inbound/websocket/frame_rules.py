@@ -40,14 +40,14 @@ INVALID_OPCODE = Violation(PROTOCOL_ERROR, "invalid opcode")
 INCORRECT_MASKING = Violation(PROTOCOL_ERROR, "incorrect masking")
 
 
-def measure(data: memoryview, place: int) -> tuple[int, int]:
-    """Return where the payload of the frame at `place` begins, and where the frame ends.
+def measure(data: memoryview, offset: int) -> tuple[int, int]:
+    """Return where the payload of the frame at `offset` begins, and where the frame ends.
 
     At least two bytes of it are there. Where the bytes that hold its length are not, the end is
     that of these bytes, which is before the payload.
     """
-    length = data[place + 1] & ~MASKED
-    start = place + MIN_HEADER_BYTES
+    length = data[offset + 1] & ~MASKED
+    start = offset + MIN_HEADER_BYTES
     if length < 126:  # noqa: PLR2004  # RFC 6455, 5.2
         payload = start + MASK_BYTES
         return payload, payload + length

@@ -70,7 +70,7 @@ class HttpGuard(H11Protocol, asyncio.BufferedProtocol):
     request_seconds = REQUEST_SECONDS
 
     reports: Reports | None = None
-    """Who is told of refusals; the class is."""
+    """Gets the refusals; set on the class."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401  # uvicorn's own
         super().__init__(*arguments, **named)

@@ -8,8 +8,8 @@ from adapters.inbound.websocket.frame_reader import Message
 from adapters.inbound.websocket.socket_reads import READ_BYTES
 
 MAX_WAITING_BYTES = READ_BYTES + 8 * 1024
-"""What messages may take that the application has not taken, before no more frames are read. Who
-listens takes in what was read before it is counted."""
+"""What messages may take that the application has not taken, before no more frames are read. A
+listener takes in what was read before it is counted."""
 
 MESSAGE_BYTES = 256
 """What a message takes beside its payload."""
@@ -19,12 +19,12 @@ TakeIn = Callable[[], bool]
 
 
 def take_nothing() -> bool:
-    """Take no message: who listens with this looks up when there is one."""
+    """Take no message: a listener with this returns when there is one."""
     return False
 
 
 class Inbox:
-    """Messages, which are before any event but the first, and events; and one who listens.
+    """Messages, which come before all events but the first, events, and at most one listener.
 
     `messages` are a reader's, which adds to them and takes them out. `put_nowait` is what uvicorn
     uses of `asyncio.Queue`.
@@ -41,7 +41,7 @@ class Inbox:
         self._failure: Exception | None = None
 
     def put_nowait(self, event: dict[str, Any]) -> None:
-        """Put in an event: who listens looks up."""
+        """Put in an event, and wake the listener."""
         self.events.append(event)
         self._wake()
 
@@ -66,7 +66,7 @@ class Inbox:
         return self.waiting_bytes > MAX_WAITING_BYTES
 
     def hand_over(self) -> None:
-        """Have who listens take in the messages."""
+        """Have the listener take in the messages."""
         if self._take_in is None or not self.messages:
             return
         goes_on = True

@@ -161,7 +161,7 @@ class WebSocketGuard(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
             self.transport.resume_reading()
 
     def _hand_over(self) -> None:
-        """Have what was read taken in by who listens.
+        """Have the listener take in what was read.
 
         Then nothing more is read from the socket while frames are left, and no more frames are read
         while too much waits.
@@ -231,7 +231,7 @@ class WebSocketGuard(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
         return True
 
     async def send(self, message: Any) -> None:  # noqa: ANN401  # as uvicorn's
-        """Send a message of ASGI's, unless the connection is lost: that may not be told yet."""
+        """Send a message of ASGI's; a lost connection raises, even before uvicorn knows of it."""
         if self._is_lost:
             raise ClientDisconnected
         await super().send(message)
