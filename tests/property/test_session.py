@@ -234,7 +234,7 @@ class Connection:
             case "confirm":
                 self.confirm()
             case "fence" if self.lives:
-                self.lives[-1].fence()
+                self.lives[-1].tell_fenced()
             case "stall" if listener is not None:
                 listener.on_stalled()
             case "drain":

@@ -160,7 +160,7 @@ async def test_a_listener_is_told_once_that_it_is_fenced() -> None:
     bench.heard_by.on_fenced = lambda: told.append(1)  # type: ignore[method-assign]
     older = bench.here
     bench.start(GoOn())
-    older.fence()
+    older.tell_fenced()
     assert told == [1]
 
 

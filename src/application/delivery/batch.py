@@ -37,6 +37,11 @@ class Batch:
     packed: PackedEntries | None = None
 
     @property
+    def was_confirmed(self) -> bool:
+        """Whether the store had it once: in the window, it is appended once more."""
+        return self.received_at is None
+
+    @property
     def first_position(self) -> int:
         """The position of the first entry."""
         return self.account.next_position - self.count

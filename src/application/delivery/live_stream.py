@@ -117,7 +117,7 @@ class LiveStream:
             self.is_catching_up = False
             self.log.note_caught_up()
 
-    def fence(self) -> None:
+    def tell_fenced(self) -> None:
         """Tell the session, once, that a newer generation holds the stream."""
         self.note_caught_up()
         if not self.is_fenced:

@@ -3,6 +3,7 @@
 import asyncio
 
 from application.delivery.byte_budget import ByteBudget
+from application.delivery.doubts import Doubts
 from application.delivery.holdings import Holdings
 from application.delivery.live_stream import LiveStream, Log
 from application.delivery.starts import Starts
@@ -28,7 +29,7 @@ class LogInbox(Log):
         self._starts = Starts(holdings)
         self._live: LiveStream | None = None
         self._account_due = False
-        self._doubt = self._proof = 0
+        self._doubts = Doubts()
         self._holds = self._max_bytes = 0
         self._unconfirmed_since: float | None = None
         self._change: asyncio.Event | None = None
@@ -56,7 +57,7 @@ class LogInbox(Log):
     @property
     def is_in_doubt(self) -> bool:
         """Whether the store may have lost something of the log."""
-        return self._proof < self._doubt
+        return not self._doubts.are_proved
 
     @property
     def is_empty(self) -> bool:
@@ -161,6 +162,17 @@ class LogInbox(Log):
         if waits_long or self.stalled_seconds(now) > PACK_AFTER_SECONDS:
             batch.pack()
         self._account_due = False
+
+    def _tell_if_empty(self, live: LiveStream | None) -> None:
+        """Tell a session that all is confirmed: a doubt may have outlasted its last entries."""
+        if live is not None and live.listener is not None and self.is_empty:
+            live.listener.on_confirmed(0, live.published.last_seq)
+
+    def _let_go_of_live(self) -> None:
+        """Write no generation any more, and tell the session of the one that was written."""
+        live, self._live = self._live, None
+        if live is not None:
+            live.tell_fenced()
 
     async def _wait_for_change(self) -> None:
         if self._change is None:

@@ -27,7 +27,7 @@ class LogReports:
         """Count what is stored by now; return how many frames are for the first time."""
         frames = 0
         for batch in batches:
-            if batch.received_at is None:
+            if batch.was_confirmed:
                 self._telemetry.refilled(batch.frames)
             elif batch.received_at:
                 frames += len(batch.received_at)

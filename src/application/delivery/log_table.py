@@ -6,22 +6,23 @@
     PROBING    confirm     IN_SYNC if all   REBASING        FENCED      again      -
                            of it is there,
                            else REPLAYING
-    REPLAYING  confirm,    from there       REBASING        FENCED      again      by number
+    REPLAYING  confirm,    from there       REBASING        FENCED      again      next answer
                IN_SYNC at
                the end
-    REBASING   REPLAYING   REPLAYING        anew, behind    FENCED      again      by number
+    REBASING   REPLAYING   REPLAYING        anew, behind    FENCED      again      next answer
                the rest                     that head
     FENCED     confirm     replay           CLOSED          stay        again      probe
     CLOSED     a start opens the log again: IN_SYNC
 
-REPLAYING appends retained entries once more, from where the store stands. REBASING writes what is
-held behind another head, under a new lease. A FENCED log keeps what is retained until it is old:
-the store may come back to a time when this process held the stream. A CLOSED log holds nothing.
+"Head elsewhere" includes no head at all: the store does not know the stream. REPLAYING appends
+retained entries once more, from where the store stands. REBASING writes what is held behind another
+head, under a new lease. A FENCED log keeps what is retained until it is old: the store may come
+back to a time when this process held the stream. A CLOSED log holds nothing.
 
-A doubt (the connection is another, or the stream was quiet) has a number, and what is in flight
-remembers under which it was sent: the log is in sync when the answer proves the newest. A start is
-decided on the head once everything before it is stored, and is the next append; a conflict decides
-it anew. While it is under way entries of the older generation are held back.
+A log is in doubt when the connection is another, or the stream was quiet (`doubts`). The next
+answer to what is sent then proves it: only a log that has nothing to append sends a probe. A start
+is decided on the head once everything before it is stored, and is the next append; a conflict
+decides it anew. While it is under way entries of the older generation are held back.
 """
 
 from collections.abc import Sequence
@@ -41,7 +42,7 @@ from domain.account import State
 from domain.head import Head
 from domain.identifiers import StreamKey
 from domain.interaction import Interaction
-from domain.placement import At, Newer
+from domain.placement import At, Elsewhere, Newer
 
 
 class LogTable(LogInbox):
@@ -63,13 +64,12 @@ class LogTable(LogInbox):
         self.has_lost = False
         """Whether the store was found without the stream by the answer that was settled last."""
         self._reports = LogReports(stream, holdings, telemetry)
-        self._sent_doubt = 0
         self._asked_at = clock.monotonic()
 
     def _on_appended(self, sent: Append) -> None:
         self.failures = 0
         self._holdings.revision = sent.head.revision
-        self._proof = max(self._proof, self._sent_doubt)
+        self._doubts.note_answer()
         self._starts.prepare_confirmation()
         self._confirm(self._window.confirm())
         if self._starts.is_begun:
@@ -93,31 +93,40 @@ class LogTable(LogInbox):
         holdings = self._holdings
         if self.state is LogState.CLOSED:
             return
-        self._proof, self._asked_at = max(self._proof, self._sent_doubt), self._clock.monotonic()
-        if head is not None and head.revision == holdings.revision:
+        self._doubts.note_answer()
+        self._asked_at = self._clock.monotonic()
+        if head is None:
+            self._on_head_elsewhere(None)
+            return
+        if head.revision == holdings.revision:
             self._note_progress()
             self._tell_if_empty(self._live)
             return
         match holdings.place(head):
-            case At(position) if head is not None:
+            case At(position):
                 self._confirm(holdings.align(head, position))
                 live = self._live
                 if live is not None and self._window.is_empty:
                     self._account_due |= head.account != live.published
                 self._note_progress()
                 self._tell_if_empty(self._live)
-            case Newer() if head is not None:
-                self._fence(head)
-            case _ if self.state is LogState.FENCED:
-                self._close()
-            case _:
-                self._rebase(head)
+            case Newer():
+                self._enter_fenced(head)
+            case Elsewhere():
+                self._on_head_elsewhere(head)
+
+    def _on_head_elsewhere(self, head: Head | None) -> None:
+        """Write what is held behind that head; nothing where another process holds the stream."""
+        if self.state is LogState.FENCED:
+            self._close()
+        else:
+            self._rebase(head)
 
     def _note_progress(self) -> None:
         """Be in sync, unless retained entries are still to be appended once more."""
         if self.state is not LogState.FENCED:
             queued = self._window.queued
-            is_replaying = bool(queued) and queued[0].received_at is None and queued[0].count > 0
+            is_replaying = bool(queued) and queued[0].was_confirmed and queued[0].count > 0
             self.state = LogState.REPLAYING if is_replaying else LogState.IN_SYNC
 
     def _confirm(self, batches: Sequence[Batch]) -> None:
@@ -136,11 +145,6 @@ class LogTable(LogInbox):
         self._unconfirmed_since = now if self._window.count else None
         if is_of_live and live is not None and live.listener is not None:
             live.listener.on_confirmed(frames, live.published.last_seq)
-
-    def _tell_if_empty(self, live: LiveStream | None) -> None:
-        """Tell a session that all is confirmed: a doubt may have outlasted its last entries."""
-        if live is not None and live.listener is not None and self.is_empty:
-            live.listener.on_confirmed(0, live.published.last_seq)
 
     def _rebase(self, head: Head | None) -> None:
         """Write all that is held behind another head, under a new lease."""
@@ -166,7 +170,7 @@ class LogTable(LogInbox):
         if live is None:
             return
         if last.run.name not in (live.run.name, last.lease.owner):
-            self._fence_live()
+            self._let_go_of_live()
             return
         live.lease, live.run = last.lease, last.run  # another run if an older writer has ended it
         live.interaction.rebase(last.account)
@@ -177,41 +181,36 @@ class LogTable(LogInbox):
             self._live = None
             self._tell_if_empty(live)
         else:
-            self._fence_live()
+            self._let_go_of_live()
 
-    def _fence(self, head: Head) -> None:
+    def _enter_fenced(self, head: Head) -> None:
         """Append nothing new: a newer lease holds the stream. What is retained stays so."""
         self._drop_unconfirmed()
         if self.state is not LogState.FENCED:
             self.state = LogState.FENCED
             self._reports.fenced(self._holdings.retained.frames_from(head.begun_at))
-        self._fence_live()
+        self._let_go_of_live()
 
     def _close(self) -> None:
         """Hold nothing any more."""
         self.state = LogState.CLOSED
         self._drop_unconfirmed()
         self._holdings.retained.take_all()
-        self._fence_live()
-        self._proof = self._doubt
+        self._let_go_of_live()
+        self._doubts.drop()
 
     def _drop_unconfirmed(self) -> None:
         """Drop what was never confirmed: it is lost. What was confirmed is retained."""
         now = self._clock.monotonic()
         lost = len(self._window.open_received_at)
         for batch in self._window.drop():
-            if batch.received_at is None:
+            if batch.was_confirmed:
                 self._holdings.retained.add(batch, now)
             else:
                 lost += batch.frames
         self._reports.superseded(lost)
         self._unconfirmed_since = None
         self._account_due = False
-
-    def _fence_live(self) -> None:
-        live, self._live = self._live, None
-        if live is not None:
-            live.fence()
 
     def _withdraw_start(self) -> None:
         """Have the older generation go on, with what was held back of it."""
@@ -244,6 +243,6 @@ class LogTable(LogInbox):
         self._max_bytes = round(self._budget.limits.buffer_seconds * bytes_per_second)
         opened.pending.settle(self._live)
         if older is not None:
-            older.fence()
+            older.tell_fenced()
         if not self._starts.is_empty:
             self.note_work()

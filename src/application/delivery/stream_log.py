@@ -88,7 +88,7 @@ class StreamLog(LogTable):
     def doubt(self) -> None:
         """Have the store prove that it has what was confirmed."""
         if self.state is not LogState.CLOSED:
-            self._doubt += 1
+            self._doubts.add()
             self.note_work()
 
     def abandon(self) -> None:
@@ -103,7 +103,7 @@ class StreamLog(LogTable):
         """Return what is to be sent next; None if there is nothing, or something is in flight."""
         if self._sent is not None:
             return None
-        self._sent_doubt = self._doubt
+        self._doubts.note_sent()
         window = self._window
         if not window.queued:
             if not (window.open_entries or self._account_due):
