@@ -31,6 +31,9 @@ class InMemoryTrial(Trial):
     async def wipe(self) -> None:
         self.memory.plug(Contents())
 
+    async def count_entries(self, stream: StreamKey) -> int:
+        return len(self.memory.contents.streams[stream].entries or ())
+
     async def evict_entries(self, stream: StreamKey) -> None:
         self.memory.contents.streams[stream].entries = None
 

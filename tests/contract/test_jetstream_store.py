@@ -20,6 +20,7 @@ class JetStreamTrial(Trial):
     """A server that can be stopped, filled up, emptied, and started with older files."""
 
     examples = 15
+    kills = 60  # of some 400 lines
 
     def __init__(self, server: EmbeddedNats, kept: Path) -> None:
         super().__init__()

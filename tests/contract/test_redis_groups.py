@@ -35,6 +35,7 @@ class GroupTrial(Trial):
 
     examples = 8
     outages = 4
+    kills = 40  # of some 400 lines
 
     def __init__(self, group: Group, confirm: str = "memory") -> None:
         super().__init__()

@@ -20,6 +20,7 @@ class ValkeyTrial(Trial):
     """A server that can be stopped, frozen, filled up, and started with an older file."""
 
     examples = 15
+    kills = 60  # of some 300 lines
 
     def __init__(self, valkey: EmbeddedValkey, kept: Path) -> None:
         super().__init__()
@@ -32,6 +33,7 @@ class ValkeyTrial(Trial):
         return {"REDIS_URL": self._valkey.url}
 
     async def unplug(self) -> None:
+        self._flush()
         self._valkey.stop()
 
     async def plug(self) -> None:
@@ -44,8 +46,7 @@ class ValkeyTrial(Trial):
         self._with(lambda broker: broker.config_set("maxmemory", 1))
 
     async def save(self) -> None:
-        self._with(lambda broker: broker.config_set("appendfsync", "always"))
-        self._with(lambda broker: broker.set("kit:fsync", "1"))
+        self._flush()
         shutil.rmtree(self._kept, ignore_errors=True)
         shutil.copytree(self._valkey.directory, self._kept)
 
@@ -59,11 +60,26 @@ class ValkeyTrial(Trial):
     async def wipe(self) -> None:
         self._with(lambda broker: broker.flushall())
 
+    async def spoil_head(self, stream: StreamKey) -> None:
+        key = facts_key(self.options.prefix, stream)
+        self._with(lambda broker: (broker.delete(key), broker.set(key, "of another program")))
+
+    async def count_entries(self, stream: StreamKey) -> int:
+        with Redis.from_url(self._valkey.url) as broker:
+            count = broker.xlen(stream_key(self.options.prefix, stream))
+        assert isinstance(count, int)
+        return count
+
     async def evict_entries(self, stream: StreamKey) -> None:
         self._with(lambda broker: broker.delete(stream_key(self.options.prefix, stream)))
 
     async def evict_head(self, stream: StreamKey) -> None:
         self._with(lambda broker: broker.delete(facts_key(self.options.prefix, stream)))
+
+    def _flush(self) -> None:
+        """Have all that was answered in the file: a slow disk keeps what is written for 2 s."""
+        self._with(lambda broker: broker.config_set("appendfsync", "always"))
+        self._with(lambda broker: broker.set("kit:fsync", "1"))
 
     def _with(self, act: object) -> None:
         assert callable(act)

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "file_store"
-MAX_LINES = 150
+MAX_LINES = 170
 """Of code: without blank lines, docstrings, comments and imports."""
 
 

@@ -1,15 +1,16 @@
-"""Adapters that break one promise each: what the kit is there to catch."""
+"""Stores in memory that break one promise each: what the kit is there to catch."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from itertools import count
 from typing import Any, ClassVar
 
 from adapters.outbound.in_memory import InMemory, InMemoryStore
-from application.ports.destination import DestinationOptions, StoreAdapter
-from application.ports.errors import PublisherError
-from application.ports.reader import Announcement, PublishedEntry
+from application.ports.destination import DestinationOptions
+from application.ports.errors import BrokerRefused, BrokerUnavailable, PublisherError
+from application.ports.reader import PublishedEntry
 from application.ports.store import (
     APPENDED,
     BEGINNING,
@@ -19,11 +20,11 @@ from application.ports.store import (
     Heads,
     Outcome,
 )
+from application.storing import is_kept
 from domain.entries import Entry
 from domain.head import Head
 from domain.identifiers import StreamKey
 from domain.media import AudioFrame
-from file_store import FileStore
 
 
 class MutantInMemory(InMemory):
@@ -91,11 +92,6 @@ class AlwaysWritable(InMemoryStore):
         pass
 
 
-class SecondPageEmpty(InMemoryStore):
-    async def announcements(self, after: str | None = None) -> Sequence[Announcement]:
-        return await super().announcements() if after is None else []
-
-
 class RevisionIgnored(InMemoryStore):
     async def append(self, appends: Sequence[Append]) -> Sequence[Outcome]:
         heads = (await self.heads([it.stream for it in appends])).heads
@@ -126,11 +122,6 @@ class EntriesBeforeTheirHead(InMemoryStore):
                 await asyncio.sleep(0)
                 self.memory.contents.streams[append.stream].head = append.head
         return outcomes
-
-
-class EndsNotAnnounced(InMemoryStore):
-    async def announcements(self, after: str | None = None) -> Sequence[Announcement]:
-        return [it for it in await super().announcements(after) if not it.has_ended]
 
 
 class AnnouncedTooLate(InMemoryStore):
@@ -193,56 +184,10 @@ def _lower(stream: StreamKey) -> StreamKey:
     return StreamKey(stream.tenant_id, type(stream.stream_id)(stream.stream_id.lower()))
 
 
-class LinesChanged(InMemoryStore):
-    async def read(
-        self, stream: StreamKey, after: PublishedEntry | None = None
-    ) -> AsyncIterator[PublishedEntry]:
-        async for it in super().read(stream, after):
-            entry = it.entry
-            if isinstance(entry, AudioFrame) and b"\r\n" in entry.audio:
-                audio = entry.audio.replace(b"\r\n", b"\n\n")
-                entry = replace(entry, audio=audio)
-            yield replace(it, entry=entry)
-
-
-class EmptyWhereUnreachable(InMemoryStore):
-    async def read(
-        self, stream: StreamKey, after: PublishedEntry | None = None
-    ) -> AsyncIterator[PublishedEntry]:
-        if self.memory.is_plugged:
-            async for it in super().read(stream, after):
-                yield it
-
-
-class AfterIgnored(InMemoryStore):
-    async def read(
-        self, stream: StreamKey, after: PublishedEntry | None = None
-    ) -> AsyncIterator[PublishedEntry]:
-        async for it in super().read(stream):
-            yield it
-
-
 class LossNotTold(InMemoryStore):
     def _head(self, stream: StreamKey) -> Head | None:
         stored = self.memory.contents.streams.get(stream)
         return None if stored is None else stored.head
-
-
-class HeartbeatStays(InMemoryStore):
-    async def heartbeat(self, streams: Sequence[StreamKey]) -> None:
-        new = [it for it in streams if it not in self.memory.contents.beats]
-        await super().heartbeat(new)
-
-
-class ForgetsAnyHeartbeat(InMemoryStore):
-    async def forget(self, stream: StreamKey, heartbeat: float) -> None:
-        self.memory.contents.beats.pop(stream, None)
-
-
-class HeartbeatOfNoneIsNothing(InMemoryStore):
-    async def heartbeat(self, streams: Sequence[StreamKey]) -> None:
-        if streams:
-            await super().heartbeat(streams)
 
 
 class AppendedWithoutStoring(InMemoryStore):
@@ -260,27 +205,85 @@ class AppendedWithoutStoring(InMemoryStore):
         return outcomes
 
 
-class MutantFileStore(StoreAdapter):
-    """Connects to a mutant over files."""
+class WithHiddenEntries(InMemoryStore):
+    """Shows only what is kept, so that what it does not forget is not seen."""
 
-    name = "mutant"
-    is_shared = True
-    store: ClassVar[type[FileStore]] = FileStore
+    async def read(
+        self, stream: StreamKey, after: PublishedEntry | None = None
+    ) -> AsyncIterator[PublishedEntry]:
+        head = await self.head(stream)
+        async for it in super().read(stream, after):
+            if head is not None and is_kept(it, head, after):
+                yield it
 
-    def connect(self, options: DestinationOptions, environment: Mapping[str, str]) -> FileStore:
-        return self.store(Path(environment["FILE_STORE_PATH"]), options)
+
+class TrimsNothing(WithHiddenEntries):
+    async def append(self, appends: Sequence[Append]) -> Sequence[Outcome]:
+        for append in appends:
+            append.keep_from = BEGINNING
+        return await super().append(appends)
 
 
-class StreamsWaitForOneAnother(FileStore):
-    def __init__(self, root: Path, options: DestinationOptions) -> None:
-        super().__init__(root, options)
-        self.lock = asyncio.Lock()
+class TrimsOneTooFew(WithHiddenEntries):
+    async def append(self, appends: Sequence[Append]) -> Sequence[Outcome]:
+        for append in appends:
+            if append.keep_from != BEGINNING:
+                keep_from = append.keep_from
+                append.keep_from = replace(keep_from, position=keep_from.position - 1)
+        return await super().append(appends)
+
+
+class TrimsByPositionOnly(InMemoryStore):
+    async def append(self, appends: Sequence[Append]) -> Sequence[Outcome]:
+        outcomes = await super().append(appends)
+        for append in appends:
+            stored = self.memory.contents.streams[append.stream]
+            kept = append.keep_from.position
+            stored.entries = [it for it in stored.entries or () if it.position >= kept]
+        return outcomes
+
+
+class EpochGrowsWithEachCall(InMemoryStore):
+    calls = count(1)
+
+    def epoch_of(self, stream: StreamKey) -> int:
+        return next(self.calls)
+
+
+class OneBufferForAllCalls(InMemoryStore):
+    buffer: Sequence[Sequence[Sequence[Entry]]] = ()
 
     async def append(self, appends: Sequence[Append]) -> Sequence[Outcome]:
-        async with self.lock:
-            return await super().append(appends)
+        self.buffer = [[segment.entries for segment in append.segments] for append in appends]
+        await asyncio.sleep(0)
+        return await super().append(
+            [with_entries(append, *its) for append, its in zip(appends, self.buffer, strict=True)]
+        )
 
 
-class WritableWhereReadable(FileStore):
-    async def verify_writable(self) -> None:
-        await self.heads([])
+class RefusesWhatIsUnreachable(InMemoryStore):
+    async def heads(self, streams: Sequence[StreamKey]) -> Heads:
+        try:
+            return await super().heads(streams)
+        except BrokerUnavailable as error:
+            raise BrokerRefused("unplugged") from error
+
+
+class WaitsForEver(InMemoryStore):
+    limit_seconds = 1.0
+
+    async def append(self, appends: Sequence[Append]) -> Sequence[Outcome]:
+        await asyncio.Event().wait()
+        return await super().append(appends)
+
+
+class WaitsForEverInAProperty(WaitsForEver):
+    pass
+
+
+class BlocksTheLoop(InMemoryStore):
+    limit_seconds = 1.0
+
+    async def append(self, appends: Sequence[Append]) -> Sequence[Outcome]:
+        threading.Event().wait()
+        return await super().append(appends)

@@ -27,7 +27,7 @@ class FileTrial(Trial):
         self.root, self.away, self.saved = path / "root", path / "away", path / "saved"
         self.root.mkdir()
         self.size_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-        self.held: dict[StreamKey, int] = {}
+        self.held: dict[str, int] = {}
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -49,11 +49,11 @@ class FileTrial(Trial):
 
     async def save(self) -> None:
         shutil.rmtree(self.saved, ignore_errors=True)
-        shutil.copytree(self.root, self.saved)
+        shutil.copytree(self.root, self.saved, symlinks=True)
 
     async def roll_back(self) -> None:
         self.root.rename(self.away)
-        shutil.copytree(self.saved, self.root)
+        shutil.copytree(self.saved, self.root, symlinks=True)
         shutil.rmtree(self.away)
 
     async def wipe(self) -> None:
@@ -61,13 +61,30 @@ class FileTrial(Trial):
         self.root.mkdir()
         shutil.rmtree(self.away)
 
+    async def spoil_head(self, stream: StreamKey) -> None:
+        (self.path_of(stream) / "head").write_bytes(b"{")
+
+    async def lock(self) -> None:
+        self.held["all"] = flocked(self.root / self.options.prefix)
+
+    async def unlock(self) -> None:
+        os.close(self.held.pop("all"))
+
     async def hold(self, stream: StreamKey) -> None:
-        path = self.root / self.options.prefix / "streams" / stream.tenant_id / stream.stream_id
-        self.held[stream] = os.open(path, os.O_RDONLY)
-        fcntl.flock(self.held[stream], fcntl.LOCK_EX)
+        self.held[str(stream)] = flocked(self.path_of(stream))
 
     async def release(self, stream: StreamKey) -> None:
-        os.close(self.held.pop(stream))
+        os.close(self.held.pop(str(stream)))
+
+    def path_of(self, stream: StreamKey) -> Path:
+        return self.root / self.options.prefix / "streams" / stream.tenant_id / stream.stream_id
+
+
+def flocked(path: Path) -> int:
+    """Lock a directory until the descriptor is closed."""
+    descriptor = os.open(path, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor
 
 
 class TestFileStore(StreamStoreContract, ReaderContract, OpenRunsContract):

@@ -48,7 +48,8 @@ class StreamReader(Protocol):
       has begun again at position 0.
     - Honest: a store that is not reached raises; it never looks like an empty one.
     - Complete: every announcement is found behind every older cursor, however many pages that
-      takes. Those of one stream are in the order of its entries; one may be repeated.
+      takes, also behind a cursor of before the store was wiped or rolled back. Those of one stream
+      are in the order of its entries; one may be repeated.
     """
 
     def read(

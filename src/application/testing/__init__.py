@@ -13,10 +13,13 @@ pytest.register_assert_rewrite(
             "open_runs_contract",
             "reader_contract",
             "store_appends",
+            "killed_process",
             "store_durability",
+            "store_killed",
             "store_losses",
             "store_machine",
             "store_streams",
+            "store_waiting",
         )
     )
 )

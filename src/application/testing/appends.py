@@ -91,7 +91,11 @@ def cut(head: Head) -> Append:
 
 
 def replace_append(
-    append: Append, *, segments: Sequence[Segment] | None = None, head: Head | None = None
+    append: Append,
+    *,
+    segments: Sequence[Segment] | None = None,
+    head: Head | None = None,
+    keep_from: Mark | None = None,
 ) -> Append:
     """Return an append that differs."""
     return Append(
@@ -99,7 +103,7 @@ def replace_append(
         append.expected,
         append.segments if segments is None else segments,
         append.head if head is None else head,
-        append.keep_from,
+        append.keep_from if keep_from is None else keep_from,
     )
 
 

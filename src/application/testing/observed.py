@@ -85,15 +85,19 @@ async def read(
 
 async def announced(destination: Destination, key: StreamKey) -> list[Announcement]:
     """Return the announcements of a stream, without repetitions."""
-    found: dict[str, Announcement] = {}
+    return (await all_announced(destination)).get(key, [])
+
+
+async def all_announced(destination: Destination) -> dict[StreamKey, list[Announcement]]:
+    """Return the announcements of each stream, without repetitions."""
+    found: dict[StreamKey, dict[str, Announcement]] = {}
     cursor = None
     while page := await destination.reader.announcements(cursor):
         assert page[-1].cursor != cursor, "the page behind a cursor begins with it"
         cursor = page[-1].cursor
         for it in page:
-            if it.stream == key:
-                found.setdefault(it.event_id, it)
-    return list(found.values())
+            found.setdefault(it.stream, {}).setdefault(it.event_id, it)
+    return {key: list(its.values()) for key, its in found.items()}
 
 
 def expected(*appends: Append) -> list[PublishedEntry]:

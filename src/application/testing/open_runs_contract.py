@@ -6,9 +6,11 @@ import pytest
 
 from application.ports.errors import PublisherError
 from application.testing.appends import begin, stream
+from application.testing.conditions import refusing_writes, unplugged
 from application.testing.observed import settle
+from application.testing.running import Contract
 from application.testing.store_streams import NAMES
-from application.testing.trial import Contract, Trial
+from application.testing.trial import Trial
 
 CALL, ANOTHER = stream("call"), stream("call", "another")
 
@@ -41,8 +43,12 @@ class OpenRunsContract(Contract):
         destination = trial.connect()
         streams = [stream(f"call-{number}") for number in range(2_500)]
         await destination.open_runs.heartbeat(streams)
-        await destination.open_runs.heartbeat(streams[:100])
-        assert set(await destination.open_runs.heartbeats()) == set(streams)
+        first = await destination.open_runs.heartbeats()
+        assert set(first) == set(streams)
+        await destination.open_runs.heartbeat(streams[:1_700])
+        second = await destination.open_runs.heartbeats()
+        assert set(second) == set(streams)
+        assert {it for it in streams if second[it] != first[it]} == set(streams[:1_700])
 
     async def test_new_each_heartbeat_differs_from_all_before_and_leaves_the_others(
         self, trial: Trial
@@ -59,6 +65,21 @@ class OpenRunsContract(Contract):
             assert seen[ANOTHER] == first[ANOTHER]
             beats.append(seen[CALL])
         assert len(set(beats)) == 7
+
+    async def test_new_hundreds_of_heartbeats_of_processes_that_come_and_go_all_differ(
+        self, trial: Trial
+    ) -> None:
+        """A number that is counted by each process, or that is small, comes back."""
+        processes = [trial.connect()]
+        beats: list[float] = []
+        for number in range(400):
+            if number in {300, 350}:
+                processes.append(await trial.connect_elsewhere())
+                await processes[0].open_runs.forget(CALL, beats[-1])
+            process = processes[number % len(processes)]
+            await process.open_runs.heartbeat([CALL])
+            beats.append((await process.open_runs.heartbeats())[CALL])
+        assert len(set(beats)) == len(beats)
 
     async def test_guarded_an_older_heartbeat_forgets_nothing(self, trial: Trial) -> None:
         destination = trial.connect()
@@ -84,18 +105,17 @@ class OpenRunsContract(Contract):
         await destination.open_runs.heartbeat([])
         await destination.open_runs.heartbeat([CALL])
         beat = (await destination.open_runs.heartbeats())[CALL]
-        await trial.unplug()
         calls: list[Callable[[], Awaitable[object]]] = [
             lambda: destination.open_runs.heartbeat([]),
             lambda: destination.open_runs.heartbeat([CALL]),
             destination.open_runs.heartbeats,
             lambda: destination.open_runs.forget(CALL, beat),
         ]
-        for call in calls:
-            with pytest.raises(PublisherError) as error:
-                await call()
-            assert error.value.__cause__ is not None
-        await trial.plug()
+        async with unplugged(trial):
+            for call in calls:
+                with pytest.raises(PublisherError) as error:
+                    await call()
+                assert error.value.__cause__ is not None
         await settle(destination, [begin(CALL, None)])
         assert set(await destination.open_runs.heartbeats()) == {CALL}
 
@@ -104,10 +124,9 @@ class OpenRunsContract(Contract):
     ) -> None:
         destination = trial.connect()
         await destination.open_runs.heartbeat([CALL])
-        await trial.refuse_writes()
-        for streams in ([], [CALL]):
-            with pytest.raises(PublisherError):
-                await destination.open_runs.heartbeat(streams)
-        await trial.plug()
+        async with refusing_writes(trial):
+            for streams in ([], [CALL]):
+                with pytest.raises(PublisherError):
+                    await destination.open_runs.heartbeat(streams)
         await settle(destination, [begin(CALL, None)])
         assert set(await destination.open_runs.heartbeats()) == {CALL}

@@ -21,6 +21,9 @@ from application.ports.store import Append, Heads, Outcome, StreamStore
 from domain.head import Head
 from domain.identifiers import StreamKey
 
+CLOSE_SECONDS = 5.0
+"""How long the process may take to end by itself; then it is killed."""
+
 _LENGTH = struct.Struct(">I")
 _PROGRAM = "from application.testing.other_process import main; main()"
 
@@ -41,12 +44,7 @@ class OtherProcess(Destination, StreamStore, StreamReader, OpenRuns):
         cls, adapter: StoreAdapter, options: DestinationOptions, environment: Mapping[str, str]
     ) -> "OtherProcess":
         """Start the process and connect there."""
-        path = os.pathsep.join(sys.path)
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", _PROGRAM, stdin=PIPE, stdout=PIPE,
-            env={**os.environ, "PYTHONPATH": path},
-        )  # fmt: skip
-        other = cls(process)
+        other = cls(await start_python(_PROGRAM))
         await other._call("connect", adapter, options, dict(environment))
         return other
 
@@ -106,14 +104,19 @@ class OtherProcess(Destination, StreamStore, StreamReader, OpenRuns):
         await self._answers
 
     async def close(self) -> None:
-        """End the process."""
+        """End the process, at once if it is stuck."""
         if self._process.stdin is None or self._process.stdin.is_closing():
             return
         self._process.stdin.close()
-        with suppress(BrokenPipeError, ConnectionResetError):
-            await self._process.stdin.wait_closed()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                with suppress(BrokenPipeError, ConnectionResetError):
+                    await self._process.stdin.wait_closed()
+                await self._process.wait()
+        if self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
         await self._answers
-        await self._process.wait()
 
     async def _call(self, name: str, *arguments: object) -> Any:
         if self._process.stdin is None or self._answers.done():
@@ -121,7 +124,7 @@ class OtherProcess(Destination, StreamStore, StreamReader, OpenRuns):
         self._count += 1
         number = self._count
         future = self._calls[number] = asyncio.get_running_loop().create_future()
-        self._process.stdin.write(_packed((number, name, arguments)))
+        self._process.stdin.write(packed((number, name, arguments)))
         try:
             value, error, cause = await future
         finally:
@@ -131,13 +134,9 @@ class OtherProcess(Destination, StreamStore, StreamReader, OpenRuns):
         return value
 
     async def _take_answers(self) -> None:
-        if self._process.stdout is None:
-            return
         with suppress(asyncio.IncompleteReadError):
             while True:
-                head = await self._process.stdout.readexactly(_LENGTH.size)
-                body = await self._process.stdout.readexactly(_LENGTH.unpack(head)[0])
-                number, *answer = pickle.loads(body)  # noqa: S301  # of our own child
+                number, *answer = await read_answer(self._process)
                 future = self._calls.get(number)
                 if future is not None and not future.done():
                     future.set_result(answer)
@@ -148,17 +147,14 @@ class OtherProcess(Destination, StreamStore, StreamReader, OpenRuns):
 
 def main() -> None:
     """Serve calls until standard input ends."""
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nothing printed gets between the answers
-    asyncio.run(_serve(sys.stdin.buffer, answers))
+    asyncio.run(_serve(sys.stdin.buffer, answers_of_this_process()))
 
 
 async def _serve(calls: BinaryIO, answers: BinaryIO) -> None:
     served: dict[str, Destination] = {}
     tasks: set[asyncio.Task[None]] = set()
-    while head := await asyncio.to_thread(calls.read, _LENGTH.size):
-        body = await asyncio.to_thread(calls.read, _LENGTH.unpack(head)[0])
-        number, name, arguments = pickle.loads(body)  # noqa: S301  # of our own parent
+    while (call := await asyncio.to_thread(read_call, calls)) is not None:
+        number, name, arguments = call
         task = asyncio.create_task(_answer(served, answers, number, name, arguments))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
@@ -180,7 +176,7 @@ async def _answer(
     except Exception as error:  # noqa: BLE001  # whatever it is, the caller gets it
         cause = None if error.__cause__ is None else repr(error.__cause__)
         answer = (number, None, error, cause)
-    answers.write(_packed(answer))
+    answers.write(packed(answer))
     answers.flush()
 
 
@@ -200,7 +196,43 @@ async def _called(served: dict[str, Destination], name: str, arguments: Sequence
     raise AttributeError(name)
 
 
-def _packed(value: object) -> bytes:
+async def start_python(program: str) -> Process:
+    """Start another Python with the same path; it is spoken to over pipes."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, stdin=PIPE, stdout=PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+
+
+def answers_of_this_process() -> BinaryIO:
+    """Take standard output for answers: nothing printed gets between them."""
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return answers
+
+
+async def read_answer(process: Process) -> Any:
+    """Return the next that a process answers.
+
+    Raises:
+        asyncio.IncompleteReadError: it is gone.
+
+    """
+    if process.stdout is None:
+        raise AssertionError("the process has no pipe")
+    head = await process.stdout.readexactly(_LENGTH.size)
+    body = await process.stdout.readexactly(_LENGTH.unpack(head)[0])
+    return pickle.loads(body)  # noqa: S301  # of our own child
+
+
+def read_call(calls: BinaryIO) -> Any:
+    """Return the next that the parent asks, None in the end."""
+    head = calls.read(_LENGTH.size)
+    return pickle.loads(calls.read(_LENGTH.unpack(head)[0])) if head else None  # noqa: S301  # of our own parent
+
+
+def packed(value: object) -> bytes:
+    """Pack what is sent over a pipe."""
     try:
         body = pickle.dumps(value)
     except Exception as error:

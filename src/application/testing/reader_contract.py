@@ -8,9 +8,30 @@ import pytest
 from application.ports.errors import PublisherError
 from application.ports.reader import PublishedEntry
 from application.ports.store import Append
-from application.testing.appends import as_stored, begin, begin_with, frame, frames, go_on, stream
-from application.testing.observed import announced, expected, facts, read, settle, store
-from application.testing.trial import Contract, Trial
+from application.testing.appends import (
+    as_stored,
+    begin,
+    begin_with,
+    frame,
+    frames,
+    go_on,
+    replace_append,
+    stream,
+)
+from application.testing.conditions import unplugged
+from application.testing.observed import (
+    all_announced,
+    announced,
+    expected,
+    facts,
+    read,
+    settle,
+    store,
+    until_answered,
+)
+from application.testing.running import Contract
+from application.testing.trial import Trial
+from domain.identifiers import StreamKey
 
 CALL = stream("call")
 
@@ -18,6 +39,16 @@ CALL = stream("call")
 def place(generation: int, position: int) -> PublishedEntry:
     """Return an entry as a reader remembers it, which need not be there any more."""
     return PublishedEntry(generation, position, frame(CALL, 0))
+
+
+def _with_generations(key: StreamKey, number: int) -> Append:
+    """Return one append of many generations: each but the first ends the run before it."""
+    whole = begin(key, None)
+    for _ in range(number - 1):
+        after = begin(key, whole.head)
+        segments = (*whole.segments, *after.segments)
+        whole = replace_append(whole, segments=segments, head=after.head)
+    return whole
 
 
 class ReaderContract(Contract):
@@ -81,18 +112,17 @@ class ReaderContract(Contract):
         await store(destination, first)
         assert await read(destination, stream("unknown")) == []
         assert await destination.reader.head(stream("unknown")) is None
-        await trial.unplug()
         calls: list[Callable[[], Awaitable[object]]] = [
             lambda: read(destination, CALL),
             lambda: read(destination, stream("unknown")),
             lambda: destination.reader.head(CALL),
             destination.reader.announcements,
         ]
-        for call in calls:
-            with pytest.raises(PublisherError) as error:
-                await call()
-            assert error.value.__cause__ is not None
-        await trial.plug()
+        async with unplugged(trial):
+            for call in calls:
+                with pytest.raises(PublisherError) as error:
+                    await call()
+                assert error.value.__cause__ is not None
         await settle(destination, [go_on(first.head, frame(CALL, 3))])
         assert len(await read(destination, CALL)) == 5
 
@@ -135,6 +165,48 @@ class ReaderContract(Contract):
         await store(destination, newest)
         behind = await other.reader.announcements(last)
         assert [it.stream for it in behind] == [newest.stream]
+
+    async def test_complete_announcements_of_one_moment_are_found_behind_one_another(
+        self, trial: Trial
+    ) -> None:
+        """A cursor that is a time has many at one place: behind it the rest of them is lost."""
+        destination = trial.connect()
+        appends = [_with_generations(stream(f"call-{number}"), 10) for number in range(40)]
+        await store(destination, *appends)
+        page = await destination.reader.announcements()
+        assert len({it.cursor for it in page}) == len(page)
+        for place, it in enumerate(page[:60]):
+            later = await destination.reader.announcements(it.cursor)
+            assert list(later[: len(page) - place - 1]) == list(page[place + 1 :])
+        found = await all_announced(destination)
+        for append in appends:
+            its = found[append.stream]
+            assert [it.position for it in its] == list(range(append.head.next_position))
+
+    async def test_complete_behind_a_cursor_of_before_a_wipe_come_the_announcements_after_it(
+        self, trial: Trial
+    ) -> None:
+        await self._lose_and_read_on(trial, trial.wipe)
+
+    async def test_complete_behind_a_cursor_of_before_a_roll_back_come_the_announcements_after_it(
+        self, trial: Trial
+    ) -> None:
+        await self._lose_and_read_on(trial, trial.roll_back)
+
+    async def _lose_and_read_on(self, trial: Trial, lose: Callable[[], Awaitable[None]]) -> None:
+        """Numbers that begin again after a loss are below the cursors of before it."""
+        destination = trial.connect()
+        await store(destination, begin(stream("first"), None))
+        if trial.has("save"):
+            await trial.save()
+        for number in range(7):
+            await store(destination, begin(stream(f"old-{number}"), None))
+        cursor = (await destination.reader.announcements())[-1].cursor
+        await lose()
+        await until_answered(destination)
+        await settle(destination, [newest := begin(stream("newest"), None)])
+        behind = await destination.reader.announcements(cursor)
+        assert newest.stream in {it.stream for it in behind}
 
     async def test_complete_those_of_a_stream_are_in_the_order_of_its_entries(
         self, trial: Trial

@@ -1,10 +1,9 @@
 """Tests of what a store promises of one stream."""
 
 import asyncio
+from dataclasses import replace
 
-import pytest
-
-from application.ports.store import APPENDED, Conflict, Failed, Mark
+from application.ports.store import APPENDED, Append, Conflict, Failed, Mark
 from application.testing.appends import (
     as_stored,
     begin,
@@ -13,8 +12,10 @@ from application.testing.appends import (
     frame,
     frames,
     go_on,
+    replace_append,
     stream,
 )
+from application.testing.conditions import refusing_writes
 from application.testing.observed import (
     attempt,
     expected,
@@ -24,8 +25,8 @@ from application.testing.observed import (
     settle,
     store,
 )
-from application.testing.other_process import OtherProcess
-from application.testing.trial import Contract, Trial
+from application.testing.running import Contract
+from application.testing.trial import Trial
 from domain.entries import Ended, Started
 
 CALL = stream("call")
@@ -41,10 +42,9 @@ class AppendContract(Contract):
         first = begin_with(CALL, *frames(CALL, 0, 3))
         await store(destination, first)
         large = go_on(first.head, *(frame(CALL, seq, size=9_600) for seq in range(3, 60)))
-        await trial.refuse_writes()
-        (outcome,) = await attempt(destination, [large])
-        assert isinstance(outcome, Failed)
-        await trial.plug()
+        async with refusing_writes(trial):
+            (outcome,) = await attempt(destination, [large])
+            assert isinstance(outcome, Failed)
         after = await head(destination, CALL)
         assert after in (as_stored(first.head), as_stored(large.head))
         stored = [first] if after == as_stored(first.head) else [first, large]
@@ -76,32 +76,6 @@ class AppendContract(Contract):
             assert before != after or after is None or len(entries) == after.next_position
             await settle(destination, [append])
             assert len(await read(other, key)) == 51
-
-    async def test_all_or_nothing_also_where_a_process_is_killed_in_the_middle(
-        self, trial: Trial
-    ) -> None:
-        """Of each stream all is there or nothing, and what is not can be stored by another."""
-        destination = trial.connect()
-        for number in range(8):
-            other = await trial.connect_elsewhere()
-            if not isinstance(other, OtherProcess):
-                pytest.skip(f"{trial.adapter.name} is not shared")
-            begun = [begin(stream(f"call-{number}-{place}"), None) for place in range(40)]
-            await store(other, *begun)
-            appends = [go_on(it.head, *frames(it.stream, 0, 20)) for it in begun]
-            keys = [it.stream for it in begun]
-            watched = keys[number * 5]
-            before = await head(destination, watched)
-            sending = asyncio.create_task(attempt(other, appends))
-            while not sending.done() and await head(destination, watched) == before:
-                pass
-            await other.kill()
-            await asyncio.gather(sending, return_exceptions=True)
-            for key in keys:
-                found = await head(destination, key)
-                assert found is not None
-                assert len(await read(destination, key)) == found.next_position
-            await settle(destination, appends)
 
     async def test_compare_and_set_of_many_that_expect_the_same_one_is_stored(
         self, trial: Trial
@@ -205,6 +179,35 @@ class AppendContract(Contract):
             kept = written[-1].head.first_kept
             assert await read(destination, CALL) == expected(*written)[kept:]
             assert await head(destination, CALL) == as_stored(written[-1].head)
+
+    async def test_dense_what_is_forgotten_takes_no_room(self, trial: Trial) -> None:
+        """No reader is shown it either way: that the store forgets it is seen at the place."""
+        destination = trial.connect()
+        last = begin_with(CALL, *frames(CALL, 0, 299))
+        await store(destination, last)
+        assert await trial.count_entries(CALL) == 300
+        for kept_from in (1, 100, 299, 303):
+            seq = last.head.account.ledger.published
+            last = go_on(last.head, frame(CALL, seq), keep_from=Mark(1, kept_from))
+            await store(destination, last)
+            assert await trial.count_entries(CALL) == last.head.next_position - kept_from
+
+    async def test_dense_a_mark_of_an_older_generation_forgets_nothing_of_a_newer_one(
+        self, trial: Trial
+    ) -> None:
+        """A stream that was lost is written again from 0: its positions are below older marks."""
+        destination = trial.connect()
+        old = begin(CALL, None)
+        newer = begin(CALL, old.head)
+        account = replace(newer.head.account, next_position=1)
+        at_0 = replace(newer.head, account=account, begun_at=0)
+        again = Append(CALL, None, newer.segments[-1:], at_0, Mark(1, 3))
+        await store(destination, again)
+        more = go_on(at_0, *frames(CALL, 0, 2))
+        await store(destination, replace_append(more, keep_from=Mark(1, 3)))
+        assert [(it.generation, it.position) for it in await read(destination, CALL)] == [
+            (2, position) for position in range(3)
+        ]
 
     async def test_dense_all_that_is_kept_may_be_forgotten_and_the_stream_goes_on(
         self, trial: Trial

@@ -2,13 +2,22 @@
 
 from application.testing.store_appends import AppendContract
 from application.testing.store_durability import DurabilityContract
+from application.testing.store_killed import KilledContract
 from application.testing.store_losses import LossContract
 from application.testing.store_machine import try_machine
 from application.testing.store_streams import StreamsContract
+from application.testing.store_waiting import WaitingContract
 from application.testing.trial import Trial
 
 
-class StreamStoreContract(DurabilityContract, AppendContract, StreamsContract, LossContract):
+class StreamStoreContract(
+    DurabilityContract,
+    AppendContract,
+    KilledContract,
+    StreamsContract,
+    WaitingContract,
+    LossContract,
+):
     """What every `StreamStore` and its `Destination` must do."""
 
     def test_a_store_behaves_as_a_dictionary_of_lists(self, trial: Trial) -> None:

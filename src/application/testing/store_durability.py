@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from application.ports.errors import PublisherError
+from application.ports.errors import BrokerUnavailable, PublisherError
 from application.ports.store import Append, Appended, Conflict, Failed, Mark
 from application.testing.appends import (
     as_stored,
@@ -15,6 +15,7 @@ from application.testing.appends import (
     go_on,
     stream,
 )
+from application.testing.conditions import refusing_writes, unplugged
 from application.testing.observed import (
     RECOVERY_SECONDS,
     announced,
@@ -26,7 +27,8 @@ from application.testing.observed import (
     settle,
     store,
 )
-from application.testing.trial import Contract, Trial
+from application.testing.running import Contract
+from application.testing.trial import Trial
 from domain.head import Head
 from domain.identifiers import StreamKey
 
@@ -71,15 +73,13 @@ class DurabilityContract(Contract):
                 ]
                 calls.append((process, appends))
             if number % 10 == 4:
-                await trial.unplug()
-                for process, appends in calls:
-                    assert all(isinstance(it, Failed) for it in await attempt(process, appends))
-                await trial.plug()
+                async with unplugged(trial):
+                    for process, appends in calls:
+                        assert all(isinstance(it, Failed) for it in await attempt(process, appends))
             elif number % 10 == 7:
                 sent = [asyncio.create_task(attempt(*call)) for call in calls]
-                await trial.unplug()
-                await asyncio.gather(*sent)
-                await trial.plug()
+                async with unplugged(trial):
+                    await asyncio.gather(*sent)
             await asyncio.gather(*(settle(*call) for call in calls))
             for _, appends in calls:
                 for append in appends:
@@ -96,38 +96,26 @@ class DurabilityContract(Contract):
         destination = trial.connect()
         first = begin_with(CALL, *frames(CALL, 0, 3))
         await store(destination, first)
-        await trial.unplug()
-        with pytest.raises(PublisherError) as heads:
-            await destination.store.heads([CALL])
-        assert heads.value.__cause__ is not None
-        (outcome,) = await attempt(destination, [go_on(first.head, *frames(CALL, 3, 1))])
-        assert isinstance(outcome, Failed)
-        assert outcome.error.__cause__ is not None
-        await trial.plug()
+        async with unplugged(trial):
+            with pytest.raises(BrokerUnavailable) as heads:
+                await destination.store.heads([CALL])
+            assert heads.value.__cause__ is not None
+            (outcome,) = await attempt(destination, [go_on(first.head, *frames(CALL, 3, 1))])
+            assert isinstance(outcome, Failed)
+            assert isinstance(outcome.error, BrokerUnavailable)
+            assert outcome.error.__cause__ is not None
         await settle(destination, [go_on(first.head, *frames(CALL, 3, 1))])
         assert (await read(destination, CALL))[:-1] == expected(first)
-
-    async def test_durable_epoch_grows_with_an_outage_that_was_noticed(self, trial: Trial) -> None:
-        destination = trial.connect()
-        first = begin(CALL, None)
-        await store(destination, first)
-        before = destination.store.epoch_of(CALL)
-        await trial.unplug()
-        await attempt(destination, [go_on(first.head, frame(CALL, 0))])
-        await trial.plug()
-        await settle(destination, [go_on(first.head, frame(CALL, 0))])
-        assert destination.store.epoch_of(CALL) > before
 
     async def test_durable_verify_writable_passes_only_where_writes_are_taken(
         self, trial: Trial
     ) -> None:
         destination = trial.connect()
         await destination.verify_writable()
-        await trial.unplug()
-        with pytest.raises(PublisherError) as unplugged:
-            await destination.verify_writable()
-        assert unplugged.value.__cause__ is not None
-        await trial.plug()
+        async with unplugged(trial):
+            with pytest.raises(PublisherError) as error:
+                await destination.verify_writable()
+            assert error.value.__cause__ is not None
         await settle(destination, [begin(CALL, None)])
         await destination.verify_writable()
 
@@ -136,10 +124,9 @@ class DurabilityContract(Contract):
     ) -> None:
         destination = trial.connect()
         await destination.verify_writable()
-        await trial.refuse_writes()
-        with pytest.raises(PublisherError):
-            await destination.verify_writable()
-        await trial.plug()
+        async with refusing_writes(trial):
+            with pytest.raises(PublisherError):
+                await destination.verify_writable()
         await settle(destination, [begin(CALL, None)])
         await destination.verify_writable()
 

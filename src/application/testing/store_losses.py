@@ -2,7 +2,10 @@
 
 from dataclasses import replace
 
-from application.ports.store import Conflict
+import pytest
+
+from application.ports.errors import PublisherError
+from application.ports.store import Appended, Conflict, Failed, Mark
 from application.testing.appends import (
     as_stored,
     begin,
@@ -12,8 +15,10 @@ from application.testing.appends import (
     go_on,
     stream,
 )
+from application.testing.conditions import unplugged
 from application.testing.observed import (
     announced,
+    attempt,
     expected,
     head,
     read,
@@ -22,13 +27,42 @@ from application.testing.observed import (
     store,
     until_answered,
 )
-from application.testing.trial import Contract, Trial
+from application.testing.running import Contract
+from application.testing.trial import Trial
 
 CALL = stream("call")
 
 
 class LossContract(Contract):
     """What is lost is told, and a stream goes on."""
+
+    async def test_durable_epoch_grows_with_an_outage_that_was_noticed(self, trial: Trial) -> None:
+        destination = trial.connect()
+        first = begin(CALL, None)
+        await store(destination, first)
+        before = destination.store.epoch_of(CALL)
+        async with unplugged(trial):
+            await attempt(destination, [go_on(first.head, frame(CALL, 0))])
+        await settle(destination, [go_on(first.head, frame(CALL, 0))])
+        assert destination.store.epoch_of(CALL) > before
+
+    async def test_durable_epoch_is_steady_while_nothing_is_lost(self, trial: Trial) -> None:
+        """Each time that it grows, all that was confirmed is to be proved again."""
+        destination, other = trial.connect(), await trial.connect_elsewhere()
+        written = [begin(CALL, None)]
+        await store(destination, *written)
+        await destination.store.heads([CALL])
+        before = destination.store.epoch_of(CALL)
+        for number in range(20):
+            last = written[-1].head
+            written.append(go_on(last, frame(CALL, number), keep_from=Mark(1, number // 2)))
+            await store(other if number % 4 == 3 else destination, written[-1])
+            assert isinstance((await attempt(destination, written[:1]))[0], Conflict)
+            await destination.store.heads([CALL, stream("unknown")])
+            await destination.verify_writable()
+            await destination.open_runs.heartbeat([CALL])
+            await read(destination, CALL)
+            assert destination.store.epoch_of(CALL) == before
 
     async def test_entries_lost_is_told_and_the_next_append_goes_on_behind_them(
         self, trial: Trial
@@ -98,6 +132,26 @@ class LossContract(Contract):
         await settle(destination, [second])
         await settle(destination, [third])
         assert await read(destination, CALL) == expected(first, second, third)
+
+    async def test_honest_an_unreadable_head_is_an_error_and_no_unknown_stream(
+        self, trial: Trial
+    ) -> None:
+        """Taken for none, the stream is begun anew; taken for a loss, all streams are in doubt."""
+        destination = trial.connect()
+        spoilt, fine = begin_with(CALL, *frames(CALL, 0, 3)), begin(stream("fine"), None)
+        await store(destination, spoilt, fine)
+        before = destination.store.epoch_of(fine.stream)
+        await trial.spoil_head(CALL)
+        with pytest.raises(PublisherError):
+            await head(destination, CALL)
+        with pytest.raises(PublisherError):
+            await destination.reader.head(CALL)
+        appends = [begin_with(CALL, frame(CALL, 9)), go_on(fine.head, frame(fine.stream, 0))]
+        outcomes = await attempt(destination, appends)
+        assert isinstance(outcomes[0], Failed)
+        assert outcomes[1] == Appended(), "it keeps no other stream from being stored"
+        assert await head(destination, fine.stream) == as_stored(appends[1].head)
+        assert destination.store.epoch_of(fine.stream) == before
 
     async def test_wiped_streams_are_unknown_and_begin_again(self, trial: Trial) -> None:
         destination = trial.connect()

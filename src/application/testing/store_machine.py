@@ -23,6 +23,7 @@ from application.ports.destination import Destination
 from application.ports.reader import PublishedEntry
 from application.ports.store import APPENDED, Append, Conflict, Failed, Mark, Outcome
 from application.testing.appends import as_stored, begin, cut, frame, go_on, stream
+from application.testing.conditions import unplugged
 from application.testing.observed import (
     announced,
     attempt,
@@ -33,7 +34,8 @@ from application.testing.observed import (
     read,
     until_answered,
 )
-from application.testing.trial import Trial, running
+from application.testing.running import running
+from application.testing.trial import Trial
 from domain.entries import Ended, SignalNoted, Started
 from domain.events import Signal
 from domain.head import Head
@@ -93,10 +95,13 @@ class StoreMachine(RuleBasedStateMachine):
         """Fail and come back with all that there was."""
         self.outages += 1
         append = self.draw_append(data, self.keys[place])
-        self.run_in_loop(self.trial.unplug())
-        (outcome,) = self.run_in_loop(attempt(self.destinations[0], [append]))
-        assert isinstance(outcome, Failed)
-        self.run_in_loop(self.trial.plug())
+
+        async def fail() -> Outcome:
+            async with unplugged(self.trial):
+                (outcome,) = await attempt(self.destinations[0], [append])
+                return outcome
+
+        assert isinstance(self.run_in_loop(fail()), Failed)
         self.find_again()
 
     @precondition(lambda self: self.outages < 1 and self.trial.has("save"))
@@ -129,12 +134,16 @@ class StoreMachine(RuleBasedStateMachine):
     @invariant()
     def it_has_what_the_oracle_has(self) -> None:
         """Compare heads and entries, as two connections see them."""
+        self.run_in_loop(self.compare())
+
+    async def compare(self) -> None:
+        """Compare heads and entries with those of the oracle."""
         for destination in self.destinations:
             for key in self.keys:
                 found, entries = self.oracle.get(key, (None, []))
                 first = 0 if found is None else found.first_kept
-                assert self.run_in_loop(head(destination, key)) == as_stored(found)
-                assert self.run_in_loop(read(destination, key)) == entries[first:]
+                assert await head(destination, key) == as_stored(found)
+                assert await read(destination, key) == entries[first:]
 
     def teardown(self) -> None:
         """Compare what was announced, unless some of it may be lost."""

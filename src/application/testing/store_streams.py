@@ -1,14 +1,12 @@
 """Tests of what a store promises of many streams, and of their bytes."""
 
-import asyncio
 from dataclasses import replace
 from itertools import count
-from time import monotonic
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from application.ports.store import APPENDED, Append, Appended, Conflict, Failed
+from application.ports.store import APPENDED, Append, Conflict, Failed
 from application.testing import strategies
 from application.testing.appends import (
     as_stored,
@@ -24,10 +22,10 @@ from application.testing.observed import (
     expected,
     head,
     read,
-    settle,
     store,
 )
-from application.testing.trial import Contract, Trial, running
+from application.testing.running import Contract, running
+from application.testing.trial import Trial
 from domain.entries import SignalNoted, Started
 from domain.events import Signal
 from domain.head import Head
@@ -120,32 +118,6 @@ class StreamsContract(Contract):
         for place, (first, third) in enumerate(zip(firsts, thirds, strict=True)):
             written = seconds[2] if place == 2 else third
             assert await read(destination, first.stream) == expected(first, written)
-
-    async def test_independent_a_stuck_stream_keeps_no_other_waiting(self, trial: Trial) -> None:
-        destination = trial.connect()
-        stuck, fine = begin(stream("stuck"), None), begin(stream("fine"), None)
-        await store(destination, stuck, fine)
-        await trial.hold(stuck.stream)
-        waiting = asyncio.create_task(
-            attempt(destination, [go_on(stuck.head, frame(stuck.stream, 0))])
-        )
-        begun_at, last, written = monotonic(), fine.head, [fine]
-        for number in range(20):
-            written.append(go_on(last, frame(fine.stream, number)))
-            await store(destination, written[-1])
-            last = written[-1].head
-        assert not waiting.done() or monotonic() - begun_at < 2.5, "it waited for the stuck one"
-        both = [go_on(stuck.head, frame(stuck.stream, 1)), go_on(last, frame(fine.stream, 20))]
-        async with asyncio.timeout(10):  # callers give up after 5
-            outcomes = await attempt(destination, both)
-        assert isinstance(outcomes[0], Failed)
-        assert outcomes[1] == Appended()
-        await trial.release(stuck.stream)
-        await waiting
-        found = await head(destination, stuck.stream)
-        assert found is not None
-        await settle(destination, [go_on(found, frame(stuck.stream, 2))])
-        assert await read(destination, fine.stream) == expected(*written, both[1])
 
     def test_bytes_are_bytes_every_entry_and_head_is_read_back_as_it_was(
         self, trial: Trial

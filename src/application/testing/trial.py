@@ -1,14 +1,10 @@
 """What a third party fills in: a place to try its adapter on, and what can happen to that place."""
 
-import asyncio
-import functools
-import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import count
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, NoReturn
 
 import pytest
 
@@ -16,10 +12,6 @@ from application.ports.destination import Destination, DestinationOptions, Store
 from application.testing.other_process import OtherProcess
 from domain.identifiers import StreamKey
 
-LIMIT_SECONDS = 100.0
-"""How long one test may take."""
-
-_T = TypeVar("_T")
 _prefixes = count(1)
 
 
@@ -38,6 +30,12 @@ class Trial(ABC):
 
     outages: ClassVar[int] = 12
     """How often the place is away while two processes write; fewer where `plug` takes seconds."""
+
+    kills: ClassVar[int] = 200
+    """At how many lines of an append a process is killed; each line once if there are fewer."""
+
+    limit_seconds: ClassVar[float] = 100.0
+    """How long one test may take: behind it the test fails, with its name."""
 
     def __init__(self) -> None:
         self.options = DestinationOptions(prefix=f"kit-{next(_prefixes)}")
@@ -80,15 +78,31 @@ class Trial(ABC):
         """Let it lose the head of a stream and keep its entries."""
         self.skip("evict_head")
 
+    async def spoil_head(self, stream: StreamKey) -> None:
+        """Let the head of a stream be there and unreadable."""
+        self.skip("spoil_head")
+
+    async def count_entries(self, stream: StreamKey) -> int:
+        """Return how many entries of a stream take room, also those that no reader is shown."""
+        self.skip("count_entries")
+
+    async def lock(self) -> None:
+        """Let another program lock the place: writes wait or fail until `unlock`."""
+        self.skip("lock")
+
+    async def unlock(self) -> None:
+        """Let the place be free again."""
+        self.skip("unlock")
+
     async def hold(self, stream: StreamKey) -> None:
-        """Let a stream be stuck: an append to it waits until `release`."""
+        """Let a stream be stuck by itself: an append to it waits or fails until `release`."""
         self.skip("hold")
 
     async def release(self, stream: StreamKey) -> None:
         """Let the stream go on."""
         self.skip("release")
 
-    def skip(self, what: str) -> None:
+    def skip(self, what: str) -> NoReturn:
         """Skip the test that asks for what the trial does not have."""
         pytest.skip(f"{type(self).__name__} has no {what}()")
 
@@ -116,43 +130,3 @@ class Trial(ABC):
         for destination in self._connected:
             await destination.close()
         self._connected.clear()
-
-
-class Contract:
-    """Base of the contracts: their tests are coroutines, run without any plug-in."""
-
-    @pytest.fixture
-    def trial(self) -> Trial | Iterator[Trial]:
-        """Return the place to try the adapter on. To be filled in."""
-        raise NotImplementedError("a contract needs a fixture `trial`")
-
-    def __init_subclass__(cls, **more: Any) -> None:
-        """Make a plain function of each test that is a coroutine."""
-        super().__init_subclass__(**more)
-        for name, test in list(vars(cls).items()):
-            if name.startswith("test_") and inspect.iscoroutinefunction(test):
-                setattr(cls, name, _as_plain_function(test))
-
-
-@contextmanager
-def running(trial: Trial) -> Iterator[Callable[[Coroutine[Any, Any, _T]], _T]]:
-    """Give what runs coroutines, one after the other in one loop; close the trial in the end."""
-    with asyncio.Runner() as runner:
-        try:
-            yield lambda coroutine: runner.run(_limited(coroutine))
-        finally:
-            runner.run(_limited(trial.close()))
-
-
-async def _limited(coroutine: Coroutine[Any, Any, _T]) -> _T:
-    async with asyncio.timeout(LIMIT_SECONDS):
-        return await coroutine
-
-
-def _as_plain_function(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    @functools.wraps(test)
-    def run(self: Contract, trial: Trial, **fixtures: Any) -> None:
-        with running(trial) as run_in_loop:
-            run_in_loop(test(self, trial, **fixtures))
-
-    return run

@@ -4,9 +4,9 @@ A stream is a directory of two files: `entries` only grows, `head` is replaced b
 how many bytes of the entries are valid. An append is stored at the moment of that rename.
 """
 
-import fcntl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,11 @@ from application.ports.reader import Announcement, PublishedEntry, StreamReader
 from application.ports.store import APPENDED, Append, Conflict, Heads, Outcome, StreamStore
 from domain.head import Head
 from domain.identifiers import StreamKey
-from file_store.files import content, load, locked, make, save, write
+from file_store.files import content, identity, load, locked, make, save, write
 
 PAGE = 500
+LOCK_SECONDS = 1.0
+"""How long a change of what all streams share waits for others."""
 
 
 class FileStore(StreamStore, StreamReader, OpenRuns, Destination):
@@ -30,9 +32,7 @@ class FileStore(StreamStore, StreamReader, OpenRuns, Destination):
         self.store = self.reader = self.open_runs = self
         self._home = root / options.prefix
         self._index, self._open = self._home / "index", self._home / "heartbeats"
-        self._place = BlockingPlace(
-            lambda: root.stat().st_ino, (OSError, ValueError), (BlockingIOError,)
-        )
+        self._place = BlockingPlace(lambda: identity(root), (OSError,), (BlockingIOError,))
         self._run = self._place.run
 
     async def heads(self, streams: Sequence[StreamKey]) -> Heads:
@@ -56,7 +56,7 @@ class FileStore(StreamStore, StreamReader, OpenRuns, Destination):
         return await self._run(self._head, stream)
 
     async def announcements(self, after: str | None = None) -> Sequence[Announcement]:
-        return await self._run(self._page, 0 if after is None else int(after) + 1)
+        return await self._run(self._page, 0 if after is None else int(after))
 
     async def heartbeat(self, streams: Sequence[StreamKey]) -> None:
         names = [str(stream) for stream in streams]
@@ -105,9 +105,11 @@ class FileStore(StreamStore, StreamReader, OpenRuns, Destination):
         """Announce what the last append stored; its stream is locked."""
         state = load(path / "head")
         if state.get("due"):
-            with locked(self._home, fcntl.LOCK_EX):
-                whole = content(self._index).rfind(b"\n") + 1
-                write(self._index, whole, b"".join(map(codec.pack, state["due"])))
+            with locked(self._home, LOCK_SECONDS):
+                whole, last = content(self._index).rfind(b"\n") + 1, max(self._lines(), default=0)
+                numbers = count(max(last + 1, time.time_ns()))  # above those of before a loss
+                lines = (b"%d %s" % (next(numbers), codec.pack(it)) for it in state["due"])
+                write(self._index, whole, b"".join(lines))
             save(path / "head", state | {"due": []})
         return state
 
@@ -122,17 +124,22 @@ class FileStore(StreamStore, StreamReader, OpenRuns, Destination):
             place = end
         return found
 
-    def _page(self, first: int) -> list[Announcement]:
-        lines = content(self._index).splitlines(keepends=True)[first : first + PAGE]
+    def _page(self, after: int) -> list[Announcement]:
+        behind = [(number, line) for number, line in self._lines().items() if number > after]
         return [
             codec.read_announcement(codec.unpack(line), str(number))
-            for number, line in enumerate(lines, first)
-            if line.endswith(b"\n")
+            for number, line in behind[:PAGE]
         ]
+
+    def _lines(self) -> dict[int, bytes]:
+        """Return the whole lines of the index by their numbers, which grow."""
+        lines = content(self._index).splitlines(keepends=True)
+        parted = (line.partition(b" ") for line in lines if line.endswith(b"\n"))
+        return {int(number): line for number, _, line in parted}
 
     def _change_open(self, change: Callable[[dict[str, float]], object]) -> None:
         make(self._home)
-        with locked(self._home, fcntl.LOCK_EX):
+        with locked(self._home, LOCK_SECONDS):
             given = {"": 0} | load(self._open)
             given[""] += 1  # the number of this change is the next heartbeat
             change(given)

@@ -3,10 +3,14 @@
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
+
+from application.codec import Unreadable
 
 
 def make(directory: Path, levels: int = 1) -> None:
@@ -17,15 +21,34 @@ def make(directory: Path, levels: int = 1) -> None:
             _sync(it.parent)
 
 
+def identity(directory: Path) -> tuple[int, str]:
+    """Name a directory: an inode alone is used again, a mark alone is copied with the rest."""
+    mark = directory / ".identity"
+    with suppress(FileExistsError):
+        mark.symlink_to(token_hex(8))
+    return directory.stat().st_ino, str(mark.readlink())
+
+
 @contextmanager
-def locked(directory: Path, how: int = fcntl.LOCK_EX | fcntl.LOCK_NB) -> Iterator[None]:
-    """Lock a directory for all processes; BlockingIOError if it is locked and `how` says so."""
-    descriptor = os.open(directory, os.O_RDONLY)
+def locked(directory: Path, seconds: float = 0.0) -> Iterator[None]:
+    """Lock a directory for all processes; BlockingIOError if others have it for so long."""
+    until, descriptor = time.monotonic() + seconds, os.open(directory, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, how)
+        while not _lock(descriptor, fails=time.monotonic() >= until):
+            time.sleep(0.002)
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int, *, fails: bool) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        if fails:
+            raise
+        return False
+    return True
 
 
 def content(path: Path) -> bytes:
@@ -37,8 +60,16 @@ def content(path: Path) -> bytes:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file; an empty one if it is not there."""
-    found: dict[str, Any] = json.loads(content(path) or b"{}")
+    """Return the JSON object in a file; an empty one if it is not there.
+
+    Raises:
+        Unreadable: it is damaged, which will not pass by itself.
+
+    """
+    try:
+        found: dict[str, Any] = json.loads(content(path) or b"{}")
+    except ValueError as error:
+        raise Unreadable(f"{path} is damaged") from error
     return found
 
 

@@ -51,13 +51,20 @@ class JetStreamReader(StreamReader):
         return None if newest is None else newest.head()
 
     async def announcements(self, after: str | None = None) -> Sequence[Announcement]:
-        """Return a page of the index. See `StreamReader.announcements`."""
+        """Return a page of the index. See `StreamReader.announcements`.
+
+        A cursor above the newest message is of before a roll-back: all is read again. Once the
+        server has numbered up to it again, what it numbered meanwhile is not found.
+        """
         sequence, place = _read_cursor(after)
         subjects, name = self._layout.index_subjects, self._layout.audio
         newest = await ask_message(self._access, requests.last(name, subjects))
         page: list[Announcement] = []
         if newest is None:
             return page
+        last_read = sequence - 1 if place is None else sequence
+        if newest.sequence < last_read:  # the server is back younger than the cursor
+            sequence, place = 1, None
         async for stored in messages(self._access, name, subjects, sequence, newest.sequence):
             skipped = place + 1 if stored.sequence == sequence and place is not None else 0
             page += _announced(stored)[skipped:]

@@ -1,0 +1,185 @@
+"""How the tests of contracts are run: in a loop of their own, each within a limit.
+
+The loop runs in a thread beside that of pytest, so that a test ends in its time whatever the store
+does: waits for ever, blocks the loop, or keeps a thread. What cannot be ended is left behind, and
+keeps neither the next test nor the end of the process waiting.
+"""
+
+import asyncio
+import functools
+import inspect
+import os
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from queue import SimpleQueue
+from threading import Event, Thread
+from time import monotonic
+from typing import Any, ParamSpec, TypeVar
+
+import pytest
+
+from application.testing.trial import Trial
+
+RELEASE_SECONDS = 10.0
+"""How long a test that is over its limit may take to release what it holds."""
+
+CLOSE_SECONDS = 20.0
+"""How long the destinations of a test may take to close."""
+
+THREADS = 8
+"""Threads for blocking calls: about as many as asyncio has on a small machine."""
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+_Job = Callable[[], None]
+
+
+class Overrun(BaseException):
+    """A test is not over in its time; no `Exception`, so that no property tries it again."""
+
+
+class Contract:
+    """Base of the contracts: their tests are coroutines, run without any plug-in."""
+
+    @pytest.fixture
+    def trial(self) -> Trial | Iterator[Trial]:
+        """Return the place to try the adapter on. To be filled in."""
+        raise NotImplementedError("a contract needs a fixture `trial`")
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        """Make a plain function of each test that is a coroutine."""
+        super().__init_subclass__(**more)
+        for name, test in list(vars(cls).items()):
+            if name.startswith("test_") and inspect.iscoroutinefunction(test):
+                setattr(cls, name, _as_plain_function(test))
+
+
+def _as_plain_function(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    @functools.wraps(test)
+    def run(self: Contract, trial: Trial, **fixtures: Any) -> None:
+        with running(trial) as run_in_loop:
+            run_in_loop(test(self, trial, **fixtures))
+
+    return run
+
+
+@contextmanager
+def running(trial: Trial) -> Iterator[Callable[[Coroutine[Any, Any, _T]], _T]]:
+    """Give what runs coroutines, one after the other in one loop; close the trial in the end.
+
+    Raises:
+        Overrun: they take longer than `trial.limit_seconds` in all; the message names the test.
+
+    """
+    loop = _Loop()
+    until = monotonic() + trial.limit_seconds
+    try:
+        yield lambda it: loop.run(it, until - monotonic(), f"after {trial.limit_seconds:g} s")
+    finally:
+        loop.close(trial)
+
+
+class _Loop:
+    """An event loop in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._loop.set_default_executor(_DaemonThreads())
+        self._is_stuck = False
+        self._thread = Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+
+    def run(self, coroutine: Coroutine[Any, Any, _T], seconds: float, when: str) -> _T:
+        """Run a coroutine to its end, from another thread."""
+        tasks: list[asyncio.Task[_T]] = []
+        is_over = Event()
+
+        def begin() -> None:
+            tasks.append(self._loop.create_task(coroutine))
+            tasks[0].add_done_callback(lambda _: is_over.set())
+
+        self._loop.call_soon_threadsafe(begin)
+        if is_over.wait(max(0.0, seconds)):
+            return tasks[0].result()
+        promise, place = _promise(), _place(tasks)
+        if tasks:
+            self._loop.call_soon_threadsafe(tasks[0].cancel)
+        self._is_stuck = not is_over.wait(RELEASE_SECONDS)
+        rest = "; it cannot be cancelled, what it holds is not released" if self._is_stuck else ""
+        raise Overrun(f"{promise}: not over {when}, waiting {place}{rest}")
+
+    def close(self, trial: Trial) -> None:
+        """Close the trial, cancel what is left, end the thread; leave it behind if it is stuck."""
+        if self._is_stuck:
+            return
+        try:
+            self.run(trial.close(), CLOSE_SECONDS, f"{CLOSE_SECONDS:g} s after it was closed")
+        finally:
+            with suppress(Overrun):
+                self.run(_cancel_others(), RELEASE_SECONDS, "in the end")
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(RELEASE_SECONDS)
+            if not self._thread.is_alive():
+                self._loop.close()
+
+
+class _DaemonThreads(ThreadPoolExecutor):
+    """Threads that may be stuck for ever: the end of the process does not wait for them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._started = 0
+
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> "Future[_T]":
+        """Have a thread call it."""
+        future: Future[_T] = Future()
+
+        def job() -> None:
+            if future.set_running_or_notify_cancel():
+                try:
+                    result = fn(*args, **kwargs)
+                except BaseException as error:  # noqa: BLE001  # whatever it is, the caller gets it
+                    future.set_exception(error)
+                else:
+                    future.set_result(result)
+
+        self._jobs.put(job)
+        if self._started < THREADS:
+            self._started += 1
+            Thread(target=_do_jobs, args=(self._jobs,), daemon=True).start()
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002  # as inherited
+        """End the threads, once they are not stuck."""
+        for _ in range(self._started):
+            self._jobs.put(None)
+
+
+def _do_jobs(jobs: "SimpleQueue[_Job | None]") -> None:
+    while (job := jobs.get()) is not None:
+        job()
+
+
+async def _cancel_others() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    await asyncio.get_running_loop().shutdown_asyncgens()
+
+
+def _promise() -> str:
+    """Return the name of the test that pytest runs, which begins with its promise."""
+    test = os.environ.get("PYTEST_CURRENT_TEST", "the test")
+    return test.rsplit("::", 1)[-1].split(" ", 1)[0]
+
+
+def _place(tasks: list[asyncio.Task[_T]]) -> str:
+    """Return the line at which a test waits."""
+    stack = tasks[0].get_stack() if tasks else []
+    if not stack:
+        return "for the loop, which is blocked"
+    frame = stack[-1]
+    return f"in {os.path.basename(frame.f_code.co_filename)}, line {frame.f_lineno}"  # noqa: PTH119

@@ -1,0 +1,105 @@
+"""Readers and open runs in memory that break one promise each."""
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+
+from adapters.outbound.in_memory import PAGE, InMemoryStore
+from application.ports.reader import Announcement, PublishedEntry
+from application.ports.store import Append, Outcome
+from domain.identifiers import StreamKey
+from domain.media import AudioFrame
+
+
+class EndsNotAnnounced(InMemoryStore):
+    async def announcements(self, after: str | None = None) -> Sequence[Announcement]:
+        return [it for it in await super().announcements(after) if not it.has_ended]
+
+
+class SecondPageEmpty(InMemoryStore):
+    async def announcements(self, after: str | None = None) -> Sequence[Announcement]:
+        return await super().announcements() if after is None else []
+
+
+class LinesChanged(InMemoryStore):
+    async def read(
+        self, stream: StreamKey, after: PublishedEntry | None = None
+    ) -> AsyncIterator[PublishedEntry]:
+        async for it in super().read(stream, after):
+            entry = it.entry
+            if isinstance(entry, AudioFrame) and b"\r\n" in entry.audio:
+                audio = entry.audio.replace(b"\r\n", b"\n\n")
+                entry = replace(entry, audio=audio)
+            yield replace(it, entry=entry)
+
+
+class EmptyWhereUnreachable(InMemoryStore):
+    async def read(
+        self, stream: StreamKey, after: PublishedEntry | None = None
+    ) -> AsyncIterator[PublishedEntry]:
+        if self.memory.is_plugged:
+            async for it in super().read(stream, after):
+                yield it
+
+
+class AfterIgnored(InMemoryStore):
+    async def read(
+        self, stream: StreamKey, after: PublishedEntry | None = None
+    ) -> AsyncIterator[PublishedEntry]:
+        async for it in super().read(stream):
+            yield it
+
+
+class HeartbeatStays(InMemoryStore):
+    async def heartbeat(self, streams: Sequence[StreamKey]) -> None:
+        new = [it for it in streams if it not in self.memory.contents.beats]
+        await super().heartbeat(new)
+
+
+class ForgetsAnyHeartbeat(InMemoryStore):
+    async def forget(self, stream: StreamKey, heartbeat: float) -> None:
+        self.memory.contents.beats.pop(stream, None)
+
+
+class HeartbeatOfNoneIsNothing(InMemoryStore):
+    async def heartbeat(self, streams: Sequence[StreamKey]) -> None:
+        if streams:
+            await super().heartbeat(streams)
+
+
+class PagesByTheMillisecond(InMemoryStore):
+    """Cursors are all different, and only their time is compared."""
+
+    async def append(self, appends: Sequence[Append]) -> Sequence[Outcome]:
+        announced = self.memory.contents.announced
+        before = len(announced)
+        outcomes = await super().append(appends)
+        now = time.time_ns() // 1_000_000
+        for place in range(before, len(announced)):
+            announced[place] = replace(announced[place], cursor=f"{now}.{place}")
+        return outcomes
+
+    async def announcements(self, after: str | None = None) -> Sequence[Announcement]:
+        since = 0 if after is None else int(after.partition(".")[0])
+        announced = self.memory.contents.announced
+        return [it for it in announced if int(it.cursor.partition(".")[0]) > since][:PAGE]
+
+
+class CountsCursorsAnewAfterALoss(InMemoryStore):
+    async def announcements(self, after: str | None = None) -> Sequence[Announcement]:
+        first = 0 if after is None else int(after) + 1
+        page = list(self.memory.contents.announced)[first : first + PAGE]
+        return [replace(it, cursor=str(number)) for number, it in enumerate(page, first)]
+
+
+class HeartbeatsOfOneByte(InMemoryStore):
+    async def heartbeat(self, streams: Sequence[StreamKey]) -> None:
+        await super().heartbeat(streams)
+        beats = self.memory.contents.beats
+        beats.update({it: beats[it] % 256 for it in streams})
+
+
+class HeartbeatsOfTheFirst256(InMemoryStore):
+    async def heartbeat(self, streams: Sequence[StreamKey]) -> None:
+        beats = self.memory.contents.beats
+        await super().heartbeat([it for n, it in enumerate(streams) if n < 256 or it not in beats])
