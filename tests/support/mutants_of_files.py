@@ -111,7 +111,7 @@ class HeartbeatsCountedByProcess(FileStore):
     async def heartbeat(self, streams: Sequence[StreamKey]) -> None:
         beat = next(self.counted)
         names = [str(stream) for stream in streams]
-        await self._run(self._change_beats, lambda it: it.update(dict.fromkeys(names, beat)))
+        await self._run(self._change_open, lambda it: it.update(dict.fromkeys(names, beat)))
 
 
 class OneLockAndAStuckThread(FileStore):

@@ -31,8 +31,8 @@ def test_a_key_is_in_the_slot_that_redis_says(key: str) -> None:
 
 
 @given(
-    st.from_regex(r"[A-Za-z0-9._~@+=-]{1,20}", fullmatch=True),
-    st.from_regex(r"[A-Za-z0-9._~@+=-]{1,20}", fullmatch=True),
+    st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._~@+=-]{0,19}", fullmatch=True),
+    st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._~@+=-]{0,19}", fullmatch=True),
     st.from_regex(r"[a-z]{1,8}", fullmatch=True),
 )
 def test_all_keys_of_a_stream_are_in_the_slot_of_its_name(
