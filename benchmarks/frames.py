@@ -25,7 +25,7 @@ MASK = bytes.fromhex("5a17c3e9")
 
 _FINAL, _MASKED = 0x80, 0x80
 _SHORT, _LENGTH_16, _LENGTH_64 = 125, 126, 127
-_MOST_16 = 0xFFFF
+_MAX_16 = 0xFFFF
 _PHASES = len(MASK)
 _SEED = 20_260_101
 _SAMPLE_BYTES = 2
@@ -92,7 +92,7 @@ def frame_header(opcode: int, size: int) -> bytes:
     first = _FINAL | opcode
     if size <= _SHORT:
         return bytes((first, _MASKED | size)) + MASK
-    if size <= _MOST_16:
+    if size <= _MAX_16:
         return bytes((first, _MASKED | _LENGTH_16)) + size.to_bytes(2) + MASK
     return bytes((first, _MASKED | _LENGTH_64)) + size.to_bytes(8) + MASK
 

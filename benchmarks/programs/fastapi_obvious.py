@@ -14,7 +14,7 @@ import redis.asyncio
 import uvicorn
 from fastapi import FastAPI, WebSocket
 
-MOST_CONNECTIONS = 10_000
+MAX_CONNECTIONS = 10_000
 """To the broker: as many as calls may wait for an answer, where the library would raise at 100."""
 
 INVALID = 1008
@@ -22,7 +22,7 @@ INVALID = 1008
 
 app = FastAPI()
 broker = redis.asyncio.Redis.from_url(
-    os.environ.get("REDIS_URL", "redis://"), max_connections=MOST_CONNECTIONS
+    os.environ.get("REDIS_URL", "redis://"), max_connections=MAX_CONNECTIONS
 )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from domain.account import Account, State
-from domain.events import ANEW, CallDetails, Continuation, GoOn, GoOnAbove, Opening
+from domain.events import NEW_RUN, CallDetails, Continuation, Opening, Resume, ResumeAbove
 from domain.head import Access, Run
 from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
 from domain.ledger import Ledger
@@ -98,20 +98,20 @@ def read_opening(plain: Mapping[str, Any]) -> Opening:
 
 def _continuation(continuation: Continuation) -> list[Any]:
     match continuation:
-        case GoOnAbove(first_seq):
-            return ["go_on_above", first_seq]
-        case GoOn():
-            return ["go_on"]
+        case ResumeAbove(first_seq):
+            return ["resume_above", first_seq]
+        case Resume():
+            return ["resume"]
         case _:
-            return ["anew"]
+            return ["new_run"]
 
 
 def _read_continuation(plain: list[Any]) -> Continuation:
     match plain:
-        case ["go_on_above", first_seq]:
-            return GoOnAbove(first_seq)
-        case ["go_on"]:
-            return GoOn()
-        case ["anew"]:
-            return ANEW
+        case ["resume_above", first_seq]:
+            return ResumeAbove(first_seq)
+        case ["resume"]:
+            return Resume()
+        case ["new_run"]:
+            return NEW_RUN
     raise ValueError("no continuation")

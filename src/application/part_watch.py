@@ -23,7 +23,7 @@ CHECK_SECONDS = 2.0
 RETRY_SECONDS = 0.2
 """How often it is tried while it does not, or has not yet shown what it still knows."""
 
-MOST_CAUSES = 10
+MAX_CAUSES = 10
 """How many causes of one outage are told, each once."""
 
 ASKED = "the broker is asked what it still knows"
@@ -69,7 +69,7 @@ class PartWatch:
     @property
     def is_up(self) -> bool:
         """Whether the part takes writes, and has all that it once confirmed."""
-        return self.is_writable and self._sender.is_proved(self.part.name)
+        return self.is_writable and self._sender.is_in_sync(self.part.name)
 
     async def run(self) -> None:
         """Watch for ever."""
@@ -101,11 +101,11 @@ class PartWatch:
             self._sender.note_failure(name)
         else:
             self._sender.note_alive(since, name)
-            self._note(None if self._sender.is_proved(name) else ASKED)
+            self._note(None if self._sender.is_in_sync(name) else ASKED)
 
     def _note(self, trouble: str | None, error: str = "") -> None:
         has_changed = not self.is_tried or trouble != self._trouble
-        is_new_cause = error not in self._told and len(self._told) < MOST_CAUSES
+        is_new_cause = error not in self._told and len(self._told) < MAX_CAUSES
         if not has_changed and not (error and is_new_cause):
             return
         if trouble is not None and self._outage is None and (self.is_writable or error):
@@ -149,8 +149,8 @@ class PartWatch:
                 "away_seconds": round(self._clock.monotonic() - outage.since, 1),
                 "waited_streams": outage.waited_streams,
                 "waited_bytes": outage.waited_bytes,
-                "refilled_frames": now.refilled - before.refilled,
-                "streams_begun_again": now.began_again - before.began_again,
+                "replayed_frames": now.replayed - before.replayed,
+                "rebased_streams": now.rebased - before.rebased,
                 "lost_frames": lost,
             },
         )

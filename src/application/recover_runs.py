@@ -61,11 +61,11 @@ class RecoverRuns:
         What there is to recover, however much, never delays the heartbeats of our own streams.
         """
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._repeat(self._beat))
+            tasks.create_task(self._repeat(self._heartbeat))
             tasks.create_task(self._repeat(self._look))
 
     async def _repeat(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Do a step for ever. Where one fails no process can beat: looks are counted anew.
+        """Do a step for ever. Where one fails no process can heartbeat: looks are counted anew.
 
         The cause is logged once, until both steps are well again.
         """
@@ -81,7 +81,7 @@ class RecoverRuns:
                 self._failing.discard(step)
             await asyncio.sleep(HEARTBEAT_SECONDS)
 
-    async def _beat(self) -> None:
+    async def _heartbeat(self) -> None:
         async with answered_within():
             await self._open_runs.heartbeat(self._sender.streams())
 
@@ -102,7 +102,9 @@ class RecoverRuns:
     async def _recover(self) -> None:
         """End the runs whose heartbeat has expired, some at a time."""
         expired = [
-            (stream, beat) for stream, (beat, looks) in self._seen.items() if looks > self._looks
+            (stream, heartbeat)
+            for stream, (heartbeat, looks) in self._seen.items()
+            if looks > self._looks
         ]
         for first in range(0, len(expired), ENDED_AT_ONCE):
             await self._end(expired[first : first + ENDED_AT_ONCE])
@@ -130,12 +132,12 @@ class RecoverRuns:
                     await self._open_runs.forget(stream, heartbeat)
         async with answered_within():
             outcomes = await self._store.append(ended) if ended else ()
-        beats = dict(expired)
+        heartbeats = dict(expired)
         for append, outcome in zip(ended, outcomes, strict=True):
             if isinstance(outcome, Appended):
                 _log.warning("run of a dead process ended", extra=_context(append))
                 async with answered_within():
-                    await self._open_runs.forget(append.stream, beats[append.stream])
+                    await self._open_runs.forget(append.stream, heartbeats[append.stream])
             elif isinstance(outcome, Failed):
                 self._tell(append.stream, outcome)
 

@@ -42,17 +42,17 @@ class CallDetails:
 
 
 @dataclass(frozen=True, slots=True)
-class Anew:
+class NewRun:
     """Begin a new run."""
 
 
 @dataclass(frozen=True, slots=True)
-class GoOn:
+class Resume:
     """Resume the open run, if there is one."""
 
 
 @dataclass(frozen=True, slots=True)
-class GoOnAbove:
+class ResumeAbove:
     """Resume the open run if `first_seq`, the sender's next, is above the run's last.
 
     For senders that cannot ask to resume. A lower seq belongs to a new numbering and would be
@@ -62,19 +62,19 @@ class GoOnAbove:
     first_seq: int | None = None
 
 
-Continuation = Anew | GoOn | GoOnAbove
+Continuation = NewRun | Resume | ResumeAbove
 
-ANEW = Anew()
+NEW_RUN = NewRun()
 
 
 def resumes_run(continuation: Continuation, last_seq: int | None) -> bool | None:
     """Return whether an open run with this `last_seq` is resumed; None if that is not known yet."""
     match continuation:
-        case Anew():
+        case NewRun():
             return False
-        case GoOn():
+        case Resume():
             return True
-        case GoOnAbove(first_seq):
+        case ResumeAbove(first_seq):
             if first_seq is None:
                 return None
             return last_seq is None or first_seq > last_seq
@@ -94,7 +94,7 @@ class Opening:
     dialect: str
     media: MediaFormat
     started_at_ms: int
-    continuation: Continuation = ANEW
+    continuation: Continuation = NEW_RUN
     call: CallDetails = field(default_factory=CallDetails)
     track: str | None = None
 

@@ -11,7 +11,7 @@ from adapters.inbound.refusals import Outcome
 from adapters.inbound.reports import Reports
 from adapters.outbound.prometheus import Build, PrometheusTelemetry, Series
 from adapters.outbound.system_clock import SystemClock
-from adapters.outbound.worker_board import Seat
+from adapters.outbound.worker_board import Slot
 from application.admit_sender import AdmitSender
 from application.background import Background
 from application.broker_watch import BrokerWatch
@@ -38,8 +38,8 @@ def _connect(settings: Settings) -> Destination:
     return settings.adapter.connect(settings.destination_options, settings.environment)
 
 
-def _places(settings: Settings, seat: Seat | None) -> Places:
-    return Capacity(settings["MAX_STREAMS"]) if seat is None else seat
+def _places(settings: Settings, slot: Slot | None) -> Places:
+    return Capacity(settings["MAX_STREAMS"]) if slot is None else slot
 
 
 _KNOWN = Series(
@@ -55,17 +55,17 @@ _BUILD = Build(VERSION, platform.python_version())
 
 
 class Container(containers.DeclarativeContainer):
-    """One process of the service; `settings` is given, and its `seat` if it is one of several."""
+    """One process of the service; `settings` is given, and its `slot` if it is one of several."""
 
-    seat: providers.Provider[Seat | None] = providers.Object(None)
+    slot: providers.Provider[Slot | None] = providers.Object(None)
     settings = providers.Dependency(instance_of=Settings)
     setting = settings.provided
 
     clock = providers.Singleton(SystemClock)
-    telemetry = providers.Singleton(PrometheusTelemetry, seat, _KNOWN, _BUILD)
+    telemetry = providers.Singleton(PrometheusTelemetry, slot, _KNOWN, _BUILD)
     destination = providers.Singleton(_connect, settings)
 
-    capacity = providers.Singleton(_places, settings, seat)
+    capacity = providers.Singleton(_places, settings, slot)
     background = providers.Singleton(Background)
     sender = providers.Singleton(
         Sender,

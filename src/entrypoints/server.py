@@ -17,7 +17,7 @@ import uvicorn
 
 from adapters.inbound.websocket.http_guard import HttpGuard
 from adapters.inbound.websocket.websocket_guard import WebSocketGuard
-from adapters.outbound.worker_board import Seat
+from adapters.outbound.worker_board import Slot
 from application.call.roster import Roster
 from application.ports.errors import BrokerUnavailable, PublisherError
 from entrypoints.app import create_app
@@ -204,8 +204,8 @@ def _log_failure(task: asyncio.Future[None]) -> None:
         _log.error("what is done beside serving has failed", exc_info=error)
 
 
-def build_server(settings: Settings, seat: Seat | None = None) -> IngestServer:
-    """Build the server of one process, which has a `seat` if it is one of several.
+def build_server(settings: Settings, slot: Slot | None = None) -> IngestServer:
+    """Build the server of one process, which has a `slot` if it is one of several.
 
     - The protocols are uvicorn's h11 and websockets-sansio, hardened; the latter is its WebSocket
       with real TCP back-pressure and right close codes.
@@ -217,9 +217,9 @@ def build_server(settings: Settings, seat: Seat | None = None) -> IngestServer:
     - asyncio's own event loop, also where another is installed: uvicorn would take that by itself,
       and `WebSocketGuard` is read by asyncio's rules (uvloop would not ask it for its buffer).
     """
-    worker = None if seat is None else seat.number
+    worker = None if slot is None else slot.number
     writer = configure_logs(settings["LOG_LEVEL"], settings["LOG_FORMAT"], worker)
-    container = Container(settings=settings, seat=seat)
+    container = Container(settings=settings, slot=slot)
     container.telemetry().watch_log(lambda: writer.dropped)
     admit_sender = container.admit_sender()
     config = uvicorn.Config(
@@ -253,15 +253,15 @@ def build_server(settings: Settings, seat: Seat | None = None) -> IngestServer:
         container.sender().flush,
         lambda: _log_advice(container, settings),
         Reload(settings, lambda new: admit_sender.replace(new.access_policy, new.token_verifier)),
-        StopSignals(STOP_SIGNALS if seat is None else (*STOP_SIGNALS, AT_ONCE)),
-        lambda sockets: _log_listening(settings, sockets, seat),
+        StopSignals(STOP_SIGNALS if slot is None else (*STOP_SIGNALS, AT_ONCE)),
+        lambda sockets: _log_listening(settings, sockets, slot),
     )
     return server
 
 
-def _log_listening(settings: Settings, sockets: list[socket.socket], seat: Seat | None) -> None:
+def _log_listening(settings: Settings, sockets: list[socket.socket], slot: Slot | None) -> None:
     """Log where the service listens; of workers the parent has, and this one only joins."""
-    if seat is None:
+    if slot is None:
         log_start(settings, sockets, workers=1)
     else:
         _log.info("worker listens", extra={"pid": os.getpid()})

@@ -3,7 +3,7 @@
     python -m entrypoints.worker SOCKETS BOARD ALIVE NUMBER
 
 SOCKETS (comma-separated), BOARD and ALIVE are descriptors: where to listen, what the workers share,
-and a pipe that closes when the parent is gone, however that dies. NUMBER is the seat. The stop
+and a pipe that closes when the parent is gone, however that dies. NUMBER is the slot. The stop
 signals and SIGHUP are held back until the server listens to them.
 """
 
@@ -13,7 +13,7 @@ import socket
 import sys
 from contextlib import ExitStack
 
-from adapters.outbound.worker_board import Seat, WorkerBoard
+from adapters.outbound.worker_board import Slot, WorkerBoard
 from entrypoints.cli.descriptors import allow_descriptors
 from entrypoints.cli.serve import FAILED
 from entrypoints.logs import log_unraisable
@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
     except InvalidSettings as error:  # they were valid when the parent read them
         sys.stderr.write(f"Error: {error}\n")
         return FAILED
-    server = build_server(settings, Seat(WorkerBoard(board), number, settings["MAX_STREAMS"]))
+    server = build_server(settings, Slot(WorkerBoard(board), number, settings["MAX_STREAMS"]))
     with ExitStack() as stack:
         sockets = [
             stack.enter_context(socket.socket(fileno=int(descriptor)))

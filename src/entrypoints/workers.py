@@ -2,7 +2,7 @@
 
 Each worker has listening sockets of its own on each port, which the parent holds open: the kernel
 spreads connections over them, and those that wait for a worker that has died wait for the next
-one in its seat. Where no next one follows at once nobody listens, and the others are given all. A
+one in its slot. Where no next one follows at once nobody listens, and the others are given all. A
 worker that dies is replaced; its calls are resumed or ended as after the death of a machine, and
 nobody else's are touched. One that stands still for long is killed, and so replaced: connections
 would wait for it. The parent serves nothing and holds no call.
@@ -40,7 +40,7 @@ DRAINED_SECONDS = 10.0
 
 LOOK_SECONDS = 1.0
 SILENT_LOOKS = 10
-MOST_SILENT_LOOKS = 30
+MAX_SILENT_LOOKS = 30
 """In how many looks a worker may show no life before that is said, and before it is killed. Looks
 are counted, not time: when everything stood still nobody has shown any."""
 
@@ -51,7 +51,7 @@ _log = logging.getLogger(__name__)
 
 
 class _Worker:
-    """One seat and the process on it."""
+    """One slot and the process on it."""
 
     def __init__(self, number: int, endpoints: Sequence[Endpoint]) -> None:
         self.number = number
@@ -63,7 +63,7 @@ class _Worker:
         self.started_at = 0.0
         self.start_at = 0.0
         self.quick_deaths = 0
-        self.beat = 0
+        self.heartbeat = 0
         self.silent_looks = 0
 
     def stop_listening(self) -> None:
@@ -175,14 +175,14 @@ class Workers:
 
     def _look_for_life(self, worker: _Worker) -> None:
         """Complain of a worker that has shown none for a while; end one that will not show any."""
-        beat = self._board.beat(worker.number)
-        if worker.process is None or beat != worker.beat:
-            worker.beat, worker.silent_looks = beat, 0
+        heartbeat = self._board.heartbeat(worker.number)
+        if worker.process is None or heartbeat != worker.heartbeat:
+            worker.heartbeat, worker.silent_looks = heartbeat, 0
             return
         worker.silent_looks += 1
         if worker.silent_looks == SILENT_LOOKS:
             _log.error("worker shows no life", extra={"worker": worker.number})
-        if worker.silent_looks >= MOST_SILENT_LOOKS:
+        if worker.silent_looks >= MAX_SILENT_LOOKS:
             worker.process.kill()
 
     def _note_end(self, worker: _Worker, status: int, now: float) -> None:

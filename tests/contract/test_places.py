@@ -5,7 +5,7 @@ from itertools import cycle, islice
 
 import pytest
 
-from adapters.outbound.worker_board import Seat, WorkerBoard
+from adapters.outbound.worker_board import Slot, WorkerBoard
 from application.capacity import Capacity
 from application.ports.places import Places
 
@@ -18,7 +18,7 @@ def alone(places: int) -> list[Places]:
 
 def shared(places: int) -> list[Places]:
     board = WorkerBoard.make(3)
-    return [Seat(board, number, places) for number in range(3)]
+    return [Slot(board, number, places) for number in range(3)]
 
 
 @pytest.fixture(params=[alone, shared])

@@ -265,7 +265,7 @@ async def test_a_broker_that_comes_back_younger_is_given_what_it_forgot(
     await gone.speak(*range(10))
     gone_ledger = await gone.end()
     assert await noted > 0
-    await until(lambda: at.service.metric("ingest_refilled_frames_total") >= 20)  # it has noticed
+    await until(lambda: at.service.metric("ingest_replayed_frames_total") >= 20)  # it has noticed
     await until(at.is_ready)
     with at.lab.client() as broker:  # before any of them says anything more
         assert [seq for seq, _ in audio(broker, f"{name}-quiet")] == list(range(10))
@@ -311,7 +311,7 @@ async def test_a_stream_that_was_lost_entirely_begins_again_at_0_with_what_is_st
             assert (ledger["received"], ledger["published"], ledger["lost"]) == (10, 5, 5)
             assert ledger["missing"] == 5
             assert found[-1][1]["data"]["ledger"] == ledger
-        assert service.metric("ingest_streams_begun_again_total") == 1
+        assert service.metric("ingest_rebased_streams_total") == 1
         assert service.metric("ingest_frames_total", outcome="lost") == 5
 
 
@@ -325,7 +325,7 @@ async def test_a_lost_stream_that_says_nothing_more_is_there_again_before_the_se
     await caller.hear_ack(9)
     await asyncio.to_thread(at.lab.come_back_empty)
     # It has noticed: that it was down may be over before anybody can look.
-    await until(lambda: at.service.metric("ingest_streams_begun_again_total") == 1)
+    await until(lambda: at.service.metric("ingest_rebased_streams_total") == 1)
     await until(at.is_ready)
     with at.lab.client() as broker:
         assert entries(broker, name)[0][0] == "2-0"

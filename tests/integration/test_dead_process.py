@@ -117,7 +117,7 @@ async def test_what_a_frozen_process_had_confirmed_and_a_broker_forgot_is_counte
     finally:
         os.kill(freezing.process.pid, signal.SIGCONT)
     assert await caller.closed() == 4409
-    lost = {"outcome": "lost", "reason": "forgotten"}
+    lost = {"outcome": "lost", "reason": "rolled_back"}
     await until(lambda: freezing.metric("ingest_frames_total", **lost) == 100)
     assert "the broker came back without it" in freezing.log.read_text()
     assert living.metric("ingest_frames_total", **lost) == 0

@@ -18,7 +18,7 @@ from adapters.outbound.redis_streams.embedded import EmbeddedValkey
 DESCRIPTORS = 60
 PEERS = 100
 CROWDED_SECONDS = 3.0
-MOST_LOG_LINES = 50
+MAX_LOG_LINES = 50
 
 
 class ConfinedService(ServiceProcess):
@@ -77,6 +77,6 @@ async def test_without_descriptors_calls_go_on_new_ones_wait_and_the_log_stays_s
                 await call.finish()
     for each in [*calls, *new]:
         each.assert_whole(broker)
-    assert 0 < grown < MOST_LOG_LINES
-    assert log_lines(confined) - before < MOST_LOG_LINES
+    assert 0 < grown < MAX_LOG_LINES
+    assert log_lines(confined) - before < MAX_LOG_LINES
     assert b"Traceback" not in confined.log.read_bytes()

@@ -102,7 +102,7 @@ async def test_what_was_acked_lately_is_given_again_to_a_server_that_comes_back_
     await asyncio.gather(speaking, return_exceptions=True)
     await call.finish()
     assert_whole(server.port, call)
-    assert service.metric("ingest_refilled_frames_total") > 0
+    assert service.metric("ingest_replayed_frames_total") > 0
 
 
 async def test_a_stream_begins_again_at_a_server_that_comes_back_empty(

@@ -141,8 +141,8 @@ async def test_a_broker_that_is_back_is_told_with_what_waited_and_what_was_lost(
         assert back["level"] == "info"
         assert 1 <= back["away_seconds"] < 30
         assert (back["waited_streams"], back["waited_bytes"]) == (1, 10 * 320)
-        assert (back["refilled_frames"], back["lost_frames"]) == (20, 0)
-        assert back["streams_begun_again"] == 1
+        assert (back["replayed_frames"], back["lost_frames"]) == (20, 0)
+        assert back["rebased_streams"] == 1
 
 
 async def test_frames_that_an_outage_has_lost_are_told_when_the_broker_is_back(

@@ -55,8 +55,8 @@ async def test_scripts_that_are_flushed_again_and_again_cost_no_frame_and_no_err
             call.assert_whole(broker)
         errors: Any = broker.info("errorstats")
     assert errors["errorstat_NOSCRIPT"]["count"] >= 2 * FLUSHES
-    assert service.metric("ingest_refilled_frames_total") == 0
-    assert service.metric("ingest_streams_begun_again_total") == 0
+    assert service.metric("ingest_replayed_frames_total") == 0
+    assert service.metric("ingest_rebased_streams_total") == 0
     assert service.metric("ingest_frames_total", outcome="lost") == 0
 
 

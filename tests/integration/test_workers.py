@@ -233,7 +233,7 @@ async def test_a_worker_that_stands_still_is_killed_and_replaced(
 ) -> None:
     impatient = (
         "import entrypoints.workers as workers; workers.LOOK_SECONDS = 0.1\n"
-        "workers.SILENT_LOOKS = 40; workers.MOST_SILENT_LOOKS = 60\n"
+        "workers.SILENT_LOOKS = 40; workers.MAX_SILENT_LOOKS = 60\n"
         "from entrypoints.cli import main; main()"
     )
     environment = {"PUBSUB_ADAPTER": "redis_streams", "REDIS_URL": valkey.url}

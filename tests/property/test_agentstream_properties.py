@@ -23,7 +23,7 @@ from application.call.messages import (
     Message,
     Refusal,
     Refused,
-    SignalSaid,
+    SignalMessage,
     Start,
     Unknown,
 )
@@ -36,8 +36,8 @@ KINDS = {
     "start": (Start, BadStart),
     "stop": End,
     "closed": End,
-    "dtmf": SignalSaid,
-    "mark": SignalSaid,
+    "dtmf": SignalMessage,
+    "mark": SignalMessage,
     "connected": Known,
     "clear": Known,
 }
@@ -116,8 +116,8 @@ def check_decoded(text: str) -> None:
     if isinstance(expected, Refusal):
         assert isinstance(message, Refused), expected
         assert message.refusal is expected
-    elif expected is SignalSaid and len(text) > MAX_SIGNAL_BYTES:
-        assert isinstance(message, SignalSaid | Refused)
+    elif expected is SignalMessage and len(text) > MAX_SIGNAL_BYTES:
+        assert isinstance(message, SignalMessage | Refused)
     elif isinstance(expected, type | tuple):
         assert isinstance(message, expected)
     else:
@@ -327,8 +327,8 @@ def test_a_signal_keeps_its_object_nested_or_flat(
     beside: Any = {name: value for name, value in inner.items() if name not in ENVELOPE}
     if isinstance(inner.get(event), dict):
         beside = inner[event]
-    assert isinstance(nested, SignalSaid)
-    assert isinstance(flat, SignalSaid)
+    assert isinstance(nested, SignalMessage)
+    assert isinstance(flat, SignalMessage)
     assert json.loads(nested.details) == inner
     assert json.loads(flat.details) == beside
 

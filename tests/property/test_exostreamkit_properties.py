@@ -19,7 +19,7 @@ from application.call.messages import (
     Start,
     Unknown,
 )
-from domain.events import ANEW, GoOn
+from domain.events import NEW_RUN, Resume
 from domain.sequence import MAX_SEQ
 
 DIALECT = Exostreamkit()
@@ -303,7 +303,7 @@ def test_a_start_is_accepted_exactly_where_the_contract_says(
         assert str(message.interaction_id) == str(message.stream_id) == start["interaction_id"]
         assert message.tenant_id == start["tenant_id"]
         assert message.media.sample_rate == rate
-        assert message.continuation == (GoOn() if start.get("resume", False) else ANEW)
+        assert message.continuation == (Resume() if start.get("resume", False) else NEW_RUN)
     else:
         assert isinstance(message, BadStart)
 

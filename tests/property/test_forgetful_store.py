@@ -55,7 +55,7 @@ from application.start_interaction import RetryBudget, StartInteraction
 from domain.access import Sender
 from domain.account import State
 from domain.entries import Ended, Entry, Gap, SignalNoted, Started
-from domain.events import ANEW, EndReason, GoOn, Opening, Signal
+from domain.events import NEW_RUN, EndReason, Opening, Resume, Signal
 from domain.head import Head
 from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
 from domain.media import AudioFrame, MediaFormat
@@ -445,7 +445,9 @@ class ForgetfulStore(RuleBasedStateMachine):
         older = self.line
         if older is not None and late:
             to.connection.before_append = lambda: older.speak(late)
-        opening = Opening(STREAM, InteractionId("call"), "d", MEDIA, 0, GoOn() if resume else ANEW)
+        opening = Opening(
+            STREAM, InteractionId("call"), "d", MEDIA, 0, Resume() if resume else NEW_RUN
+        )
         self.broker.has_unanswered_start |= bool(to.connection.faults) or self.broker.is_down
         try:
             stream = self.runner.run(to.start(opening, Sender(), budget=RetryBudget(0.0)))
@@ -659,7 +661,7 @@ class ForgetfulStore(RuleBasedStateMachine):
             if not self.broker.has_lost:  # counters that came with no entry are not retained
                 assert ended.ledger.received == run.received
             assert run.acknowledged <= max([-1, *(s for s in stands if isinstance(s, int))])
-        assert sum(p.telemetry.counted["lost", "forgotten"] for p in self.processes) == 0
+        assert sum(p.telemetry.counted["lost", "rolled_back"] for p in self.processes) == 0
         assert sum(p.telemetry.counted["lost", "superseded"] for p in self.processes) == 0
 
 

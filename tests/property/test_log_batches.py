@@ -13,7 +13,7 @@ from application.delivery.live_stream import LiveStream
 from application.delivery.retained import BATCH_BYTES, BATCH_ENTRIES
 from application.ports.store import Append
 from domain.entries import Entry, Gap, Started
-from domain.events import EndReason, GoOn, Signal
+from domain.events import EndReason, Resume, Signal
 from domain.media import AudioFrame
 
 Step = tuple[str, int]
@@ -252,7 +252,7 @@ class Life:
             bench.doubt()
 
     def start(self, bench: LogBench, *, is_resuming: bool) -> None:
-        pending = bench.request(GoOn()) if is_resuming else bench.request()
+        pending = bench.request(Resume()) if is_resuming else bench.request()
         bench.settle()
         live = bench.adopt(pending)
         live.listener = Hearing(bench.store, live)

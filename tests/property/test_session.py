@@ -24,7 +24,7 @@ from application.call.messages import (
     Message,
     Refusal,
     Refused,
-    SignalSaid,
+    SignalMessage,
     Start,
     Unknown,
 )
@@ -40,14 +40,14 @@ from domain.account import Account
 from domain.account import State as Life
 from domain.entries import Entry
 from domain.errors import NotAllowed
-from domain.events import EndReason, GoOnAbove, Opening, Signal
+from domain.events import EndReason, Opening, ResumeAbove, Signal
 from domain.head import Access, Lease, Run
 from domain.identifiers import InteractionId, StreamId, TenantId
 from domain.interaction import Interaction
 from domain.media import AudioFrame, MediaFormat
 from domain.starting import AwaitFirstFrame
 
-START = Start(TenantId("t"), InteractionId("i"), StreamId("s"), MediaFormat(8_000), GoOnAbove())
+START = Start(TenantId("t"), InteractionId("i"), StreamId("s"), MediaFormat(8_000), ResumeAbove())
 
 
 SETTLED = ("granted", "undecided", "not allowed", "away")
@@ -192,7 +192,7 @@ class Connection:
             live = LiveStream(interaction, log, lease, run, self.clock.now, Account())  # type: ignore[arg-type]
             self.lives.append(live)
             settled = live
-        elif how == "undecided" and pending.opening.continuation == GoOnAbove():
+        elif how == "undecided" and pending.opening.continuation == ResumeAbove():
             settled = AwaitFirstFrame()
         elif how == "not allowed":
             settled = NotAllowed("no")
@@ -260,7 +260,7 @@ messages = st.one_of(
     st.builds(Audio, st.integers(0, 9), st.just(b"ab"), st.sampled_from([None, None, "out"])),
     st.just(Audio(None, b"ab")),
     st.just(Audio(3, b"odd")),
-    st.just(SignalSaid(Signal.DTMF, "{}")),
+    st.just(SignalMessage(Signal.DTMF, "{}")),
     st.just(End(EndReason.ENDED)),
     st.just(BadStart("no")),
     st.just(Refused(Refusal.MALFORMED_JSON, "no")),

@@ -8,7 +8,7 @@ from stream_parts import MEDIA, OTHER_MEDIA, declared_in, head_of, live_account,
 
 from domain.account import State
 from domain.entries import Ended, Entry, Gap, Started
-from domain.events import ANEW, Continuation, GoOn, GoOnAbove
+from domain.events import NEW_RUN, Continuation, Resume, ResumeAbove
 from domain.fold import highest_seq
 from domain.head import Access, Head, Lease, start_of
 from domain.starting import (
@@ -26,7 +26,7 @@ TIMES = st.integers(0, 5_000)
 SEQS = st.lists(st.integers(0, 9), max_size=4, unique=True).map(sorted)
 OWNERS = st.sampled_from(["a", "b", "c", "a.1", "b.1"])
 CONTINUATIONS: st.SearchStrategy[Continuation] = st.one_of(
-    st.just(ANEW), st.just(GoOn()), st.builds(GoOnAbove, st.none() | st.integers(0, 12))
+    st.just(NEW_RUN), st.just(Resume()), st.builds(ResumeAbove, st.none() | st.integers(0, 12))
 )
 REQUESTS = st.builds(
     request,
@@ -73,7 +73,7 @@ def test_two_starts_of_a_stream_are_never_equal_in_order(
     orders = []
     for number, (at, now_ms, waited_ms) in enumerate(starts):
         head = past[at % len(past)]
-        asked = request(f"owner{number}", GoOn(), waited_ms=waited_ms)
+        asked = request(f"owner{number}", Resume(), waited_ms=waited_ms)
         decided = start(head, asked, now_ms)
         if isinstance(decided, TooLate):
             continue
@@ -155,7 +155,7 @@ def test_why_a_start_is_not_begun(head: Head, asked: StartRequest, now_ms: int) 
             assert head.run.access is Access.TOKEN
         case AwaitFirstFrame():
             assert head.is_open
-            assert asked.opening.continuation == GoOnAbove(None)
+            assert asked.opening.continuation == ResumeAbove(None)
         case Begin(resumed=resumed):
             assert not is_holder
             assert not is_of_run

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from store_oracle import ODD_BYTES, Writer, as_read, placed
 
 from adapters.brokers.data import data_of
-from adapters.outbound.redis_streams.announcements import Said
+from adapters.outbound.redis_streams.announcements import Notice
 from adapters.outbound.redis_streams.append_calls import AppendCalls
 from adapters.outbound.redis_streams.destination import RedisDestination
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
@@ -25,7 +25,7 @@ from application.ports.errors import BrokerRefused
 from application.ports.store import APPENDED, Append, Mark
 from domain.account import Account, State
 from domain.entries import Ended, Entry, Gap, SignalNoted, Started
-from domain.events import ANEW, CallDetails, EndReason, GoOn, GoOnAbove, Opening, Signal
+from domain.events import NEW_RUN, CallDetails, EndReason, Opening, Resume, ResumeAbove, Signal
 from domain.fold import Segment
 from domain.head import Access, Head, Lease, Run
 from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
@@ -56,7 +56,8 @@ OPENING_FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "dialect": st.sampled_from(["exostreamkit", "agentstream"]),
     "media": MEDIA,
     "started_at_ms": st.integers(0, 253_402_300_799_999),  # the year 9999
-    "continuation": st.sampled_from([ANEW, GoOn(), GoOnAbove()]) | st.builds(GoOnAbove, COUNTS),
+    "continuation": st.sampled_from([NEW_RUN, Resume(), ResumeAbove()])
+    | st.builds(ResumeAbove, COUNTS),
     "call": st.builds(
         CallDetails,
         st.none() | st.text(max_size=20),
@@ -204,9 +205,9 @@ def test_audio_has_no_data() -> None:
 def test_a_mark_tells_all_that_is_to_be_announced(
     stream: StreamKey, drawn: list[tuple[InteractionId, int, int, bool, str, bool]]
 ) -> None:
-    said = sorted((Said(stream, *it) for it in drawn), key=lambda one: one.position)
+    said = sorted((Notice(stream, *it) for it in drawn), key=lambda one: one.position)
     marks = {one.mark.encode(): one.mark_value.encode() for one in said}
-    assert Said.marked(stream, {**marks, b"revision": b"1", b"run": b"x"}) == said
+    assert Notice.marked(stream, {**marks, b"revision": b"1", b"run": b"x"}) == said
 
 
 ODD = st.one_of(

@@ -21,7 +21,7 @@ from application.delivery.byte_budget import BufferLimits
 from application.delivery.live_stream import LiveStream
 from domain.account import State
 from domain.entries import Ended, Entry, Gap, Started
-from domain.events import ANEW, EndReason, GoOn, Signal
+from domain.events import NEW_RUN, EndReason, Resume, Signal
 from domain.media import AudioFrame
 
 ROOMY = BufferLimits(rewind_seconds=1e9)
@@ -92,7 +92,7 @@ class Life:
                 process.step(step.fate)
                 self.meet(process)
             case "start" | "resume" if process.pending is None:
-                process.request_start(ANEW if step.verb == "start" else GoOn())
+                process.request_start(NEW_RUN if step.verb == "start" else Resume())
             case "settle":
                 process.settle()
                 self.meet(process)
@@ -328,7 +328,7 @@ async def _two_starts() -> None:
     life = Life(processes=2)
     older, newer = life.processes
     for process in (older, newer):
-        process.request_start(ANEW)
+        process.request_start(NEW_RUN)
         process.settle()
         life.meet(process)
         life.speak(process)

@@ -21,7 +21,7 @@ class HandDrivenClock(Clock):
         return round(self.now * 1_000)
 
 
-MOST_LOOKS = 20_000
+MAX_LOOKS = 20_000
 """How often the loop may go round before any time passes."""
 
 
@@ -40,7 +40,7 @@ class _NeverWaiting(selectors.SelectSelector):
         if timeout is None:
             raise AssertionError("everybody waits for ever")
         self._looks = 0 if timeout > 0 else self._looks + 1
-        if self._looks > MOST_LOOKS:
+        if self._looks > MAX_LOOKS:
             raise AssertionError("somebody is busy for ever")
         self._clock.now += max(0.0, timeout)
         return []
@@ -80,8 +80,8 @@ class CountingTelemetry(Telemetry):
         self.ignored_messages: Counter[str] = Counter()
         self.confirm_seconds: list[float] = []
         self.short_frames = 0
-        self.refilled_frames = 0
-        self.streams_begun_again = 0
+        self.replayed_frames = 0
+        self.rebased_streams = 0
         self.broker_is_up: list[bool] = []
         self.broker_parts: list[dict[str, bool]] = []
         self.drains = 0
@@ -123,14 +123,14 @@ class CountingTelemetry(Telemetry):
     def rewind_short(self, frames: int) -> None:
         self.short_frames += frames
 
-    def refilled(self, frames: int) -> None:
-        self.refilled_frames += frames
+    def replayed(self, frames: int) -> None:
+        self.replayed_frames += frames
 
-    def began_again(self) -> None:
-        self.streams_begun_again += 1
+    def rebased(self) -> None:
+        self.rebased_streams += 1
 
     def losses(self) -> Losses:
-        return Losses(self.total("lost"), self.refilled_frames, self.streams_begun_again)
+        return Losses(self.total("lost"), self.replayed_frames, self.rebased_streams)
 
     def broker(self, *, up: bool, parts: Mapping[str, bool]) -> None:
         self.broker_is_up.append(up)

@@ -34,7 +34,7 @@ TRY_SECONDS = 60.0
 TAIL_BYTES = 8 * 1024 * 1024
 """How far from the end of the file a mark is looked for: others may write behind it."""
 
-MOST_FORGOTTEN_SECONDS = 4.0
+MAX_FORGOTTEN_SECONDS = 4.0
 """Below the five for which a process keeps what was confirmed."""
 
 
@@ -98,7 +98,7 @@ class BrokerLab(EmbeddedValkey):
 
         A SIGKILL alone loses nothing that was written to the kernel. Returns how many bytes were
         forgotten; 0 if nothing was written meanwhile. Nothing is forgotten that was written more
-        than `MOST_FORGOTTEN_SECONDS` ago, however slow the disk is.
+        than `MAX_FORGOTTEN_SECONDS` ago, however slow the disk is.
         """
         until = time.monotonic() + TRY_SECONDS
         while True:
@@ -110,7 +110,7 @@ class BrokerLab(EmbeddedValkey):
             time.sleep(seconds)  # what is written now is what will be forgotten
             self.freeze()
             now_last, now_size = self._last_increment()
-            is_recent = time.monotonic() - written_at <= MOST_FORGOTTEN_SECONDS
+            is_recent = time.monotonic() - written_at <= MAX_FORGOTTEN_SECONDS
             if now_last == last and is_recent:
                 break
             self.thaw()  # the file was rewritten in between, and the mark is none; or it took long

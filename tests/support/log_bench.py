@@ -15,7 +15,7 @@ from application.delivery.stream_log import StreamLog
 from application.ports.store import Append
 from domain.account import Account
 from domain.entries import Entry
-from domain.events import ANEW, Continuation, EndReason, Signal
+from domain.events import NEW_RUN, Continuation, EndReason, Signal
 from domain.head import Access, Head
 from domain.media import AudioFrame
 from domain.starting import StartRequest
@@ -55,7 +55,7 @@ class LogBench(Process):
 
     def request(
         self,
-        continuation: Continuation = ANEW,
+        continuation: Continuation = NEW_RUN,
         access: Access = Access.OPEN,
         requested_at: float | None = None,
     ) -> PendingStart:
@@ -67,7 +67,7 @@ class LogBench(Process):
         self.log.note_start_ready(pending)
         return pending
 
-    def start(self, continuation: Continuation = ANEW) -> LiveStream:
+    def start(self, continuation: Continuation = NEW_RUN) -> LiveStream:
         pending = self.request(continuation)
         self.settle()
         return self.adopt(pending)

@@ -52,13 +52,13 @@ class AfterIgnored(InMemoryStore):
 
 class HeartbeatStays(InMemoryStore):
     async def heartbeat(self, streams: Sequence[StreamKey]) -> None:
-        new = [it for it in streams if it not in self.memory.contents.beats]
+        new = [it for it in streams if it not in self.memory.contents.heartbeats]
         await super().heartbeat(new)
 
 
 class ForgetsAnyHeartbeat(InMemoryStore):
     async def forget(self, stream: StreamKey, heartbeat: float) -> None:
-        self.memory.contents.beats.pop(stream, None)
+        self.memory.contents.heartbeats.pop(stream, None)
 
 
 class HeartbeatOfNoneIsNothing(InMemoryStore):
@@ -95,11 +95,11 @@ class CountsCursorsAnewAfterALoss(InMemoryStore):
 class HeartbeatsOfOneByte(InMemoryStore):
     async def heartbeat(self, streams: Sequence[StreamKey]) -> None:
         await super().heartbeat(streams)
-        beats = self.memory.contents.beats
+        beats = self.memory.contents.heartbeats
         beats.update({it: beats[it] % 256 for it in streams})
 
 
 class HeartbeatsOfTheFirst256(InMemoryStore):
     async def heartbeat(self, streams: Sequence[StreamKey]) -> None:
-        beats = self.memory.contents.beats
+        beats = self.memory.contents.heartbeats
         await super().heartbeat([it for n, it in enumerate(streams) if n < 256 or it not in beats])

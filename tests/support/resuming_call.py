@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 
 SAMPLE_RATE = 48_000
 """Frames of 320 bytes last 3 ms: what is sent flat out still fits into what a service keeps to
-refill a broker with, which is a time of audio."""
+replay to a broker with, which is a time of audio."""
 
 
 class Stuck(Exception):

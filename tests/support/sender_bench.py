@@ -25,7 +25,7 @@ from application.ports.store import Append, Failed, Heads, Outcome, StreamStore
 from application.start_interaction import RetryBudget, StartInteraction
 from domain.access import Sender as Credentials
 from domain.entries import Ended, Entry
-from domain.events import ANEW, Continuation, Opening
+from domain.events import NEW_RUN, Continuation, Opening
 from domain.head import Head
 from domain.identifiers import StreamId, StreamKey, TenantId
 
@@ -143,7 +143,7 @@ class Heartbeats(OpenRuns):
     """Remembers heartbeats; `fails` is raised instead."""
 
     def __init__(self) -> None:
-        self.beats: dict[StreamKey, float] = {}
+        self.latest: dict[StreamKey, float] = {}
         self.given = self.looked = 0
         self.fails_to_beat: PublisherError | None = None
         self.fails_to_look: PublisherError | None = None
@@ -152,17 +152,17 @@ class Heartbeats(OpenRuns):
         self.given += 1
         if self.fails_to_beat is not None:
             raise self.fails_to_beat
-        self.beats |= dict.fromkeys(streams, float(self.given))
+        self.latest |= dict.fromkeys(streams, float(self.given))
 
     async def heartbeats(self) -> Mapping[StreamKey, float]:
         self.looked += 1
         if self.fails_to_look is not None:
             raise self.fails_to_look
-        return dict(self.beats)
+        return dict(self.latest)
 
     async def forget(self, stream: StreamKey, heartbeat: float) -> None:
-        if self.beats.get(stream) == heartbeat:
-            del self.beats[stream]
+        if self.latest.get(stream) == heartbeat:
+            del self.latest[stream]
 
 
 class Listening:
@@ -217,7 +217,7 @@ class SenderBench:
 
     async def begin(
         self,
-        continuation: Continuation = ANEW,
+        continuation: Continuation = NEW_RUN,
         stream: StreamKey = STREAM,
         *,
         credentials: Credentials | None = None,

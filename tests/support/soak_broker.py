@@ -48,7 +48,7 @@ class SoakBroker(Protocol):
 
     rest_seconds: ClassVar[float]
     """How long after a fault nothing is judged or deleted: the service may still be refilling, and
-    holds what it has refilled as long as what is new."""
+    holds what it has replayed as long as what is new."""
 
     frames_between: ClassVar[int]
     """How many frames are confirmed between the end of a fault and the next."""

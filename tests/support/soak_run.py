@@ -40,7 +40,7 @@ class Outcome:
     missing: list[str] = field(default_factory=list)
     confirmed: int = 0
     judged: int = 0
-    refilled: int = 0
+    replayed: int = 0
     seconds: float = 0.0
     closes: Counter[int] = field(default_factory=Counter)
     defects: list[Defect] = field(default_factory=list)
@@ -63,7 +63,7 @@ class Outcome:
         policy = f"{self.plan.fsync}, {self.plan.confirm}: " if self.plan.fsync else ""
         return (
             f"{policy}{self.judged} frames, {self.broker}, "
-            f"{self.refilled} frames refilled, "
+            f"{self.replayed} frames replayed, "
             f"service killed {self.faults[Fault.SERVICE_KILLED]} times; "
             f"{counts}, ended exactly once {'no' if found[ENDED] else 'yes'}, other {others}; "
             f"{self.confirmed / self.seconds:.0f} frames/s; "
@@ -115,8 +115,8 @@ class Soak:
             self._janitor.stop()
             await janitor
             self.outcome.judged = self._janitor.frames
-        refilled = await asyncio.to_thread(self._service.metric, "ingest_refilled_frames_total")
-        self.outcome.refilled = round(refilled)
+        replayed = await asyncio.to_thread(self._service.metric, "ingest_replayed_frames_total")
+        self.outcome.replayed = round(replayed)
         await self._janitor.finish(FINISH_SECONDS)
         self.outcome.judged = self._janitor.frames
 

@@ -7,7 +7,7 @@ from itertools import count
 from application.ports.store import BEGINNING, Append, Mark
 from domain.account import Account
 from domain.entries import Ended, Entry, SignalNoted, Started
-from domain.events import ANEW, CallDetails, EndReason, GoOn, Opening, Signal
+from domain.events import NEW_RUN, CallDetails, EndReason, Opening, Resume, Signal
 from domain.fold import Fold, Segment
 from domain.head import Access, Head, Lease, Revision
 from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
@@ -31,7 +31,7 @@ def opening(name: str, *, resume: bool = False) -> Opening:
         "exostreamkit",
         MEDIA,
         1_700_000_000_123,
-        GoOn() if resume else ANEW,
+        Resume() if resume else NEW_RUN,
         CallDetails("call", "+1", None, {"a": "b"}),
     )
 
@@ -126,7 +126,7 @@ def as_read(entry: Entry) -> Entry:
     """Return an entry as a reader finds it: of the continuation it is told whether it resumed."""
     if not isinstance(entry, Started):
         return entry
-    continuation = GoOn() if entry.resumed else ANEW
+    continuation = Resume() if entry.resumed else NEW_RUN
     return replace(entry, opening=replace(entry.opening, continuation=continuation))
 
 

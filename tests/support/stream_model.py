@@ -18,7 +18,7 @@ from application.ports.errors import BrokerUnavailable
 from application.ports.store import Append, Appended, Conflict, Failed, Outcome
 from domain.account import State
 from domain.entries import Ended, Entry, Gap, SignalNoted, Started
-from domain.events import ANEW, Continuation, EndReason, GoOn, Opening, Signal
+from domain.events import NEW_RUN, Continuation, EndReason, Opening, Resume, Signal
 from domain.head import Access, Head, Lease
 from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
 from domain.media import AudioFrame, MediaFormat
@@ -211,15 +211,15 @@ def frame(run: str, seq: int) -> AudioFrame:
 
 
 __all__ = [
-    "ANEW",
+    "NEW_RUN",
     "STREAM",
     "Callable",
     "EndReason",
     "Ended",
     "Gap",
-    "GoOn",
     "ModelStore",
     "Process",
+    "Resume",
     "Session",
     "Signal",
     "SignalNoted",

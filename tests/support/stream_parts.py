@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from domain.account import Account, State
 from domain.entries import Ended, Entry, Gap, Started
-from domain.events import ANEW, Continuation, Opening
+from domain.events import NEW_RUN, Continuation, Opening
 from domain.head import Access, Head, Lease, Run
 from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
 from domain.ledger import Ledger
@@ -19,7 +19,7 @@ BYTES_PER_MS = 16
 
 
 def opening(
-    continuation: Continuation = ANEW, media: MediaFormat = MEDIA, stream: StreamKey = STREAM
+    continuation: Continuation = NEW_RUN, media: MediaFormat = MEDIA, stream: StreamKey = STREAM
 ) -> Opening:
     return Opening(stream, InteractionId("call"), "exostreamkit", media, 1_700_000, continuation)
 
@@ -33,7 +33,7 @@ def run_of(name: str = "run", access: Access = Access.OPEN, media: MediaFormat =
 
 def request(
     owner: str = "new",
-    continuation: Continuation = ANEW,
+    continuation: Continuation = NEW_RUN,
     access: Access = Access.OPEN,
     waited_ms: int = 0,
     media: MediaFormat = MEDIA,

@@ -34,11 +34,11 @@ from application.call.messages import (
     Oddity,
     Refusal,
     Refused,
-    SignalSaid,
+    SignalMessage,
     Start,
     Unknown,
 )
-from domain.events import CallDetails, EndReason, GoOnAbove, Signal
+from domain.events import CallDetails, EndReason, ResumeAbove, Signal
 from domain.identifiers import InteractionId
 from domain.ledger import Ledger
 from domain.media import Encoding, MediaFormat
@@ -113,7 +113,7 @@ def test_a_start_is_read(name: str) -> None:
         interaction_id=call_of(name),  # type: ignore[arg-type]
         stream_id=stream_of(name),  # type: ignore[arg-type]
         media=MediaFormat(expected.sample_rate, Encoding(expected.encoding)),
-        continuation=GoOnAbove(),
+        continuation=ResumeAbove(),
         call=CallDetails(
             call_of(name), expected.caller, expected.callee, dict(expected.custom_parameters)
         ),
@@ -131,7 +131,7 @@ def test_audio_signals_and_the_end_are_read_in_both_forms(name: str) -> None:
     for message in decoded:
         if isinstance(message, Audio) and message.seq is not None:
             assert message.audio == audio[message.seq]
-    signals = [message for message in decoded if isinstance(message, SignalSaid)]
+    signals = [message for message in decoded if isinstance(message, SignalMessage)]
     assert [json.loads(signal.details) for signal in signals] == list(expected.signals)
     assert [s.signal for s in signals] == [
         kind for kind in expected.kinds.split() if kind in ("dtmf", "mark")
@@ -486,16 +486,16 @@ def test_where_the_start_names_no_stream_none_is_another() -> None:
 def test_the_inner_object_of_a_signal_is_kept_as_it_came(inner: str) -> None:
     for signal in Signal:
         text = f'{{"event":"{signal}", "{signal}" : {inner} }}'
-        assert decode(text) == SignalSaid(signal, inner)
+        assert decode(text) == SignalMessage(signal, inner)
 
 
 def test_a_flat_signal_is_what_stands_beside_the_envelope() -> None:
     envelope = {"stream_sid": "s", "sequence_number": 3}
     said = decode({"event": "dtmf", **envelope, "digit": "5", "duration": 90})
-    assert isinstance(said, SignalSaid)
+    assert isinstance(said, SignalMessage)
     assert json.loads(said.details) == {"digit": "5", "duration": 90}
     camel = decode({"event": "mark", "streamSid": "s", "sequenceNumber": "3", "name": "m"})
-    assert camel == SignalSaid(Signal.MARK, '{"name":"m"}')
+    assert camel == SignalMessage(Signal.MARK, '{"name":"m"}')
 
 
 def test_nothing_is_ever_replied() -> None:
@@ -507,8 +507,8 @@ def test_nothing_is_ever_replied() -> None:
 
 
 def test_a_sender_is_not_hung_up_on_for_what_it_says_or_for_a_missing_broker() -> None:
-    assert DIALECT.most_refused_in_a_row is None
-    assert DIALECT.most_held_before_start == 50
+    assert DIALECT.max_refused_in_a_row is None
+    assert DIALECT.max_early_messages == 50
     assert {CloseCode.POLICY, CloseCode.NOT_CONFIRMED} <= DIALECT.never_closed_with
 
 

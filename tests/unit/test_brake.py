@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from adapters.inbound import brake
-from adapters.inbound.brake import FREE_FAILURES, MOST_ADDRESSES, MOST_WAITING, Brake
+from adapters.inbound.brake import FREE_FAILURES, MAX_ADDRESSES, MAX_WAITING, Brake
 from application.ports.clock import Clock
 
 
@@ -57,14 +57,14 @@ async def test_a_bounded_number_waits_and_the_others_are_refused(
     subject = Brake(clock)
     for _ in range(FREE_FAILURES):
         subject._note("a")
-    answers = await asyncio.gather(*(subject.on_failure("a") for _ in range(MOST_WAITING + 7)))
+    answers = await asyncio.gather(*(subject.on_failure("a") for _ in range(MAX_WAITING + 7)))
     assert answers.count(False) == 7
     assert await subject.on_failure("a")  # their places are free again
 
 
 async def test_the_memory_of_addresses_is_bounded(clock: HandClock) -> None:
     subject = Brake(clock)
-    for n in range(MOST_ADDRESSES + 10):
+    for n in range(MAX_ADDRESSES + 10):
         subject._note(f"address-{n}")
-    assert len(subject._failures) == MOST_ADDRESSES
+    assert len(subject._failures) == MAX_ADDRESSES
     assert "address-0" not in subject._failures

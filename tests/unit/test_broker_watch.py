@@ -11,7 +11,7 @@ from application import part_watch
 from application.broker_watch import BrokerWatch
 from application.delivery.byte_budget import BufferLimits
 from application.delivery.sender import Sender
-from application.part_watch import MOST_CAUSES
+from application.part_watch import MAX_CAUSES
 from application.ports.clock import Clock
 from application.ports.destination import WHOLE, DestinationOptions, Part
 from application.ports.errors import BrokerRefused, BrokerUnavailable, PublisherError
@@ -98,7 +98,7 @@ class Bench:
 
     async def prove(self) -> None:
         async with self.publishing(), asyncio.timeout(10):
-            while not self.sender.is_proved():
+            while not self.sender.is_in_sync():
                 await asyncio.sleep(0)
 
 
@@ -141,7 +141,7 @@ async def test_a_broker_that_is_back_is_told_with_what_the_outage_came_to(
     bench = Bench(clock)
     await bench.check()
     bench.telemetry.frames("lost", 3)  # before, and not of it
-    bench.telemetry.refilled(5)
+    bench.telemetry.replayed(5)
     clock.now += 1.0
     await bench.check(BrokerUnavailable("gone"))
     bench.sender.budget.add(7_000)
@@ -149,8 +149,8 @@ async def test_a_broker_that_is_back_is_told_with_what_the_outage_came_to(
     await bench.check(BrokerUnavailable("gone"))
     bench.sender.budget.add(-7_000)
     bench.telemetry.frames("lost", 2)
-    bench.telemetry.refilled(11)
-    bench.telemetry.began_again()
+    bench.telemetry.replayed(11)
+    bench.telemetry.rebased()
     await bench.check()
     await bench.prove()
     clock.now += 1.0
@@ -161,8 +161,8 @@ async def test_a_broker_that_is_back_is_told_with_what_the_outage_came_to(
     figures = told.__dict__
     assert figures["away_seconds"] == 14.0
     assert (figures["waited_bytes"], figures["waited_streams"]) == (7_000, 0)
-    assert (figures["refilled_frames"], figures["lost_frames"]) == (11, 2)
-    assert figures["streams_begun_again"] == 1
+    assert (figures["replayed_frames"], figures["lost_frames"]) == (11, 2)
+    assert figures["rebased_streams"] == 1
 
 
 async def test_each_cause_of_an_outage_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -173,7 +173,7 @@ async def test_each_cause_of_an_outage_is_said_once(caplog: pytest.LogCaptureFix
             await bench.check(BrokerUnavailable(cause))
         told = [record.__dict__["error"] for record in caplog.records]
         assert told[:3] == ["OOM", "NOPERM", "cause 0"]
-        assert len(told) == MOST_CAUSES
+        assert len(told) == MAX_CAUSES
         await bench.check()
         await bench.prove()
         await bench.check()

@@ -15,7 +15,7 @@ from sender_bench import (
 from application.delivery.live_stream import LiveStream
 from domain.account import State
 from domain.entries import Ended, Gap, Started
-from domain.events import EndReason, GoOn
+from domain.events import EndReason, Resume
 from domain.head import Head
 
 PROMPTLY = 3.0
@@ -83,7 +83,7 @@ async def test_where_a_newer_generation_holds_the_stream_there_is_nothing_to_end
     bench: SenderBench,
 ) -> None:
     older = await bench.begin()
-    newer = await bench.begin(GoOn())
+    newer = await bench.begin(Resume())
     bench.end(older, EndReason.ENDED)
     await asyncio.sleep(5)
     assert bench.store.ends() == []
@@ -155,7 +155,7 @@ async def test_a_cut_run_ends_for_the_reason_for_which_it_was_cut(bench: SenderB
 async def test_a_cut_run_that_is_resumed_is_not_ended(bench: SenderBench) -> None:
     live = await cut(bench, 0)
     await asyncio.sleep(RESUME_SECONDS - 1)
-    newer = await bench.begin(GoOn())
+    newer = await bench.begin(Resume())
     assert newer.run.name == live.run.name
     assert head(bench).account.state is State.LIVE
     await asyncio.sleep(3 * RESUME_SECONDS)
@@ -174,7 +174,7 @@ async def test_a_cut_run_that_another_process_resumes_is_not_ended_here(
     await cut(bench, 0)
     await asyncio.sleep(1)
     other = SenderBench(bench.clock, beside=bench)
-    newer = await other.begin(GoOn())
+    newer = await other.begin(Resume())
     await asyncio.sleep(3 * RESUME_SECONDS)
     assert bench.store.ends() == []
     assert not newer.is_fenced
@@ -188,7 +188,7 @@ async def test_a_run_that_is_cut_when_it_is_fenced_already_is_left_at_once(
     bench: SenderBench,
 ) -> None:
     older = await bench.begin()
-    await bench.begin(GoOn())
+    await bench.begin(Resume())
     bench.cut(older)
     assert bench.background.is_idle
     await asyncio.sleep(2 * RESUME_SECONDS)

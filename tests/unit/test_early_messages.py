@@ -11,7 +11,7 @@ from application.call.messages import (
     Message,
     Refusal,
     Refused,
-    SignalSaid,
+    SignalMessage,
 )
 from application.delivery.byte_budget import MIN_ENTRIES, BufferLimits, ByteBudget
 from domain.events import EndReason, Signal
@@ -24,7 +24,7 @@ SECOND = 16_000
 """Bytes of a second of audio at 8 kHz, 16 bits."""
 
 FRAME = Audio(1, bytes(320))
-DTMF = SignalSaid(Signal.DTMF, '{"digit":"5"}')
+DTMF = SignalMessage(Signal.DTMF, '{"digit":"5"}')
 
 
 def early(limits: BufferLimits | None = None) -> EarlyMessages:
@@ -41,7 +41,7 @@ def take(subject: EarlyMessages, *messages: Message | MediaFormat) -> None:
                 subject.note_start(message)
             case End():
                 subject.hold_end(message)
-            case Audio() | SignalSaid() | Refused():
+            case Audio() | SignalMessage() | Refused():
                 subject.hold(message)
             case _:
                 raise AssertionError
@@ -139,7 +139,7 @@ def test_when_it_is_full_only_what_was_read_already_and_the_end_are_still_taken(
         take(subject, message)
     assert held(subject) == [FRAME, FRAME, End(EndReason.ENDED)]
     assert subject.take_dropped().refused == {Refusal.UNEXPECTED_EVENT: 1}
-    assert telemetry_of(subject).ignored_messages == {"no_room": 1}
+    assert telemetry_of(subject).ignored_messages == {"back_pressure": 1}
 
 
 def test_what_is_refused_after_the_start_is_said_again_in_its_place() -> None:

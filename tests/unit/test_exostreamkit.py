@@ -13,7 +13,7 @@ from application.call.messages import (
     Start,
     Unknown,
 )
-from domain.events import ANEW, EndReason, GoOn
+from domain.events import NEW_RUN, EndReason, Resume
 from domain.identifiers import InteractionId, StreamId, TenantId
 from domain.ledger import Ledger
 from domain.media import MediaFormat
@@ -46,7 +46,7 @@ def test_a_start_is_read(rate: int) -> None:
         interaction_id=InteractionId("int-123"),
         stream_id=StreamId("int-123"),
         media=MediaFormat(rate),
-        continuation=ANEW,
+        continuation=NEW_RUN,
     )
 
 
@@ -54,7 +54,7 @@ def test_a_start_is_read(rate: int) -> None:
 def test_a_start_may_ask_to_resume(resume: bool) -> None:
     message = DIALECT.decode_text(start(resume=resume).encode())
     assert isinstance(message, Start)
-    assert message.continuation == (GoOn() if resume else ANEW)
+    assert message.continuation == (Resume() if resume else NEW_RUN)
 
 
 def test_unknown_fields_of_a_start_are_ignored() -> None:
@@ -223,4 +223,4 @@ def test_the_replies_are_those_of_the_contract() -> None:
 
 
 def test_more_than_50_refusals_in_a_row_are_too_many() -> None:
-    assert DIALECT.most_refused_in_a_row == 50
+    assert DIALECT.max_refused_in_a_row == 50

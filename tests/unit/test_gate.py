@@ -176,7 +176,7 @@ async def test_a_handshake_waits_for_a_broker_that_has_not_proved_yet_what_it_ha
     assert not waiting.done()
     publishing = asyncio.create_task(bench.sender.run())
     async with asyncio.timeout(10):
-        while not bench.sender.is_proved():
+        while not bench.sender.is_in_sync():
             await asyncio.sleep(0)
         await bench.watch.check()
         assert await waiting == Sender()

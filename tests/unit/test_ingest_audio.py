@@ -7,7 +7,7 @@ from stream_parts import MEDIA
 from application.ports.clock import Instant
 from domain.entries import Gap, SignalNoted
 from domain.errors import IllegalTransition, InvalidAudio, InvalidSequenceNumber
-from domain.events import EndReason, GoOn, Signal
+from domain.events import EndReason, Resume, Signal
 from domain.media import AudioFrame
 from domain.sequence import MAX_SEQ
 
@@ -135,7 +135,7 @@ async def test_frames_for_which_there_is_no_room_are_lost_and_declared(bench: Se
 @timeless()
 async def test_what_a_superseded_sender_still_sends_is_lost(bench: SenderBench) -> None:
     older = await bench.begin()
-    newer = await bench.begin(GoOn())
+    newer = await bench.begin(Resume())
     assert bench.ingest(older, 0, b"ab")
     bench.ingest.note(older, Signal.DTMF, "{}")
     bench.hear(newer, 0)

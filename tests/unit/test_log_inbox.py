@@ -14,7 +14,7 @@ from application.delivery.retained import BATCH_ENTRIES
 from application.ports.store import Conflict
 from domain.account import Account, State
 from domain.entries import SignalNoted
-from domain.events import GoOn, Signal
+from domain.events import Resume, Signal
 from domain.ledger import Ledger
 
 
@@ -125,7 +125,7 @@ async def test_an_account_is_published_without_an_entry() -> None:
 async def test_an_account_of_a_generation_that_is_written_no_more_is_not_published() -> None:
     bench = await live()
     older = bench.here
-    bench.start(GoOn())
+    bench.start(Resume())
     bench.log.put_account(older)
     assert now(bench.log.is_empty)
 
@@ -149,7 +149,7 @@ async def test_a_generation_without_a_listener_is_confirmed_and_fenced_all_the_s
     older.listener = None
     bench.hear(0)
     bench.settle()
-    bench.start(GoOn())
+    bench.start(Resume())
     assert older.is_fenced
     assert bench.stored_seqs() == [0]
 
@@ -159,7 +159,7 @@ async def test_a_listener_is_told_once_that_it_is_fenced() -> None:
     told = []
     bench.heard_by.on_fenced = lambda: told.append(1)  # type: ignore[method-assign]
     older = bench.here
-    bench.start(GoOn())
+    bench.start(Resume())
     older.tell_fenced()
     assert told == [1]
 
@@ -314,7 +314,7 @@ async def test_every_wait_ends_when_nothing_more_of_the_generation_is_appended()
     bench.append()
     bench.log.settle_append(LOST)
     assert not any([await is_over(task) for task in tasks])
-    LogBench("b", beside=bench).start(GoOn())
+    LogBench("b", beside=bench).start(Resume())
     bench.settle()
     await asyncio.wait_for(asyncio.gather(*tasks), 10)
 
@@ -326,7 +326,7 @@ async def test_only_a_newer_generation_ends_the_wait_for_one() -> None:
     bench.hear(0)
     bench.settle()
     assert not await is_over(task)
-    bench.start(GoOn())
+    bench.start(Resume())
     await asyncio.wait_for(task, 10)
 
 
@@ -360,7 +360,7 @@ async def test_a_generation_that_is_left_is_written_no_more_and_what_is_retained
 async def test_leaving_a_generation_leaves_the_newer_one_alone() -> None:
     bench = await live()
     older = bench.here
-    newer = bench.start(GoOn())
+    newer = bench.start(Resume())
     bench.log.put_account(newer)
     bench.log.leave(older)
     assert bench.log.live is newer
@@ -383,7 +383,7 @@ async def test_leaving_a_generation_before_it_has_caught_up_lets_the_next_start_
 async def test_a_generation_that_is_fenced_puts_nothing() -> None:
     bench = await live()
     older = bench.here
-    bench.start(GoOn())
+    bench.start(Resume())
     bench.hear(0, live=older)
     assert now(bench.log.is_empty)
     assert bench.unconfirmed == 0

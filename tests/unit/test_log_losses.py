@@ -11,7 +11,7 @@ from application.ports.errors import BrokerRefused
 from application.ports.store import Failed, Mark
 from domain.account import State
 from domain.entries import Ended, Gap, SignalNoted, Started
-from domain.events import EndReason, GoOn
+from domain.events import EndReason, Resume
 from domain.head import Access
 
 NOTHING_KEPT = BufferLimits(45, 1 << 30, rewind_seconds=0)
@@ -105,7 +105,7 @@ async def test_what_is_known_no_more_is_written_with_what_is_held_and_the_rest_i
     ledger = bench.account.ledger
     assert (ledger.lost, ledger.missing, ledger.rejected, ledger.received) == (3, 4, 1, 7)
     assert ledger == bench.here.interaction.ledger
-    assert bench.telemetry.counted["lost", "forgotten"] == 3
+    assert bench.telemetry.counted["lost", "rolled_back"] == 3
     assert bench.lost() == bench.telemetry.total("missing") == 3
 
 
@@ -126,7 +126,7 @@ async def test_what_is_lost_of_a_run_is_counted_once_however_many_generations_ho
     bench = await live(0, 1, limits=FIVE_SECONDS)
     age(bench)
     bench.confirm(2)
-    bench.start(GoOn())
+    bench.start(Resume())
     bench.confirm(3)
     bench.store.wipe()
     bench.doubt()
@@ -146,7 +146,7 @@ async def test_frames_that_an_older_holder_published_are_found_and_not_written_a
     older = await live(0)
     newer = LogBench("b", beside=older)
     newer.clock.now += 1
-    newer.start(GoOn())
+    newer.start(Resume())
     older.store.roll_back(1)
     older.confirm(1)
     assert not now(older.heard_by.is_fenced)
@@ -313,7 +313,7 @@ async def test_a_start_behind_evicted_entries_declares_them() -> None:
     bench = await live(0, 1)
     bench.store.evict_entries()
     other = LogBench("b", beside=bench)
-    other.start(GoOn())
+    other.start(Resume())
     assert declared_in(other.stored()) == [0, 1]
     assert other.account.ledger.lost == 2
     other.confirm(2)
@@ -345,7 +345,7 @@ async def test_a_start_in_an_empty_store_is_not_trimmed_by_the_positions_of_befo
     """Another process held the stream last, and then the store was wiped."""
     bench = await live(*range(20), retention_seconds=5.0)
     other = LogBench("b", beside=bench)
-    other.start(GoOn())
+    other.start(Resume())
     bench.doubt()
     bench.settle()
     assert bench.state is LogState.FENCED
@@ -393,7 +393,7 @@ async def test_a_run_that_an_older_holder_ended_goes_on_as_a_new_one() -> None:
     older = await live(0)
     newer = LogBench("b", beside=older)
     newer.clock.now += 1
-    newer.start(GoOn())
+    newer.start(Resume())
     newer.confirm(1)
     older.store.roll_back(2)
     older.end()

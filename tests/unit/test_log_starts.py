@@ -15,7 +15,7 @@ from application.ports.errors import BrokerUnavailable
 from domain.account import State
 from domain.entries import Ended, Started
 from domain.errors import NotAllowed, Superseded
-from domain.events import ANEW, EndReason, GoOn, GoOnAbove
+from domain.events import NEW_RUN, EndReason, Resume, ResumeAbove
 from domain.head import Access
 from domain.starting import AwaitFirstFrame
 
@@ -52,7 +52,7 @@ async def test_a_start_waits_for_what_the_older_sender_sent() -> None:
     bench.hear(0)
     append = bench.append()
     bench.hear(1)
-    pending = bench.request(GoOn())
+    pending = bench.request(Resume())
     assert bench.log.take() is None
     bench.answer(append)
     assert frames_of(bench.append()) == [1]
@@ -70,7 +70,7 @@ async def test_a_start_waits_for_the_account_of_a_run_that_is_cut() -> None:
     bench = LogBench()
     bench.start()
     bench.cut()
-    bench.request(GoOn())
+    bench.request(Resume())
     append = bench.append()
     assert append.head.account.state is State.CUT
     bench.answer(append)
@@ -79,7 +79,7 @@ async def test_a_start_waits_for_the_account_of_a_run_that_is_cut() -> None:
 
 async def test_two_starts_are_decided_in_the_order_in_which_they_were_requested() -> None:
     bench = LogBench()
-    first, second = bench.request(), bench.request(GoOn())
+    first, second = bench.request(), bench.request(Resume())
     bench.settle()
     older = bench.adopt(first)
     assert not second.outcome.done(), "what was held behind the first is put before"
@@ -108,9 +108,9 @@ async def test_while_a_run_catches_up_no_further_start_is_decided() -> None:
     assert live.is_fenced
 
 
-@pytest.mark.parametrize("continuation", [ANEW, GoOn()])
+@pytest.mark.parametrize("continuation", [NEW_RUN, Resume()])
 async def test_entries_of_the_older_generation_are_held_back_while_a_start_is_under_way(
-    continuation: GoOn,
+    continuation: Resume,
 ) -> None:
     """They belong to neither run: a start that is granted drops them, and they are counted."""
     bench = LogBench()
@@ -130,10 +130,10 @@ async def test_entries_that_were_held_back_follow_if_the_start_is_withdrawn() ->
     bench = LogBench()
     older = bench.start()
     other = LogBench("b", beside=bench)
-    asked = bench.request(GoOnAbove())
+    asked = bench.request(ResumeAbove())
     decide(bench)
     assert asked.outcome.result() == AwaitFirstFrame()
-    asked = bench.request(GoOn())
+    asked = bench.request(Resume())
     decide(bench)
     append = bench.append()
     bench.hear(0, 1, live=older)
@@ -150,7 +150,7 @@ async def test_a_start_that_awaits_the_first_frame_changes_nothing() -> None:
     bench = LogBench()
     live = bench.start()
     before = bench.store.now
-    pending = bench.request(GoOnAbove())
+    pending = bench.request(ResumeAbove())
     bench.settle()
     assert pending.outcome.result() == AwaitFirstFrame()
     assert bench.store.now is before
@@ -164,7 +164,7 @@ async def test_a_start_without_a_right_is_refused_and_the_next_is_decided() -> N
     pending = bench.request(access=Access.TOKEN)
     bench.settle()
     live = bench.adopt(pending)
-    refused, granted = bench.request(GoOn()), bench.request(GoOn(), Access.TOKEN)
+    refused, granted = bench.request(Resume()), bench.request(Resume(), Access.TOKEN)
     bench.settle()
     assert isinstance(failure(refused), NotAllowed)
     assert bench.adopt(granted).run.access is Access.TOKEN
@@ -178,7 +178,7 @@ async def test_a_start_that_was_requested_long_before_that_of_the_holder_is_supe
     other = LogBench("b", beside=bench)
     holder = other.start()
     bench.clock.now += 5
-    pending = bench.request(GoOn(), requested_at=requested_at)
+    pending = bench.request(Resume(), requested_at=requested_at)
     bench.settle()
     assert isinstance(failure(pending), Superseded)
     other.confirm(0)
@@ -193,7 +193,7 @@ async def test_a_start_that_was_decided_on_a_stale_head_is_decided_anew() -> Non
     """Another process began meanwhile: the conflict names its head."""
     bench = LogBench()
     other = LogBench("b", beside=bench)
-    pending = bench.request(GoOn())
+    pending = bench.request(Resume())
     decide(bench)
     append = bench.append()
     holder = other.start()
@@ -216,7 +216,7 @@ async def test_a_start_that_was_decided_before_the_store_came_back_is_decided_an
     bench = LogBench()
     bench.start()
     bench.confirm(0, 1)
-    pending = bench.request(GoOn())
+    pending = bench.request(Resume())
     decide(bench)
     append = bench.append()
     if forget == "wipe":
@@ -254,7 +254,7 @@ async def test_a_start_whose_answer_was_lost_and_that_was_superseded_meanwhile_i
     decide(bench)
     bench.step("answer lost")
     other = LogBench("b", beside=bench)
-    other.start(GoOn())
+    other.start(Resume())
     bench.settle()
     assert isinstance(failure(pending), Superseded)
     other.confirm(0)
@@ -452,7 +452,7 @@ async def test_what_this_process_retains_survives_its_next_start() -> None:
     bench = LogBench()
     bench.start()
     bench.confirm(0, 1)
-    bench.start(GoOn())
+    bench.start(Resume())
     bench.confirm(2)
     bench.store.roll_back(4)
     bench.doubt()
@@ -466,11 +466,11 @@ async def test_what_this_process_retains_does_not_survive_another_writer_in_betw
     bench.start()
     bench.confirm(0)
     other = LogBench("b", beside=bench)
-    other.start(GoOn())
+    other.start(Resume())
     other.confirm(1)
     bench.doubt()
     bench.settle()
-    bench.start(GoOn())
+    bench.start(Resume())
     assert bench.kept == 0
     bench.confirm(2)
     bench.store.wipe()

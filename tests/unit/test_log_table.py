@@ -8,7 +8,7 @@ from stream_parts import frame, now
 from application.delivery.log_state import LogState, Probe
 from domain.account import State
 from domain.entries import Ended, Gap, Started
-from domain.events import GoOn
+from domain.events import Resume
 
 FAILED = LOST
 
@@ -47,7 +47,7 @@ async def rebasing() -> LogBench:
 async def fenced() -> LogBench:
     bench = await in_sync(0, 1, 2)
     other = LogBench("b", beside=bench)
-    other.start(GoOn())
+    other.start(Resume())
     bench.doubt()
     bench.settle()
     return in_state(bench, LogState.FENCED)
@@ -61,7 +61,7 @@ def in_state(bench: LogBench, state: LogState) -> LogBench:
 def taken_over(bench: LogBench) -> LogBench:
     """Have another process begin behind what the store has."""
     other = LogBench("b", beside=bench)
-    other.start(GoOn())
+    other.start(Resume())
     return other
 
 
@@ -97,7 +97,7 @@ async def test_in_sync_a_store_that_came_back_empty_is_written_anew() -> None:
     in_state(bench, LogState.IN_SYNC)
     assert bench.stored_seqs() == [0, 1, 2, 3]
     assert bench.head.lease.generation == bench.here.lease.generation == 2
-    assert bench.telemetry.streams_begun_again == 1
+    assert bench.telemetry.rebased_streams == 1
 
 
 async def test_in_sync_a_newer_lease_fences() -> None:
@@ -131,7 +131,7 @@ async def test_in_sync_what_failed_is_sent_again_as_it_was() -> None:
 async def test_in_sync_a_doubt_is_a_probe_if_nothing_is_queued() -> None:
     bench = await in_sync(0)
     bench.doubt()
-    assert not now(bench.log.is_proved)
+    assert not now(bench.log.is_in_sync)
     assert not now(bench.log.is_empty)
     assert isinstance(bench.log.take(), Probe)
     in_state(bench, LogState.PROBING)
@@ -142,7 +142,7 @@ async def test_in_sync_an_append_proves_as_much_as_a_probe() -> None:
     bench.doubt()
     bench.hear(1)
     bench.answer(bench.append())
-    assert now(bench.log.is_proved)
+    assert now(bench.log.is_in_sync)
     assert bench.log.take() is None
 
 
@@ -153,7 +153,7 @@ async def test_probing_a_store_that_has_all_of_it_is_in_sync() -> None:
     bench = await probing()
     bench.answer_probe()
     in_state(bench, LogState.IN_SYNC)
-    assert now(bench.log.is_proved)
+    assert now(bench.log.is_in_sync)
     assert now(bench.log.is_empty)
 
 
@@ -168,7 +168,7 @@ async def test_probing_a_store_that_lacks_a_part_is_replayed_and_frames_are_coun
     assert bench.stored_seqs() == [0, 1, 2]
     assert bench.head.lease.generation == generation
     assert bench.published() == 3
-    assert bench.telemetry.refilled_frames == 2
+    assert bench.telemetry.replayed_frames == 2
     assert (bench.unconfirmed, bench.kept) == (0, 960)
 
 
@@ -191,7 +191,7 @@ async def test_probing_that_failed_is_tried_again() -> None:
     bench = await probing()
     bench.log.settle_probe(FAILED, 0)
     in_state(bench, LogState.PROBING)
-    assert not now(bench.log.is_proved)
+    assert not now(bench.log.is_in_sync)
     bench.probe()
     bench.answer_probe()
     in_state(bench, LogState.IN_SYNC)
@@ -202,10 +202,10 @@ async def test_probing_a_further_doubt_is_proved_by_a_further_probe() -> None:
     bench = await probing()
     bench.doubt()
     bench.answer_probe()
-    assert not now(bench.log.is_proved)
+    assert not now(bench.log.is_in_sync)
     bench.probe()
     bench.answer_probe()
-    assert now(bench.log.is_proved)
+    assert now(bench.log.is_in_sync)
 
 
 async def test_what_was_sent_before_a_doubt_proves_nothing() -> None:
@@ -214,9 +214,9 @@ async def test_what_was_sent_before_a_doubt_proves_nothing() -> None:
     append = bench.append()
     bench.doubt()
     bench.answer(append)
-    assert not now(bench.log.is_proved)
+    assert not now(bench.log.is_in_sync)
     bench.settle()
-    assert now(bench.log.is_proved)
+    assert now(bench.log.is_in_sync)
 
 
 # Replaying
@@ -291,7 +291,7 @@ async def test_replaying_what_failed_is_sent_again() -> None:
 
 async def test_replaying_is_no_proof_before_it_is_over() -> None:
     bench = await replaying()
-    assert not now(bench.log.is_proved)
+    assert not now(bench.log.is_in_sync)
     assert not now(bench.log.is_in_doubt)
     bench.doubt()
     append = bench.append()
@@ -422,7 +422,7 @@ async def test_fenced_by_a_newer_lease_still_it_stays_so() -> None:
     bench.doubt()
     bench.settle()
     in_state(bench, LogState.FENCED)
-    assert now(bench.log.is_proved)
+    assert now(bench.log.is_in_sync)
     assert bench.kept == 960
 
 
@@ -445,7 +445,7 @@ async def test_what_another_process_began_without_is_lost_and_counted_once(
         bench.doubt()
         bench.settle()
     in_state(bench, LogState.FENCED)
-    assert bench.telemetry.counted["lost", "forgotten"] == 2
+    assert bench.telemetry.counted["lost", "rolled_back"] == 2
     assert [record.levelname for record in caplog.records] == ["ERROR"]
 
 
@@ -474,7 +474,7 @@ async def test_closed_it_holds_nothing_and_a_start_opens_it_again() -> None:
 
 async def test_a_log_that_was_fenced_is_opened_by_its_next_start() -> None:
     bench = await fenced()
-    bench.start(GoOn())
+    bench.start(Resume())
     in_state(bench, LogState.IN_SYNC)
     bench.confirm(3)
     assert bench.stored_seqs() == [0, 1, 2, 3]
@@ -507,7 +507,7 @@ async def test_an_end_that_was_forgotten_is_written_again_with_the_ledger_as_it_
     assert isinstance(ended, Ended)
     assert (ended.ledger.published, ended.ledger.lost, ended.ledger.missing) == (1, 1, 1)
     assert Gap(0, 1) in bench.stored()
-    assert bench.telemetry.counted["lost", "forgotten"] == 1
+    assert bench.telemetry.counted["lost", "rolled_back"] == 1
 
 
 def let_go(bench: LogBench, frames: int) -> None:

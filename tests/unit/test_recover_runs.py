@@ -18,7 +18,7 @@ from application.recover_runs import (
 )
 from domain.account import State
 from domain.entries import Ended
-from domain.events import EndReason, GoOn
+from domain.events import EndReason, Resume
 from domain.identifiers import StreamKey
 
 RESUME_SECONDS = 30.0
@@ -48,7 +48,7 @@ async def leave_behind(bench: SenderBench, *streams: StreamKey) -> None:
     for stream in streams:
         live = await other.begin(stream=stream)
         other.hear(live, 0, 1)
-        bench.heartbeats.beats[stream] = -1.0
+        bench.heartbeats.latest[stream] = -1.0
     await until(lambda: other.sender.unpublished() == 0)
     await other.close()
 
@@ -78,7 +78,7 @@ async def test_an_orphaned_run_gets_its_end_after_so_many_looks(
     assert ended.reason is EndReason.DISCONNECTED
     assert ended.ledger.published == 2
     assert bench.store.entries(DEAD)[-1] is ended
-    assert DEAD not in bench.heartbeats.beats
+    assert DEAD not in bench.heartbeats.latest
     (told,) = caplog.records
     assert told.message == "run of a dead process ended"
     assert told.interaction_id == "call"  # type: ignore[attr-defined]
@@ -91,7 +91,7 @@ async def test_a_run_is_ended_once_and_under_its_own_generation(bench: SenderBen
     assert before is not None
     bench.store.answers_lost = 1
     async with recovering(bench):
-        await until(lambda: DEAD not in bench.heartbeats.beats)
+        await until(lambda: DEAD not in bench.heartbeats.latest)
         await asyncio.sleep(200)
     assert len(bench.store.ends(DEAD)) == 1
     generations = [generation for generation, _ in bench.store.of(DEAD).now.entries]
@@ -117,7 +117,7 @@ async def test_the_streams_of_this_process_have_heartbeats_and_are_not_ended(
         await until(lambda: is_ended(bench, ALIVE))
         (ended,) = bench.store.ends(ALIVE)
         assert not ended.recovered
-        await until(lambda: ALIVE not in bench.heartbeats.beats)
+        await until(lambda: ALIVE not in bench.heartbeats.latest)
 
 
 @timeless()
@@ -126,7 +126,7 @@ async def test_a_heartbeat_that_changes_is_of_the_living(bench: SenderBench) -> 
     async with recovering(bench):
         for _ in range(10):
             await looked(bench, LOOKS - 1)
-            bench.heartbeats.beats[ALIVE] += 0.5
+            bench.heartbeats.latest[ALIVE] += 0.5
     assert not is_ended(bench, ALIVE)
 
 
@@ -177,9 +177,9 @@ async def test_a_process_that_can_beat_but_not_look_says_so_once(
 async def test_a_store_without_the_stream_has_nothing_to_end_and_its_heartbeat_goes(
     bench: SenderBench,
 ) -> None:
-    bench.heartbeats.beats[DEAD] = -1.0
+    bench.heartbeats.latest[DEAD] = -1.0
     async with recovering(bench):
-        await until(lambda: DEAD not in bench.heartbeats.beats)
+        await until(lambda: DEAD not in bench.heartbeats.latest)
     assert bench.store.entries(DEAD) == []
 
 
@@ -189,7 +189,7 @@ async def test_a_run_that_was_ended_already_has_no_second_end(bench: SenderBench
     bench.end(live, EndReason.ENDED)
     await until(lambda: bench.background.is_idle)
     async with recovering(bench):
-        await until(lambda: ALIVE not in bench.heartbeats.beats)
+        await until(lambda: ALIVE not in bench.heartbeats.latest)
     assert len(bench.store.ends(ALIVE)) == 1
 
 
@@ -198,7 +198,7 @@ async def test_a_run_whose_entries_are_lost_is_left_to_its_next_start(bench: Sen
     await leave_behind(bench, DEAD)
     bench.store.of(DEAD).evict_entries()
     async with recovering(bench):
-        await until(lambda: DEAD not in bench.heartbeats.beats)
+        await until(lambda: DEAD not in bench.heartbeats.latest)
     assert bench.store.entries(DEAD) == []
 
 
@@ -207,7 +207,7 @@ async def test_a_writer_that_was_only_frozen_is_fenced(bench: SenderBench) -> No
     """Its sender is told, and begins again behind the end."""
     frozen = SenderBench(bench.clock, beside=bench)
     live = await frozen.begin(stream=DEAD)
-    bench.heartbeats.beats[DEAD] = -1.0
+    bench.heartbeats.latest[DEAD] = -1.0
     async with recovering(bench):
         await until(lambda: is_ended(bench, DEAD))
     frozen.hear(live, 0)
@@ -230,7 +230,7 @@ async def test_a_run_that_is_resumed_while_it_is_to_be_ended_is_not_ended(
     async def resume_meanwhile(streams: Sequence[StreamKey]) -> Heads:
         bench.store.heads = heads  # type: ignore[method-assign]
         found = await heads(streams)
-        await other.begin(GoOn(), DEAD)
+        await other.begin(Resume(), DEAD)
         return found if is_read_before else await heads(streams)
 
     bench.store.heads = resume_meanwhile  # type: ignore[method-assign]
@@ -275,7 +275,7 @@ async def test_a_stream_that_does_not_answer_is_no_refusal(bench: SenderBench) -
     bench.store.failing[DEAD] = BrokerUnavailable("stuck")
     async with recovering(bench):
         await looked(bench, 3 * LOOKS)
-        assert DEAD in bench.heartbeats.beats
+        assert DEAD in bench.heartbeats.latest
         bench.store.failing.clear()
         await until(lambda: is_ended(bench, DEAD))
 

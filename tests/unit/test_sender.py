@@ -188,7 +188,7 @@ async def test_a_store_that_answers_for_one_stream_only_is_up(bench: SenderBench
     bench.hear(broken, 0)
     bench.hear(well, 0)
     await asyncio.sleep(1)
-    assert bench.sender.is_proved()
+    assert bench.sender.is_in_sync()
     assert bench.sender.unpublished() == 1
 
 

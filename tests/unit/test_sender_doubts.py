@@ -10,7 +10,7 @@ from application.delivery.log_registry import QUIET_SECONDS, TICK_SECONDS, WIDER
 from application.delivery.stream_log import StreamLog
 from application.ports.errors import BrokerRefused, BrokerUnavailable
 from domain.entries import Ended
-from domain.events import EndReason, GoOn
+from domain.events import EndReason, Resume
 
 REWIND = 5.0
 
@@ -32,11 +32,11 @@ async def test_another_epoch_is_a_doubt_about_every_log(bench: SenderBench) -> N
     bench.store.epoch += 1
     bench.store.seconds = 0.5
     bench.sender.note_alive(bench.clock.now)
-    assert not bench.sender.is_proved()
-    assert not one.is_proved
-    assert not two.is_proved
+    assert not bench.sender.is_in_sync()
+    assert not one.is_in_sync
+    assert not two.is_in_sync
     assert len(doubts) == 1
-    assert await until(bench.sender.is_proved) < 1.1
+    assert await until(bench.sender.is_in_sync) < 1.1
     assert [call.kind for call in bench.store.calls[-1:]] == ["heads"]
 
 
@@ -74,12 +74,12 @@ async def test_a_store_that_failed_is_a_doubt_about_every_log_once_it_answers(
 ) -> None:
     await two_quiet(bench)
     bench.sender.note_failure()
-    assert not bench.sender.is_proved()
+    assert not bench.sender.is_in_sync()
     before = len(bench.store.calls)
     await asyncio.sleep(0.1)
     assert len(bench.store.calls) == before, "it is not asked before it is known to be back"
     bench.sender.note_alive(bench.clock.now)
-    await until(bench.sender.is_proved)
+    await until(bench.sender.is_in_sync)
     asked = [it for call in bench.store.calls[before:] for it in call.streams]
     assert sorted(map(str, asked)) == ["tenant/one", "tenant/two"]
 
@@ -91,13 +91,13 @@ async def test_a_call_that_fails_is_a_doubt_and_what_was_lost_is_found(bench: Se
     assert one.live is not None
     bench.hear(one.live, 1)
     await asyncio.sleep(1)
-    assert not bench.sender.is_proved()
+    assert not bench.sender.is_in_sync()
     bench.store.of(two.stream).wipe()
     bench.store.is_away = False
-    await until(bench.sender.is_proved)
+    await until(bench.sender.is_in_sync)
     assert bench.store.seqs(one.stream) == [0, 1]
     assert bench.store.seqs(two.stream) == [0]
-    assert bench.telemetry.streams_begun_again == 1
+    assert bench.telemetry.rebased_streams == 1
 
 
 @timeless()
@@ -110,7 +110,7 @@ async def test_a_quiet_log_is_asked_every_two_seconds(bench: SenderBench) -> Non
     probes = [call for call in bench.store.calls[before:] if call.kind == "heads"]
     assert 20 / 2 <= len(probes) <= 20
     bench.store.of().wipe()
-    took = await until(lambda: bench.telemetry.streams_begun_again)
+    took = await until(lambda: bench.telemetry.rebased_streams)
     assert took < QUIET_SECONDS + 2 * TICK_SECONDS
 
 
@@ -119,7 +119,7 @@ async def test_a_quiet_sender_that_another_process_superseded_is_told(bench: Sen
     live = await bench.begin()
     hearing = ears(live)
     other = SenderBench(bench.clock, beside=bench)
-    newer = await other.begin(GoOn())
+    newer = await other.begin(Resume())
     await until(lambda: hearing.fenced)
     assert live.is_fenced
     assert not newer.is_fenced
@@ -191,7 +191,7 @@ async def test_while_the_store_is_away_nothing_retained_gets_old(bench: SenderBe
     assert bench.sender.budget.held_bytes.kept == 640
     bench.store.of().wipe()
     bench.store.is_away = False
-    await until(lambda: live.log.is_empty and bench.sender.is_proved())
+    await until(lambda: live.log.is_empty and bench.sender.is_in_sync())
     assert bench.store.seqs() == [0, 1, 2]
     assert bench.telemetry.total("lost") == 0
 
@@ -208,7 +208,7 @@ async def test_a_store_that_does_not_answer_lets_nothing_retained_get_old(
     await asyncio.sleep(100)
     assert bench.sender.budget.held_bytes.kept == 320
     bench.store.may_answer.set()
-    await until(lambda: bench.sender.is_proved() and live.log.is_empty)
+    await until(lambda: bench.sender.is_in_sync() and live.log.is_empty)
     await asyncio.sleep(2 * QUIET_SECONDS + TICK_SECONDS)
     assert bench.sender.budget.held_bytes.kept == 0
 
@@ -224,10 +224,10 @@ async def test_while_one_stream_is_in_doubt_nothing_retained_gets_old(bench: Sen
         bench.hear(one.live, seq)
         await asyncio.sleep(0.2)
     assert one.is_empty
-    assert not bench.sender.is_proved()
+    assert not bench.sender.is_in_sync()
     bench.store.of(two.stream).wipe()
     bench.store.failing.clear()
-    await until(bench.sender.is_proved)
+    await until(bench.sender.is_in_sync)
     assert bench.store.seqs(two.stream) == [0]
     assert bench.telemetry.total("lost") == 0
 
@@ -241,9 +241,9 @@ async def test_a_stream_that_is_refused_does_not_keep_the_rest_from_being_proved
     bench.store.failing[one.stream] = BrokerRefused("WRONGTYPE")
     bench.store.epoch += 1
     bench.sender.note_alive(bench.clock.now)
-    assert not bench.sender.is_proved()
-    await until(bench.sender.is_proved, 10)
-    assert not one.is_proved
+    assert not bench.sender.is_in_sync()
+    await until(bench.sender.is_in_sync, 10)
+    assert not one.is_in_sync
     assert len([it for it in caplog.records if "refuses a stream" in it.message]) == 1
 
 
@@ -258,7 +258,7 @@ async def test_a_log_that_was_given_up_keeps_nothing_from_being_proved(bench: Se
     one.abandon()
     one.leave(live)
     bench.store.may_answer.set()
-    await until(bench.sender.is_proved, 10)
+    await until(bench.sender.is_in_sync, 10)
 
 
 @timeless()

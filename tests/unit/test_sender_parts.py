@@ -64,15 +64,15 @@ async def test_a_part_that_fails_puts_only_its_own_logs_in_doubt(bench: SenderBe
     bench.sender.on_doubt = doubts.append
     bench.store.parted = {"a"}
     bench.hear(one, 1)
-    await until(lambda: not bench.sender.is_proved("a"))
+    await until(lambda: not bench.sender.is_in_sync("a"))
     asked = len(bench.store.calls)
     bench.hear(two, 1)
     assert await until(lambda: is_acked(two, 1)) < SOON
-    assert bench.sender.is_proved("b")
-    assert bench.log(two.key).is_proved
+    assert bench.sender.is_in_sync("b")
+    assert bench.log(two.key).is_in_sync
     assert set(doubts) == {"a"}
     bench.store.parted = set()
-    await until(lambda: bench.sender.is_proved("a"))
+    await until(lambda: bench.sender.is_in_sync("a"))
     assert is_acked(one, 1)
     later = [call for call in bench.store.calls[asked:] if two.key in call.streams]
     assert {call.kind for call in later} == {"append"}
@@ -95,7 +95,7 @@ async def test_work_that_waits_for_a_part_goes_where_its_stream_goes(bench: Send
     one, _ = await one_in_each(bench)
     bench.store.parted = {"a"}
     bench.hear(one, 1)
-    await until(lambda: not bench.sender.is_proved("a"))
+    await until(lambda: not bench.sender.is_in_sync("a"))
     bench.store.parts[one.key] = "b"
     assert await until(lambda: is_acked(one, 1)) < TICK_SECONDS + SOON
     assert bench.store.seqs(one.key) == [0, 1]
@@ -139,12 +139,12 @@ async def test_a_doubt_goes_where_its_stream_goes(bench: SenderBench) -> None:
     asked = len(bench.store.calls)
     bench.store.stuck = {"b"}
     await asyncio.sleep(TICK_SECONDS + 0.1)
-    assert not bench.sender.is_proved("b")
+    assert not bench.sender.is_in_sync("b")
     bench.store.stuck = set()
-    await until(lambda: bench.sender.is_proved("b"))
+    await until(lambda: bench.sender.is_in_sync("b"))
     heads = [call for call in bench.store.calls[asked:] if call.kind == "heads"]
     assert {key for call in heads for key in call.streams} == {one.key}
-    assert bench.log(two.key).is_proved
+    assert bench.log(two.key).is_in_sync
 
 
 @timeless()
@@ -158,9 +158,9 @@ async def test_a_doubt_that_is_being_settled_goes_where_its_stream_goes(
     await until(lambda: bench.store.calls[-1].kind == "heads")
     bench.store.parts[one.key] = "b"
     await asyncio.sleep(TICK_SECONDS + 0.1)
-    assert bench.sender.is_proved("a")  # it has no logs any more
-    assert not bench.sender.is_proved("b")
-    assert await until(lambda: bench.sender.is_proved("b")) < ANSWER_SECONDS + SOON
+    assert bench.sender.is_in_sync("a")  # it has no logs any more
+    assert not bench.sender.is_in_sync("b")
+    assert await until(lambda: bench.sender.is_in_sync("b")) < ANSWER_SECONDS + SOON
 
 
 def kept(bench: SenderBench) -> int:
@@ -182,7 +182,7 @@ async def test_nothing_is_let_go_while_a_part_with_logs_has_not_proved_what_it_h
     await until(lambda: is_acked(two, 4))
     assert kept(bench) == held + 4 * 320
     bench.store.parted = set()
-    await until(lambda: bench.sender.is_proved("a"))
+    await until(lambda: bench.sender.is_in_sync("a"))
     await until(lambda: kept(bench) < held, REWIND)
 
 

@@ -23,7 +23,7 @@ from application.call.messages import (
     Message,
     Refusal,
     Refused,
-    SignalSaid,
+    SignalMessage,
     Start,
 )
 from application.call.session import State
@@ -33,7 +33,7 @@ from application.start_interaction import RetryBudget
 from domain.access import Sender
 from domain.account import State as Life
 from domain.entries import Ended, Entry, Gap, SignalNoted, Started
-from domain.events import EndReason, GoOn, GoOnAbove, Opening, Signal
+from domain.events import EndReason, Opening, Resume, ResumeAbove, Signal
 from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
 from domain.media import AudioFrame, MediaFormat
 from domain.starting import LATE_MS
@@ -169,14 +169,14 @@ async def test_a_start_that_cannot_be_decided_is_tried_again_with_the_first_fram
     opening = Opening(KEY, CALL, "d", MEDIA, 0)
     await begin_elsewhere(site.destination, opening, "before")
     starting = site.starting(Exostreamkit())
-    say(starting, Start(TENANT, CALL, STREAM, MEDIA, GoOnAbove()))
+    say(starting, Start(TENANT, CALL, STREAM, MEDIA, ResumeAbove()))
     await site.until(lambda: starting.is_idle)
     assert starting.live is None
     say(starting, Audio(7, b"ab"))
     stream = await site.outcome(starting)
     assert isinstance(stream, LiveStream)
     assert stream.lease.generation == 2
-    assert [it.continuation for it in starting.starts] == [GoOnAbove(), GoOnAbove(7)]
+    assert [it.continuation for it in starting.starts] == [ResumeAbove(), ResumeAbove(7)]
     starting.put_early()
     assert stream.interaction.last_seq == 7
 
@@ -188,9 +188,9 @@ async def test_a_frame_said_while_the_first_attempt_is_under_way_decides_the_sec
     opening = Opening(KEY, CALL, "d", MEDIA, 0)
     await begin_elsewhere(site.destination, opening, "before")
     starting = site.starting(Exostreamkit())
-    say(starting, Start(TENANT, CALL, STREAM, MEDIA, GoOnAbove()), Audio(7, b"ab"))
+    say(starting, Start(TENANT, CALL, STREAM, MEDIA, ResumeAbove()), Audio(7, b"ab"))
     assert isinstance(await site.outcome(starting), LiveStream)
-    assert [it.continuation for it in starting.starts] == [GoOnAbove(), GoOnAbove(7)]
+    assert [it.continuation for it in starting.starts] == [ResumeAbove(), ResumeAbove(7)]
 
 
 async def test_a_call_that_is_said_to_its_end_is_published_though_its_sender_is_gone(
@@ -242,7 +242,7 @@ async def test_what_a_sender_said_that_is_gone_before_it_was_decided_how_it_goes
     opening = Opening(KEY, CALL, "d", MEDIA, 0)
     await begin_elsewhere(site.destination, opening, "before")
     starting = site.starting(Agentstream())
-    start = Start(TENANT, CALL, STREAM, MEDIA, GoOnAbove())
+    start = Start(TENANT, CALL, STREAM, MEDIA, ResumeAbove())
     say(starting, start, Audio(7, b"ab"), Audio(8, b"cd"))  # tried without the frames
     starting.leave()
     await site.until(lambda: site.container.background().is_idle)
@@ -255,7 +255,7 @@ async def test_starts_of_one_stream_are_made_in_the_order_in_which_they_were_sai
 ) -> None:
     first, second, third = (site.starting(Agentstream()) for _ in range(3))
     for turn, starting in enumerate((first, second, third)):
-        start = Start(TENANT, CALL, STREAM, MEDIA, GoOnAbove())
+        start = Start(TENANT, CALL, STREAM, MEDIA, ResumeAbove())
         frames = (Audio(10 * turn + n, b"ab") for n in range(1, 4))
         say(starting, start, *frames)
     third.leave()  # all are gone, the newest first
@@ -273,7 +273,7 @@ async def test_the_end_of_a_sender_that_is_back_already_is_left_to_where_it_is_n
     site: Site, *, is_gone: bool
 ) -> None:
     older, newer = site.starting(Exostreamkit()), site.starting(Exostreamkit())
-    start = Start(TENANT, CALL, STREAM, MEDIA, GoOn())
+    start = Start(TENANT, CALL, STREAM, MEDIA, Resume())
     say(older, start, Audio(0, b"ab"), ENDED)
     say(newer, start, Audio(0, b"ab"), Audio(1, b"cd"), ENDED)
     if is_gone:
@@ -298,9 +298,9 @@ async def test_a_start_that_waits_for_its_sender_lets_others_through(site: Site)
     opening = Opening(KEY, CALL, "d", MEDIA, 0)
     await begin_elsewhere(site.destination, opening, "before")
     silent, newer = site.starting(Agentstream()), site.starting(Agentstream())
-    say(silent, Start(TENANT, CALL, STREAM, MEDIA, GoOnAbove()))
+    say(silent, Start(TENANT, CALL, STREAM, MEDIA, ResumeAbove()))
     await site.until(lambda: silent.is_idle)
-    say(newer, Start(TENANT, CALL, STREAM, MEDIA, GoOnAbove()), Audio(7, b"ab"))
+    say(newer, Start(TENANT, CALL, STREAM, MEDIA, ResumeAbove()), Audio(7, b"ab"))
     assert isinstance(await site.outcome(newer), LiveStream)
     newer.put_early()
 
@@ -335,7 +335,7 @@ async def test_what_a_sender_said_that_is_gone_before_its_start_is_published_in_
         starting,
         START,
         Audio(1, b"ab"),
-        SignalSaid(Signal.DTMF, '{"digit":"5"}'),
+        SignalMessage(Signal.DTMF, '{"digit":"5"}'),
         Audio(2, b"odd"),
         START,
         BadStart("again"),
@@ -343,7 +343,7 @@ async def test_what_a_sender_said_that_is_gone_before_its_start_is_published_in_
         Audio(4, b"cd"),
     )
     starting.drop()
-    say(starting, Audio(5, b"ef"), SignalSaid(Signal.DTMF, "{}"), Audio(6, b"gh"))
+    say(starting, Audio(5, b"ef"), SignalMessage(Signal.DTMF, "{}"), Audio(6, b"gh"))
     say(starting, ENDED, Audio(7, b"ab"), Audio(8, b"ab"))  # too late
     starting.leave()
     await site.plug()

@@ -15,7 +15,7 @@ from stream_parts import (
 
 from domain.account import Account, State
 from domain.entries import Ended, Gap, Started
-from domain.events import ANEW, Continuation, EndReason, GoOn, GoOnAbove
+from domain.events import NEW_RUN, Continuation, EndReason, Resume, ResumeAbove
 from domain.head import Access, Head, Lease, Run
 from domain.ledger import Ledger
 from domain.starting import (
@@ -64,16 +64,16 @@ def test_a_request_that_began_the_run_and_was_superseded_is_too_late(
     head: Head, owner: str
 ) -> None:
     assert start(head, request(owner), NOW_MS) == TooLate()
-    assert start(head, request(owner, GoOn()), NOW_MS) == TooLate()
+    assert start(head, request(owner, Resume()), NOW_MS) == TooLate()
 
 
-@pytest.mark.parametrize("continuation", [ANEW, GoOn(), GoOnAbove(), GoOnAbove(10)])
+@pytest.mark.parametrize("continuation", [NEW_RUN, Resume(), ResumeAbove(), ResumeAbove(10)])
 def test_a_request_of_well_before_that_of_the_holder_is_too_late(
     continuation: Continuation,
 ) -> None:
     waited_ms = NOW_MS - 40_000 + LATE_MS + 1
     assert start(LIVE, request("x", continuation, waited_ms=waited_ms), NOW_MS) == TooLate()
-    not_well = request("x", GoOn(), waited_ms=waited_ms - 1)
+    not_well = request("x", Resume(), waited_ms=waited_ms - 1)
     assert isinstance(start(LIVE, not_well, NOW_MS), Begin)
 
 
@@ -88,14 +88,16 @@ def test_a_late_request_is_refused_before_it_is_asked_for_its_right() -> None:
     assert start(BY_TOKEN, request("x", waited_ms=waited_ms), NOW_MS) == TooLate()
 
 
-@pytest.mark.parametrize("continuation", [ANEW, GoOn(), GoOnAbove(), GoOnAbove(0), GoOnAbove(99)])
+@pytest.mark.parametrize(
+    "continuation", [NEW_RUN, Resume(), ResumeAbove(), ResumeAbove(0), ResumeAbove(99)]
+)
 @pytest.mark.parametrize("state", [State.LIVE, State.CUT])
 def test_an_open_run_that_was_begun_with_a_token_is_not_taken_without_one(
     continuation: Continuation, state: State
 ) -> None:
     head = replace(BY_TOKEN, account=replace(BY_TOKEN.account, state=state))
     assert start(head, request("x", continuation), NOW_MS) == NotAllowed()
-    with_token = request("x", GoOn(), Access.TOKEN)
+    with_token = request("x", Resume(), Access.TOKEN)
     assert begin(head, with_token).resumed
 
 
@@ -106,11 +108,11 @@ def test_an_ended_run_that_was_begun_with_a_token_is_followed_without_one() -> N
 
 
 def test_a_run_that_was_begun_without_a_token_is_taken_with_one_and_keeps_its_right() -> None:
-    begun = begin(LIVE, request("x", GoOn(), Access.TOKEN))
+    begun = begin(LIVE, request("x", Resume(), Access.TOKEN))
     assert begun.run.access is Access.OPEN
 
 
-@pytest.mark.parametrize("continuation", [ANEW, GoOn(), GoOnAbove(), GoOnAbove(3)])
+@pytest.mark.parametrize("continuation", [NEW_RUN, Resume(), ResumeAbove(), ResumeAbove(3)])
 def test_a_stream_that_is_not_known_begins_with_a_new_run(continuation: Continuation) -> None:
     asked = request("x", continuation, Access.TOKEN)
     run = Run("x", asked.opening, Access.TOKEN)
@@ -126,7 +128,7 @@ def test_a_stream_that_is_not_known_begins_with_a_new_run(continuation: Continua
     assert written(begin(None, asked)) == [started(1, "x", of=asked.opening)]
 
 
-@pytest.mark.parametrize("continuation", [ANEW, GoOn(), GoOnAbove(), GoOnAbove(3)])
+@pytest.mark.parametrize("continuation", [NEW_RUN, Resume(), ResumeAbove(), ResumeAbove(3)])
 def test_behind_an_end_a_new_run_begins(continuation: Continuation) -> None:
     asked = request("x", continuation)
     begun = begin(ENDED, asked)
@@ -140,11 +142,11 @@ def test_behind_an_end_a_new_run_begins(continuation: Continuation) -> None:
 @pytest.mark.parametrize(
     "asked",
     [
-        request("x", ANEW),
-        request("x", GoOn(), media=OTHER_MEDIA),
-        request("x", GoOnAbove(9)),
-        request("x", GoOnAbove(0)),
-        request("x", GoOnAbove(10), media=OTHER_MEDIA),
+        request("x", NEW_RUN),
+        request("x", Resume(), media=OTHER_MEDIA),
+        request("x", ResumeAbove(9)),
+        request("x", ResumeAbove(0)),
+        request("x", ResumeAbove(10), media=OTHER_MEDIA),
     ],
 )
 def test_a_request_that_does_not_resume_ends_the_open_run_and_begins_a_new_one(
@@ -170,7 +172,7 @@ def test_the_end_of_an_open_run_stands_behind_a_gap_for_what_was_dropped_last() 
 
 
 @pytest.mark.parametrize("head", [LIVE, CUT])
-@pytest.mark.parametrize("continuation", [GoOn(), GoOnAbove(10), GoOnAbove(99)])
+@pytest.mark.parametrize("continuation", [Resume(), ResumeAbove(10), ResumeAbove(99)])
 def test_a_request_that_resumes_continues_the_open_run(
     head: Head, continuation: Continuation
 ) -> None:
@@ -187,14 +189,14 @@ def test_a_request_that_resumes_continues_the_open_run(
 
 def test_an_open_run_without_a_frame_is_continued_by_any_first_seq() -> None:
     head = head_of(Account(next_position=1))
-    assert begin(head, request("x", GoOnAbove(0))).resumed
+    assert begin(head, request("x", ResumeAbove(0))).resumed
 
 
 @pytest.mark.parametrize("head", [LIVE, CUT])
 def test_a_request_that_resumes_above_a_seq_that_is_not_known_yet_awaits_the_first_frame(
     head: Head,
 ) -> None:
-    assert start(head, request("x", GoOnAbove()), NOW_MS) == AwaitFirstFrame()
+    assert start(head, request("x", ResumeAbove()), NOW_MS) == AwaitFirstFrame()
 
 
 @pytest.mark.parametrize("head", [None, LIVE, CUT, ENDED, ALL_LOST, MADE_OF_THE_LAST_ENTRY])
@@ -202,7 +204,7 @@ def test_a_request_that_resumes_above_a_seq_that_is_not_known_yet_awaits_the_fir
 def test_a_start_takes_the_next_generation_and_is_newer_than_the_holder(
     head: Head | None, now_ms: int
 ) -> None:
-    begun = begin(head, request("aaa", GoOn()), now_ms)
+    begun = begin(head, request("aaa", Resume()), now_ms)
     if head is None:
         assert begun.lease == Lease(1, "aaa", now_ms)
         return
@@ -221,7 +223,7 @@ def test_a_request_that_waited_is_granted_at_the_time_at_which_it_was_made() -> 
     assert begin(None, request("x", waited_ms=400)).lease.granted_at_ms == NOW_MS - 400
 
 
-@pytest.mark.parametrize("continuation", [ANEW, GoOn()])
+@pytest.mark.parametrize("continuation", [NEW_RUN, Resume()])
 def test_an_open_run_whose_entries_are_lost_is_declared_before_it_ends_or_continues(
     continuation: Continuation,
 ) -> None:
@@ -241,25 +243,25 @@ def test_an_open_run_whose_entries_are_lost_is_declared_before_it_ends_or_contin
 
 
 def test_an_ended_run_whose_entries_are_lost_has_nothing_to_declare() -> None:
-    begun = begin(replace(ENDED, entries_lost=True), request("x", GoOn()))
-    assert written(begun) == [started(4, "x", of=opening(GoOn()))]
+    begun = begin(replace(ENDED, entries_lost=True), request("x", Resume()))
+    assert written(begun) == [started(4, "x", of=opening(Resume()))]
     assert begun.first_kept == ENDED.next_position
 
 
 def test_a_run_without_a_frame_whose_entries_are_lost_has_nothing_to_declare() -> None:
     head = replace(head_of(Account(next_position=1)), entries_lost=True)
-    begun = begin(head, request("x", GoOn()))
+    begun = begin(head, request("x", Resume()))
     assert len(written(begun)) == 1
     assert begun.first_kept == 1
 
 
 def test_behind_a_head_that_is_made_of_the_last_entry_a_new_run_begins() -> None:
-    begun = begin(MADE_OF_THE_LAST_ENTRY, request("x", GoOn()))
-    assert written(begun) == [started(4, "x", of=opening(GoOn()))]
+    begun = begin(MADE_OF_THE_LAST_ENTRY, request("x", Resume()))
+    assert written(begun) == [started(4, "x", of=opening(Resume()))]
     assert begun.begun_at == 5
     assert not begun.resumed
 
 
 def test_what_retention_has_left_is_kept_in_the_head() -> None:
-    assert begin(replace(LIVE, first_kept=2), request("x", GoOn())).first_kept == 2
+    assert begin(replace(LIVE, first_kept=2), request("x", Resume())).first_kept == 2
     assert begin(replace(LIVE, first_kept=2), request("x")).first_kept == 2

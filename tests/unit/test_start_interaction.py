@@ -21,7 +21,7 @@ from domain.access import Sender as Credentials
 from domain.account import State
 from domain.entries import Ended, Started
 from domain.errors import NotAllowed, Superseded
-from domain.events import EndReason, GoOn, GoOnAbove
+from domain.events import EndReason, Resume, ResumeAbove
 from domain.head import Access
 from domain.identifiers import InteractionId, TenantId
 from domain.starting import AwaitFirstFrame
@@ -54,7 +54,7 @@ async def test_a_stream_has_a_heartbeat_before_its_run_begins(bench: SenderBench
     asking = bench.asking()
     await asyncio.sleep(0.1)
     assert bench.store.entries() == []
-    assert bench.heartbeats.beats == {stream_key("call"): 1.0}
+    assert bench.heartbeats.latest == {stream_key("call"): 1.0}
     bench.store.may_answer.set()
     await asking
 
@@ -66,7 +66,7 @@ async def test_a_start_that_resumes_goes_on_with_the_run(
     caplog.set_level("INFO", "application.start_interaction")
     older = await bench.begin()
     bench.hear(older, 0, 1)
-    live = await bench.begin(GoOn())
+    live = await bench.begin(Resume())
     assert older.is_fenced
     assert live.run.name == older.run.name
     assert live.run_started_at == older.run_started_at
@@ -92,7 +92,7 @@ async def test_a_start_that_does_not_resume_ends_the_run_before_it(bench: Sender
 @timeless()
 async def test_a_run_of_another_format_is_not_resumed(bench: SenderBench) -> None:
     await bench.begin()
-    live = listened_to(await bench.ask(opening(GoOn(), OTHER_MEDIA)))
+    live = listened_to(await bench.ask(opening(Resume(), OTHER_MEDIA)))
     assert live.run.opening.media == OTHER_MEDIA
     assert len(bench.store.ends()) == 1
 
@@ -104,7 +104,7 @@ async def test_a_start_waits_for_what_the_older_sender_sent(bench: SenderBench) 
     bench.hear(older, 0)
     await asyncio.sleep(0.1)
     bench.hear(older, 1)
-    live = await bench.begin(GoOn())
+    live = await bench.begin(Resume())
     assert bench.store.seqs() == [0, 1]
     assert live.interaction.last_seq == 1
     assert ears(older).acked[:2] == [0, 1]
@@ -115,7 +115,7 @@ async def test_a_start_waits_for_what_the_older_sender_sent(bench: SenderBench) 
 async def test_the_older_sender_is_not_read_while_a_start_is_under_way(bench: SenderBench) -> None:
     older = await bench.begin()
     bench.store.may_answer.clear()
-    asking = bench.asking(opening(GoOn()))
+    asking = bench.asking(opening(Resume()))
     await asyncio.sleep(0.1)
     assert now(older.log.is_full)
     assert now(older.log.is_start_requested)
@@ -132,7 +132,7 @@ async def test_two_starts_are_granted_in_the_order_in_which_they_were_requested(
     bench.store.seconds = 0.5
     first = bench.asking()
     await asyncio.sleep(0.1)
-    second = bench.asking(opening(GoOn()))
+    second = bench.asking(opening(Resume()))
     older = listened_to(await first)
     bench.hear(older, 0)
     newer = listened_to(await second)
@@ -147,13 +147,13 @@ async def test_two_starts_are_granted_in_the_order_in_which_they_were_requested(
 async def test_a_start_that_cannot_be_decided_yet_changes_nothing(bench: SenderBench) -> None:
     older = await bench.begin()
     before = bench.store.of().now
-    assert await bench.ask(opening(GoOnAbove())) == AwaitFirstFrame()
+    assert await bench.ask(opening(ResumeAbove())) == AwaitFirstFrame()
     assert bench.store.of().now is before
     assert not older.is_fenced
     assert not now(older.log.is_full)
     bench.hear(older, 5)
     await until(lambda: older.log.is_empty)
-    live = listened_to(await bench.ask(opening(GoOnAbove(6))))
+    live = listened_to(await bench.ask(opening(ResumeAbove(6))))
     assert live.run.name == older.run.name
 
 
@@ -186,12 +186,12 @@ async def test_an_open_run_that_was_begun_with_a_token_is_not_taken_without_one(
     live = await bench.begin(credentials=WITH_TOKEN)
     assert live.run.access is Access.TOKEN
     with pytest.raises(NotAllowed):
-        await bench.ask(opening(GoOn()))
+        await bench.ask(opening(Resume()))
     assert not live.is_fenced
     assert not live.log.is_full
     bench.hear(live, 0)
     await until(lambda: live.log.is_empty)
-    resumed = await bench.begin(GoOn(), credentials=WITH_TOKEN)
+    resumed = await bench.begin(Resume(), credentials=WITH_TOKEN)
     assert resumed.run.access is Access.TOKEN
 
 
@@ -206,7 +206,7 @@ async def test_a_start_that_was_requested_long_before_another_is_superseded(
     newer = await other.begin()
     await asyncio.sleep(5)
     with pytest.raises(Superseded):
-        await bench.ask(opening(GoOn()), requested_at=requested_at)
+        await bench.ask(opening(Resume()), requested_at=requested_at)
     other.hear(newer, 0)
     await until(lambda: newer.log.is_empty)
     assert not newer.is_fenced
@@ -263,7 +263,7 @@ async def test_a_start_without_a_budget_fails_at_once_if_no_heartbeat_can_be_giv
 @timeless()
 async def test_a_start_whose_answers_are_lost_is_one_start(bench: SenderBench) -> None:
     bench.store.answers_lost = 3
-    live = await bench.begin(GoOn())
+    live = await bench.begin(Resume())
     assert kinds(bench) == [Started]
     assert live.lease.generation == 1
     assert bench.background.is_idle
@@ -283,7 +283,7 @@ async def test_a_start_that_is_given_up_before_it_is_sent_changes_nothing(
     before = bench.store.of().now
     bench.store.is_away = True
     budget = RetryBudget(30)
-    asking = bench.asking(opening(GoOn()), budget=budget)
+    asking = bench.asking(opening(Resume()), budget=budget)
     await asyncio.sleep(1)
     budget.give_up()
     with pytest.raises(BrokerUnavailable):
@@ -301,7 +301,7 @@ async def test_a_start_whose_caller_is_cancelled_before_it_is_sent_changes_nothi
 ) -> None:
     older = await bench.begin()
     bench.store.seconds = 0.5
-    asking = bench.asking(opening(GoOn()))
+    asking = bench.asking(opening(Resume()))
     await asyncio.sleep(0.1)
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
@@ -381,7 +381,7 @@ async def test_a_start_that_was_stored_late_is_resumed_by_its_sender(bench: Send
     await asyncio.gather(asking, return_exceptions=True)
     bench.store.seconds = 0.0
     await until(lambda: head_state(bench) is State.CUT)
-    live = await bench.begin(GoOn())
+    live = await bench.begin(Resume())
     assert live.lease.generation == 2
     await asyncio.sleep(2 * RESUME_SECONDS)
     assert bench.store.ends() == []
@@ -396,7 +396,7 @@ async def test_a_start_that_is_given_up_in_flight_without_an_answer_fails_in_tim
     await bench.begin()
     bench.store.seconds = 0.01
     budget = RetryBudget(60)
-    again = bench.asking(opening(GoOn()), budget=budget)
+    again = bench.asking(opening(Resume()), budget=budget)
     await sent(bench)
     bench.store.is_away = True
     began = bench.clock.now

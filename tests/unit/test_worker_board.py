@@ -3,13 +3,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.outbound.prometheus import PrometheusTelemetry
-from adapters.outbound.worker_board import MOST_WORDS_BYTES, Seat, WorkerBoard
+from adapters.outbound.worker_board import MAX_SNAPSHOT_BYTES, Slot, WorkerBoard
 from application.ports.telemetry import HeldBytes
 
 
 def test_the_places_of_a_worker_that_is_gone_are_free_again() -> None:
     board = WorkerBoard.make(2)
-    gone, other = (Seat(board, number, places=3) for number in range(2))
+    gone, other = (Slot(board, number, places=3) for number in range(2))
     assert [gone.take(), gone.take(), other.take(), other.take()] == [True, True, True, False]
     board.free(0)
     assert [other.take(), other.take(), other.take()] == [True, True, False]
@@ -17,55 +17,55 @@ def test_the_places_of_a_worker_that_is_gone_are_free_again() -> None:
 
 def test_words_are_heard_by_the_others_and_by_whoever_takes_the_seat_over() -> None:
     board = WorkerBoard.make(3)
-    seats = [Seat(board, number, places=1) for number in range(3)]
-    assert seats[0].own() is None
-    assert list(seats[0].others()) == list(seats[0].gone()) == []
-    seats[0].say(b"zero")
-    seats[2].say(b"two")
-    assert list(seats[0].others()) == [b"two"]
-    assert list(seats[1].others()) == [b"zero", b"two"]
+    slots = [Slot(board, number, places=1) for number in range(3)]
+    assert slots[0].own() is None
+    assert list(slots[0].others()) == list(slots[0].gone()) == []
+    slots[0].say(b"zero")
+    slots[2].say(b"two")
+    assert list(slots[0].others()) == [b"two"]
+    assert list(slots[1].others()) == [b"zero", b"two"]
     board.free(2)
-    assert (list(seats[0].others()), list(seats[0].gone())) == ([], [b"two"])
-    successor = Seat(board, 2, places=1)
+    assert (list(slots[0].others()), list(slots[0].gone())) == ([], [b"two"])
+    successor = Slot(board, 2, places=1)
     assert successor.own() == b"two"
     successor.say(b"II")
-    assert (list(seats[0].others()), list(seats[0].gone())) == ([b"II"], [])
+    assert (list(slots[0].others()), list(slots[0].gone())) == ([b"II"], [])
 
 
 def test_a_worker_that_says_something_shows_life() -> None:
     board = WorkerBoard.make(2)
-    seat = Seat(board, 1, places=1)
-    beats = [board.beat(1)]
+    slot = Slot(board, 1, places=1)
+    heartbeats = [board.heartbeat(1)]
     for _ in range(3):
-        seat.say(b"the same")
-        beats.append(board.beat(1))
-    assert beats[0] == 0
-    assert len(set(beats)) == len(beats)
-    assert board.beat(0) == 0
+        slot.say(b"the same")
+        heartbeats.append(board.heartbeat(1))
+    assert heartbeats[0] == 0
+    assert len(set(heartbeats)) == len(heartbeats)
+    assert board.heartbeat(0) == 0
 
 
 @given(
-    st.lists(st.binary(min_size=1, max_size=MOST_WORDS_BYTES), min_size=1, max_size=4),
+    st.lists(st.binary(min_size=1, max_size=MAX_SNAPSHOT_BYTES), min_size=1, max_size=4),
     st.binary(min_size=1, max_size=100),
 )
-def test_what_is_said_last_stays_on_its_seat(said: list[bytes], other: bytes) -> None:
+def test_what_is_said_last_stays_on_its_slot(said: list[bytes], other: bytes) -> None:
     board = WorkerBoard.make(3)
-    for seat in (0, 2):
-        board.write(seat, other)
-        board.add(seat, 7)
-        board.give_beat(seat)
+    for slot in (0, 2):
+        board.write(slot, other)
+        board.add(slot, 7)
+        board.note_heartbeat(slot)
     for words in said:
         board.write(1, words)
-        assert (board.read(1), board.taken(1), board.beat(1)) == (words, 0, 0)
-    for seat in (0, 2):
-        assert (board.read(seat), board.taken(seat), board.beat(seat)) == (other, 7, 1)
+        assert (board.read(1), board.taken(1), board.heartbeat(1)) == (words, 0, 0)
+    for slot in (0, 2):
+        assert (board.read(slot), board.taken(slot), board.heartbeat(slot)) == (other, 7, 1)
 
 
 def test_words_that_do_not_fit_are_refused() -> None:
     board = WorkerBoard.make(1)
-    board.write(0, bytes(MOST_WORDS_BYTES))
+    board.write(0, bytes(MAX_SNAPSHOT_BYTES))
     with pytest.raises(ValueError, match="do not fit"):
-        board.write(0, bytes(MOST_WORDS_BYTES + 1))
+        board.write(0, bytes(MAX_SNAPSHOT_BYTES + 1))
 
 
 @given(st.integers(1, 5), st.data())
@@ -87,7 +87,7 @@ def test_a_writer_killed_at_any_byte_leaves_the_words_before(
 
 def test_a_scrape_of_one_shows_the_sums_of_all() -> None:
     board = WorkerBoard.make(2)
-    one, two = (PrometheusTelemetry(Seat(board, number, 9)) for number in range(2))
+    one, two = (PrometheusTelemetry(Slot(board, number, 9)) for number in range(2))
     for telemetry, count in ((one, 2), (two, 5)):
         telemetry.received(count)
         telemetry.frames("rejected", 1, reason="invalid_audio")
@@ -114,7 +114,7 @@ def test_a_scrape_of_one_shows_the_sums_of_all() -> None:
 
 def test_a_part_of_the_broker_is_up_when_it_is_so_for_all_workers() -> None:
     board = WorkerBoard.make(3)
-    one, two, three = (PrometheusTelemetry(Seat(board, number, 9)) for number in range(3))
+    one, two, three = (PrometheusTelemetry(Slot(board, number, 9)) for number in range(3))
     one.broker(up=True, parts={"a": True, "b": True})
     two.broker(up=False, parts={"a": True, "b": False})
     three.broker(up=False, parts={})  # it does not know the parts yet
@@ -136,7 +136,7 @@ def test_a_store_of_one_part_has_no_part_that_is_up_or_not() -> None:
 
 def test_of_a_worker_that_is_gone_the_counts_are_shown_and_not_the_gauges() -> None:
     board = WorkerBoard.make(2)
-    gone, left = (PrometheusTelemetry(Seat(board, number, 9)) for number in range(2))
+    gone, left = (PrometheusTelemetry(Slot(board, number, 9)) for number in range(2))
     for telemetry in (gone, left):
         telemetry.received(3)
         telemetry.stream_opened("agentstream")
@@ -154,7 +154,7 @@ def test_of_a_worker_that_is_gone_the_counts_are_shown_and_not_the_gauges() -> N
 
 def test_what_was_shown_once_is_not_less_when_who_showed_it_has_died() -> None:
     board = WorkerBoard.make(2)
-    dying, other = (PrometheusTelemetry(Seat(board, number, 9)) for number in range(2))
+    dying, other = (PrometheusTelemetry(Slot(board, number, 9)) for number in range(2))
     dying.received(5)
     assert 'ingest_frames_total{outcome="received",reason=""} 5.0' in dying.render().decode()
     board.free(0)
@@ -163,14 +163,14 @@ def test_what_was_shown_once_is_not_less_when_who_showed_it_has_died() -> None:
 
 def test_a_successor_goes_on_with_the_counts_and_not_with_the_gauges() -> None:
     board = WorkerBoard.make(1)
-    first = PrometheusTelemetry(Seat(board, 0, 9))
+    first = PrometheusTelemetry(Slot(board, 0, 9))
     first.received(3)
     first.confirmed([0.003] * 3)
     first.stream_opened("agentstream")
     first.watch(lambda: HeldBytes(640, 0))
     first.broker(up=True, parts={})
     first.share()
-    lines = PrometheusTelemetry(Seat(board, 0, 9)).render().decode().splitlines()
+    lines = PrometheusTelemetry(Slot(board, 0, 9)).render().decode().splitlines()
     assert 'ingest_frames_total{outcome="received",reason=""} 3.0' in lines
     assert 'ingest_frames_total{outcome="published",reason=""} 3.0' in lines
     assert "ingest_buffered_bytes 0.0" in lines

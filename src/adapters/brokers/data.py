@@ -10,7 +10,7 @@ import msgspec
 
 from domain.entries import Ended, Entry, Gap, SignalNoted, Started
 from domain.errors import DomainError
-from domain.events import ANEW, CallDetails, EndReason, GoOn, Opening, Signal
+from domain.events import NEW_RUN, CallDetails, EndReason, Opening, Resume, Signal
 from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
 from domain.ledger import Ledger
 from domain.media import AudioFrame, Encoding, MediaFormat
@@ -90,7 +90,7 @@ def read_started(data: bytes) -> Started:
         dialect=found["dialect"],
         media=MediaFormat(found["sample_rate"], Encoding(found["encoding"]), found["channels"]),
         started_at_ms=started_at // _MILLISECOND,
-        continuation=GoOn() if found["resumed"] else ANEW,
+        continuation=Resume() if found["resumed"] else NEW_RUN,
         call=CallDetails(found["call_sid"], found["from"], found["to"], found["custom_parameters"]),
         track=found["track"],
     )

@@ -10,10 +10,10 @@ WINDOW_SECONDS = 60.0
 """From this failure of one address within the window on, failing answers are delayed."""
 
 DELAY_SECONDS = 2.0
-MOST_WAITING = 100
+MAX_WAITING = 100
 """How many failing answers may wait at a time; further ones are refused without waiting."""
 
-MOST_ADDRESSES = 10_000
+MAX_ADDRESSES = 10_000
 """How many addresses are remembered; the one that failed longest ago is forgotten first."""
 
 
@@ -29,7 +29,7 @@ class Brake:
         """Note a failure, and delay its answer if there were many; False if too many wait."""
         if self._note(address) < FREE_FAILURES:
             return True
-        if self._waiting >= MOST_WAITING:
+        if self._waiting >= MAX_WAITING:
             return False
         self._waiting += 1
         try:
@@ -46,6 +46,6 @@ class Brake:
         failures.append(now)
         while failures[0] <= now - WINDOW_SECONDS:
             failures.popleft()
-        if len(self._failures) > MOST_ADDRESSES:
+        if len(self._failures) > MAX_ADDRESSES:
             self._failures.popitem(last=False)
         return len(failures)

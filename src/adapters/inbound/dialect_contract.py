@@ -33,7 +33,7 @@ from application.call.messages import (
     Message,
     Refusal,
     Refused,
-    SignalSaid,
+    SignalMessage,
     Start,
     Unknown,
 )
@@ -42,7 +42,7 @@ from domain.identifiers import InteractionId
 from domain.ledger import Ledger
 from domain.sequence import MAX_SEQ
 
-KINDS = (Start, BadStart, Audio, SignalSaid, End, Known, Unknown, Refused)
+KINDS = (Start, BadStart, Audio, SignalMessage, End, Known, Unknown, Refused)
 DEEP = "[" * 100_000 + "]" * 100_000
 
 
@@ -103,9 +103,9 @@ class DialectContract:
     def test_told_what_it_tolerates_is_told(self, dialect: Dialect) -> None:
         assert dialect.name
         assert dialect.name == dialect.name.strip().lower()
-        assert isinstance(dialect.most_held_before_start, int)
-        assert dialect.most_held_before_start >= 0
-        most = dialect.most_refused_in_a_row
+        assert isinstance(dialect.max_early_messages, int)
+        assert dialect.max_early_messages >= 0
+        most = dialect.max_refused_in_a_row
         assert most is None or (isinstance(most, int) and most > 0)
         assert isinstance(dialect.never_closed_with, frozenset)
         assert all(isinstance(code, CloseCode) for code in dialect.never_closed_with)
@@ -289,7 +289,7 @@ def check_message(message: Message) -> None:
         case Audio(seq, audio):
             assert seq is None or 0 <= seq <= MAX_SEQ
             assert isinstance(audio, bytes)
-        case SignalSaid(signal, details):
+        case SignalMessage(signal, details):
             assert isinstance(signal, Signal)
             assert isinstance(json.loads(details), dict)
             details.encode()

@@ -33,7 +33,7 @@ class Contents:
     """All that is stored."""
 
     streams: dict[StreamKey, Stored] = field(default_factory=dict)
-    beats: dict[StreamKey, float] = field(default_factory=dict)
+    heartbeats: dict[StreamKey, float] = field(default_factory=dict)
     announced: deque[Announcement] = field(default_factory=lambda: deque(maxlen=100_000))
 
 
@@ -96,18 +96,18 @@ class InMemoryStore(StreamStore, StreamReader, OpenRuns, Destination):
 
     async def heartbeat(self, streams: Sequence[StreamKey]) -> None:
         """Give these streams a new heartbeat. See `OpenRuns.heartbeat`."""
-        beats = self._contents().beats
-        beats.update({stream: float(next(self.memory.counter)) for stream in streams})
+        heartbeats = self._contents().heartbeats
+        heartbeats.update({stream: float(next(self.memory.counter)) for stream in streams})
 
     async def heartbeats(self) -> Mapping[StreamKey, float]:
         """Return the last heartbeats. See `OpenRuns.heartbeats`."""
-        return dict(self._contents().beats)
+        return dict(self._contents().heartbeats)
 
     async def forget(self, stream: StreamKey, heartbeat: float) -> None:
         """Remove a stream with this heartbeat. See `OpenRuns.forget`."""
-        beats = self._contents().beats
-        if beats.get(stream) == heartbeat:
-            del beats[stream]
+        heartbeats = self._contents().heartbeats
+        if heartbeats.get(stream) == heartbeat:
+            del heartbeats[stream]
 
     async def verify_writable(self) -> None:
         """Forget what has expired. See `Destination.verify_writable`."""

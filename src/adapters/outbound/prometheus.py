@@ -79,8 +79,8 @@ class _Tally(msgspec.Struct):
     )
     confirm_sum: float = 0.0
     rewind_short: int = 0
-    refilled: int = 0
-    began_again: int = 0
+    replayed: int = 0
+    rebased: int = 0
     log_lines_dropped: int = 0
     streams: dict[str, int] = {}
     buffered_bytes: int = 0
@@ -126,10 +126,10 @@ class _Tally(msgspec.Struct):
 
 _COUNTED = (
     "handshakes", "closes", "left", "odd_starts", "received", "frames", "ignored",
-    "confirm_counts", "confirm_sum", "rewind_short", "refilled", "began_again", "log_lines_dropped",
+    "confirm_counts", "confirm_sum", "rewind_short", "replayed", "rebased", "log_lines_dropped",
 )  # fmt: skip
 _SUMMED = (
-    "received", "confirm_sum", "rewind_short", "refilled", "began_again", "log_lines_dropped",
+    "received", "confirm_sum", "rewind_short", "replayed", "rebased", "log_lines_dropped",
 )  # fmt: skip
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -155,8 +155,8 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         self._build = build
         self._process = ProcessCollector(registry=None)
         self._process_read_at = -PROCESS_SECONDS
-        last_words = None if siblings is None else siblings.own()
-        self._tally = _Tally() if last_words is None else _decode(last_words).without_gauges()
+        snapshot = None if siblings is None else siblings.own()
+        self._tally = _Tally() if snapshot is None else _decode(snapshot).without_gauges()
         self._tally.worker = 0 if siblings is None else siblings.number
         self._held_bytes: Callable[[], HeldBytes] = lambda: HeldBytes(0, 0)
         self._log_lines_dropped: Callable[[], int] = lambda: 0
@@ -220,19 +220,19 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         """Count frames let go before their time."""
         self._tally.rewind_short += frames
 
-    def refilled(self, frames: int) -> None:
+    def replayed(self, frames: int) -> None:
         """Count frames given again."""
-        self._tally.refilled += frames
+        self._tally.replayed += frames
 
-    def began_again(self) -> None:
+    def rebased(self) -> None:
         """Count a stream that was begun again."""
-        self._tally.began_again += 1
+        self._tally.rebased += 1
 
     def losses(self) -> Losses:
         """Return what this process has lost and given again."""
         tally = self._tally
         lost = sum(count for (outcome, _), count in tally.frames.items() if outcome == "lost")
-        return Losses(lost, tally.refilled, tally.began_again)
+        return Losses(lost, tally.replayed, tally.rebased)
 
     def broker(self, *, up: bool, parts: Mapping[str, bool]) -> None:
         """Set whether the broker and its parts take writes."""
@@ -322,7 +322,7 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         )
         yield GaugeMetricFamily(
             "ingest_kept_bytes",
-            "Confirmed audio kept to refill the broker with",
+            "Confirmed audio kept to replay to the broker with",
             value=tally.kept_bytes,
         )
         yield CounterMetricFamily(
@@ -331,14 +331,14 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
             value=tally.rewind_short,
         )
         yield CounterMetricFamily(
-            "ingest_refilled_frames",
+            "ingest_replayed_frames",
             "Confirmed frames that the broker had forgotten and was given again",
-            value=tally.refilled,
+            value=tally.replayed,
         )
         yield CounterMetricFamily(
-            "ingest_streams_begun_again",
+            "ingest_rebased_streams",
             "Streams that went on under a new generation: the broker had forgotten them",
-            value=tally.began_again,
+            value=tally.rebased,
         )
         yield CounterMetricFamily(
             "ingest_log_lines_dropped",

@@ -20,7 +20,7 @@ from application.call.messages import (
     Audio,
     End,
     Refused,
-    SignalSaid,
+    SignalMessage,
 )
 from application.call.start_attempt import Settled
 from application.call.stream_messages import StreamMessages
@@ -138,11 +138,11 @@ class CallStream(StreamMessages):
         live = self.live
         is_over = live is not None and live.interaction.state is not State.LIVE
         match message:
-            case Audio() | SignalSaid() | Refused() if is_over:
+            case Audio() | SignalMessage() | Refused() if is_over:
                 self._host.answer_after_end()
             case Audio():
                 self.hear(message)
-            case SignalSaid():
+            case SignalMessage():
                 self.note(message)
             case Refused():
                 self.refuse(message)

@@ -8,12 +8,12 @@ broker is away. The bound is small before the start, and that of any stream's bu
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
-from application.call.messages import Audio, End, Refusal, Refused, SignalSaid
+from application.call.messages import Audio, End, Refusal, Refused, SignalMessage
 from application.delivery.byte_budget import ByteBudget
 from application.ports.telemetry import Telemetry
 from domain.media import MAX_FRAME_BYTES, MediaFormat
 
-EarlyMessage = Audio | SignalSaid | End | Refused
+EarlyMessage = Audio | SignalMessage | End | Refused
 
 MAX_BYTES_BEFORE_START = 512 * 1024
 """What one stream may hold before its start: 50 frames of 200 ms at 24 kHz, and some more."""
@@ -98,7 +98,7 @@ class EarlyMessages:
         """Hold as much from now on as a stream of this format may."""
         self._media = media
 
-    def hold(self, message: Audio | SignalSaid | Refused) -> None:
+    def hold(self, message: Audio | SignalMessage | Refused) -> None:
         """Hold a message, or count it if there is no room."""
         size = _size(message)
         if self._media is None and size > MAX_FRAME_BYTES:
@@ -110,8 +110,8 @@ class EarlyMessages:
             self._count_refused(Refusal.UNEXPECTED_EVENT.value)
         elif self.is_full and isinstance(message, Refused):
             self._dropped.refused[message.refusal] += 1
-        elif self.is_full and isinstance(message, SignalSaid):
-            self._telemetry.ignored("no_room")
+        elif self.is_full and isinstance(message, SignalMessage):
+            self._telemetry.ignored("back_pressure")
         else:
             self._grow(size)
             self._held.append(message)
@@ -124,12 +124,12 @@ class EarlyMessages:
             self.has_ended = True
             self._held.append(end)
 
-    def drop(self, message: Audio | SignalSaid) -> None:
+    def drop(self, message: Audio | SignalMessage) -> None:
         """Note a message that the connection has no room for: a frame is lost."""
         if isinstance(message, Audio):
             self._dropped.drop(message.seq)
         else:
-            self._telemetry.ignored("no_room")
+            self._telemetry.ignored("back_pressure")
 
     def first_audio(self) -> Audio | None:
         """Return the first frame of the track that is held."""
@@ -193,6 +193,6 @@ def _size(message: EarlyMessage) -> int:
     match message:
         case Audio(_, audio):
             return len(audio)
-        case SignalSaid(_, details):
+        case SignalMessage(_, details):
             return len(details)
     return 0

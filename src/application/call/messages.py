@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from domain.errors import FrameTooLarge, InvalidAudio, InvalidIdentifier, InvalidSequenceNumber
-from domain.events import ANEW, CallDetails, Continuation, EndReason, Signal
+from domain.events import NEW_RUN, CallDetails, Continuation, EndReason, Signal
 from domain.identifiers import InteractionId, StreamId, TenantId
 from domain.media import MediaFormat
 
@@ -60,7 +60,7 @@ class Start:
     interaction_id: InteractionId
     stream_id: StreamId
     media: MediaFormat
-    continuation: Continuation = ANEW
+    continuation: Continuation = NEW_RUN
     call: CallDetails = field(default_factory=CallDetails)
     odd: tuple[OddStart, ...] = field(default=(), compare=False)
 
@@ -115,7 +115,7 @@ class Audio:
 
 
 @dataclass(frozen=True, slots=True)
-class SignalSaid:
+class SignalMessage:
     """Something beside the audio; `details` is its JSON object as it came."""
 
     signal: Signal
@@ -157,4 +157,4 @@ class Refused:
 
 STARTED_ALREADY = Refused(Refusal.UNEXPECTED_EVENT, "the stream is started already")
 
-Message = Start | BadStart | Audio | SignalSaid | End | Asked | Known | Unknown | Refused
+Message = Start | BadStart | Audio | SignalMessage | End | Asked | Known | Unknown | Refused

@@ -47,7 +47,7 @@ from application.call.messages import (
     Message,
     Refusal,
     Refused,
-    SignalSaid,
+    SignalMessage,
     Start,
     Unknown,
 )
@@ -158,7 +158,7 @@ class Session(SessionClose):
     def _on_first_messages(self, main: CallStream, message: Message) -> None:
         """Take a message before the start, or the start."""
         match message:
-            case Audio() | SignalSaid():
+            case Audio() | SignalMessage():
                 self._on_early(main, message)
             case Start():
                 self._deadlines.is_requested = True
@@ -166,7 +166,7 @@ class Session(SessionClose):
             case BadStart(explanation, names):
                 self._refuse_start(main, bad_start(explanation, names))
             case Refused(refusal, explanation):
-                if self.wire.most_held_before_start > 0:
+                if self.wire.max_early_messages > 0:
                     self._count_refused(refusal.value)
                 else:
                     self._count_refused(CloseReason.BAD_START.value)
@@ -180,7 +180,7 @@ class Session(SessionClose):
         match message:
             case Audio():
                 self._tracks.hear(main, message)
-            case SignalSaid():
+            case SignalMessage():
                 main.note(message)
             case Start() | BadStart():
                 main.refuse(STARTED_ALREADY)
@@ -191,8 +191,8 @@ class Session(SessionClose):
         if not self._has_ended:
             self._end(reason)
 
-    def _on_early(self, main: CallStream, message: Audio | SignalSaid) -> None:
-        if self.wire.most_held_before_start > 0:
+    def _on_early(self, main: CallStream, message: Audio | SignalMessage) -> None:
+        if self.wire.max_early_messages > 0:
             main.start.hold(message)
             return
         if isinstance(message, Audio):

@@ -9,7 +9,7 @@ from application.call.closing import (
     Closing,
 )
 from application.call.host import Host
-from application.call.messages import Audio, Refusal, Refused, SignalSaid, refusal_of
+from application.call.messages import Audio, Refusal, Refused, SignalMessage, refusal_of
 from application.call.stream_start import StreamStart
 from application.delivery.live_stream import LiveStream
 from domain.errors import InvalidAudio, InvalidSequenceNumber
@@ -60,13 +60,13 @@ class StreamMessages:
             if not is_new:
                 self._on_duplicate(live, message)
 
-    def note(self, message: SignalSaid) -> None:
+    def note(self, message: SignalMessage) -> None:
         """Take a signal."""
         live = self.live
         if live is None:
             self._hold(message)
         elif self.is_dropping:
-            self._host.services.telemetry.ignored("no_room")
+            self._host.services.telemetry.ignored("back_pressure")
         else:
             self._ingest.note(live, message.signal, message.details)
 
@@ -85,7 +85,7 @@ class StreamMessages:
         wire = self._host.wire
         self._host.reply(wire.error(Refused(refused.refusal, refused.explanation, seq)))
         self._refused_in_a_row += 1
-        limit = wire.most_refused_in_a_row
+        limit = wire.max_refused_in_a_row
         if limit is not None and self._refused_in_a_row > limit:
             explanation = (
                 f"more than {limit} messages refused in a row, the last: {refused.explanation}"
@@ -93,7 +93,7 @@ class StreamMessages:
             code, reason = CloseCode.POLICY, CloseReason.TOO_MANY_REFUSED
             self._host.close(Closing(code, reason, explanation))
 
-    def _hold(self, message: Audio | SignalSaid) -> None:
+    def _hold(self, message: Audio | SignalMessage) -> None:
         if self.is_dropping:
             self.start.early.drop(message)
         else:

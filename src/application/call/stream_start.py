@@ -7,10 +7,10 @@ from application.call.actions import Attempt
 from application.call.closing import CloseReason
 from application.call.early_messages import EarlyMessages
 from application.call.host import Host
-from application.call.messages import Audio, End, SignalSaid, Start
+from application.call.messages import Audio, End, SignalMessage, Start
 from application.call.start_attempt import Settled
 from application.start_interaction import RetryBudget
-from domain.events import EndReason, GoOn, GoOnAbove, Opening
+from domain.events import EndReason, Opening, Resume, ResumeAbove
 from domain.identifiers import StreamKey
 
 
@@ -31,7 +31,7 @@ class StreamStart:
         self._track = track
         self._on_settled = on_settled
         self.early = EarlyMessages(
-            wire.most_held_before_start, services.budget, services.telemetry, track
+            wire.max_early_messages, services.budget, services.telemetry, track
         )
         self.message: Start | None = None
         """The start message of the sender."""
@@ -58,7 +58,7 @@ class StreamStart:
         self.early.note_start(start.media)
         self._request()
 
-    def hold(self, message: Audio | SignalSaid) -> None:
+    def hold(self, message: Audio | SignalMessage) -> None:
         """Hold a message until the start is granted."""
         self.early.hold(message)
         if isinstance(message, Audio):
@@ -121,13 +121,13 @@ class StreamStart:
     def _as_told(self) -> Start | None:
         """Return the start with the first frame held; behind the end none comes any more."""
         start = self.message
-        if start is None or not isinstance(start.continuation, GoOnAbove):
+        if start is None or not isinstance(start.continuation, ResumeAbove):
             return start
         first = self.early.first_audio()
         if first is not None:
-            above = GoOn() if first.seq is None else GoOnAbove(first.seq)
+            above = Resume() if first.seq is None else ResumeAbove(first.seq)
             return replace(start, continuation=above)
-        return replace(start, continuation=GoOn()) if self.early.has_ended else start
+        return replace(start, continuation=Resume()) if self.early.has_ended else start
 
     def _settle(self, settled: Settled) -> None:
         self._attempt = None

@@ -20,12 +20,12 @@ class Wire(Protocol):
         ...
 
     @property
-    def most_held_before_start(self) -> int:
+    def max_early_messages(self) -> int:
         """How many frames and signals may come before `start`; 0: the first closes 4400."""
         ...
 
     @property
-    def most_refused_in_a_row(self) -> int | None:
+    def max_refused_in_a_row(self) -> int | None:
         """How many messages in a row may be refused before the connection is closed."""
         ...
 

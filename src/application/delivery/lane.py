@@ -8,24 +8,24 @@ from application.delivery.stream_log import StreamLog
 class Lane:
     """The logs of one part: a part that is slow or away keeps no other waiting.
 
-    The store may have lost something of a part `is_in_doubt`; each of the `unproved` logs waits for
-    the proof that it has what was confirmed. `alive_at` is when the call was made that the part has
-    answered last, monotonic.
+    The store may have lost something of a part `is_in_doubt`; a log is `out_of_sync` until the
+    store has proved that it has what was confirmed. `alive_at` is when the call was made that
+    the part answered last, monotonic.
     """
 
     def __init__(self, part: str, alive_at: float) -> None:
         self.part = part
         self.alive_at = alive_at
         self.is_in_doubt = False
-        self.unproved: set[StreamLog] = set()
+        self.out_of_sync: set[StreamLog] = set()
         self.logs: set[StreamLog] = set()
         self.with_work: dict[StreamLog, None] = {}
         self.has_work = asyncio.Event()
 
     @property
-    def is_proved(self) -> bool:
+    def is_in_sync(self) -> bool:
         """Whether the part has proved that it has what it once confirmed."""
-        return not (self.is_in_doubt or self.unproved)
+        return not (self.is_in_doubt or self.out_of_sync)
 
     def add(self, log: StreamLog) -> None:
         """Serve a log: from now on it is of this part."""
@@ -35,7 +35,7 @@ class Lane:
     def remove(self, log: StreamLog) -> None:
         """Serve a log no more."""
         self.logs.discard(log)
-        self.unproved.discard(log)
+        self.out_of_sync.discard(log)
         self.with_work.pop(log, None)
 
     def note_work(self, log: StreamLog) -> None:

@@ -50,9 +50,9 @@ class LogRegistry:
         self._looked_wider_at: dict[str, float] = {}
         self.on_doubt: Callable[[str], None] = _tell_no_one
 
-    def is_proved(self, part: str = "") -> bool:
+    def is_in_sync(self, part: str = "") -> bool:
         """Whether a part of the store has proved that it has what it once confirmed."""
-        return self._lane(part).is_proved
+        return self._lane(part).is_in_sync
 
     def alive_at(self, part: str = "") -> float:
         """Return when the call was made that a part has answered last, monotonic."""
@@ -146,7 +146,7 @@ class LogRegistry:
         for lane in self._lanes.values():
             if not lane.logs:  # nor does a part that is gone, and was away before
                 continue
-            if not lane.is_proved:
+            if not lane.is_in_sync:
                 return
             alive_at = lane.alive_at if alive_at is None else min(alive_at, lane.alive_at)
         if alive_at is not None:
@@ -168,8 +168,8 @@ class LogRegistry:
         log.epoch = self._store.epoch_of(log.stream)
         log.doubt()
         lane = self._lanes[log.part]
-        if not log.is_proved:
-            lane.unproved.add(log)
+        if not log.is_in_sync:
+            lane.out_of_sync.add(log)
         return lane.part
 
     def _move(self) -> None:
@@ -178,12 +178,12 @@ class LogRegistry:
             part = self._store.part_of(log.stream)
             if part != log.part:
                 old = self._lanes[log.part]
-                is_unproved, has_work = log in old.unproved, log in old.with_work
+                is_out_of_sync, has_work = log in old.out_of_sync, log in old.with_work
                 old.remove(log)
                 lane = self._lane(part)
                 lane.add(log)
-                if is_unproved:
-                    lane.unproved.add(log)
+                if is_out_of_sync:
+                    lane.out_of_sync.add(log)
                 if has_work:
                     lane.note_work(log)
                 if old.is_in_doubt:

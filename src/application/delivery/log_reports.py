@@ -28,7 +28,7 @@ class LogReports:
         frames = 0
         for batch in batches:
             if batch.was_confirmed:
-                self._telemetry.refilled(batch.frames)
+                self._telemetry.replayed(batch.frames)
             elif batch.received_at:
                 frames += len(batch.received_at)
                 self._telemetry.confirmed([now - at for at in batch.received_at])
@@ -46,8 +46,8 @@ class LogReports:
         """Count and log a stream that the store came back without."""
         self._telemetry.confirmed([now - at for at in rewritten.found_at])
         lost = rewritten.rebased.lost
-        self._telemetry.began_again()
-        self._telemetry.frames("lost", lost, reason="forgotten")
+        self._telemetry.rebased()
+        self._telemetry.frames("lost", lost, reason="rolled_back")
         self._telemetry.frames("missing", lost)
         _log.warning(
             "stream rebased: the broker came back without what was confirmed",
@@ -61,7 +61,7 @@ class LogReports:
     def fenced(self, lost_frames: int) -> None:
         """Count what another process has begun without: it was confirmed, and is gone."""
         if lost_frames:
-            self._telemetry.frames("lost", lost_frames, reason="forgotten")
+            self._telemetry.frames("lost", lost_frames, reason="rolled_back")
             _log.error(
                 "audio is lost: the broker came back without it, and another process began",
                 extra={**self._context(), "lost_frames": lost_frames},

@@ -18,7 +18,7 @@ class LogState(StrEnum):
     CLOSED = "closed"
 
 
-UNPROVED = frozenset({LogState.PROBING, LogState.REPLAYING, LogState.REBASING})
+OUT_OF_SYNC = frozenset({LogState.PROBING, LogState.REPLAYING, LogState.REBASING})
 
 
 @dataclass(frozen=True, slots=True)

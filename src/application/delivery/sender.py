@@ -151,9 +151,9 @@ class Sender(LogRegistry):
                 # A session that listens to one stream must not stop the others.
                 names = {"tenant_id": log.stream.tenant_id, "stream_id": log.stream.stream_id}
                 _log.exception("outcome not taken", extra=names)
-            unproved = self._lanes[log.part].unproved
-            if unproved and (log.is_proved or _is_refused(answer)):
-                unproved.discard(log)
+            out_of_sync = self._lanes[log.part].out_of_sync
+            if out_of_sync and (log.is_in_sync or _is_refused(answer)):
+                out_of_sync.discard(log)
             if log.has_lost:
                 self.look_wider(log.part)
             if log.is_settled:

@@ -9,7 +9,7 @@ became of it; `log_table` has what the answers mean.
 from collections.abc import Callable
 
 from application.delivery.byte_budget import ByteBudget
-from application.delivery.log_state import UNPROVED, LogState, Probe, Work
+from application.delivery.log_state import OUT_OF_SYNC, LogState, Probe, Work
 from application.delivery.log_table import LogTable
 from application.delivery.pending_start import PendingStart
 from application.ports.clock import Clock
@@ -44,9 +44,9 @@ class StreamLog(LogTable):
         self._on_work(self)
 
     @property
-    def is_proved(self) -> bool:
+    def is_in_sync(self) -> bool:
         """Whether the store has proved that it has what was confirmed."""
-        return not self.is_in_doubt and self.state not in UNPROVED
+        return not self.is_in_doubt and self.state not in OUT_OF_SYNC
 
     @property
     def is_done(self) -> bool:

@@ -5,7 +5,7 @@ from typing import NamedTuple, Protocol
 
 
 class HeldBytes(NamedTuple):
-    """Audio that is held: not yet confirmed, and kept to refill the broker with."""
+    """Audio that is held: not yet confirmed, and kept to replay to the broker with."""
 
     unconfirmed: int
     kept: int
@@ -15,21 +15,21 @@ class Losses(NamedTuple):
     """Frames that were lost, frames and streams that a broker was given again; of this process."""
 
     lost: int
-    refilled: int
-    began_again: int
+    replayed: int
+    rebased: int
 
 
 FRAMES = (
     ("duplicate", ""),
     ("missing", ""),
     ("lost", ""),
-    ("lost", "forgotten"),
+    ("lost", "rolled_back"),
     ("lost", "superseded"),
     ("lost", "not_started"),
 )
 """Outcomes of frames and their reasons, beside the reasons for which a dialect refuses one."""
 
-IGNORED = ("unknown", "no_room")
+IGNORED = ("unknown", "back_pressure")
 """Messages that leave no other trace."""
 
 
@@ -84,11 +84,11 @@ class Telemetry(Protocol):
         """Count confirmed frames that had to be let go before their time."""
         ...
 
-    def refilled(self, frames: int) -> None:
+    def replayed(self, frames: int) -> None:
         """Count confirmed frames that the broker had forgotten and was given again."""
         ...
 
-    def began_again(self) -> None:
+    def rebased(self) -> None:
         """Count a stream that went on under a new generation since the broker had forgotten it."""
         ...
 

@@ -9,7 +9,7 @@ from secrets import token_hex
 from application.ports.store import BEGINNING, Append, Mark
 from domain.account import State
 from domain.entries import Entry, Started
-from domain.events import ANEW, CallDetails, EndReason, GoOn, Opening
+from domain.events import NEW_RUN, CallDetails, EndReason, Opening, Resume
 from domain.fold import Fold, Segment
 from domain.head import Access, Head, Revision
 from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
@@ -34,7 +34,7 @@ def stream(name: str, tenant: str = "tenant") -> StreamKey:
 def opening(key: StreamKey, *, resumes: bool = False, media: MediaFormat = MEDIA) -> Opening:
     """Return an opening with all the details that a carrier tells."""
     call = CallDetails("CA-1", "+100", None, {"queue": "ä \u2028"})
-    continuation = GoOn() if resumes else ANEW
+    continuation = Resume() if resumes else NEW_RUN
     name = InteractionId(key.stream_id)
     return Opening(key, name, "exostreamkit", media, 1_700_000_000_123, continuation, call)
 
@@ -122,12 +122,12 @@ def as_stored(head: Head | None) -> Head | None:
     """Return a head without what a store need not keep: how its run's opening was requested."""
     if head is None or head.run is None:
         return head
-    plain = replace(head.run.opening, continuation=ANEW)
+    plain = replace(head.run.opening, continuation=NEW_RUN)
     return replace(head, run=replace(head.run, opening=plain))
 
 
 def as_published(entry: Entry) -> Entry:
     """Return an entry without what a store need not keep."""
     if isinstance(entry, Started):
-        return replace(entry, opening=replace(entry.opening, continuation=ANEW))
+        return replace(entry, opening=replace(entry.opening, continuation=NEW_RUN))
     return entry

@@ -8,7 +8,7 @@ from application.ports.store import Append
 from application.testing.appends import revision
 from domain.account import Account, State
 from domain.entries import Ended, Entry, Gap, SignalNoted, Started
-from domain.events import ANEW, CallDetails, EndReason, GoOn, GoOnAbove, Opening, Signal
+from domain.events import NEW_RUN, CallDetails, EndReason, Opening, Resume, ResumeAbove, Signal
 from domain.fold import Segment
 from domain.head import Access, Head, Lease, Run
 from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
@@ -32,7 +32,7 @@ calls = st.builds(
     st.none() | texts,
     st.dictionaries(texts, texts, max_size=3),
 )
-continuations = st.sampled_from([ANEW, GoOn()]) | st.builds(GoOnAbove, st.none() | numbers)
+continuations = st.sampled_from([NEW_RUN, Resume()]) | st.builds(ResumeAbove, st.none() | numbers)
 openings = st.builds(
     Opening,
     streams,

@@ -28,7 +28,7 @@ INTERRUPTED = 128 + signal.SIGINT
 FAILED = 70
 """EX_SOFTWARE of sysexits.h: a platform that restarts on failure does so."""
 
-MOST_WORKERS = 64
+MAX_WORKERS = 64
 
 EMBEDDED_ADAPTER = "redis_streams"
 """Whose server is embedded unless `PUBSUB_ADAPTER` names another."""
@@ -45,7 +45,7 @@ _log = logging.getLogger(__name__)
 )
 @click.option(
     "--workers",
-    type=click.IntRange(1, MOST_WORKERS),
+    type=click.IntRange(1, MAX_WORKERS),
     default=1,
     show_default=True,
     help="Processes that serve the port together; MAX_STREAMS is their total.",

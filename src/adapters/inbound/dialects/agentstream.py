@@ -37,13 +37,13 @@ from application.call.messages import (
     OddStart,
     Refusal,
     Refused,
-    SignalSaid,
+    SignalMessage,
     Start,
     Unknown,
     valid_names,
 )
 from domain.errors import DomainError, InvalidIdentifier, InvalidMedia
-from domain.events import CallDetails, EndReason, GoOnAbove, Signal
+from domain.events import CallDetails, EndReason, ResumeAbove, Signal
 from domain.identifiers import InteractionId, StreamId, TenantId
 from domain.ledger import Ledger
 from domain.media import SAMPLE_RATES_HZ, Encoding, MediaFormat
@@ -116,8 +116,8 @@ class Agentstream(Dialect):
 
     name = "agentstream"
     comes_back = False
-    most_held_before_start = 50
-    most_refused_in_a_row = None
+    max_early_messages = 50
+    max_refused_in_a_row = None
     never_closed_with = frozenset({CloseCode.POLICY, CloseCode.NOT_CONFIRMED})
 
     def recognises(self, first: Mapping[str, object]) -> bool:
@@ -281,7 +281,7 @@ class AgentstreamDecoder(Decoder):
                 interaction_id=InteractionId(_there("call_sid", call_sid)),
                 stream_id=StreamId(_there("stream_sid", stream)),
                 media=media,
-                continuation=GoOnAbove(),
+                continuation=ResumeAbove(),
                 call=CallDetails(
                     call_sid,
                     _text(both, "from"),
@@ -388,10 +388,10 @@ def _read_signal(signal: Signal, fields: Fields) -> Message:
     if sum(len(value) for value in fields.values()) > MAX_SIGNAL_BYTES:
         return Refused(Refusal.INVALID_MESSAGE, f"{signal.value} is longer than a signal is")
     if inner is not None and bytes(inner).startswith(b"{"):
-        return SignalSaid(signal, bytes(inner).decode(errors="replace"))
+        return SignalMessage(signal, bytes(inner).decode(errors="replace"))
     envelope = {"event", "stream_sid", "streamSid", "sequence_number", "sequenceNumber"}
     flat = {name: value for name, value in fields.items() if name not in envelope}
-    return SignalSaid(signal, msgspec.json.encode(flat).decode(errors="replace"))
+    return SignalMessage(signal, msgspec.json.encode(flat).decode(errors="replace"))
 
 
 def _encoding(label: str) -> Encoding:

@@ -37,7 +37,7 @@ from application.call.messages import (
     valid_names,
 )
 from domain.errors import DomainError, InvalidMedia
-from domain.events import ANEW, EndReason, GoOn
+from domain.events import NEW_RUN, EndReason, Resume
 from domain.identifiers import InteractionId, StreamId, TenantId
 from domain.ledger import Ledger
 from domain.media import Encoding, MediaFormat
@@ -103,8 +103,8 @@ class Exostreamkit(Dialect, Decoder):
 
     name = "exostreamkit"
     comes_back = True
-    most_held_before_start = 0
-    most_refused_in_a_row = 50
+    max_early_messages = 0
+    max_refused_in_a_row = 50
     never_closed_with: frozenset[CloseCode] = frozenset()
 
     def recognises(self, first: Mapping[str, object]) -> bool:
@@ -235,7 +235,7 @@ def _read_start(message: _AnyMessage) -> Message:
             interaction_id=interaction_id,
             stream_id=StreamId(interaction_id),
             media=MediaFormat(fields["sample_rate"], Encoding.PCM16),
-            continuation=GoOn() if fields["resume"] else ANEW,
+            continuation=Resume() if fields["resume"] else NEW_RUN,
         )
     except DomainError as error:
         return BadStart(str(error), _names(message))

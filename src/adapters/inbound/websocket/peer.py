@@ -12,7 +12,7 @@ SendMessage = Callable[[Any], Awaitable[None]]
 class Peer(Protocol):
     """The other side of the connection, by the direct ways of our WebSocket class."""
 
-    last_words: Callable[[], str | None] | None
+    last_reply: Callable[[], str | None] | None
     """Asked for a last reply before the connection is closed for a broken frame."""
 
     on_closed: Callable[[Closing], None] | None

@@ -43,7 +43,7 @@ LINGER_SECONDS = 10.0
 DIRECT = "rtaa.direct"
 """The ASGI extension by which the application takes messages without awaiting each, text in its
 UTF-8, and says something without awaiting: `scope["extensions"][DIRECT]["peer"]` is the
-`WebSocketGuard`, of which `take`, `listen`, `say`, `last_words` and `on_closed` are meant."""
+`WebSocketGuard`, of which `take`, `listen`, `say`, `last_reply` and `on_closed` are meant."""
 
 _NOTHING = memoryview(b"")
 _SWITCHING_PROTOCOLS = 101
@@ -76,7 +76,7 @@ class WebSocketGuard(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
         self._view = shared_reads.view
         self._is_reading_on = self._is_lost = False
         self._lost: tuple[Exception | None] | None = None
-        self.last_words: Callable[[], str | None] | None = None
+        self.last_reply: Callable[[], str | None] | None = None
         """Tells what is still to be said to a peer whose messages cannot be read any more."""
         self.on_closed: Callable[[Closing], None] | None = None
         """Told when the connection is closed here, and not by the application."""
@@ -268,7 +268,7 @@ class WebSocketGuard(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
         if self.conn.close_sent is None:  # the handshake is not answered yet: no close was sent
             self.transport.abort()
             return
-        words = None if self.last_words is None or self.close_sent else self.last_words()
+        words = None if self.last_reply is None or self.close_sent else self.last_reply()
         if words is not None and not self.transport.is_closing():  # before the close is written
             self.transport.write(Frame(Opcode.TEXT, words.encode()).serialize(mask=False))
         code, explanation = self.conn.close_sent.code, self.conn.close_sent.reason

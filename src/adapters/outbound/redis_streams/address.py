@@ -15,7 +15,7 @@ from adapters.brokers.urls import (
 )
 
 DEFAULT_PORT = 6379
-MOST_DATABASE = 2**31 - 1
+MAX_DATABASE = 2**31 - 1
 
 ACCEPTED = "redis://, rediss:// or unix:// with host or path"
 
@@ -99,7 +99,7 @@ def _of_place(parts: SplitResult, port: int | None) -> str | None:
 
 def _of_database(parts: SplitResult, options: Mapping[str, str]) -> str | None:
     database = _database(parts, options)
-    if not (database.isascii() and database.isdecimal()) or int(database) > MOST_DATABASE:
+    if not (database.isascii() and database.isdecimal()) or int(database) > MAX_DATABASE:
         return "a database that is no number"
     if "db" in options and _in_path(parts):
         return "a database twice"

@@ -24,7 +24,7 @@ from application.ports.errors import PublisherError
 from application.ports.store import Mark
 from domain.identifiers import InteractionId, StreamKey
 
-MOST_REMEMBERED = 20_000
+MAX_REMEMBERED = 20_000
 """Announcements that are remembered at most: 4,000 a second for 5 s, some 20 MB."""
 
 PAGE = 500
@@ -34,7 +34,7 @@ _WRONG_TYPE = "WRONGTYPE"
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class Notice:
     """A start or an end to be announced."""
 
     stream: StreamKey
@@ -46,15 +46,15 @@ class Said:
     resumed: bool
 
     @classmethod
-    def marked(cls, stream: StreamKey, fields: Mapping[bytes, bytes]) -> "list[Said]":
+    def marked(cls, stream: StreamKey, fields: Mapping[bytes, bytes]) -> "list[Notice]":
         """Read the marks among the fields of a head, in order of position."""
-        said = []
+        notice = []
         for name, value in fields.items():
             if not name.startswith(_MARK):
                 continue
             entry = read_entry_id(name[len(_MARK) :])
             kind, interaction_id, resumed, run = value.decode().split(" ", 3)
-            said.append(
+            notice.append(
                 cls(
                     stream,
                     InteractionId(interaction_id),
@@ -65,7 +65,7 @@ class Said:
                     resumed == "1",
                 )
             )
-        return sorted(said, key=lambda one: one.position)
+        return sorted(notice, key=lambda one: one.position)
 
     @property
     def entry_id(self) -> str:
@@ -95,7 +95,7 @@ class _Remembered:
 
     made_at: float
     entry_id: bytes
-    said: Said
+    notice: Notice
 
 
 class Announcements:
@@ -111,23 +111,26 @@ class Announcements:
         self._is_known_of = False
         self._repairing = asyncio.Lock()
 
-    async def make(self, *groups: Sequence[Said]) -> list[PublisherError | None]:
+    async def make(self, *groups: Sequence[Notice]) -> list[PublisherError | None]:
         """Announce groups in one round trip; for each, what went wrong.
 
         Raises:
             PublisherError: the broker was not reached; which were announced is unknown.
 
         """
-        flat = [said for group in groups for said in group]
+        flat = [notice for group in groups for notice in group]
         if not flat:
             return [None] * len(groups)
-        commands = [self._command(said) for said in flat]
+        commands = [self._command(notice) for notice in flat]
         replies = iter(await self._link.run(commands, [self.index_key] * len(commands)))
         failures = [self._take_note(group, [next(replies) for _ in group]) for group in groups]
-        done = [said for said in flat if said.event_id in self._remembered]
+        done = [notice for notice in flat if notice.event_id in self._remembered]
         await self._link.run(
-            [("HDEL", layout.facts_key(self._prefix, said.stream), said.mark) for said in done],
-            [said.stream for said in done],
+            [
+                ("HDEL", layout.facts_key(self._prefix, notice.stream), notice.mark)
+                for notice in done
+            ],
+            [notice.stream for notice in done],
         )
         self._forget_old()
         return failures
@@ -160,7 +163,7 @@ class Announcements:
                 raise failure
         self._restored_epoch = epoch
 
-    async def _missing(self, page: Sequence[_Remembered]) -> list[Said]:
+    async def _missing(self, page: Sequence[_Remembered]) -> list[Notice]:
         key = self.index_key
         found = await self._link.run(
             [("XRANGE", key, it.entry_id, it.entry_id) for it in page], [key] * len(page)
@@ -168,52 +171,52 @@ class Announcements:
         missing = []
         for it, entries in zip(page, found, strict=True):
             raise_if_error(entries)
-            if not (entries and it.said.event_id.encode() in entries[0][1]):
-                missing.append(it.said)
+            if not (entries and it.notice.event_id.encode() in entries[0][1]):
+                missing.append(it.notice)
         return await self._standing(missing)
 
-    async def _standing(self, missing: Sequence[Said]) -> list[Said]:
+    async def _standing(self, missing: Sequence[Notice]) -> list[Notice]:
         """Leave out what was forgotten with its stream: what has begun again is announced anew."""
         found = await self._link.run(
             [
                 (
                     "XRANGE",
-                    layout.stream_key(self._prefix, said.stream),
-                    said.entry_id,
-                    said.entry_id,
+                    layout.stream_key(self._prefix, notice.stream),
+                    notice.entry_id,
+                    notice.entry_id,
                 )
-                for said in missing
+                for notice in missing
             ],
-            [said.stream for said in missing],
+            [notice.stream for notice in missing],
         )
         standing = []
-        for said, entries in zip(missing, found, strict=True):
+        for notice, entries in zip(missing, found, strict=True):
             if isinstance(entries, ResponseError) and str(entries).startswith(_WRONG_TYPE):
                 continue  # the key is another program's now
             raise_if_error(entries)
             if entries:
-                standing.append(said)
+                standing.append(notice)
         return standing
 
-    def _command(self, said: Said) -> Command:
+    def _command(self, notice: Notice) -> Command:
         return layout.announcement(
             self._prefix,
-            said.stream,
-            said.interaction_id,
-            Mark(said.generation, said.position),
-            run=said.run,
-            resumed=said.resumed,
-            has_ended=said.has_ended,
+            notice.stream,
+            notice.interaction_id,
+            Mark(notice.generation, notice.position),
+            run=notice.run,
+            resumed=notice.resumed,
+            has_ended=notice.has_ended,
         )
 
-    def _take_note(self, group: Sequence[Said], replies: list[Reply]) -> PublisherError | None:
+    def _take_note(self, group: Sequence[Notice], replies: list[Reply]) -> PublisherError | None:
         now = monotonic()
-        for said, reply in zip(group, replies, strict=True):
+        for notice, reply in zip(group, replies, strict=True):
             failure = failure_of(reply)
             if failure is not None:
                 return failure
-            self._remembered.pop(said.event_id, None)
-            self._remembered[said.event_id] = _Remembered(now, reply, said)
+            self._remembered.pop(notice.event_id, None)
+            self._remembered[notice.event_id] = _Remembered(now, reply, notice)
             self._is_known_of = True
         return None
 
@@ -223,6 +226,6 @@ class Announcements:
         may_forget = self._restored_epoch == self._link.epoch_of(self.index_key)
         for event_id, it in list(islice(self._remembered.items(), PAGE)):
             is_old = may_forget and it.made_at <= oldest
-            if not is_old and len(self._remembered) <= MOST_REMEMBERED:
+            if not is_old and len(self._remembered) <= MAX_REMEMBERED:
                 return
             del self._remembered[event_id]

@@ -20,7 +20,7 @@ from typing import Any
 
 from adapters.brokers.data import data_of
 from adapters.outbound.redis_streams import layout
-from adapters.outbound.redis_streams.announcements import Said
+from adapters.outbound.redis_streams.announcements import Notice
 from adapters.outbound.redis_streams.entries import entry_id
 from adapters.outbound.redis_streams.heads import (
     ACCOUNT_LOST,
@@ -39,7 +39,7 @@ from adapters.outbound.redis_streams.resp import (
 from application.ports.store import BEGINNING, Append, Mark
 from domain.account import State
 from domain.entries import Ended, Entry, Started
-from domain.events import GoOn
+from domain.events import Resume
 from domain.fold import Segment
 from domain.head import Revision
 from domain.identifiers import StreamKey
@@ -72,7 +72,7 @@ class _Sent:
 class _Noted:
     """What entries that are no audio mean for the head and for the index."""
 
-    said: list[Said] = field(default_factory=list)
+    notice: list[Notice] = field(default_factory=list)
     started: Command = ()
 
 
@@ -88,7 +88,7 @@ class AppendCalls:
         """Write a call that only asks where a stream stands."""
         return _SCRIPT.call(self._keys(stream), ())
 
-    def write(self, append: Append) -> tuple[Parts, Sequence[Said]]:
+    def write(self, append: Append) -> tuple[Parts, Sequence[Notice]]:
         """Write the call of an append; and what is to be announced once it is stored."""
         head = append.head
         account = head.account
@@ -129,7 +129,7 @@ class AppendCalls:
                 *other,
             )
         )
-        return parts, () if noted is None else noted.said
+        return parts, () if noted is None else noted.notice
 
     def _keys(self, stream: StreamKey) -> tuple[str, str]:
         return layout.stream_key(self._prefix, stream), layout.facts_key(self._prefix, stream)
@@ -172,16 +172,16 @@ def _add_other(parts: Parts, noted: _Noted, segment: Segment, mark: Mark, entry:
     kind, data = data_of(entry)
     announced = ""
     if isinstance(entry, Started | Ended):
-        said = _said_of(segment, mark, entry)
-        noted.said.append(said)
-        announced = said.mark_value
+        notice = _notice_of(segment, mark, entry)
+        noted.notice.append(notice)
+        announced = notice.mark_value
     if isinstance(entry, Started):
         noted.started = fields_of_start(data, entry.opening.continuation)
     parts.append(pack_arguments((kind, mark.generation, announced, data)))
 
 
-def _said_of(segment: Segment, mark: Mark, entry: Started | Ended) -> Said:
-    return Said(
+def _notice_of(segment: Segment, mark: Mark, entry: Started | Ended) -> Notice:
+    return Notice(
         segment.run.opening.stream,
         segment.run.opening.interaction_id,
         mark.generation,
@@ -201,6 +201,6 @@ def _start_of(append: Append, noted: _Noted | None) -> Command:
     if has_head or head.run is None:
         return ()
     continuation = head.run.opening.continuation
-    resumed = isinstance(continuation, GoOn)
+    resumed = isinstance(continuation, Resume)
     started = Started(head.lease.generation, head.run.name, resumed, head.run.opening)
     return fields_of_start(data_of(started)[1], continuation)

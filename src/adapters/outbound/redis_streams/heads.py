@@ -15,7 +15,7 @@ from adapters.outbound.redis_streams.entries import read_entry_id
 from adapters.outbound.redis_streams.resp import Command
 from application.ports.errors import BrokerRefused
 from domain.account import Account, State
-from domain.events import ANEW, Anew, Continuation, GoOn, GoOnAbove
+from domain.events import NEW_RUN, Continuation, NewRun, Resume, ResumeAbove
 from domain.head import Access, Head, Lease, Run
 from domain.ledger import Ledger
 
@@ -54,11 +54,11 @@ def other_fields(head: Head) -> Command:
 def fields_of_start(started: bytes, continuation: Continuation) -> Command:
     """Return names and values of the fields that change with each `Started`."""
     match continuation:
-        case Anew():
-            told = "anew"
-        case GoOn():
-            told = "go_on"
-        case GoOnAbove(first_seq):
+        case NewRun():
+            told = "new_run"
+        case Resume():
+            told = "resume"
+        case ResumeAbove(first_seq):
             told = "above" if first_seq is None else f"above {first_seq}"
     return "started", started, "continuation", told
 
@@ -114,12 +114,12 @@ def _read_run(fields: Mapping[bytes, bytes]) -> Run | None:
 
 
 def _read_continuation(told: str) -> Continuation:
-    if told == "anew":
-        return ANEW
-    if told == "go_on":
-        return GoOn()
+    if told == "new_run":
+        return NEW_RUN
+    if told == "resume":
+        return Resume()
     _, _, first_seq = told.partition(" ")
-    return GoOnAbove(int(first_seq) if first_seq else None)
+    return ResumeAbove(int(first_seq) if first_seq else None)
 
 
 def _of_entries(info: Sequence[Any]) -> Head:

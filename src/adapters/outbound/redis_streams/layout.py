@@ -43,7 +43,7 @@ def probe_keys(prefix: str, mark: str) -> tuple[str, str, str]:
     return (
         f"{prefix}:{{{mark}}}:stream",
         f"{prefix}:{{{mark}}}:facts",
-        f"{prefix}:{{{mark}}}:beats",
+        f"{prefix}:{{{mark}}}:heartbeats",
     )
 
 

@@ -7,7 +7,7 @@ stored. The script stores all of an append or nothing.
 from collections.abc import Mapping, Sequence
 
 from adapters.brokers.data import UNREADABLE
-from adapters.outbound.redis_streams.announcements import Announcements, Said
+from adapters.outbound.redis_streams.announcements import Announcements, Notice
 from adapters.outbound.redis_streams.append_calls import AppendCalls
 from adapters.outbound.redis_streams.heads import read_head
 from adapters.outbound.redis_streams.link import Link
@@ -35,7 +35,7 @@ PAGE = 200
 MAX_DUE = 4_096
 """Streams whose announcements may be outstanding; of others only the broker has the marks."""
 
-_Chain = tuple[tuple[Revision, tuple[Said, ...]], ...]
+_Chain = tuple[tuple[Revision, tuple[Notice, ...]], ...]
 """Appends of a stream that were sent one behind the other: their revisions, and what is to be
 announced of each. A stream that has one of these revisions has all up to it."""
 
@@ -74,7 +74,7 @@ class RedisStreamStore(StreamStore):
             raise_if_error(time)
             now_ms = max(now_ms, int(time[0]) * 1_000 + int(time[1]) // 1_000)
             stands = [_read(stream, reply) for stream, reply in zip(page, replies, strict=True)]
-            due = {index: said for index, (_, said) in enumerate(stands) if said}
+            due = {index: notice for index, (_, notice) in enumerate(stands) if notice}
             failed = await self._announce(due)
             heads = [failed.get(index, head) for index, (head, _) in enumerate(stands)]
             self._forget_due(page, chains, heads)
@@ -85,22 +85,22 @@ class RedisStreamStore(StreamStore):
         """Store appends in one pipeline. See `StreamStore.append`."""
         calls, streams = [], []
         for append in appends:
-            call, said = self._calls.write(append)
+            call, notice = self._calls.write(append)
             calls.append(call)
             streams.append(append.stream)
-            if said or (self._due and append.stream in self._due):
-                self._note_due(append, said)
+            if notice or (self._due and append.stream in self._due):
+                self._note_due(append, notice)
         chains = [self._due.get(append.stream) for append in appends] if self._due else ()
         replies = await self._link.run(calls, streams)
         outcomes: list[Outcome] = []
-        due: dict[int, Sequence[Said]] = {}
+        due: dict[int, Sequence[Notice]] = {}
         for append, reply in zip(appends, replies, strict=True):
             if reply == 1:  # as nearly always
                 outcomes.append(APPENDED)
                 continue
-            head, said = _read(append.stream, reply)
-            if said:
-                due[len(outcomes)] = said
+            head, notice = _read(append.stream, reply)
+            if notice:
+                due[len(outcomes)] = notice
             outcomes.append(head if isinstance(head, Failed) else Conflict(head))
         if chains or due:
             await self._announce_appended(appends, outcomes, chains, due)
@@ -111,17 +111,17 @@ class RedisStreamStore(StreamStore):
         appends: Sequence[Append],
         outcomes: list[Outcome],
         chains: Sequence[_Chain | None],
-        due: dict[int, Sequence[Said]],
+        due: dict[int, Sequence[Notice]],
     ) -> None:
         """Announce what was stored and the marks that were found; where that fails, so it did."""
         for index, chain in enumerate(chains):
             if chain is not None and outcomes[index] is APPENDED:
-                due[index] = [one for _, said in chain for one in said]
+                due[index] = [one for _, notice in chain for one in notice]
         for index, failure in (await self._announce(due)).items():
             outcomes[index] = failure
         self._forget_due([append.stream for append in appends], chains, outcomes)
 
-    async def _announce(self, due: Mapping[int, Sequence[Said]]) -> dict[int, Failed]:
+    async def _announce(self, due: Mapping[int, Sequence[Notice]]) -> dict[int, Failed]:
         """Announce what is due of streams; what went wrong, for those where something did."""
         if not due:
             return {}
@@ -144,21 +144,21 @@ class RedisStreamStore(StreamStore):
                 continue
             now = self._due.pop(stream, ())
             rest = now[len(chain) :] if now[: len(chain)] == chain else now
-            if any(said for _, said in rest):
+            if any(notice for _, notice in rest):
                 self._due[stream] = rest
 
-    def _note_due(self, append: Append, said: Sequence[Said]) -> None:
+    def _note_due(self, append: Append, notice: Sequence[Notice]) -> None:
         """Remember what is to be announced once an append is stored, behind what is stored then."""
         sent = self._due.pop(append.stream, ())
         revisions = [revision for revision, _ in sent]
         stored = revisions.index(append.expected) + 1 if append.expected in revisions else 0
-        if said or stored:
+        if notice or stored:
             if len(self._due) >= MAX_DUE:
                 self._due.pop(next(iter(self._due)))
-            self._due[append.stream] = (*sent[:stored], (append.head.revision, tuple(said)))
+            self._due[append.stream] = (*sent[:stored], (append.head.revision, tuple(notice)))
 
 
-def _read(stream: StreamKey, reply: Reply) -> tuple[Head | Failed | None, Sequence[Said]]:
+def _read(stream: StreamKey, reply: Reply) -> tuple[Head | Failed | None, Sequence[Notice]]:
     """Read where a stream stands, and what of it is not announced yet."""
     failure = failure_of(reply)
     if failure is not None:
@@ -166,7 +166,7 @@ def _read(stream: StreamKey, reply: Reply) -> tuple[Head | Failed | None, Sequen
     exists, flat, info = reply
     fields = dict(zip(flat[::2], flat[1::2], strict=True))
     try:
-        return read_head(exists, fields, info), Said.marked(stream, fields)
+        return read_head(exists, fields, info), Notice.marked(stream, fields)
     except BrokerRefused as error:
         return Failed(error), ()
     except UNREADABLE as error:
