@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 CLEAN = (
     "*.md", "Makefile", "docs", "examples/*.mjs", "examples/*.py", "examples/file_store/README.md",
-    "examples/file_store/src", "pyproject.toml", "src/domain", "src/entrypoints/carrier",
+    "examples/file_store/src", "pyproject.toml", "src",
     "tests/*/rebase_world.py", "tests/*/test_fold*.py", "tests/*/test_interaction*.py",
     "tests/*/test_placement.py", "tests/*/test_rebase*.py", "tests/*/test_start_decisions.py",
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What goes on when nobody is connected: every task has this owner, which cancels it."""
+"""What runs without a connection: every task has this owner, which cancels it."""
 
 import asyncio
 import logging
@@ -15,7 +15,7 @@ class Background:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing goes on."""
+        """Whether nothing runs."""
         return not self._tasks
 
     def own(self, work: Coroutine[None, None, None]) -> None:

@@ -1,8 +1,8 @@
 """Use case: a sender is lost without having ended its run.
 
-The run waits for its sender. If nobody takes it up in time it is ended on the sender's behalf. What
-the sender has said is published meanwhile, as soon as the broker takes it. While the broker is away
-nobody can take up anything: that time does not count.
+The run waits for its sender. If no start resumes it in time it is ended on the sender's behalf.
+What the sender has sent is published meanwhile, as soon as the broker takes it. While the broker is
+away no start can resume it: that time does not count.
 """
 
 import asyncio

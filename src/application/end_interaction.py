@@ -1,4 +1,4 @@
-"""Use case: a run ends because somebody says so."""
+"""Use case: a run ends at a sender's or our own request."""
 
 import asyncio
 import logging

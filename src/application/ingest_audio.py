@@ -20,7 +20,7 @@ class IngestAudio:
     ) -> bool:
         """Accept one frame; without a `seq` of its own it takes the next. False for a duplicate.
 
-        It was heard now when `heard_at` is not said.
+        It was heard now without `heard_at`.
 
         Raises:
             InvalidAudio, InvalidSequenceNumber: the frame is refused; the caller says so with
@@ -61,7 +61,7 @@ class IngestAudio:
     def drop(
         self, stream: LiveStream, seq: int | None, frames: int = 1, first_seq: int | None = None
     ) -> bool:
-        """Accept frames up to `seq` that there is no room for: they are lost. False if duplicate.
+        """Accept frames up to `seq` that the full buffer drops: they are lost. False if duplicate.
 
         Without a `seq` of their own they take the next; without `first_seq` they have no holes.
         """

@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Outage:
-    """What has come of one: `before` is what was lost and given again until it began."""
+    """What has come of one: `before` is what was lost and replayed until it began."""
 
     since: float
     before: Losses

@@ -65,7 +65,7 @@ class RecoverRuns:
             tasks.create_task(self._repeat(self._look))
 
     async def _repeat(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Do a step for ever. Where one fails no process can heartbeat: looks are counted anew.
+        """Do a step for ever. Where one fails heartbeats are missing: looks are counted from 0.
 
         The cause is logged once, until both steps are well again.
         """

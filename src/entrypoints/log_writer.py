@@ -2,8 +2,8 @@
 
 Standard error may be a pipe that is full because its reader stands still, a pipe without a reader,
 or a file on a full disk. A write to the first never returns. So a line only enters a bounded queue;
-one that finds no room, or that cannot be written, is dropped and counted, and once writing works
-again a line tells how many were.
+one that finds the queue full, or that cannot be written, is dropped and counted, and once writing
+works again a line tells how many were.
 """
 
 import logging
@@ -54,7 +54,7 @@ class LogWriter(logging.Handler):
         return self._dropped
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Queue a line, or drop it when there is no room."""
+        """Queue a line, or drop it when the queue is full."""
         try:
             line = self._line(record)
         except Exception:  # noqa: BLE001  # as logging does: a line must not end what it tells of

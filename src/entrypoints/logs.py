@@ -27,8 +27,8 @@ def _is_ours(record: logging.LogRecord) -> bool:
     kind, message = record.exc_info[0] if record.exc_info else None, record.getMessage()
     is_cancelled = kind is not None and issubclass(kind, CancelledError)
     last_line = message.rstrip().rpartition("\n")[2]  # Litestar's lifespan says it as a text
-    is_said_to_be = last_line.startswith("asyncio.exceptions.CancelledError")
-    return not (is_cancelled or is_said_to_be or message == UNFINISHED_HANDSHAKE)
+    is_told_to_be = last_line.startswith("asyncio.exceptions.CancelledError")
+    return not (is_cancelled or is_told_to_be or message == UNFINISHED_HANDSHAKE)
 
 
 def configure_logs(level: str, form: str, worker: int | None = None) -> LogWriter:

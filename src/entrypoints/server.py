@@ -58,10 +58,10 @@ _log = logging.getLogger(__name__)
 
 
 class LoopFailures:
-    """Handles what nobody has caught in the event loop; `asyncio` gives the shape of `context`.
+    """Handles what was not caught in the event loop; `asyncio` gives the shape of `context`.
 
     Out of descriptors the loop complains for every connection that waits to be accepted, hundreds
-    at once: that is said once in a while. Everything else is logged as always.
+    at once: that is logged once in a while. Everything else is logged as always.
     """
 
     def __init__(self) -> None:
@@ -107,7 +107,7 @@ class IngestServer(uvicorn.Server):
         self.has_failed = False
 
     def fail(self) -> None:
-        """Shut down because the service does not work any more: a platform starts it anew."""
+        """Shut down because the service does not work any more: a platform starts it again."""
         self.has_failed = True
         self.should_exit = True
 

@@ -260,7 +260,7 @@ def _check_together(
     if values["SUPPORT_EXOTEL"] is False and not is_given("JWT_PUBLIC_KEY"):
         problem(
             "SUPPORT_EXOTEL",
-            "false, and no JWT_PUBLIC_KEY: nobody could connect",
+            "false, and no JWT_PUBLIC_KEY: no sender could connect",
             "true, or a JWT_PUBLIC_KEY",
         )
     operations_port = values["OPERATIONS_PORT"]

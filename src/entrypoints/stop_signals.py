@@ -1,6 +1,6 @@
 """SIGTERM and SIGINT: the first asks for a drain, a repetition for an end at once.
 
-One wish to stop often arrives as several signals. systemd and Heroku signal every process of a
+One request to stop often arrives as several signals. systemd and Heroku signal every process of a
 service while the parent of the workers passes its own signal on; a terminal and a wrapper both
 deliver one Ctrl-C. These arrive within milliseconds of each other and are one drain. A repetition
 therefore counts only if it arrives `REPEATED_SECONDS` after the first signal, whichever that was.

@@ -50,7 +50,7 @@ async def _serve(server: IngestServer, sockets: list[socket.socket], alive: int)
         loop.remove_reader(alive)
         server.should_exit = True
         if server.started:
-            for listener in server.servers:  # nobody may come to who is about to go
+            for listener in server.servers:  # it is about to exit
                 listener.close()
 
     loop.add_reader(alive, on_parent_gone)

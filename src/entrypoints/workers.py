@@ -2,9 +2,9 @@
 
 Each worker has listening sockets of its own on each port, which the parent holds open: the kernel
 spreads connections over them, and those that wait for a worker that has died wait for the next
-one in its slot. Where no next one follows at once nobody listens, and the others are given all. A
+one in its slot. Where no next one follows at once none listens, and the others are given all. A
 worker that dies is replaced; its calls are resumed or ended as after the death of a machine, and
-nobody else's are touched. One that stands still for long is killed, and so replaced: connections
+no other's are touched. One that stands still for long is killed, and so replaced: connections
 would wait for it. The parent serves nothing and holds no call.
 """
 
@@ -41,8 +41,8 @@ DRAINED_SECONDS = 10.0
 LOOK_SECONDS = 1.0
 SILENT_LOOKS = 10
 MAX_SILENT_LOOKS = 30
-"""In how many looks a worker may show no life before that is said, and before it is killed. Looks
-are counted, not time: when everything stood still nobody has shown any."""
+"""In how many looks a worker may show no life before that is logged, and before it is killed. Looks
+are counted, not time: when everything stood still no worker has shown any."""
 
 HELD_BACK = (*STOP_SIGNALS, AT_ONCE, signal.SIGHUP)
 """The signals that a worker is born without: each waits until the worker listens to it."""
@@ -67,7 +67,7 @@ class _Worker:
         self.silent_looks = 0
 
     def stop_listening(self) -> None:
-        """Let nobody wait here any more."""
+        """Let no connection wait here any more."""
         for listening in self.sockets:
             listening.close()
 
@@ -137,7 +137,7 @@ class Workers:
         return self._stop.first is not None
 
     def _obey(self) -> None:
-        """Pass on the first signal as a wish to drain, a repetition as one to exit at once."""
+        """Pass on the first signal as a request to drain, a repetition as one to exit at once."""
         now = time.monotonic()
         if self._is_stopping and not self._told:
             _log.info("stopping, %s worker(s) drain", len(self._workers))

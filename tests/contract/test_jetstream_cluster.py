@@ -13,7 +13,7 @@ from adapters.outbound.nats_jetstream.destination import JetStreamDestination, N
 from adapters.outbound.nats_jetstream.layout import Layout
 from application.ports.destination import DestinationOptions
 from application.ports.store import APPENDED, Append, Conflict
-from application.testing.appends import as_stored, begin, frame, frames, go_on, stream
+from application.testing.appends import as_stored, begin, following, frame, frames, stream
 from application.testing.observed import attempt, expected, plain, read, settle, store
 
 pytestmark = needs_nats_server
@@ -62,7 +62,7 @@ class Writer:
             append = (
                 begin(self.stream, None)
                 if last is None
-                else go_on(last, *frames(self.stream, number, 3))
+                else following(last, *frames(self.stream, number, 3))
             )
             await settle(self._destination, [append])
             self.written.append(append)
@@ -145,7 +145,7 @@ async def test_a_new_leader_is_a_new_epoch(
     async with asyncio.timeout(30):
         while await asyncio.to_thread(cluster.leader_of, AUDIO) is leader:
             await asyncio.sleep(0.05)
-    await settle(destination, [go_on(first.head, frame(key, 0))])
+    await settle(destination, [following(first.head, frame(key, 0))])
     await destination.store.heads([key])
     assert destination.store.epoch_of(key) > before
 
@@ -161,7 +161,7 @@ async def test_of_rivals_in_two_processes_one_is_stored_while_leaders_change(
         for number in range(30):
             if number % 10 == 5:
                 await asyncio.to_thread(cluster.ask, f"$JS.API.STREAM.LEADER.STEPDOWN.{AUDIO}")
-            rivals = [go_on(written[-1].head, frame(key, number * 10 + n)) for n in range(4)]
+            rivals = [following(written[-1].head, frame(key, number * 10 + n)) for n in range(4)]
             pairs = list(zip((destination, other) * 2, rivals, strict=True))
             await asyncio.gather(*(attempt(at, [rival]) for at, rival in pairs))
             written.append(await stored_of(destination, rivals))

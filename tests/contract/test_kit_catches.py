@@ -34,11 +34,11 @@ IN_MEMORY = {
     "RevisionIgnored": "test_compare_and_set_a_late_append_changes_nothing",
     "StoredTwice": "test_idempotent_an_append_sent_again_is_stored_once_and_finds_its_own_head",
     "GenerationOfTheHead": "test_dense_entries_take_the_positions_that_their_head_says",
-    "TrimsOneTooMany": "test_dense_what_is_older_than_retention_is_forgotten_and_nothing_else",
-    "TrimsNothing": "test_dense_what_is_forgotten_takes_no_room",
-    "TrimsOneTooFew": "test_dense_what_is_forgotten_takes_no_room",
+    "TrimsOneTooMany": "test_dense_what_is_older_than_retention_is_removed_and_nothing_else",
+    "TrimsNothing": "test_dense_what_is_removed_takes_no_space",
+    "TrimsOneTooFew": "test_dense_what_is_removed_takes_no_space",
     "TrimsByPositionOnly": (
-        "test_dense_a_mark_of_an_older_generation_forgets_nothing_of_a_newer_one"
+        "test_dense_a_mark_of_an_older_generation_removes_nothing_of_a_newer_one"
     ),
     "OneBufferForAllCalls": ("test_independent_calls_at_the_same_time_do_not_mix_their_entries"),
     "NamesWithoutCase": "test_independent_streams_do_not_appear_in_one_another",
@@ -49,7 +49,7 @@ IN_MEMORY = {
     ),
     "FirstFrameOfAnother": "test_bytes_are_bytes_the_first_frames_of_streams_are_their_own",
     "LinesChanged": "test_bytes_are_bytes_a_frame_may_be_of_one_byte_value_or_the_largest",
-    "LossNotTold": "test_entries_lost_is_told_and_the_next_append_goes_on_behind_them",
+    "LossNotTold": "test_entries_lost_is_told_and_the_next_append_wants_more_behind_them",
     "SecondPageEmpty": "test_complete_announcements_are_found_page_by_page",
     "PagesByTheMillisecond": (
         "test_complete_announcements_of_one_moment_are_found_behind_one_another"
@@ -64,7 +64,7 @@ IN_MEMORY = {
         "test_new_hundreds_of_heartbeats_of_processes_that_come_and_go_all_differ"
     ),
     "HeartbeatsOfTheFirst256": "test_shared_thousands_of_streams_have_their_heartbeats",
-    "ForgetsAnyHeartbeat": "test_guarded_an_older_heartbeat_forgets_nothing",
+    "ForgetsAnyHeartbeat": "test_guarded_an_older_heartbeat_removes_nothing",
     "HeartbeatOfNoneIsNothing": "test_honest_an_unreachable_place_raises_also_for_no_streams",
     "WaitsForEver": "test_durable_an_append_is_seen_by_another_process_when_it_is_answered",
     "WaitsForEverInAProperty": "test_bytes_are_bytes_every_entry_and_head_is_read_back_as_it_was",

@@ -17,7 +17,7 @@ from adapters.outbound.redis_streams.destination import RedisDestination
 from application.ports.destination import DestinationOptions
 from application.ports.errors import BrokerUnavailable
 from application.ports.store import Appended, Failed
-from application.testing.appends import begin, frames, go_on, stream
+from application.testing.appends import begin, following, frames, stream
 from application.testing.observed import announced, attempt, expected, read, settle, store
 
 NEVER_MS = 600_000
@@ -131,7 +131,7 @@ async def test_streams_whose_slots_move_the_old_way_lose_nothing(healthy: Valkey
         move = healthy.begin_move(slot, target)
         for number, step in enumerate((lambda: None, move.move_keys, move.finish)):
             step()
-            appends.append(go_on(appends[-1].head, *frames(key, number * 10, 10)))
+            appends.append(following(appends[-1].head, *frames(key, number * 10, 10)))
             await settle(destination, appends[-1:])
         assert await read(destination, key) == expected(*appends)
         assert len(await announced(destination, key)) == 1
@@ -152,7 +152,7 @@ async def test_of_a_half_moved_stream_an_append_fails_and_passes(healthy: Valkey
         await store(destination, append)
         move = healthy.begin_move(slot, target)
         move.move_keys(layout.facts_key("half", key))
-        later = go_on(append.head, *frames(key, 0, 10))
+        later = following(append.head, *frames(key, 0, 10))
         failed, stored = await attempt(destination, [later, begin(other, None)])
         assert isinstance(failed, Failed)
         assert isinstance(failed.error, BrokerUnavailable)

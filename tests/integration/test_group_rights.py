@@ -13,7 +13,7 @@ from adapters.outbound.redis_streams.rights import acl_rule, sentinel_acl_rule
 from application.ports.destination import DestinationOptions
 from application.ports.errors import PublisherError
 from application.ports.store import Failed
-from application.testing.appends import begin, frames, go_on, stream
+from application.testing.appends import begin, following, frames, stream
 from application.testing.observed import attempt, expected, read, store
 
 NEVER_MS = 600_000
@@ -146,7 +146,7 @@ async def test_the_documented_rights_are_enough_in_a_cluster_and_not_too_many(
         await store(destination, first)
         move = cluster.begin_move(slot, target)
         move.move_keys()
-        second = go_on(first.head, *frames(key, 0, 10))
+        second = following(first.head, *frames(key, 0, 10))
         (outcome,) = await attempt(destination, [second])
         assert isinstance(outcome, Failed) == (withheld == "asking")
         move.finish()

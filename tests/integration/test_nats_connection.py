@@ -20,7 +20,7 @@ from adapters.outbound.nats_jetstream.rights import subjects
 from application.ports.destination import DestinationOptions
 from application.ports.errors import BrokerRefused, BrokerUnavailable, PublisherError
 from application.ports.store import APPENDED, Conflict, Failed
-from application.testing.appends import as_stored, begin, frame, frames, go_on, stream
+from application.testing.appends import as_stored, begin, following, frame, frames, stream
 from application.testing.observed import (
     attempt,
     expected,
@@ -346,7 +346,7 @@ async def test_streams_that_are_deleted_under_the_service_are_made_again(
         await until_answered(destination)
         assert destination.store.epoch_of(CALL) > before
         # Sequences are not used again: what the writer knew of the old stream is true of no other.
-        second, third = begin(stream("other"), None), go_on(first.head, frame(CALL, 0))
+        second, third = begin(stream("other"), None), following(first.head, frame(CALL, 0))
         await settle(destination, [second])
         assert await destination.store.append([third]) != [APPENDED]
         await destination.verify_writable()
@@ -364,7 +364,7 @@ async def test_sequences_that_are_used_again_are_a_new_epoch(server: EmbeddedNat
         before = destination.store.epoch_of(CALL)
         await store(destination, begin(stream("other"), None))
         assert destination.store.epoch_of(CALL) > before
-        (outcome,) = await destination.store.append([go_on(first.head, frame(CALL, 0))])
+        (outcome,) = await destination.store.append([following(first.head, frame(CALL, 0))])
         assert outcome == Conflict(None)
 
 
@@ -377,7 +377,7 @@ async def test_the_largest_append_fits_into_a_message(server: EmbeddedNats) -> N
         first = begin(CALL, None)
         await store(destination, first)
         large = [frame(CALL, seq, size=4_126) for seq in range(127)]
-        second = go_on(first.head, *large, frame(CALL, 127, size=100_000))
+        second = following(first.head, *large, frame(CALL, 127, size=100_000))
         await store(destination, second)
         assert await head(destination, CALL) == as_stored(second.head)
         assert await read(destination, CALL) == expected(first, second)
@@ -388,7 +388,7 @@ async def test_an_append_above_max_payload_fails_by_itself_with_what_to_do() -> 
         async with connected({"NATS_URL": server.url}) as destination:
             first, other = begin(CALL, None), begin(stream("other"), None)
             await store(destination, first)
-            large = go_on(first.head, *frames(CALL, 0, 10), frame(CALL, 10, size=70_000))
+            large = following(first.head, *frames(CALL, 0, 10), frame(CALL, 10, size=70_000))
             failed, stored = await destination.store.append([large, other])
             assert stored == APPENDED
             assert isinstance(failed, Failed)
@@ -405,7 +405,7 @@ async def test_a_frozen_server_fails_calls_in_time_and_is_found_again(
     async with connected({"NATS_URL": server.url}) as destination:
         first = begin(CALL, None)
         await store(destination, first)
-        second = go_on(first.head, frame(CALL, 0))
+        second = following(first.head, frame(CALL, 0))
         with frozen(server.pid):
             async with asyncio.timeout(5):  # which is what callers wait
                 (outcome,) = await attempt(destination, [second])

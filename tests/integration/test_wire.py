@@ -305,7 +305,7 @@ async def test_a_row_of_duplicates_is_answered_once_with_what_to_do(
     await caller.hear_ack(110)
     errors = [reply for reply in caller.replies if reply["event"] == "error"]
     assert [(error["code"], error["seq"]) for error in errors] == [("invalid_seq", 50)]
-    assert "new_run" in errors[0]["message"]
+    assert "started over" in errors[0]["message"]
     assert "110" in errors[0]["message"]
     await caller.speak(*range(51))
     assert (await caller.hear("error"))["seq"] == 50

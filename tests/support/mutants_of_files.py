@@ -109,9 +109,9 @@ class HeartbeatsCountedByProcess(FileStore):
     counted: ClassVar["count[int]"] = count(1)
 
     async def heartbeat(self, streams: Sequence[StreamKey]) -> None:
-        beat = next(self.counted)
+        heartbeat = next(self.counted)
         names = [str(stream) for stream in streams]
-        await self._run(self._change_open, lambda it: it.update(dict.fromkeys(names, beat)))
+        await self._run(self._change_open, lambda it: it.update(dict.fromkeys(names, heartbeat)))
 
 
 class OneLockAndAStuckThread(FileStore):

@@ -95,11 +95,13 @@ class CountsCursorsAnewAfterALoss(InMemoryStore):
 class HeartbeatsOfOneByte(InMemoryStore):
     async def heartbeat(self, streams: Sequence[StreamKey]) -> None:
         await super().heartbeat(streams)
-        beats = self.memory.contents.heartbeats
-        beats.update({it: beats[it] % 256 for it in streams})
+        seen_heartbeats = self.memory.contents.heartbeats
+        seen_heartbeats.update({it: seen_heartbeats[it] % 256 for it in streams})
 
 
 class HeartbeatsOfTheFirst256(InMemoryStore):
     async def heartbeat(self, streams: Sequence[StreamKey]) -> None:
-        beats = self.memory.contents.heartbeats
-        await super().heartbeat([it for n, it in enumerate(streams) if n < 256 or it not in beats])
+        seen_heartbeats = self.memory.contents.heartbeats
+        await super().heartbeat(
+            [it for n, it in enumerate(streams) if n < 256 or it not in seen_heartbeats]
+        )

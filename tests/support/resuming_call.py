@@ -22,7 +22,7 @@ class Stuck(Exception):
 
 
 class ResumingCall:
-    """What a run still has to send, and what it has heard; `go_on` over each new connection."""
+    """What a run still has to send, and what it has heard; `following` over each new connection."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class ResumingCall:
         self._was_begun = False
         self._has_said_end = False
 
-    async def go_on(self, socket: ClientConnection, connection: int) -> None:
+    async def following(self, socket: ClientConnection, connection: int) -> None:
         """Start or resume, send what is unacknowledged and the rest, return after `ended`.
 
         Raises:

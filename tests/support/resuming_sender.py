@@ -69,7 +69,7 @@ class ResumingSender:
             self._socket = await self._dial()
             self.connections += 1
             try:
-                await call.go_on(self._socket, self.connections)
+                await call.following(self._socket, self.connections)
                 await self._socket.close()
             except ConnectionClosed as closed:
                 code = closed.rcvd.code if closed.rcvd else ABNORMAL_CLOSURE

@@ -42,9 +42,9 @@ class RecordingConnection:
         """Be gone, and go on alone in the background."""
         self.session.on_gone()
         if not self.session.is_done:
-            self._services.background.own(self.go_on())
+            self._services.background.own(self.following())
 
-    async def go_on(self) -> None:
+    async def following(self) -> None:
         """Put early messages until the session is done."""
         while not self.session.is_done:
             self.put_early()

@@ -59,7 +59,7 @@ class Writer:
         expected = None if head is None else head.revision
         return Append(stream_key(name), expected, begun.segments, after)
 
-    def go_on(
+    def following(
         self,
         head: Head,
         act: Callable[[Fold], None] = lambda _: None,
@@ -91,18 +91,18 @@ class Writer:
                 audio = (ODD_BYTES + seq.to_bytes(8, "big")) * (size // 16 + 1)
                 fold.take(AudioFrame(MEDIA, seq, 1_700_000_000_000 + seq, audio[:size]))
 
-        return self.go_on(head, act, keep_from)
+        return self.following(head, act, keep_from)
 
     def note(self, head: Head) -> Append:
-        return self.go_on(
+        return self.following(
             head, lambda fold: fold.take(SignalNoted(Signal.DTMF, '{"digit":"\\u0000é"}'))
         )
 
     def cut(self, head: Head) -> Append:
-        return self.go_on(head, Fold.cut)
+        return self.following(head, Fold.cut)
 
     def end(self, head: Head) -> Append:
-        return self.go_on(head, lambda fold: fold.end(EndReason.ENDED))
+        return self.following(head, lambda fold: fold.end(EndReason.ENDED))
 
 
 def joined(name: str, expected: Revision | None, appends: Sequence[Append]) -> Append:

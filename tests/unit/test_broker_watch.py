@@ -183,7 +183,7 @@ async def test_each_cause_of_an_outage_is_said_once(caplog: pytest.LogCaptureFix
     assert bench.said == [False, True, False]
 
 
-async def test_a_broker_that_is_down_from_the_start_is_said_to_be_down() -> None:
+async def test_a_broker_that_is_down_from_the_start_is_told_to_be_down() -> None:
     bench = Bench()
     await bench.check(BrokerUnavailable("gone"))
     await bench.check(BrokerUnavailable("gone"))

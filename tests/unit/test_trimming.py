@@ -26,7 +26,7 @@ def test_what_may_be_forgotten_never_goes_back() -> None:
     assert kept[-1] == 17  # taken 14 s before the last
 
 
-def test_a_silent_stream_may_forget_all_that_was_before_its_silence() -> None:
+def test_a_silent_stream_may_lack_all_that_was_before_its_silence() -> None:
     trimming = Trimming(10.0)
     trimming.first_to_keep(0.0, 1, 3)
     assert trimming.first_to_keep(3_600.0, 1, 4) == Mark(1, 3)

@@ -11,7 +11,7 @@ import pytest
 
 from application.ports.store import Appended, Failed
 from application.testing import OpenRunsContract, ReaderContract, StreamStoreContract, Trial
-from application.testing.appends import begin, frame, frames, go_on, stream
+from application.testing.appends import begin, following, frame, frames, stream
 from domain.identifiers import StreamKey
 from file_store import FileStoreAdapter
 
@@ -112,7 +112,7 @@ class TestFileStore(StreamStoreContract, ReaderContract, OpenRunsContract):
 
         monkeypatch.setattr(os, "fsync", noted_fsync)
         monkeypatch.setattr(Path, "rename", noted_rename)
-        await destination.store.append([go_on(first.head, frame(key, 0))])
+        await destination.store.append([following(first.head, frame(key, 0))])
         assert done == [
             "fsync entries",
             "fsync head.new",
@@ -128,7 +128,7 @@ class TestFileStore(StreamStoreContract, ReaderContract, OpenRunsContract):
         resource.setrlimit(
             resource.RLIMIT_FSIZE, (20_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
         )
-        second = go_on(first.head, *frames(key, 0, 100))
+        second = following(first.head, *frames(key, 0, 100))
         (outcome,) = await destination.store.append([second])
         assert isinstance(outcome, Failed)
         await trial.plug()

@@ -14,7 +14,7 @@ class StandingTask:
         self._is_closed = False
 
     def ensure(self) -> None:
-        """Have the loop run. A fault of ours that ended it is raised: it must not go on unseen."""
+        """Have the loop run. A fault of ours that ended it is raised: it must not stay unseen."""
         if self._is_closed:
             return
         if self._task is None:

@@ -32,8 +32,8 @@ _LEDGER: Schema = {
 
 def asyncapi_document(version: str, prefix: str, dialects: Iterable[Dialect]) -> Schema:
     """Build the document for streams under `prefix`."""
-    said = {**_said(), **_said_by_carriers()}
-    messages = {**said, **_replied(), **_published(), **_announced()}
+    sent = {**_sent(), **_of_carriers()}
+    messages = {**sent, **_replied(), **_published(), **_announced()}
     codes = ", ".join(f"{code.value} {code.name.lower()}" for code in CloseCode)
     return {
         "asyncapi": "3.0.0",
@@ -52,7 +52,7 @@ def asyncapi_document(version: str, prefix: str, dialects: Iterable[Dialect]) ->
                     f"start are raw PCM frames of at most {MAX_FRAME_BYTES} bytes (exostreamkit). "
                     f"Closed with: {codes}."
                 ),
-                "messages": _references([*said, *_replied()]),
+                "messages": _references([*sent, *_replied()]),
             },
             "stream": {
                 "address": f"{prefix}:audio:{{{{tenant_id}}/{{stream_id}}}}",
@@ -71,7 +71,7 @@ def asyncapi_document(version: str, prefix: str, dialects: Iterable[Dialect]) ->
             },
         },
         "operations": {
-            "say": _operation("receive", "ingest", said),
+            "say": _operation("receive", "ingest", sent),
             "reply": _operation("send", "ingest", _replied()),
             "publish": _operation("send", "stream", _published()),
             "announce": _operation("send", "index", _announced()),
@@ -80,7 +80,7 @@ def asyncapi_document(version: str, prefix: str, dialects: Iterable[Dialect]) ->
     }
 
 
-def _said() -> dict[str, Schema]:
+def _sent() -> dict[str, Schema]:
     start = {
         "interaction_id": _IDENTIFIER,
         "tenant_id": _IDENTIFIER,
@@ -98,7 +98,7 @@ def _said() -> dict[str, Schema]:
     }
 
 
-def _said_by_carriers() -> dict[str, Schema]:
+def _of_carriers() -> dict[str, Schema]:
     """Describe agentstream; numbers may be strings, and most of it may be absent."""
     number: Schema = {"type": ["string", "integer"]}
     call = {"call_sid": _IDENTIFIER, "account_sid": _IDENTIFIER}

@@ -14,7 +14,7 @@ MAX_WAITING = 100
 """How many failing answers may wait at a time; further ones are refused without waiting."""
 
 MAX_ADDRESSES = 10_000
-"""How many addresses are remembered; the one that failed longest ago is forgotten first."""
+"""How many addresses are remembered; the one that failed longest ago is dropped first."""
 
 
 class Brake:

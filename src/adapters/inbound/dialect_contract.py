@@ -97,7 +97,7 @@ class DialectContract:
 
     @pytest.fixture
     def carrier(self) -> Carrier:
-        """Return who writes a call of the dialect, anew for each test. To be filled in."""
+        """Return who writes a call of the dialect, a new one for each test. To be filled in."""
         raise NotImplementedError("a contract needs a fixture `carrier`")
 
     def test_told_what_it_tolerates_is_told(self, dialect: Dialect) -> None:

@@ -92,7 +92,7 @@ def health_routes(
 def operations_routes(
     exposition: MetricsExposition, asyncapi: dict[str, Any]
 ) -> list[HTTPRouteHandler]:
-    """Build the routes that operators ask; `asyncapi` is the document of what is said and kept."""
+    """Build the routes that operators ask; `asyncapi` is the document of messages and entries."""
 
     @get("/metrics", sync_to_thread=False, media_type=MediaType.TEXT, operation_id="Metrics")
     def metrics() -> Response[bytes]:

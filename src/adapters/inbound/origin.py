@@ -46,14 +46,14 @@ class Origin:
         return cls(peer, address, entry, len(entries), trusted_hops)
 
     @property
-    def is_past_proxies(self) -> bool:
+    def bypassed_proxies(self) -> bool:
         """Whether proxies are trusted and no header of theirs came."""
         return self.trusted_hops > 0 and not self.entries
 
     @property
     def reading(self) -> str:
         """How the address was read, to be put behind an explanation; empty if that is plain."""
-        if self.is_past_proxies:
+        if self.bypassed_proxies:
             why = f"no X-Forwarded-For came, TRUSTED_PROXY_HOPS is {self.trusted_hops}"
             return f": {why}, so it is the peer's own"
         if self.entries and not self.trusted_hops:

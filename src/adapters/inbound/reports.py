@@ -16,7 +16,7 @@ PAST_PROXIES_SECONDS = 60.0
 """How often at most it is told that connections come without the header of the proxies."""
 
 EXPECTED = frozenset({CloseCode.ENDED, CloseCode.RESTART})
-"""Closes that are counted and not logged: the call is over, or goes on elsewhere."""
+"""Closes that are counted and not logged: the call is over, or continues elsewhere."""
 
 
 class Reports:
@@ -40,7 +40,7 @@ class Reports:
         Its peer is believed although proxies are trusted: it may have come past them.
         """
         self._telemetry.handshake(Outcome.ACCEPTED.value)
-        if origin.is_past_proxies:
+        if origin.bypassed_proxies:
             self._write(
                 "past proxies",
                 f"accepted without X-Forwarded-For although TRUSTED_PROXY_HOPS is"

@@ -1,6 +1,6 @@
 """`Telemetry` in the Prometheus text format.
 
-The hot path only adds to plain integers; they are turned into metrics when somebody asks. Where a
+The hot path only adds to plain integers; they are turned into metrics at a scrape. Where a
 service is several processes each says its counts to the others now and then, and whichever is
 scraped shows the sums. Counts outlive a process that dies: its successor begins with them.
 """
@@ -209,7 +209,7 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         self._tally.confirm_sum += sum(seconds)
 
     def watch(self, held_bytes: Callable[[], HeldBytes]) -> None:
-        """Have somebody to ask for the bytes held."""
+        """Set the source of the bytes held."""
         self._held_bytes = held_bytes
 
     def watch_log(self, lines_dropped: Callable[[], int]) -> None:
@@ -221,15 +221,15 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         self._tally.rewind_short += frames
 
     def replayed(self, frames: int) -> None:
-        """Count frames given again."""
+        """Count confirmed frames that are replayed."""
         self._tally.replayed += frames
 
     def rebased(self) -> None:
-        """Count a stream that was begun again."""
+        """Count a stream that is rebased."""
         self._tally.rebased += 1
 
     def losses(self) -> Losses:
-        """Return what this process has lost and given again."""
+        """Return what this process has lost and replayed."""
         tally = self._tally
         lost = sum(count for (outcome, _), count in tally.frames.items() if outcome == "lost")
         return Losses(lost, tally.replayed, tally.rebased)
@@ -255,7 +255,7 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
     def render(self) -> bytes:
         """Return all metrics in the text format; what is shown is shared first.
 
-        So no later scrape shows less, whichever process answers it and whoever dies.
+        So no later scrape shows less, whichever process answers it, and whichever dies.
         """
         self._read_process()
         self.share()
@@ -310,7 +310,7 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         yield frames
         ignored = CounterMetricFamily(
             "ingest_ignored_messages",
-            "Messages of unknown events, and signals that there was no room for",
+            "Messages of unknown events, and signals that were dropped for back-pressure",
             labels=["event"],
         )
         for event, count in _with_zeros(tally.ignored, self._known.ignored):
@@ -332,12 +332,12 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         )
         yield CounterMetricFamily(
             "ingest_replayed_frames",
-            "Confirmed frames that the broker had forgotten and was given again",
+            "Confirmed frames that the broker had lost and that were replayed",
             value=tally.replayed,
         )
         yield CounterMetricFamily(
             "ingest_rebased_streams",
-            "Streams that went on under a new generation: the broker had forgotten them",
+            "Streams that were rebased: the broker had lost them",
             value=tally.rebased,
         )
         yield CounterMetricFamily(

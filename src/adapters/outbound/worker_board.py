@@ -1,9 +1,9 @@
 """Memory that the workers of one service share: who holds how many places, and their counts.
 
-Each worker has a slot, and writes nowhere else, so nobody waits for anybody:
+Each worker has a slot, and writes nowhere else, so no worker waits for another:
 
     0    places that are taken, 8 bytes
-    8    heartbeat, 8 bytes: other than before while the worker lives, 0 while nobody is on the slot
+    8    heartbeat, 8 bytes: other than before while the worker lives, 0 while the slot is free
     16   two copies for words, written in turn
 
     of a copy:
@@ -71,7 +71,7 @@ class WorkerBoard:
         self._set(slot, 0, self.taken(slot) + places)
 
     def heartbeat(self, slot: int) -> int:
-        """Return the last heartbeat of a worker; 0 while nobody is on the slot."""
+        """Return the last heartbeat of a worker; 0 while the slot is free."""
         return self._get(slot, _HEARTBEAT_AT)
 
     def note_heartbeat(self, slot: int) -> None:
@@ -159,20 +159,20 @@ class Slot(Places, Siblings):
         self._board.add(self._number, -1)
 
     def say(self, words: bytes) -> None:
-        """Replace our own last words. See `Siblings.say`."""
+        """Replace our own snapshot. See `Siblings.say`."""
         self._board.write(self._number, words)
         self._board.note_heartbeat(self._number)
 
     def own(self) -> bytes | None:
-        """Return the last words said on this slot. See `Siblings.own`."""
+        """Return the snapshot of this slot. See `Siblings.own`."""
         return self._board.read(self._number)
 
     def others(self) -> Sequence[bytes]:
-        """Return the last words on every other slot. See `Siblings.others`."""
+        """Return the snapshots of all other slots. See `Siblings.others`."""
         return self._read(is_alive=True)
 
     def gone(self) -> Sequence[bytes]:
-        """Return the last words on slots where nobody is. See `Siblings.gone`."""
+        """Return the snapshots of free slots. See `Siblings.gone`."""
         return self._read(is_alive=False)
 
     def _read(self, *, is_alive: bool) -> Sequence[bytes]:

@@ -201,7 +201,7 @@ class CallStream(StreamMessages):
             self._host.actions.end(live, reason)
 
     def release(self, reason: EndReason) -> None:
-        """Let go of the sender: the connection is closed. A start under way goes on without it."""
+        """Let go of the sender, which is gone. A start under way continues without it."""
         live = self.live
         if live is None:
             if self.start.is_pending:

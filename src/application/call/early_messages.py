@@ -21,7 +21,7 @@ MAX_BYTES_BEFORE_START = 512 * 1024
 
 @dataclass(slots=True)
 class Dropped:
-    """What the buffer had no room for, to be counted once the stream is started.
+    """What the full buffer dropped, to be counted once the stream is started.
 
     `frames` are new ones, from `first_seq` to `last_seq`; these are None where frames have no
     numbers. `highest_seq` is the highest number that came, held frames included.
@@ -99,7 +99,7 @@ class EarlyMessages:
         self._media = media
 
     def hold(self, message: Audio | SignalMessage | Refused) -> None:
-        """Hold a message, or count it if there is no room."""
+        """Hold a message, or count it if the buffer is full."""
         size = _size(message)
         if self._media is None and size > MAX_FRAME_BYTES:
             self._count_refused(Refusal.FRAME_TOO_LARGE.value)
@@ -125,7 +125,7 @@ class EarlyMessages:
             self._held.append(end)
 
     def drop(self, message: Audio | SignalMessage) -> None:
-        """Note a message that the connection has no room for: a frame is lost."""
+        """Note a message that is dropped while the buffer is full: a frame is lost."""
         if isinstance(message, Audio):
             self._dropped.drop(message.seq)
         else:

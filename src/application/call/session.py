@@ -6,8 +6,8 @@
     SILENT     EARLY               -            -          -         -          done     close
     EARLY      hold; start:        -            -          -         close      done     close
                request, STARTING
-    STARTING   hold                LIVE, or     -          -         when LIVE  go on    close
-                                   close                                        muted
+    STARTING   hold                LIVE, or     -          -         when LIVE  muted    close
+                                   close
     LIVE       judge; end: ENDING  -            ack        close     close      cut      close
     ENDING     refuse              -            at last:   close     -          done     close
                                                 ended,
@@ -16,9 +16,9 @@
 Events come in by `on_…`, what is to be done goes out by `Actions`. *Close* ends a run if its
 closing says so, and waits until what was received is confirmed, but not for longer than
 `CLOSE_SECONDS`. Closings for which the wire must not be closed are ignored. *Drain* closes senders
-that reconnect; others may go on until it is over. When the connection is *gone* nothing is replied
-any more, and all else is as before: a start that is under way is settled, and what was held behind
-it is put.
+that reconnect; others may continue until it is over. When the connection is *gone* nothing is
+replied any more, and all else is as before: a start that is under way is settled, and what was held
+behind it is put.
 
 A session owns one stream for each track. The stream itself, track None, decides the state; others
 are opened with their first frame, and end with it.
@@ -104,7 +104,7 @@ class Session(SessionClose):
 
     @property
     def is_full(self) -> bool:
-        """Whether there is no room for a further message."""
+        """Whether a further message must wait."""
         if self._has_ended:
             return False
         return self._tracks.is_full
@@ -238,7 +238,7 @@ class Session(SessionClose):
         self.is_behind = self._tracks.is_behind
         if self.is_behind or self.is_gone:
             return
-        if self._is_draining and self._goes_on_elsewhere:
+        if self._is_draining and self._wants_more_elsewhere:
             self.close(RESTART)
         if self._closing is not None:
             self._leave(self._closing)
@@ -259,5 +259,5 @@ class Session(SessionClose):
         self.note_heard()
 
     def drop(self) -> None:
-        """Drop audio while there is no room: the sender must be read on."""
+        """Drop audio while the buffer is full: the sender must still be read."""
         self._tracks.drop()

@@ -1,4 +1,4 @@
-"""How a session ends: why it is closed, what its sender is told before, and what goes on after."""
+"""How a session ends: why it is closed, what its sender is told before, and what follows."""
 
 import logging
 from collections.abc import Mapping
@@ -116,14 +116,14 @@ class SessionClose:
             self.close(ENDED)
 
     def on_drain(self) -> None:
-        """Close, for the sender to go on elsewhere, unless it would not reconnect.
+        """Close, for the sender to continue elsewhere, unless it would not reconnect.
 
         Now; or once the start that it has sent is stored.
         """
         self._is_draining = True
         self._flush_seconds = max(self.services.limits.drain_seconds, CLOSE_SECONDS)
         is_starting = self._tracks.main is not None and self._tracks.main.is_starting
-        if self._goes_on_elsewhere and not is_starting:
+        if self._wants_more_elsewhere and not is_starting:
             self.close(RESTART)
 
     def on_drain_over(self) -> None:
@@ -153,7 +153,7 @@ class SessionClose:
             self.actions.close(self._closing)
 
     def on_gone(self) -> None:
-        """Go on muted: the connection is closed, by either side."""
+        """Continue muted: the connection is closed, by either side."""
         if self.is_gone:
             return
         self.is_gone = True
@@ -203,7 +203,7 @@ class SessionClose:
             self._leave(closing)
 
     @property
-    def _goes_on_elsewhere(self) -> bool:
+    def _wants_more_elsewhere(self) -> bool:
         """Whether the sender reconnects when it is closed, and has not sent all."""
         return self._wire is not None and self._wire.comes_back and not self._has_ended
 

@@ -18,7 +18,8 @@ MAX_DUPLICATES_IN_A_ROW = 50
 """More mean that the sender's counter began at 0 again: the sender is told."""
 
 ROW_OF_DUPLICATES = (
-    f"more than {MAX_DUPLICATES_IN_A_ROW} duplicates in a row: the counter seems to have begun anew"
+    f"more than {MAX_DUPLICATES_IN_A_ROW} duplicates in a row:"
+    " the counter seems to have started over"
 )
 
 
@@ -36,7 +37,7 @@ class StreamMessages:
         self.start = start
         self.live: LiveStream | None = None
         self.is_dropping = False
-        """Whether its audio is dropped while there is no room."""
+        """Whether its audio is dropped while the buffer is full."""
         self._acks = Acks(services.ack_interval)
         self._refused_in_a_row = 0
         self._duplicates_in_a_row = 0
@@ -112,7 +113,9 @@ class StreamMessages:
         self._duplicates_in_a_row += 1
         if self._duplicates_in_a_row == MAX_DUPLICATES_IN_A_ROW + 1:
             self._host.remark(ROW_OF_DUPLICATES)
-            explanation = f"{ROW_OF_DUPLICATES}: go on from {expected}, or end and start a new run"
+            explanation = (
+                f"{ROW_OF_DUPLICATES}: continue from {expected}, or end and start a new run"
+            )
             refused = Refused(Refusal.INVALID_SEQ, explanation, message.seq)
             self._host.reply(self._host.wire.error(refused))
 

@@ -35,7 +35,7 @@ class Tracks:
 
     @property
     def is_full(self) -> bool:
-        """Whether a stream has no room for a further message."""
+        """Whether a further message must wait for a stream."""
         return any(stream.is_full for stream in self._streams.values())
 
     @property

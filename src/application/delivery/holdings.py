@@ -140,7 +140,7 @@ class Holdings:
     # Starts
 
     def begin(self, head: Head | None, begin: Begin, *, continues: bool) -> None:
-        """Queue a start. With `continues`, positions go on as they are numbered here."""
+        """Queue a start. With `continues`, positions continue as they are numbered here."""
         tail = self.tail if continues else None
         self.revision = None if head is None else head.revision
         self.window.next_position = 0 if head is None else head.next_position
@@ -181,7 +181,7 @@ class Holdings:
         self.tail = tail
 
     def adopt_head(self, head: Head, run: Run) -> None:
-        """Go on behind a head of our own that is not held here."""
+        """Continue behind a head of our own that is not held here."""
         self.retained.reset(run, head.account)
         self.window.next_position = head.next_position
         self.revision = head.revision

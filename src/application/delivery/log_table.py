@@ -9,8 +9,8 @@
     REPLAYING  confirm,    from there       REBASING        FENCED      again      next answer
                IN_SYNC at
                the end
-    REBASING   REPLAYING   REPLAYING        anew, behind    FENCED      again      next answer
-               the rest                     that head
+    REBASING   REPLAYING   REPLAYING        once more,      FENCED      again      next answer
+               the rest                     from that head
     FENCED     confirm     replay           CLOSED          stay        again      probe
     CLOSED     a start opens the log again: IN_SYNC
 
@@ -22,7 +22,7 @@ back to a time when this process held the stream. A CLOSED log holds nothing.
 A log is in doubt when the connection is another, or the stream was quiet (`doubts`). The next
 answer to what is sent then proves it: only a log that has nothing to append sends a probe. A start
 is decided on the head once everything before it is stored, and is the next append; a conflict
-decides it anew. While it is under way entries of the older generation are held back.
+decides it again. While it is under way entries of the older generation are held back.
 """
 
 from collections.abc import Sequence
@@ -159,14 +159,14 @@ class LogTable(LogInbox):
         self._reports.rebased(rewritten, now)
         if rewritten.batches:
             self.state = LogState.REBASING
-            self._go_on(live, rewritten.batches[-1])
+            self._continue(live, rewritten.batches[-1])
         else:
             self.state = LogState.IN_SYNC
             self._unconfirmed_since, self._account_due = None, False
             self._finish_live(live)
 
-    def _go_on(self, live: LiveStream | None, last: Batch) -> None:
-        """Have the generation that is written go on behind the last batch that is rewritten."""
+    def _continue(self, live: LiveStream | None, last: Batch) -> None:
+        """Have the generation that is written continue behind the last batch that is rewritten."""
         if live is None:
             return
         if last.run.name not in (live.run.name, last.lease.owner):
@@ -213,7 +213,7 @@ class LogTable(LogInbox):
         self._account_due = False
 
     def _withdraw_start(self) -> None:
-        """Have the older generation go on, with what was held back of it."""
+        """Have the older generation continue, with what was held back of it."""
         for entries, received_at in self._starts.withdraw():
             if self._live is not None:
                 self.put(self._live, entries, received_at)

@@ -43,7 +43,7 @@ class PendingStart:
         return self._request.owner
 
     def retry(self, suffix: str) -> None:
-        """Go on under another token: whether the attempt under this one was stored is unknown."""
+        """Continue under another token: whether this one was stored is unknown."""
         self._request = replace(self._request, owner=another_owner(self.owner, suffix))
 
     def request(self, now: float) -> StartRequest:

@@ -140,7 +140,7 @@ class Starts:
             self._holdings.retained.reset(begin.run, begin.account)
 
     def withdraw(self) -> list[HeldBack]:
-        """Take the start that is begun out of the queue, to be decided anew.
+        """Take the start that is begun out of the queue, to be decided again.
 
         Returns the entries of the older generation that follow now.
         """

@@ -33,7 +33,7 @@ class DestinationOptions:
 
     `prefix` keeps installations apart; what belongs to a stream expires `expire_seconds` after its
     last write. What was announced in the last `rewind_seconds` can be announced again. Entries of a
-    live stream are kept for `retention_seconds`, which matters to a technology that forgets by age:
+    live stream are kept for `retention_seconds`, which matters to a technology that deletes by age:
     others are told by each append what to forget.
     """
 

@@ -2,7 +2,7 @@
 
 PublisherError
 ├── BrokerUnavailable    not reached, timed out, or refusing for now: may pass by itself
-└── BrokerRefused        refusing for good until somebody changes something
+└── BrokerRefused        refusing for good, until it is changed
 InvalidToken             a token that does not verify
 """
 

@@ -32,7 +32,7 @@ class OpenRuns(Protocol):
         ...
 
     async def heartbeats(self) -> Mapping[StreamKey, float]:
-        """Return the last heartbeat of every stream that was not forgotten since.
+        """Return the last heartbeat of every stream that was not removed since.
 
         Raises:
             PublisherError: the store could not be read.

@@ -4,7 +4,7 @@ from typing import Protocol
 
 
 class Places(Protocol):
-    """Counts places; whoever takes one gives it back."""
+    """Counts places; each that is taken is given back."""
 
     @property
     def is_full(self) -> bool:

@@ -45,7 +45,7 @@ class StreamReader(Protocol):
 
     - Ordered: entries come by position, each once, from `first_kept` of the head on.
     - Resumable: behind an entry come all above it in (generation, position), also when the stream
-      has begun again at position 0.
+      has started over at position 0.
     - Honest: a store that is not reached raises; it never looks like an empty one.
     - Complete: every announcement is found behind every older cursor, however many pages that
       takes, also behind a cursor of before the store was wiped or rolled back. Those of one stream

@@ -5,7 +5,7 @@ from typing import Protocol
 
 
 class Siblings(Protocol):
-    """Keeps the last words of each process; what they mean is theirs to know."""
+    """Keeps the latest snapshot of each process; what it means only they know."""
 
     @property
     def number(self) -> int:
@@ -13,7 +13,7 @@ class Siblings(Protocol):
         ...
 
     def say(self, words: bytes) -> None:
-        """Replace our own last words.
+        """Replace our own snapshot.
 
         Raises:
             ValueError: they are too long to be kept.
@@ -22,13 +22,13 @@ class Siblings(Protocol):
         ...
 
     def own(self) -> bytes | None:
-        """Return our own last words, or those of the dead process whose place we have taken."""
+        """Return our own snapshot, or that of the dead process whose place we have taken."""
         ...
 
     def others(self) -> Sequence[bytes]:
-        """Return the last words of every other process that has said any, and lives."""
+        """Return the snapshots of all other processes that live."""
         ...
 
     def gone(self) -> Sequence[bytes]:
-        """Return the last words of those that are gone, and whose places nobody has taken yet."""
+        """Return the snapshots of processes that are gone, and whose places are free."""
         ...

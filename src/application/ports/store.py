@@ -32,7 +32,7 @@ class Append:
 
     They are stored if the stream's revision is `expected`; None: if there is no such stream. The
     entries of `segments` take consecutive positions, up to `head.next_position`; there may be none.
-    Entries in front of `keep_from` are older than retention: the store forgets them.
+    Entries in front of `keep_from` are older than retention: the store removes them.
     """
 
     stream: StreamKey

@@ -12,7 +12,7 @@ class HeldBytes(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """Frames that were lost, frames and streams that a broker was given again; of this process."""
+    """Frames that were lost, frames replayed and streams rebased; of this process."""
 
     lost: int
     replayed: int
@@ -85,11 +85,11 @@ class Telemetry(Protocol):
         ...
 
     def replayed(self, frames: int) -> None:
-        """Count confirmed frames that the broker had forgotten and was given again."""
+        """Count confirmed frames that the broker had lost and that are replayed."""
         ...
 
     def rebased(self) -> None:
-        """Count a stream that went on under a new generation since the broker had forgotten it."""
+        """Count a stream that is rebased: the broker had lost it."""
         ...
 
     def losses(self) -> Losses:

@@ -63,11 +63,13 @@ def begin(
 def begin_with(key: StreamKey, *entries: Entry, media: MediaFormat = MEDIA) -> Append:
     """Start an unknown stream, with entries behind its start."""
     first = begin(key, None, media=media)
-    rest = go_on(first.head, *entries)
+    rest = following(first.head, *entries)
     return replace_append(first, segments=(*first.segments, *rest.segments), head=rest.head)
 
 
-def go_on(head: Head, *entries: Entry, keep_from: Mark = BEGINNING, end: bool = False) -> Append:
+def following(
+    head: Head, *entries: Entry, keep_from: Mark = BEGINNING, end: bool = False
+) -> Append:
     """Write entries behind a head whose run is open, under its lease; and its end."""
     if head.run is None:
         raise ValueError("the head has no run")
@@ -85,7 +87,7 @@ def go_on(head: Head, *entries: Entry, keep_from: Mark = BEGINNING, end: bool = 
 
 def cut(head: Head) -> Append:
     """Write a head alone: the run is without its sender."""
-    append = go_on(head)
+    append = following(head)
     account = replace(append.head.account, state=State.CUT)
     return replace_append(append, head=replace(append.head, account=account))
 

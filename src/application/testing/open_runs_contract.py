@@ -56,32 +56,32 @@ class OpenRunsContract(Contract):
         processes = [trial.connect(), await trial.connect_elsewhere()]
         await processes[0].open_runs.heartbeat([CALL, ANOTHER])
         first = await processes[0].open_runs.heartbeats()
-        beats = [first[CALL]]
+        seen_heartbeats = [first[CALL]]
         for number in range(6):
             if number == 3:
-                await processes[0].open_runs.forget(CALL, beats[-1])
+                await processes[0].open_runs.forget(CALL, seen_heartbeats[-1])
             await processes[number % 2].open_runs.heartbeat([CALL])
             seen = await processes[0].open_runs.heartbeats()
             assert seen[ANOTHER] == first[ANOTHER]
-            beats.append(seen[CALL])
-        assert len(set(beats)) == 7
+            seen_heartbeats.append(seen[CALL])
+        assert len(set(seen_heartbeats)) == 7
 
     async def test_new_hundreds_of_heartbeats_of_processes_that_come_and_go_all_differ(
         self, trial: Trial
     ) -> None:
         """A number that is counted by each process, or that is small, comes back."""
         processes = [trial.connect()]
-        beats: list[float] = []
+        seen_heartbeats: list[float] = []
         for number in range(400):
             if number in {300, 350}:
                 processes.append(await trial.connect_elsewhere())
-                await processes[0].open_runs.forget(CALL, beats[-1])
+                await processes[0].open_runs.forget(CALL, seen_heartbeats[-1])
             process = processes[number % len(processes)]
             await process.open_runs.heartbeat([CALL])
-            beats.append((await process.open_runs.heartbeats())[CALL])
-        assert len(set(beats)) == len(beats)
+            seen_heartbeats.append((await process.open_runs.heartbeats())[CALL])
+        assert len(set(seen_heartbeats)) == len(seen_heartbeats)
 
-    async def test_guarded_an_older_heartbeat_forgets_nothing(self, trial: Trial) -> None:
+    async def test_guarded_an_older_heartbeat_removes_nothing(self, trial: Trial) -> None:
         destination = trial.connect()
         await destination.open_runs.heartbeat([CALL])
         before = (await destination.open_runs.heartbeats())[CALL]
@@ -104,12 +104,12 @@ class OpenRunsContract(Contract):
         destination = trial.connect()
         await destination.open_runs.heartbeat([])
         await destination.open_runs.heartbeat([CALL])
-        beat = (await destination.open_runs.heartbeats())[CALL]
+        heartbeat = (await destination.open_runs.heartbeats())[CALL]
         calls: list[Callable[[], Awaitable[object]]] = [
             lambda: destination.open_runs.heartbeat([]),
             lambda: destination.open_runs.heartbeat([CALL]),
             destination.open_runs.heartbeats,
-            lambda: destination.open_runs.forget(CALL, beat),
+            lambda: destination.open_runs.forget(CALL, heartbeat),
         ]
         async with unplugged(trial):
             for call in calls:

@@ -86,8 +86,8 @@ class OtherProcess(Destination, StreamStore, StreamReader, OpenRuns):
 
     async def heartbeats(self) -> Mapping[StreamKey, float]:
         """See `OpenRuns.heartbeats`."""
-        beats: Mapping[StreamKey, float] = await self._call("heartbeats")
-        return beats
+        seen_heartbeats: Mapping[StreamKey, float] = await self._call("heartbeats")
+        return seen_heartbeats
 
     async def forget(self, stream: StreamKey, heartbeat: float) -> None:
         """See `OpenRuns.forget`."""

@@ -12,9 +12,9 @@ from application.testing.appends import (
     as_stored,
     begin,
     begin_with,
+    following,
     frame,
     frames,
-    go_on,
     replace_append,
     stream,
 )
@@ -58,7 +58,7 @@ class ReaderContract(Contract):
         destination = trial.connect()
         written = [begin(CALL, None)]
         for number in range(8):
-            written.append(go_on(written[-1].head, *frames(CALL, number * 300, 300)))
+            written.append(following(written[-1].head, *frames(CALL, number * 300, 300)))
         for append in written:
             await store(destination, append)
         assert await read(await trial.connect_elsewhere(), CALL) == expected(*written)
@@ -73,7 +73,7 @@ class ReaderContract(Contract):
         async for it in other.reader.read(CALL):
             positions.append(it.position)
             if it.position % 200 == 0:
-                last = go_on(last.head, frame(CALL, last.head.account.ledger.published))
+                last = following(last.head, frame(CALL, last.head.account.ledger.published))
                 await store(destination, last)
         assert positions == list(range(len(positions)))
         assert len(positions) >= 1_201
@@ -90,7 +90,7 @@ class ReaderContract(Contract):
         assert await read(destination, CALL, place(1, 99)) == everything[-1:]
         assert await read(destination, CALL, place(9, 0)) == []
 
-    async def test_resumable_behind_an_entry_comes_a_stream_that_has_begun_again(
+    async def test_resumable_behind_an_entry_comes_a_stream_that_has_started_over(
         self, trial: Trial
     ) -> None:
         """After the stream was lost a writer writes it again from 0 under a higher generation."""
@@ -123,7 +123,7 @@ class ReaderContract(Contract):
                 with pytest.raises(PublisherError) as error:
                     await call()
                 assert error.value.__cause__ is not None
-        await settle(destination, [go_on(first.head, frame(CALL, 3))])
+        await settle(destination, [following(first.head, frame(CALL, 3))])
         assert len(await read(destination, CALL)) == 5
 
     async def test_honest_head_is_the_one_that_the_store_has(self, trial: Trial) -> None:
@@ -194,7 +194,7 @@ class ReaderContract(Contract):
         await self._lose_and_read_on(trial, trial.roll_back)
 
     async def _lose_and_read_on(self, trial: Trial, lose: Callable[[], Awaitable[None]]) -> None:
-        """Numbers that begin again after a loss are below the cursors of before it."""
+        """Numbers that start over after a loss are below the cursors of before it."""
         destination = trial.connect()
         await store(destination, begin(stream("first"), None))
         if trial.has("save"):

@@ -9,9 +9,9 @@ from application.testing.appends import (
     begin,
     begin_with,
     cut,
+    following,
     frame,
     frames,
-    go_on,
     replace_append,
     stream,
 )
@@ -41,7 +41,7 @@ class AppendContract(Contract):
         destination = trial.connect()
         first = begin_with(CALL, *frames(CALL, 0, 3))
         await store(destination, first)
-        large = go_on(first.head, *(frame(CALL, seq, size=9_600) for seq in range(3, 60)))
+        large = following(first.head, *(frame(CALL, seq, size=9_600) for seq in range(3, 60)))
         async with refusing_writes(trial):
             (outcome,) = await attempt(destination, [large])
             assert isinstance(outcome, Failed)
@@ -55,14 +55,14 @@ class AppendContract(Contract):
     async def test_all_or_nothing_entries_are_there_with_their_head_or_not_at_all(
         self, trial: Trial
     ) -> None:
-        """Wherever an append is broken off: nobody sees half of it, and it can be sent again."""
+        """Wherever an append is broken off: no half of it is seen, and it can be sent again."""
         destination, other = trial.connect(), trial.connect()
         await store(destination, *(begin(stream(f"c{n}"), None) for n in range(12)))
         for number in range(12):
             key = stream(f"c{number}")
             begun = await destination.reader.head(key)
             assert begun is not None
-            append = go_on(begun, *frames(key, 0, 50))
+            append = following(begun, *frames(key, 0, 50))
             task = asyncio.create_task(attempt(destination, [append]))
             for _ in range(number):
                 await asyncio.sleep(0)
@@ -85,7 +85,7 @@ class AppendContract(Contract):
         await store(processes[0], *written)
         for number in range(8):
             rivals = [
-                go_on(written[-1].head, frame(CALL, number * 10 + place)) for place in range(6)
+                following(written[-1].head, frame(CALL, number * 10 + place)) for place in range(6)
             ]
             outcomes = await asyncio.gather(
                 *(send(processes[place % 2], rival) for place, rival in enumerate(rivals))
@@ -109,10 +109,10 @@ class AppendContract(Contract):
         destination = trial.connect()
         written = [begin(CALL, None)]
         for number in range(4):
-            written.append(go_on(written[-1].head, *frames(CALL, number * 3, 3)))
+            written.append(following(written[-1].head, *frames(CALL, number * 3, 3)))
         for append in written:
             await store(destination, append)
-        late = [go_on(append.head, frame(CALL, 99)) for append in written[:-1]]
+        late = [following(append.head, frame(CALL, 99)) for append in written[:-1]]
         another = begin_with(CALL, frame(CALL, 98))
         for append in (*written[:-1], *late, another):
             assert await send(destination, append) == Conflict(as_stored(written[-1].head))
@@ -123,7 +123,7 @@ class AppendContract(Contract):
         self, trial: Trial
     ) -> None:
         destination = trial.connect()
-        late = go_on(begin(CALL, None).head, frame(CALL, 0))
+        late = following(begin(CALL, None).head, frame(CALL, 0))
         assert await send(destination, late) == Conflict(None)
         assert await head(destination, CALL) is None
         assert await read(destination, CALL) == []
@@ -136,7 +136,7 @@ class AppendContract(Contract):
     ) -> None:
         here, elsewhere = trial.connect(), await trial.connect_elsewhere()
         first = begin_with(CALL, *frames(CALL, 0, 2))
-        second = go_on(first.head, *frames(CALL, 2, 2))
+        second = following(first.head, *frames(CALL, 2, 2))
         alone = cut(second.head)
         for append in (first, second, alone):
             await store(here, append)
@@ -152,9 +152,9 @@ class AppendContract(Contract):
         written = [begin_with(CALL, *frames(CALL, 0, 2))]
         written.append(begin(CALL, written[-1].head, resumes=True))
         written.append(cut(written[-1].head))
-        written.append(go_on(written[-1].head, *frames(CALL, 7, 2)))  # behind a gap of their own
+        written.append(following(written[-1].head, *frames(CALL, 7, 2)))  # behind a gap
         written.append(begin(CALL, written[-1].head))  # ends the run before it
-        written.append(go_on(written[-1].head, *frames(CALL, 0, 3), end=True))
+        written.append(following(written[-1].head, *frames(CALL, 0, 3), end=True))
         for append in written:
             await store(destination, append)
             assert await head(destination, CALL) == as_stored(append.head)
@@ -164,7 +164,7 @@ class AppendContract(Contract):
         assert [it.generation for it in entries if isinstance(it.entry, Started)] == [1, 2, 3]
         assert [it.generation for it in entries if isinstance(it.entry, Ended)] == [2, 3]
 
-    async def test_dense_what_is_older_than_retention_is_forgotten_and_nothing_else(
+    async def test_dense_what_is_older_than_retention_is_removed_and_nothing_else(
         self, trial: Trial
     ) -> None:
         destination = trial.connect()
@@ -173,26 +173,26 @@ class AppendContract(Contract):
         for keep_from in (Mark(1, 4), Mark(1, 2), Mark(1, 8)):
             last = written[-1].head
             written.append(
-                go_on(last, frame(CALL, last.account.ledger.published), keep_from=keep_from)
+                following(last, frame(CALL, last.account.ledger.published), keep_from=keep_from)
             )
             await store(destination, written[-1])
             kept = written[-1].head.first_kept
             assert await read(destination, CALL) == expected(*written)[kept:]
             assert await head(destination, CALL) == as_stored(written[-1].head)
 
-    async def test_dense_what_is_forgotten_takes_no_room(self, trial: Trial) -> None:
-        """No reader is shown it either way: that the store forgets it is seen at the place."""
+    async def test_dense_what_is_removed_takes_no_space(self, trial: Trial) -> None:
+        """No reader is shown it either way: that the store removes it is seen at the place."""
         destination = trial.connect()
         last = begin_with(CALL, *frames(CALL, 0, 299))
         await store(destination, last)
         assert await trial.count_entries(CALL) == 300
         for kept_from in (1, 100, 299, 303):
             seq = last.head.account.ledger.published
-            last = go_on(last.head, frame(CALL, seq), keep_from=Mark(1, kept_from))
+            last = following(last.head, frame(CALL, seq), keep_from=Mark(1, kept_from))
             await store(destination, last)
             assert await trial.count_entries(CALL) == last.head.next_position - kept_from
 
-    async def test_dense_a_mark_of_an_older_generation_forgets_nothing_of_a_newer_one(
+    async def test_dense_a_mark_of_an_older_generation_removes_nothing_of_a_newer_one(
         self, trial: Trial
     ) -> None:
         """A stream that was lost is written again from 0: its positions are below older marks."""
@@ -203,22 +203,22 @@ class AppendContract(Contract):
         at_0 = replace(newer.head, account=account, begun_at=0)
         again = Append(CALL, None, newer.segments[-1:], at_0, Mark(1, 3))
         await store(destination, again)
-        more = go_on(at_0, *frames(CALL, 0, 2))
+        more = following(at_0, *frames(CALL, 0, 2))
         await store(destination, replace_append(more, keep_from=Mark(1, 3)))
         assert [(it.generation, it.position) for it in await read(destination, CALL)] == [
             (2, position) for position in range(3)
         ]
 
-    async def test_dense_all_that_is_kept_may_be_forgotten_and_the_stream_goes_on(
+    async def test_dense_all_that_is_kept_may_be_removed_and_the_stream_wants_more(
         self, trial: Trial
     ) -> None:
         destination = trial.connect()
         written = [begin_with(CALL, *frames(CALL, 0, 3))]
         await store(destination, *written)
-        written.append(go_on(written[-1].head, keep_from=Mark(1, 4)))
+        written.append(following(written[-1].head, keep_from=Mark(1, 4)))
         await store(destination, written[-1])
         assert await read(destination, CALL) == []
         assert await head(destination, CALL) == as_stored(written[-1].head)
-        written.append(go_on(written[-1].head, frame(CALL, 3)))
+        written.append(following(written[-1].head, frame(CALL, 3)))
         await store(destination, written[-1])
         assert await read(destination, CALL) == expected(*written)[4:]

@@ -10,9 +10,9 @@ from application.testing.appends import (
     as_stored,
     begin,
     begin_with,
+    following,
     frame,
     frames,
-    go_on,
     stream,
 )
 from application.testing.conditions import refusing_writes, unplugged
@@ -46,7 +46,7 @@ class DurabilityContract(Contract):
         await store(here, first)
         assert await head(elsewhere, CALL) == as_stored(first.head)
         assert await read(elsewhere, CALL) == expected(first)
-        second = go_on(first.head, *frames(CALL, 5, 5))
+        second = following(first.head, *frames(CALL, 5, 5))
         await store(elsewhere, second)
         assert await head(here, CALL) == as_stored(second.head)
         assert await read(here, CALL) == expected(first, second)
@@ -68,7 +68,7 @@ class DurabilityContract(Contract):
                 appends = [
                     begin(key, heads.get(key), resumes=True)
                     if number % half == 0
-                    else go_on(heads[key], *frames(key, number * 10, 10))
+                    else following(heads[key], *frames(key, number * 10, 10))
                     for key in its
                 ]
                 calls.append((process, appends))
@@ -100,11 +100,11 @@ class DurabilityContract(Contract):
             with pytest.raises(BrokerUnavailable) as heads:
                 await destination.store.heads([CALL])
             assert heads.value.__cause__ is not None
-            (outcome,) = await attempt(destination, [go_on(first.head, *frames(CALL, 3, 1))])
+            (outcome,) = await attempt(destination, [following(first.head, *frames(CALL, 3, 1))])
             assert isinstance(outcome, Failed)
             assert isinstance(outcome.error, BrokerUnavailable)
             assert outcome.error.__cause__ is not None
-        await settle(destination, [go_on(first.head, *frames(CALL, 3, 1))])
+        await settle(destination, [following(first.head, *frames(CALL, 3, 1))])
         assert (await read(destination, CALL))[:-1] == expected(first)
 
     async def test_durable_verify_writable_passes_only_where_writes_are_taken(
@@ -151,7 +151,7 @@ class DurabilityContract(Contract):
         known.append(("started", Mark(3, 5), False, newer.name))
         await store(here, third)
         assert facts(await announced(elsewhere, CALL)) == known
-        fourth = go_on(third.head, frame(CALL, 0), end=True)
+        fourth = following(third.head, frame(CALL, 0), end=True)
         known.append(("ended", Mark(3, 7), False, newer.name))
         await store(here, fourth)
         assert facts(await announced(elsewhere, CALL)) == known
@@ -187,7 +187,7 @@ class DurabilityContract(Contract):
                 asyncio.create_task(call)
                 for call in (
                     destination.store.heads([CALL]),
-                    destination.store.append([go_on(first.head, frame(CALL, number))]),
+                    destination.store.append([following(first.head, frame(CALL, number))]),
                     destination.verify_writable(),
                 )
             ]
@@ -200,7 +200,7 @@ class DurabilityContract(Contract):
             while True:  # a cancelled call may yet be stored
                 found = await head(destination, CALL)
                 assert found is not None
-                last = go_on(found, frame(CALL, 100))
+                last = following(found, frame(CALL, 100))
                 (outcome,) = await attempt(destination, [last])
                 if isinstance(outcome, Appended) or outcome == Conflict(as_stored(last.head)):
                     break

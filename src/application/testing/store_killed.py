@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from application.ports.store import Append, Failed
-from application.testing.appends import as_stored, begin, begin_with, frames, go_on, stream
+from application.testing.appends import as_stored, begin, begin_with, following, frames, stream
 from application.testing.killed_process import append_and_be_killed
 from application.testing.observed import (
     all_announced,
@@ -31,7 +31,7 @@ class KilledContract(Contract):
         destination = trial.connect()
         begun = [begin(stream(f"call-{number}"), None) for number in range(trial.kills + 1)]
         await store(destination, *begun)
-        appends = [go_on(it.head, *frames(it.stream, 0, 3)) for it in begun]
+        appends = [following(it.head, *frames(it.stream, 0, 3)) for it in begun]
         made = await append_and_be_killed(trial, appends)
         for first, second in zip(begun[:made], appends, strict=False):
             key = first.stream
@@ -71,7 +71,7 @@ class KilledContract(Contract):
                 pytest.skip(f"{trial.adapter.name} is not shared")
             begun = [begin(stream(f"call-{number}-{place}"), None) for place in range(40)]
             await store(other, *begun)
-            appends: list[Append] = [go_on(it.head, *frames(it.stream, 0, 20)) for it in begun]
+            appends: list[Append] = [following(it.head, *frames(it.stream, 0, 20)) for it in begun]
             keys = [it.stream for it in begun]
             watched = keys[number * 5]
             before = await head(destination, watched)

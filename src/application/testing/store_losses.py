@@ -10,9 +10,9 @@ from application.testing.appends import (
     as_stored,
     begin,
     begin_with,
+    following,
     frame,
     frames,
-    go_on,
     stream,
 )
 from application.testing.conditions import unplugged
@@ -34,7 +34,7 @@ CALL = stream("call")
 
 
 class LossContract(Contract):
-    """What is lost is told, and a stream goes on."""
+    """What is lost is told, and a stream continues."""
 
     async def test_durable_epoch_grows_with_an_outage_that_was_noticed(self, trial: Trial) -> None:
         destination = trial.connect()
@@ -42,8 +42,8 @@ class LossContract(Contract):
         await store(destination, first)
         before = destination.store.epoch_of(CALL)
         async with unplugged(trial):
-            await attempt(destination, [go_on(first.head, frame(CALL, 0))])
-        await settle(destination, [go_on(first.head, frame(CALL, 0))])
+            await attempt(destination, [following(first.head, frame(CALL, 0))])
+        await settle(destination, [following(first.head, frame(CALL, 0))])
         assert destination.store.epoch_of(CALL) > before
 
     async def test_durable_epoch_is_steady_while_nothing_is_lost(self, trial: Trial) -> None:
@@ -55,7 +55,7 @@ class LossContract(Contract):
         before = destination.store.epoch_of(CALL)
         for number in range(20):
             last = written[-1].head
-            written.append(go_on(last, frame(CALL, number), keep_from=Mark(1, number // 2)))
+            written.append(following(last, frame(CALL, number), keep_from=Mark(1, number // 2)))
             await store(other if number % 4 == 3 else destination, written[-1])
             assert isinstance((await attempt(destination, written[:1]))[0], Conflict)
             await destination.store.heads([CALL, stream("unknown")])
@@ -64,14 +64,14 @@ class LossContract(Contract):
             await read(destination, CALL)
             assert destination.store.epoch_of(CALL) == before
 
-    async def test_entries_lost_is_told_and_the_next_append_goes_on_behind_them(
+    async def test_entries_lost_is_told_and_the_next_append_wants_more_behind_them(
         self, trial: Trial
     ) -> None:
         destination = trial.connect()
         first = begin_with(CALL, *frames(CALL, 0, 3))
         await store(destination, first)
         await trial.evict_entries(CALL)
-        late = go_on(first.head, frame(CALL, 3))
+        late = following(first.head, frame(CALL, 3))
         outcome = await send(destination, late)
         assert isinstance(outcome, Conflict)
         told = outcome.head
@@ -99,7 +99,7 @@ class LossContract(Contract):
         await store(destination, first)
         await store(destination, second)
         await trial.evict_head(CALL)
-        outcome = await send(destination, go_on(second.head, frame(CALL, 3)))
+        outcome = await send(destination, following(second.head, frame(CALL, 3)))
         assert isinstance(outcome, Conflict)
         told = outcome.head
         assert told is not None
@@ -119,11 +119,11 @@ class LossContract(Contract):
         first = begin_with(CALL, *frames(CALL, 0, 3))
         await store(destination, first)
         await trial.save()
-        second = go_on(first.head, *frames(CALL, 3, 3))
+        second = following(first.head, *frames(CALL, 3, 3))
         await store(destination, second, begin(stream("younger"), None))
         before = destination.store.epoch_of(CALL)
         await trial.roll_back()
-        third = go_on(second.head, frame(CALL, 6))
+        third = following(second.head, frame(CALL, 6))
         await until_answered(destination)
         assert destination.store.epoch_of(CALL) > before
         assert await send(destination, third) == Conflict(as_stored(first.head))
@@ -136,7 +136,7 @@ class LossContract(Contract):
     async def test_honest_an_unreadable_head_is_an_error_and_no_unknown_stream(
         self, trial: Trial
     ) -> None:
-        """Taken for none, the stream is begun anew; taken for a loss, all streams are in doubt."""
+        """Taken for none, the stream starts over; taken for a loss, all streams are in doubt."""
         destination = trial.connect()
         spoilt, fine = begin_with(CALL, *frames(CALL, 0, 3)), begin(stream("fine"), None)
         await store(destination, spoilt, fine)
@@ -146,21 +146,21 @@ class LossContract(Contract):
             await head(destination, CALL)
         with pytest.raises(PublisherError):
             await destination.reader.head(CALL)
-        appends = [begin_with(CALL, frame(CALL, 9)), go_on(fine.head, frame(fine.stream, 0))]
+        appends = [begin_with(CALL, frame(CALL, 9)), following(fine.head, frame(fine.stream, 0))]
         outcomes = await attempt(destination, appends)
         assert isinstance(outcomes[0], Failed)
         assert outcomes[1] == Appended(), "it keeps no other stream from being stored"
         assert await head(destination, fine.stream) == as_stored(appends[1].head)
         assert destination.store.epoch_of(fine.stream) == before
 
-    async def test_wiped_streams_are_unknown_and_begin_again(self, trial: Trial) -> None:
+    async def test_wiped_streams_are_unknown_and_start_over(self, trial: Trial) -> None:
         destination = trial.connect()
         first = begin_with(CALL, *frames(CALL, 0, 3))
         await store(destination, first)
         await trial.wipe()
         await until_answered(destination)
         assert await head(destination, CALL) is None
-        assert await send(destination, go_on(first.head, frame(CALL, 3))) == Conflict(None)
+        assert await send(destination, following(first.head, frame(CALL, 3))) == Conflict(None)
         again = begin_with(CALL, frame(CALL, 9))
         await store(destination, again)
         assert await read(destination, CALL) == expected(again)

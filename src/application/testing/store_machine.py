@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 from application.ports.destination import Destination
 from application.ports.reader import PublishedEntry
 from application.ports.store import APPENDED, Append, Conflict, Failed, Mark, Outcome
-from application.testing.appends import as_stored, begin, cut, frame, go_on, stream
+from application.testing.appends import as_stored, begin, cut, following, frame, stream
 from application.testing.conditions import unplugged
 from application.testing.observed import (
     announced,
@@ -191,7 +191,7 @@ class StoreMachine(RuleBasedStateMachine):
             if kept:
                 keep_from = mark_of(data.draw(st.sampled_from(kept)))
         signal = SignalNoted(Signal.MARK, f'{{"name":"{seq}"}}')
-        return go_on(base, *entries, signal, keep_from=keep_from, end=kind == "end")
+        return following(base, *entries, signal, keep_from=keep_from, end=kind == "end")
 
     def decide(self, append: Append) -> Outcome:
         """Say what a store must answer, and do the same to the oracle."""

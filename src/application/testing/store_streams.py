@@ -12,9 +12,9 @@ from application.testing.appends import (
     as_stored,
     begin,
     begin_with,
+    following,
     frame,
     frames,
-    go_on,
     stream,
 )
 from application.testing.observed import (
@@ -80,7 +80,7 @@ class StreamsContract(Contract):
                 assert isinstance(it, Head)
                 assert it.run is not None
                 key = it.run.opening.stream
-                appends.append(go_on(it, frame(key, it.account.ledger.published)))
+                appends.append(following(it, frame(key, it.account.ledger.published)))
             await store(destination, *appends)
         for key in keys:
             entries = [it.entry for it in await read(destination, key)]
@@ -106,9 +106,9 @@ class StreamsContract(Contract):
         destination = trial.connect()
         firsts = [begin(stream(f"call-{number}"), None) for number in range(5)]
         await store(destination, *firsts)
-        seconds = [go_on(first.head, frame(first.stream, 0)) for first in firsts]
+        seconds = [following(first.head, frame(first.stream, 0)) for first in firsts]
         await store(destination, seconds[2])
-        thirds = [go_on(first.head, frame(first.stream, 1)) for first in firsts]
+        thirds = [following(first.head, frame(first.stream, 1)) for first in firsts]
         outcomes = [
             Conflict(as_stored(it.head)) if isinstance(it, Conflict) else it
             for it in await destination.store.append(thirds)
@@ -146,7 +146,7 @@ class StreamsContract(Contract):
         destination = trial.connect()
         firsts = [begin(stream(f"call-{number}"), None) for number in range(8)]
         await store(destination, *firsts)
-        seconds = [go_on(first.head, *frames(first.stream, 0, 2)) for first in firsts]
+        seconds = [following(first.head, *frames(first.stream, 0, 2)) for first in firsts]
         await store(destination, *seconds)
         for first, second in zip(firsts, seconds, strict=True):
             assert await read(destination, first.stream) == expected(first, second)
@@ -160,7 +160,7 @@ class StreamsContract(Contract):
             b"\r\n\0$-1\r\n\n\n",
         ]
         first = begin(CALL, None)
-        second = go_on(
+        second = following(
             first.head,
             *(replace(frame(CALL, seq), audio=audio) for seq, audio in enumerate(audios)),
             SignalNoted(Signal.DTMF, '{"digit": "5", "x": "\\u0000\u2028\U0001f4de"}'),

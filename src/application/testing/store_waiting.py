@@ -5,7 +5,7 @@ from time import monotonic
 
 from application.ports.errors import BrokerUnavailable
 from application.ports.store import Append, Appended, Failed
-from application.testing.appends import as_stored, begin, frame, frames, go_on, stream
+from application.testing.appends import as_stored, begin, following, frame, frames, stream
 from application.testing.conditions import held, locked
 from application.testing.observed import attempt, expected, head, read, settle, store
 from application.testing.running import Contract
@@ -29,17 +29,17 @@ class WaitingContract(Contract):
         written = [fine]
         async with held(trial, stuck.stream):
             waiting = asyncio.create_task(
-                attempt(destination, [go_on(stuck.head, frame(stuck.stream, 0))])
+                attempt(destination, [following(stuck.head, frame(stuck.stream, 0))])
             )
             begun_at = monotonic()
             for number in range(20):
-                written.append(go_on(written[-1].head, frame(fine.stream, number)))
+                written.append(following(written[-1].head, frame(fine.stream, number)))
                 await store(destination, written[-1])
             assert not waiting.done() or monotonic() - begun_at < SOON_SECONDS, "it waited"
         await waiting
         found = await head(destination, stuck.stream)
         assert found is not None
-        await settle(destination, [go_on(found, frame(stuck.stream, 2))])
+        await settle(destination, [following(found, frame(stuck.stream, 2))])
         assert await read(destination, fine.stream) == expected(*written)
 
     async def test_independent_stuck_streams_of_a_call_keep_no_other_of_it_waiting(
@@ -50,7 +50,7 @@ class WaitingContract(Contract):
         stuck = [begin(stream(f"stuck-{number}"), None) for number in range(4)]
         fine = begin(stream("fine"), None)
         await store(destination, *stuck, fine)
-        appends = [go_on(it.head, frame(it.stream, 0)) for it in (*stuck, fine)]
+        appends = [following(it.head, frame(it.stream, 0)) for it in (*stuck, fine)]
         async with held(trial, *(it.stream for it in stuck)):
             begun_at = monotonic()
             sending = asyncio.create_task(attempt(destination, appends))
@@ -73,7 +73,7 @@ class WaitingContract(Contract):
         for number in range(8):
             for place, its in enumerate(written):
                 size = 1 + (number + place) % 5  # of another length in each
-                its.append(go_on(its[-1].head, *frames(its[0].stream, number * 5, size)))
+                its.append(following(its[-1].head, *frames(its[0].stream, number * 5, size)))
             await asyncio.gather(
                 *(store(processes[n % 2], its[-1]) for n, its in enumerate(written))
             )
@@ -86,7 +86,7 @@ class WaitingContract(Contract):
         destination = trial.connect()
         first = begin(CALL, None)
         await store(destination, first)
-        second = go_on(first.head, frame(CALL, 0), end=True)
+        second = following(first.head, frame(CALL, 0), end=True)
         async with locked(trial):
             begun_at = monotonic()
             (outcome,) = await attempt(destination, [second])

@@ -99,7 +99,7 @@ class Trial(ABC):
         self.skip("hold")
 
     async def release(self, stream: StreamKey) -> None:
-        """Let the stream go on."""
+        """Let the stream continue."""
         self.skip("release")
 
     def skip(self, what: str) -> NoReturn:

@@ -28,7 +28,7 @@ def read_destination_settings(variables: Mapping[str, str] | None = None) -> Set
         if name.removesuffix("_FILE") not in others
     }
     try:
-        # Somebody must be let in by usable settings; nobody is, since nothing is served.
+        # Usable settings let a sender in; none comes, since nothing is served.
         return read_settings(destination_adapters(), {**environment, "SUPPORT_EXOTEL": "true"})
     except InvalidSettings as error:
         raise click.ClickException(str(error)) from None

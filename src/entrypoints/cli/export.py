@@ -38,7 +38,7 @@ def export(*, tenant: str, stream: str, output: Path) -> None:
     """Write each run of a stream as a WAV file, with a JSON file that holds its ledger.
 
     In the dialect exostreamkit, STREAM is the interaction_id. Needs PUBSUB_ADAPTER and what that
-    one needs. Gaps become silence. A run that goes on is written as far as it is published.
+    one needs. Gaps become silence. A run that is still open is written as far as it is published.
     """
     try:
         key = StreamKey(TenantId(tenant), StreamId(stream))

@@ -60,7 +60,7 @@ class RunExport:
         """Write one entry.
 
         Raises:
-            TooLongForWav: there is no room for it in a WAV file.
+            TooLongForWav: a WAV file cannot hold it.
 
         """
         entry = published.entry

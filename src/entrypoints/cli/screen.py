@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 PLAIN_WIDTH = 200
-"""Columns where nobody looks at a terminal: rows stay whole for grep."""
+"""Columns where there is no terminal: rows stay whole for grep."""
 
 BAR_STEP_SECONDS = 0.1
 LINE_STEP_SECONDS = 2.0

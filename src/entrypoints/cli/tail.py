@@ -78,18 +78,18 @@ class Tail:
     async def _list_live(self) -> None:
         open_streams: dict[StreamKey, Announcement] = {}
         while page := await self._reader.announcements(self._cursor):
-            for said in page:
-                open_streams.pop(said.stream, None)
-                if not said.has_ended:
-                    open_streams[said.stream] = said
+            for announced in page:
+                open_streams.pop(announced.stream, None)
+                if not announced.has_ended:
+                    open_streams[announced.stream] = announced
             self._cursor = page[-1].cursor
-        for key, said in open_streams.items():
+        for key, announced in open_streams.items():
             head = await self._reader.head(key)
             if head is None or head.account.state is State.ENDED:
                 continue
             ledger = head.account.ledger
             _say(
-                f"{key}  {head.account.state.value}  interaction {said.interaction_id}  "
+                f"{key}  {head.account.state.value}  interaction {announced.interaction_id}  "
                 f"{ledger.audio_ms / 1000:.1f} s, {ledger.published} frames, "
                 f"{ledger.missing} missing"
             )
@@ -104,9 +104,9 @@ class Tail:
 
     async def _hear_announcements(self) -> None:
         while page := await self._reader.announcements(self._cursor):
-            for said in page:
-                if not said.has_ended:
-                    self._live.setdefault(said.stream, _Followed())
+            for announced in page:
+                if not announced.has_ended:
+                    self._live.setdefault(announced.stream, _Followed())
             self._cursor = page[-1].cursor
 
     async def _read_on(self, key: StreamKey, followed: _Followed) -> None:
@@ -137,7 +137,7 @@ class Tail:
                 _say(f"{key}  {how}  generation {generation}, {opening.dialect}, {rate} Hz")
             case Gap(first_missing, missing):
                 _say(f"{key}  gap  {missing} from {first_missing}")
-            case SignalNoted(signal):  # which key was pressed is nobody's business here
+            case SignalNoted(signal):  # which key was pressed is private
                 _say(f"{key}  {signal.value}")
             case Ended(reason, ledger):
                 counters = ", ".join(f"{name} {n}" for name, n in ledger.counters().items())

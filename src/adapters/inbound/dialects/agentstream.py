@@ -50,7 +50,7 @@ from domain.media import SAMPLE_RATES_HZ, Encoding, MediaFormat
 from domain.sequence import MAX_SEQ
 
 DEFAULT_SAMPLE_RATE_HZ = 8_000
-"""What the applets send when nothing is said."""
+"""What the applets send when no rate is named."""
 
 _STARTS_A_CALL = frozenset({"connected", "media", "dtmf", "mark", "stop", "clear", "closed"})
 _CALL_KEYS = frozenset(
@@ -299,8 +299,8 @@ class AgentstreamDecoder(Decoder):
     def _media_format(self, media: Fields) -> tuple[MediaFormat, tuple[OddStart, ...]]:
         label = _text(media, "encoding") or ""
         asked = self._query.get("sample-rate") or self._query.get("sample_rate")
-        said = _value(media, "sample_rate", "sampleRate")
-        sample_rate, query_rate = _rate(said), _rate(asked)
+        value = _value(media, "sample_rate", "sampleRate")
+        sample_rate, query_rate = _rate(value), _rate(asked)
         odd: tuple[Oddity, str] | None = None
         if sample_rate is None:
             sample_rate = _rate(_parameter(label, "rate")) or query_rate
@@ -312,7 +312,7 @@ class AgentstreamDecoder(Decoder):
         for channels in (_value(media, "channels"), _parameter(label, "channels")):
             if channels not in (None, "") and _whole_number(channels) != 1:
                 raise InvalidMedia("media_format.channels must be 1")
-        numbers = {"start_sample_rate": _number(said), "query_sample_rate": _number(asked)}
+        numbers = {"start_sample_rate": _number(value), "query_sample_rate": _number(asked)}
         told = () if odd is None else (OddStart(*odd, {"sample_rate": sample_rate, **numbers}),)
         return MediaFormat(sample_rate, _encoding(label)), told
 
@@ -373,13 +373,13 @@ def _track(track: msgspec.Raw | None) -> str | None:
     return named if isinstance(named, str) else None
 
 
-def _whole_number(said: object) -> int | None:
+def _whole_number(value: object) -> int | None:
     """Read 1, "1", 1.0, " 1", "1e0"; None if it is no number that a counter may have."""
-    if isinstance(said, str) and _NUMBER.match(said):
-        said = float(said)
-    if isinstance(said, bool) or not isinstance(said, int | float):
+    if isinstance(value, str) and _NUMBER.match(value):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return int(said) if 0 <= said <= MAX_SEQ and said == int(said) else None
+    return int(value) if 0 <= value <= MAX_SEQ and value == int(value) else None
 
 
 def _read_signal(signal: Signal, fields: Fields) -> Message:
@@ -398,7 +398,7 @@ def _encoding(label: str) -> Encoding:
     """Tell the codec from a label that mostly names the transport; absent means linear PCM.
 
     Raises:
-        InvalidMedia: a codec that is neither, or a label nobody knows: audio is not relabelled.
+        InvalidMedia: a codec that is neither, or an unknown label: audio is not relabelled.
 
     """
     name = label.partition(";")[0].strip().lower()
@@ -410,16 +410,16 @@ def _encoding(label: str) -> Encoding:
     raise InvalidMedia("media_format.encoding is neither linear PCM nor mu-law")
 
 
-def _rate(said: object) -> int | None:
+def _rate(value: object) -> int | None:
     """Read a sample rate: 8000, "8000", "8000Hz", "16kHz"; None if it is none we know."""
-    number = _number(said)
+    number = _number(value)
     rate = None if number is None else round(number)
     return rate if rate in SAMPLE_RATES_HZ else None
 
 
-def _number(said: object) -> float | None:
+def _number(value: object) -> float | None:
     """Read a number of hertz of at most six digits, so that it is no phone number; else None."""
-    match = _RATE.match(str(said)) if isinstance(said, str | int | float) else None
+    match = _RATE.match(str(value)) if isinstance(value, str | int | float) else None
     if match is None:
         return None
     number = float(match[1]) * (1_000 if match[2] else 1)

@@ -83,7 +83,7 @@ class Connection:
         finally:
             session.on_gone()
             if not session.is_done:
-                self._services.background.own(self._go_on_alone())
+                self._services.background.own(self._finish_alone())
         try:
             if self._actions.closing is not None and self._closed_by_protocol is None:
                 await self._close(self._actions.closing)
@@ -118,7 +118,7 @@ class Connection:
             finally:
                 self._actions.alarm = None
 
-    async def _go_on_alone(self) -> None:
+    async def _finish_alone(self) -> None:
         """Have a start settled whose sender has left."""
         session = self.session
         try:

@@ -102,7 +102,7 @@ class FrameReader:
         self._fragments: list[bytes] = []
         self._size: int | None = None  # of the fragments; None between messages
         self._is_text = False
-        self._checked = 0  # messages whose text is checked; reckoned anew in each read
+        self._checked = 0  # messages whose text is checked; counted from 0 in each read
 
     def keep(self, data: bytes | memoryview) -> None:
         """Keep a copy of bytes for a later `read`."""

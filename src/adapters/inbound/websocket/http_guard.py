@@ -108,7 +108,7 @@ class HttpGuard(H11Protocol, asyncio.BufferedProtocol):
         self._note_request(before)
 
     def on_response_complete(self) -> None:
-        """Go on with a request that came behind the one that is answered."""
+        """Continue with a request that came behind the one that is answered."""
         before = self.scope
         super().on_response_complete()
         self._note_request(before)

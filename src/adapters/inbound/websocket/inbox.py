@@ -69,13 +69,13 @@ class Inbox:
         """Have the listener take in the messages."""
         if self._take_in is None or not self.messages:
             return
-        goes_on = True
+        wants_more = True
         try:
-            while goes_on and self.messages:
-                goes_on = self._take_in()
+            while wants_more and self.messages:
+                wants_more = self._take_in()
         except Exception as error:  # noqa: BLE001  # it is raised where it belongs
-            self._failure, goes_on = error, False
-        if not goes_on:
+            self._failure, wants_more = error, False
+        if not wants_more:
             self._wake()
 
     async def wait(self, take_in: TakeIn) -> None:

@@ -55,7 +55,7 @@ class Replies:
         self._send_on()
 
     def put_ack(self, ack: str | None) -> None:
-        """Send an ack, or queue it in place of one that waits: it says all that that one said."""
+        """Send an ack, or queue it in place of one that waits: it includes that one."""
         if ack is None or self._is_broken or (self._sending is None and self._say(ack)):
             return
         self._ack = ack

@@ -77,7 +77,7 @@ class WebSocketGuard(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
         self._is_reading_on = self._is_lost = False
         self._lost: tuple[Exception | None] | None = None
         self.last_reply: Callable[[], str | None] | None = None
-        """Tells what is still to be said to a peer whose messages cannot be read any more."""
+        """Returns a last reply to a peer whose messages cannot be read any more."""
         self.on_closed: Callable[[Closing], None] | None = None
         """Told when the connection is closed here, and not by the application."""
 

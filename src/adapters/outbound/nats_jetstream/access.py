@@ -1,7 +1,7 @@
 """The way to the two streams over one connection: they are ensured before anything else is asked.
 
-What is noticed of the server being another one, a stream made anew or another leader, makes a new
-epoch: it may have lost something.
+Another server, a stream that was created again or another leader makes a new epoch: entries may be
+lost.
 """
 
 from collections.abc import Sequence
@@ -63,7 +63,7 @@ class Access:
         return await self._connection.run_many(request)
 
     def note_place(self, told: dict[str, Any]) -> None:
-        """Take note of an answer about a stream: one made anew or led by another may have lost."""
+        """Take note of an answer about a stream: a new one, or a new leader, may lack entries."""
         name = str(told["config"]["name"])
         leader = str((told.get("cluster") or {}).get("leader", ""))
         place = (str(told["created"]), leader)

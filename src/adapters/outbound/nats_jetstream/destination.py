@@ -86,7 +86,7 @@ class JetStreamDestination(Destination):
             requests.answer(reply)
 
     async def advise(self, expected_bytes: int) -> Sequence[str]:
-        """Warn of what the server may lose, or has no room for. See `Destination.advise`."""
+        """Warn of what the server may lose, or cannot hold. See `Destination.advise`."""
         return await advice(self._reading, expected_bytes)
 
 

@@ -147,22 +147,22 @@ def too_old(version: str) -> BrokerRefused:
 
 def unreached(cause: BaseException) -> BrokerUnavailable:
     """Return the port's error for a connection that was not made, or is lost; `cause` its cause."""
-    failure = BrokerUnavailable(_said_of_connection(cause))
+    failure = BrokerUnavailable(_tell_of_connection(cause))
     failure.__cause__ = cause
     return failure
 
 
-def _said_of_connection(cause: BaseException) -> str:
+def _tell_of_connection(cause: BaseException) -> str:
     match cause:
         case ssl.SSLCertVerificationError():
-            said = _CERTIFICATE_HINTS.get(
+            told = _CERTIFICATE_HINTS.get(
                 cause.verify_code,
                 f"the server's certificate is not accepted: {cause.verify_message}",
             )
         case ssl.SSLError():
             reason = cause.reason or str(cause)
             hint = f"the server may ask for a client certificate, {_OUR_CERTIFICATE}"
-            said = with_hint(f"TLS: {reason}", hint if "CERTIFICATE" in reason else None)
+            told = with_hint(f"TLS: {reason}", hint if "CERTIFICATE" in reason else None)
         case _:
-            said = tell_of_socket(cause)
-    return said
+            told = tell_of_socket(cause)
+    return told

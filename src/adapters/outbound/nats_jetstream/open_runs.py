@@ -1,6 +1,6 @@
 """`OpenRuns` over JetStream: a stream that keeps one message for each subject, the last.
 
-A heartbeat is the sequence of its message, which no other message has; it is forgotten by removing
+A heartbeat is the sequence of its message, which no other message has; it is removed with
 just that message.
 """
 

@@ -29,7 +29,7 @@ NANOSECONDS = 1_000_000_000
 DUPLICATE_SECONDS = 120.0
 SEQUENCES_PER_MS = 1_000
 """A stream begins with a sequence that grows with the time at which it is made, faster than it is
-filled: one that is made anew never has a sequence that an earlier one had."""
+filled: one that is created again never has a sequence that an earlier one had."""
 
 _UNLIMITED = -1
 _NO = (False,)

@@ -201,7 +201,7 @@ class Wire(asyncio.Protocol):
         )
 
     def abort_if_silent(self) -> None:
-        """Give up a connection on which the server has said nothing for long, asked or not."""
+        """Give up a connection on which the server has sent nothing for long, asked or not."""
         since = self._silent_since
         if since is not None and self._loop.time() - since > SILENT_SECONDS:
             self.abort(TimeoutError(NO_LOGIN))

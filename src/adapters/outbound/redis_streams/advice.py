@@ -35,7 +35,7 @@ class Asked:
 
 
 async def advice(link: Link, asked: Asked) -> Sequence[str]:
-    """Return warnings; what a managed broker keeps to itself is passed over, and said.
+    """Return warnings; what a managed broker keeps to itself is passed over, with a warning.
 
     Raises:
         PublisherError: a server was not reached.
@@ -90,8 +90,8 @@ def _of_time_outs(seconds: float | None, setting: str, asked: Asked) -> Sequence
     return [
         (
             f"the broker's {setting} of {seconds:g} s is not below REWIND_SECONDS "
-            f"({asked.rewind_seconds:g} s): a primary that is cut off goes on confirming for so "
-            "long, and what it confirmed earlier than REWIND_SECONDS ago is not given again"
+            f"({asked.rewind_seconds:g} s): a primary that is cut off confirms for so "
+            "long, and what it confirmed earlier than REWIND_SECONDS ago is not replayed"
         )
     ]
 
@@ -145,7 +145,7 @@ def _of_disk(facts: Mapping[str, str]) -> Sequence[str]:
         return [
             (
                 f"the broker writes no append-only file (appendonly no): a restart loses {lost}, "
-                "acknowledged audio with it; only what REWIND_SECONDS covers is given again"
+                "acknowledged audio with it; only what REWIND_SECONDS covers is replayed"
             )
         ]
     if facts.get("appendfsync") == "no":
@@ -167,7 +167,7 @@ def _of_replicas(facts: Mapping[str, str]) -> Sequence[str]:
         return [
             (
                 "the broker has replicas and min-replicas-to-write is 0: in a failover an old "
-                "primary may go on confirming what the new one never gets; set "
+                "primary may confirm what the new one never gets; set "
                 "min-replicas-to-write 1 and min-replicas-max-lag 2"
             )
         ]

@@ -1,4 +1,4 @@
-"""The index that workers follow: one entry for each start and end, restored when it was forgotten.
+"""The index that workers follow: one entry for each start and end, restored when it was lost.
 
 An entry of the index is written after the stream's own, so a broker that comes back younger may
 know the one and not the other. What was announced lately is therefore remembered with the id that
@@ -176,7 +176,7 @@ class Announcements:
         return await self._standing(missing)
 
     async def _standing(self, missing: Sequence[Notice]) -> list[Notice]:
-        """Leave out what was forgotten with its stream: what has begun again is announced anew."""
+        """Leave out what was lost with its stream, which is announced once more when rebased."""
         found = await self._link.run(
             [
                 (
@@ -223,9 +223,9 @@ class Announcements:
     def _forget_old(self) -> None:
         """Forget what is old; but nothing while the index may still have to be restored."""
         oldest = monotonic() - self._seconds
-        may_forget = self._restored_epoch == self._link.epoch_of(self.index_key)
+        may_lack = self._restored_epoch == self._link.epoch_of(self.index_key)
         for event_id, it in list(islice(self._remembered.items(), PAGE)):
-            is_old = may_forget and it.made_at <= oldest
+            is_old = may_lack and it.made_at <= oldest
             if not is_old and len(self._remembered) <= MAX_REMEMBERED:
                 return
             del self._remembered[event_id]

@@ -35,7 +35,7 @@ if fields > 0 then try('HDEL', facts, '') end
 if ARGV[7] ~= '' or #ARGV == 10 + fields then try('XTRIM', stream, 'MINID', '0-1') end
 local is_gone = exists == 0 and not begins
 local generation, position, add, marks = ARGV[8], tonumber(ARGV[9]), try, {}
-if begins and #ARGV == 10 + fields then -- a head alone stands behind entries that are forgotten
+if begins and #ARGV == 10 + fields then -- a head alone stands behind entries that are removed
   local last = position > 0 and generation .. '-' .. string.format('%.0f', position - 1) or '0-1'
   try('XADD', stream, 'MAXLEN', 0, last, 'type', '')
 end

@@ -5,7 +5,7 @@ What the script takes and answers:
     KEYS  1 stream · 2 head
     ARGV  none: only answer where the stream stands. Else
           1 milliseconds to live · 2 revision expected, '' for no stream · 3 revision · 4 next
-          5 ledger · 6 last_seq or '' · 7 id below which entries are forgotten, or ''
+          5 ledger · 6 last_seq or '' · 7 id below which entries are removed, or ''
           8 generation and 9 position of the first entry
           10 how many arguments name other fields, 0 if the head has them: field · value · ...
           then for each entry: 'audio' · seq · received_at_ms · audio

@@ -74,13 +74,13 @@ class RedisDestination(Destination):
             await self.verify_writable()
             return
         index_entries = await self._writable.verify(part)
-        if index_entries == 0 and self._announcements.note_empty():  # lost alone: look at all anew
+        if index_entries == 0 and self._announcements.note_empty():  # lost alone: look again
             self._link.give_up(self._index_key, "the index of starts and ends is gone")
         if index_entries is not None:
             await self._announcements.repair()
 
     async def advise(self, expected_bytes: int) -> Sequence[str]:
-        """Warn of what the broker may lose, or has no room for. See `Destination.advise`."""
+        """Warn of what the broker may lose, or cannot hold. See `Destination.advise`."""
         asked = Asked(self._kind, self._confirm, self._rewind_seconds, expected_bytes)
         return await advice(self._reading, asked)
 

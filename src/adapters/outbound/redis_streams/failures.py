@@ -149,28 +149,28 @@ def _shown(text: str) -> str:
 
 def unreached(cause: BaseException, *, has_tls: bool) -> BrokerUnavailable:
     """Return the port's error for a connection that was not made, or is lost; `cause` its cause."""
-    failure = BrokerUnavailable(_said_of_connection(cause, has_tls=has_tls))
+    failure = BrokerUnavailable(_tell_of_connection(cause, has_tls=has_tls))
     failure.__cause__ = cause
     return failure
 
 
-def _said_of_connection(cause: BaseException, *, has_tls: bool) -> str:
+def _tell_of_connection(cause: BaseException, *, has_tls: bool) -> str:
     text = str(cause)
     match cause:
         case ssl.SSLCertVerificationError():
-            said = _CERTIFICATE_HINTS.get(
+            told = _CERTIFICATE_HINTS.get(
                 cause.verify_code,
                 f"the broker's certificate is not accepted: {cause.verify_message}",
             )
         case ssl.SSLError():
             reason = cause.reason or text
-            said = with_hint(f"TLS: {reason}", _TLS_HINTS.get(_ALERT.sub("", reason)))
+            told = with_hint(f"TLS: {reason}", _TLS_HINTS.get(_ALERT.sub("", reason)))
         case hiredis.ProtocolError():
             hint = _other_protocol(text, has_tls=has_tls)
-            said = with_hint("the answer is not Redis's protocol", hint)
+            told = with_hint("the answer is not Redis's protocol", hint)
         case _:
-            said = tell_of_socket(cause)
-    return said
+            told = tell_of_socket(cause)
+    return told
 
 
 def _other_protocol(text: str, *, has_tls: bool) -> str | None:

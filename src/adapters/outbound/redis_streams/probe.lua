@@ -1,4 +1,4 @@
--- Do with keys that vanish what publishing does with its own: who has no right to it is told here.
+-- Do with short-lived keys what publishing does with its own: a missing right shows here.
 --
 -- KEYS  1 stream · 2 facts · 3 heartbeats
 -- ARGV  1 milliseconds to live

@@ -30,10 +30,10 @@ def begin_parts(count: int, head: bytes) -> Parts:
 
 def add_audio(parts: Parts, seq: int, received_at_ms: int, audio: bytes) -> None:
     """Give the four arguments of a frame."""
-    said, at = b"%d" % seq, b"%d" % received_at_ms
+    number, at = b"%d" % seq, b"%d" % received_at_ms
     parts += (
         b"$5\r\naudio\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n"
-        % (len(said), said, len(at), at, len(audio)),
+        % (len(number), number, len(at), at, len(audio)),
         audio,
         b"\r\n",
     )

@@ -21,7 +21,7 @@ Reply = Any
 
 STALLED_SECONDS = 4.0
 """How long the oldest call may have waited when one is given up: after more the connection counts
-as dead, whether the other side has said so or not."""
+as dead, whether the other side has closed it or not."""
 
 WRITTEN_AT_ONCE_BYTES = 128 * 1024
 """What is joined for one write: what the socket does not take is copied once more."""
@@ -102,7 +102,7 @@ class Wire(asyncio.Protocol):
         try:
             return await call.answer
         except asyncio.CancelledError:
-            # The replies will come, for nobody; unless nothing comes any more.
+            # The replies still come and are dropped; unless nothing comes any more.
             if self._calls and self._loop.time() - self._calls[0].sent_at > STALLED_SECONDS:
                 self.abort(TimeoutError("the broker does not answer"))
             raise

@@ -1,6 +1,6 @@
 """Proves that a part takes writes: does there all that publishing does, every command of it.
 
-With keys of its own that vanish; with those that all streams share, what changes nothing.
+With short-lived keys of its own; with those that all streams share, what changes nothing.
 """
 
 from collections.abc import Sequence
