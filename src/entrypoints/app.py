@@ -13,13 +13,13 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.routes import HTTPRoute
 from litestar.types import Scope
 
-from adapters.inbound.asyncapi import asyncapi_document
 from adapters.inbound.dialects import DIALECTS
-from adapters.inbound.front import Front
-from adapters.inbound.http_routes import health_routes, operations_routes
-from adapters.inbound.path_guard import PathGuard
-from adapters.inbound.refusals import Outcome, Refusal
-from adapters.inbound.reports import Reports, values
+from adapters.inbound.http.asyncapi import asyncapi_document
+from adapters.inbound.http.front import Front
+from adapters.inbound.http.path_guard import PathGuard
+from adapters.inbound.http.routes import health_routes, operations_routes
+from adapters.inbound.reporting.refusals import Outcome, Refusal
+from adapters.inbound.reporting.reports import Reports, values
 from adapters.inbound.websocket.route import INGEST_PATH, ingest_route
 from application.ports.exposition import MetricsExposition
 from entrypoints.container import Container

@@ -4,11 +4,11 @@ import platform
 
 from dependency_injector import containers, providers
 
-from adapters.inbound.brake import Brake
+from adapters.inbound.access.brake import Brake
+from adapters.inbound.access.gate import Gate
 from adapters.inbound.dialects import DIALECTS
-from adapters.inbound.gate import Gate
-from adapters.inbound.refusals import Outcome
-from adapters.inbound.reports import Reports
+from adapters.inbound.reporting.refusals import Outcome
+from adapters.inbound.reporting.reports import Reports
 from adapters.outbound.prometheus import Build, PrometheusTelemetry, Series
 from adapters.outbound.system_clock import SystemClock
 from adapters.outbound.worker_board import Slot

@@ -616,7 +616,7 @@ async def test_a_bug_is_told_with_its_traceback_and_not_to_the_sender(
     records: list[Any] = []
     handler = logging.Handler()
     handler.emit = records.append  # type: ignore[assignment,method-assign]
-    logger = logging.getLogger("adapters.inbound.reports")
+    logger = logging.getLogger("adapters.inbound.reporting.reports")
     logger.addHandler(handler)
 
     def fail(*_: Any) -> Any:
@@ -628,9 +628,9 @@ async def test_a_bug_is_told_with_its_traceback_and_not_to_the_sender(
         await caller.start(name, wait=False)
         assert await caller.closed() == 1011
         assert caller.socket.close_reason == ""
-        monkeypatch.setattr("adapters.inbound.gate.read_credential", fail)
+        monkeypatch.setattr("adapters.inbound.access.gate.read_credential", fail)
         assert await answer(service.port, request()) == 500
-        monkeypatch.setattr("adapters.inbound.http_routes.Liveness", fail)
+        monkeypatch.setattr("adapters.inbound.http.routes.Liveness", fail)
         assert service.get("/health/live")[0] == 500
         await until(lambda: len(records) == 3)
     finally:

@@ -6,8 +6,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.inbound.authorization import read_credential
-from adapters.inbound.origin import Address, Origin
+from adapters.inbound.access.authorization import read_credential
+from adapters.inbound.reporting.origin import Address, Origin
 from application.admit_sender import (
     NoCredential,
     PairCredential,

@@ -2,7 +2,7 @@ from base64 import b64encode
 
 import pytest
 
-from adapters.inbound.authorization import read_credential
+from adapters.inbound.access.authorization import read_credential
 from application.admit_sender import (
     NoCredential,
     PairCredential,

@@ -2,8 +2,8 @@ import asyncio
 
 import pytest
 
-from adapters.inbound import brake
-from adapters.inbound.brake import FREE_FAILURES, MAX_ADDRESSES, MAX_WAITING, Brake
+from adapters.inbound.access import brake
+from adapters.inbound.access.brake import FREE_FAILURES, MAX_ADDRESSES, MAX_WAITING, Brake
 from application.ports.clock import Clock
 
 

@@ -5,12 +5,12 @@ from ipaddress import ip_network
 import pytest
 from begun import hold_a_stream
 
-from adapters.inbound import gate as gate_module
-from adapters.inbound.brake import Brake
-from adapters.inbound.gate import Gate
-from adapters.inbound.handshake import Handshake
-from adapters.inbound.refusals import Headers, Refusal
-from adapters.inbound.reports import Reports
+from adapters.inbound.access import gate as gate_module
+from adapters.inbound.access.brake import Brake
+from adapters.inbound.access.gate import Gate
+from adapters.inbound.access.handshake import Handshake
+from adapters.inbound.reporting.refusals import Headers, Refusal
+from adapters.inbound.reporting.reports import Reports
 from adapters.outbound.in_memory import InMemory
 from adapters.outbound.prometheus import PrometheusTelemetry
 from adapters.outbound.system_clock import SystemClock

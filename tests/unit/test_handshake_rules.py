@@ -2,7 +2,7 @@
 
 import pytest
 
-from adapters.inbound.refusals import Headers, Outcome
+from adapters.inbound.reporting.refusals import Headers, Outcome
 from adapters.inbound.websocket.handshake_rules import (
     MAX_HEADER_LINE_BYTES,
     MAX_HEADERS,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from bench import TimelessLoop, timeless_runner
 
-from adapters.inbound.log_limiter import MAX_ADDRESSES, MAX_KINDS, LogLimiter
+from adapters.inbound.reporting.log_limiter import MAX_ADDRESSES, MAX_KINDS, LogLimiter
 
 
 class Written(logging.Handler):

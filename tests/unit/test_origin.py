@@ -2,7 +2,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from adapters.inbound.origin import Origin
+from adapters.inbound.reporting.origin import Origin
 
 PEER = "10.0.0.9"
 

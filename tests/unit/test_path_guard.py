@@ -1,6 +1,6 @@
 import pytest
 
-from adapters.inbound.path_guard import shown_path
+from adapters.inbound.http.path_guard import shown_path
 
 
 @pytest.mark.parametrize(

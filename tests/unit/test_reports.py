@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from adapters.inbound.log_limiter import MAX_KINDS
-from adapters.inbound.refusals import Outcome, Refusal
+from adapters.inbound.reporting.log_limiter import MAX_KINDS
+from adapters.inbound.reporting.refusals import Outcome, Refusal
 from application.call.closing import CLOSES, CloseCode, CloseReason
 
 DOCUMENT = Path(__file__, "../../../docs/connecting.md").resolve().read_text()

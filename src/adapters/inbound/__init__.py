@@ -1,5 +1,8 @@
 """What calls the application: the WebSocket of the carriers, and HTTP for operators.
 
-A `handshake` passes the `gate` (`authorization`, `origin`), then a connection of the `websocket`
-package reads messages through one of the `dialects` and answers through its replies.
+access     who may come in: the gate that every handshake passes
+websocket  from the socket to messages: frames, connections, replies
+dialects   the carriers' wires, one file each
+http       health, metrics, documents
+reporting  what operators are told of refusals and closes
 """

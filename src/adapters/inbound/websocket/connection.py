@@ -16,8 +16,8 @@ from adapters.inbound.dialects import (
     UnknownDialect,
     recognise,
 )
-from adapters.inbound.origin import Origin
-from adapters.inbound.reports import Reports
+from adapters.inbound.reporting.origin import Origin
+from adapters.inbound.reporting.reports import Reports
 from adapters.inbound.websocket.connection_actions import ConnectionActions
 from adapters.inbound.websocket.peer import Peer, SendMessage
 from adapters.inbound.websocket.replies import PEER_GONE, Replies

@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
-from adapters.inbound.origin import Origin
-from adapters.inbound.reports import Reports
+from adapters.inbound.reporting.origin import Origin
+from adapters.inbound.reporting.reports import Reports
 from adapters.inbound.websocket.replies import Replies
 from application.call.actions import Attempt
 from application.call.closing import Closing

@@ -2,7 +2,7 @@
 
 import binascii
 
-from adapters.inbound.refusals import Headers, Outcome, Refusal
+from adapters.inbound.reporting.refusals import Headers, Outcome, Refusal
 
 MAX_HEADER_LINE_BYTES = 8_000
 MAX_HEADERS = 100

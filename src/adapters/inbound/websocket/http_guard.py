@@ -16,8 +16,8 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from adapters.inbound.refusals import Headers, Refusal
-from adapters.inbound.reports import Reports, values
+from adapters.inbound.reporting.refusals import Headers, Refusal
+from adapters.inbound.reporting.reports import Reports, values
 from adapters.inbound.websocket.handshake_rules import (
     BODY_NOT_TAKEN,
     HEADERS_TOO_LARGE,

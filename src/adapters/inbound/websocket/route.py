@@ -12,13 +12,13 @@ from typing import Any
 from litestar import WebSocket, websocket
 from litestar.handlers import WebsocketRouteHandler
 
+from adapters.inbound.access.gate import Gate
+from adapters.inbound.access.handshake import Handshake
 from adapters.inbound.dialects import Dialect
-from adapters.inbound.gate import Gate
-from adapters.inbound.handshake import Handshake
-from adapters.inbound.origin import Origin
-from adapters.inbound.path_guard import send_refusal
-from adapters.inbound.refusals import Outcome, Refusal
-from adapters.inbound.reports import Reports
+from adapters.inbound.http.path_guard import send_refusal
+from adapters.inbound.reporting.origin import Origin
+from adapters.inbound.reporting.refusals import Outcome, Refusal
+from adapters.inbound.reporting.reports import Reports
 from adapters.inbound.websocket.connection import Connection
 from adapters.inbound.websocket.websocket_guard import DIRECT
 from application.call.closing import Leaving

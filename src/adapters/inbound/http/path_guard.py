@@ -13,8 +13,8 @@ from typing import Any
 from litestar.types import ASGIApp, Receive, Scope, Send
 from litestar.utils import normalize_path
 
-from adapters.inbound.refusals import Headers, Outcome, Refusal
-from adapters.inbound.reports import Reports, values
+from adapters.inbound.reporting.refusals import Headers, Outcome, Refusal
+from adapters.inbound.reporting.reports import Reports, values
 
 MAX_SEGMENTS = 6
 """Parts of a path that a log line shows."""

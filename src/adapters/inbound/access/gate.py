@@ -2,12 +2,12 @@
 
 import asyncio
 
-from adapters.inbound.authorization import read_credential
-from adapters.inbound.brake import Brake
-from adapters.inbound.handshake import Handshake
-from adapters.inbound.origin import Origin
-from adapters.inbound.refusals import Headers, Outcome, Refusal
-from adapters.inbound.reports import Reports
+from adapters.inbound.access.authorization import read_credential
+from adapters.inbound.access.brake import Brake
+from adapters.inbound.access.handshake import Handshake
+from adapters.inbound.reporting.origin import Origin
+from adapters.inbound.reporting.refusals import Headers, Outcome, Refusal
+from adapters.inbound.reporting.reports import Reports
 from application.admit_sender import AddressRefused, AdmitSender, Unauthenticated
 from application.broker_watch import BrokerWatch
 from application.call.roster import Roster

@@ -3,9 +3,9 @@
 import logging
 from collections.abc import Hashable, Mapping, Sequence
 
-from adapters.inbound.log_limiter import SECONDS, LogLimiter
-from adapters.inbound.origin import Origin
-from adapters.inbound.refusals import Headers, Outcome, Refusal
+from adapters.inbound.reporting.log_limiter import SECONDS, LogLimiter
+from adapters.inbound.reporting.origin import Origin
+from adapters.inbound.reporting.refusals import Headers, Outcome, Refusal
 from application.call.closing import CloseCode, Closing, Leaving
 from application.call.messages import OddStart
 from application.ports.telemetry import Telemetry
