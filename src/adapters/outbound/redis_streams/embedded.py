@@ -68,8 +68,8 @@ class EmbeddedValkey(EmbeddedServer):
     def stop(self) -> None:
         """Stop the server if it is started, frozen or not.
 
-        It is killed, since it blocks SIGTERM; every write that it answered is in its append-only
-        file by then.
+        It is killed, since it blocks SIGTERM. With `appendfsync everysec` writes answered in
+        the last seconds may be missing: they wait in memory while the disk is slow.
         """
         self._stop_reaper()
         if self._server is not None:
