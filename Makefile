@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: help demo install serve test soak bench check format lock clean
+.PHONY: help demo install serve test cover soak bench check format lock clean
 .DEFAULT_GOAL := help
 
 help:  ## Show what can be made
@@ -20,6 +20,10 @@ serve: $(VENV)/installed  ## Run the service for development, on a throw-away br
 
 test: $(VENV)/installed-dev  ## Run all tests, two files at a time: most of them wait for servers
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+cover: $(VENV)/installed-dev  ## Measure which branches of the rules the fast tests take
+	$(BIN)/coverage run -m pytest -q tests/unit tests/property tests/contract/test_in_memory_store.py
+	$(BIN)/coverage report
 
 soak: $(VENV)/installed-dev  ## Break the broker under a million frames and judge (SOAK="--help")
 	PYTHONPATH=$(CURDIR)/tests/support$${PYTHONPATH:+:$$PYTHONPATH} $(BIN)/python tests/soak/soak.py $(SOAK)

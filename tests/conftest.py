@@ -13,11 +13,16 @@ from hypothesis import settings
 from running import Keys, Service
 
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
+from examples import examples
 
 # CI judges a change by the same examples each time; at a desk every run looks at new ones.
+# `HYPOTHESIS_PROFILE=soak` looks at twenty times as many.
 settings.register_profile("ci", deadline=None, print_blob=True, derandomize=True)
 settings.register_profile("desk", deadline=None, print_blob=True)
-settings.load_profile("ci" if os.environ.get("CI") else "desk")
+settings.register_profile("soak", deadline=None, print_blob=True, max_examples=examples(100))
+settings.load_profile(
+    os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "desk")
+)
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts a job in the background with SIGINT ignored. Processes that the tests start

@@ -29,6 +29,7 @@ from application.call.messages import (
 )
 from domain.events import EndReason
 from domain.sequence import MAX_SEQ
+from examples import examples
 
 DIALECT = Agentstream()
 DEEP = "[" * 100_000 + "]" * 100_000
@@ -233,7 +234,7 @@ MESSAGES = st.tuples(
 ).map("".join)
 
 
-@settings(max_examples=1_200)
+@settings(max_examples=examples(1_200))
 @given(MESSAGES)
 @example('{"event":"media","media":{"payload":"AAA=","chunk":1},"x":' + DEEP + "}")
 @example('{"event":"media","media":{"payload":"AAA=","chunk":' + DEEP + "}}")
@@ -256,7 +257,7 @@ def test_media_is_accepted_exactly_where_json_and_base64_accept_it(text: str) ->
     check_decoded(text)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(
     st.one_of(
         st.text(),
@@ -271,7 +272,7 @@ def test_any_text_is_decoded_alike_with_and_without_the_short_cut(text: str) -> 
     check_decoded(text)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(
     st.binary(max_size=200)
     | st.tuples(MESSAGES, st.binary(max_size=3), st.integers(0, 200)).map(
@@ -291,7 +292,7 @@ def test_any_bytes_are_read_as_the_text_that_they_are(data: bytes) -> None:
         assert message == decoder().decode_text(text.encode())
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(AUDIO, st.integers(0, MAX_SEQ), st.booleans(), st.integers(0, 20), SPACE)
 def test_a_right_frame_is_never_refused(
     audio: bytes, chunk: int, is_text: bool, zeros: int, space: str
@@ -313,7 +314,7 @@ INNER = st.dictionaries(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.sampled_from(["dtmf", "mark"]), INNER, st.booleans())
 @example("dtmf", {"dtmf": "5", "digit": "5"}, True)
 @example("mark", {"mark": {"name": "m"}, "name": "x", "event": 1}, True)
@@ -333,7 +334,7 @@ def test_a_signal_keeps_its_object_nested_or_flat(
     assert json.loads(flat.details) == beside
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.sampled_from(["stop", "closed"]), st.sampled_from(["nested", "flat", "none"]), JSON_VALUES
        | st.sampled_from(["callended", "stopped"]))  # fmt: skip
 def test_an_end_has_one_of_two_reasons(event: str, form: str, reason: Any) -> None:
@@ -360,7 +361,7 @@ SPELLINGS = {
 }
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(data=st.data())
 def test_a_start_means_the_same_in_every_spelling(data: st.DataObject) -> None:
     stream, call, account = (data.draw(IDENTIFIERS) for _ in range(3))
@@ -409,7 +410,7 @@ def test_a_start_means_the_same_in_every_spelling(data: st.DataObject) -> None:
     assert remarks == []
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(
     st.dictionaries(
         st.sampled_from(["start", "media_format", *SPELLINGS, *SPELLINGS.values(), "leg_sid"]),

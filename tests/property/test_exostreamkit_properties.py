@@ -21,6 +21,7 @@ from application.call.messages import (
 )
 from domain.events import NEW_RUN, Resume
 from domain.sequence import MAX_SEQ
+from examples import examples
 
 DIALECT = Exostreamkit()
 KINDS = (Start, Audio, End, Unknown, Refused)
@@ -143,7 +144,7 @@ def messages(draw: st.DrawFn) -> str:
     return text
 
 
-@settings(deadline=None, max_examples=1_500)
+@settings(deadline=None, max_examples=examples(1_500))
 @given(messages())
 @example('{"event":"audio","data":"AAA=","seq":1,"x":' + DEEP + "}")
 @example('{"event":"audio","data":"AAA=","seq":' + DEEP + "}")
@@ -168,7 +169,7 @@ def test_audio_is_accepted_exactly_where_json_and_base64_accept_it(text: str) ->
     check_decoded(text)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(RIGHT, st.lists(st.tuples(NAMES, JSON_VALUES.map(json.dumps)), max_size=3))
 def test_a_right_message_is_never_refused(
     right: list[tuple[str, str]], unknown: list[tuple[str, str]]
@@ -183,7 +184,7 @@ def test_a_right_message_is_never_refused(
         assert _read_long(text.encode()) == message
 
 
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=examples(500))
 @given(
     st.one_of(
         st.text(),
@@ -200,14 +201,14 @@ def test_any_text_is_a_message_or_a_refusal_on_both_paths(text: str) -> None:
     assert _read(unwrapped(text).encode()) == message
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(st.text(st.characters(categories=["Cs", "Lu"]), max_size=8), st.booleans())
 def test_text_that_is_no_unicode_is_refused_and_does_not_raise(text: str, inside: bool) -> None:
     whole = '{"event":"audio","data":"AAA=","seq":1,"x":"' + text + '"}' if inside else text
     assert isinstance(DIALECT.decode_text(whole.encode(errors="surrogatepass")), KINDS)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(st.binary(max_size=400))
 def test_bytes_of_no_message_are_audio_without_a_number(data: bytes) -> None:
     assume(not is_message(data))
@@ -229,7 +230,7 @@ PCM_LIKE_JSON = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=1_200)
+@settings(deadline=None, max_examples=examples(1_200))
 @given(messages().map(str.encode) | PCM_LIKE_JSON)
 @example(b'{"event":"end"}')
 @example(b'\xef\xbb\xbf\n {"event":"end"}\n\0')
@@ -274,7 +275,7 @@ def is_name(value: object) -> bool:
     )
 
 
-@settings(deadline=None, max_examples=800)
+@settings(deadline=None, max_examples=examples(800))
 @given(
     st.lists(
         st.tuples(st.sampled_from([*list(START)[1:], "resume", "unknown"]), START_VALUES),

@@ -14,6 +14,7 @@ from websockets.server import ServerProtocol
 
 from adapters.inbound.websocket.frame_reader import MAX_FRAGMENTS, FrameReader
 from adapters.inbound.websocket.frame_rules import Violation
+from examples import examples
 
 MAX_BYTES = 300
 """So little that streams often have more, and both ways to say a length are around it."""
@@ -150,7 +151,7 @@ def segments(draw: st.DrawFn, data: st.SearchStrategy[bytes] = streams) -> list[
     return [stream[begin:end] for begin, end in itertools.pairwise(bounds)]
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(segments(), st.integers(1, 64), st.booleans())
 @example([frame(TEXT, b"\xff"), frame(PING)], 64, True)
 @example([frame(TEXT, b"\xff") + frame(0x3)], 64, True)
@@ -171,7 +172,7 @@ def test_what_is_read_is_what_the_library_reads(
 valid = st.lists(st.one_of(whole, messages(), controls), max_size=8).map(b"".join)
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(segments(valid), st.integers(0, 8), st.binary(max_size=10))
 def test_behind_a_close_of_ours_control_frames_alone_are_told(
     sent: list[bytes], before: int, reason: bytes

@@ -14,6 +14,7 @@ from application.admit_sender import (
     TokenCredential,
     UnusableCredential,
 )
+from examples import examples
 
 ADDRESSES = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6))
 ENTRIES = st.one_of(
@@ -59,7 +60,7 @@ def address_of(peer: str | None, forwarded_for: list[bytes], hops: int) -> Addre
     return Origin.of(peer, forwarded_for, hops).address
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=examples(400))
 @given(HEADERS, st.integers(0, 6), ENTRIES)
 def test_the_client_is_counted_from_the_right_over_all_headers(
     headers: list[str], hops: int, peer: str
@@ -74,7 +75,7 @@ def test_the_client_is_counted_from_the_right_over_all_headers(
     assert (None if address is None else str(address)) == expected
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(HEADERS, st.lists(ADDRESSES, min_size=1, max_size=4), st.lists(ENTRIES, max_size=3))
 def test_nothing_that_a_client_sends_changes_what_the_proxies_added(
     spoofed: list[str], added: list[IPv4Address | IPv6Address], more: list[str]
@@ -86,7 +87,7 @@ def test_nothing_that_a_client_sends_changes_what_the_proxies_added(
     assert address_of("10.0.0.1", [b",".join(client + proxies)], len(proxies)) == honest
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(st.one_of(st.none(), st.text()), st.lists(st.binary(), max_size=4), st.integers(0, 20))
 def test_any_headers_give_an_address_or_none(
     peer: str | None, headers: list[bytes], hops: int
@@ -94,7 +95,7 @@ def test_any_headers_give_an_address_or_none(
     assert isinstance(address_of(peer, headers, hops), IPv4Address | IPv6Address | None)
 
 
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=examples(500))
 @given(
     st.one_of(
         st.binary(),
@@ -112,7 +113,7 @@ def test_any_header_is_some_credential_and_never_none(header: bytes) -> None:
         assert credential.token.encode("ascii") in header
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 @given(st.lists(st.binary(), max_size=4))
 def test_only_one_header_can_be_read(headers: list[bytes]) -> None:
     credential = read_credential(headers)
@@ -121,7 +122,7 @@ def test_only_one_header_can_be_read(headers: list[bytes]) -> None:
         assert isinstance(credential, UnusableCredential)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(st.binary())
 def test_a_pair_is_read_exactly_where_it_has_a_colon(pair: bytes) -> None:
     credential = read_credential([b"Basic " + b64encode(pair)])

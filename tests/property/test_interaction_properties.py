@@ -17,6 +17,7 @@ from domain.events import EndReason, Signal
 from domain.interaction import Interaction
 from domain.ledger import Ledger
 from domain.media import AudioFrame
+from examples import examples
 
 LEGAL = {
     "live": {
@@ -230,7 +231,7 @@ class InteractionAgainstLists(RuleBasedStateMachine):
 
 
 InteractionAgainstLists.TestCase.settings = settings(
-    deadline=None, max_examples=150, stateful_step_count=40
+    deadline=None, max_examples=examples(150), stateful_step_count=40
 )
 
 TestInteractionAgainstLists = InteractionAgainstLists.TestCase

@@ -15,6 +15,7 @@ from application.ports.store import Append
 from domain.entries import Entry, Gap, Started
 from domain.events import EndReason, Resume, Signal
 from domain.media import AudioFrame
+from examples import examples
 
 Step = tuple[str, int]
 
@@ -133,7 +134,7 @@ async def play(steps: Sequence[Step]) -> None:
     assert bench.unconfirmed == 0
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(STEPS)
 async def test_each_append_has_the_account_behind_exactly_its_own_entries(
     steps: list[Step],
@@ -270,7 +271,7 @@ def is_writing(bench: LogBench) -> bool:
     return live is not None and not live.is_fenced and live.interaction.state == "live"
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(LIVES)
 async def test_what_is_acked_is_in_the_store_or_declared_there(
     life: list[tuple[str, int, int]],

@@ -18,6 +18,7 @@ from application.testing.appends import as_published, as_stored, stream
 from domain.entries import Entry
 from domain.identifiers import StreamKey
 from domain.media import AudioFrame
+from examples import examples
 
 
 @given(strategies.entries)
@@ -56,7 +57,7 @@ def test_subjects_tell_streams_apart_and_are_read_back(one: StreamKey, other: St
 replies = st.lists(st.tuples(st.integers(0, 3), st.binary(max_size=60)), min_size=1, max_size=6)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(replies, st.lists(st.integers(1, 40), max_size=40))
 def test_replies_are_read_from_chunks_of_any_size(
     told: list[tuple[int, bytes]], sizes: list[int]

@@ -30,6 +30,7 @@ from domain.entries import Entry, Gap, SignalNoted, Started
 from domain.fold import Segment
 from domain.head import Lease
 from domain.rebase import HeldRun, Rebased, rebase
+from examples import examples
 
 SENT = st.lists(st.integers(1, 3), min_size=40, max_size=40).map(
     lambda steps: [sum(steps[: i + 1]) for i in range(len(steps))]
@@ -284,7 +285,7 @@ def continued(taken: Takeover, came_back_to: int, steps: Sequence[Step]) -> Writ
     return older
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(takeovers(), ANY, OLDER_STEPS)
 def test_behind_what_an_older_holder_wrote_meanwhile_a_writer_continues(
     taken: Takeover, came_back_to: int, steps: list[Step]
@@ -292,7 +293,7 @@ def test_behind_what_an_older_holder_wrote_meanwhile_a_writer_continues(
     rebased_behind(continued(taken, came_back_to, steps).past[-1], taken.log)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(takeovers(), MARKS, st.lists(st.tuples(ANY, OLDER_STEPS, st.booleans()), max_size=4))
 def test_what_was_rebased_is_rebased_again_onto_any_other_head(
     taken: Takeover, marks: list[bool], returns: list[tuple[int, list[Step], bool]]

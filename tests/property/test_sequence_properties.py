@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from domain.errors import InvalidSequenceNumber
 from domain.sequence import MAX_SEQ, Duplicate, Gap, InOrder, Verdict, check_seq, judge
+from examples import examples
 
 SEQS = st.one_of(
     st.integers(0, MAX_SEQ),
@@ -32,7 +33,7 @@ def verdict_of_sets(seq: int, heard: set[int]) -> Verdict:
     return Gap(absent[0], len(absent)) if absent else InOrder()
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(st.lists(SEQS, max_size=60))
 @example([0, 10**12, 10**12 + 1, 2 * 10**12, MAX_SEQ])
 def test_verdicts_are_those_of_one_expected_integer(seqs: list[int]) -> None:
@@ -44,7 +45,7 @@ def test_verdicts_are_those_of_one_expected_integer(seqs: list[int]) -> None:
             highest, expected = seq, seq + 1
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(st.lists(st.integers(0, 24), max_size=30))
 def test_verdicts_are_those_of_the_set_of_all_seqs_accepted(seqs: list[int]) -> None:
     accepted: set[int] = set()
@@ -55,7 +56,7 @@ def test_verdicts_are_those_of_the_set_of_all_seqs_accepted(seqs: list[int]) -> 
             accepted.add(seq)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(st.lists(st.integers(0, 200), min_size=1, max_size=60))
 def test_gaps_name_each_missing_seq_once(seqs: list[int]) -> None:
     accepted: list[int] = []
@@ -69,7 +70,7 @@ def test_gaps_name_each_missing_seq_once(seqs: list[int]) -> None:
     assert sorted(accepted + missing) == list(range(accepted[0], accepted[-1] + 1))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=examples(300))
 @given(st.one_of(SEQS, st.integers(), st.integers(2**53 - 3, 2**53 + 3)))
 @example(10**4_000)
 def test_a_seq_is_valid_exactly_where_doubles_count_every_integer(seq: int) -> None:

@@ -46,6 +46,7 @@ from domain.identifiers import InteractionId, StreamId, TenantId
 from domain.interaction import Interaction
 from domain.media import AudioFrame, MediaFormat
 from domain.starting import AwaitFirstFrame
+from examples import examples
 
 START = Start(TenantId("t"), InteractionId("i"), StreamId("s"), MediaFormat(8_000), ResumeAbove())
 
@@ -349,7 +350,7 @@ def test_frames_reach_their_stream_in_the_order_in_which_they_came(life: list[ob
         assert put == sorted(set(put))
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(st.lists(messages, max_size=20))
 def test_what_comes_early_becomes_what_it_would_have_become_later(said: list[Message]) -> None:
     """A start that takes long changes nothing of what is put."""

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from entrypoints.registry import destination_adapters
 from entrypoints.settings import InvalidSettings, Settings, read_settings
 from entrypoints.variables import VARIABLES
+from examples import examples
 
 SECRETS = ("JWT_PUBLIC_KEY", "EXOTEL_PASSWORD", "EXOTEL_PASSWORD_NEXT")
 OPEN = [variable.name for variable in VARIABLES if variable.name not in SECRETS]
@@ -40,7 +41,7 @@ def try_settings(environment: dict[str, str]) -> Settings | InvalidSettings:
         return invalid
 
 
-@settings(deadline=None, max_examples=250)
+@settings(deadline=None, max_examples=examples(250))
 @given(
     st.dictionaries(
         st.sampled_from([*OPEN, *SECRETS, "REDIS_URL", "PUBSUB_ADAPTER", "PATH", "X_FILE"]),
@@ -72,7 +73,7 @@ def test_any_environment_gives_settings_that_work_or_a_readable_complaint(
         result.warnings()
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(SECRET, SECRET, KEYS, st.dictionaries(st.sampled_from(OPEN), USUAL, max_size=4))
 def test_no_secret_appears_in_a_complaint_or_a_description(
     password: str, next_password: str, key: tuple[str, str], others: dict[str, str]
@@ -94,7 +95,7 @@ def test_no_secret_appears_in_a_complaint_or_a_description(
         assert not any(secret in shown for secret in (password, next_password, key[0]))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(
     st.sampled_from(["redis", "rediss", "unix", "http", "", "redis+x"]),
     SECRET,
@@ -115,7 +116,7 @@ def test_no_password_of_an_address_is_shown(
     assert password not in shown
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(st.sets(st.sampled_from(OPEN), min_size=1, max_size=6))
 def test_every_wrong_value_is_reported_in_the_same_try(names: set[str]) -> None:
     free = {"EXOTEL_USERNAME", "JWT_AUDIENCE", "JWT_ISSUER"}

@@ -17,6 +17,7 @@ from adapters.outbound.redis_streams.entries import EntryReader
 from application.ports.destination import DestinationOptions
 from application.ports.store import APPENDED, Append, Conflict, Mark, Outcome
 from domain.head import Head
+from examples import examples
 
 PREFIX = "race"
 
@@ -140,7 +141,7 @@ def _any_started(sent: list[Append]) -> bytes | None:
     return data_of(sent[0].segments[0].entries[0])[1] if sent else None
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(STEPS)
 def test_a_stream_is_what_the_appends_made_it_that_expected_what_was_there(
     valkey: EmbeddedValkey, steps: list[tuple[str, int, int]]

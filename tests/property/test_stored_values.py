@@ -31,6 +31,7 @@ from domain.head import Access, Head, Lease, Run
 from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
 from domain.ledger import Ledger
 from domain.media import SAMPLE_RATES_HZ, AudioFrame, Encoding, MediaFormat
+from examples import examples
 
 PREFIX = "values"
 
@@ -115,7 +116,7 @@ def test_every_field_of_an_opening_is_drawn() -> None:
     assert {field.name for field in fields(Opening)} == OPENING_FIELDS.keys()
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(appends())
 def test_a_head_and_its_entries_are_read_as_they_were_appended(
     valkey: EmbeddedValkey, append: Append
@@ -142,7 +143,7 @@ def test_a_head_and_its_entries_are_read_as_they_were_appended(
     asyncio.run(run())
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(OPENINGS, GENERATIONS, TOKENS, st.booleans())
 def test_a_start_is_published_in_the_words_of_the_contract(
     opening: Opening, generation: int, run: str, resumed: bool
@@ -170,7 +171,7 @@ def test_a_start_is_published_in_the_words_of_the_contract(
     }
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(others(MediaFormat(8_000)).filter(lambda entry: not isinstance(entry, AudioFrame)))
 def test_an_entry_is_published_in_the_words_of_the_contract(entry: Entry) -> None:
     kind, written = data_of(entry)
@@ -193,7 +194,7 @@ def test_audio_has_no_data() -> None:
         data_of(AudioFrame(MediaFormat(8_000), 0, 0, b"\0\0"))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(
     st.builds(StreamKey, NAMES.map(TenantId), NAMES.map(StreamId)),
     st.lists(
@@ -222,7 +223,7 @@ ODD = st.one_of(
 )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=examples(500))
 @given(
     st.one_of(st.just(b"1-1"), st.binary(max_size=6), st.sampled_from([b"1", b"1-2-3", b"a-b"])),
     st.dictionaries(st.sampled_from([b"type", b"data", b"seq", b"received_at_ms", b"audio"]), ODD),

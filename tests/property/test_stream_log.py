@@ -23,6 +23,7 @@ from domain.account import State
 from domain.entries import Ended, Entry, Gap, Started
 from domain.events import NEW_RUN, EndReason, Resume, Signal
 from domain.media import AudioFrame
+from examples import examples
 
 ROOMY = BufferLimits(rewind_seconds=1e9)
 """Everything that was confirmed stays retained."""
@@ -220,7 +221,7 @@ def play(
         return runner.run(run())
 
 
-lives = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+lives = settings(max_examples=examples(300), deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @lives

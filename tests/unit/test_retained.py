@@ -21,6 +21,7 @@ from domain.account import Account, State
 from domain.entries import Entry, SignalNoted
 from domain.events import Signal
 from domain.head import Lease
+from examples import examples
 
 ROOMY = BufferLimits(45, 1 << 30, rewind_seconds=5)
 BRIEF = BufferLimits(45, 1 << 30, rewind_seconds=0.1)
@@ -253,7 +254,7 @@ def test_a_reset_retains_nothing_and_knows_what_follows() -> None:
 Step = tuple[str, int]
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(
     st.lists(
         st.tuples(

@@ -13,6 +13,7 @@ from domain.account import Account
 from domain.entries import Entry, SignalNoted
 from domain.events import Signal
 from domain.head import Lease
+from examples import examples
 
 
 class Window(SendWindow):
@@ -216,7 +217,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(STEPS)
 def test_what_leaves_the_window_is_what_was_put_in_order_and_once(  # noqa: C901  # a verb a case
     steps: list[Step],

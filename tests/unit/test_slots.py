@@ -21,6 +21,7 @@ from adapters.outbound.redis_streams.slots import SLOTS, slot_of
 from adapters.outbound.redis_streams.target import Target
 from application.ports.errors import BrokerUnavailable
 from domain.identifiers import StreamId, StreamKey, TenantId
+from examples import examples
 
 NAMES: list[NodeName] = [(f"10.0.0.{number}", 7_000 + number) for number in range(6)]
 
@@ -142,7 +143,7 @@ def connect(node: Node) -> None:
         max_size=12,
     )
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 async def test_the_epoch_of_a_slot_only_grows_and_does_with_each_owner_and_connection(
     changes: Sequence[Any],
 ) -> None:
@@ -214,7 +215,7 @@ async def test_a_part_that_is_gone_is_told() -> None:
 
 
 @given(st.lists(maps().filter(lambda it: bool(it.ranges)), min_size=1, max_size=4))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 async def test_a_mark_is_always_in_the_slots_of_its_part(changes: Sequence[SlotMap]) -> None:
     it = slots()
     for slot_map in changes:
