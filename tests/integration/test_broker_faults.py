@@ -421,7 +421,8 @@ async def test_a_stream_that_is_broken_by_itself_neither_stops_the_others_nor_re
     start_service: Any, name: str
 ) -> None:
     with BrokerLab() as lab:
-        service = start_service(REDIS_URL=lab.url, BUFFER_SECONDS="1", ACK_INTERVAL="1")
+        limits = {"BUFFER_SECONDS": "1", "DRAIN_SECONDS": "1"}  # it stops when the broker is gone
+        service = start_service(REDIS_URL=lab.url, ACK_INTERVAL="1", **limits)
         broken, whole = [await Caller.dial(service.url) for _ in range(2)]
         await broken.start(f"{name}-broken")
         await whole.start(f"{name}-whole")
