@@ -106,6 +106,7 @@ class RecordingConnection:
             budget=budget,
             context={},
             on_settled=on_settled,
+            on_bug=self.session.fail,
         )
 
     def end(self, live: LiveStream, reason: EndReason) -> None:

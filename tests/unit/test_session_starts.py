@@ -434,6 +434,33 @@ async def test_it_is_full_as_a_stream_would_be_and_waits_for_the_attempt(site: S
     assert site.telemetry.held_bytes().unconfirmed == 0
 
 
+class BrokenWire(Exostreamkit):
+    """Has a bug in what is made of a start."""
+
+    def started(self, *_: Any) -> str | None:
+        raise LookupError("a bug")
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+async def test_a_bug_in_what_is_made_of_a_start_ends_this_call_and_leaves_nothing_behind(
+    site: Site, caplog: pytest.LogCaptureFixture, *, is_gone: bool
+) -> None:
+    starting = site.starting(BrokenWire())
+    say(starting, START, Audio(0, b"ab"), ENDED)
+    if is_gone:
+        starting.session.on_gone()
+        starting.session.is_gone = False  # the reply is tried all the same
+        starting.session._is_closed = True
+    await site.plug()
+    await site.until(lambda: starting.closing or "a call failed behind its close" in caplog.text)
+    if not is_gone:
+        assert starting.closing is not None
+        assert starting.closing.code is CloseCode.BUG
+        assert isinstance(starting.closing.error, LookupError)
+        starting.leave()
+    await site.until(lambda: starting.session.is_done)
+
+
 # Tracks
 
 

@@ -146,11 +146,15 @@ class SessionClose:
             self.close(closing)
 
     def fail(self, error: Exception) -> None:
-        """Close for a bug, at once."""
-        if not self.is_gone and not self._is_closed:
-            self._closing = closing_of(error, keeps_on=False)
-            self._is_closed = True
-            self.actions.close(self._closing)
+        """Close for a bug, at once; behind a close only give up what is left to be done."""
+        if self.is_gone or self._is_closed:
+            _log.error("a call failed behind its close", exc_info=error, extra=self.context)
+            self.abandon()
+            self.actions.wake()
+            return
+        self._closing = closing_of(error, keeps_on=False)
+        self._is_closed = True
+        self.actions.close(self._closing)
 
     def on_gone(self) -> None:
         """Continue muted: the connection is closed, by either side."""
