@@ -461,7 +461,91 @@ async def test_a_bug_in_what_is_made_of_a_start_ends_this_call_and_leaves_nothin
     await site.until(lambda: starting.session.is_done)
 
 
+async def undecided(site: Site) -> RecordingConnection:
+    """A call whose start waits for its first frame: the stream has an open run."""
+    await site.plug()
+    await begin_elsewhere(site.destination, Opening(KEY, CALL, "d", MEDIA, 0), "before")
+    starting = site.starting(Agentstream())
+    say(starting, Start(TENANT, CALL, STREAM, MEDIA, ResumeAbove()))
+    await site.until(lambda: starting.is_idle)
+    return starting
+
+
+async def test_a_start_that_waits_for_its_first_frame_is_read_though_buffers_are_full(
+    site: Site,
+) -> None:
+    """Not read, it would never be decided, and nothing would be waited for."""
+    starting = await undecided(site)
+    budget = site.container.services().budget
+    budget.add(budget.limits.buffer_bytes)
+    assert not starting.session.is_full
+    say(starting, Audio(7, b"ab"))
+    assert starting.session.is_full  # it is under way now, which is waited for
+    budget.add(-budget.limits.buffer_bytes)
+    assert isinstance(await site.outcome(starting), LiveStream)
+
+
+async def test_marks_before_the_first_frame_keep_no_start_from_being_read(site: Site) -> None:
+    starting = await undecided(site)
+    entries = site.container.services().budget.limits.stream_entries
+    say(starting, *[SignalMessage(Signal.MARK, "{}")] * (entries + 1))
+    assert not starting.session.is_full
+    say(starting, Audio(7, b"ab"))
+    assert isinstance(await site.outcome(starting), LiveStream)
+
+
+async def test_a_start_is_decided_by_a_frame_also_after_audio_was_dropped(site: Site) -> None:
+    starting = await undecided(site)
+    starting.drop()
+    say(starting, Audio(7, b"ab"))
+    assert isinstance(await site.outcome(starting), LiveStream)
+
+
+async def test_an_end_that_was_left_to_a_newer_connection_is_sent_again_if_that_fails(
+    site: Site,
+) -> None:
+    older = site.starting(Exostreamkit(), Sender(token_tenant=TENANT))
+    newer = site.starting(Exostreamkit())
+    start = Start(TENANT, CALL, STREAM, MEDIA, Resume())
+    say(older, start, Audio(0, b"ab"), ENDED)
+    newer.send(start, Audio(0, b"ab"))
+    await site.plug()
+    assert isinstance(await site.outcome(older), LiveStream)
+    older.put_early()
+    await site.until(lambda: newer.closing)
+    say(older, ENDED)
+    await site.until(lambda: older.closing)
+    assert older.closing == CLOSED
+
+
+async def test_a_bug_while_what_is_held_is_put_without_its_sender_leaves_the_run_cut(
+    site: Site,
+) -> None:
+    starting = site.starting(Agentstream())
+    say(starting, START, Audio(1, b"ab"))
+    starting.session.on_gone()
+    await site.plug()
+    await site.until(lambda: starting.live)
+    starting.session.fail(LookupError("a bug"))
+    assert starting.session.is_done
+    assert starting.live is not None
+    assert starting.live.interaction.state is Life.CUT
+
+
 # Tracks
+
+
+async def test_an_unnumbered_frame_of_a_track_that_cannot_be_used_takes_no_number(
+    site: Site,
+) -> None:
+    await site.plug()
+    starting = site.starting(Agentstream())
+    say(starting, START, Audio(0, b"ab"))
+    live = await site.outcome(starting)
+    starting.put_early()
+    say(starting, Audio(None, b"ab", "no/name"), Audio(None, b"ab"))
+    assert isinstance(live, LiveStream)
+    assert live.interaction.last_seq == 1
 
 
 async def test_each_track_is_a_stream_of_its_own_begun_with_its_first_frame(site: Site) -> None:

@@ -53,10 +53,15 @@ class CallStream(StreamMessages):
 
     @property
     def is_full(self) -> bool:
-        """Whether its sender must not be read."""
+        """Whether its sender must not be read.
+
+        One whose start waits for its first frame is read: nothing else would decide the start.
+        """
         if self.is_dropping:
             return False
-        return self.start.early.is_full if self.live is None else self.live.log.is_full
+        if self.live is None:
+            return self.start.is_pending and self.start.early.is_full
+        return self.live.log.is_full
 
     @property
     def is_flushed(self) -> bool:
@@ -146,7 +151,9 @@ class CallStream(StreamMessages):
                 self.note(message)
             case Refused():
                 self.refuse(message)
-            case End(reason) if not self._is_requested_elsewhere:
+            case End() if self._is_requested_elsewhere:
+                self._host.on_end_left()
+            case End(reason):
                 self._declare_dropped()
                 self._end(reason)
                 if self._host.is_gone:  # what comes behind the end is not answered any more
@@ -220,6 +227,12 @@ class CallStream(StreamMessages):
         """Do nothing more."""
         self.start.cancel()
         self._settle()
+
+    def cut(self) -> None:
+        """Have its run wait for its sender, if it is open."""
+        live = self.live
+        if live is not None and live.interaction.state is State.LIVE:
+            self._host.actions.cut(live, EndReason.DISCONNECTED)
 
     def _settle(self) -> None:
         """Let go of what is held; the next start of the stream may be decided."""

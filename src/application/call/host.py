@@ -40,6 +40,10 @@ class Host(Protocol):
         """Answer a message that comes after the end; it is not counted."""
         ...
 
+    def on_end_left(self) -> None:
+        """Note that the end of the stream itself is left to its sender's newer connection."""
+        ...
+
     def close(self, closing: Closing) -> None:
         """Close the connection."""
         ...

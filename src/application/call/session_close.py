@@ -150,11 +150,17 @@ class SessionClose:
         if self.is_gone or self._is_closed:
             _log.error("a call failed behind its close", exc_info=error, extra=self.context)
             self.abandon()
+            for stream in self._tracks:
+                stream.cut()
             self.actions.wake()
             return
         self._closing = closing_of(error, keeps_on=False)
         self._is_closed = True
         self.actions.close(self._closing)
+
+    def on_end_left(self) -> None:
+        """Be as before the end: if the newer connection fails, this one still has the call."""
+        self._has_ended = self._deadlines.has_ended = False
 
     def on_gone(self) -> None:
         """Continue muted: the connection is closed, by either side."""

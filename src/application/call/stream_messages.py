@@ -95,7 +95,7 @@ class StreamMessages:
             self._host.close(Closing(code, reason, explanation))
 
     def _hold(self, message: Audio | SignalMessage) -> None:
-        if self.is_dropping:
+        if self.is_dropping and self.start.is_pending:
             self.start.early.drop(message)
         else:
             self.start.hold(message)

@@ -69,8 +69,8 @@ class Tracks:
         """Take a frame; with the first of its track its stream is opened."""
         stream = self._streams.get(message.track) or self._open(main, message.track)
         if stream is None:
-            refused = Refused(Refusal.UNSUPPORTED_TRACK, "audio of a track that cannot be used")
-            main.refuse(refused, message)
+            explanation = "audio of a track that cannot be used"
+            main.refuse(Refused(Refusal.UNSUPPORTED_TRACK, explanation, message.seq))
         else:
             stream.hear(message)
 

@@ -130,6 +130,8 @@ class Connection:
                     await asyncio.sleep(0)
                 else:
                     await self._actions.woken.wait()
+        except Exception as error:  # noqa: BLE001  # a bug: the run is still cut
+            session.fail(error)
         finally:
             session.abandon()
 
@@ -180,6 +182,7 @@ class Connection:
             async with asyncio.timeout(UNREAD_SECONDS if session.wire.waits_for_broker else None):
                 await session.wait_for_room()
                 await self._replies.flush()
+                await asyncio.sleep(0)  # others have a turn, whatever the two did
         except TimeoutError:
             session.drop()
         finally:
