@@ -1,5 +1,6 @@
 """Ports that stay ours while nobody listens on them."""
 
+import os
 import random
 import socket
 
@@ -10,17 +11,24 @@ A server that is away for a moment loses a port from there to any client that di
 a client that dials a port nobody listens on may even be given that port and speak with itself.
 """
 
+_WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_found: set[int] = set()
+
 _choice = random.Random()  # noqa: S311  # nobody is to be kept from guessing it
 
 
 def quiet_port(also: int = 0) -> int:
-    """Find a port for a server that will come and go.
+    """Find a port for a server that will come and go; no other call finds the same.
 
-    `also`: the port so far above it, where the server listens too, is quiet as well.
+    Workers that run tests side by side find different ones. `also`: the port so far above it, where
+    the server listens too, is quiet as well.
     """
     while True:
         port = _choice.randint(LOWEST - also, HIGHEST - also)
-        if _is_free(port) and _is_free(port + also):
+        is_new = port % _WORKERS == _WORKER and port not in _found
+        if is_new and _is_free(port) and _is_free(port + also):
+            _found.add(port)
             return port
 
 
