@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: help demo install serve test cover soak bench check format lock clean
+.PHONY: help demo install serve test cover soak bench check format docs lock clean
 .DEFAULT_GOAL := help
 
 help:  ## Show what can be made
@@ -41,6 +41,9 @@ check: $(VENV)/installed-dev  ## Check format, lint, types, import contracts and
 format: $(VENV)/installed-dev  ## Format the code and mend what lint can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/installed  ## Write the table of variables in docs/configuration.md
+	$(BIN)/python tools/configuration_table.py
 
 lock:  ## Renew requirements/ from pyproject.toml (needs uv)
 	uv pip compile $(LOCK) pyproject.toml --extra nats -o requirements/runtime.txt

@@ -15,8 +15,8 @@ from pathlib import Path
 from benchmarks.machine import Cores, pin
 from benchmarks.plan import FLOOR, OBVIOUS, OURS
 from benchmarks.published import OBVIOUS_LAYOUT, OUR_LAYOUT, Layout
+from entrypoints.configuration import known_names
 from entrypoints.registry import destination_adapters
-from entrypoints.settings import known_names
 
 READY_SECONDS = 20.0
 STOP_SECONDS = 15.0

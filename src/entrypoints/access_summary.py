@@ -23,19 +23,20 @@ def who_enters(settings: Settings) -> list[tuple[str, str]]:
 
 
 def _token_rule(settings: Settings) -> str:
-    if settings["JWT_PUBLIC_KEY"] is None:
+    access = settings.access
+    if access.jwt_public_key is None:
         return "refused: no JWT_PUBLIC_KEY"
     claims = ["exp and iat right", "tenant_id that of the call", "interaction_id too if present"]
     claims += [
-        f"{claim} {settings[name]!r}"
-        for claim, name in (("aud", "JWT_AUDIENCE"), ("iss", "JWT_ISSUER"))
-        if settings[name] is not None
+        f"{claim} {expected!r}"
+        for claim, expected in (("aud", access.jwt_audience), ("iss", access.jwt_issuer))
+        if expected is not None
     ]
-    bits = [str(key.key_size) for key in settings["JWT_PUBLIC_KEY"]]
+    bits = [str(key.key_size) for key in access.jwt_public_key]
     keys = f"the configured {bits[0]} bit key"
     if len(bits) > 1:
         keys = f"any of the {len(bits)} configured keys ({', '.join(bits)} bit)"
-    hops = settings["TRUSTED_PROXY_HOPS"]
+    hops = access.trusted_proxy_hops
     told = f" that {hops} proxies tell" if hops else ""
     return f"RS256 by {keys}; {', '.join(claims)}; from any address{told}"
 
@@ -45,7 +46,7 @@ def _limits(settings: Settings) -> str:
     addresses = "from any address"
     if policy.networks is not None:
         addresses = f"from {', '.join(str(network) for network in policy.networks)}"
-        hops = settings["TRUSTED_PROXY_HOPS"]
+        hops = settings.access.trusted_proxy_hops
         addresses += f" as told by {hops} proxies" if hops else " as the peer's own address"
     tenants = "any tenant"
     if policy.tenants is not None:

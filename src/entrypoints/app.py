@@ -80,7 +80,7 @@ def create_app(container: Container, on_failure: Callable[[], None]) -> Front:
     )
     operations = operations_routes(
         container.telemetry(),
-        asyncapi_document(VERSION, container.settings()["STREAM_PREFIX"], DIALECTS),
+        asyncapi_document(VERSION, container.settings().streams.stream_prefix, DIALECTS),
     )
     ingest = ingest_route(
         container.gate(),
@@ -89,7 +89,7 @@ def create_app(container: Container, on_failure: Callable[[], None]) -> Front:
         DIALECTS,
         container.roster(),
     )
-    operations_port = container.settings()["OPERATIONS_PORT"]
+    operations_port = container.settings().listening.operations_port
     if operations_port is None:
         return Front(_guarded([ingest, *health, *operations], reports, lifespan))
     return Front(

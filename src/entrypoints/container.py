@@ -1,6 +1,8 @@
 """The composition root: which object is made of which others. Declarations only."""
 
 import platform
+from collections.abc import Callable
+from typing import TypeVar
 
 from dependency_injector import containers, providers
 
@@ -33,13 +35,22 @@ from application.start_interaction import StartInteraction
 from entrypoints.settings import Settings
 from entrypoints.version import VERSION
 
+T = TypeVar("T")
+
+
+def _of(
+    settings: providers.Provider[Settings], read: Callable[[Settings], T]
+) -> providers.Provider[T]:
+    """Provide what `read` finds in the settings: the type checker sees its name and type."""
+    return providers.Callable(read, settings)
+
 
 def _connect(settings: Settings) -> Destination:
-    return settings.adapter.connect(settings.destination_options, settings.environment)
+    return settings.adapter.connect(settings.destination_options, settings.texts)
 
 
 def _places(settings: Settings, slot: Slot | None) -> Places:
-    return Capacity(settings["MAX_STREAMS"]) if slot is None else slot
+    return Capacity(settings.calls.max_streams) if slot is None else slot
 
 
 _KNOWN = Series(
@@ -59,7 +70,6 @@ class Container(containers.DeclarativeContainer):
 
     slot: providers.Provider[Slot | None] = providers.Object(None)
     settings = providers.Dependency(instance_of=Settings)
-    setting = settings.provided
 
     clock = providers.Singleton(SystemClock)
     telemetry = providers.Singleton(PrometheusTelemetry, slot, _KNOWN, _BUILD)
@@ -72,27 +82,31 @@ class Container(containers.DeclarativeContainer):
         destination.provided.store,
         clock,
         telemetry,
-        setting.buffer_limits,
-        retention_seconds=setting["RETENTION_SECONDS"],
+        _of(settings, lambda it: it.buffer_limits),
+        retention_seconds=_of(settings, lambda it: it.streams.retention_seconds),
     )
     broker_watch = providers.Singleton(BrokerWatch, destination, sender, clock, telemetry)
 
-    admit_sender = providers.Singleton(AdmitSender, setting.access_policy, setting.token_verifier)
+    admit_sender = providers.Singleton(
+        AdmitSender,
+        _of(settings, lambda it: it.access_policy),
+        _of(settings, lambda it: it.token_verifier),
+    )
     ingest_audio = providers.Singleton(IngestAudio, clock, telemetry)
     end_interaction = providers.Singleton(
         EndInteraction,
         clock,
         telemetry,
         background,
-        expire_seconds=setting["EXPIRE_SECONDS"],
+        expire_seconds=_of(settings, lambda it: it.streams.expire_seconds),
     )
     cut_interaction = providers.Singleton(
         CutInteraction,
         end_interaction,
         background,
         clock,
-        resume_seconds=setting["RESUME_SECONDS"],
-        expire_seconds=setting["EXPIRE_SECONDS"],
+        resume_seconds=_of(settings, lambda it: it.calls.resume_seconds),
+        expire_seconds=_of(settings, lambda it: it.streams.expire_seconds),
     )
     start_interaction = providers.Singleton(
         StartInteraction, destination.provided.open_runs, sender, cut_interaction, clock
@@ -102,11 +116,13 @@ class Container(containers.DeclarativeContainer):
         destination.provided.store,
         destination.provided.open_runs,
         sender,
-        resume_seconds=setting["RESUME_SECONDS"],
+        resume_seconds=_of(settings, lambda it: it.calls.resume_seconds),
     )
 
     reports = providers.Singleton(
-        Reports, telemetry, trusted_proxy_hops=setting["TRUSTED_PROXY_HOPS"]
+        Reports,
+        telemetry,
+        trusted_proxy_hops=_of(settings, lambda it: it.access.trusted_proxy_hops),
     )
     brake = providers.Singleton(Brake, clock)
     roster = providers.Singleton(Roster, telemetry)
@@ -129,13 +145,13 @@ class Container(containers.DeclarativeContainer):
         budget=sender.provided.budget,
         clock=clock,
         telemetry=telemetry,
-        ack_interval=setting["ACK_INTERVAL"],
+        ack_interval=_of(settings, lambda it: it.calls.ack_interval),
         limits=providers.Singleton(
             TimeLimits,
-            start_seconds=setting["START_TIMEOUT_SECONDS"],
-            idle_seconds=setting["IDLE_TIMEOUT_SECONDS"],
-            call_seconds=setting["MAX_CALL_SECONDS"],
-            confirm_seconds=setting.buffer_limits.stalled_seconds,
-            drain_seconds=setting["DRAIN_SECONDS"],
+            start_seconds=_of(settings, lambda it: it.calls.start_timeout_seconds),
+            idle_seconds=_of(settings, lambda it: it.calls.idle_timeout_seconds),
+            call_seconds=_of(settings, lambda it: it.calls.max_call_seconds),
+            confirm_seconds=_of(settings, lambda it: it.buffer_limits.stalled_seconds),
+            drain_seconds=_of(settings, lambda it: it.calls.drain_seconds),
         ),
     )

@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from application.ports.destination import Problem
-from entrypoints.settings import InvalidSettings
-from entrypoints.variables import ACCEPTED, show
+from entrypoints.configuration import InvalidSettings
+from entrypoints.setting_groups import VARIABLES
+from entrypoints.value_kinds import show
 
 ANY_IPV4 = "0.0.0.0"
 
@@ -128,7 +129,7 @@ def _resolve(host: str, variable: str, port: int) -> list[Endpoint]:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
         found_host = f"{show(host)}, a name without an address"
-        raise InvalidSettings([Problem("HOST", found_host, ACCEPTED["HOST"])]) from error
+        raise InvalidSettings([Problem("HOST", found_host, VARIABLES["HOST"].accepted)]) from error
     endpoints = [
         Endpoint(family, str(address), port, variable, int(scope[-1]) if scope else 0)
         for family, _, _, _, (address, _, *scope) in found
@@ -170,14 +171,16 @@ def _problem(error: OSError, host: str, endpoint: Endpoint) -> Problem:
             f"{endpoint.port}, which is in use: a process listens at {endpoint} already, "
             "perhaps this service"
         )
-        return Problem(variable, found, ACCEPTED[variable])
+        return Problem(variable, found, VARIABLES[variable].accepted)
     if error.errno in _FORBIDDEN:
         found = f"{endpoint.port}, which this user may not listen on at {endpoint.address}"
-        return Problem(variable, found, f"{ACCEPTED[variable]}; below 1024 it may need a right")
+        return Problem(
+            variable, found, f"{VARIABLES[variable].accepted}; below 1024 it may need a right"
+        )
     if error.errno == errno.EAFNOSUPPORT:
         found = f"{show(host)}, of a family of addresses that this machine does not have"
     elif error.errno in _OF_ANOTHER_MACHINE:
         found = f"{show(host)}, no address of this machine"
     else:
         found = f"{show(host)}, which cannot be listened on: {error.strerror}"
-    return Problem("HOST", found, ACCEPTED["HOST"])
+    return Problem("HOST", found, VARIABLES["HOST"].accepted)

@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from entrypoints.settings import InvalidSettings, Settings
-from entrypoints.variables import VARIABLES
+from entrypoints.configuration import InvalidSettings
+from entrypoints.setting_groups import VARIABLES
+from entrypoints.settings import Settings
 
 READ_SECONDS = 10.0
 """A file system that does not answer is waited for so long."""
 
-_RELOADED = frozenset(variable.name for variable in VARIABLES if variable.reloads)
+_RELOADED = frozenset(name for name, variable in VARIABLES.items() if variable.reloads)
 
 _log = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class Reload:
     def __init__(self, settings: Settings, put_in_force: Callable[[Settings], None]) -> None:
         self._settings = settings
         self._put_in_force = put_in_force
-        self._texts = {name: settings.environment[name] for name in settings.files}
+        self._texts = {name: settings.texts[name] for name in settings.files}
         self._warnings = settings.warnings()
         self._is_asked = False
         self._task: asyncio.Task[None] | None = None
@@ -107,13 +108,11 @@ class Reload:
 
     def _compare(self, settings: Settings) -> None:
         """Put into force what differs from what is, as far as that is possible."""
-        changed = {
-            name for name, text in self._texts.items() if settings.environment.get(name) != text
-        }
+        changed = {name for name, text in self._texts.items() if settings.texts.get(name) != text}
         reloaded, others = sorted(changed & _RELOADED), sorted(changed - _RELOADED)
         if reloaded:
             self._put_in_force(settings)
-            self._texts |= {name: settings.environment[name] for name in reloaded}
+            self._texts |= {name: settings.texts[name] for name in reloaded}
         _log.info("SIGHUP: the files were read again", extra={"changed": reloaded})
         if others:
             _log.warning("SIGHUP: a change takes effect at the next start", extra={"of": others})

@@ -149,7 +149,7 @@ class IngestServer(uvicorn.Server):
         """
         loop = asyncio.get_running_loop()
         began = loop.time()
-        drain_seconds = self._settings["DRAIN_SECONDS"]
+        drain_seconds = self._settings.calls.drain_seconds
         cut = await self._roster.drain(drain_seconds, lambda: self.force_exit)
         await self._flush(began + drain_seconds - loop.time(), lambda: self.force_exit)
         figures = {"seconds": round(loop.time() - began, 1), "calls_cut": cut}
@@ -218,7 +218,7 @@ def build_server(settings: Settings, slot: Slot | None = None) -> IngestServer:
       and `WebSocketGuard` is read by asyncio's rules (uvloop would not ask it for its buffer).
     """
     worker = None if slot is None else slot.number
-    writer = configure_logs(settings["LOG_LEVEL"], settings["LOG_FORMAT"], worker)
+    writer = configure_logs(settings.logging.log_level, settings.logging.log_format, worker)
     container = Container(settings=settings, slot=slot)
     container.telemetry().watch_log(lambda: writer.dropped)
     admit_sender = container.admit_sender()
@@ -228,7 +228,7 @@ def build_server(settings: Settings, slot: Slot | None = None) -> IngestServer:
             "Http",
             (HttpGuard,),
             {
-                "request_seconds": settings["START_TIMEOUT_SECONDS"],
+                "request_seconds": settings.calls.start_timeout_seconds,
                 "reports": container.reports(),
             },
         ),
@@ -270,7 +270,9 @@ def _log_listening(settings: Settings, sockets: list[socket.socket], slot: Slot 
 async def _log_advice(container: Container, settings: Settings) -> None:
     """Log what the destination advises, once it can be asked."""
     expected = expected_bytes(
-        settings["MAX_STREAMS"], settings["RETENTION_SECONDS"], settings["EXPIRE_SECONDS"]
+        settings.calls.max_streams,
+        settings.streams.retention_seconds,
+        settings.streams.expire_seconds,
     )
     while True:
         try:

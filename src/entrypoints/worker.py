@@ -16,10 +16,10 @@ from contextlib import ExitStack
 from adapters.outbound.worker_board import Slot, WorkerBoard
 from entrypoints.cli.descriptors import allow_descriptors
 from entrypoints.cli.serve import FAILED
+from entrypoints.configuration import InvalidSettings, read_settings
 from entrypoints.logs import log_unraisable
 from entrypoints.registry import destination_adapters
 from entrypoints.server import IngestServer, build_server
-from entrypoints.settings import InvalidSettings, read_settings
 
 
 def main(arguments: list[str]) -> int:
@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
     except InvalidSettings as error:  # they were valid when the parent read them
         sys.stderr.write(f"Error: {error}\n")
         return FAILED
-    server = build_server(settings, Slot(WorkerBoard(board), number, settings["MAX_STREAMS"]))
+    server = build_server(settings, Slot(WorkerBoard(board), number, settings.calls.max_streams))
     with ExitStack() as stack:
         sockets = [
             stack.enter_context(socket.socket(fileno=int(descriptor)))

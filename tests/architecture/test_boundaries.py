@@ -12,9 +12,9 @@ from dependency_injector import providers
 
 from adapters.inbound.dialects import DIALECTS
 from entrypoints.app import create_app
+from entrypoints.configuration import read_settings
 from entrypoints.container import Container
 from entrypoints.registry import destination_adapters
-from entrypoints.settings import read_settings
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src"
@@ -111,9 +111,7 @@ def test_every_provider_builds() -> None:
         destination_adapters(), {"PUBSUB_ADAPTER": "in_memory", "SUPPORT_EXOTEL": "true"}
     )
     container = Container(settings=settings)
-    built = {
-        name: provider() for name, provider in container.providers.items() if name != "setting"
-    }
+    built = {name: provider() for name, provider in container.providers.items()}
     assert built["destination"] is container.destination()
     assert built["services"].start is container.start_interaction()
     assert all(isinstance(p, providers.Provider) for p in container.providers.values())

@@ -332,11 +332,11 @@ async def test_sighup_while_the_service_begins_or_drains_ends_it_neither(
         "SUPPORT_EXOTEL": "true",
     }
     loud = (
-        "import os, signal, entrypoints.settings as settings; read = settings.read_settings\n"
+        "import os, signal, entrypoints.configuration as read_in; read = read_in.read_settings\n"
         "def interrupted(*args, **more):\n"
         "    os.kill(os.getpid(), signal.SIGHUP)\n"
         "    return read(*args, **more)\n"
-        "settings.read_settings = interrupted\n"
+        "read_in.read_settings = interrupted\n"
         "from entrypoints.cli import main; main()"
     )
     service = ServiceProcess(environment, tmp_path / "log", program=["-c", loud])

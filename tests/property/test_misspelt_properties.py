@@ -1,9 +1,9 @@
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from entrypoints.configuration import known_names
 from entrypoints.misspelt import NAMES_OF_OTHERS, distance, find_misspelt
 from entrypoints.registry import destination_adapters
-from entrypoints.settings import known_names
 
 KNOWN = known_names(destination_adapters()["redis_streams"])
 LONG = sorted(name for name in KNOWN if len(name) >= 8)

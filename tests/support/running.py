@@ -26,10 +26,10 @@ from waiting import wait_until
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from entrypoints.configuration import read_settings
 from entrypoints.listening import bind, find_endpoints
 from entrypoints.registry import destination_adapters
 from entrypoints.server import build_server
-from entrypoints.settings import read_settings
 
 LIMIT_SECONDS = 15.0
 
@@ -80,7 +80,7 @@ class Service(Served):
         self.environment = {"HOST": "127.0.0.1", "PORT": str(self.port), **environment}
         settings = read_settings(destination_adapters(), self.environment)
         self._server = build_server(settings)
-        sockets = bind(find_endpoints(settings["HOST"], settings.ports))
+        sockets = bind(find_endpoints(settings.listening.host, settings.ports))
         self._thread = threading.Thread(
             target=self._server.run, args=[sockets], name="service", daemon=True
         )

@@ -1,8 +1,8 @@
 import pytest
 
+from entrypoints.configuration import known_names
 from entrypoints.misspelt import distance, find_misspelt
 from entrypoints.registry import destination_adapters
-from entrypoints.settings import known_names
 
 KNOWN = known_names(destination_adapters()["redis_streams"])
 

@@ -8,8 +8,8 @@ from nats_identities import Nkey, credentials_file
 from adapters.outbound.nats_jetstream.address import Address, complaint, shown
 from adapters.outbound.nats_jetstream.credentials import Credentials
 from adapters.outbound.nats_jetstream.destination import NatsJetStream
+from entrypoints.configuration import read_settings
 from entrypoints.registry import destination_adapters
-from entrypoints.settings import read_settings
 
 
 @pytest.mark.parametrize(

@@ -37,8 +37,8 @@ from domain.events import EndReason, Opening, Resume, ResumeAbove, Signal
 from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
 from domain.media import AudioFrame, MediaFormat
 from domain.starting import LATE_MS
+from entrypoints.configuration import read_settings
 from entrypoints.container import Container
-from entrypoints.settings import read_settings
 
 TENANT, CALL, STREAM = TenantId("tenant"), InteractionId("call"), StreamId("call")
 KEY, MEDIA = StreamKey(TENANT, STREAM), MediaFormat(8_000)

@@ -1,3 +1,4 @@
+import io
 from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
@@ -10,14 +11,17 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
+from rich.console import Console
 from running import Keys
 
 from domain.identifiers import TenantId
 from entrypoints.access_summary import who_enters
+from entrypoints.configuration import InvalidSettings, read_settings
 from entrypoints.environment import read_environment
 from entrypoints.registry import destination_adapters
-from entrypoints.settings import REDACTED, InvalidSettings, Settings, read_settings
-from entrypoints.variables import VARIABLES
+from entrypoints.setting_groups import GROUPS, VARIABLES
+from entrypoints.settings import REDACTED, Settings
+from entrypoints.variables import declared
 
 KEY = rsa.generate_private_key(65_537, 2_048)
 PUBLIC_PEM = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
@@ -30,7 +34,7 @@ EC_PEM = (
 )
 
 LEAST = {"PUBSUB_ADAPTER": "in_memory", "SUPPORT_EXOTEL": "true"}
-KNOWN = frozenset(variable.name for variable in VARIABLES)
+KNOWN = VARIABLES.keys()
 
 NUMBERS = ["x", "", "1,5", "1 2", "--1", "-1", "nan", "inf", "-inf", "1e99", "0x10", "ten"]
 WHOLE = [*NUMBERS, "1.5", "1e1", "+1", "1_0", "٣", "9" * 5_000]  # an Arabic 3
@@ -110,6 +114,14 @@ def read(**environment: str) -> Settings:
     return read_settings(destination_adapters(), environment)
 
 
+def value_of(settings: Settings, name: str) -> object:
+    for part in GROUPS:
+        for variable, attribute, _ in declared(part):
+            if variable == name:
+                return getattr(getattr(settings, part.__name__.lower()), attribute)
+    raise KeyError(name)
+
+
 def mistakes(environment: Mapping[str, str]) -> tuple[list[str], str]:
     with pytest.raises(InvalidSettings) as invalid:
         read_settings(destination_adapters(), environment)
@@ -134,9 +146,8 @@ def test_a_wrong_value_stops_the_start_with_the_name_of_its_variable(name: str, 
     pair = {"EXOTEL_USERNAME": "u", "EXOTEL_PASSWORD": "p"} if name.startswith("EXOTEL_") else {}
     variables, message = mistakes({**LEAST, **pair, name: value})
     assert variables == [name]
-    accepted = {variable.name: variable.accepted for variable in VARIABLES}[name]
     assert f"{name}: found " in message
-    assert f"accepted: {accepted}" in message
+    assert f"accepted: {VARIABLES[name].accepted}" in message
     assert len(message) < 400
 
 
@@ -144,7 +155,7 @@ def test_a_wrong_value_stops_the_start_with_the_name_of_its_variable(name: str, 
 def test_a_variable_that_is_not_set_has_the_default_of_the_contract(name: str) -> None:
     for environment in ({}, {name: ""}, {name: "  "}):
         settings = read(PUBSUB_ADAPTER="in_memory", JWT_PUBLIC_KEY=PUBLIC_PEM, **environment)
-        assert settings[name] == DEFAULTS[name]
+        assert value_of(settings, name) == DEFAULTS[name]
 
 
 @pytest.mark.parametrize(
@@ -168,7 +179,7 @@ def test_a_variable_that_is_not_set_has_the_default_of_the_contract(name: str) -
     ],
 )  # fmt: skip
 def test_a_right_value_is_read(name: str, text: str, value: object) -> None:
-    assert read(**{**LEAST, name: text})[name] == value
+    assert value_of(read(**{**LEAST, name: text}), name) == value
 
 
 def test_all_mistakes_are_reported_at_once() -> None:
@@ -244,7 +255,7 @@ def test_either_a_key_or_the_support_of_exotel_lets_somebody_in() -> None:
     assert read(PUBSUB_ADAPTER="in_memory", SUPPORT_EXOTEL="true").access_policy.carriers
     settings = read(PUBSUB_ADAPTER="in_memory", JWT_PUBLIC_KEY=PUBLIC_PEM)
     assert not settings.access_policy.carriers
-    assert settings["JWT_PUBLIC_KEY"] is not None
+    assert settings.access.jwt_public_key is not None
 
 
 def test_a_secret_is_read_from_a_file(tmp_path: Path) -> None:
@@ -261,15 +272,16 @@ def test_a_secret_is_read_from_a_file(tmp_path: Path) -> None:
         JWT_PUBLIC_KEY_FILE=str(key),
     )
     assert settings.access_policy.pairs == (b"exotel:s3cret",)
-    (read_key,) = settings["JWT_PUBLIC_KEY"]
+    assert settings.access.jwt_public_key is not None
+    (read_key,) = settings.access.jwt_public_key
     assert read_key.public_numbers() == KEY.public_key().public_numbers()
-    assert settings.environment["REDIS_URL"] == "redis://localhost"
+    assert settings.texts["REDIS_URL"] == "redis://localhost"
 
 
 def test_any_variable_can_be_read_from_a_file(tmp_path: Path) -> None:
     port = tmp_path / "port"
     port.write_text(" 9090 \n")
-    assert read(**LEAST, PORT_FILE=str(port))["PORT"] == 9090
+    assert read(**LEAST, PORT_FILE=str(port)).listening.port == 9090
     port.write_text("http")
     assert mistakes({**LEAST, "PORT_FILE": str(port)})[0] == ["PORT"]
 
@@ -410,7 +422,7 @@ def test_a_variable_and_its_file_contradict_each_other(tmp_path: Path) -> None:
 def test_an_empty_variable_does_not_contradict_its_file(tmp_path: Path) -> None:
     file = tmp_path / "port"
     file.write_text("9090")
-    assert read(**LEAST, PORT="", PORT_FILE=str(file))["PORT"] == 9090
+    assert read(**LEAST, PORT="", PORT_FILE=str(file)).listening.port == 9090
 
 
 def test_a_file_that_cannot_be_read_is_a_mistake(tmp_path: Path) -> None:
@@ -423,7 +435,7 @@ def test_a_file_that_cannot_be_read_is_a_mistake(tmp_path: Path) -> None:
 
 
 def test_variables_of_others_are_not_looked_at() -> None:
-    assert read(**LEAST, LS_COLORS_FILE="/x", PATH="/bin", DUMMY_PORT="x")["PORT"] == 8080
+    assert read(**LEAST, LS_COLORS_FILE="/x", PATH="/bin", DUMMY_PORT="x").listening.port == 8080
 
 
 @pytest.mark.parametrize(
@@ -562,7 +574,7 @@ def test_the_environment_of_the_process_is_read_by_default(
         monkeypatch.delenv(name, raising=False)
     for name, value in {**LEAST, "PORT": "9999"}.items():
         monkeypatch.setenv(name, value)
-    assert read_settings(destination_adapters())["PORT"] == 9999
+    assert read_settings(destination_adapters()).listening.port == 9999
 
 
 def test_the_operations_port_is_another_than_port() -> None:
@@ -576,3 +588,28 @@ def test_who_enters_with_a_token_is_told_with_the_proxies_that_are_trusted(keys:
     for hops, told in (("0", "from any address"), ("2", "from any address that 2 proxies tell")):
         settings = read(**LEAST, JWT_PUBLIC_KEY=keys.public_pem, TRUSTED_PROXY_HOPS=hops)
         assert dict(who_enters(settings))["Authorization: Bearer"].endswith(told)
+
+
+def test_no_representation_of_settings_has_a_secret_in_it() -> None:
+    settings = read(
+        **LEAST,
+        EXOTEL_USERNAME="exotel",
+        EXOTEL_PASSWORD="hunter2",
+        EXOTEL_PASSWORD_NEXT="hunter2",
+        JWT_PUBLIC_KEY=PUBLIC_PEM,
+    )
+    assert settings.access.exotel_password == "hunter2"
+    console = Console(file=io.StringIO(), record=True, width=200)
+    for shown in (settings, settings.access):
+        console.print(shown)
+        assert "hunter2" not in f"{shown!r} {shown!s}"
+        assert "BEGIN PUBLIC" not in f"{shown!r}"
+    assert "hunter2" not in console.export_text()
+
+
+def test_settings_cannot_be_changed() -> None:
+    settings = read(**LEAST)
+    with pytest.raises(AttributeError):
+        settings.calls.max_streams = 3  # type: ignore[misc]
+    with pytest.raises(AttributeError):
+        settings.calls = settings.calls  # type: ignore[misc]

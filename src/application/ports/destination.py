@@ -28,6 +28,19 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class VariableHelp:
+    """What the documentation says of a variable; `meaning` is a line of Markdown.
+
+    `default` is the text that counts where the variable is not set; None if there is none.
+    """
+
+    accepted: str
+    meaning: str
+    default: str | None = None
+    is_required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class DestinationOptions:
     """Settings that every destination shares.
 
@@ -116,6 +129,9 @@ class StoreAdapter(Protocol):
 
     variables: Sequence[str] = ()
     """The names of the adapter's own variables."""
+
+    variable_help: Mapping[str, VariableHelp] = {}
+    """What the documentation says of them, by name."""
 
     def problems(self, environment: Mapping[str, str]) -> Sequence[Problem]:
         """Return all that is wrong with the adapter's own variables. Default: they are required."""

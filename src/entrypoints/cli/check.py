@@ -9,9 +9,10 @@ from application.ports.destination import Destination
 from application.ports.errors import PublisherError
 from entrypoints.access_summary import who_enters
 from entrypoints.cli.screen import console, table
+from entrypoints.configuration import InvalidSettings, read_settings
 from entrypoints.listening import problems_of
 from entrypoints.registry import destination_adapters
-from entrypoints.settings import InvalidSettings, Settings, read_settings
+from entrypoints.settings import Settings
 from entrypoints.sizing import ask_advice, expected_bytes
 
 TRY_SECONDS = 30.0
@@ -53,7 +54,7 @@ def check(*, config_only: bool) -> None:
 
 async def _try_destination(settings: Settings) -> tuple[str | None, Sequence[str]]:
     """Return why the destination takes no writes, None if it does, and what it advises."""
-    destination = settings.adapter.connect(settings.destination_options, settings.environment)
+    destination = settings.adapter.connect(settings.destination_options, settings.texts)
     try:
         async with asyncio.timeout(TRY_SECONDS):
             await destination.verify_writable()
@@ -68,7 +69,9 @@ async def _try_destination(settings: Settings) -> tuple[str | None, Sequence[str
 
 async def _ask_advice(destination: Destination, settings: Settings) -> Sequence[str]:
     expected = expected_bytes(
-        settings["MAX_STREAMS"], settings["RETENTION_SECONDS"], settings["EXPIRE_SECONDS"]
+        settings.calls.max_streams,
+        settings.streams.retention_seconds,
+        settings.streams.expire_seconds,
     )
     try:
         return await ask_advice(destination, expected)

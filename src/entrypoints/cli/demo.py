@@ -31,7 +31,7 @@ from entrypoints.cli.service_process import ServiceFailed, running_service
 from entrypoints.cli.simulate import make_calls
 from entrypoints.cli.token import mint, new_pair
 from entrypoints.registry import UnusableAdapter, destination_adapters
-from entrypoints.settings import ADAPTER
+from entrypoints.setting_groups import ADAPTER
 
 CALL_SECONDS = 30.0
 """How long a call may take; its speech takes 7."""

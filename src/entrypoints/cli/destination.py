@@ -5,9 +5,10 @@ from collections.abc import Mapping
 
 import click
 
+from entrypoints.configuration import InvalidSettings, read_settings
 from entrypoints.registry import destination_adapters
-from entrypoints.settings import InvalidSettings, Settings, read_settings
-from entrypoints.variables import VARIABLES
+from entrypoints.setting_groups import VARIABLES
+from entrypoints.settings import Settings
 
 _OF_DESTINATIONS = frozenset({"STREAM_PREFIX"})
 
@@ -21,7 +22,7 @@ def read_destination_settings(variables: Mapping[str, str] | None = None) -> Set
         ClickException: the destination's settings are wrong.
 
     """
-    others = {variable.name for variable in VARIABLES} - _OF_DESTINATIONS
+    others = VARIABLES.keys() - _OF_DESTINATIONS
     environment = {
         name: value
         for name, value in (os.environ if variables is None else variables).items()

@@ -55,7 +55,7 @@ def export(*, tenant: str, stream: str, output: Path) -> None:
 
 
 async def _export(settings: Settings, key: StreamKey, output: Path) -> list[Account]:
-    destination = settings.adapter.connect(settings.destination_options, settings.environment)
+    destination = settings.adapter.connect(settings.destination_options, settings.texts)
     try:
         head = await destination.reader.head(key)
         if head is None:

@@ -12,12 +12,14 @@ import click
 
 from application.ports.destination import NoEmbeddedServer
 from entrypoints.cli.descriptors import allow_descriptors, open_standard_streams
+from entrypoints.configuration import InvalidSettings, read_settings
 from entrypoints.environment import FILE_SUFFIX
 from entrypoints.listening import Endpoint, bind, find_endpoints, problems_of
 from entrypoints.logs import configure_logs, log_unraisable
 from entrypoints.registry import UnusableAdapter, destination_adapters
 from entrypoints.reload import hold_back
-from entrypoints.settings import ADAPTER, InvalidSettings, Settings, read_settings
+from entrypoints.setting_groups import ADAPTER
+from entrypoints.settings import Settings
 from entrypoints.start_line import log_start
 from entrypoints.stop_signals import ignore_stop_signals
 from entrypoints.workers import Workers
@@ -71,7 +73,7 @@ def serve(*, embedded: bool, workers: int) -> None:
 
 def _run(environment: Mapping[str, str], workers: int) -> None:
     settings = read_settings(destination_adapters(), environment, problems_of)
-    endpoints = find_endpoints(settings["HOST"], settings.ports)
+    endpoints = find_endpoints(settings.listening.host, settings.ports)
     if workers > 1:
         if not settings.adapter.is_shared:
             raise click.ClickException(
@@ -96,10 +98,10 @@ def _run(environment: Mapping[str, str], workers: int) -> None:
 def _run_workers(
     settings: Settings, environment: Mapping[str, str], workers: int, endpoints: Sequence[Endpoint]
 ) -> None:
-    configure_logs(settings["LOG_LEVEL"], settings["LOG_FORMAT"])
+    configure_logs(settings.logging.log_level, settings.logging.log_format)
     for warning in settings.warnings():
         _log.warning(warning)
-    parent = Workers(workers, environment, endpoints, drain_seconds=settings["DRAIN_SECONDS"])
+    parent = Workers(workers, environment, endpoints, drain_seconds=settings.calls.drain_seconds)
     log_start(settings, parent.sockets, workers)
     has_succeeded = parent.run()
     if parent.is_interrupted:

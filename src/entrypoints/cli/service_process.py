@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from entrypoints.configuration import known_names
 from entrypoints.registry import destination_adapters
-from entrypoints.settings import known_names
 
 READY_SECONDS = 20.0
 STOP_SECONDS = 10.0

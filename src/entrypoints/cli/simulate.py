@@ -28,7 +28,8 @@ from entrypoints.carrier.wire import BINARY_WIRES, WIRES, Wire
 from entrypoints.cli.descriptors import allow_descriptors
 from entrypoints.cli.destination import read_destination_settings
 from entrypoints.cli.screen import Tally, console, table, watched
-from entrypoints.settings import ADAPTER, Settings
+from entrypoints.setting_groups import ADAPTER
+from entrypoints.settings import Settings
 
 HANDSHAKES_AT_A_TIME = 64
 """More would only wait in the service's accept queue and look slow."""
@@ -211,7 +212,7 @@ def _look_up_ledgers(settings: Settings, tenant: str, accounts: Sequence[CallAcc
 
 
 async def _read_ledgers(settings: Settings, tenant: str, accounts: Sequence[CallAccount]) -> None:
-    destination = settings.adapter.connect(settings.destination_options, settings.environment)
+    destination = settings.adapter.connect(settings.destination_options, settings.texts)
     try:
         for account in accounts:
             key = StreamKey(TenantId(tenant), StreamId(account.stream))

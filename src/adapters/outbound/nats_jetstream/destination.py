@@ -25,9 +25,22 @@ from application.ports.destination import (
     DestinationOptions,
     Problem,
     StoreAdapter,
+    VariableHelp,
 )
 
 URL, CREDENTIALS = "NATS_URL", "NATS_CREDENTIALS"
+
+HELP = {
+    URL: VariableHelp(
+        ACCEPTED,
+        "for `nats_jetstream`: the servers ([below](#the-urls-of-brokers))",
+        is_required=True,
+    ),
+    CREDENTIALS: VariableHelp(
+        ACCEPTED_CREDENTIALS,
+        "instead of a login in `NATS_URL`: set `NATS_CREDENTIALS_FILE`, the path of the file",
+    ),
+}
 
 IMPOSSIBLE = b"Nats-Expected-Last-Subject-Sequence: 1\r\n"
 """No message with it is stored where there is none: to who may write the server says just that."""
@@ -95,7 +108,8 @@ class NatsJetStream(StoreAdapter):
 
     name = "nats_jetstream"
     is_shared = True
-    variables = (URL, CREDENTIALS)
+    variables = tuple(HELP)
+    variable_help = HELP
 
     def problems(self, environment: Mapping[str, str]) -> Sequence[Problem]:
         """Check the variables, repeating nothing of them that may be secret."""

@@ -22,9 +22,27 @@ from application.ports.destination import (
     Part,
     Problem,
     StoreAdapter,
+    VariableHelp,
 )
 
-CONFIRM_VARIABLE = "REDIS_CONFIRM"
+URL, CONFIRM_VARIABLE = "REDIS_URL", "REDIS_CONFIRM"
+ACCEPTED_CONFIRM = ", ".join(it.value for it in Confirm)
+
+HELP = {
+    URL: VariableHelp(
+        ACCEPTED,
+        "for `redis_streams`: the server, its Sentinels, or some nodes of a cluster "
+        "([below](#the-urls-of-brokers))",
+        is_required=True,
+    ),
+    CONFIRM_VARIABLE: VariableHelp(
+        ACCEPTED_CONFIRM,
+        "what an ack means: `memory`, one server has it; `disk`, it has synced it (refused unless "
+        "`appendonly yes` and `appendfsync always`); `replica`, a replica has it too "
+        "([several servers](several-servers.md#what-an-ack-means-redis_confirm))",
+        Confirm.MEMORY.value,
+    ),
+}
 
 
 class RedisDestination(Destination):
@@ -90,23 +108,23 @@ class RedisStreams(StoreAdapter):
 
     name = "redis_streams"
     is_shared = True
-    variables = ("REDIS_URL", CONFIRM_VARIABLE)
+    variables = tuple(HELP)
+    variable_help = HELP
 
     def problems(self, environment: Mapping[str, str]) -> Sequence[Problem]:
         """Check `REDIS_URL`, repeating nothing of it that may be secret, and `REDIS_CONFIRM`."""
-        url = environment.get("REDIS_URL", "")
+        url = environment.get(URL, "")
         found = target_complaint(url) if url else "nothing"
-        problems = [] if found is None else [Problem("REDIS_URL", found, ACCEPTED)]
+        problems = [] if found is None else [Problem(URL, found, ACCEPTED)]
         confirm = environment.get(CONFIRM_VARIABLE) or Confirm.MEMORY.value
-        accepted = [it.value for it in Confirm]
-        if confirm not in accepted:
-            problems.append(Problem(CONFIRM_VARIABLE, repr(confirm), ", ".join(accepted)))
+        if confirm not in {it.value for it in Confirm}:
+            problems.append(Problem(CONFIRM_VARIABLE, repr(confirm), ACCEPTED_CONFIRM))
         return problems
 
     def describe(self, environment: Mapping[str, str]) -> Mapping[str, str]:
         """Show `REDIS_URL` without what is secret in it, and `REDIS_CONFIRM`."""
         return {
-            "REDIS_URL": shown(environment["REDIS_URL"]),
+            URL: shown(environment[URL]),
             CONFIRM_VARIABLE: _confirm(environment).value,
         }
 
@@ -127,7 +145,7 @@ class RedisStreams(StoreAdapter):
                 valkey.start()
             except ValkeyServerError as error:
                 raise NoEmbeddedServer(str(error)) from error
-            yield {"REDIS_URL": valkey.url}
+            yield {URL: valkey.url}
         finally:
             valkey.close()
 
@@ -135,7 +153,7 @@ class RedisStreams(StoreAdapter):
         self, options: DestinationOptions, environment: Mapping[str, str]
     ) -> RedisDestination:
         """Construct the client; it connects when it is first used."""
-        return RedisDestination(options, environment["REDIS_URL"], _confirm(environment))
+        return RedisDestination(options, environment[URL], _confirm(environment))
 
 
 def _confirm(environment: Mapping[str, str]) -> Confirm:

@@ -1,0 +1,185 @@
+"""The variables of the service: each is declared here once, and nowhere else.
+
+The table in `docs/configuration.md` is made from these declarations (`make docs`). A destination
+declares the variables of its own (`StoreAdapter`).
+"""
+
+from collections.abc import Mapping
+
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+from application.admit_sender import Network
+from domain.identifiers import TenantId
+from entrypoints.value_kinds import (
+    BOOLEAN,
+    HOST,
+    NETWORKS,
+    PASSWORD,
+    PREFIX,
+    PUBLIC_KEYS,
+    TENANTS,
+    TEXT,
+    USER_NAME,
+    one_of,
+    seconds,
+    whole,
+)
+from entrypoints.variables import Group, Variable, declared, setting
+
+ADAPTER = "PUBSUB_ADAPTER"
+"""The variable that names the adapter, and with it all further variables."""
+
+ADAPTER_HELP = (
+    "where the audio is published: `redis_streams`; `nats_jetstream`; `in_memory` for development, "
+    "in one process; or an adapter that is installed beside the service. The service loads only "
+    "this one, and reads only its variables"
+)
+
+_DAY = 86_400
+
+
+class Access(Group, frozen=True):
+    """Who may connect."""
+
+    support_exotel: bool = setting(
+        BOOLEAN, "false", "accept connections without a bearer token", reloads=True
+    )
+    exotel_username: str | None = setting(
+        USER_NAME, None, "the user name they must show", guards=True, reloads=True
+    )
+    exotel_password: str | None = setting(
+        PASSWORD, None, "the password they must show", is_secret=True, guards=True, reloads=True
+    )
+    exotel_password_next: str | None = setting(
+        PASSWORD, None, "accepted as well, for rotation", is_secret=True, reloads=True
+    )
+    exotel_allowed_ips: tuple[Network, ...] | None = setting(
+        NETWORKS, None, "the networks they must come from, IPv4 and IPv6", guards=True, reloads=True
+    )
+    exotel_tenants: frozenset[TenantId] | None = setting(
+        TENANTS, None, "the tenants they may start; not set: any", guards=True, reloads=True
+    )
+    trusted_proxy_hops: int = setting(
+        whole(0, 16),
+        "0",
+        "N: the sender is the N-th entry from the right of all `X-Forwarded-For` headers joined. "
+        "Fewer entries, or no address there: 403. Header absent, or 0: the peer",
+    )
+    jwt_public_key: tuple[RSAPublicKey, ...] | None = setting(
+        PUBLIC_KEYS,
+        None,
+        "up to 16 keys one behind the other: a token of any of them verifies. Literal `\\n` and "
+        "quotes around it are tolerated",
+        is_secret=True,
+        reloads=True,
+    )
+    jwt_audience: str | None = setting(TEXT, None, "checked if set", guards=True, reloads=True)
+    jwt_issuer: str | None = setting(TEXT, None, "checked if set", guards=True, reloads=True)
+    jwt_leeway_seconds: float = setting(
+        seconds(0, 3600), "30", "how far clocks may differ", reloads=True
+    )
+
+
+class Listening(Group, frozen=True):
+    """Where the service listens."""
+
+    host: str = setting(HOST, "0.0.0.0", "see [below](#where-it-listens)")
+    port: int = setting(
+        whole(0, 65_535, "a port from {low} to {high} on which no process listens"),
+        "8080",
+        "with 0 the kernel chooses one",
+    )
+    operations_port: int | None = setting(
+        whole(
+            1, 65_535, "a port from {low} to {high}, other than PORT, on which no process listens"
+        ),
+        None,
+        "set: `/metrics`, `/schema` and `/asyncapi.json` are served there, on `HOST`, and no more "
+        "on `PORT`; `/health*` on both. It is served until a drain is over",
+    )
+
+
+class Calls(Group, frozen=True):
+    """What a call may do."""
+
+    ack_interval: int = setting(
+        whole(0, 1_000_000), "10", "an ack is due when this many frames were confirmed; 0: no acks"
+    )
+    resume_seconds: float = setting(
+        seconds(0, 3600),
+        "30",
+        "how long a run waits for a lost sender before it is ended; the time in which the broker "
+        "is away does not count",
+    )
+    start_timeout_seconds: float = setting(
+        seconds(0.1, 3600), "10", "from the handshake to `start`"
+    )
+    idle_timeout_seconds: float = setting(seconds(0.1, _DAY), "60", "between messages")
+    max_call_seconds: float = setting(seconds(0.1, 7 * _DAY), "14400", "longest call")
+    max_streams: int = setting(
+        whole(1, 1_000_000),
+        "2000",
+        "open connections, of all workers together; further handshakes get 503",
+    )
+    drain_seconds: float = setting(
+        seconds(0, 3600),
+        "25",
+        "after SIGTERM, how long agentstream calls may continue, and how long received audio waits "
+        "for a broker that is away. Choose what the platform allows",
+    )
+
+
+class Buffers(Group, frozen=True):
+    """How much audio is held."""
+
+    buffer_seconds: float = setting(
+        seconds(1, 3600),
+        "45",
+        "how much audio of a stream is buffered while the broker is away. Beyond that its sender "
+        "is not read",
+    )
+    buffer_bytes: int = setting(
+        whole(1024**2, 1024**4, "a whole number of bytes from {low} to {high}"),
+        "268435456",
+        "how much audio of all streams a process buffers: 256 MiB hold 30 s of some 560 calls at "
+        "8 kHz. Beyond that senders are not read",
+    )
+    rewind_seconds: float = setting(
+        seconds(0, 3600),
+        "5",
+        "how long confirmed audio is retained, to be replayed to a broker that lost it; per stream "
+        "at most four times that much audio, and 400 frames for each of its seconds. All of it is "
+        "inside `BUFFER_BYTES`, where unconfirmed audio comes first. 0 retains nothing",
+    )
+
+
+class Streams(Group, frozen=True):
+    """What is kept at the broker."""
+
+    stream_prefix: str = setting(PREFIX, "rtaa", "first part of every key or subject")
+    retention_seconds: float = setting(
+        seconds(1, _DAY), "300", "age up to which entries of a live stream are kept"
+    )
+    expire_seconds: float = setting(
+        seconds(1, _DAY),
+        "900",
+        "life of a stream's keys after its last write; at least retention, idle time and resume "
+        "time",
+    )
+
+
+class Logging(Group, frozen=True):
+    """What is logged."""
+
+    log_level: str = setting(
+        one_of("debug", "info", "warning", "error"), "info", "the least severe lines to write"
+    )
+    log_format: str = setting(one_of("json", "console"), "json", "`console` for people")
+
+
+GROUPS: tuple[type[Group], ...] = (Access, Listening, Calls, Buffers, Streams, Logging)
+
+VARIABLES: Mapping[str, Variable[object]] = {
+    name: variable for group in GROUPS for name, _, variable in declared(group)
+}
+"""The service's own variables by name, in the order in which they are declared."""
