@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from application.backoff import Backoff
 from application.ports.errors import BrokerUnavailable
 
 ANSWER_SECONDS = 5.0
@@ -12,12 +13,13 @@ ANSWER_SECONDS = 5.0
 AGAIN_SECONDS = 0.5
 """How long to wait before a call that failed is tried again."""
 
-RETRY_SECONDS = (0.05, 0.1, 0.2)
+FIRST_RETRY_SECONDS = 0.05
+MAX_RETRY_SECONDS = 0.2
 
 
-def retry_seconds(failures: int) -> float:
-    """Return how long to wait after so many failures in a row, at least one."""
-    return RETRY_SECONDS[min(failures, len(RETRY_SECONDS)) - 1]
+def store_backoff() -> Backoff:
+    """Return how long to wait before what a store has failed at is sent again."""
+    return Backoff(FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS)
 
 
 @asynccontextmanager

@@ -22,6 +22,7 @@ from math import inf
 from types import FrameType
 
 from adapters.outbound.worker_board import WorkerBoard
+from application.backoff import Backoff
 from entrypoints.listening import Endpoint, bind
 from entrypoints.reload import obeyed
 from entrypoints.stop_signals import AT_ONCE, STOP_SIGNALS, StopSignals, held_back
@@ -31,7 +32,7 @@ STEADY_SECONDS = 5.0
 """A worker that dies sooner is not replaced at once, but after a while that doubles each time."""
 
 FIRST_WAIT_SECONDS = 0.1
-LONGEST_WAIT_SECONDS = 5.0
+MAX_WAIT_SECONDS = 5.0
 FORCED_SECONDS = 5.0
 """How long workers have after a repeated signal before they are killed."""
 
@@ -62,7 +63,7 @@ class _Worker:
         self.process: subprocess.Popen[bytes] | None = None
         self.started_at = 0.0
         self.start_at = 0.0
-        self.quick_deaths = 0
+        self.backoff = Backoff(FIRST_WAIT_SECONDS, MAX_WAIT_SECONDS)
         self.heartbeat = 0
         self.silent_looks = 0
 
@@ -190,12 +191,12 @@ class Workers:
             self._has_failed = self._has_failed or status != 0
             worker.stop_listening()
             return
-        is_quick = now - worker.started_at < STEADY_SECONDS
-        worker.quick_deaths = worker.quick_deaths + 1 if is_quick else 0
-        wait = 0.0
-        if is_quick:
-            wait = min(FIRST_WAIT_SECONDS * 2 ** (worker.quick_deaths - 1), LONGEST_WAIT_SECONDS)
+        if now - worker.started_at < STEADY_SECONDS:
+            worker.backoff.note_failure()
             worker.leave_listening()
+        else:
+            worker.backoff.reset()
+        wait = worker.backoff.seconds
         worker.start_at = now + wait
         _log.error(
             "worker has died and is replaced",

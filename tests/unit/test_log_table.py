@@ -118,14 +118,14 @@ async def test_in_sync_what_failed_is_sent_again_as_it_was() -> None:
     bench.hear(2)
     bench.log.settle_append(FAILED)
     in_state(bench, LogState.IN_SYNC)
-    assert bench.log.failures == 1
+    assert bench.log.backoff.failures == 1
     assert bench.heard_by.acked == -1
     again = bench.append()
     assert entries_of(again) == entries_of(first)
     assert again.expected == first.expected
     assert again.head.revision != first.head.revision, "a revision is never used twice"
     bench.answer(again)
-    assert bench.log.failures == 0
+    assert bench.log.backoff.failures == 0
 
 
 async def test_in_sync_a_doubt_is_a_probe_if_nothing_is_queued() -> None:

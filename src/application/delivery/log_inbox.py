@@ -8,6 +8,7 @@ from application.delivery.holdings import Holdings
 from application.delivery.live_stream import LiveStream, Log
 from application.delivery.starts import Starts
 from application.ports.clock import Clock
+from application.time_limit import store_backoff
 from domain.entries import Entry, SignalNoted
 from domain.media import AudioFrame
 
@@ -21,7 +22,7 @@ class LogInbox(Log):
     """The side of a log that sessions write to; `StreamLog` is the whole."""
 
     def __init__(self, clock: Clock, budget: ByteBudget, holdings: Holdings) -> None:
-        self.failures = 0
+        self.backoff = store_backoff()
         self._clock = clock
         self._budget = budget
         self._holdings = holdings
@@ -158,7 +159,7 @@ class LogInbox(Log):
             raise AssertionError("nothing is put without a generation")
         account = live.interaction.account(window.next_position + len(window.open_entries))
         batch = self._holdings.close_open(account)
-        waits_long = self.failures or len(window.queued) > MAX_UNPACKED
+        waits_long = self.backoff.failures or len(window.queued) > MAX_UNPACKED
         if waits_long or self.stalled_seconds(now) > PACK_AFTER_SECONDS:
             batch.pack()
         self._account_due = False

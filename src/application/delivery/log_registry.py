@@ -13,7 +13,6 @@ from application.delivery.stream_log import StreamLog
 from application.ports.clock import Clock
 from application.ports.store import StreamStore
 from application.ports.telemetry import Telemetry
-from application.time_limit import retry_seconds
 from domain.identifiers import StreamKey
 
 TICK_SECONDS = 1.0
@@ -120,7 +119,7 @@ class LogRegistry:
         self._lanes[log.part].with_work.pop(log, None)
         self._paused.add(log)
         loop = asyncio.get_running_loop()
-        loop.call_later(retry_seconds(log.failures), self._try_again, log)
+        loop.call_later(log.backoff.seconds, self._try_again, log)
 
     def _try_again(self, log: StreamLog) -> None:
         self._paused.discard(log)

@@ -67,7 +67,7 @@ class LogTable(LogInbox):
         self._asked_at = clock.monotonic()
 
     def _on_appended(self, sent: Append) -> None:
-        self.failures = 0
+        self.backoff.reset()
         self._holdings.revision = sent.head.revision
         self._doubts.note_answer()
         self._starts.prepare_confirmation()
@@ -79,8 +79,8 @@ class LogTable(LogInbox):
 
     def _on_failed(self, failed: Failed) -> None:
         """Have it sent again; log the first failure in a row of a stream that fails by itself."""
-        self.failures += 1
-        if self.failures == 1:
+        self.backoff.note_failure()
+        if self.backoff.failures == 1:
             self._reports.refused(failed)
 
     def _on_head(self, head: Head | None) -> None:

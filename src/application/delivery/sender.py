@@ -18,7 +18,7 @@ from application.delivery.log_state import Probe, Work
 from application.delivery.stream_log import StreamLog
 from application.ports.errors import BrokerRefused, PublisherError
 from application.ports.store import Append, Failed, Heads, Outcome
-from application.time_limit import answered_within, retry_seconds
+from application.time_limit import answered_within, store_backoff
 from domain.head import Head
 
 ROUND_BYTES = 2 * 1024 * 1024
@@ -68,16 +68,17 @@ class Sender(LogRegistry):
                 self._tasks.create_task(self._send(lane))
 
     async def _send(self, lane: Lane) -> None:
-        failures = 0
+        backoff = store_backoff()
         while True:
             await lane.has_work.wait()
             taken = self._take_round(lane)
             if not taken:
                 lane.has_work.clear()
                 continue
-            failures = 0 if await self._go_round(lane, taken) else failures + 1
-            if failures:
-                await asyncio.sleep(retry_seconds(failures))
+            if await self._go_round(lane, taken):
+                backoff.reset()
+            else:
+                await asyncio.sleep(backoff.note_failure())
 
     async def _go_round(self, lane: Lane, taken: Taken) -> bool:
         """Send what was taken; False if the part was not reached."""

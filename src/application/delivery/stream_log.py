@@ -142,7 +142,7 @@ class StreamLog(LogTable):
         if isinstance(head, Failed):
             self._on_failed(head)
         else:
-            self.failures = 0
+            self.backoff.reset()
             self._on_head(head)
             if self._may_decide_start and self._window.is_empty and not self._account_due:
                 self._decide_start(head, now_ms)

@@ -20,6 +20,7 @@ from adapters.outbound.nats_jetstream.failures import (
     told,
 )
 from adapters.outbound.nats_jetstream.wire import Reply, Request
+from application.backoff import Backoff
 from application.ports.errors import BrokerUnavailable, PublisherError
 from application.ports.store import (
     APPENDED,
@@ -40,7 +41,7 @@ PAGE = 200
 """Heads that are read in one round trip."""
 
 ATTEMPTS = 4
-AGAIN_SECONDS = 0.02
+FIRST_AGAIN_SECONDS, MAX_AGAIN_SECONDS = 0.02, 0.08
 """How often an append is sent whose revision is the right one and whose sequence was not, which is
 so while another write of the stream is in process."""
 
@@ -110,12 +111,13 @@ class JetStreamStore(StreamStore):
         """Store appends, all at once. See `StreamStore.append`."""
         outcomes: list[Outcome | None] = [None] * len(appends)
         until = asyncio.get_running_loop().time() + TOTAL_SECONDS
+        backoff = Backoff(FIRST_AGAIN_SECONDS, MAX_AGAIN_SECONDS)
         for attempt in range(ATTEMPTS):
             places = [place for place, outcome in enumerate(outcomes) if outcome is None]
             if not places:
                 break
             if attempt:
-                await asyncio.sleep(AGAIN_SECONDS * attempt)
+                await asyncio.sleep(backoff.note_failure())
             await self._attempt(appends, outcomes, places, until)
         return [_in_process() if outcome is None else outcome for outcome in outcomes]
 

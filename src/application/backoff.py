@@ -1,0 +1,30 @@
+"""How long to wait before the next try: longer after each failure in a row, up to a cap."""
+
+
+class Backoff:
+    """Counts failures in a row; `seconds` is the wait that they ask for.
+
+        failures in a row    0    1        2                 3                  ...
+        seconds              0    first    first x factor    first x factor^2   at most cap
+
+    It has no clock and does not wait. Its owner does.
+    """
+
+    __slots__ = ("_cap", "_factor", "_first", "failures", "seconds")
+
+    def __init__(self, first: float, cap: float, factor: float = 2.0) -> None:
+        if not (0 < first <= cap and factor >= 1):
+            raise ValueError(f"no backoff from {first:g} s by {factor:g} up to {cap:g} s")
+        self._first, self._cap, self._factor = first, cap, factor
+        self.failures = 0
+        self.seconds = 0.0
+
+    def note_failure(self) -> float:
+        """Count one failure more; return the wait before the next try."""
+        self.seconds = min(self.seconds * self._factor, self._cap) if self.failures else self._first
+        self.failures += 1
+        return self.seconds
+
+    def reset(self) -> None:
+        """Count from none: a try has succeeded."""
+        self.failures, self.seconds = 0, 0.0

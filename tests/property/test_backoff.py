@@ -1,0 +1,54 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from application.backoff import Backoff
+
+FIRST = st.floats(0.001, 10)
+TIMES = st.floats(1, 100)
+FACTOR = st.floats(1, 8)
+
+
+def oracle(history: list[bool], first: float, cap: float, factor: float) -> float:
+    """The wait after a history of failures (True) and successes, from all of it."""
+    in_a_row = 0
+    while in_a_row < len(history) and history[-1 - in_a_row]:
+        in_a_row += 1
+    wait = 0.0
+    for number in range(in_a_row):
+        wait = min(first * factor ** min(number, 100), cap)
+    return wait
+
+
+@given(st.lists(st.booleans(), max_size=30), FIRST, TIMES, FACTOR)
+def test_the_wait_grows_with_failures_in_a_row_up_to_the_cap(
+    history: list[bool], first: float, times: float, factor: float
+) -> None:
+    cap = first * times
+    backoff = Backoff(first, cap, factor)
+    for length, has_failed in enumerate(history, 1):
+        if has_failed:
+            assert backoff.note_failure() == backoff.seconds
+        else:
+            backoff.reset()
+        assert backoff.seconds == pytest.approx(oracle(history[:length], first, cap, factor))
+        assert (backoff.failures == 0) == (not has_failed)
+
+
+@given(FIRST, TIMES, FACTOR)
+def test_an_outage_that_lasts_for_weeks_keeps_to_the_cap(
+    first: float, times: float, factor: float
+) -> None:
+    backoff = Backoff(first, first * times, factor)
+    waits = [backoff.note_failure() for _ in range(2_000)]  # 2.0 ** 1024 is no float
+    assert waits == sorted(waits)
+    assert waits[-1] <= first * times
+    assert backoff.failures == 2_000
+
+
+@pytest.mark.parametrize(
+    ("first", "cap", "factor"), [(0, 1, 2), (2, 1, 2), (-1, 1, 2), (1, 2, 0.5)]
+)
+def test_a_backoff_that_would_not_wait_is_refused(first: float, cap: float, factor: float) -> None:
+    with pytest.raises(ValueError, match="no backoff"):
+        Backoff(first, cap, factor)
