@@ -8,7 +8,7 @@ from typing import Protocol
 
 import pytest
 from valkey_cluster import ValkeyCluster
-from valkey_node import ValkeyNode
+from valkey_node import NEVER_MS, ValkeyNode
 from valkey_sentinel import SentinelGroup
 
 from adapters.outbound.redis_streams.destination import RedisStreams
@@ -16,7 +16,6 @@ from adapters.outbound.redis_streams.layout import facts_key, stream_key
 from application.testing import OpenRunsContract, ReaderContract, StreamStoreContract, Trial
 from domain.identifiers import StreamKey
 
-NEVER_MS = 600_000
 """Longer than a test: a server that is away here is back later, and is not replaced."""
 
 

@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 from observed_websocket import ObservedServer
 from running import Caller, ServiceProcess
+from valkey_cluster import ValkeyCluster
+from valkey_node import NEVER_MS
+from valkey_sentinel import SentinelGroup
 from worker_processes import StartWorkers, WorkersProcess
 
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
@@ -74,3 +77,38 @@ def observed(observed_server: ObservedServer) -> Iterator[ObservedServer]:
     observed_server.complaints.clear()
     yield observed_server
     assert observed_server.complaints[:3] == []
+
+
+@pytest.fixture(scope="module")
+def shared_group() -> Iterator[SentinelGroup]:
+    with SentinelGroup() as group:
+        yield group
+
+
+@pytest.fixture
+def sentinel_group(shared_group: SentinelGroup) -> SentinelGroup:
+    """A primary with two replicas under Sentinels, healthy and empty."""
+    shared_group.heal()
+    shared_group.flush()
+    return shared_group
+
+
+@pytest.fixture(scope="module")
+def still_group() -> Iterator[SentinelGroup]:
+    """A primary with one replica; its Sentinels take none for down."""
+    with SentinelGroup(replicas=1, down_after_ms=NEVER_MS) as group:
+        yield group
+
+
+@pytest.fixture(scope="module")
+def shared_cluster() -> Iterator[ValkeyCluster]:
+    with ValkeyCluster(masters=3, replicas=3) as group:
+        yield group
+
+
+@pytest.fixture
+def cluster(shared_cluster: ValkeyCluster) -> ValkeyCluster:
+    """Three primaries with a replica each, healthy and empty."""
+    shared_cluster.heal()
+    shared_cluster.flush()
+    return shared_cluster

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from running import Caller
 from valkey_cluster import ValkeyCluster
-from valkey_node import ValkeyNode
+from valkey_node import NEVER_MS, ValkeyNode
 from waiting import LIMIT_SECONDS, until
 
 from adapters.outbound.redis_streams import layout
@@ -20,7 +20,6 @@ from application.ports.store import Appended, Failed
 from application.testing.appends import begin, following, frames, stream
 from application.testing.observed import announced, attempt, expected, read, settle, store
 
-NEVER_MS = 600_000
 INDEX, OPEN_RUNS = layout.index_key("rtaa"), layout.open_key("rtaa")
 
 

@@ -17,7 +17,6 @@ from application.testing.appends import begin, stream
 from application.testing.observed import attempt, settle
 
 CALL = stream("call")
-NEVER_MS = 600_000
 
 
 @asynccontextmanager
@@ -29,17 +28,11 @@ async def connected(url: str, confirm: Confirm, prefix: str) -> AsyncIterator[Re
         await destination.close()
 
 
-@pytest.fixture(scope="module")
-def group() -> Iterator[SentinelGroup]:
-    with SentinelGroup(replicas=1, down_after_ms=NEVER_MS) as it:
-        yield it
-
-
 @pytest.fixture
-def replica(group: SentinelGroup) -> Iterator[ValkeyNode]:
-    (it,) = group.replicas
+def replica(still_group: SentinelGroup) -> Iterator[ValkeyNode]:
+    (it,) = still_group.replicas
     yield it
-    group.heal()
+    still_group.heal()
 
 
 async def is_unconfirmed(destination: RedisDestination, append: Append) -> bool:
@@ -53,10 +46,10 @@ async def is_unconfirmed(destination: RedisDestination, append: Append) -> bool:
 
 
 async def test_nothing_is_confirmed_that_no_replica_has_however_often_it_is_asked(
-    group: SentinelGroup, replica: ValkeyNode
+    still_group: SentinelGroup, replica: ValkeyNode
 ) -> None:
     first = begin(CALL, None)
-    async with connected(group.url, Confirm.REPLICA, "one") as destination:
+    async with connected(still_group.url, Confirm.REPLICA, "one") as destination:
         await settle(destination, [begin(stream("before"), None)])  # the script is known
         replica.freeze()
         for _ in range(2):
@@ -71,11 +64,11 @@ async def test_nothing_is_confirmed_that_no_replica_has_however_often_it_is_aske
 
 
 async def test_nothing_is_confirmed_whose_script_was_lost_meanwhile(
-    group: SentinelGroup, replica: ValkeyNode
+    still_group: SentinelGroup, replica: ValkeyNode
 ) -> None:
-    async with connected(group.url, Confirm.REPLICA, "two") as destination:
+    async with connected(still_group.url, Confirm.REPLICA, "two") as destination:
         await settle(destination, [begin(stream("before"), None)])
-        group.master.ask("SCRIPT", "FLUSH")
+        still_group.master.ask("SCRIPT", "FLUSH")
         replica.freeze()
         append = begin(CALL, None)
         assert await is_unconfirmed(destination, append)
@@ -84,9 +77,9 @@ async def test_nothing_is_confirmed_whose_script_was_lost_meanwhile(
 
 
 async def test_without_the_choice_a_replica_is_not_waited_for(
-    group: SentinelGroup, replica: ValkeyNode
+    still_group: SentinelGroup, replica: ValkeyNode
 ) -> None:
-    async with connected(group.url, Confirm.MEMORY, "three") as destination:
+    async with connected(still_group.url, Confirm.MEMORY, "three") as destination:
         await settle(destination, [begin(stream("before"), None)])
         replica.freeze()
         assert await attempt(destination, [begin(CALL, None)]) == [Appended()]

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,32 +22,6 @@ CALL = "rtaa:audio:{tenant-abc/call}"
 
 BEFORE_SECONDS = 1.0
 """How long calls speak before and after what happens to them."""
-
-
-@pytest.fixture(scope="module")
-def shared_sentinels() -> Iterator[SentinelGroup]:
-    with SentinelGroup() as group:
-        yield group
-
-
-@pytest.fixture
-def sentinels(shared_sentinels: SentinelGroup) -> SentinelGroup:
-    shared_sentinels.heal()
-    shared_sentinels.flush()
-    return shared_sentinels
-
-
-@pytest.fixture(scope="module")
-def shared_cluster() -> Iterator[ValkeyCluster]:
-    with ValkeyCluster(replicas=3) as group:
-        yield group
-
-
-@pytest.fixture
-def cluster(shared_cluster: ValkeyCluster) -> ValkeyCluster:
-    shared_cluster.heal()
-    shared_cluster.flush()
-    return shared_cluster
 
 
 async def spoken_through(
@@ -102,14 +76,14 @@ def freeze_and_thaw_before_the_switch(group: SentinelGroup) -> None:
     ids=["killed", "frozen", "on command", "thawed before the switch"],
 )
 async def test_calls_go_on_through_a_failover_of_sentinels(
-    sentinels: SentinelGroup, tmp_path: Path, happening: Callable[[SentinelGroup], object]
+    sentinel_group: SentinelGroup, tmp_path: Path, happening: Callable[[SentinelGroup], object]
 ) -> None:
-    before = sentinels.failovers
-    with service_process({**BROKER, "REDIS_URL": sentinels.url}, tmp_path / "log") as service:
-        calls = await spoken_through(service, "call", lambda: happening(sentinels))
+    before = sentinel_group.failovers
+    with service_process({**BROKER, "REDIS_URL": sentinel_group.url}, tmp_path / "log") as service:
+        calls = await spoken_through(service, "call", lambda: happening(sentinel_group))
         assert service.get_json("/health")["pubsub"]
-    assert sentinels.failovers > before
-    judge(sentinels, calls)
+    assert sentinel_group.failovers > before
+    judge(sentinel_group, calls)
 
 
 # Cluster
@@ -150,25 +124,25 @@ async def test_calls_go_on_through_what_happens_to_a_cluster(
 
 
 async def test_with_a_fixed_address_no_old_primary_confirms_what_no_replica_has(
-    sentinels: SentinelGroup, tmp_path: Path
+    sentinel_group: SentinelGroup, tmp_path: Path
 ) -> None:
     """It is back before it is told of the failover, takes writes, and the new one never gets them.
 
     Without REDIS_CONFIRM=replica they are acked, which `check` has warned of.
     """
-    old = sentinels.master
+    old = sentinel_group.master
     fixed = {"REDIS_URL": old.url, "REDIS_CONFIRM": "replica"}
     with service_process({**BROKER, **fixed}, tmp_path / "log") as service:
         call = await ExostreamkitCall.dial(service.url, "call")
         speaking = asyncio.create_task(call.speak())
         await call.hear_ack(50)
-        await asyncio.to_thread(sentinels.fail_over, "freeze")
+        await asyncio.to_thread(sentinel_group.fail_over, "freeze")
         old.thaw()
         taken = await asyncio.to_thread(_entries_while_primary, old)
         speaking.cancel()
         await asyncio.gather(speaking, return_exceptions=True)
         acked = call.acked
-    new = sentinels.master
+    new = sentinel_group.master
     assert taken > new.ask("XLEN", CALL), "the old primary took no writes: nothing is proved"
     stored = [seq for seq, _ in audio(new.client(), "call")]
     assert stored[: acked + 1] == list(range(acked + 1))
@@ -184,12 +158,12 @@ def _entries_while_primary(node: ValkeyNode) -> int:
     return taken
 
 
-def test_check_warns_of_an_old_primary_that_confirms(sentinels: SentinelGroup) -> None:
+def test_check_warns_of_an_old_primary_that_confirms(sentinel_group: SentinelGroup) -> None:
     for url, confirm, warns in (
-        (sentinels.master.url, "memory", True),
-        (sentinels.master.url, "replica", False),
-        (sentinels.url, "memory", True),
-        (sentinels.url, "replica", False),
+        (sentinel_group.master.url, "memory", True),
+        (sentinel_group.master.url, "replica", False),
+        (sentinel_group.url, "memory", True),
+        (sentinel_group.url, "replica", False),
     ):
         told = run("check", env={**OPEN, "REDIS_URL": url, "REDIS_CONFIRM": confirm})
         assert told.returncode == 0, told.stdout + told.stderr

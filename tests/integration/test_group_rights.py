@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from valkey_cluster import ValkeyCluster
-from valkey_node import ValkeyNode
+from valkey_node import NEVER_MS, ValkeyNode
 from valkey_sentinel import SentinelGroup
 
 from adapters.outbound.redis_streams.confirm import Confirm
@@ -16,7 +16,6 @@ from application.ports.store import Failed
 from application.testing.appends import begin, following, frames, stream
 from application.testing.observed import attempt, expected, read, store
 
-NEVER_MS = 600_000
 CALL = stream("call")
 
 
@@ -32,12 +31,6 @@ def refused(node: ValkeyNode) -> list[str]:
     """What the user was refused."""
     entries = [dict(zip(it[::2], it[1::2], strict=True)) for it in node.ask("ACL", "LOG")]
     return [it["object"] for it in entries]
-
-
-@pytest.fixture(scope="module")
-def group() -> Iterator[SentinelGroup]:
-    with SentinelGroup(replicas=1, down_after_ms=NEVER_MS) as it:
-        yield it
 
 
 @pytest.fixture(scope="module")
@@ -62,12 +55,14 @@ async def complaint(destination: RedisDestination) -> str:
     return ""
 
 
-async def test_the_documented_rights_are_enough_behind_sentinels(group: SentinelGroup) -> None:
-    for node in group.nodes:
+async def test_the_documented_rights_are_enough_behind_sentinels(
+    still_group: SentinelGroup,
+) -> None:
+    for node in still_group.nodes:
         allow(node, acl_rule("rtaa"))
-    for sentinel in group.sentinels:
+    for sentinel in still_group.sentinels:
         allow(sentinel, sentinel_acl_rule())
-    destination = at_group(group)
+    destination = at_group(still_group)
     try:
         await destination.verify_writable()
         append = begin(CALL, None)
@@ -76,45 +71,45 @@ async def test_the_documented_rights_are_enough_behind_sentinels(group: Sentinel
         assert await destination.advise(0) == []
     finally:
         await destination.close()
-    assert [refused(node) for node in (*group.nodes, *group.sentinels)] == [[]] * 5
+    assert [refused(node) for node in (*still_group.nodes, *still_group.sentinels)] == [[]] * 5
 
 
 @pytest.mark.parametrize("right", ["role", "wait"])
 async def test_a_right_that_is_missing_behind_sentinels_is_told(
-    group: SentinelGroup, right: str
+    still_group: SentinelGroup, right: str
 ) -> None:
-    for sentinel in group.sentinels:
+    for sentinel in still_group.sentinels:
         allow(sentinel, sentinel_acl_rule())
-    for node in group.nodes:
+    for node in still_group.nodes:
         allow(node, acl_rule("rtaa"), f"-{right}")
-    told = await complaint(at_group(group))
+    told = await complaint(at_group(still_group))
     assert f"'{right}'" in told
     assert "svc" not in told
 
 
 @pytest.mark.parametrize("right", ["ping", "sentinel|get-master-addr-by-name"])
 async def test_a_right_that_is_missing_at_the_sentinels_is_told_as_theirs(
-    group: SentinelGroup, right: str
+    still_group: SentinelGroup, right: str
 ) -> None:
-    for node in group.nodes:
+    for node in still_group.nodes:
         allow(node, acl_rule("rtaa"))
-    for sentinel in group.sentinels:
+    for sentinel in still_group.sentinels:
         allow(sentinel, sentinel_acl_rule(), f"-{right}")
-    told = await complaint(at_group(group))
-    for sentinel in group.sentinels:
+    told = await complaint(at_group(still_group))
+    for sentinel in still_group.sentinels:
         assert f"Sentinel {sentinel.address}" in told
     assert f"'{right}'" in told
     assert "svc" not in told
 
 
 async def test_without_the_right_to_ask_sentinels_for_down_after_calls_are_stored(
-    group: SentinelGroup,
+    still_group: SentinelGroup,
 ) -> None:
-    for node in group.nodes:
+    for node in still_group.nodes:
         allow(node, acl_rule("rtaa"))
-    for sentinel in group.sentinels:
+    for sentinel in still_group.sentinels:
         allow(sentinel, sentinel_acl_rule(), "-sentinel|master")
-    destination = at_group(group)
+    destination = at_group(still_group)
     await destination.verify_writable()
     assert destination._link.down_after_seconds is None
     assert await complaint(destination) == ""

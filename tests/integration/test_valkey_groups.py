@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,32 +28,6 @@ from waiting import wait_until
 SUPPORT = Path(__file__).parents[1] / "support"
 
 
-@pytest.fixture(scope="module")
-def shared_group() -> Iterator[SentinelGroup]:
-    with SentinelGroup() as servers:
-        yield servers
-
-
-@pytest.fixture
-def group(shared_group: SentinelGroup) -> SentinelGroup:
-    shared_group.heal()
-    shared_group.flush()
-    return shared_group
-
-
-@pytest.fixture(scope="module")
-def shared_cluster() -> Iterator[ValkeyCluster]:
-    with ValkeyCluster(masters=3, replicas=3) as servers:
-        yield servers
-
-
-@pytest.fixture
-def cluster(shared_cluster: ValkeyCluster) -> ValkeyCluster:
-    shared_cluster.heal()
-    shared_cluster.flush()
-    return shared_cluster
-
-
 def is_alive(pid: int) -> bool:
     stat = Path(f"/proc/{pid}/stat")
     try:
@@ -67,15 +40,17 @@ def is_alive(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("how", ["kill", "freeze"])
-def test_a_replica_takes_over_from_a_master_that_is_gone(group: SentinelGroup, how: How) -> None:
-    old, failovers = group.master, group.failovers
+def test_a_replica_takes_over_from_a_master_that_is_gone(
+    sentinel_group: SentinelGroup, how: How
+) -> None:
+    old, failovers = sentinel_group.master, sentinel_group.failovers
     old.ask("SET", "before", how)
     assert old.ask("WAIT", 2, 5_000) == 2
-    new = group.fail_over(how)
-    assert new is group.master
+    new = sentinel_group.fail_over(how)
+    assert new is sentinel_group.master
     assert new is not old
     assert new.ask("GET", "before") == how
-    wait_until(lambda: group.failovers == failovers + 1)
+    wait_until(lambda: sentinel_group.failovers == failovers + 1)
 
     if how == "kill":
         old.start()
@@ -83,27 +58,27 @@ def test_a_replica_takes_over_from_a_master_that_is_gone(group: SentinelGroup, h
         old.thaw()
     assert old.role() == "master"  # for a while it does not know, and takes writes
     old.ask("SET", "too late", how)
-    group.wait_until_healthy()
+    sentinel_group.wait_until_healthy()
     assert old.role() == "slave"
-    assert group.master is new
+    assert sentinel_group.master is new
     assert old.ask("GET", "too late") is None
-    assert old in group.replicas
+    assert old in sentinel_group.replicas
 
 
-def test_the_sentinels_hand_over_on_command(group: SentinelGroup) -> None:
-    old = group.master
-    assert group.fail_over("command") is not old
-    group.wait_until_healthy()
-    assert old in group.replicas
+def test_the_sentinels_hand_over_on_command(sentinel_group: SentinelGroup) -> None:
+    old = sentinel_group.master
+    assert sentinel_group.fail_over("command") is not old
+    sentinel_group.wait_until_healthy()
+    assert old in sentinel_group.replicas
 
 
-def test_a_group_heals_whatever_is_dead_or_frozen(group: SentinelGroup) -> None:
-    group.replicas[0].kill()
-    os.kill(group.replicas[1].pid, signal.SIGKILL)  # it dies by itself
-    group.sentinels[0].freeze()
-    group.sentinels[1].stop()
-    group.heal()
-    assert len({node.pid for node in (*group.nodes, *group.sentinels)}) == 6
+def test_a_group_heals_whatever_is_dead_or_frozen(sentinel_group: SentinelGroup) -> None:
+    sentinel_group.replicas[0].kill()
+    os.kill(sentinel_group.replicas[1].pid, signal.SIGKILL)  # it dies by itself
+    sentinel_group.sentinels[0].freeze()
+    sentinel_group.sentinels[1].stop()
+    sentinel_group.heal()
+    assert len({node.pid for node in (*sentinel_group.nodes, *sentinel_group.sentinels)}) == 6
 
 
 def test_passwords_are_asked_for_and_a_master_without_replicas_takes_no_writes() -> None:
@@ -127,31 +102,31 @@ def test_passwords_are_asked_for_and_a_master_without_replicas_takes_no_writes()
 
 
 async def test_an_audit_counts_what_is_stored_and_finds_what_is_not(
-    group: SentinelGroup, start_service: Any, name: str
+    sentinel_group: SentinelGroup, start_service: Any, name: str
 ) -> None:
-    service = start_service(REDIS_URL=group.master.url)
+    service = start_service(REDIS_URL=sentinel_group.master.url)
     for frames in (20, 10):
         caller = await Caller.dial(service.url)
         await caller.start(name)
         await caller.speak(*range(frames))
         await caller.end()
-    stream = audit_clean(group.masters)[f"tenant-abc/{name}"]
+    stream = audit_clean(sentinel_group.masters)[f"tenant-abc/{name}"]
     assert [run.seqs for run in stream.runs] == [tuple(range(20)), tuple(range(10))]
     assert (stream.frames, stream.next) == (30, 34)
     ledgers = [run.ended["ledger"] for run in stream.runs if run.ended is not None]
     assert stream.payload_bytes == sum(ledger["bytes"] for ledger in ledgers)
 
     key = f"rtaa:audio:{{tenant-abc/{name}}}"
-    group.master.ask("XDEL", key, "1-3")
-    (found,) = audit(group.masters).values()
+    sentinel_group.master.ask("XDEL", key, "1-3")
+    (found,) = audit(sentinel_group.masters).values()
     assert {"position", "gap", "ledger"} <= {defect.kind for defect in found.defects}
 
-    group.master.ask("XTRIM", key, "MINID", "1-10")
-    group.master.ask("HSET", f"rtaa:interaction:{{tenant-abc/{name}}}", "trimmed", 10)
-    (found,) = audit_clean(group.masters).values()
+    sentinel_group.master.ask("XTRIM", key, "MINID", "1-10")
+    sentinel_group.master.ask("HSET", f"rtaa:interaction:{{tenant-abc/{name}}}", "trimmed", 10)
+    (found,) = audit_clean(sentinel_group.masters).values()
     assert (found.trimmed, found.frames) == (10, 21)
-    group.master.ask("XDEL", key, "1-21")
-    (found,) = audit(group.masters).values()
+    sentinel_group.master.ask("XDEL", key, "1-21")
+    (found,) = audit(sentinel_group.masters).values()
     assert "ended" in {defect.kind for defect in found.defects}
 
 

@@ -8,16 +8,16 @@ is seen by a client as a connection that is accepted and then reset, not as one 
 import asyncio
 import threading
 from collections.abc import Callable
-from types import TracebackType
 from typing import Self
 
 from chaos_wire import CHUNK_BYTES, PLAIN, Conditions, Wire
+from closing import Closing
 from ports import quiet_port
 
 LIMIT_SECONDS = 10.0
 
 
-class ChaosProxy:
+class ChaosProxy(Closing):
     """Passes everything on to `host:port` until it is told to do something worse; use `with`.
 
     Every fault takes the place of the one before. `existing` and `new` say which connections are
@@ -98,12 +98,7 @@ class ChaosProxy:
         asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(LIMIT_SECONDS)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(LIMIT_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(LIMIT_SECONDS)

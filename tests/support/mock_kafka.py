@@ -8,9 +8,9 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Self
 
+from closing import Closing
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 from waiting import wait_until
 
@@ -44,7 +44,7 @@ class Record:
         return f"{self.headers['generation']}-{self.headers['position']}"
 
 
-class MockKafka:
+class MockKafka(Closing):
     """Three brokers and a topic; use `with`."""
 
     def __init__(self) -> None:
@@ -93,12 +93,7 @@ class MockKafka:
     def _partitions(self) -> list[int]:
         return list(self._consumer.list_topics(TOPIC, LIMIT_SECONDS).topics[TOPIC].partitions)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self.thaw()
         self._consumer.close()
         self._process.kill()

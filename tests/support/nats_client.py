@@ -5,10 +5,10 @@ import shutil
 import socket
 import sys
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import pytest
+from closing import Closing
 
 LIMIT_SECONDS = 10.0
 
@@ -19,7 +19,7 @@ needs_nats_server = pytest.mark.skipif(
 )
 
 
-class NatsClient:
+class NatsClient(Closing):
     """Asks one thing at a time."""
 
     def __init__(
@@ -37,12 +37,7 @@ class NatsClient:
         self._send(b"CONNECT %b\r\nSUB inbox.test 1\r\n" % json.dumps(options).encode())
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self._lines.close()
         self._socket.close()
 

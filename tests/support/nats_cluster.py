@@ -2,9 +2,9 @@
 
 import signal
 from contextlib import suppress
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from closing import Started
 from nats_client import NatsClient
 from ports import quiet_port
 from waiting import wait_until
@@ -15,7 +15,7 @@ SERVERS = 3
 START_SECONDS = 60.0
 
 
-class NatsCluster:
+class NatsCluster(Started):
     """Servers with fixed ports: they come back where they were."""
 
     def __init__(self) -> None:
@@ -79,22 +79,6 @@ class NatsCluster:
     def stop_all(self, number: signal.Signals = signal.SIGTERM) -> None:
         for server in self.running:
             server.stop(number)
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         self.stop_all(signal.SIGKILL)

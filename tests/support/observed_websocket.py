@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
-from types import TracebackType
 from typing import Any, Self
 
 import uvicorn
@@ -289,12 +288,7 @@ class ObservedServer:
         self._thread.join(LIMIT_SECONDS)
         assert not self._thread.is_alive(), "the server did not stop"
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.stop()
         for name in ("uvicorn.error", "asyncio"):
             logging.getLogger(name).removeHandler(self._handler)

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from hashlib import sha1
-from types import TracebackType
 from typing import NamedTuple, Self
 
 LIMIT_SECONDS = 5.0
@@ -197,12 +196,7 @@ class Peer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         with suppress(OSError):  # reset already
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()

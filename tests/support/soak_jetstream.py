@@ -73,7 +73,7 @@ class JetStreamSoak:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._cluster.__exit__(None, None, None)
+        self._cluster.close()
 
     @property
     def environment(self) -> Mapping[str, str]:

@@ -86,7 +86,7 @@ class SentinelSoak:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._group.__exit__(None, None, None)
+        self._group.close()
 
     @property
     def environment(self) -> Mapping[str, str]:

@@ -46,8 +46,8 @@ class ServerSoak:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._proxy.__exit__(None, None, None)
-        self._lab.__exit__(None, None, None)
+        self._proxy.close()
+        self._lab.close()
 
     @property
     def environment(self) -> Mapping[str, str]:

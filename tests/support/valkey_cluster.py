@@ -4,9 +4,8 @@ import tempfile
 from collections import Counter
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from closing import Started
 from cluster_views import SLOTS, Slots, master_port, port_at, serves, slot_of, slots_of
 from slot_move import SlotMove
 from valkey_node import DATA_CONFIG, ValkeyNode, holds
@@ -17,7 +16,7 @@ LIMIT_SECONDS = 60.0
 AWAY = frozenset({"fail", "fail?", "handshake", "noaddr"})
 
 
-class ValkeyCluster:
+class ValkeyCluster(Started):
     """Masters that share the slots, replicas in turn, for as long as the context lasts.
 
     `config` is added to the configuration of all nodes.
@@ -48,23 +47,6 @@ class ValkeyCluster:
         }
         if password:
             self._config |= {"requirepass": password, "primaryauth": password}
-
-    def __enter__(self) -> Self:
-        self._directory = tempfile.TemporaryDirectory(prefix="rtaa-cluster-")
-        try:
-            self._start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Kill all processes and delete what they stored."""
@@ -204,7 +186,9 @@ class ValkeyCluster:
 
     # Inside
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Start all servers; return when they are healthy."""
+        self._directory = tempfile.TemporaryDirectory(prefix="rtaa-cluster-")
         masters = [self._add() for _ in range(self._first_masters)]
         replicas = [self._add() for _ in range(self._first_replicas)]
         for number, node in enumerate(self.nodes):

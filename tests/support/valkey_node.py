@@ -25,6 +25,9 @@ START_SECONDS = 15.0
 STARTS = 5
 """How often another port is tried when another program has taken the first."""
 
+NEVER_MS = 600_000
+"""A time after which a node counts as down, longer than any test."""
+
 DATA_CONFIG: Final[Mapping[str, str]] = {
     "appendonly": "yes",
     "maxmemory-policy": "noeviction",

@@ -3,10 +3,10 @@
 import tempfile
 from collections import Counter
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
 import redis
+from closing import Started
 from valkey_node import DATA_CONFIG, ValkeyNode, holds
 from waiting import wait_for, wait_until
 
@@ -23,7 +23,7 @@ CALM = ("TILT-TRIGGER", "10000", "TILT-PERIOD", "1000")
 How = Literal["kill", "freeze", "command"]
 
 
-class SentinelGroup:
+class SentinelGroup(Started):
     """One master with replicas under sentinels, for as long as the context lasts.
 
     `config` is added to the configuration of the data nodes. A second failover can begin
@@ -59,23 +59,6 @@ class SentinelGroup:
         }
         if password:
             self._config |= {"requirepass": password, "primaryauth": password}
-
-    def __enter__(self) -> Self:
-        self._directory = tempfile.TemporaryDirectory(prefix="rtaa-sentinel-")
-        try:
-            self._start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Kill all processes and delete what they stored."""
@@ -163,7 +146,9 @@ class SentinelGroup:
 
     # Inside
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Start all servers; return when they are healthy."""
+        self._directory = tempfile.TemporaryDirectory(prefix="rtaa-sentinel-")
         folder = Path(self._directory.name)
         master = self._add_node(folder / "node-0", self._config)
         for number in range(1, self._replicas + 1):
