@@ -11,7 +11,8 @@ from adapters.inbound.access.gate import Gate
 from adapters.inbound.dialects import DIALECTS
 from adapters.inbound.reporting.refusals import Outcome
 from adapters.inbound.reporting.reports import Reports
-from adapters.outbound.prometheus import Build, PrometheusTelemetry, Series
+from adapters.outbound.prometheus.families import Build, Series
+from adapters.outbound.prometheus.telemetry import PrometheusTelemetry
 from adapters.outbound.system_clock import SystemClock
 from adapters.outbound.worker_board import Slot
 from application.admit_sender import AdmitSender

@@ -12,7 +12,7 @@ from adapters.inbound.access.handshake import Handshake
 from adapters.inbound.reporting.refusals import Headers, Refusal
 from adapters.inbound.reporting.reports import Reports
 from adapters.outbound.in_memory import InMemory
-from adapters.outbound.prometheus import PrometheusTelemetry
+from adapters.outbound.prometheus.telemetry import PrometheusTelemetry
 from adapters.outbound.system_clock import SystemClock
 from application.admit_sender import AccessPolicy, AdmitSender
 from application.broker_watch import BrokerWatch

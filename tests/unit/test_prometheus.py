@@ -1,7 +1,8 @@
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from adapters.outbound.prometheus import CONFIRM_BUCKETS, PrometheusTelemetry
+from adapters.outbound.prometheus.tally import CONFIRM_BUCKETS
+from adapters.outbound.prometheus.telemetry import PrometheusTelemetry
 from application.ports.telemetry import HeldBytes
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.outbound.prometheus import PrometheusTelemetry
+from adapters.outbound.prometheus.telemetry import PrometheusTelemetry
 from adapters.outbound.worker_board import MAX_SNAPSHOT_BYTES, Slot, WorkerBoard
 from application.ports.telemetry import HeldBytes
 

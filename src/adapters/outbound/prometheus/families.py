@@ -1,0 +1,189 @@
+"""Tallies as metrics. A name, a kind, its words and its labels stand here and nowhere else."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TypeVar
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+
+from adapters.outbound.prometheus.tally import CONFIRM_BUCKETS, Tally
+
+_Label = TypeVar("_Label", str, tuple[str, str], tuple[int, str])
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The label values that are known from the start: what is not there yet is shown as 0."""
+
+    dialects: Iterable[str] = ()
+    handshakes: Iterable[str] = ()
+    closes: Iterable[tuple[int, str]] = ()
+    left: Iterable[str] = ()
+    odd_starts: Iterable[str] = ()
+    frames: Iterable[tuple[str, str]] = ()
+    ignored: Iterable[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """What is running."""
+
+    version: str
+    python: str
+
+
+def families(tally: Tally, known: Series) -> Iterator[Metric]:
+    """Yield what was counted, with a 0 for each series that is `known`."""
+    frames = {
+        ("received", ""): tally.received,
+        ("published", ""): sum(tally.confirm_counts),
+        **_with_zeros(tally.frames, known.frames),
+    }
+    parts = {part: int(is_up) for part, is_up in sorted(tally.broker_parts.items())}
+    yield _counts(
+        "ingest_handshakes",
+        "Handshakes by outcome",
+        ("outcome",),
+        _with_zeros(tally.handshakes, known.handshakes),
+    )
+    yield _counts(
+        "ingest_closes",
+        "Closes of ours by code and cause",
+        ("code", "reason"),
+        _with_zeros(tally.closes, known.closes),
+    )
+    yield _counts(
+        "ingest_left",
+        "Peers that left before their start",
+        ("when",),
+        _with_zeros(tally.left, known.left),
+    )
+    yield _counts(
+        "ingest_odd_starts",
+        "Starts that were taken although odd",
+        ("oddity",),
+        _with_zeros(tally.odd_starts, known.odd_starts),
+    )
+    yield _gauges(
+        "ingest_streams",
+        "Started and open",
+        ("dialect",),
+        _with_zeros(tally.streams, known.dialects),
+    )
+    yield _counts("ingest_frames", "Frames by what became of them", ("outcome", "reason"), frames)
+    yield _counts(
+        "ingest_ignored_messages",
+        "Messages of unknown events, and signals that were dropped for back-pressure",
+        ("event",),
+        _with_zeros(tally.ignored, known.ignored),
+    )
+    yield _confirm_histogram(tally)
+    yield _gauge("ingest_buffered_bytes", "Audio not yet confirmed", tally.buffered_bytes)
+    yield _gauge(
+        "ingest_kept_bytes", "Confirmed audio kept to replay to the broker with", tally.kept_bytes
+    )
+    yield _count(
+        "ingest_rewind_short",
+        "Confirmed frames let go before REWIND_SECONDS: too much audio, too little room",
+        tally.rewind_short,
+    )
+    yield _count(
+        "ingest_replayed_frames",
+        "Confirmed frames that the broker had lost and that were replayed",
+        tally.replayed,
+    )
+    yield _count(
+        "ingest_rebased_streams",
+        "Streams that were rebased: the broker had lost them",
+        tally.rebased,
+    )
+    yield _count(
+        "ingest_log_lines_dropped",
+        "Log lines that standard error did not take",
+        tally.log_lines_dropped,
+    )
+    yield _gauge("ingest_broker_up", "Whether the broker takes writes", int(tally.broker_up))
+    yield _gauges(
+        "ingest_broker_part_up", "Whether a part of the broker takes writes", ("part",), parts
+    )
+    yield _gauge("ingest_draining", "Whether calls are brought to an end", int(tally.draining))
+
+
+def build_families(build: Build | None) -> Iterator[Metric]:
+    """Yield what is running, if that is known."""
+    if build is not None:
+        labels = {(build.version, build.python): 1}
+        yield _gauges("ingest_build_info", "What is running", ("version", "python"), labels)
+
+
+_PROCESS: tuple[tuple[str, type[GaugeMetricFamily | CounterMetricFamily], str], ...] = (
+    ("process_cpu_seconds", CounterMetricFamily, "CPU time, of user and system"),
+    ("process_resident_memory_bytes", GaugeMetricFamily, "Memory that is resident"),
+    ("process_virtual_memory_bytes", GaugeMetricFamily, "Address space"),
+    ("process_start_time_seconds", GaugeMetricFamily, "When the process was started, Unix time"),
+    ("process_open_fds", GaugeMetricFamily, "Descriptors that are open"),
+    ("process_max_fds", GaugeMetricFamily, "Descriptors that may be open"),
+)
+"""The names that Prometheus gives to these."""
+
+
+def process_families(living: Iterable[Tally]) -> Iterator[Metric]:
+    """Yield what each process takes: a sum would hide the one that grows."""
+    for name, kind, documentation in _PROCESS:
+        family = kind(name, documentation, labels=["worker"])
+        for tally in living:
+            if name in tally.process:
+                family.add_metric([str(tally.worker)], tally.process[name])
+        if family.samples:
+            yield family
+
+
+def _confirm_histogram(tally: Tally) -> HistogramMetricFamily:
+    bounds = [*(str(bound) for bound in CONFIRM_BUCKETS), "+Inf"]
+    buckets = list(zip(bounds, accumulate(tally.confirm_counts), strict=True))
+    return HistogramMetricFamily(
+        "ingest_confirm_seconds",
+        "From a frame's reception to the broker's confirmation",
+        buckets=buckets,
+        sum_value=tally.confirm_sum,
+    )
+
+
+def _with_zeros(counts: Mapping[_Label, int], known: Iterable[_Label]) -> dict[_Label, int]:
+    """Return the counts by label, 0 for those that are known and not counted yet."""
+    return {**dict.fromkeys(known, 0), **counts}
+
+
+def _counts(
+    name: str, documentation: str, labels: tuple[str, ...], values: Mapping[_Label, int]
+) -> Metric:
+    return _filled(CounterMetricFamily(name, documentation, labels=labels), values)
+
+
+def _gauges(
+    name: str, documentation: str, labels: tuple[str, ...], values: Mapping[_Label, int]
+) -> Metric:
+    return _filled(GaugeMetricFamily(name, documentation, labels=labels), values)
+
+
+def _filled(
+    family: CounterMetricFamily | GaugeMetricFamily, values: Mapping[_Label, int]
+) -> Metric:
+    for label, value in values.items():
+        parts = (label,) if isinstance(label, str) else label
+        family.add_metric([str(part) for part in parts], value)
+    return family
+
+
+def _count(name: str, documentation: str, value: int) -> Metric:
+    return CounterMetricFamily(name, documentation, value=value)
+
+
+def _gauge(name: str, documentation: str, value: int) -> Metric:
+    return GaugeMetricFamily(name, documentation, value=value)

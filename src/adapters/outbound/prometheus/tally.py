@@ -1,0 +1,89 @@
+"""What one process counts, and what its siblings are told of it."""
+
+from typing import Any
+
+import msgspec
+
+CONFIRM_BUCKETS = (
+    0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0,
+)  # fmt: skip
+"""Upper bounds in seconds: from a broker next door to an outage ridden out."""
+
+
+class Tally(msgspec.Struct):
+    """What one process has counted; the gauges are as of now."""
+
+    worker: int = 0
+    handshakes: dict[str, int] = {}
+    closes: dict[tuple[int, str], int] = {}
+    left: dict[str, int] = {}
+    odd_starts: dict[str, int] = {}
+    received: int = 0
+    frames: dict[tuple[str, str], int] = {}
+    ignored: dict[str, int] = {}
+    confirm_counts: list[int] = msgspec.field(
+        default_factory=lambda: [0] * (len(CONFIRM_BUCKETS) + 1)
+    )
+    confirm_sum: float = 0.0
+    rewind_short: int = 0
+    replayed: int = 0
+    rebased: int = 0
+    log_lines_dropped: int = 0
+    streams: dict[str, int] = {}
+    buffered_bytes: int = 0
+    kept_bytes: int = 0
+    broker_up: bool = False
+    broker_parts: dict[str, bool] = {}
+    draining: bool = False
+    process: dict[str, float] = {}
+
+    def without_gauges(self) -> "Tally":
+        """Return what outlives the process."""
+        counted = {name: getattr(self, name) for name in _COUNTED}
+        return Tally(**counted)
+
+    def add(self, other: "Tally") -> None:
+        """Make this the tally of both: the broker is up for all or it is not."""
+        self.add_counts(other)
+        add_to(self.streams, other.streams)
+        self.buffered_bytes += other.buffered_bytes
+        self.kept_bytes += other.kept_bytes
+        self.broker_up = self.broker_up and other.broker_up
+        for part, is_up in other.broker_parts.items():
+            self.broker_parts[part] = self.broker_parts.get(part, True) and is_up
+        self.draining = self.draining or other.draining
+
+    def add_counts(self, other: "Tally") -> None:
+        """Add what outlives a process."""
+        for mine, theirs in (
+            (self.handshakes, other.handshakes),
+            (self.closes, other.closes),
+            (self.left, other.left),
+            (self.odd_starts, other.odd_starts),
+            (self.frames, other.frames),
+            (self.ignored, other.ignored),
+        ):
+            add_to(mine, theirs)
+        self.confirm_counts = [
+            a + b for a, b in zip(self.confirm_counts, other.confirm_counts, strict=True)
+        ]
+        for name in _SUMMED:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+_COUNTED = (
+    "handshakes", "closes", "left", "odd_starts", "received", "frames", "ignored",
+    "confirm_counts", "confirm_sum", "rewind_short", "replayed", "rebased", "log_lines_dropped",
+)  # fmt: skip
+_SUMMED = (
+    "received", "confirm_sum", "rewind_short", "replayed", "rebased", "log_lines_dropped",
+)  # fmt: skip
+
+encode = msgspec.msgpack.Encoder().encode
+decode = msgspec.msgpack.Decoder(Tally).decode
+
+
+def add_to(mine: dict[Any, int], theirs: dict[Any, int]) -> None:
+    """Add counts to those of the same labels."""
+    for label, count in theirs.items():
+        mine[label] = mine.get(label, 0) + count

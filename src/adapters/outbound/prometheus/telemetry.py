@@ -1,0 +1,190 @@
+"""`PrometheusTelemetry`: counts here, shows the sums over all processes of the service.
+
+The hot path only adds to plain integers; they become metrics at a scrape. Where a service is
+several processes each says its counts to the others now and then, and whichever is scraped shows
+the sums. Counts outlive a process that dies: its successor begins with them.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from time import monotonic
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+
+from adapters.outbound.prometheus.families import (
+    Build,
+    Series,
+    build_families,
+    families,
+    process_families,
+)
+from adapters.outbound.prometheus.tally import CONFIRM_BUCKETS, Tally, add_to, decode, encode
+from application.ports.exposition import MetricsExposition
+from application.ports.siblings import Siblings
+from application.ports.telemetry import HeldBytes, Losses, Telemetry
+
+PROCESS_SECONDS = 5.0
+"""How old what the other processes show of their memory and descriptors may be: it takes a while to
+find out where many are open."""
+
+
+class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
+    """Counts, and renders what was counted, here and by the `siblings` if there are any."""
+
+    def __init__(
+        self,
+        siblings: Siblings | None = None,
+        known: Series | None = None,
+        build: Build | None = None,
+    ) -> None:
+        self._siblings = siblings
+        self._known = known or Series()
+        self._build = build
+        self._process = ProcessCollector(registry=None)
+        self._process_read_at = -PROCESS_SECONDS
+        snapshot = None if siblings is None else siblings.own()
+        self._tally = Tally() if snapshot is None else decode(snapshot).without_gauges()
+        self._tally.worker = 0 if siblings is None else siblings.number
+        self._held_bytes: Callable[[], HeldBytes] = lambda: HeldBytes(0, 0)
+        self._log_lines_dropped: Callable[[], int] = lambda: 0
+        self._dropped_before = self._tally.log_lines_dropped
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+
+    def handshake(self, outcome: str) -> None:
+        """Count a handshake."""
+        add_to(self._tally.handshakes, {outcome: 1})
+
+    def closed(self, code: int, reason: str) -> None:
+        """Count a close."""
+        add_to(self._tally.closes, {(code, reason): 1})
+
+    def left(self, when: str) -> None:
+        """Count a peer that left."""
+        add_to(self._tally.left, {when: 1})
+
+    def odd_start(self, oddity: str) -> None:
+        """Count an odd start."""
+        add_to(self._tally.odd_starts, {oddity: 1})
+
+    def stream_opened(self, dialect: str) -> None:
+        """Count a stream as open."""
+        add_to(self._tally.streams, {dialect: 1})
+
+    def stream_closed(self, dialect: str) -> None:
+        """Count a stream as open no more."""
+        add_to(self._tally.streams, {dialect: -1})
+
+    def received(self, count: int = 1) -> None:
+        """Count frames as received."""
+        self._tally.received += count
+
+    def frames(self, outcome: str, count: int = 1, reason: str = "") -> None:
+        """Count frames."""
+        frames, label = self._tally.frames, (outcome, reason)
+        frames[label] = frames.get(label, 0) + count
+
+    def ignored(self, event: str) -> None:
+        """Count a message that was ignored."""
+        add_to(self._tally.ignored, {event: 1})
+
+    def confirmed(self, seconds: Sequence[float]) -> None:
+        """Count frames as published, by the times to their confirmation."""
+        counts = self._tally.confirm_counts
+        for value in seconds:
+            counts[bisect_left(CONFIRM_BUCKETS, value)] += 1
+        self._tally.confirm_sum += sum(seconds)
+
+    def watch(self, held_bytes: Callable[[], HeldBytes]) -> None:
+        """Set the source of the bytes held."""
+        self._held_bytes = held_bytes
+
+    def watch_log(self, lines_dropped: Callable[[], int]) -> None:
+        """Ask `lines_dropped` how many log lines this process has dropped."""
+        self._log_lines_dropped = lines_dropped
+
+    def rewind_short(self, frames: int) -> None:
+        """Count frames let go before their time."""
+        self._tally.rewind_short += frames
+
+    def replayed(self, frames: int) -> None:
+        """Count confirmed frames that are replayed."""
+        self._tally.replayed += frames
+
+    def rebased(self) -> None:
+        """Count a stream that is rebased."""
+        self._tally.rebased += 1
+
+    def losses(self) -> Losses:
+        """Return what this process has lost and replayed."""
+        tally = self._tally
+        lost = sum(count for (outcome, _), count in tally.frames.items() if outcome == "lost")
+        return Losses(lost, tally.replayed, tally.rebased)
+
+    def broker(self, *, up: bool, parts: Mapping[str, bool]) -> None:
+        """Set whether the broker and its parts take writes."""
+        self._tally.broker_up = up
+        self._tally.broker_parts = dict(parts)
+
+    def draining(self) -> None:
+        """Note that the service drains."""
+        self._tally.draining = True
+
+    def share(self) -> None:
+        """Let the siblings know. See `MetricsExposition.share`."""
+        if self._siblings is not None:
+            if monotonic() - self._process_read_at >= PROCESS_SECONDS:
+                self._read_process()
+            self._siblings.say(self._words())
+
+    media_type = CONTENT_TYPE_LATEST
+
+    def render(self) -> bytes:
+        """Return all metrics in the text format; what is shown is shared first.
+
+        So no later scrape shows less, whichever process answers it, and whichever dies.
+        """
+        self._read_process()
+        self.share()
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield all metrics."""
+        living = self._living()
+        yield from process_families(living)
+        yield from build_families(self._build)
+        yield from families(self._sum(living), self._known)
+
+    def _words(self) -> bytes:
+        """Write our tally, with what is asked for as of now."""
+        self._tally.log_lines_dropped = self._dropped_before + self._log_lines_dropped()
+        self._tally.buffered_bytes, self._tally.kept_bytes = self._held_bytes()
+        return encode(self._tally)
+
+    def _read_process(self) -> None:
+        """Look at what the process takes; where that cannot be looked at there is nothing."""
+        self._process_read_at = monotonic()
+        self._tally.process = {
+            family.name: family.samples[0].value for family in self._process.collect()
+        }
+
+    def _living(self) -> list[Tally]:
+        """Return the tallies of the living processes, our own first."""
+        words = () if self._siblings is None else self._siblings.others()
+        return [decode(self._words()), *map(decode, words)]
+
+    def _sum(self, living: Iterable[Tally]) -> Tally:
+        """Return the sum of tallies, and of those that outlive their process."""
+        tally, *others = (decode(encode(each)) for each in living)
+        for other in others:
+            tally.add(other)
+        for words in () if self._siblings is None else self._siblings.gone():
+            tally.add_counts(decode(words))
+        return tally
