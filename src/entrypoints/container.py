@@ -28,7 +28,6 @@ from application.cut_interaction import CutInteraction
 from application.delivery.sender import Sender
 from application.end_interaction import EndInteraction
 from application.ingest_audio import IngestAudio
-from application.ports.destination import Destination
 from application.ports.places import Places
 from application.ports.telemetry import FRAMES, IGNORED
 from application.recover_runs import RecoverRuns
@@ -44,10 +43,6 @@ def _of(
 ) -> providers.Provider[T]:
     """Provide what `read` finds in the settings: the type checker sees its name and type."""
     return providers.Callable(read, settings)
-
-
-def _connect(settings: Settings) -> Destination:
-    return settings.adapter.connect(settings.destination_options, settings.texts)
 
 
 def _places(settings: Settings, slot: Slot | None) -> Places:
@@ -74,7 +69,7 @@ class Container(containers.DeclarativeContainer):
 
     clock = providers.Singleton(SystemClock)
     telemetry = providers.Singleton(PrometheusTelemetry, slot, _KNOWN, _BUILD)
-    destination = providers.Singleton(_connect, settings)
+    destination = providers.Singleton(Settings.connect, settings)
 
     capacity = providers.Singleton(_places, settings, slot)
     background = providers.Singleton(Background)

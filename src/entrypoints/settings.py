@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from adapters.outbound.jwt_rs256 import JwtRs256Verifier
 from application.admit_sender import AccessPolicy
 from application.delivery.byte_budget import BufferLimits
-from application.ports.destination import DestinationOptions, StoreAdapter
+from application.ports.destination import Destination, DestinationOptions, StoreAdapter
 from entrypoints.setting_groups import (
     ADAPTER,
     VARIABLES,
@@ -53,6 +53,10 @@ class Settings(Discreet, frozen=True, kw_only=True):
     def destination_options(self) -> DestinationOptions:
         """What every destination is told."""
         return options_of(self.streams, self.buffers)
+
+    def connect(self) -> Destination:
+        """Construct the destination. Does no I/O."""
+        return self.adapter.connect(self.destination_options, self.texts)
 
     @property
     def buffer_limits(self) -> BufferLimits:

@@ -54,7 +54,7 @@ def check(*, config_only: bool) -> None:
 
 async def _try_destination(settings: Settings) -> tuple[str | None, Sequence[str]]:
     """Return why the destination takes no writes, None if it does, and what it advises."""
-    destination = settings.adapter.connect(settings.destination_options, settings.texts)
+    destination = settings.connect()
     try:
         async with asyncio.timeout(TRY_SECONDS):
             await destination.verify_writable()

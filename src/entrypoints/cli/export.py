@@ -55,7 +55,7 @@ def export(*, tenant: str, stream: str, output: Path) -> None:
 
 
 async def _export(settings: Settings, key: StreamKey, output: Path) -> list[Account]:
-    destination = settings.adapter.connect(settings.destination_options, settings.texts)
+    destination = settings.connect()
     try:
         head = await destination.reader.head(key)
         if head is None:

@@ -212,7 +212,7 @@ def _look_up_ledgers(settings: Settings, tenant: str, accounts: Sequence[CallAcc
 
 
 async def _read_ledgers(settings: Settings, tenant: str, accounts: Sequence[CallAccount]) -> None:
-    destination = settings.adapter.connect(settings.destination_options, settings.texts)
+    destination = settings.connect()
     try:
         for account in accounts:
             key = StreamKey(TenantId(tenant), StreamId(account.stream))

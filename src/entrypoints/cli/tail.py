@@ -30,7 +30,7 @@ def tail(*, once: bool) -> None:
     Needs PUBSUB_ADAPTER and what that one needs. One plain line each, until Ctrl-C.
     """
     settings = read_destination_settings()
-    destination = settings.adapter.connect(settings.destination_options, settings.texts)
+    destination = settings.connect()
 
     async def follow() -> None:
         try:
