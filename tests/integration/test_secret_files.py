@@ -13,7 +13,7 @@ from commands import run
 from ports import quiet_port
 from published import Broker, audio, entries
 from running import Caller, Keys, ServiceProcess, basic, pcm
-from waiting import until
+from waiting import until, wait_until
 from websockets.exceptions import InvalidStatus
 
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
@@ -24,7 +24,10 @@ READ_AGAIN = "SIGHUP: the files were read again"
 
 @pytest.fixture
 def serve(valkey: EmbeddedValkey, tmp_path: Path) -> Iterator[Start]:
-    """Start a service of one process, or of workers; kill what is left of it."""
+    """Start a service of one process, or of workers; kill what is left of it.
+
+    The last worker is waited for as well: each reads the files when it starts.
+    """
     started: list[ServiceProcess] = []
 
     def start(*arguments: str, **variables: str) -> ServiceProcess:
@@ -36,7 +39,11 @@ def serve(valkey: EmbeddedValkey, tmp_path: Path) -> Iterator[Start]:
             **variables,
         }
         started.append(ServiceProcess(environment, tmp_path / "log", arguments))
-        return started[-1].wait_until_ready()
+        service = started[-1].wait_until_ready()
+        workers = int(arguments[1]) if arguments[:1] == ("--workers",) else 1
+        if workers > 1:
+            wait_until(lambda: listening_workers(service) == workers)
+        return service
 
     yield start
     for service in started:
@@ -67,6 +74,10 @@ def lines(service: ServiceProcess) -> list[dict[str, Any]]:
     return [
         json.loads(line) for line in service.log.read_text().splitlines() if line.startswith("{")
     ]
+
+
+def listening_workers(service: ServiceProcess) -> int:
+    return sum(line["event"] == "worker listens" for line in lines(service))
 
 
 async def hang_up(service: ServiceProcess, word: str, processes: int = 1) -> None:
