@@ -4,6 +4,7 @@ import json
 import shutil
 import socket
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,16 +31,22 @@ class NatsClient(Closing):
         self._login = login or {}
 
     def __enter__(self) -> Self:
-        self._socket = socket.create_connection(("127.0.0.1", self._port), self._seconds)
-        self._lines = self._socket.makefile("rb")
-        self.greeting = json.loads(self._lines.readline()[5:])
-        options = {"verbose": False, "headers": True, "no_responders": True, **self._login}
-        self._send(b"CONNECT %b\r\nSUB inbox.test 1\r\n" % json.dumps(options).encode())
+        with ExitStack() as opened:
+            self._socket = opened.enter_context(
+                socket.create_connection(("127.0.0.1", self._port), self._seconds)
+            )
+            self._lines = opened.enter_context(self._socket.makefile("rb"))
+            greeting = self._lines.readline()
+            if not greeting:
+                raise ConnectionError("the server closed the connection before its greeting")
+            self.greeting = json.loads(greeting.removeprefix(b"INFO "))
+            options = {"verbose": False, "headers": True, "no_responders": True, **self._login}
+            self._send(b"CONNECT %b\r\nSUB inbox.test 1\r\n" % json.dumps(options).encode())
+            self._opened = opened.pop_all()
         return self
 
     def close(self) -> None:
-        self._lines.close()
-        self._socket.close()
+        self._opened.close()
 
     def request(self, subject: str, asked: object = None) -> dict[str, Any]:
         """Send JSON and return the JSON that is answered; `{}` where no server answers."""

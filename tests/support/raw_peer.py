@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import struct
+from contextlib import ExitStack
 from pathlib import Path
 
 LIMIT_SECONDS = 20.0
@@ -30,11 +31,13 @@ def frame(opcode: int, payload: bytes, *, rsv1: bool = False, masked: bool = Tru
 
 async def dial(port: int) -> socket.socket:
     """A connection whose kernel takes little of what it does not read."""
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-    sock.setblocking(False)
-    async with asyncio.timeout(LIMIT_SECONDS):
-        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+    with ExitStack() as opened:
+        sock = opened.enter_context(socket.socket())
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        sock.setblocking(False)
+        async with asyncio.timeout(LIMIT_SECONDS):
+            await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+        opened.pop_all()
     return sock
 
 

@@ -7,7 +7,7 @@ import base64
 import socket
 import threading
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from hashlib import sha1
 from typing import NamedTuple, Self
 
@@ -118,21 +118,23 @@ class Peer:
     def __init__(
         self, port: int, path: str, *, receive_buffer: int = 0, early: bytes = b""
     ) -> None:
-        self._socket = socket.socket()
-        self._socket.settimeout(LIMIT_SECONDS)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if receive_buffer:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self._socket.connect(("127.0.0.1", port))
         self._received = bytearray()
         self._sending: list[threading.Thread] = []
         self.was_reset = False
-        self._socket.sendall(
-            b"GET %b HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Key: %b\r\nSec-WebSocket-Version: 13\r\n\r\n"
-            % (path.encode(), KEY)
-            + early
-        )
+        with ExitStack() as opened:
+            self._socket = opened.enter_context(socket.socket())
+            self._socket.settimeout(LIMIT_SECONDS)
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if receive_buffer:
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+            self._socket.connect(("127.0.0.1", port))
+            self._socket.sendall(
+                b"GET %b HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                b"Sec-WebSocket-Key: %b\r\nSec-WebSocket-Version: 13\r\n\r\n"
+                % (path.encode(), KEY)
+                + early
+            )
+            opened.pop_all()
 
     def shake(self) -> Self:
         """Read the answer to the handshake."""
