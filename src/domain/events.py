@@ -1,6 +1,6 @@
-"""What happens to an interaction, as values: each is one entry of its published stream.
+"""What a call's messages tell, as values: how a run opens, what is signalled in it, why it ends.
 
-Every event has a `position`: its dense place in the stream, 0, 1, 2, … over all generations.
+The entries of a stream that carry them are in `entries.py`.
 """
 
 from dataclasses import dataclass, field

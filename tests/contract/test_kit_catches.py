@@ -49,7 +49,7 @@ IN_MEMORY = {
     ),
     "FirstFrameOfAnother": "test_bytes_are_bytes_the_first_frames_of_streams_are_their_own",
     "LinesChanged": "test_bytes_are_bytes_a_frame_may_be_of_one_byte_value_or_the_largest",
-    "LossNotTold": "test_entries_lost_is_told_and_the_next_append_wants_more_behind_them",
+    "LossNotTold": "test_entries_lost_is_told_and_the_next_append_continues_behind_them",
     "SecondPageEmpty": "test_complete_announcements_are_found_page_by_page",
     "PagesByTheMillisecond": (
         "test_complete_announcements_of_one_moment_are_found_behind_one_another"

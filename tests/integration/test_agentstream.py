@@ -213,7 +213,7 @@ BAD_FRAMES: list[Any] = [
 ]
 
 
-async def test_bad_frames_are_counted_and_dropped_and_the_call_wants_more(
+async def test_bad_frames_are_counted_and_dropped_and_the_call_continues(
     service: Service, broker: Broker, name: str
 ) -> None:
     sender = await AgentstreamSender.dial(service.url)
@@ -341,7 +341,7 @@ async def test_a_socket_that_dies_without_stop_is_ended_as_disconnected_after_it
 
 
 @pytest.mark.parametrize("is_open", [False, True], ids=["cut", "open"])
-async def test_a_second_socket_whose_first_chunk_is_above_the_last_wants_more(
+async def test_a_second_socket_whose_first_chunk_is_above_the_last_continues(
     start_service: Any, broker: Broker, name: str, is_open: bool
 ) -> None:
     service = start_service()
@@ -407,7 +407,7 @@ async def test_a_second_socket_whose_first_chunk_is_not_above_the_last_begins_a_
     check_positions(broker, name)
 
 
-async def test_a_second_socket_without_chunks_wants_more_by_our_count(
+async def test_a_second_socket_without_chunks_continues_by_our_count(
     start_service: Any, broker: Broker, name: str
 ) -> None:
     service = start_service()

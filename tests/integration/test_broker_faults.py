@@ -190,7 +190,7 @@ async def test_an_index_that_was_forgotten_is_restored(
     assert len(before) == 3
 
 
-async def test_a_sender_that_resumes_while_the_broker_is_away_wants_more_with_its_run(
+async def test_a_sender_that_resumes_while_the_broker_is_away_continues_with_its_run(
     site: Callable[..., Site], name: str
 ) -> None:
     at = site()  # RESUME_SECONDS is 1

@@ -185,7 +185,7 @@ def test_a_delay_is_of_time_and_not_of_throughput(
     assert time.monotonic() - begun < 0.25
 
 
-def test_a_black_hole_passes_nothing_resets_nothing_and_what_was_held_wants_more_when_it_is_healed(
+def test_a_black_hole_passes_nothing_resets_nothing_and_what_was_held_continues_when_it_is_healed(
     echo: Echo, proxy: ChaosProxy, client: socket.socket
 ) -> None:
     proxy.black_hole()

@@ -45,7 +45,7 @@ async def say_media(caller: Caller, chunk: int) -> None:
     await caller.say({"event": "media", "media": {"chunk": str(chunk), "payload": payload}})
 
 
-async def test_everything_received_is_acked_before_1012_and_the_call_wants_more_elsewhere(
+async def test_everything_received_is_acked_before_1012_and_the_call_continues_elsewhere(
     process: Any, broker: Broker, name: str
 ) -> None:
     one, two = process(), process()

@@ -130,7 +130,7 @@ async def test_each_frame_is_read_once_when_the_server_dies_and_comes_back_empty
     assert reader.frames == frames(name, run, range(30))
 
 
-async def test_a_worker_that_starts_again_wants_more_where_it_was(
+async def test_a_worker_that_starts_again_continues_where_it_was(
     service: Service, start_reader: StartReader, name: str
 ) -> None:
     before = start_reader("before")

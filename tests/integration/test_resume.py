@@ -9,7 +9,7 @@ from running import Caller, Keys, Service, pcm
 from waiting import until, until_state
 
 
-async def test_a_cut_run_wants_more_at_last_seq_and_nothing_is_stored_twice(
+async def test_a_cut_run_continues_at_last_seq_and_nothing_is_stored_twice(
     start_service: Any, broker: Broker, name: str
 ) -> None:
     service = start_service()

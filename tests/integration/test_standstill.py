@@ -63,7 +63,7 @@ async def test_scripts_that_are_flushed_again_and_again_cost_no_frame_and_no_err
 # The service
 
 
-async def test_a_service_that_stands_still_for_two_seconds_wants_more_with_its_calls(
+async def test_a_service_that_stands_still_for_two_seconds_continues_with_its_calls(
     process: Any, broker: Broker, name: str
 ) -> None:
     standing = process(RESUME_SECONDS="1", IDLE_TIMEOUT_SECONDS="1")

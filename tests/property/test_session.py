@@ -182,7 +182,9 @@ class Connection:
         session.on_message(message)
 
     def settle(self, how: str) -> None:
-        if not self.pending:
+        """Settle the oldest start; only one that is not told its first frame can be undecided."""
+        can_be_undecided = self.pending and self.pending[0].opening.continuation == ResumeAbove()
+        if not self.pending or (how == "undecided" and not can_be_undecided):
             return
         pending = self.pending.pop(0)
         settled: Settled = BrokerUnavailable("away")
@@ -193,7 +195,7 @@ class Connection:
             live = LiveStream(interaction, log, lease, run, self.clock.now, Account())  # type: ignore[arg-type]
             self.lives.append(live)
             settled = live
-        elif how == "undecided" and pending.opening.continuation == ResumeAbove():
+        elif how == "undecided":
             settled = AwaitFirstFrame()
         elif how == "not allowed":
             settled = NotAllowed("no")

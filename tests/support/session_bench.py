@@ -39,12 +39,12 @@ class RecordingConnection:
             self.session.on_message(message)
 
     def leave(self) -> None:
-        """Be gone, and go on alone in the background."""
+        """Be gone; what is left to be done is done in the background."""
         self.session.on_gone()
         if not self.session.is_done:
-            self._services.background.own(self.following())
+            self._services.background.own(self.finish_alone())
 
-    async def following(self) -> None:
+    async def finish_alone(self) -> None:
         """Put early messages until the session is done."""
         while not self.session.is_done:
             self.put_early()
@@ -106,7 +106,6 @@ class RecordingConnection:
             budget=budget,
             context={},
             on_settled=on_settled,
-            on_bug=self.session.fail,
         )
 
     def end(self, live: LiveStream, reason: EndReason) -> None:

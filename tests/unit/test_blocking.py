@@ -89,7 +89,7 @@ async def test_an_error_of_the_program_is_not_translated() -> None:
         await Site().place.run(lambda: 1 // 0)
 
 
-async def test_the_loop_wants_more_meanwhile() -> None:
+async def test_the_loop_continues_meanwhile() -> None:
     site, gone_on = Site(), asyncio.Event()
     loop = asyncio.get_running_loop()
 

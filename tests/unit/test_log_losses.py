@@ -388,7 +388,7 @@ async def test_an_end_that_waits_is_written_once_behind_a_rebase() -> None:
     assert bench.log.is_empty
 
 
-async def test_a_run_that_an_older_holder_ended_wants_more_as_a_new_one() -> None:
+async def test_a_run_that_an_older_holder_ended_continues_as_a_new_one() -> None:
     """The store came back to the time of the older holder, which ended the run then."""
     older = await live(0)
     newer = LogBench("b", beside=older)

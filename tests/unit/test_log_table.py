@@ -322,7 +322,7 @@ async def test_rebasing_the_rest_is_replayed() -> None:
     assert bench.stored_seqs() == list(range(200))
 
 
-async def test_rebasing_whose_answer_was_lost_wants_more_from_where_the_store_stands() -> None:
+async def test_rebasing_whose_answer_was_lost_continues_from_where_the_store_stands() -> None:
     bench = await rebasing()
     bench.step("answer lost")
     in_state(bench, LogState.REBASING)

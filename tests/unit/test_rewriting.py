@@ -150,7 +150,7 @@ def test_the_end_of_another_processes_run_is_not_written_a_second_time() -> None
     assert {batch.run.name for batch in second.batches} == {"us-run1"}
 
 
-def test_a_run_that_wants_more_as_a_new_one_is_the_writers_own() -> None:
+def test_a_run_that_continues_as_a_new_one_is_the_writers_own() -> None:
     writer = writer_of("hear", "hear")
     older = Writer(range(100), writer.past[2], "older")
     older.take("end", 1)

@@ -235,7 +235,7 @@ async def test_a_start_that_succeeds_as_its_sender_leaves_is_published_and_ended
     assert site.container.sender().unpublished() == 0
 
 
-async def test_what_a_sender_said_that_is_gone_before_it_was_decided_how_it_wants_more(
+async def test_what_a_sender_said_that_is_gone_before_it_was_decided_how_it_continues(
     site: Site,
 ) -> None:
     await site.plug()

@@ -60,7 +60,7 @@ async def test_a_stream_has_a_heartbeat_before_its_run_begins(bench: SenderBench
 
 
 @timeless()
-async def test_a_start_that_resumes_wants_more_with_the_run(
+async def test_a_start_that_resumes_continues_with_the_run(
     bench: SenderBench, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "application.start_interaction")

@@ -161,7 +161,7 @@ def test_what_was_shown_once_is_not_less_when_who_showed_it_has_died() -> None:
     assert 'ingest_frames_total{outcome="received",reason=""} 5.0' in other.render().decode()
 
 
-def test_a_successor_wants_more_with_the_counts_and_not_with_the_gauges() -> None:
+def test_a_successor_continues_with_the_counts_and_not_with_the_gauges() -> None:
     board = WorkerBoard.make(1)
     first = PrometheusTelemetry(Slot(board, 0, 9))
     first.received(3)

@@ -136,15 +136,9 @@ class CallStream(StreamMessages):
                 self._note_caught_up()
                 return
             self._put(message)
-            if not self.is_behind:
-                return
 
     def _put(self, message: EarlyMessage) -> None:
-        live = self.live
-        is_over = live is not None and live.interaction.state is not State.LIVE
         match message:
-            case Audio() | SignalMessage() | Refused() if is_over:
-                self._host.answer_after_end()
             case Audio():
                 self.hear(message)
             case SignalMessage():
@@ -156,8 +150,6 @@ class CallStream(StreamMessages):
             case End(reason):
                 self._declare_dropped()
                 self._end(reason)
-                if self._host.is_gone:  # what comes behind the end is not answered any more
-                    self._note_caught_up()
 
     @property
     def _is_requested_elsewhere(self) -> bool:
@@ -181,10 +173,9 @@ class CallStream(StreamMessages):
 
     def _note_caught_up(self) -> None:
         """Note that everything that was held is put."""
-        self._settle()
-        live = self.live
-        if live is not None and self._host.is_gone and live.interaction.state is State.LIVE:
-            self._host.actions.cut(live, EndReason.DISCONNECTED)
+        self._let_go()
+        if self._host.is_gone:
+            self.cut()
 
     def stop_putting(self) -> None:
         """Put no more of what is held: the sender is refused."""
@@ -220,21 +211,20 @@ class CallStream(StreamMessages):
         live.listener = None
         if self.is_behind:
             return  # what is held is still put
-        if live.interaction.state is State.LIVE:
-            self._host.actions.cut(live, reason)
+        self.cut(reason)
 
     def abandon(self) -> None:
         """Do nothing more."""
         self.start.cancel()
-        self._settle()
+        self._let_go()
 
-    def cut(self) -> None:
-        """Have its run wait for its sender, if it is open."""
+    def cut(self, reason: EndReason = EndReason.DISCONNECTED) -> None:
+        """Have its run wait for its sender, if it is open; `reason` ends it if none comes."""
         live = self.live
         if live is not None and live.interaction.state is State.LIVE:
-            self._host.actions.cut(live, EndReason.DISCONNECTED)
+            self._host.actions.cut(live, reason)
 
-    def _settle(self) -> None:
+    def _let_go(self) -> None:
         """Let go of what is held; the next start of the stream may be decided."""
         self.start.discard(None)
         self.is_behind = False

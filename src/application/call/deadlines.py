@@ -27,7 +27,7 @@ class Deadlines:
     """The next deadline of a session, and how the connection is closed when it passes.
 
     `heard_at` is when a message came last. While `is_unread` the sender cannot be heard, and is not
-    silent. `requested` tells whether a start is requested; `live_since` is when the run began.
+    silent. `is_requested` tells whether a start is requested; `live_since` is when the run began.
     """
 
     def __init__(self, limits: TimeLimits, opened_at: float) -> None:

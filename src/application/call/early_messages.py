@@ -89,11 +89,6 @@ class EarlyMessages:
             or self._budget.is_full
         )
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing is held."""
-        return not self._held
-
     def note_start(self, media: MediaFormat) -> None:
         """Hold as much from now on as a stream of this format may."""
         self._media = media

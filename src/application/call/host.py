@@ -36,16 +36,16 @@ class Host(Protocol):
         """Log what is odd about the call, each once."""
         ...
 
-    def answer_after_end(self) -> None:
-        """Answer a message that comes after the end; it is not counted."""
-        ...
-
     def on_end_left(self) -> None:
         """Note that the end of the stream itself is left to its sender's newer connection."""
         ...
 
     def close(self, closing: Closing) -> None:
         """Close the connection."""
+        ...
+
+    def fail(self, bug: Exception) -> None:
+        """Close for a bug that no caller would see."""
         ...
 
     def on_live(self, live: LiveStream, start: Start | None) -> None:

@@ -1,24 +1,26 @@
 """The automaton of one connection: what its messages mean, and when it is closed.
 
-    state      message             settled      confirmed  fenced,   drain      gone     time
-                                                           stalled
-    ──────────────────────────────────────────────────────────────────────────────────────────
-    SILENT     EARLY               -            -          -         -          done     close
-    EARLY      hold; start:        -            -          -         close      done     close
+    state      message             settled        confirmed  fenced,   drain      gone     time
+                                                             stalled
+    ────────────────────────────────────────────────────────────────────────────────────────────
+    SILENT     EARLY               -              -          -         -          done     close
+    EARLY      hold; start:        -              -          -         close      done     close
                request, STARTING
-    STARTING   hold                LIVE, or     -          -         when LIVE  muted    close
-                                   close
-    LIVE       judge; end: ENDING  -            ack        close     close      cut      close
-    ENDING     refuse              -            at last:   close     -          done     close
-                                                ended,
-                                                close
+    STARTING   hold                LIVE; request  -          -         when LIVE  muted    close
+                                   again, or close
+    LIVE       judge; end: ENDING  tracks: put,   ack        close     close      cut      close
+                                   or close
+    ENDING     refuse              tracks: put    at last:   close     -          muted    close
+                                                  ended,
+                                                  close
 
 Events come in by `on_…`, what is to be done goes out by `Actions`. *Close* ends a run if its
 closing says so, and waits until what was received is confirmed, but not for longer than
 `CLOSE_SECONDS`. Closings for which the wire must not be closed are ignored. *Drain* closes senders
-that reconnect; others may continue until it is over. When the connection is *gone* nothing is
-replied any more, and all else is as before: a start that is under way is settled, and what was held
-behind it is put.
+that reconnect; others may continue until it is over, which closes in every state. A start that is
+*undecided* is requested again once its first frame is known. When the connection is *gone* nothing
+is replied any more, and all else is as before: a start that is under way is settled, and what was
+held behind it is put.
 
 A session owns one stream for each track. The stream itself, track None, decides the state; others
 are opened with their first frame, and end with it.
@@ -149,7 +151,7 @@ class Session(SessionClose):
             case End(reason) if self._has_ended or main.is_started:
                 self._on_end(reason)
             case _ if self._has_ended:
-                self.answer_after_end()
+                self._answer_after_end()
             case _ if main.is_started:
                 self._on_started_message(main, message)
             case _:
@@ -204,7 +206,7 @@ class Session(SessionClose):
         main.start.discard(closing.reason)
         self.close(closing)
 
-    def answer_after_end(self) -> None:
+    def _answer_after_end(self) -> None:
         """Answer a message that comes after the end: the ledger is closed, nothing is counted."""
         self.reply(self.wire.error(Refused(Refusal.UNEXPECTED_EVENT, "the run has ended")))
 
@@ -216,7 +218,6 @@ class Session(SessionClose):
 
     def on_settled(self) -> None:
         """Look at the streams again: one may be behind."""
-        self.is_behind = self._tracks.is_behind
         self.actions.wake()
 
     def on_live(self, live: LiveStream, start: Start | None) -> None:
@@ -235,10 +236,9 @@ class Session(SessionClose):
             is_refused = self._closing is not None and self._closing.code is CloseCode.POLICY
             if is_refused and not self.is_gone:
                 stream.stop_putting()
-        self.is_behind = self._tracks.is_behind
         if self.is_behind or self.is_gone:
             return
-        if self._is_draining and self._wants_more_elsewhere:
+        if self._is_draining and self._continues_elsewhere:
             self.close(RESTART)
         if self._closing is not None:
             self._leave(self._closing)

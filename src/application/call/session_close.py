@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from application.call.actions import Actions
 from application.call.closing import (
     ENDED,
-    NOT_CONFIRMED,
     RESTART,
     SHUTDOWN,
     CloseCode,
@@ -42,8 +41,6 @@ class SessionClose:
         self.actions = actions
         self.heard = services.clock.instant()
         self.is_gone = False
-        self.is_behind = False
-        """Whether early messages are to be put: `put_early` is called until it is not."""
         self._token_names = token_names
         self._wire: Wire | None = None
         self._deadlines = Deadlines(services.limits, self.heard.monotonic)
@@ -94,6 +91,11 @@ class SessionClose:
         return self._tracks.main is not None and self._tracks.main.is_started
 
     @property
+    def is_behind(self) -> bool:
+        """Whether early messages are to be put: `put_early` is called until it is not."""
+        return self._tracks.is_behind
+
+    @property
     def is_done(self) -> bool:
         """Whether nothing is left to be done: it is gone, and no start is under way."""
         return self.is_gone and not self.is_behind and not self._tracks.is_pending
@@ -123,7 +125,7 @@ class SessionClose:
         self._is_draining = True
         self._flush_seconds = max(self.services.limits.drain_seconds, CLOSE_SECONDS)
         is_starting = self._tracks.main is not None and self._tracks.main.is_starting
-        if self._wants_more_elsewhere and not is_starting:
+        if self._continues_elsewhere and not is_starting:
             self.close(RESTART)
 
     def on_drain_over(self) -> None:
@@ -145,16 +147,16 @@ class SessionClose:
         if closing is not None:
             self.close(closing)
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, bug: Exception) -> None:
         """Close for a bug, at once; behind a close only give up what is left to be done."""
         if self.is_gone or self._is_closed:
-            _log.error("a call failed behind its close", exc_info=error, extra=self.context)
+            _log.error("a call failed behind its close", exc_info=bug, extra=self.context)
             self.abandon()
             for stream in self._tracks:
                 stream.cut()
             self.actions.wake()
             return
-        self._closing = closing_of(error, keeps_on=False)
+        self._closing = closing_of(bug, keeps_on=False)
         self._is_closed = True
         self.actions.close(self._closing)
 
@@ -169,14 +171,12 @@ class SessionClose:
         self.is_gone = True
         for stream in self._tracks:
             stream.release(self._reason_if_lost)
-        self.is_behind = self._tracks.is_behind
 
     def abandon(self) -> None:
         """Cancel what is left to be done."""
         self.is_gone = True
         for stream in self._tracks:
             stream.abandon()
-        self.is_behind = self._tracks.is_behind
 
     # Replies and the close
 
@@ -213,7 +213,7 @@ class SessionClose:
             self._leave(closing)
 
     @property
-    def _wants_more_elsewhere(self) -> bool:
+    def _continues_elsewhere(self) -> bool:
         """Whether the sender reconnects when it is closed, and has not sent all."""
         return self._wire is not None and self._wire.comes_back and not self._has_ended
 
@@ -222,7 +222,8 @@ class SessionClose:
         main = self._tracks.main
         if self._is_closed:
             return
-        if closing.code is CloseCode.NOT_CONFIRMED:
+        is_given_up = closing.code is CloseCode.NOT_CONFIRMED
+        if is_given_up:
             self._reason_if_lost = EndReason.BROKER_LOST
         if main is None or main.live is None:
             if closing.end is not None and main is not None and not self.wire.comes_back:
@@ -232,7 +233,7 @@ class SessionClose:
         if closing.end is not None:
             self._end(closing.end)
         self._leave_at = self.services.clock.monotonic() + self._flush_seconds
-        if self._tracks.is_flushed or closing.code is NOT_CONFIRMED.code:
+        if self._tracks.is_flushed or is_given_up:
             self._finish(closing)
         else:
             self.actions.wake()

@@ -13,10 +13,7 @@ Settled = Granted | Exception
 
 
 class StartAttempt:
-    """Runs the use case; `on_settled` is called once, unless the attempt is cancelled.
-
-    `on_bug` is called with what `on_settled` raises.
-    """
+    """Runs the use case; `on_settled` is called once, unless the attempt is cancelled."""
 
     def __init__(
         self,
@@ -28,11 +25,9 @@ class StartAttempt:
         budget: RetryBudget,
         context: Mapping[str, object],
         on_settled: Callable[[Settled], None],
-        on_bug: Callable[[Exception], None],
     ) -> None:
         self._budget = budget
         self._on_settled = on_settled
-        self._on_bug = on_bug
         self._task = asyncio.create_task(
             start(opening, sender, requested_at=requested_at, budget=budget, context=context)
         )
@@ -54,10 +49,7 @@ class StartAttempt:
         if task.cancelled():
             return
         error = task.exception()
-        try:
-            if error is None:
-                self._on_settled(task.result())
-            elif isinstance(error, Exception):
-                self._on_settled(error)
-        except Exception as bug:  # noqa: BLE001  # it ends this call, not the others
-            self._on_bug(bug)
+        if error is None:
+            self._on_settled(task.result())
+        elif isinstance(error, Exception):
+            self._on_settled(error)

@@ -131,4 +131,7 @@ class StreamStart:
 
     def _settle(self, settled: Settled) -> None:
         self._attempt = None
-        self._on_settled(settled)
+        try:
+            self._on_settled(settled)
+        except Exception as bug:  # noqa: BLE001  # it ends this call, not the others
+            self._host.fail(bug)

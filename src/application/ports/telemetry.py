@@ -5,7 +5,7 @@ from typing import NamedTuple, Protocol
 
 
 class HeldBytes(NamedTuple):
-    """Audio that is held: not yet confirmed, and kept to replay to the broker with."""
+    """Audio that is held: not yet confirmed, and retained to be replayed to the broker."""
 
     unconfirmed: int
     kept: int

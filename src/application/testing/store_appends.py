@@ -209,7 +209,7 @@ class AppendContract(Contract):
             (2, position) for position in range(3)
         ]
 
-    async def test_dense_all_that_is_kept_may_be_removed_and_the_stream_wants_more(
+    async def test_dense_all_that_is_kept_may_be_removed_and_the_stream_continues(
         self, trial: Trial
     ) -> None:
         destination = trial.connect()

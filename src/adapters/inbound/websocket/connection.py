@@ -69,7 +69,6 @@ class Connection:
         self._replies = Replies(peer.say, self._send_text, self._on_replies_unread)
         self._actions = ConnectionActions(services, reports, sender, origin, self._replies)
         self.session = Session(services, self._actions, sender.token_names)
-        self._actions.on_bug = self.session.fail
         peer.last_reply = self.session.last_ack
         peer.on_closed = self._on_closed_by_protocol
         self._closed_by_protocol: Closing | None = None

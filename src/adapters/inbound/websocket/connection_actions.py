@@ -22,7 +22,7 @@ class ConnectionActions:
 
     `closing` is how the connection is to be closed, None while it is not. `alarm` is what the
     reader waits in, and `woken` what is waited for when it is gone: both end when something has
-    happened to the session. `on_bug` is told of an exception that no caller would see.
+    happened to the session.
     """
 
     def __init__(
@@ -33,7 +33,6 @@ class ConnectionActions:
         self._sender = sender
         self._origin = origin
         self._replies = replies
-        self.on_bug: Callable[[Exception], None] = _raise
         self.closing: Closing | None = None
         self.alarm: asyncio.Timeout | None = None
         self.woken = asyncio.Event()
@@ -73,7 +72,6 @@ class ConnectionActions:
             budget=budget,
             context=self._origin.context(),
             on_settled=on_settled,
-            on_bug=self.on_bug,
         )
 
     def end(self, live: LiveStream, reason: EndReason) -> None:
@@ -87,7 +85,3 @@ class ConnectionActions:
     def report_odd_start(self, odd: Sequence[OddStart], context: Mapping[str, object]) -> None:
         """Tell what is odd about a start. See `Actions`."""
         self._reports.odd_start(odd, self._origin, context)
-
-
-def _raise(error: Exception) -> None:
-    raise error

@@ -86,7 +86,9 @@ def families(tally: Tally, known: Series) -> Iterator[Metric]:
     yield _confirm_histogram(tally)
     yield _gauge("ingest_buffered_bytes", "Audio not yet confirmed", tally.buffered_bytes)
     yield _gauge(
-        "ingest_kept_bytes", "Confirmed audio kept to replay to the broker with", tally.kept_bytes
+        "ingest_kept_bytes",
+        "Confirmed audio retained to be replayed to the broker",
+        tally.kept_bytes,
     )
     yield _count(
         "ingest_rewind_short",

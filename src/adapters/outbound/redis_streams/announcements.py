@@ -48,13 +48,13 @@ class Notice:
     @classmethod
     def marked(cls, stream: StreamKey, fields: Mapping[bytes, bytes]) -> "list[Notice]":
         """Read the marks among the fields of a head, in order of position."""
-        notice = []
+        notices = []
         for name, value in fields.items():
             if not name.startswith(_MARK):
                 continue
             entry = read_entry_id(name[len(_MARK) :])
             kind, interaction_id, resumed, run = value.decode().split(" ", 3)
-            notice.append(
+            notices.append(
                 cls(
                     stream,
                     InteractionId(interaction_id),
@@ -65,7 +65,7 @@ class Notice:
                     resumed == "1",
                 )
             )
-        return sorted(notice, key=lambda one: one.position)
+        return sorted(notices, key=lambda one: one.position)
 
     @property
     def entry_id(self) -> str:

@@ -72,7 +72,7 @@ class _Sent:
 class _Noted:
     """What entries that are no audio mean for the head and for the index."""
 
-    notice: list[Notice] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
     started: Command = ()
 
 
@@ -129,7 +129,7 @@ class AppendCalls:
                 *other,
             )
         )
-        return parts, () if noted is None else noted.notice
+        return parts, () if noted is None else noted.notices
 
     def _keys(self, stream: StreamKey) -> tuple[str, str]:
         return layout.stream_key(self._prefix, stream), layout.facts_key(self._prefix, stream)
@@ -173,7 +173,7 @@ def _add_other(parts: Parts, noted: _Noted, segment: Segment, mark: Mark, entry:
     announced = ""
     if isinstance(entry, Started | Ended):
         notice = _notice_of(segment, mark, entry)
-        noted.notice.append(notice)
+        noted.notices.append(notice)
         announced = notice.mark_value
     if isinstance(entry, Started):
         noted.started = fields_of_start(data, entry.opening.continuation)
