@@ -11,7 +11,8 @@ from typing import Self
 from domain.errors import InvalidIdentifier
 
 MAX_LENGTH = 128
-_ALPHABET = re.compile(r"[A-Za-z0-9._~@+=-]{1,128}\Z", re.ASCII)
+PATTERN = f"[A-Za-z0-9._~@+=-]{{1,{MAX_LENGTH}}}"
+_ALPHABET = re.compile(rf"{PATTERN}\Z", re.ASCII)
 _PATH_STEPS = frozenset({".", ".."})
 
 

@@ -13,7 +13,6 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.routes import HTTPRoute
 from litestar.types import Scope
 
-from adapters.inbound.dialects import DIALECTS
 from adapters.inbound.http.asyncapi import asyncapi_document
 from adapters.inbound.http.front import Front
 from adapters.inbound.http.path_guard import PathGuard
@@ -23,6 +22,7 @@ from adapters.inbound.reporting.reports import Reports, values
 from adapters.inbound.websocket.route import INGEST_PATH, ingest_route
 from application.ports.exposition import MetricsExposition
 from entrypoints.container import Container
+from entrypoints.dialects import installed_dialects
 from entrypoints.version import VERSION
 
 FLUSH_SECONDS = 2.0
@@ -78,18 +78,19 @@ def create_app(container: Container, on_failure: Callable[[], None]) -> Front:
     health = health_routes(
         container.roster(), container.broker_watch(), container.capacity(), container.clock()
     )
+    dialects, settings = installed_dialects(), container.settings()
+    publication = settings.adapter.publication(settings.destination_options)
     operations = operations_routes(
-        container.telemetry(),
-        asyncapi_document(VERSION, container.settings().streams.stream_prefix, DIALECTS),
+        container.telemetry(), asyncapi_document(VERSION, INGEST_PATH, dialects, publication)
     )
     ingest = ingest_route(
         container.gate(),
         container.services(),
         container.reports(),
-        DIALECTS,
+        dialects,
         container.roster(),
     )
-    operations_port = container.settings().listening.operations_port
+    operations_port = settings.listening.operations_port
     if operations_port is None:
         return Front(_guarded([ingest, *health, *operations], reports, lifespan))
     return Front(

@@ -5,12 +5,9 @@ name by which it is chosen. Each is imported only when it is chosen, so that a b
 no other.
 """
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, cached_property
-from importlib import import_module
-from importlib.metadata import EntryPoint, distributions
-from inspect import getattr_static
+from importlib.metadata import EntryPoint
 from typing import Any
 
 from application.ports.destination import (
@@ -22,6 +19,7 @@ from application.ports.destination import (
 from application.ports.open_runs import OpenRuns
 from application.ports.reader import StreamReader
 from application.ports.store import StreamStore
+from entrypoints.plug_ins import UnusablePlugIn, check_members, load, points_by_name, told
 
 ENTRY_POINT_GROUP = "rtaa_ingest.destinations"
 
@@ -32,20 +30,14 @@ _OWN: Mapping[str, str] = {
 }
 """Our own, by name: imported when they are chosen."""
 
-_VALUES = ("name", "is_shared", "store", "reader", "open_runs")
-"""Members of the ports that are values and have no default."""
-
 _DEFAULTS = (
-    "problems", "describe", "grants", "embedded", "close", "advise", "parts", "verify_part",
-    "part_of",
+    "variables", "problems", "describe", "grants", "publication", "embedded", "close", "advise",
+    "parts", "verify_part", "part_of",
 )  # fmt: skip
-"""Methods of the ports that have one."""
+"""Members of the ports that have a default."""
 
 
-_log = logging.getLogger(__name__)
-
-
-class UnusableAdapter(Exception):
+class UnusableAdapter(UnusablePlugIn):
     """An adapter that is chosen cannot be used; the message says why."""
 
 
@@ -57,11 +49,7 @@ class StoreAdapters(Mapping[str, StoreAdapter]):
 
     @cached_property
     def _points(self) -> Mapping[str, Sequence[EntryPoint]]:
-        points: dict[str, list[EntryPoint]] = {}
-        for point in _entry_points():
-            if point.name not in _OWN:
-                points.setdefault(point.name, []).append(point)
-        return points
+        return points_by_name(ENTRY_POINT_GROUP, _OWN)
 
     def __iter__(self) -> Iterator[str]:
         return iter((*_OWN, *self._points))
@@ -85,26 +73,8 @@ class StoreAdapters(Mapping[str, StoreAdapter]):
 
 @cache
 def _own(name: str) -> StoreAdapter:
-    module, _, class_name = _OWN[name].partition(":")
-    adapter: StoreAdapter = getattr(import_module(module), class_name)()
+    adapter: StoreAdapter = EntryPoint(name, _OWN[name], ENTRY_POINT_GROUP).load()()
     return adapter
-
-
-def _entry_points() -> Iterator[EntryPoint]:
-    """Yield the entry points of our group, from every distribution whose metadata can be read."""
-    seen: set[str] = set()
-    for distribution in distributions():
-        try:
-            name, points = (
-                distribution.name,
-                distribution.entry_points.select(group=ENTRY_POINT_GROUP),
-            )
-        except Exception as error:  # noqa: BLE001  # of a distribution that is not ours
-            _log.warning("a distribution's metadata cannot be read", extra={"error": _told(error)})
-            continue
-        if name not in seen:  # the first on the path is the one that is imported
-            seen.add(name)
-            yield from points
 
 
 def destination_adapters() -> StoreAdapters:
@@ -125,59 +95,33 @@ def adapter_problems(
         problems = list(adapter.problems(environment))
         if not problems:
             _check_destination(adapter.connect(options, environment))
-    except UnusableAdapter:
-        raise
+    except UnusablePlugIn as error:
+        raise UnusableAdapter(str(error)) from error
     except (Exception, SystemExit) as error:  # of a distribution that is not ours: anything
-        raise UnusableAdapter(_told(error)) from error
+        raise UnusableAdapter(told(error)) from error
     return problems
 
 
 def _check_destination(destination: Destination) -> None:
-    _check_members("its destination", destination, Destination)
-    _check_members("its store", destination.store, StreamStore)
-    _check_members("its reader", destination.reader, StreamReader)
-    _check_members("its open_runs", destination.open_runs, OpenRuns)
+    for what, thing, port in (
+        ("its destination", destination, Destination),
+        ("its store", destination.store, StreamStore),
+        ("its reader", destination.reader, StreamReader),
+        ("its open_runs", destination.open_runs, OpenRuns),
+    ):
+        check_members(what, thing, port, _DEFAULTS)
 
 
 def _load(name: str, points: Sequence[EntryPoint]) -> StoreAdapter:
-    if len(points) > 1:
-        distributions = sorted(point.dist.name for point in points if point.dist is not None)
-        raise UnusableAdapter(f"more than one distribution has it: {', '.join(distributions)}")
+    def check(adapter: StoreAdapter) -> None:
+        check_members("it", adapter, StoreAdapter, _DEFAULTS)
+        if adapter.name != name:
+            raise UnusablePlugIn(f"it calls itself {adapter.name!r}")
+        variables: Any = adapter.variables
+        if isinstance(variables, str) or not all(isinstance(it, str) for it in variables):
+            raise UnusablePlugIn("its variables are no sequence of names")
+
     try:
-        adapter: StoreAdapter = points[0].load()()
-        _check_adapter(name, adapter)
-    except UnusableAdapter:
-        raise
-    except (Exception, SystemExit) as error:  # of a distribution that is not ours: anything
-        raise UnusableAdapter(_told(error)) from error
-    return adapter
-
-
-def _check_adapter(name: str, adapter: StoreAdapter) -> None:
-    _check_members("it", adapter, StoreAdapter)
-    if adapter.name != name:
-        raise UnusableAdapter(f"it calls itself {adapter.name!r}")
-    variables: Any = adapter.variables
-    if isinstance(variables, str) or not all(isinstance(it, str) for it in variables):
-        raise UnusableAdapter("its variables are no sequence of names")
-
-
-def _check_members(what: str, thing: object, port: type) -> None:
-    """Look for the members of a port that have no default; a stub of the port itself is none."""
-    absent = object()
-    values = [name for name in _VALUES if name in port.__annotations__]
-    lacking = [name for name in values if not hasattr(thing, name)]
-    for name, stub in vars(port).items():
-        if name.startswith("_") or name in port.__annotations__:
-            continue
-        found = getattr_static(thing, name, absent)
-        if (found is stub and name not in _DEFAULTS) or not hasattr(thing, name):
-            lacking.append(name)
-        elif not callable(getattr(thing, name)):
-            lacking.append(f"{name} that can be called")
-    if lacking:
-        raise UnusableAdapter(f"{what} has no {', '.join(lacking)}")
-
-
-def _told(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+        return load(points, check)
+    except UnusablePlugIn as error:
+        raise UnusableAdapter(str(error)) from error

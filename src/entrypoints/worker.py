@@ -17,6 +17,7 @@ from adapters.outbound.worker_board import Slot, WorkerBoard
 from entrypoints.cli.descriptors import allow_descriptors
 from entrypoints.cli.serve import FAILED
 from entrypoints.configuration import InvalidSettings, read_settings
+from entrypoints.dialects import UnusableDialect
 from entrypoints.logs import log_unraisable
 from entrypoints.registry import destination_adapters
 from entrypoints.server import IngestServer, build_server
@@ -30,10 +31,11 @@ def main(arguments: list[str]) -> int:
     allow_descriptors()
     try:
         settings = read_settings(destination_adapters(), os.environ)
-    except InvalidSettings as error:  # they were valid when the parent read them
+        slot = Slot(WorkerBoard(board), number, settings.calls.max_streams)
+        server = build_server(settings, slot)
+    except (InvalidSettings, UnusableDialect) as error:  # the parent could use them
         sys.stderr.write(f"Error: {error}\n")
         return FAILED
-    server = build_server(settings, Slot(WorkerBoard(board), number, settings.calls.max_streams))
     with ExitStack() as stack:
         sockets = [
             stack.enter_context(socket.socket(fileno=int(descriptor)))

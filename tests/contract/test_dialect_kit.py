@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 import pytest
 from wire_carrier import VOCABULARY, WireCarrier
 
-from adapters.inbound.dialect_contract import Carrier, DialectContract
 from adapters.inbound.dialects import DIALECTS, Dialect
-from adapters.inbound.dialects.exostreamkit import Exostreamkit
+from adapters.inbound.dialects.exostreamkit import EndMessage, Exostreamkit, StartMessage
+from adapters.inbound.testing import Carrier, DialectContract
+from application.call.messages import Audio, Message, Refusal, Refused
 
 
 class TestDialects(DialectContract):
@@ -38,6 +39,24 @@ class Silent(Exostreamkit):
     name = " Exostreamkit"
 
 
+class Undescribed(Exostreamkit):
+    messages = (StartMessage, EndMessage)  # type: ignore[assignment]
+
+
+class Curt(Exostreamkit):
+    def ack(self, seq: int) -> str | None:
+        return f'{{"event":"ok","seq":{seq}}}'
+
+
+class Unbounded(Exostreamkit):
+    """Takes whatever stands there for a seq."""
+
+    def decode_text(self, text: bytes) -> Message:
+        found = super().decode_text(text)
+        is_seq = isinstance(found, Refused) and found.refusal is Refusal.INVALID_SEQ
+        return Audio(-1, b"") if is_seq else found
+
+
 CONTRACT = DialectContract()
 
 
@@ -51,3 +70,22 @@ def test_a_dialect_that_recognises_anothers_call_is_caught() -> None:
 def test_a_dialect_whose_name_cannot_be_counted_is_caught() -> None:
     with pytest.raises(AssertionError):
         CONTRACT.test_told_what_it_tolerates_is_told(Silent())
+
+
+def test_a_message_that_is_not_described_is_caught() -> None:
+    with pytest.raises(AssertionError, match="audio"):
+        CONTRACT.test_described_what_a_carrier_writes_is_one_of_the_messages(
+            Undescribed(), WireCarrier(DIALECTS[0])
+        )
+
+
+def test_a_reply_that_is_not_described_is_caught() -> None:
+    with pytest.raises(AssertionError, match="is_described"):
+        CONTRACT.test_replies_are_described_json_objects_or_none(Curt())
+
+
+def test_a_value_out_of_bounds_is_caught() -> None:
+    with pytest.raises(AssertionError):
+        CONTRACT.test_never_raises_any_text_is_a_message_and_always_the_same(
+            Unbounded(), WireCarrier(DIALECTS[0])
+        )

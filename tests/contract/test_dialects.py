@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire_carrier import VOCABULARY, WireCarrier
 
-from adapters.inbound.dialect_contract import KINDS, decode_on, texts, written
 from adapters.inbound.dialects import (
     DIALECTS,
     Dialect,
@@ -20,6 +19,9 @@ from adapters.inbound.dialects import (
     UnknownDialect,
     recognise,
 )
+from adapters.inbound.testing.carrier import written
+from adapters.inbound.testing.decoding import KINDS, decode_on
+from adapters.inbound.testing.drawing import texts
 from application.call.messages import (
     Audio,
     End,

@@ -6,12 +6,14 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
+from jsonschema import Draft7Validator
 from nats_client import needs_nats_server
 from nats_cluster import NatsCluster
 from ports import quiet_port
-from published_nats import audio, entries, head, index
+from published_nats import audio, entries, head, index, messages
 from running import Caller, Service, ServiceProcess, pcm
 from steady_calls import ExostreamkitCall, SteadyCall, steady_calls
 from waiting import until
@@ -198,3 +200,35 @@ async def test_calls_are_whole_when_the_leader_of_three_is_killed_under_them(
         for call in calls:
             assert_whole(cluster.leader_of("rtaa-audio").port, call)
         assert service.metric("ingest_frames_total", outcome="lost") == 0
+
+
+async def test_the_asyncapi_document_tells_subjects_and_messages(
+    server: EmbeddedNats, start_on: StartService, name: str
+) -> None:
+    service = start_on(server.url)
+    caller = await Caller.dial(service.url)
+    await caller.start(name)
+    await caller.speak(0, 1, 4)
+    await caller.end()
+    document = service.get_json("/asyncapi.json")
+    found: dict[str, Any] = {}
+    for channel in ("stream", "index"):
+        described = document["channels"][channel]
+        (message,) = described["messages"]
+        schema = document["components"]["messages"][message]["payload"]
+        address = described["address"].replace("{tenant_id}", "tenant-abc")
+        for line, _ in messages(server.port, address.replace("{stream_id}", name)):
+            Draft7Validator(schema).validate(line)
+            found |= {row["id"]: row for row in line["entries"]}
+    rows = {
+        it["properties"]["type"].get("const", "audio"): it
+        for it in schema["properties"]["entries"]["items"]["anyOf"]
+    }
+    told = dict(entries(server.port, name))
+    assert sorted(found) == sorted(told)
+    assert {it["type"] for it in told.values()} == {"started", "audio", "gap", "ended"}
+    for entry in told.values():
+        assert set(rows[entry["type"]]["required"]) == set(entry) - {"data", "audio"}
+        if entry["type"] != "audio":
+            data = rows[entry["type"]]["properties"]["bytes"]["x-data"]
+            Draft7Validator(data).validate(entry["data"])

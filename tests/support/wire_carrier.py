@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from urllib.parse import parse_qsl
 
-from adapters.inbound.dialect_contract import Carrier, written
 from adapters.inbound.dialects import DIALECTS, Dialect
+from adapters.inbound.testing import Carrier
+from adapters.inbound.testing.carrier import written
 from entrypoints.carrier.wire import WIRES, Call
 
 

@@ -11,7 +11,7 @@ from domain.ledger import Ledger
 class Wire(Protocol):
     """What a carrier tolerates, and how it is answered.
 
-    The replies return None where the wire has no such reply.
+    The replies return None where the wire has no such reply; by default it has none.
     """
 
     @property
@@ -45,19 +45,22 @@ class Wire(Protocol):
         return CloseCode.NOT_CONFIRMED in self.never_closed_with
 
     def started(
-        self, interaction_id: InteractionId, generation: int, last_seq: int | None
+        self,
+        interaction_id: InteractionId,  # noqa: ARG002  # for overriders, as all below
+        generation: int,  # noqa: ARG002
+        last_seq: int | None,  # noqa: ARG002
     ) -> str | None:
         """Reply that the stream is started; `last_seq` only where it resumes a run."""
-        ...
+        return None
 
-    def ack(self, seq: int) -> str | None:
+    def ack(self, seq: int) -> str | None:  # noqa: ARG002
         """Reply that every frame up to `seq` is published or was refused."""
-        ...
+        return None
 
-    def error(self, refused: Refused) -> str | None:
+    def error(self, refused: Refused) -> str | None:  # noqa: ARG002
         """Reply that a message was refused."""
-        ...
+        return None
 
-    def ended(self, interaction_id: InteractionId, ledger: Ledger) -> str | None:
+    def ended(self, interaction_id: InteractionId, ledger: Ledger) -> str | None:  # noqa: ARG002
         """Reply that the run is over and published."""
-        ...
+        return None

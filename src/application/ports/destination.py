@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from application.ports.open_runs import OpenRuns
+from application.ports.publication import Publication, undescribed
 from application.ports.reader import StreamReader
 from application.ports.store import StreamStore
 
@@ -151,6 +152,13 @@ class StoreAdapter(Protocol):
         A line each, with USER and PASSWORD where they belong. Default: there is nothing to grant.
         """
         return ()
+
+    def publication(self, options: DestinationOptions) -> Publication:  # noqa: ARG002
+        """Describe where consumers find what is published, and in which form.
+
+        Default: entries of each kind, at addresses and in a form that only the store knows.
+        """
+        return undescribed(self.name)
 
     def embedded(self) -> AbstractContextManager[Mapping[str, str]]:
         """Start a throw-away server of the technology; give the variables that lead to it.

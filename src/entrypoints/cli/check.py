@@ -10,6 +10,7 @@ from application.ports.errors import PublisherError
 from entrypoints.access_summary import who_enters
 from entrypoints.cli.screen import console, table
 from entrypoints.configuration import InvalidSettings, read_settings
+from entrypoints.dialects import UnusableDialect, installed_dialects
 from entrypoints.listening import problems_of
 from entrypoints.registry import destination_adapters
 from entrypoints.settings import Settings
@@ -28,11 +29,13 @@ def check(*, config_only: bool) -> None:
     """
     try:
         settings = read_settings(destination_adapters(), examine=problems_of)
-    except InvalidSettings as error:
+        dialects = installed_dialects()
+    except (InvalidSettings, UnusableDialect) as error:
         raise click.ClickException(str(error)) from None
     out = console()
     out.print(table("Configuration", ("variable", "value"), sorted(settings.describe().items())))
     out.print(table("Accepted at /v1/ingest", ("who", "on what conditions"), who_enters(settings)))
+    out.print(f"Dialects: {', '.join(it.name for it in dialects)}", markup=False, soft_wrap=True)
     for warning in settings.warnings():
         out.print(f"WARNING: {warning}", style="yellow", markup=False)
     for line in settings.adapter.grants(settings.destination_options):

@@ -13,6 +13,7 @@ import click
 from application.ports.destination import NoEmbeddedServer
 from entrypoints.cli.descriptors import allow_descriptors, open_standard_streams
 from entrypoints.configuration import InvalidSettings, read_settings
+from entrypoints.dialects import UnusableDialect, installed_dialects
 from entrypoints.environment import FILE_SUFFIX
 from entrypoints.listening import Endpoint, bind, find_endpoints, problems_of
 from entrypoints.logs import configure_logs, log_unraisable
@@ -65,7 +66,7 @@ def serve(*, embedded: bool, workers: int) -> None:
             if embedded:
                 environment = _embed(stack)
             _run(environment, workers)
-    except (InvalidSettings, UnusableAdapter, NoEmbeddedServer) as error:
+    except (InvalidSettings, UnusableAdapter, UnusableDialect, NoEmbeddedServer) as error:
         raise click.ClickException(str(error)) from None
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
@@ -73,6 +74,7 @@ def serve(*, embedded: bool, workers: int) -> None:
 
 def _run(environment: Mapping[str, str], workers: int) -> None:
     settings = read_settings(destination_adapters(), environment, problems_of)
+    installed_dialects()  # one that cannot be used ends this process, and not each worker
     endpoints = find_endpoints(settings.listening.host, settings.ports)
     if workers > 1:
         if not settings.adapter.is_shared:

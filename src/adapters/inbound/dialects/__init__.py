@@ -1,20 +1,32 @@
 """The wire formats of the carriers, one file each, without I/O: bytes in, `messages` out.
 
-`DIALECTS` is the register: a new dialect is one file and one line here.
+A dialect is one file and one line: here for our own, in the `pyproject.toml` of any other
+distribution. Both are entry points of `ENTRY_POINT_GROUP`, under the name of the dialect.
 """
 
-from adapters.inbound.dialects.agentstream import Agentstream
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint
+
 from adapters.inbound.dialects.dialect import Decoder, Dialect, Remark
-from adapters.inbound.dialects.exostreamkit import Exostreamkit
 from adapters.inbound.dialects.recognition import FirstMessageNotJson, UnknownDialect, recognise
 
-DIALECTS: tuple[Dialect, ...] = (
-    Exostreamkit(),
-    Agentstream(),
+ENTRY_POINT_GROUP = "rtaa_ingest.dialects"
+
+OWN: Mapping[str, str] = {
+    "exostreamkit": "adapters.inbound.dialects.exostreamkit:Exostreamkit",
+    "agentstream": "adapters.inbound.dialects.agentstream:Agentstream",
+}
+"""Our own dialects by name."""
+
+DIALECTS: tuple[Dialect, ...] = tuple(
+    EntryPoint(name, value, ENTRY_POINT_GROUP).load()() for name, value in OWN.items()
 )
+"""One of each of our own."""
 
 __all__ = [
     "DIALECTS",
+    "ENTRY_POINT_GROUP",
+    "OWN",
     "Decoder",
     "Dialect",
     "FirstMessageNotJson",

@@ -1,14 +1,5 @@
 """The dialect `agentstream`: what Exotel's Stream and Voicebot applets send.
 
-    {"event":"connected"}
-    {"event":"start","sequence_number":"1","stream_sid":…,"start":{"stream_sid":…,"call_sid":…,
-        "account_sid":…,"from":…,"to":…,"custom_parameters":{…},
-        "media_format":{"encoding":"base64","sample_rate":"8000","bit_rate":"128kbps"}}}
-    {"event":"media","sequence_number":"2","stream_sid":…,
-        "media":{"chunk":"1","timestamp":"20","payload":base64 of little-endian PCM16}}
-    {"event":"dtmf",…,"dtmf":{…}}   {"event":"mark",…,"mark":{…}}   {"event":"clear"}
-    {"event":"stop",…,"stop":{"call_sid":…,"account_sid":…,"reason":"callended"}}
-
 The carrier's pages disagree with each other and with its traffic, so: numbers may be strings,
 keys snake or camel case, `start` and `dtmf` nested or flat, most of it absent, and the JSON may
 come in binary messages. Loss is judged by `media.chunk`; a frame without a usable one takes the
@@ -19,7 +10,7 @@ gets no message, and is not closed for what it sends.
 
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -44,8 +35,7 @@ from application.call.messages import (
 )
 from domain.errors import DomainError, InvalidIdentifier, InvalidMedia
 from domain.events import CallDetails, EndReason, ResumeAbove, Signal
-from domain.identifiers import InteractionId, StreamId, TenantId
-from domain.ledger import Ledger
+from domain.identifiers import PATTERN, InteractionId, StreamId, TenantId
 from domain.media import SAMPLE_RATES_HZ, Encoding, MediaFormat
 from domain.sequence import MAX_SEQ
 
@@ -74,19 +64,91 @@ _MULAW = frozenset({"mulaw", "ulaw", "mu-law", "u-law", "pcmu", "g711_ulaw"})
 MAX_SIGNAL_BYTES = 4_096
 
 
-class _Media(msgspec.Struct):
+_Identifier = Annotated[str, msgspec.Meta(extra_json_schema={"pattern": f"^{PATTERN}$"})]
+
+
+class ConnectedMessage(msgspec.Struct):
+    """Comes first, before the call is known."""
+
+    event: Literal["connected"]
+
+
+class MediaFormatOfStart(msgspec.Struct):
+    """How the audio is encoded; little-endian PCM16 at 8000 Hz where nothing is named."""
+
+    encoding: str = ""
+    sample_rate: int | str | None = None
+    channels: int | str | None = None
+
+
+class CallOfStart(msgspec.Struct):
+    """Whose call it is: `account_sid` is the tenant, `call_sid` the interaction."""
+
+    call_sid: _Identifier
+    account_sid: _Identifier
+    stream_sid: _Identifier | None = None
+    from_: str | None = msgspec.field(name="from", default=None)
+    to: str | None = None
+    custom_parameters: dict[str, Any] = {}
+    media_format: MediaFormatOfStart | None = None
+
+
+class StartMessage(msgspec.Struct):
+    """Starts a call. The inner object may also stand flat beside `event`."""
+
+    event: Literal["start"]
+    start: CallOfStart
+    stream_sid: _Identifier | None = None
+
+
+class Media(msgspec.Struct):
+    """A frame in base64. `chunk` counts the frames, and a hole in it is loss."""
+
     payload: bytes
     chunk: int | float | str | None = None
     track: str = _INBOUND
 
 
-class _MediaMessage(msgspec.Struct):
-    """The short cut for the one message that comes fifty times a second."""
+class MediaMessage(msgspec.Struct):
+    """Audio of the stream, or of another track, which becomes a stream of its own."""
 
     event: Literal["media"]
-    media: _Media
+    media: Media
     stream_sid: str = ""
     streamSid: str = ""  # noqa: N815  # the other spelling
+
+
+class DtmfMessage(msgspec.Struct):
+    """A key was pressed."""
+
+    event: Literal["dtmf"]
+    dtmf: dict[str, Any] = {}
+
+
+class MarkMessage(msgspec.Struct):
+    """A mark in the audio was reached."""
+
+    event: Literal["mark"]
+    mark: dict[str, Any] = {}
+
+
+class ClearMessage(msgspec.Struct):
+    """Asks for nothing here."""
+
+    event: Literal["clear"]
+
+
+class StopOfCall(msgspec.Struct):
+    """Why the stream is over: `callended`, or anything else for a stopped stream."""
+
+    reason: str | None = None
+
+
+class StopMessage(msgspec.Struct):
+    """Ends the run, as `closed` does."""
+
+    event: Literal["stop"]
+    stop: StopOfCall | None = None
 
 
 class _MediaSkeleton(msgspec.Struct):
@@ -105,20 +167,29 @@ class _MediaMessageSkeleton(msgspec.Struct):
 
 
 _skeleton_decoder = msgspec.json.Decoder(_MediaMessageSkeleton)
-_media_decoder = msgspec.json.Decoder(_MediaMessage)
+_media_decoder = msgspec.json.Decoder(MediaMessage)
 _fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 Fields = Mapping[str, msgspec.Raw]
 
 
 class Agentstream(Dialect):
-    """Recognises `agentstream`; its replies are silence."""
+    """The messages of Exotel's Stream and Voicebot applets. None is answered."""
 
     name = "agentstream"
     comes_back = False
     max_early_messages = 50
     max_refused_in_a_row = None
     never_closed_with = frozenset({CloseCode.POLICY, CloseCode.NOT_CONFIRMED})
+    messages = (
+        ConnectedMessage,
+        StartMessage,
+        MediaMessage,
+        DtmfMessage,
+        MarkMessage,
+        ClearMessage,
+        StopMessage,
+    )
 
     def recognises(self, first: Mapping[str, object]) -> bool:
         """Recognise every event of the carrier's, and a `start` by what stands beside it."""
@@ -130,27 +201,6 @@ class Agentstream(Dialect):
     def decoder(self, query: Mapping[str, str], remark: Remark) -> Decoder:
         """Return a decoder that knows the sample rate in the query and the stream's name."""
         return AgentstreamDecoder(query, remark)
-
-    def started(
-        self,
-        interaction_id: InteractionId,  # noqa: ARG002  # the dialect's silence
-        generation: int,  # noqa: ARG002
-        last_seq: int | None,  # noqa: ARG002
-    ) -> str | None:
-        """Say nothing."""
-        return None
-
-    def ack(self, seq: int) -> str | None:  # noqa: ARG002
-        """Say nothing."""
-        return None
-
-    def error(self, refused: Refused) -> str | None:  # noqa: ARG002
-        """Say nothing."""
-        return None
-
-    def ended(self, interaction_id: InteractionId, ledger: Ledger) -> str | None:  # noqa: ARG002
-        """Say nothing."""
-        return None
 
 
 class AgentstreamDecoder(Decoder):
@@ -197,7 +247,7 @@ class AgentstreamDecoder(Decoder):
         return None if payload is None else self._flawless(message, payload)
 
     def _flawless(
-        self, message: _MediaMessage | _MediaMessageSkeleton, payload: bytes
+        self, message: MediaMessage | _MediaMessageSkeleton, payload: bytes
     ) -> Message | None:
         """Return the audio of a flawless message; None where `_read` has to look closer."""
         media = message.media

@@ -1,5 +1,6 @@
 """What makes a dialect."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -29,6 +30,26 @@ class Dialect(Wire, Protocol):
     @property
     def subprotocols(self) -> tuple[str, ...]:
         """The WebSocket subprotocols of the dialect; the handshake chooses one that is offered."""
+        return ()
+
+    @property
+    def description(self) -> str:
+        """The dialect in a few sentences. Default: the first paragraph of its class's docstring."""
+        return inspect.cleandoc(type(self).__doc__ or "").partition("\n\n")[0]
+
+    @property
+    def messages(self) -> tuple[object, ...]:
+        """The messages of a sender, as types of which msgspec makes a JSON schema.
+
+        A type is named by the one value of its first field that has only one, such as `event`, else
+        by itself; its docstring describes it. `bytes`, which may be annotated with `msgspec.Meta`,
+        is a binary message that is audio and nothing else.
+        """
+        return ()
+
+    @property
+    def replies(self) -> tuple[object, ...]:
+        """The messages that `started`, `ack`, `error` and `ended` return, as such types."""
         return ()
 
     def recognises(self, first: Mapping[str, object]) -> bool:

@@ -1,9 +1,5 @@
 """The dialect `exostreamkit`: `start`, `audio` …, `end` as JSON, or raw PCM after `start`.
 
-    {"event":"start","interaction_id":str,"tenant_id":str,"sample_rate":int,"encoding":"pcm16"}
-    {"event":"audio","data":base64 of little-endian PCM16,"seq":int}
-    {"event":"end"}
-
 Unknown fields are ignored; of duplicate keys the last wins. `_read` defines what a message means;
 `_audio_decoder` is a short cut to the same for the one message that comes fifty times a second,
 and `_read_long` one more where that message is long. A binary message that is a JSON object with a
@@ -38,20 +34,93 @@ from application.call.messages import (
 )
 from domain.errors import DomainError, InvalidMedia
 from domain.events import NEW_RUN, EndReason, Resume
-from domain.identifiers import InteractionId, StreamId, TenantId
-from domain.ledger import Ledger
-from domain.media import Encoding, MediaFormat
+from domain.identifiers import PATTERN, InteractionId, StreamId, TenantId
+from domain.ledger import NOTHING, Ledger
+from domain.media import MAX_FRAME_BYTES, SAMPLE_RATES_HZ, Encoding, MediaFormat
 from domain.sequence import MAX_SEQ
 
 _Seq = Annotated[int, msgspec.Meta(ge=0, le=MAX_SEQ)]
+_Identifier = Annotated[str, msgspec.Meta(extra_json_schema={"pattern": f"^{PATTERN}$"})]
+_Rate = Annotated[int, msgspec.Meta(extra_json_schema={"enum": sorted(SAMPLE_RATES_HZ)})]
+_Label = Annotated[str, msgspec.Meta(extra_json_schema={"enum": [Encoding.PCM16.value]})]
+"""What the schema has beyond the type is judged by the domain, which explains a refusal."""
+
+ERROR_CODES = (
+    Refusal.MALFORMED_JSON,
+    Refusal.INVALID_MESSAGE,
+    Refusal.INVALID_AUDIO,
+    Refusal.INVALID_SEQ,
+    Refusal.UNEXPECTED_EVENT,
+    Refusal.FRAME_TOO_LARGE,
+)
+"""The codes of the reply `error`."""
+
+_CODES = msgspec.Meta(extra_json_schema={"enum": [code.value for code in ERROR_CODES]})
+_COUNTERS = msgspec.Meta(extra_json_schema={"required": list(NOTHING.counters())})
 
 
-class _AudioMessage(msgspec.Struct):
-    """The short cut; msgspec reads `bytes` as strict standard base64."""
+class StartMessage(msgspec.Struct):
+    """Starts a stream; with `resume` it continues the stream's open run."""
+
+    event: Literal["start"]
+    interaction_id: _Identifier
+    tenant_id: _Identifier
+    sample_rate: _Rate
+    encoding: _Label
+    resume: bool = False
+
+
+class AudioMessage(msgspec.Struct):
+    """A frame: little-endian PCM16, mono, in base64; `seq` grows by 1."""
 
     event: Literal["audio"]
-    data: bytes
+    data: bytes  # msgspec reads strict standard base64
     seq: _Seq
+
+
+class EndMessage(msgspec.Struct):
+    """Ends the run."""
+
+    event: Literal["end"]
+
+
+PcmMessage = Annotated[
+    bytes,
+    msgspec.Meta(
+        title="pcm",
+        description="A frame after `start`: little-endian PCM16, mono. It takes the next seq.",
+        max_length=MAX_FRAME_BYTES,
+    ),
+]
+
+
+class StartedReply(msgspec.Struct, tag_field="event", tag="started"):
+    """The stream is started; `last_seq` is that of the run that is resumed, null for a new one."""
+
+    interaction_id: str
+    generation: int
+    last_seq: int | None
+
+
+class AckReply(msgspec.Struct, tag_field="event", tag="ack"):
+    """Every frame up to `seq` is published or was refused."""
+
+    seq: int
+
+
+class ErrorReply(msgspec.Struct, tag_field="event", tag="error"):
+    """A message was refused; `seq` if it could be read. The call continues."""
+
+    code: Annotated[str, _CODES]
+    message: str
+    seq: int | None
+
+
+class EndedReply(msgspec.Struct, tag_field="event", tag="ended"):
+    """The run is over and published."""
+
+    interaction_id: str
+    ledger: Annotated[dict[str, int], _COUNTERS]
 
 
 class _AudioSkeleton(msgspec.Struct):
@@ -76,36 +145,27 @@ class _AnyMessage(msgspec.Struct):
 
 
 _START_FIELDS = {
-    "interaction_id": str,
-    "tenant_id": str,
-    "sample_rate": int,
-    "encoding": str,
-    "resume": bool,
+    it.name: it.type for it in msgspec.structs.fields(StartMessage) if it.name != "event"
 }
 
-ERROR_CODES = (
-    Refusal.MALFORMED_JSON,
-    Refusal.INVALID_MESSAGE,
-    Refusal.INVALID_AUDIO,
-    Refusal.INVALID_SEQ,
-    Refusal.UNEXPECTED_EVENT,
-    Refusal.FRAME_TOO_LARGE,
-)
-"""The codes of the reply `error`."""
-
-_audio_decoder = msgspec.json.Decoder(_AudioMessage)
+_audio_decoder = msgspec.json.Decoder(AudioMessage)
 _skeleton_decoder = msgspec.json.Decoder(_AudioSkeleton)
 _any_decoder = msgspec.json.Decoder(_AnyMessage)
 
 
 class Exostreamkit(Dialect, Decoder):
-    """Decodes and answers `exostreamkit`; one decoder serves all, since nothing is remembered."""
+    """JSON messages `start`, `audio` … `end`, or raw PCM after `start`. Each is answered.
+
+    One decoder serves all connections, since nothing is remembered.
+    """
 
     name = "exostreamkit"
     comes_back = True
     max_early_messages = 0
     max_refused_in_a_row = 50
     never_closed_with: frozenset[CloseCode] = frozenset()
+    messages = (StartMessage, AudioMessage, EndMessage, PcmMessage)
+    replies = (StartedReply, AckReply, ErrorReply, EndedReply)
 
     def recognises(self, first: Mapping[str, object]) -> bool:
         """Recognise `audio`, `end`, and a `start` with one of its identifiers at the top."""
@@ -143,12 +203,7 @@ class Exostreamkit(Dialect, Decoder):
         self, interaction_id: InteractionId, generation: int, last_seq: int | None
     ) -> str | None:
         """Say `started`."""
-        return _encode(
-            event="started",
-            interaction_id=str(interaction_id),
-            generation=generation,
-            last_seq=last_seq,
-        )
+        return _encode(StartedReply(str(interaction_id), generation, last_seq))
 
     def ack(self, seq: int) -> str | None:
         """Say `ack`."""
@@ -156,16 +211,11 @@ class Exostreamkit(Dialect, Decoder):
 
     def error(self, refused: Refused) -> str | None:
         """Say `error`."""
-        return _encode(
-            event="error",
-            code=refused.refusal.value,
-            message=refused.explanation,
-            seq=refused.seq,
-        )
+        return _encode(ErrorReply(refused.refusal.value, refused.explanation, refused.seq))
 
     def ended(self, interaction_id: InteractionId, ledger: Ledger) -> str | None:
         """Say `ended`."""
-        return _encode(event="ended", interaction_id=str(interaction_id), ledger=ledger.counters())
+        return _encode(EndedReply(str(interaction_id), ledger.counters()))
 
 
 _data = Cutter(b"data")
@@ -185,7 +235,7 @@ def _read_long(text: bytes) -> Audio | None:
     return None if audio is None else Audio(message.seq, audio)
 
 
-def _encode(**reply: Any) -> str:  # noqa: ANN401  # JSON values
+def _encode(reply: msgspec.Struct) -> str:
     return msgspec.json.encode(reply).decode()
 
 

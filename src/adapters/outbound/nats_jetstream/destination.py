@@ -16,6 +16,7 @@ from adapters.outbound.nats_jetstream.address import (
 from adapters.outbound.nats_jetstream.advice import advice
 from adapters.outbound.nats_jetstream.layout import Layout
 from adapters.outbound.nats_jetstream.open_runs import PROBE_TTL, JetStreamOpenRuns
+from adapters.outbound.nats_jetstream.publication import publication
 from adapters.outbound.nats_jetstream.reader import JetStreamReader
 from adapters.outbound.nats_jetstream.rights import user_rule
 from adapters.outbound.nats_jetstream.store import JetStreamStore
@@ -27,6 +28,7 @@ from application.ports.destination import (
     StoreAdapter,
     VariableHelp,
 )
+from application.ports.publication import Publication
 
 URL, CREDENTIALS = "NATS_URL", "NATS_CREDENTIALS"
 
@@ -134,6 +136,10 @@ class NatsJetStream(StoreAdapter):
     def grants(self, options: DestinationOptions) -> Sequence[str]:
         """Return the user that the server's configuration needs."""
         return [user_rule(Layout(options.prefix))]
+
+    def publication(self, options: DestinationOptions) -> Publication:
+        """Describe subjects and messages. See `StoreAdapter.publication`."""
+        return publication(options.prefix)
 
     def connect(
         self, options: DestinationOptions, environment: Mapping[str, str]

@@ -10,6 +10,7 @@ from adapters.outbound.redis_streams.announcements import Announcements
 from adapters.outbound.redis_streams.confirm import Confirm
 from adapters.outbound.redis_streams.links import make_link
 from adapters.outbound.redis_streams.open_runs import RedisOpenRuns
+from adapters.outbound.redis_streams.publication import publication
 from adapters.outbound.redis_streams.reader import RedisStreamReader
 from adapters.outbound.redis_streams.rights import acl_rule
 from adapters.outbound.redis_streams.store import RedisStreamStore
@@ -24,6 +25,7 @@ from application.ports.destination import (
     StoreAdapter,
     VariableHelp,
 )
+from application.ports.publication import Publication
 
 URL, CONFIRM_VARIABLE = "REDIS_URL", "REDIS_CONFIRM"
 ACCEPTED_CONFIRM = ", ".join(it.value for it in Confirm)
@@ -131,6 +133,10 @@ class RedisStreams(StoreAdapter):
     def grants(self, options: DestinationOptions) -> Sequence[str]:
         """Return the ACL that the broker's user needs."""
         return [acl_rule(options.prefix)]
+
+    def publication(self, options: DestinationOptions) -> Publication:
+        """Describe keys and fields. See `StoreAdapter.publication`."""
+        return publication(options.prefix)
 
     @contextmanager
     def embedded(self) -> Iterator[Mapping[str, str]]:

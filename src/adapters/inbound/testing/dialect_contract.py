@@ -1,74 +1,31 @@
-"""What every dialect must do, as tests to inherit: fill in a dialect, and who writes it.
-
-Nothing of the service imports this module: it belongs to the kit of `application.testing`, and
-stands here since dialects do. Example calls come from the carrier's own description, never from the
-decoder, so that a misunderstanding cannot be on both sides.
-"""
+"""The contract of a `Dialect`."""
 
 import json
 import re
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from adapters.inbound.dialects import (
     DIALECTS,
-    Decoder,
     Dialect,
     FirstMessageNotJson,
-    Remark,
     UnknownDialect,
     recognise,
 )
+from adapters.inbound.dialects.description import DialectMessages
+from adapters.inbound.testing.carrier import Carrier, written
+from adapters.inbound.testing.decoding import check_message, decode_on, decoder_of
+from adapters.inbound.testing.drawing import no_utf8, objects, texts
 from application.call.closing import CloseCode
-from application.call.messages import (
-    Audio,
-    BadStart,
-    End,
-    Known,
-    Message,
-    Refusal,
-    Refused,
-    SignalMessage,
-    Start,
-    Unknown,
-)
-from domain.events import EndReason, Signal
+from application.call.messages import Audio, BadStart, End, Refusal, Refused, Start, Unknown
 from domain.identifiers import InteractionId
 from domain.ledger import Ledger
 from domain.sequence import MAX_SEQ
-
-KINDS = (Start, BadStart, Audio, SignalMessage, End, Known, Unknown, Refused)
-DEEP = "[" * 100_000 + "]" * 100_000
-
-
-class Carrier(ABC):
-    """Writes the messages of one call, as the carrier does."""
-
-    sample_rate: int = 8_000
-    """The rate of the call, in Hz."""
-
-    hangs_up: bool = False
-    """Whether the carrier ends a call by closing the connection, without a message."""
-
-    query: Mapping[str, str] = {}
-    """The query string that the connection is opened with."""
-
-    @abstractmethod
-    def opening(self) -> Sequence[str | bytes]:
-        """Write what comes before the first frame; text messages as `str`."""
-
-    @abstractmethod
-    def frame(self, seq: int, audio: bytes) -> str | bytes:
-        """Write one frame; `seq` counts from 0."""
-
-    @abstractmethod
-    def closing(self, frames: int) -> Sequence[str | bytes]:
-        """Write what comes after the last of `frames`."""
 
 
 class DialectContract:
@@ -102,7 +59,7 @@ class DialectContract:
 
     def test_told_what_it_tolerates_is_told(self, dialect: Dialect) -> None:
         assert dialect.name
-        assert dialect.name == dialect.name.strip().lower()
+        assert re.fullmatch(r"[a-z0-9._-]+", dialect.name)
         assert isinstance(dialect.max_early_messages, int)
         assert dialect.max_early_messages >= 0
         most = dialect.max_refused_in_a_row
@@ -112,6 +69,19 @@ class DialectContract:
         assert isinstance(dialect.comes_back, bool)
         assert isinstance(dialect.subprotocols, tuple)
         assert all(re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", it) for it in dialect.subprotocols)
+
+    def test_described_each_message_has_its_own_name_and_a_schema(self, dialect: Dialect) -> None:
+        assert dialect.description
+        assert dialect.messages
+        told = DialectMessages(dialect)
+        names = [told.messages[key]["name"] for key in told.sent]
+        assert len(set(names)) == len(names), names
+
+    def test_described_what_a_carrier_writes_is_one_of_the_messages(
+        self, dialect: Dialect, carrier: Carrier
+    ) -> None:
+        for message in written(carrier):
+            assert is_described(message, dialect.messages), message
 
     def test_recognised_a_written_call_is_its_own_and_no_other_dialects(
         self, dialect: Dialect, carrier: Carrier
@@ -224,7 +194,7 @@ class DialectContract:
             except (UnknownDialect, FirstMessageNotJson):
                 continue
 
-    def test_replies_are_json_objects_or_none(self, dialect: Dialect) -> None:
+    def test_replies_are_described_json_objects_or_none(self, dialect: Dialect) -> None:
         call, seqs = InteractionId("int-123"), st.integers(0, MAX_SEQ)
 
         @self._each
@@ -240,6 +210,7 @@ class DialectContract:
                 dialect.ended(call, Ledger()),
             ):
                 assert reply is None or isinstance(json.loads(reply), dict)
+                assert reply is None or is_described(reply, dialect.replies)
 
         check()
 
@@ -252,123 +223,15 @@ class DialectContract:
         assert decode_on(dialect, messages, carrier.query) == alone
 
 
-def written(carrier: Carrier) -> list[str | bytes]:
-    """Return a short call as the carrier writes it."""
-    frames = [carrier.frame(seq, bytes([seq, 0])) for seq in range(3)]
-    return [*carrier.opening(), *frames, *carrier.closing(3)]
-
-
-def decoder_of(dialect: Dialect, query: Mapping[str, str] | None = None) -> Decoder:
-    """Return what reads a new connection."""
-    return dialect.decoder(query or {}, _take_remark)
-
-
-def _take_remark(remark: str) -> None:
-    """Take what a decoder remarks on a call: a text, which is logged."""
-    assert remark
-
-
-def decode_on(
-    dialect: Dialect,
-    messages: Sequence[str | bytes],
-    query: Mapping[str, str] | None = None,
-    remark: Remark = _take_remark,
-) -> list[Message]:
-    """Decode the messages of one connection; `remark` is told what is odd about it."""
-    reader = dialect.decoder(query or {}, remark)
-    return [
-        reader.decode_text(it.encode()) if isinstance(it, str) else reader.decode_binary(it)
-        for it in messages
-    ]
-
-
-def check_message(message: Message) -> None:
-    """Check the values of a message, which the types alone do not tell."""
-    assert isinstance(message, KINDS)
-    match message:
-        case Audio(seq, audio):
-            assert seq is None or 0 <= seq <= MAX_SEQ
-            assert isinstance(audio, bytes)
-        case SignalMessage(signal, details):
-            assert isinstance(signal, Signal)
-            assert isinstance(json.loads(details), dict)
-            details.encode()
-        case End(reason):
-            assert isinstance(reason, EndReason)
-        case BadStart(explanation):
-            assert explanation
-        case Refused(refusal, explanation):
-            assert isinstance(refusal, Refusal)
-            assert explanation
-        case Start(call=call):
-            assert all(
-                isinstance(text, str)
-                for pair in call.custom_parameters.items()
-                for text in (*pair, call.caller or "", call.callee or "", call.call_sid or "")
-            )
-
-
-def objects(messages: Sequence[str | bytes]) -> st.SearchStrategy[dict[str, Any]]:
-    """Draw objects of the names and values in messages, in any mix."""
-    found = _objects_of(messages)
-    names = sorted({name for it in found for name in it} | {"event"})
-    events = _events_of(messages)
-    values = [value for it in found for value in it.values()] or [None]
-    leaves = (
-        st.none()
-        | st.booleans()
-        | st.integers()
-        | st.floats(allow_nan=False, allow_infinity=False)
-        | st.text(max_size=8)
-        | st.sampled_from(values)
-    )
-    anything = st.recursive(
-        leaves,
-        lambda inner: (
-            st.lists(inner, max_size=3)
-            | st.dictionaries(st.sampled_from(names) | st.text(max_size=5), inner, max_size=4)
-        ),
-        max_leaves=8,
-    )
-    return st.builds(
-        lambda fields, event: {**fields, "event": event},
-        st.dictionaries(st.sampled_from(names), anything, max_size=6),
-        st.sampled_from(events) | anything,
-    )
-
-
-def texts(messages: Sequence[str | bytes]) -> st.SearchStrategy[str]:
-    """Draw texts: JSON of the names in messages, whole and cut off, and anything else."""
-    whole = objects(messages).map(json.dumps)
-    cut = whole.flatmap(lambda text: st.integers(0, len(text)).map(lambda n: text[:n]))
-    odd = ["", "null", "{}", '{"event":' + DEEP + "}", "9" * 5_000, '{"event":NaN}']
-    return st.one_of(st.text(), whole, cut, st.sampled_from(odd))
-
-
-def no_utf8(messages: Sequence[str | bytes]) -> st.SearchStrategy[bytes]:
-    """Draw JSON with something in it that UTF-8 has not."""
-    event = _events_of(messages)[0]
-    return st.text(st.characters(categories=["Cs", "Lu"]), max_size=8).map(
-        lambda text: f'{{"event":"{event}","x":"{text}"}}'.encode(errors="surrogatepass")
-    )
-
-
-def _events_of(messages: Sequence[str | bytes]) -> list[str]:
-    events = {it.get("event") for it in _objects_of(messages)}
-    return sorted(it for it in events if isinstance(it, str)) or ["start"]
-
-
-def _objects_of(messages: Sequence[str | bytes]) -> list[dict[str, Any]]:
-    return [
-        found
-        for message in messages
-        if isinstance(message, str)
-        for found in _objects_in(json.loads(message))
-    ]
-
-
-def _objects_in(value: object) -> Iterator[dict[str, Any]]:
-    if isinstance(value, dict):
-        yield value
-        for inner in value.values():
-            yield from _objects_in(inner)
+def is_described(message: str | bytes, types: Sequence[object]) -> bool:
+    """Tell whether a message is of one of the types: binary ones may be of `bytes`."""
+    binary = [it for it in types if it is bytes or bytes in get_args(it)]
+    if isinstance(message, bytes) and binary:
+        return True
+    for kind in types:
+        try:
+            msgspec.json.decode(message, type=kind)
+        except msgspec.MsgspecError:
+            continue
+        return True
+    return False
