@@ -1,12 +1,11 @@
 """Destinations of distributions that are not ours: real ones, installed beside the service."""
 
-import textwrap
 from pathlib import Path
 
+import distributions
 import pytest
 from commands import run
-
-OPEN = {"SUPPORT_EXOTEL": "true"}
+from distributions import is_imported
 
 WORKING = """
     from adapters.outbound.in_memory import InMemory
@@ -31,23 +30,7 @@ def install(
     value: str = "pigeon_post:Pigeon",
     distribution: str = "pigeon_post",
 ) -> dict[str, str]:
-    """Install a distribution with one module and one entry point; return the variables to use it.
-
-    Its import leaves a mark.
-    """
-    folder.mkdir(exist_ok=True)
-    info = folder / f"{distribution}-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[rtaa_ingest.destinations]\n{name} = {value}\n")
-    if source is not None:
-        mark = f"open({str(folder / 'imported')!r}, 'w').close()\n"
-        (folder / f"{value.partition(':')[0]}.py").write_text(mark + textwrap.dedent(source))
-    return {**OPEN, "PYTHONPATH": str(folder)}
-
-
-def is_imported(folder: Path) -> bool:
-    return (folder / "imported").exists()
+    return distributions.install(folder, source, name, value, distribution)
 
 
 def test_an_installed_adapter_is_chosen_by_its_name_and_reads_its_own_variables(

@@ -123,10 +123,11 @@ class ServiceProcess(Served):
         arguments: Sequence[str] = (),
         program: Sequence[str] = ("-m", "entrypoints.cli"),
         stderr: int | None = None,
+        python: str | Path = sys.executable,
     ) -> None:
         self.port = quiet_port()
         self.log = log
-        self._command = [sys.executable, *program, "serve", *arguments]
+        self._command = [str(python), *program, "serve", *arguments]
         self.url = f"ws://127.0.0.1:{self.port}/v1/ingest"
         self._environment = {"HOST": "127.0.0.1", "PORT": str(self.port), **environment}
         self._stderr = stderr

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -14,8 +15,10 @@ StartWorkers = Callable[..., ServiceProcess]
 class WorkersProcess(ServiceProcess):
     """A service of two workers, started and waited for."""
 
-    def __init__(self, environment: Mapping[str, str], log: Path) -> None:
-        super().__init__(environment, log, ["--workers", "2"])
+    def __init__(
+        self, environment: Mapping[str, str], log: Path, python: str | Path = sys.executable
+    ) -> None:
+        super().__init__(environment, log, ["--workers", "2"], python=python)
         wait_until(lambda: len(children(self)) == 2)
         for pid in children(self):
             wait_until(lambda pid=pid: listens(pid))  # type: ignore[misc]
@@ -56,7 +59,11 @@ def is_alive(pid: int) -> bool:
 
 def worker_of(caller: Caller, service: ServiceProcess) -> int:
     """Return the worker that holds the other end of a connection."""
-    port = caller.socket.local_address[1]
+    return worker_of_port(caller.socket.local_address[1], service)
+
+
+def worker_of_port(port: int, service: ServiceProcess) -> int:
+    """Return the worker that holds the other end of a local port."""
     inodes = set()
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         fields = line.split()

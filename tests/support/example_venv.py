@@ -1,0 +1,74 @@
+"""An example distribution as a third party has it: beside the built wheel, in its own venv."""
+
+import ast
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+class ExampleVenv:
+    """A Python with the wheel and the example, and for the rest with what is installed here."""
+
+    def __init__(self, example: Path, folder: Path) -> None:
+        self._example = example
+        path = os.pathsep.join(
+            [str(Path(sys.executable).parent), os.environ["PATH"]]
+        )  # of uv-build
+        pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
+        self._run(
+            *pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder,
+            ROOT, example, PATH=path,
+        )  # fmt: skip
+        venv.create(folder / "venv", with_pip=False)
+        self.python = folder / "venv" / "bin" / "python"
+        wheels = sorted(folder.glob("*.whl"))
+        assert len(wheels) == 2
+        self._run(*pip, "--python", self.python, "install", "--no-deps", "--no-index", *wheels)
+        own, here = (
+            Path(
+                self._run(
+                    it, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"
+                ).strip()
+            )
+            for it in (self.python, Path(sys.executable))
+        )
+        assert own != here == Path(sysconfig.get_path("purelib"))
+        # A path in a .pth file comes last; .pth files in it, as of an editable src, are not read.
+        (own / "libraries.pth").write_text(f"{here}\n", encoding="utf-8")
+
+    def run(self, *arguments: str | Path, **environment: str) -> str:
+        """Run its Python in the folder of the example, and return what it prints."""
+        return self._run(self.python, *arguments, **environment)
+
+    def _run(self, *command: str | Path, **environment: str) -> str:
+        found = subprocess.run(
+            command,
+            env={**os.environ, **environment},
+            cwd=self._example,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=110,
+        )
+        assert found.returncode == 0, found.stdout + found.stderr
+        return found.stdout
+
+
+_IMPORTS = (ast.Import, ast.ImportFrom)
+
+
+def count_code(source: str) -> int:
+    aside = set[int]()
+    for node in ast.walk(ast.parse(source)):
+        is_docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        if isinstance(node, ast.stmt) and (is_docstring or isinstance(node, _IMPORTS)):
+            aside |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    return sum(
+        bool(line.split("#")[0].strip()) and number not in aside
+        for number, line in enumerate(source.splitlines(), 1)
+    )
