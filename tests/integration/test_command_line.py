@@ -26,14 +26,16 @@ from running import (
 from waiting import wait_until
 from websockets.exceptions import InvalidStatus
 
+from adapters.inbound.dialects import OWN
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
+from entrypoints.cli.scenes import scenes_of
 
 
 def test_the_demo_proves_every_byte_and_says_where_the_recordings_are(tmp_path: Path) -> None:
     done = run("demo", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    written = sorted((tmp_path / "demo-output").glob("*.wav"))
-    assert len(written) >= 3
+    written = list((tmp_path / "demo-output").glob("*.wav"))
+    assert {path.stem for path in written} == {scene.name for scene in scenes_of(OWN)}
     assert all(path.name in done.stdout for path in written)
     assert done.stdout.count("identical") == len(written)
 

@@ -80,6 +80,9 @@ class Wire(Protocol):
     handshakes: ClassVar[int]
     """How often the carrier tries a handshake."""
 
+    sends_token: ClassVar[bool]
+    """Whether the carrier can send a bearer token in the handshake."""
+
     def __init__(self, call: Call) -> None:
         """Take the call."""
         ...
@@ -119,6 +122,7 @@ class ExostreamkitWire(Wire):
     hangs_up = False
     user_agent = None
     handshakes = 1
+    sends_token = True
     query = ""
 
     def __init__(self, call: Call) -> None:
@@ -177,6 +181,7 @@ class AgentstreamWire(Wire):
     hangs_up = False
     user_agent = "Go-http-client/1.1"
     handshakes = 2
+    sends_token = False
 
     def __init__(self, call: Call) -> None:
         self._call = call

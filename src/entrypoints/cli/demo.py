@@ -1,4 +1,4 @@
-"""`rtaa-ingest demo`: the whole way of three calls, on a machine that has nothing but this."""
+"""`rtaa-ingest demo`: a call over each wire, on a machine that has nothing but this."""
 
 import asyncio
 import os
@@ -6,25 +6,19 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
 import click
 
+from adapters.inbound.dialects import OWN
 from application.ports.destination import NoEmbeddedServer
 from entrypoints.carrier.account import CallAccount
 from entrypoints.carrier.call import Plan
-from entrypoints.carrier.recording import packaged_speech, read_recording
-from entrypoints.carrier.wire import (
-    AgentstreamWire,
-    Call,
-    ExostreamkitBinaryWire,
-    ExostreamkitWire,
-    Wire,
-)
+from entrypoints.carrier.recording import read_recording
 from entrypoints.cli.proof import LOSSES, PlainReader, Proof, write_wav
 from entrypoints.cli.proof_entry import Unreadable
+from entrypoints.cli.scenes import TOKEN_TENANT, Scene, scenes_of
 from entrypoints.cli.screen import console, table, watched
 from entrypoints.cli.serve import EMBEDDED_ADAPTER
 from entrypoints.cli.service_process import ServiceFailed, running_service
@@ -39,22 +33,6 @@ CALL_SECONDS = 30.0
 TOKEN_SECONDS = 600
 
 
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """One of the calls: how it is made, by whom, of what."""
-
-    name: str
-    tenant: str
-    wire: type[Wire]
-    has_token: bool
-    source: Path
-
-    @property
-    def stream(self) -> str:
-        """Under which name a consumer finds the call."""
-        return self.wire(Call(self.tenant, self.name, 0)).stream
-
-
 @click.command()
 @click.option(
     "--output",
@@ -66,6 +44,7 @@ class Scene:
 def demo(*, output: Path) -> None:
     """Play real speech as real calls, read it back from the streams, and compare every byte.
 
+    Each dialect that a simulated carrier writes has a call, in each form of its frames.
     Starts a throw-away broker and the service, and ends both: a Valkey, or the one of the adapter
     that PUBSUB_ADAPTER names. Exit 1 if a byte differs.
     """
@@ -86,7 +65,7 @@ def demo(*, output: Path) -> None:
 
 def _play(output: Path, log_path: Path) -> bool:
     step = _Steps()
-    scenes = _scenes()
+    scenes = scenes_of(OWN)
     name = os.environ.get(ADAPTER) or EMBEDDED_ADAPTER
     adapters = destination_adapters()
     if name not in adapters:
@@ -106,9 +85,9 @@ def _play(output: Path, log_path: Path) -> bool:
         with running_service(settings, log_path) as address:
             step.say(f"it is ready at ws://{address}/v1/ingest; {len(scenes)} calls speak at once")
             now = int(time.time())
-            claims = {"iat": now, "exp": now + TOKEN_SECONDS, "tenant_id": _TENANT}
+            claims = {"iat": now, "exp": now + TOKEN_SECONDS, "tenant_id": TOKEN_TENANT}
             bearer = {"Authorization": f"Bearer {mint(private_key, claims)}"}
-            plans = [_plan(scene, address, bearer if scene.has_token else {}) for scene in scenes]
+            plans = [_plan(scene, address, bearer) for scene in scenes]
             with watched("real time", "frames", sum(p.frame_count for p in plans)) as tally:
                 accounts = asyncio.run(make_calls(plans, tally))
         step.say(
@@ -122,27 +101,14 @@ def _play(output: Path, log_path: Path) -> bool:
     return _report(scenes, accounts, proofs)
 
 
-_TENANT = "tenant-with-token"
-
-
-def _scenes() -> list[Scene]:
-    agent, caller, supervisor = packaged_speech()
-    json_wire, binary_wire = ExostreamkitWire, ExostreamkitBinaryWire
-    return [
-        Scene("exostreamkit-json", _TENANT, json_wire, has_token=True, source=supervisor),
-        Scene("exostreamkit-binary", _TENANT, binary_wire, has_token=True, source=caller),
-        Scene("agentstream", "tenant-open", AgentstreamWire, has_token=False, source=agent),
-    ]
-
-
-def _plan(scene: Scene, address: str, headers: dict[str, str]) -> Plan:
+def _plan(scene: Scene, address: str, bearer: dict[str, str]) -> Plan:
     return Plan(
         url=f"ws://{address}/v1/ingest",
         tenant=scene.tenant,
         interaction=scene.name,
         recording=read_recording(scene.source),
         wire=scene.wire,
-        headers=headers,
+        headers=bearer if scene.wire.sends_token else {},
         limit_seconds=CALL_SECONDS,
     )
 
