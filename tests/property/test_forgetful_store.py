@@ -9,7 +9,7 @@ compared with what the senders said.
 import asyncio
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any, TypeVar, cast
@@ -26,6 +26,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from tokens import reproducible_tokens
 
 from application.background import Background
 from application.broker_watch import BrokerWatch
@@ -402,7 +403,9 @@ class ForgetfulStore(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.runner = timeless_runner()
+        self.stack = ExitStack()
+        self.stack.enter_context(reproducible_tokens())
+        self.runner = self.stack.enter_context(timeless_runner())
         self.broker = Broker(clock_of(self.runner))
         self.processes: list[Process] = []
         self.runs: dict[str, Run] = {}
@@ -579,8 +582,8 @@ class ForgetfulStore(RuleBasedStateMachine):
                 self.runner.run(self._settle())
                 self._check_everything()
         finally:
-            self.runner.run(self._close())
-            self.runner.close()
+            with self.stack:
+                self.runner.run(self._close())
 
     async def _close(self) -> None:
         for process in self.processes:
