@@ -5,10 +5,13 @@ import logging
 from collections.abc import Collection
 
 from application.delivery.sender import Sender
-from application.part_watch import RETRY_SECONDS, PartWatch
+from application.part_watch import PartWatch
 from application.ports.clock import Clock
 from application.ports.destination import WHOLE, Destination, Part
 from application.ports.telemetry import Telemetry
+
+FIND_PARTS_SECONDS = 0.2
+"""How often the destination is asked for its parts."""
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +61,7 @@ class BrokerWatch:
                 for watch in self._watches.values():
                     if watch not in tasks:
                         tasks[watch] = group.create_task(watch.run())
-                await asyncio.sleep(RETRY_SECONDS)
+                await asyncio.sleep(FIND_PARTS_SECONDS)
 
     async def check(self) -> None:
         """Try each part once, also those that are known only then."""

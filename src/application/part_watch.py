@@ -14,14 +14,11 @@ from application.ports.clock import Clock
 from application.ports.destination import Destination, Part
 from application.ports.errors import PublisherError
 from application.ports.telemetry import Losses, Telemetry
-from application.time_limit import answered_within
+from application.time_limit import answered_within, store_backoff
 
 CHECK_EVERY_SECONDS = 1.0
 CHECK_SECONDS = 2.0
 """How often a part is tried, and how long it may take to answer."""
-
-RETRY_SECONDS = 0.2
-"""How often it is tried while it does not, or has not yet shown what it still knows."""
 
 MAX_CAUSES = 10
 """How many causes of one outage are told, each once."""
@@ -72,13 +69,15 @@ class PartWatch:
         return self.is_writable and self._sender.is_in_sync(self.part.name)
 
     async def run(self) -> None:
-        """Watch for ever."""
+        """Watch for ever: more often while the part takes no writes, or is in doubt."""
+        backoff = store_backoff()
         while True:
             self._doubt.clear()
             await self.check()
             if not self.is_writable:
-                await asyncio.sleep(RETRY_SECONDS)
+                await asyncio.sleep(backoff.note_failure())
                 continue
+            backoff.reset()
             with suppress(TimeoutError):
                 async with asyncio.timeout(CHECK_EVERY_SECONDS):
                     await self._doubt.wait()

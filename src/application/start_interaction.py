@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from application.backoff import Backoff
 from application.call_context import call_context
 from application.cut_interaction import CutInteraction
 from application.delivery.live_stream import LiveStream
@@ -15,11 +16,15 @@ from application.delivery.sender import Sender as LogSender
 from application.ports.clock import Clock
 from application.ports.errors import BrokerUnavailable, PublisherError
 from application.ports.open_runs import OpenRuns
-from application.time_limit import AGAIN_SECONDS, ANSWER_SECONDS, answered_within
+from application.time_limit import ANSWER_SECONDS, answered_within
 from domain.access import Sender
 from domain.events import Opening
 from domain.head import Access
 from domain.starting import StartRequest
+
+FIRST_AGAIN_SECONDS = 0.1
+MAX_AGAIN_SECONDS = 0.5
+"""How long a start waits before it is tried again."""
 
 _log = logging.getLogger(__name__)
 
@@ -29,6 +34,7 @@ class RetryBudget:
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds
+        self._backoff = Backoff(FIRST_AGAIN_SECONDS, MAX_AGAIN_SECONDS)
         self._given_up = asyncio.Event()
 
     def give_up(self) -> None:
@@ -44,7 +50,7 @@ class RetryBudget:
         if spent_seconds >= self.seconds:
             return False
         with suppress(TimeoutError):
-            async with asyncio.timeout(AGAIN_SECONDS):
+            async with asyncio.timeout(self._backoff.note_failure()):
                 await self._given_up.wait()
         return not self._given_up.is_set()
 

@@ -10,15 +10,12 @@ from application.ports.errors import BrokerUnavailable
 ANSWER_SECONDS = 5.0
 """How long one call of a port may take before its outcome counts as unknown."""
 
-AGAIN_SECONDS = 0.5
-"""How long to wait before a call that failed is tried again."""
-
 FIRST_RETRY_SECONDS = 0.05
 MAX_RETRY_SECONDS = 0.2
 
 
 def store_backoff() -> Backoff:
-    """Return how long to wait before what a store has failed at is sent again."""
+    """Return how long to wait before what a store has failed at is tried again."""
     return Backoff(FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS)
 
 

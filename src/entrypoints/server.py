@@ -6,6 +6,7 @@ import errno
 import gc
 import logging
 import os
+import random
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -18,6 +19,7 @@ import uvicorn
 from adapters.inbound.websocket.http_guard import HttpGuard
 from adapters.inbound.websocket.websocket_guard import WebSocketGuard
 from adapters.outbound.worker_board import Slot
+from application.backoff import Backoff
 from application.call.roster import Roster
 from application.ports.errors import BrokerUnavailable, PublisherError
 from entrypoints.app import create_app
@@ -49,7 +51,9 @@ KEPT_FREE_BYTES = 8 * 1024 * 1024
 FROM_KERNEL_BYTES = 1024 * 1024
 """So much memory that is free is kept, and pieces up to so much are taken from it."""
 
-ADVICE_RETRY_SECONDS = 5.0
+FIRST_ADVICE_SECONDS, MAX_ADVICE_SECONDS = 1.0, 5.0
+"""How long to wait before a broker that is away is asked for advice again, at most: processes that
+lost it together do not ask together."""
 
 OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 COMPLAIN_SECONDS = 1.0
@@ -274,12 +278,13 @@ async def _log_advice(container: Container, settings: Settings) -> None:
         settings.streams.retention_seconds,
         settings.streams.expire_seconds,
     )
+    backoff = Backoff(FIRST_ADVICE_SECONDS, MAX_ADVICE_SECONDS, draw=random.random)
     while True:
         try:
             for advice in await ask_advice(container.destination(), expected):
                 _log.warning(advice)
         except (BrokerUnavailable, TimeoutError):
-            await asyncio.sleep(ADVICE_RETRY_SECONDS)
+            await asyncio.sleep(backoff.note_failure())
         except PublisherError as error:
             _log.info("the destination gives no advice", extra={"why": str(error)})
             return

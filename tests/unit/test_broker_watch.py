@@ -287,14 +287,17 @@ def test_the_watch_tries_each_second_while_it_is_up_and_more_often_while_it_is_n
                 await asyncio.sleep(1.0)
                 bench.destination.error = None
                 await asyncio.sleep(2.0)
+                assert bench.is_up()
+                bench.destination.error = BrokerUnavailable("gone")
+                await asyncio.sleep(0.35)
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
             tried_at = [round(at - began, 3) for at in bench.destination.tried_at]
-            down = [3.0, 3.2, 3.4]
-            asked_then_up = [3.6, 3.8, 4.8]
-            assert tried_at == [0.0, 1.0, 2.0, *down, *asked_then_up]
-            assert bench.said == [True, False, True]
-            assert bench.is_up()
+            down = [3.0, 3.05, 3.15, 3.35]
+            asked_then_up = [3.55, 3.75, 4.75]
+            down_again = [5.75, 5.8]
+            assert tried_at == [0.0, 1.0, 2.0, *down, *asked_then_up, *down_again]
+            assert bench.said == [True, False, True, False]
 
         runner.run(watch())
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import click
 
+from application.backoff import Backoff
 from application.ports.errors import PublisherError
 from application.ports.reader import Announcement, PublishedEntry, StreamReader
 from domain.account import State
@@ -17,7 +18,9 @@ POLL_SECONDS = 0.25
 PROGRESS_MS = 5_000
 """How much audio of a call is told in one line."""
 
-AWAY_SECONDS = 1.0
+MAX_AWAY_SECONDS = 1.0
+"""How long to wait at most before a broker that cannot be read is tried again."""
+
 ASK_HEAD_POLLS = 240
 """After how long a silence a stream is asked whether it still exists: a minute."""
 
@@ -65,15 +68,18 @@ class Tail:
     async def run(self, *, once: bool) -> None:
         """Print for ever, or `once` only what is live now."""
         await self._list_live()
+        backoff = Backoff(POLL_SECONDS, MAX_AWAY_SECONDS)
         while not once:
             try:
                 await self._hear_announcements()
                 for key, followed in list(self._live.items()):
                     await self._read_on(key, followed)
-                await asyncio.sleep(POLL_SECONDS)
             except PublisherError as error:
                 _say(f"the broker cannot be read: {error}")
-                await asyncio.sleep(AWAY_SECONDS)
+                await asyncio.sleep(backoff.note_failure())
+            else:
+                backoff.reset()
+                await asyncio.sleep(POLL_SECONDS)
 
     async def _list_live(self) -> None:
         open_streams: dict[StreamKey, Announcement] = {}
