@@ -71,11 +71,11 @@ def read_settings(
     names = known_names(adapter)
     environment = read_environment(variables, names)
     problems += environment.problems
-    reader = _Reader(environment)
+    reader = Reader(environment)
     access, listening, calls = reader.read(Access), reader.read(Listening), reader.read(Calls)
     buffers, streams, logging = reader.read(Buffers), reader.read(Streams), reader.read(Logging)
     problems += reader.problems
-    problems += _of_access(environment, access, reader)
+    problems += _of_access(access, reader)
     problems += _of_ports(listening, reader, examine)
     problems += _of_expiry(streams, calls, reader)
     if adapter is not None:
@@ -104,7 +104,7 @@ def read_settings(
 
 
 @dataclass(slots=True)
-class _Reader:
+class Reader:
     """Reads groups; a variable that is wrong has its default there, and a problem in `problems`."""
 
     environment: Environment
@@ -112,6 +112,7 @@ class _Reader:
     _wrong: set[str] = field(default_factory=set)
 
     def read(self, group: type[G]) -> G:
+        """Return a group, each of its variables as it is set, or else its default."""
         given: dict[str, object] = {}
         for name, attribute, variable in declared(group):
             text = self.environment.texts.get(name)
@@ -124,9 +125,30 @@ class _Reader:
                 self._wrong.add(name)
         return structs.replace(group(), **given)
 
+    def is_given(self, name: str) -> bool:
+        """Whether the operator has set a variable, rightly or wrongly.
+
+        Raises:
+            KeyError: no variable is declared by that name.
+
+        """
+        return self.environment.is_given(_declared_name(name))
+
     def is_right(self, *names: str) -> bool:
-        """Whether each of the variables is not set, or set to a value that it takes."""
-        return not any(name in self._wrong or name in self.environment.failed for name in names)
+        """Whether each of the variables is not set, or set to a value that it takes.
+
+        Raises:
+            KeyError: no variable is declared by one of the names.
+
+        """
+        wrong = self._wrong | self.environment.failed
+        return wrong.isdisjoint([_declared_name(name) for name in names])
+
+
+def _declared_name(name: str) -> str:
+    if name not in VARIABLES:
+        raise KeyError(name)
+    return name
 
 
 def _choose_adapter(
@@ -162,9 +184,9 @@ def _of_adapter(
     return [problem for problem in problems if problem.variable not in failed]
 
 
-def _of_access(environment: Environment, access: Access, reader: _Reader) -> list[Problem]:
+def _of_access(access: Access, reader: Reader) -> list[Problem]:
     problems = []
-    is_given = environment.is_given
+    is_given = reader.is_given
     if is_given("EXOTEL_USERNAME") != is_given("EXOTEL_PASSWORD"):
         lone, absent = ("EXOTEL_USERNAME", "EXOTEL_PASSWORD")
         if not is_given(lone):
@@ -180,7 +202,7 @@ def _of_access(environment: Environment, access: Access, reader: _Reader) -> lis
     return problems
 
 
-def _of_ports(listening: Listening, reader: _Reader, examine: Examine | None) -> list[Problem]:
+def _of_ports(listening: Listening, reader: Reader, examine: Examine | None) -> list[Problem]:
     problems = []
     ports = {name: port for name, port in ports_of(listening).items() if reader.is_right(name)}
     if len(ports) > len(set(ports.values())):
@@ -191,7 +213,7 @@ def _of_ports(listening: Listening, reader: _Reader, examine: Examine | None) ->
     return problems
 
 
-def _of_expiry(streams: Streams, calls: Calls, reader: _Reader) -> list[Problem]:
+def _of_expiry(streams: Streams, calls: Calls, reader: Reader) -> list[Problem]:
     expire = streams.expire_seconds
     kept = {
         "RETENTION_SECONDS": streams.retention_seconds,

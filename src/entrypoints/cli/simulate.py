@@ -28,8 +28,10 @@ from entrypoints.carrier.wire import BINARY_WIRES, WIRES, Wire
 from entrypoints.cli.descriptors import allow_descriptors
 from entrypoints.cli.destination import read_destination_settings
 from entrypoints.cli.screen import Tally, console, table, watched
-from entrypoints.setting_groups import ADAPTER
+from entrypoints.setting_groups import ADAPTER, VARIABLES
 from entrypoints.settings import Settings
+
+PREFIX = "STREAM_PREFIX"
 
 HANDSHAKES_AT_A_TIME = 64
 """More would only wait in the service's accept queue and look slow."""
@@ -84,7 +86,12 @@ EACH_SHOWN = 20
     help="The Redis where to look up the ledgers of agentstream calls, which are told nothing. "
     "Without it PUBSUB_ADAPTER and its variables lead there.",
 )
-@click.option("--stream-prefix", envvar="STREAM_PREFIX", default="rtaa", show_default=True)
+@click.option(
+    "--stream-prefix",
+    envvar=PREFIX,
+    default=VARIABLES[PREFIX].default,
+    show_default=True,
+)
 @click.option("--without-acks", is_flag=True, help="The service runs with ACK_INTERVAL=0.")
 def simulate(
     context: click.Context,
@@ -193,7 +200,7 @@ def _where_published(
     An address that is told on the command line comes before what the environment configures, that
     before an address of the environment alone.
     """
-    variables = {**os.environ, "STREAM_PREFIX": stream_prefix}
+    variables = {**os.environ, PREFIX: stream_prefix}
     if redis_url is not None and (is_told or not variables.get(ADAPTER)):
         variables |= {ADAPTER: "redis_streams", "REDIS_URL": redis_url}
     if not variables.get(ADAPTER):
