@@ -6,7 +6,6 @@ import errno
 import gc
 import logging
 import os
-import random
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -19,16 +18,14 @@ import uvicorn
 from adapters.inbound.websocket.http_guard import HttpGuard
 from adapters.inbound.websocket.websocket_guard import WebSocketGuard
 from adapters.outbound.worker_board import Slot
-from application.backoff import Backoff
 from application.call.roster import Roster
-from application.ports.errors import BrokerUnavailable, PublisherError
+from entrypoints.advice import log_advice
 from entrypoints.app import create_app
 from entrypoints.container import Container
 from entrypoints.listening import too_late
 from entrypoints.logs import configure_logs
 from entrypoints.reload import Reload
 from entrypoints.settings import Settings
-from entrypoints.sizing import ask_advice, expected_bytes
 from entrypoints.start_line import log_start
 from entrypoints.stop_signals import AT_ONCE, STOP_SIGNALS, StopSignals
 
@@ -50,10 +47,6 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 KEPT_FREE_BYTES = 8 * 1024 * 1024
 FROM_KERNEL_BYTES = 1024 * 1024
 """So much memory that is free is kept, and pieces up to so much are taken from it."""
-
-FIRST_ADVICE_SECONDS, MAX_ADVICE_SECONDS = 1.0, 5.0
-"""How long to wait before a broker that is away is asked for advice again, at most: processes that
-lost it together do not ask together."""
 
 OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 COMPLAIN_SECONDS = 1.0
@@ -255,7 +248,7 @@ def build_server(settings: Settings, slot: Slot | None = None) -> IngestServer:
         settings,
         container.roster(),
         container.sender().flush,
-        lambda: _log_advice(container, settings),
+        lambda: log_advice(container.destination(), settings),
         Reload(settings, lambda new: admit_sender.replace(new.access_policy, new.token_verifier)),
         StopSignals(STOP_SIGNALS if slot is None else (*STOP_SIGNALS, AT_ONCE)),
         lambda sockets: _log_listening(settings, sockets, slot),
@@ -269,24 +262,3 @@ def _log_listening(settings: Settings, sockets: list[socket.socket], slot: Slot 
         log_start(settings, sockets, workers=1)
     else:
         _log.info("worker listens", extra={"pid": os.getpid()})
-
-
-async def _log_advice(container: Container, settings: Settings) -> None:
-    """Log what the destination advises, once it can be asked."""
-    expected = expected_bytes(
-        settings.calls.max_streams,
-        settings.streams.retention_seconds,
-        settings.streams.expire_seconds,
-    )
-    backoff = Backoff(FIRST_ADVICE_SECONDS, MAX_ADVICE_SECONDS, draw=random.random)
-    while True:
-        try:
-            for advice in await ask_advice(container.destination(), expected):
-                _log.warning(advice)
-        except (BrokerUnavailable, TimeoutError):
-            await asyncio.sleep(backoff.note_failure())
-        except PublisherError as error:
-            _log.info("the destination gives no advice", extra={"why": str(error)})
-            return
-        else:
-            return
