@@ -151,6 +151,12 @@ class Buffers(Group, frozen=True):
         "at most four times that much audio, and 400 frames for each of its seconds. All of it is "
         "inside `BUFFER_BYTES`, where unconfirmed audio comes first. 0 retains nothing",
     )
+    publish_linger_ms: int = setting(
+        whole(0, 200, "a whole number of milliseconds from {low} to {high}"),
+        "0",
+        "how long a batch may wait for more frames, from its first. It leaves sooner when it is "
+        "full, at an end or a drain, and when an ack is due. See [scaling](scaling.md#linger)",
+    )
 
 
 class Streams(Group, frozen=True):

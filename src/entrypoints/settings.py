@@ -62,7 +62,12 @@ class Settings(Discreet, frozen=True, kw_only=True):
     def buffer_limits(self) -> BufferLimits:
         """How much audio may be held."""
         held = self.buffers
-        return BufferLimits(held.buffer_seconds, held.buffer_bytes, held.rewind_seconds)
+        return BufferLimits(
+            held.buffer_seconds,
+            held.buffer_bytes,
+            held.rewind_seconds,
+            held.publish_linger_ms / 1_000,
+        )
 
     @property
     def access_policy(self) -> AccessPolicy:

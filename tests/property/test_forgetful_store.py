@@ -414,9 +414,9 @@ class ForgetfulStore(RuleBasedStateMachine):
         self.is_exact = True
         self.details = (f'{{"digit":"{n}"}}' for n in count())
 
-    @initialize(tight=st.booleans())
-    def begin(self, tight: bool) -> None:
-        limits = BufferLimits(rewind_seconds=REWIND_SECONDS)
+    @initialize(tight=st.booleans(), linger=st.sampled_from([0.0, 0.0, 0.04, 0.2]))
+    def begin(self, tight: bool, linger: float) -> None:
+        limits = BufferLimits(rewind_seconds=REWIND_SECONDS, linger_seconds=linger)
         if tight and not self.forgets_at_most_what_is_kept:
             limits = replace(limits, buffer_bytes=100 * FRAME_BYTES)
             self.is_sound = False
@@ -695,7 +695,7 @@ class Shared(ForgetfulStore):
 def staged(machine: ForgetfulStore, *, tight: bool = False) -> Iterator[Any]:
     """Do by hand what a machine may do by itself; at the end it looks at everything."""
     try:
-        machine.begin(tight=tight)
+        machine.begin(tight=tight, linger=0.0)
         yield machine
     finally:
         machine.teardown()

@@ -72,6 +72,9 @@ class RecordingLog:
         assert not live.is_fenced
         self.entries += entries
 
+    def hurry(self) -> None:
+        pass
+
     def note_caught_up(self) -> None:
         pass
 

@@ -8,6 +8,7 @@ from stream_model import ModelStore, Process, Session, replace_entries
 from stream_parts import STREAM, frame, opening, seqs_of
 
 from application.delivery.byte_budget import BufferLimits
+from application.delivery.linger import Linger
 from application.delivery.live_stream import LiveStream
 from application.delivery.log_state import LogState, Probe
 from application.delivery.pending_start import PendingStart
@@ -47,6 +48,7 @@ class LogBench(Process):
             self.clock,
             self.telemetry,
             self.budget,
+            Linger(limits.linger_seconds, self.clock),
             retention_seconds=retention_seconds,
             on_work=self.work.append,
         )

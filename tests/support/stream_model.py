@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from bench import CountingTelemetry, HandDrivenClock
 
 from application.delivery.byte_budget import BufferLimits, ByteBudget
+from application.delivery.linger import Linger
 from application.delivery.live_stream import LiveStream
 from application.delivery.log_state import Probe
 from application.delivery.pending_start import PendingStart
@@ -146,6 +147,7 @@ class Process:
             self.clock,
             self.telemetry,
             self.budget,
+            Linger(limits.linger_seconds, self.clock),
             retention_seconds=1e9,
             on_work=lambda _: None,
         )

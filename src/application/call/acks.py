@@ -14,6 +14,11 @@ class Acks:
         self._unacked += frames
         return 0 < self._interval <= self._unacked
 
+    @property
+    def frames_to_ack(self) -> int | None:
+        """How many more frames have to be confirmed for an ack to be due; None if none ever is."""
+        return self._interval - self._unacked if self._interval else None
+
     def take(self, last_seq: int | None) -> int | None:
         """Return the seq to ack, the highest confirmed, unless it is acked already."""
         if self._interval == 0 or self._unacked == 0:

@@ -122,7 +122,7 @@ class CallStream(StreamMessages):
         if live.is_fenced:
             host.close(SUPERSEDED)
             return
-        live.listener = self
+        live.listener, live.frames_to_ack = self, self._acks.frames_to_ack
         if self.track is None:
             generation, last_seq = live.lease.generation, live.interaction.last_seq
             host.reply(host.wire.started(opening.interaction_id, generation, last_seq))
@@ -197,6 +197,11 @@ class CallStream(StreamMessages):
             self._host.actions.cut(live, reason)  # its sender may not know that all is confirmed
         else:
             self._host.actions.end(live, reason)
+
+    def hurry(self) -> None:
+        """Have what is put confirmed soon: it waits for no more frames."""
+        if self.live is not None:
+            self.live.log.hurry()
 
     def release(self, reason: EndReason) -> None:
         """Let go of the sender, which is gone. A start under way continues without it."""

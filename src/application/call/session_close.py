@@ -232,6 +232,7 @@ class SessionClose:
             return
         if closing.end is not None:
             self._end(closing.end)
+        self._tracks.hurry()
         self._leave_at = self.services.clock.monotonic() + self._flush_seconds
         if self._tracks.is_flushed or is_given_up:
             self._finish(closing)

@@ -38,7 +38,8 @@ class StreamMessages:
         self.live: LiveStream | None = None
         self.is_dropping = False
         """Whether its audio is dropped while the buffer is full."""
-        self._acks = Acks(services.ack_interval)
+        is_acked = track is None and host.wire.ack(0) is not None
+        self._acks = Acks(services.ack_interval if is_acked else 0)
         self._refused_in_a_row = 0
         self._duplicates_in_a_row = 0
         self._duplicates_below = 0
@@ -125,6 +126,8 @@ class StreamMessages:
         """Acknowledge what is confirmed."""
         if self._acks.confirm(frames):
             self.ack(last_seq)
+        if self.live is not None:
+            self.live.frames_to_ack = self._acks.frames_to_ack
         self._host.on_progress()
 
     def on_fenced(self) -> None:
@@ -144,5 +147,5 @@ class StreamMessages:
 
     def due_ack(self, last_seq: int | None) -> str | None:
         """Return the ack that is due, if one is; a track beside the stream itself has none."""
-        seq = None if self.track is not None else self._acks.take(last_seq)
+        seq = self._acks.take(last_seq)
         return None if seq is None else self._host.wire.ack(seq)

@@ -79,6 +79,11 @@ class Tracks:
         for stream in self:
             stream.end(reason)
 
+    def hurry(self) -> None:
+        """Have what is put confirmed soon."""
+        for stream in self:
+            stream.hurry()
+
     def drop(self) -> None:
         """Drop the audio of streams that are full."""
         for stream in self:

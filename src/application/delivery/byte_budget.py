@@ -30,12 +30,14 @@ faster than real time."""
 class BufferLimits:
     """How much may be held: per stream in seconds of its audio, of all streams in bytes.
 
-    Confirmed audio is retained for `rewind_seconds` of time.
+    Confirmed audio is retained for `rewind_seconds` of time. A batch that is not full may wait for
+    more frames for `linger_seconds`.
     """
 
     buffer_seconds: float = 45.0
     buffer_bytes: int = 256 * 1024 * 1024
     rewind_seconds: float = 5.0
+    linger_seconds: float = 0.0
 
     @property
     def stream_entries(self) -> int:

@@ -32,6 +32,10 @@ class Log(Protocol):
         """Append entries of a generation, received at monotonic `received_at`."""
         ...
 
+    def hurry(self) -> None:
+        """Send what is put: it waits for no company."""
+        ...
+
     def put_account(self, live: "LiveStream") -> None:
         """Append the run's account although there is no entry for it."""
         ...
@@ -72,10 +76,11 @@ class LiveStream:
     process or another. `is_catching_up` while entries that waited for its start are still to be put
     behind it. `published` is the run as of the last confirmation while this was the generation
     written. `run_started_at` is monotonic, in seconds, of the run's first generation in this
-    process.
+    process. An ack is due when `frames_to_ack` more are confirmed; None if none ever is.
     """
 
     __slots__ = (
+        "frames_to_ack",
         "interaction",
         "is_catching_up",
         "is_fenced",
@@ -102,6 +107,7 @@ class LiveStream:
         self.lease = lease
         self.run = run
         self.run_started_at = run_started_at
+        self.frames_to_ack: int | None = None
         self.listener: DeliveryListener | None = None
         self.is_fenced = False
         self.is_catching_up = True
@@ -110,6 +116,10 @@ class LiveStream:
     def key(self) -> StreamKey:
         """Which stream it is."""
         return self.interaction.opening.stream
+
+    def is_ack_due(self, unconfirmed: int) -> bool:
+        """Tell whether an ack is due once so many entries are confirmed."""
+        return self.frames_to_ack is not None and unconfirmed >= self.frames_to_ack
 
     def note_caught_up(self) -> None:
         """Note that everything held behind the start is put. Calling it again does nothing."""

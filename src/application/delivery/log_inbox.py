@@ -5,11 +5,12 @@ import asyncio
 from application.delivery.byte_budget import ByteBudget
 from application.delivery.doubts import Doubts
 from application.delivery.holdings import Holdings
+from application.delivery.linger import Linger
 from application.delivery.live_stream import LiveStream, Log
 from application.delivery.starts import Starts
 from application.ports.clock import Clock
 from application.time_limit import store_backoff
-from domain.entries import Entry, SignalNoted
+from domain.entries import Ended, Entry, SignalNoted
 from domain.media import AudioFrame
 
 PACK_AFTER_SECONDS = 0.5
@@ -21,11 +22,15 @@ is packed: it may have to wait for longer."""
 class LogInbox(Log):
     """The side of a log that sessions write to; `StreamLog` is the whole."""
 
-    def __init__(self, clock: Clock, budget: ByteBudget, holdings: Holdings) -> None:
+    def __init__(
+        self, clock: Clock, budget: ByteBudget, holdings: Holdings, linger: Linger
+    ) -> None:
         self.backoff = store_backoff()
         self._clock = clock
         self._budget = budget
         self._holdings = holdings
+        self._linger = linger
+        self._due_at: float | None = None
         self._window = holdings.window
         self._starts = Starts(holdings)
         self._live: LiveStream | None = None
@@ -81,6 +86,15 @@ class LogInbox(Log):
         """Whether there is nothing to append, to ask, or to start."""
         return self.is_empty and not self.is_starting
 
+    @property
+    def is_lingering(self) -> bool:
+        """Whether all there is to append is an open batch that waits for company."""
+        return (
+            self._due_at is not None
+            and not self._window.queued
+            and not (self._account_due or self.is_starting or self.is_in_doubt)
+        )
+
     def stalled_seconds(self, now: float) -> float:
         """For how long something is queued and nothing was confirmed."""
         return 0.0 if self._unconfirmed_since is None else now - self._unconfirmed_since
@@ -102,10 +116,33 @@ class LogInbox(Log):
         is_first = not window.open_entries
         if self._unconfirmed_since is None:
             self._unconfirmed_since = received_at
-        if window.put(entries, received_at, size):
+        is_full = window.put(entries, received_at, size)
+        if is_full:
             self._close_open(received_at)
-        if is_first:
+        if self._linger.seconds:
+            is_due = is_full or type(entries[-1]) is Ended or live.is_ack_due(window.count)
+            self._send_or_wait(received_at, is_first=is_first, is_due=is_due)
+        elif is_first:
             self.note_work()
+
+    def _send_or_wait(self, received_at: float, *, is_first: bool, is_due: bool) -> None:
+        """Have what was put sent, now or when it has waited for company."""
+        if is_due:
+            self._due_at = None
+            self.note_work()
+        elif is_first:
+            self._due_at = self._linger.add(self, received_at)
+
+    def hurry(self) -> None:
+        """Send what is put: it waits for no company."""
+        if self._due_at is not None:
+            self._due_at = None
+            self.note_work()
+
+    def note_due(self, due_at: float) -> None:
+        """Send the batch that is due at this time, if it is still open."""
+        if self._due_at == due_at:
+            self.hurry()
 
     def put_account(self, live: LiveStream) -> None:
         """Append the run's account although there is no entry for it."""
@@ -163,6 +200,7 @@ class LogInbox(Log):
         if waits_long or self.stalled_seconds(now) > PACK_AFTER_SECONDS:
             batch.pack()
         self._account_due = False
+        self._due_at = None
 
     def _tell_if_empty(self, live: LiveStream | None) -> None:
         """Tell a session that all is confirmed: a doubt may have outlasted its last entries."""

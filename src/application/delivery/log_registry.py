@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from application.delivery.byte_budget import BufferLimits, ByteBudget
 from application.delivery.lane import Lane
+from application.delivery.linger import Linger
 from application.delivery.stream_log import StreamLog
 from application.ports.clock import Clock
 from application.ports.store import StreamStore
@@ -43,6 +44,7 @@ class LogRegistry:
         self._telemetry = telemetry
         self._retention_seconds = retention_seconds
         self.budget = ByteBudget(limits, telemetry)
+        self._linger = Linger(limits.linger_seconds, clock)
         self._logs: dict[StreamKey, StreamLog] = {}
         self._lanes: dict[str, Lane] = {}
         self._paused: set[StreamLog] = set()
@@ -66,6 +68,7 @@ class LogRegistry:
                 self._clock,
                 self._telemetry,
                 self.budget,
+                self._linger,
                 retention_seconds=self._retention_seconds,
                 on_work=self.note_work,
             )

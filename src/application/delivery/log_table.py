@@ -30,6 +30,7 @@ from collections.abc import Sequence
 from application.delivery.batch import Batch
 from application.delivery.byte_budget import ByteBudget
 from application.delivery.holdings import Holdings
+from application.delivery.linger import Linger
 from application.delivery.live_stream import LiveStream
 from application.delivery.log_inbox import LogInbox
 from application.delivery.log_reports import LogReports
@@ -54,11 +55,12 @@ class LogTable(LogInbox):
         clock: Clock,
         telemetry: Telemetry,
         budget: ByteBudget,
+        linger: Linger,
         *,
         retention_seconds: float,
     ) -> None:
         holdings = Holdings(stream, budget, telemetry, retention_seconds=retention_seconds)
-        super().__init__(clock, budget, holdings)
+        super().__init__(clock, budget, holdings, linger)
         self.stream = stream
         self.state = LogState.CLOSED
         self.has_lost = False

@@ -47,6 +47,8 @@ class Sender(LogRegistry):
 
         Returns at once when `is_urgent` becomes true: a signal, which is no event, may make it so.
         """
+        for log in self._logs.values():
+            log.hurry()
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
         while self.unpublished() and loop.time() < until and not is_urgent():  # noqa: ASYNC110
@@ -61,6 +63,7 @@ class Sender(LogRegistry):
                 self._tasks.create_task(self.keep_time())
         finally:
             self._tasks = None
+            self._linger.close()
 
     def _serve(self, lane: Lane) -> None:
         if self._tasks is not None:
@@ -157,7 +160,7 @@ class Sender(LogRegistry):
                 out_of_sync.discard(log)
             if log.has_lost:
                 self.look_wider(log.part)
-            if log.is_settled:
+            if log.is_settled or log.is_lingering:
                 continue
             if is_reached and isinstance(answer, Failed):
                 self.pause(log)

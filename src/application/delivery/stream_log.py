@@ -9,6 +9,7 @@ became of it; `log_table` has what the answers mean.
 from collections.abc import Callable
 
 from application.delivery.byte_budget import ByteBudget
+from application.delivery.linger import Linger
 from application.delivery.log_state import OUT_OF_SYNC, LogState, Probe, Work
 from application.delivery.log_table import LogTable
 from application.delivery.pending_start import PendingStart
@@ -29,11 +30,14 @@ class StreamLog(LogTable):
         clock: Clock,
         telemetry: Telemetry,
         budget: ByteBudget,
+        linger: Linger,
         *,
         retention_seconds: float,
         on_work: Callable[["StreamLog"], None],
     ) -> None:
-        super().__init__(stream, clock, telemetry, budget, retention_seconds=retention_seconds)
+        super().__init__(
+            stream, clock, telemetry, budget, linger, retention_seconds=retention_seconds
+        )
         self.epoch = 0
         self.part = ""
         self._on_work = on_work

@@ -1,0 +1,61 @@
+"""Open batches that wait for company: more frames a batch, and more streams a call, cost less.
+
+The first frame of a batch starts its time. Batches that are due soon leave with one that is due
+now, so that the store is called seldom.
+"""
+
+import asyncio
+from collections import deque
+from typing import Protocol
+
+from application.ports.clock import Clock
+
+TOGETHER = 0.25
+"""The share of its time that a batch may leave earlier, to leave with others."""
+
+
+class Waiting(Protocol):
+    """A log whose open batch waits."""
+
+    def note_due(self, due_at: float) -> None:
+        """Send the batch that is due at this monotonic time, if it is still open."""
+        ...
+
+
+class Linger:
+    """How long an open batch waits, in seconds; 0: not at all. One timer wakes all that are due."""
+
+    def __init__(self, seconds: float, clock: Clock) -> None:
+        self.seconds = seconds
+        self._clock = clock
+        self._waiting: deque[tuple[float, Waiting]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, log: Waiting, since: float) -> float:
+        """Have a log told when its batch is due, whose first frame came at `since`; return when."""
+        due_at = since + self.seconds
+        self._waiting.append((due_at, log))
+        if self._timer is None:
+            self._set_timer()
+        return due_at
+
+    def close(self) -> None:
+        """Tell no log any more."""
+        self._waiting.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _set_timer(self) -> None:
+        delay = self._waiting[0][0] - self._clock.monotonic()
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, delay), self._on_time)
+
+    def _on_time(self) -> None:
+        self._timer = None
+        until = self._clock.monotonic() + TOGETHER * self.seconds
+        waiting = self._waiting
+        while waiting and waiting[0][0] <= until:
+            due_at, log = waiting.popleft()
+            log.note_due(due_at)
+        if waiting and self._timer is None:
+            self._set_timer()
