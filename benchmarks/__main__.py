@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks.capacity import capacity
 from benchmarks.machine import (
     Cores,
     allow_descriptors,
@@ -24,7 +25,7 @@ from benchmarks.machine import (
     describe_machine,
     pin,
 )
-from benchmarks.plan import OURS, SCENARIOS, Scenario, quick
+from benchmarks.plan import OURS, SCENARIOS, Mode, Scenario, quick
 from benchmarks.servers import LIBRARIES, PROGRAMS, ServerFailed
 from benchmarks.table import Results, render
 from benchmarks.trial import attempt
@@ -48,6 +49,9 @@ def main() -> int:
     pin(0, cores.others)
     facts = _facts(cores)
     print("\n".join(f"{name}: {value}" for name, value in facts.items()), flush=True)
+    if options.capacity:
+        print(f"\n{capacity(cores, _say)}")
+        return 0
     began = time.monotonic()
     results = [Results(scenario) for scenario in scenarios]
     is_whole = False
@@ -120,6 +124,8 @@ def _document(facts: dict[str, str], results: Sequence[Results]) -> dict[str, An
 def _chosen(options: argparse.Namespace) -> list[Scenario]:
     if options.only:
         chosen = [it for it in SCENARIOS if options.only.search(it.name)]
+    elif options.pace:
+        chosen = [it for it in SCENARIOS if it.load.mode is Mode.PACED and not it.load.freeze]
     else:
         chosen = [it for it in SCENARIOS if it.is_usual and (it.is_quick or not options.quick)]
     return [quick(scenario) for scenario in chosen] if options.quick else chosen
@@ -131,6 +137,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one round of fewer frames")
     parser.add_argument(
         "--only", type=_pattern, metavar="PATTERN", help="scenarios whose name it is found in"
+    )
+    parser.add_argument(
+        "--pace", action="store_true", help="only loads at the pace of real calls, all of them"
+    )
+    parser.add_argument(
+        "--capacity", action="store_true", help="how many calls of 20 ms frames a process carries"
     )
     parser.add_argument("--json", type=_writable, metavar="FILE", help="write every run there")
     options = parser.parse_args()

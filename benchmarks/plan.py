@@ -99,10 +99,14 @@ class Scenario:
 
 
 OURS, FLOOR, OBVIOUS = "rtaa-ingest", "litestar drop", "fastapi obvious"
+LINGER_MS = 40
+LINGERING = f"linger {LINGER_MS} ms"
+"""The service with `PUBLISH_LINGER_MS`."""
 
 _ALL = (OURS, FLOOR, OBVIOUS)
 _FLOORED = (OURS, FLOOR)
 _ALONE = (OURS,)
+_BOTH = (OURS, LINGERING)
 
 _CALLS = 32
 """Connections of a saturated load: enough for the server never to wait for one of them."""
@@ -114,8 +118,9 @@ SCENARIOS: Sequence[Scenario] = (
     Scenario(Load(Mode.SATURATE, "exotel", 320, _CALLS, 2_000), _FLOORED),
     Scenario(Load(Mode.SATURATE, "binary", 9_600, _CALLS, 1_000), _FLOORED),
     Scenario(Load(Mode.SATURATE, "binary", 320, _CALLS, 2_000), _FLOORED, is_quick=False),
-    Scenario(Load(Mode.PACED, "json", 9_600, 2_000, 50, 200), _ALONE),
-    Scenario(Load(Mode.PACED, "exotel", 320, 400, 500, 20), _ALONE),
+    Scenario(Load(Mode.PACED, "json", 9_600, 2_000, 50, 200), _BOTH),
+    Scenario(Load(Mode.PACED, "exotel", 320, 400, 500, 20), _BOTH),
+    Scenario(Load(Mode.PACED, "exotel", 320, 200, 500, 20), _BOTH, is_usual=False),
     Scenario(Load(Mode.PACED, "json", 9_600, 200, 50, 200), (OURS, OBVIOUS), is_usual=False),
     Scenario(Load(Mode.IDLE, "json", 320, 1_000, 0), _ALONE),
     Scenario(

@@ -9,11 +9,11 @@ import sysconfig
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.machine import Cores, pin
-from benchmarks.plan import FLOOR, OBVIOUS, OURS
+from benchmarks.plan import FLOOR, LINGER_MS, LINGERING, OBVIOUS, OURS
 from benchmarks.published import OBVIOUS_LAYOUT, OUR_LAYOUT, Layout
 from entrypoints.configuration import known_names
 from entrypoints.registry import destination_adapters
@@ -51,21 +51,28 @@ class Program:
     has_health: bool = False
 
 
+_SERVICE = Program(
+    OURS,
+    (str(Path(sysconfig.get_path("scripts")) / "rtaa-ingest"), "serve"),
+    {
+        "PUBSUB_ADAPTER": _ADAPTER,
+        "SUPPORT_EXOTEL": "true",
+        "MAX_STREAMS": "4000",
+        "REWIND_SECONDS": "1",
+        "LOG_LEVEL": "warning",
+    },
+    OUR_LAYOUT,
+    has_health=True,
+)
+
 PROGRAMS = {
     program.name: program
     for program in (
-        Program(
-            OURS,
-            (str(Path(sysconfig.get_path("scripts")) / "rtaa-ingest"), "serve"),
-            {
-                "PUBSUB_ADAPTER": _ADAPTER,
-                "SUPPORT_EXOTEL": "true",
-                "MAX_STREAMS": "4000",
-                "REWIND_SECONDS": "1",
-                "LOG_LEVEL": "warning",
-            },
-            OUR_LAYOUT,
-            has_health=True,
+        _SERVICE,
+        replace(
+            _SERVICE,
+            name=LINGERING,
+            environment={**_SERVICE.environment, "PUBLISH_LINGER_MS": str(LINGER_MS)},
         ),
         Program(FLOOR, (sys.executable, "-m", "benchmarks.programs.drop_litestar"), {}, None),
         Program(

@@ -381,3 +381,28 @@ async def test_the_first_subprotocol_offered_that_a_dialect_names_is_chosen(
         assert json.loads(await socket.recv())["event"] == "started"
         assert socket.response is not None
         assert socket.response.headers.get_all("Sec-WebSocket-Protocol") == ["audio.example"]
+
+
+# A linger changes when frames are published, and nothing else
+
+
+async def test_a_linger_costs_no_frame_no_ack_and_no_end(
+    valkey: EmbeddedValkey, broker: Broker, name: str, tmp_path: Path
+) -> None:
+    environment = {
+        "PUBSUB_ADAPTER": "redis_streams",
+        "REDIS_URL": valkey.url,
+        "SUPPORT_EXOTEL": "true",
+        "ACK_INTERVAL": "3",
+        "PUBLISH_LINGER_MS": "200",
+    }
+    with service_process(environment, tmp_path / "log") as lingering:
+        caller = await Caller.dial(lingering.url)
+        await caller.start(name)
+        await caller.speak(*range(30))
+        await caller.hear_ack(29)
+        await caller.speak(30)
+        ended = await caller.end()
+        await caller.socket.close()
+    assert ended["published"] == 31
+    assert audio(broker, name) == [(seq, pcm(seq)) for seq in range(31)]
