@@ -26,7 +26,7 @@ cover: $(VENV)/installed-dev  ## Measure which branches of the rules the fast te
 	$(BIN)/coverage report
 
 soak: $(VENV)/installed-dev  ## Break the broker under a million frames and judge (SOAK="--help")
-	PYTHONPATH=$(CURDIR)/tests/support$${PYTHONPATH:+:$$PYTHONPATH} $(BIN)/python tests/soak/soak.py $(SOAK)
+	PYTHONPATH="$$(printf '%s:' "$(CURDIR)"/tests/support/*)$$PYTHONPATH" $(BIN)/python tests/soak/soak.py $(SOAK)
 
 bench: $(VENV)/installed-bench  ## Measure what a frame costs, beside other programs (BENCH="--help")
 	$(BIN)/python -m benchmarks $(BENCH)

@@ -14,7 +14,7 @@ from hashlib import md5
 from pathlib import Path
 from typing import Any
 
-FIXTURES = Path(__file__).parents[1] / "fixtures" / "agentstream"
+FIXTURES = Path(__file__).parents[2] / "fixtures" / "agentstream"
 TENANT = "acmecare1"
 
 
