@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from adapters.inbound.dialects import (
@@ -157,7 +157,9 @@ class DialectContract:
         @given(st.lists(texts(self.vocabulary(carrier)) | st.binary(max_size=60), max_size=6))
         def check(before: list[str | bytes]) -> None:
             call = [*before, *opening, carrier.frame(7, b"\1\2")]
-            found = decode_on(dialect, call, carrier.query)[-1]
+            *decoded, found = decode_on(dialect, call, carrier.query)
+            # A drawn message may be a good start: what comes then belongs to another stream.
+            assume(not any(isinstance(it, Start) for it in decoded[: len(before)]))
             assert isinstance(found, Audio)
             assert found.audio == b"\1\2"
 
