@@ -40,8 +40,11 @@ class Tracks:
 
     @property
     def is_behind(self) -> bool:
-        """Whether a stream has early messages to be put."""
-        return any(stream.is_behind for stream in self._streams.values())
+        """Whether a stream has early messages to be put. Asked at each read: a plain loop."""
+        for stream in self._streams.values():  # noqa: SIM110
+            if stream.is_behind:
+                return True
+        return False
 
     @property
     def is_pending(self) -> bool:
