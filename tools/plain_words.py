@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parents[1]
 CLEAN = (
     "*.md", "Makefile", "docs", "examples/*.mjs", "examples/*.py", "examples/file_store/README.md",
     "examples/file_store/src", "examples/vonage/README.md", "examples/vonage/src", "pyproject.toml",
-    "src", "tests/*/test_fold*.py", "tests/*/test_interaction*.py", "tests/support/models/rebase_world.py",
+    "src", "tests/*/test_fold*.py", "tests/*/test_interaction*.py",
+    "tests/support/models/rebase_world.py",
     "tests/*/test_placement.py", "tests/*/test_rebase*.py", "tests/*/test_start_decisions.py",
 )  # fmt: skip
 """Files and folders that are swept. It grows until it is the whole repository."""
