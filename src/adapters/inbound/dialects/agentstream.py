@@ -14,8 +14,23 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from adapters.inbound.dialects.audio_labels import (
+    encoding_of,
+    number_of,
+    parameter_of,
+    rate_of,
+)
 from adapters.inbound.dialects.base64_literal import SHORTEST_BYTES, Cutter, decode
 from adapters.inbound.dialects.dialect import Decoder, Dialect, Remark
+from adapters.inbound.dialects.json_fields import (
+    Fields,
+    fields_decoder,
+    object_of,
+    text_of,
+    texts_of,
+    value_of,
+    whole_number,
+)
 from adapters.inbound.dialects.json_text import UNREADABLE, is_json, is_utf8, unwrapped
 from application.call.closing import CloseCode
 from application.call.messages import (
@@ -36,7 +51,7 @@ from application.call.messages import (
 from domain.errors import DomainError, InvalidIdentifier, InvalidMedia
 from domain.events import CallDetails, EndReason, ResumeAbove, Signal
 from domain.identifiers import PATTERN, InteractionId, StreamId, TenantId
-from domain.media import SAMPLE_RATES_HZ, Encoding, MediaFormat
+from domain.media import MediaFormat
 from domain.sequence import MAX_SEQ
 
 DEFAULT_SAMPLE_RATE_HZ = 8_000
@@ -53,14 +68,6 @@ _OWN_TRACK = (_INBOUND, "")
 """The track that is the stream itself; any other is a stream of its own."""
 
 _DIGITS = re.compile(r"[0-9]{1,16}\Z")
-_NUMBER = re.compile(r"\s*[+-]?[0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]+)?\s*\Z", re.IGNORECASE | re.ASCII)
-_RATE = re.compile(r"\s*([0-9]{1,6}(?:\.[0-9]{1,3})?)\s*(k?)\s*(?:hz)?\s*\Z", re.IGNORECASE)
-_SEPARATORS = re.compile(r"[/,\s]+")
-_LINEAR = frozenset({
-    "raw", "base64", "l16", "pcm", "pcm16", "lpcm", "pcm_s16le", "s16le", "slin", "slin16",
-    "linear", "linear16",
-})  # fmt: skip
-_MULAW = frozenset({"mulaw", "ulaw", "mu-law", "u-law", "pcmu", "g711_ulaw"})
 MAX_SIGNAL_BYTES = 4_096
 
 
@@ -168,9 +175,6 @@ class _MediaMessageSkeleton(msgspec.Struct):
 
 _skeleton_decoder = msgspec.json.Decoder(_MediaMessageSkeleton)
 _media_decoder = msgspec.json.Decoder(MediaMessage)
-_fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
-
-Fields = Mapping[str, msgspec.Raw]
 
 
 class Agentstream(Dialect):
@@ -263,7 +267,7 @@ class AgentstreamDecoder(Decoder):
             chunk = int(chunk)
         if type(chunk) is int and 0 <= chunk <= MAX_SEQ:
             return Audio(chunk, payload, other)
-        seq = _whole_number(chunk)
+        seq = whole_number(chunk)
         if seq is None:
             self._remark(
                 "media has no usable chunk: frames are counted here, and a lost one does not show"
@@ -273,12 +277,12 @@ class AgentstreamDecoder(Decoder):
     def _read(self, raw: bytes) -> Message:
         """Define what a message means; the short cut does the same for a flawless `media`."""
         try:
-            fields = _fields_decoder.decode(raw)
+            fields = fields_decoder.decode(raw)
         except UNREADABLE:
             if is_json(raw):
                 return Refused(Refusal.INVALID_MESSAGE, "a message is a JSON object")
             return Refused(Refusal.MALFORMED_JSON, "the message is not JSON")
-        event = _value(fields, "event")
+        event = value_of(fields, "event")
         if not isinstance(event, str):
             return Refused(Refusal.INVALID_MESSAGE, "a message has a string 'event'")
         return self._read_event(event, fields)
@@ -289,11 +293,11 @@ class AgentstreamDecoder(Decoder):
             case "media" | "dtmf" | "mark" | "stop" | "closed" if self._is_foreign(fields):
                 message = Refused(Refusal.UNEXPECTED_EVENT, f"{event} of another stream")
             case "media":
-                message = self._read_media(_object(fields, "media"))
+                message = self._read_media(object_of(fields, "media"))
             case "start":
                 message = self._read_start(fields)
             case "stop" | "closed":
-                message = _read_stop(_object(fields, "stop") or fields)
+                message = _read_stop(object_of(fields, "stop") or fields)
             case "dtmf" | "mark":
                 message = _read_signal(Signal(event), fields)
             case "connected" | "clear":
@@ -302,7 +306,7 @@ class AgentstreamDecoder(Decoder):
 
     def _is_foreign(self, fields: Fields) -> bool:
         """Tell whether a message names another stream than the start did."""
-        stream_sid = _text(fields, "stream_sid", "streamSid")
+        stream_sid = text_of(fields, "stream_sid", "streamSid")
         return None not in (stream_sid, self._stream_sid) and stream_sid != self._stream_sid
 
     def _read_media(self, media: Fields) -> Message:
@@ -313,19 +317,19 @@ class AgentstreamDecoder(Decoder):
             payload: bytes = msgspec.json.decode(media.get("payload", msgspec.Raw()), type=bytes)
         except UNREADABLE:
             return Refused(Refusal.INVALID_AUDIO, "payload must be standard base64, padded")
-        return self._audio(_value(media, "chunk"), payload, track)
+        return self._audio(value_of(media, "chunk"), payload, track)
 
     def _read_start(self, fields: Fields) -> Message:
-        start = _object(fields, "start") or fields
+        start = object_of(fields, "start") or fields
         both = {**fields, **start}  # a field may stand beside the nested object as well
-        call_sid = _text(both, "call_sid", "callSid", "leg_sid", "legSid")
-        stream_sid = _text(fields, "stream_sid", "streamSid") or _text(
+        call_sid = text_of(both, "call_sid", "callSid", "leg_sid", "legSid")
+        stream_sid = text_of(fields, "stream_sid", "streamSid") or text_of(
             start, "stream_sid", "streamSid"
         )
-        tenant = _text(both, "account_sid", "accountSid")
+        tenant = text_of(both, "account_sid", "accountSid")
         stream = stream_sid or call_sid
         try:
-            media, odd = self._media_format(_object(both, "media_format", "mediaFormat"))
+            media, odd = self._media_format(object_of(both, "media_format", "mediaFormat"))
             message = Start(
                 tenant_id=TenantId(_there("account_sid", tenant)),
                 interaction_id=InteractionId(_there("call_sid", call_sid)),
@@ -334,9 +338,9 @@ class AgentstreamDecoder(Decoder):
                 continuation=ResumeAbove(),
                 call=CallDetails(
                     call_sid,
-                    _text(both, "from"),
-                    _text(both, "to"),
-                    _texts(_object(both, "custom_parameters", "customParameters")),
+                    text_of(both, "from"),
+                    text_of(both, "to"),
+                    texts_of(object_of(both, "custom_parameters", "customParameters")),
                 ),
                 odd=odd,
             )
@@ -347,24 +351,24 @@ class AgentstreamDecoder(Decoder):
         return message
 
     def _media_format(self, media: Fields) -> tuple[MediaFormat, tuple[OddStart, ...]]:
-        label = _text(media, "encoding") or ""
+        label = text_of(media, "encoding") or ""
         asked = self._query.get("sample-rate") or self._query.get("sample_rate")
-        value = _value(media, "sample_rate", "sampleRate")
-        sample_rate, query_rate = _rate(value), _rate(asked)
+        value = value_of(media, "sample_rate", "sampleRate")
+        sample_rate, query_rate = rate_of(value), rate_of(asked)
         odd: tuple[Oddity, str] | None = None
         if sample_rate is None:
-            sample_rate = _rate(_parameter(label, "rate")) or query_rate
+            sample_rate = rate_of(parameter_of(label, "rate")) or query_rate
             odd = _FROM_ELSEWHERE
             if sample_rate is None:
                 sample_rate, odd = DEFAULT_SAMPLE_RATE_HZ, _ASSUMED
         elif asked is not None and query_rate != sample_rate:
             odd = _CONTRADICTED
-        for channels in (_value(media, "channels"), _parameter(label, "channels")):
-            if channels not in (None, "") and _whole_number(channels) != 1:
+        for channels in (value_of(media, "channels"), parameter_of(label, "channels")):
+            if channels not in (None, "") and whole_number(channels) != 1:
                 raise InvalidMedia("media_format.channels must be 1")
-        numbers = {"start_sample_rate": _number(value), "query_sample_rate": _number(asked)}
+        numbers = {"start_sample_rate": number_of(value), "query_sample_rate": number_of(asked)}
         told = () if odd is None else (OddStart(*odd, {"sample_rate": sample_rate, **numbers}),)
-        return MediaFormat(sample_rate, _encoding(label)), told
+        return MediaFormat(sample_rate, encoding_of(label)), told
 
 
 _ASSUMED = (
@@ -406,7 +410,7 @@ _payload = Cutter(b"payload")
 
 
 def _read_stop(stop: Fields) -> End:
-    ended = _value(stop, "reason") == EndReason.CALLENDED.value
+    ended = value_of(stop, "reason") == EndReason.CALLENDED.value
     return End(EndReason.CALLENDED if ended else EndReason.STOPPED)
 
 
@@ -423,15 +427,6 @@ def _track(track: msgspec.Raw | None) -> str | None:
     return named if isinstance(named, str) else None
 
 
-def _whole_number(value: object) -> int | None:
-    """Read 1, "1", 1.0, " 1", "1e0"; None if it is no number that a counter may have."""
-    if isinstance(value, str) and _NUMBER.match(value):
-        value = float(value)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return int(value) if 0 <= value <= MAX_SEQ and value == int(value) else None
-
-
 def _read_signal(signal: Signal, fields: Fields) -> Message:
     """Take the inner object as it came, or what a flat message has beside the envelope."""
     inner = fields.get(signal.value)
@@ -442,87 +437,3 @@ def _read_signal(signal: Signal, fields: Fields) -> Message:
     envelope = {"event", "stream_sid", "streamSid", "sequence_number", "sequenceNumber"}
     flat = {name: value for name, value in fields.items() if name not in envelope}
     return SignalMessage(signal, msgspec.json.encode(flat).decode(errors="replace"))
-
-
-def _encoding(label: str) -> Encoding:
-    """Tell the codec from a label that mostly names the transport; absent means linear PCM.
-
-    Raises:
-        InvalidMedia: a codec that is neither, or an unknown label: audio is not relabelled.
-
-    """
-    name = label.partition(";")[0].strip().lower()
-    words = {word.removeprefix("x-") for word in _SEPARATORS.split(name) if word} - {"audio"}
-    if words and words <= _MULAW | {"base64", "raw"} and words & _MULAW:
-        return Encoding.MULAW
-    if words <= _LINEAR:
-        return Encoding.PCM16
-    raise InvalidMedia("media_format.encoding is neither linear PCM nor mu-law")
-
-
-def _rate(value: object) -> int | None:
-    """Read a sample rate: 8000, "8000", "8000Hz", "16kHz"; None if it is none we know."""
-    number = _number(value)
-    rate = None if number is None else round(number)
-    return rate if rate in SAMPLE_RATES_HZ else None
-
-
-def _number(value: object) -> float | None:
-    """Read a number of hertz of at most six digits, so that it is no phone number; else None."""
-    match = _RATE.match(str(value)) if isinstance(value, str | int | float) else None
-    if match is None:
-        return None
-    number = float(match[1]) * (1_000 if match[2] else 1)
-    return int(number) if number.is_integer() else number
-
-
-def _parameter(label: str, name: str) -> str | None:
-    """Read a parameter of a media type such as `audio/l16;rate=16000`."""
-    for part in label.split(";")[1:]:
-        key, _, value = part.partition("=")
-        if key.strip().lower() == name:
-            return value.strip()
-    return None
-
-
-def _value(fields: Fields, *names: str) -> Any:  # noqa: ANN401  # JSON
-    """Return the first of the names that is there, None if none is or it cannot be read."""
-    for name in names:
-        if name in fields:
-            try:
-                return msgspec.json.decode(fields[name])
-            except UNREADABLE:
-                return None
-    return None
-
-
-def _text(fields: Fields, *names: str) -> str | None:
-    """Return the first that is a text; numbers are written out, everything else is absent."""
-    for name in names:
-        value = _value(fields, name)
-        if isinstance(value, str) and value:
-            return value
-        if isinstance(value, int) and not isinstance(value, bool):
-            return str(value)
-    return None
-
-
-def _object(fields: Fields, *names: str) -> Fields:
-    """Return the fields of an object, none if there is no such object."""
-    for name in names:
-        if name in fields:
-            try:
-                found: Fields = _fields_decoder.decode(fields[name])
-            except UNREADABLE:
-                return {}
-            return found
-    return {}
-
-
-def _texts(fields: Fields) -> dict[str, str]:
-    """Return custom parameters; a value that is no text is kept as its JSON."""
-    texts = {}
-    for name, raw in fields.items():
-        value = _value(fields, name)
-        texts[name] = value if isinstance(value, str) else bytes(raw).decode(errors="replace")
-    return texts
