@@ -91,6 +91,15 @@ def test_before_the_start_nothing_is_full_and_few_frames_are_held() -> None:
     }
 
 
+def test_signals_beyond_the_bound_are_ignored_and_are_no_frames() -> None:
+    subject = early()
+    for _ in range(MAX_BEFORE_START + 2):
+        take(subject, SignalMessage(Signal.DTMF, "{}"))
+    assert len(held(subject)) == MAX_BEFORE_START
+    assert telemetry_of(subject).ignored_messages == {"back_pressure": 2}
+    assert telemetry_of(subject).counted == {}
+
+
 def test_after_the_start_frames_are_held_in_any_number_until_a_stream_would_be_full() -> None:
     subject = early(limits=BufferLimits(buffer_seconds=2))
     take(subject, START)

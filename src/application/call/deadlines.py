@@ -47,7 +47,8 @@ class Deadlines:
         if self.live_since is None:
             if not self.is_requested:
                 return self._opened_at + limits.start_seconds
-            return self.heard_at + (limits.call_seconds if self.is_unread else limits.idle_seconds)
+            silence = limits.call_seconds if self.is_unread else limits.idle_seconds
+            return min(self.heard_at + silence, self._opened_at + limits.call_seconds)
         too_long_at = self.live_since + limits.call_seconds
         if self.has_ended or self.is_unread:
             return too_long_at
@@ -62,6 +63,8 @@ class Deadlines:
             self.heard_at = now
         if now < self.due_at:
             return None
-        if self.live_since is None:
-            return NO_START
-        return TOO_LONG if now >= self.live_since + self._limits.call_seconds else IDLE
+        is_started = self.live_since is not None
+        began = self._opened_at if self.live_since is None else self.live_since
+        if (is_started or self.is_requested) and now >= began + self._limits.call_seconds:
+            return TOO_LONG
+        return IDLE if is_started else NO_START

@@ -89,6 +89,13 @@ class EarlyMessages:
             or self._budget.is_full
         )
 
+    def _is_bound_reached(self, size: int) -> bool:
+        """Whether so many bytes more are too much before the start."""
+        return (
+            len(self._held) >= self._max_before_start
+            or self._held_bytes + size > MAX_BYTES_BEFORE_START
+        )
+
     def note_start(self, media: MediaFormat) -> None:
         """Hold as much from now on as a stream of this format may."""
         self._media = media
@@ -96,17 +103,15 @@ class EarlyMessages:
     def hold(self, message: Audio | SignalMessage | Refused) -> None:
         """Hold a message, or count it if the buffer is full."""
         size = _size(message)
-        if self._media is None and size > MAX_FRAME_BYTES:
-            self._count_refused(Refusal.FRAME_TOO_LARGE.value)
-        elif self._media is None and (
-            len(self._held) >= self._max_before_start
-            or self._held_bytes + size > MAX_BYTES_BEFORE_START
-        ):
-            self._count_refused(Refusal.UNEXPECTED_EVENT.value)
-        elif self.is_full and isinstance(message, Refused):
-            self._dropped.refused[message.refusal] += 1
-        elif self.is_full and isinstance(message, SignalMessage):
+        is_full = self.is_full if self._media is not None else self._is_bound_reached(size)
+        if is_full and isinstance(message, SignalMessage):
             self._telemetry.ignored("back_pressure")
+        elif self._media is None and size > MAX_FRAME_BYTES:
+            self._count_refused(Refusal.FRAME_TOO_LARGE.value)
+        elif is_full and self._media is None:
+            self._count_refused(Refusal.UNEXPECTED_EVENT.value)
+        elif is_full and isinstance(message, Refused):
+            self._dropped.refused[message.refusal] += 1
         else:
             self._grow(size)
             self._held.append(message)
