@@ -172,7 +172,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """What pytest tells of the tests of mutants, and of what they are made of."""
     path = tmp_path_factory.mktemp("mutants") / "test_mutants.py"
     path.write_text(module())
-    folders = [path.parent, HERE, HERE.parent / "support", EXAMPLE / "src", EXAMPLE / "tests"]
+    folders = [path.parent, HERE, EXAMPLE / "src", EXAMPLE / "tests"]
     run = subprocess.run(
         [
             sys.executable, "-m", "pytest", "-q", "-rA", "--tb=line", "-p", "no:cacheprovider",
@@ -181,6 +181,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         ],
         env={
             **os.environ,
+            "PYTEST_ADDOPTS": "",
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
             "PYTHONPATH": os.pathsep.join([*map(str, folders), *sys.path]),
         },

@@ -25,8 +25,6 @@ from valkey_node import ValkeyNode
 from valkey_sentinel import How, SentinelGroup
 from waiting import wait_until
 
-SUPPORT = Path(__file__).parents[1] / "support"
-
 
 def is_alive(pid: int) -> bool:
     stat = Path(f"/proc/{pid}/stat")
@@ -237,7 +235,7 @@ def test_a_server_dies_with_the_process_that_is_killed_even_if_it_is_frozen(tmp_
         [sys.executable, "-c", program, str(tmp_path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(SUPPORT)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     ) as process:
         assert process.stdout is not None
         pid = int(process.stdout.readline())
