@@ -7,20 +7,31 @@ class Capacity(Places):
     """So many places, counted in memory."""
 
     def __init__(self, places: int) -> None:
-        self._free = places
+        self._places = places
+        self._taken = 0
+
+    @property
+    def places(self) -> int:
+        """How many there are. See `Places.places`."""
+        return self._places
+
+    @property
+    def taken(self) -> int:
+        """How many are taken."""
+        return self._taken
 
     @property
     def is_full(self) -> bool:
         """Whether no place is left."""
-        return self._free <= 0
+        return self._taken >= self._places
 
     def take(self) -> bool:
         """Take a place; False when none is left."""
         if self.is_full:
             return False
-        self._free -= 1
+        self._taken += 1
         return True
 
     def give_back(self) -> None:
         """Give back a place that was taken."""
-        self._free += 1
+        self._taken -= 1

@@ -53,6 +53,7 @@ class EndInteraction:
             _log.error("stream could not be ended", extra=self._facts(stream, reason))
         else:
             if not stream.is_fenced:
+                self._telemetry.run_ended(reason.value)
                 _log.info("stream ended", extra=self._facts(stream, reason))
         finally:
             stream.log.leave(stream)

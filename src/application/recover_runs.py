@@ -17,6 +17,7 @@ from application.delivery.sender import Sender
 from application.ports.errors import BrokerRefused, PublisherError
 from application.ports.open_runs import OpenRuns
 from application.ports.store import Append, Appended, Failed, StreamStore
+from application.ports.telemetry import Telemetry
 from application.time_limit import answered_within
 from domain.head import Head
 from domain.identifiers import StreamKey
@@ -44,12 +45,14 @@ class RecoverRuns:
         store: StreamStore,
         open_runs: OpenRuns,
         sender: Sender,
+        telemetry: Telemetry,
         *,
         resume_seconds: float,
     ) -> None:
         self._store = store
         self._open_runs = open_runs
         self._sender = sender
+        self._telemetry = telemetry
         self._looks = -int(-(resume_seconds + GRACE_SECONDS) / HEARTBEAT_SECONDS // 1)
         self._seen: dict[StreamKey, tuple[float, int]] = {}
         self._refused: set[StreamKey] = set()
@@ -135,6 +138,7 @@ class RecoverRuns:
         heartbeats = dict(expired)
         for append, outcome in zip(ended, outcomes, strict=True):
             if isinstance(outcome, Appended):
+                self._telemetry.run_ended("recovered")
                 _log.warning("run of a dead process ended", extra=_context(append))
                 async with answered_within():
                     await self._open_runs.forget(append.stream, heartbeats[append.stream])

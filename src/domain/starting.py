@@ -17,7 +17,7 @@ Every `Begin` takes the next generation, and a lease that is newer than the hold
 from dataclasses import dataclass, replace
 
 from domain.account import Account
-from domain.entries import Started
+from domain.entries import Ended, Started
 from domain.events import EndReason, Opening, resumes_run
 from domain.fold import Fold, Segment, highest_seq, nothing_published
 from domain.head import Access, Head, Lease, Run, start_of
@@ -52,6 +52,11 @@ class Begin:
     begun_at: int
     account: Account
     first_kept: int
+
+    @property
+    def ends_older_run(self) -> bool:
+        """Whether a run that was open ends by it."""
+        return any(type(entry) is Ended for part in self.segments for entry in part.entries)
 
 
 @dataclass(frozen=True, slots=True)

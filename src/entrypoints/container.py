@@ -29,7 +29,7 @@ from application.delivery.sender import Sender
 from application.end_interaction import EndInteraction
 from application.ingest_audio import IngestAudio
 from application.ports.places import Places
-from application.ports.telemetry import FRAMES, IGNORED
+from application.ports.telemetry import FRAMES, IGNORED, RUN_ENDS
 from application.recover_runs import RecoverRuns
 from application.start_interaction import StartInteraction
 from entrypoints.settings import Settings
@@ -54,6 +54,7 @@ _KNOWN = Series(
     handshakes=[outcome.value for outcome in Outcome],
     closes=[(code.value, reason.value) for reason, codes in CLOSES.items() for code in codes],
     frames=[*FRAMES, *(("rejected", reason.value) for reason in (*Refusal, *REFUSED_WITH))],
+    run_ends=RUN_ENDS,
     odd_starts=[oddity.value for oddity in Oddity],
     left=[when.value for when in Leaving],
     ignored=IGNORED,
@@ -68,10 +69,17 @@ class Container(containers.DeclarativeContainer):
     settings = providers.Dependency(instance_of=Settings)
 
     clock = providers.Singleton(SystemClock)
-    telemetry = providers.Singleton(PrometheusTelemetry, slot, _KNOWN, _BUILD)
+    capacity = providers.Singleton(_places, settings, slot)
+    telemetry = providers.Singleton(
+        PrometheusTelemetry,
+        slot,
+        _KNOWN,
+        _BUILD,
+        capacity,
+        _of(settings, lambda it: it.buffer_limits.buffer_bytes),
+    )
     destination = providers.Singleton(Settings.connect, settings)
 
-    capacity = providers.Singleton(_places, settings, slot)
     background = providers.Singleton(Background)
     sender = providers.Singleton(
         Sender,
@@ -112,6 +120,7 @@ class Container(containers.DeclarativeContainer):
         destination.provided.store,
         destination.provided.open_runs,
         sender,
+        telemetry,
         resume_seconds=_of(settings, lambda it: it.calls.resume_seconds),
     )
 

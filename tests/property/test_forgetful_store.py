@@ -265,7 +265,11 @@ class Process:
         self.start = StartInteraction(self.connection, self.sender, self.cut, clock)
         self.ingest = IngestAudio(clock, self.telemetry)
         recover = RecoverRuns(
-            self.connection, self.connection, self.sender, resume_seconds=RESUME_SECONDS
+            self.connection,
+            self.connection,
+            self.sender,
+            self.telemetry,
+            resume_seconds=RESUME_SECONDS,
         )
         self.tasks = [
             asyncio.create_task(recover.run()),

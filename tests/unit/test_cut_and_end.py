@@ -56,6 +56,7 @@ async def test_an_end_is_stored_behind_everything_before_it(
     assert bench.store.entries()[-1] == ended
     assert ended.reason is EndReason.CALLENDED
     assert (ended.ledger.published, ended.ledger.rejected) == (2, 1)
+    assert bench.telemetry.run_ends == {"callended": 1}
     assert bench.sender.streams() == []
     (told,) = caplog.records
     assert told.message == "stream ended"
@@ -117,6 +118,7 @@ async def test_a_run_that_cannot_be_ended_is_abandoned_when_it_would_have_expire
         "stream could not be ended"
     ]
     assert bench.telemetry.total("lost") == 1
+    assert bench.telemetry.run_ends == {}, "its end is not stored"
     assert bench.sender.budget.held_bytes == (0, 0)
     bench.store.is_away = False
     await asyncio.sleep(10)

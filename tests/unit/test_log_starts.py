@@ -118,9 +118,15 @@ async def test_entries_of_the_older_generation_are_held_back_while_a_start_is_un
     pending = bench.request(continuation)
     decide(bench)
     append = bench.append()
+    assert bench.log.oldest_received_at is None
+    heard_at = bench.clock.now
     bench.hear(0, 1, live=older)
+    bench.clock.now += 1.0
+    assert bench.log.oldest_received_at == heard_at
     bench.answer(append)
+    assert bench.log.oldest_received_at is None
     assert pending.outcome.done()
+    assert bench.telemetry.run_ends["replaced"] == (continuation == NEW_RUN)
     assert bench.telemetry.counted["lost", "superseded"] == 2
     assert bench.stored_seqs() == []
     assert bench.unconfirmed == 0
@@ -442,6 +448,7 @@ async def test_a_run_that_a_newer_one_followed_here_is_ended_by_its_start_alone(
     bench.confirm(0)
     bench.start()
     assert [type(it) for it in bench.stored()] == [Started, type(frame(0)), Ended, Started]
+    assert bench.telemetry.run_ends == {"replaced": 1}
     bench.store.wipe()
     bench.doubt()
     bench.settle()

@@ -1,8 +1,10 @@
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from adapters.outbound.prometheus.families import Series
 from adapters.outbound.prometheus.tally import CONFIRM_BUCKETS
 from adapters.outbound.prometheus.telemetry import PrometheusTelemetry
+from application.capacity import Capacity
 from application.ports.telemetry import HeldBytes
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -111,10 +113,40 @@ def test_gauges_show_the_last_value() -> None:
     assert "shard-2" not in telemetry.render().decode()
 
 
+def test_starts_are_counted_by_dialect_and_run_ends_by_reason() -> None:
+    telemetry = PrometheusTelemetry(known=Series(run_ends=["ended", "idle"]))
+    for dialect in ("exostreamkit", "exostreamkit", "agentstream"):
+        telemetry.stream_opened(dialect)
+        telemetry.stream_closed(dialect)
+    telemetry.run_ended("ended")
+    assert one(telemetry, "ingest_starts_total", dialect="exostreamkit") == 2
+    assert one(telemetry, "ingest_starts_total", dialect="agentstream") == 1
+    assert one(telemetry, "ingest_runs_ended_total", reason="ended") == 1
+    assert one(telemetry, "ingest_runs_ended_total", reason="idle") == 0
+
+
+def test_the_oldest_unconfirmed_frame_is_asked_for_at_a_scrape() -> None:
+    telemetry = PrometheusTelemetry()
+    assert one(telemetry, "ingest_oldest_unconfirmed_seconds") == 0
+    telemetry.watch_oldest([0.5, 2.5].pop)
+    assert one(telemetry, "ingest_oldest_unconfirmed_seconds") == 2.5
+    assert one(telemetry, "ingest_oldest_unconfirmed_seconds") == 0.5
+
+
+def test_limits_are_shown_beside_what_they_limit() -> None:
+    places = Capacity(3)
+    telemetry = PrometheusTelemetry(places=places, buffer_bytes=1_000)
+    assert one(telemetry, "ingest_connections") == 0
+    assert places.take()
+    assert one(telemetry, "ingest_connections") == 1
+    assert one(telemetry, "ingest_max_connections") == 3
+    assert one(telemetry, "ingest_max_buffered_bytes") == 1_000
+
+
 @pytest.mark.parametrize(
     "observed",
     [
-        [0.0], [0.001], [0.0011], [60.0], [60.1], [1e9], [0.03, 0.03, 7.0, 0.001, 100.0],
+        [0.0], [0.001], [0.0011], [90.0], [90.1], [1e9], [0.03, 0.03, 7.0, 0.001, 100.0],
         list(CONFIRM_BUCKETS), [bound * 1.01 for bound in CONFIRM_BUCKETS],
     ],
 )  # fmt: skip

@@ -31,7 +31,11 @@ DEAD, ALIVE = stream_key("dead"), stream_key("alive")
 @asynccontextmanager
 async def recovering(bench: SenderBench) -> AsyncIterator[None]:
     recover_runs = RecoverRuns(
-        bench.store, bench.heartbeats, bench.sender, resume_seconds=RESUME_SECONDS
+        bench.store,
+        bench.heartbeats,
+        bench.sender,
+        bench.telemetry,
+        resume_seconds=RESUME_SECONDS,
     )
     task = asyncio.create_task(recover_runs.run())
     try:
@@ -75,6 +79,7 @@ async def test_an_orphaned_run_gets_its_end_after_so_many_looks(
     assert took >= RESUME_SECONDS + GRACE_SECONDS - 1
     (ended,) = bench.store.ends(DEAD)
     assert ended.recovered
+    assert bench.telemetry.run_ends == {"recovered": 1}
     assert ended.reason is EndReason.DISCONNECTED
     assert ended.ledger.published == 2
     assert bench.store.entries(DEAD)[-1] is ended

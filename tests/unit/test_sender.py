@@ -143,6 +143,25 @@ async def test_a_call_that_hangs_is_given_up_in_time_and_made_again(bench: Sende
 
 
 @timeless()
+async def test_the_oldest_unconfirmed_frame_has_the_age_since_its_reception(
+    bench: SenderBench,
+) -> None:
+    first, second = [await bench.begin(stream=stream_key(name)) for name in ("a", "b")]
+    oldest = bench.telemetry.oldest_seconds
+    assert oldest() == 0
+    bench.store.is_away = True
+    bench.hear(first, 0)
+    await asyncio.sleep(3)
+    bench.hear(second, 0)
+    bench.hear(first, 1)
+    await asyncio.sleep(2)
+    assert oldest() == pytest.approx(5, abs=0.1)
+    bench.store.is_away = False
+    await until(lambda: bench.sender.unpublished() == 0)
+    assert oldest() == 0
+
+
+@timeless()
 async def test_an_answer_that_is_lost_doubles_nothing(bench: SenderBench) -> None:
     live = await bench.begin()
     bench.store.answers_lost = 3

@@ -87,7 +87,9 @@ def test_a_writer_killed_at_any_byte_leaves_the_words_before(
 
 def test_a_scrape_of_one_shows_the_sums_of_all() -> None:
     board = WorkerBoard.make(2)
-    one, two = (PrometheusTelemetry(Slot(board, number, 9)) for number in range(2))
+    slots = [Slot(board, number, 9) for number in range(2)]
+    one, two = (PrometheusTelemetry(slot, places=slot, buffer_bytes=1_000) for slot in slots)
+    assert slots[1].take()
     for telemetry, count in ((one, 2), (two, 5)):
         telemetry.received(count)
         telemetry.frames("rejected", 1, reason="invalid_audio")
@@ -95,6 +97,8 @@ def test_a_scrape_of_one_shows_the_sums_of_all() -> None:
         telemetry.stream_opened("exostreamkit")
         telemetry.confirmed([0.003] * count)
         telemetry.watch(lambda count=count: HeldBytes(100 * count, 0))  # type: ignore[misc]
+        telemetry.watch_oldest(lambda count=count: count / 2)  # type: ignore[misc]
+        telemetry.run_ended("idle")
         telemetry.broker(up=True, parts={})
         telemetry.share()
     for telemetry in (one, two):
@@ -106,6 +110,12 @@ def test_a_scrape_of_one_shows_the_sums_of_all() -> None:
         assert 'ingest_streams{dialect="exostreamkit"} 2.0' in lines
         assert "ingest_confirm_seconds_count 7.0" in lines
         assert "ingest_buffered_bytes 700.0" in lines
+        assert "ingest_max_buffered_bytes 2000.0" in lines
+        assert "ingest_oldest_unconfirmed_seconds 2.5" in lines
+        assert "ingest_connections 1.0" in lines
+        assert "ingest_max_connections 9.0" in lines
+        assert 'ingest_starts_total{dialect="exostreamkit"} 2.0' in lines
+        assert 'ingest_runs_ended_total{reason="idle"} 2.0' in lines
         assert "ingest_broker_up 1.0" in lines
     two.broker(up=False, parts={})
     two.share()
@@ -167,6 +177,7 @@ def test_a_successor_continues_with_the_counts_and_not_with_the_gauges() -> None
     first.received(3)
     first.confirmed([0.003] * 3)
     first.stream_opened("agentstream")
+    first.run_ended("idle")
     first.watch(lambda: HeldBytes(640, 0))
     first.broker(up=True, parts={})
     first.share()

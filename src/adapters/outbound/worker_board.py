@@ -138,18 +138,24 @@ class Slot(Places, Siblings):
         return self._number
 
     @property
-    def _taken(self) -> int:
+    def places(self) -> int:
+        """How many places all workers have. See `Places.places`."""
+        return self._places
+
+    @property
+    def taken(self) -> int:
+        """How many all workers have taken. See `Places.taken`."""
         return sum(map(self._board.taken, range(self._board.slots)))
 
     @property
     def is_full(self) -> bool:
         """Whether no place is left."""
-        return self._taken >= self._places
+        return self.taken >= self._places
 
     def take(self) -> bool:
         """Take a place; False when none is left."""
         self._board.add(self._number, 1)
-        if self._taken <= self._places:
+        if self.taken <= self._places:
             return True
         self._board.add(self._number, -1)
         return False

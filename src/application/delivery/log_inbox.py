@@ -95,6 +95,12 @@ class LogInbox(Log):
             and not (self._account_due or self.is_starting or self.is_in_doubt)
         )
 
+    @property
+    def oldest_received_at(self) -> float | None:
+        """When the first frame that is not confirmed was received; None without one."""
+        received_at = self._window.oldest_received_at
+        return self._starts.held_back_since if received_at is None else received_at
+
     def stalled_seconds(self, now: float) -> float:
         """For how long something is queued and nothing was confirmed."""
         return 0.0 if self._unconfirmed_since is None else now - self._unconfirmed_since

@@ -45,6 +45,7 @@ class LogRegistry:
         self._retention_seconds = retention_seconds
         self.budget = ByteBudget(limits, telemetry)
         self._linger = Linger(limits.linger_seconds, clock)
+        telemetry.watch_oldest(self.oldest_unconfirmed_seconds)
         self._logs: dict[StreamKey, StreamLog] = {}
         self._lanes: dict[str, Lane] = {}
         self._paused: set[StreamLog] = set()
@@ -86,6 +87,11 @@ class LogRegistry:
         """Return how many streams, of a part or all, have something not stored, or a start."""
         logs = self._logs.values() if part is None else self._lane(part).logs
         return sum(not log.is_settled for log in logs)
+
+    def oldest_unconfirmed_seconds(self) -> float:
+        """Return the age of the oldest frame that is not confirmed; 0 without one."""
+        times = [at for log in self._logs.values() if (at := log.oldest_received_at) is not None]
+        return self._clock.monotonic() - min(times) if times else 0.0
 
     def note_alive(self, since: float, part: str = "") -> None:
         """Note that a part answered a call made at monotonic `since`."""

@@ -7,6 +7,7 @@ from application.call_context import call_context
 from application.delivery.batch import Batch
 from application.delivery.holdings import Holdings
 from application.delivery.rewriting import Rewritten
+from application.delivery.starts import Opened
 from application.ports.errors import BrokerRefused
 from application.ports.store import Failed
 from application.ports.telemetry import Telemetry
@@ -70,6 +71,12 @@ class LogReports:
     def superseded(self, lost_frames: int) -> None:
         """Count frames that are not appended: a newer generation holds the stream."""
         self._telemetry.frames("lost", lost_frames, reason="superseded")
+
+    def opened(self, opened: Opened) -> None:
+        """Count what a start that is stored has put an end to."""
+        self.superseded(opened.dropped_frames)
+        if opened.has_replaced:
+            self._telemetry.run_ended("replaced")
 
     def _context(self) -> dict[str, object]:
         """Which call a log line is about."""

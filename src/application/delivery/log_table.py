@@ -236,7 +236,7 @@ class LogTable(LogInbox):
         started_at = now
         if older is not None and older.run.name == run.name:
             started_at = older.run_started_at
-        self._reports.superseded(opened.dropped_frames)
+        self._reports.opened(opened)
         account = opened.account
         interaction = Interaction(run.opening, account)
         self._live = LiveStream(interaction, self, opened.lease, run, started_at, account)

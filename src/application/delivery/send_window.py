@@ -46,6 +46,14 @@ class SendWindow:
         """Whether everything is confirmed."""
         return not (self.open_entries or self.queued or self.in_flight)
 
+    @property
+    def oldest_received_at(self) -> float | None:
+        """When the first frame that the store never confirmed was received; None without one."""
+        for batch in (*self.in_flight, *self.queued):
+            if batch.received_at:
+                return batch.received_at[0]
+        return self.open_received_at[0] if self.open_received_at else None
+
     def put(self, entries: tuple[Entry, ...], received_at: float, size: int) -> bool:
         """Add entries to the open batch, with `size` bytes; True if it is full then."""
         held = self.open_entries

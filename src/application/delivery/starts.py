@@ -6,7 +6,7 @@ it is withdrawn, and are dropped if it is granted.
 """
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from application.delivery.holdings import Holdings, Tail
 from application.delivery.pending_start import PendingStart
@@ -34,13 +34,17 @@ class _Begun:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A start that is stored: from now on the log writes this generation."""
+    """A start that is stored: from now on the log writes this generation.
+
+    `has_replaced` if it ended a run that was open.
+    """
 
     pending: PendingStart
     run: Run
     lease: Lease
     account: Account
     dropped_frames: int
+    has_replaced: bool = False
 
 
 class Starts:
@@ -66,6 +70,11 @@ class Starts:
     def is_begun(self) -> bool:
         """Whether the append of a start is queued or in flight."""
         return self._begun is not None
+
+    @property
+    def held_back_since(self) -> float | None:
+        """When the first of the entries that are held back was received; None without one."""
+        return self._held_back[0][1] if self._held_back else None
 
     def add(self, pending: PendingStart) -> None:
         """Decide a request behind those before it."""
@@ -131,7 +140,9 @@ class Starts:
         if begun is None:
             raise AssertionError("no start is begun")
         self._begun = None
-        return self._open(begun.begin.run, begun.begin.lease, begun.begin.account)
+        begin = begun.begin
+        opened = self._open(begin.run, begin.lease, begin.account)
+        return replace(opened, has_replaced=begin.ends_older_run)
 
     def prepare_confirmation(self) -> None:
         """Let go of what is retained if the start that is begun does not continue it."""

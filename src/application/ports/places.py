@@ -7,6 +7,16 @@ class Places(Protocol):
     """Counts places; each that is taken is given back."""
 
     @property
+    def places(self) -> int:
+        """How many there are, taken or not."""
+        ...
+
+    @property
+    def taken(self) -> int:
+        """How many are taken."""
+        ...
+
+    @property
     def is_full(self) -> bool:
         """Whether no place is left."""
         ...

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from domain.events import EndReason
+
 
 class HeldBytes(NamedTuple):
     """Audio that is held: not yet confirmed, and retained to be replayed to the broker."""
@@ -28,6 +30,10 @@ FRAMES = (
     ("lost", "not_started"),
 )
 """Outcomes of frames and their reasons, beside the reasons for which a dialect refuses one."""
+
+RUN_ENDS = (*(reason.value for reason in EndReason), "replaced", "recovered")
+"""Why runs end: the published reason, or that a new run replaced one that was open, or that another
+process ended the run of a dead one. The last two are published as `disconnected`."""
 
 IGNORED = ("unknown", "back_pressure")
 """Messages that leave no other trace."""
@@ -60,6 +66,10 @@ class Telemetry(Protocol):
         """Count a started stream as open no more."""
         ...
 
+    def run_ended(self, reason: str) -> None:
+        """Count a run whose end is stored; `reason` is one of `RUN_ENDS`."""
+        ...
+
     def received(self, count: int = 1) -> None:
         """Count frames as received."""
         ...
@@ -78,6 +88,10 @@ class Telemetry(Protocol):
 
     def watch(self, held_bytes: Callable[[], HeldBytes]) -> None:
         """Ask `held_bytes` whenever it is to be told how much audio is held."""
+        ...
+
+    def watch_oldest(self, seconds: Callable[[], float]) -> None:
+        """Ask `seconds` whenever the age of the oldest unconfirmed frame is to be told."""
         ...
 
     def rewind_short(self, frames: int) -> None:

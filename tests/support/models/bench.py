@@ -76,6 +76,7 @@ class CountingTelemetry(Telemetry):
         self.leavings: Counter[str] = Counter()
         self.odd_starts: Counter[str] = Counter()
         self.open_streams: Counter[str] = Counter()
+        self.run_ends: Counter[str] = Counter()
         self.counted: Counter[tuple[str, str]] = Counter()
         self.ignored_messages: Counter[str] = Counter()
         self.confirm_seconds: list[float] = []
@@ -104,6 +105,9 @@ class CountingTelemetry(Telemetry):
     def stream_closed(self, dialect: str) -> None:
         self.open_streams[dialect] -= 1
 
+    def run_ended(self, reason: str) -> None:
+        self.run_ends[reason] += 1
+
     def received(self, count: int = 1) -> None:
         self.counted["received", ""] += count
 
@@ -119,6 +123,9 @@ class CountingTelemetry(Telemetry):
 
     def watch(self, held_bytes: Callable[[], HeldBytes]) -> None:
         self.held_bytes = held_bytes
+
+    def watch_oldest(self, seconds: Callable[[], float]) -> None:
+        self.oldest_seconds = seconds
 
     def rewind_short(self, frames: int) -> None:
         self.short_frames += frames

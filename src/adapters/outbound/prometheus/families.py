@@ -13,6 +13,7 @@ from prometheus_client.core import (
 )
 
 from adapters.outbound.prometheus.tally import CONFIRM_BUCKETS, Tally
+from application.ports.places import Places
 
 _Label = TypeVar("_Label", str, tuple[str, str], tuple[int, str])
 
@@ -26,6 +27,7 @@ class Series:
     closes: Iterable[tuple[int, str]] = ()
     left: Iterable[str] = ()
     odd_starts: Iterable[str] = ()
+    run_ends: Iterable[str] = ()
     frames: Iterable[tuple[str, str]] = ()
     ignored: Iterable[str] = ()
 
@@ -70,6 +72,18 @@ def families(tally: Tally, known: Series) -> Iterator[Metric]:
         ("oddity",),
         _with_zeros(tally.odd_starts, known.odd_starts),
     )
+    yield _counts(
+        "ingest_starts",
+        "Starts that were granted, those that resume included",
+        ("dialect",),
+        _with_zeros(tally.starts, known.dialects),
+    )
+    yield _counts(
+        "ingest_runs_ended",
+        "Runs whose end is published",
+        ("reason",),
+        _with_zeros(tally.run_ends, known.run_ends),
+    )
     yield _gauges(
         "ingest_streams",
         "Started and open",
@@ -85,6 +99,16 @@ def families(tally: Tally, known: Series) -> Iterator[Metric]:
     )
     yield _confirm_histogram(tally)
     yield _gauge("ingest_buffered_bytes", "Audio not yet confirmed", tally.buffered_bytes)
+    yield _gauge(
+        "ingest_max_buffered_bytes",
+        "Audio that may be held, confirmed or not",
+        tally.max_buffered_bytes,
+    )
+    yield _gauge(
+        "ingest_oldest_unconfirmed_seconds",
+        "Age of the oldest frame not yet confirmed",
+        tally.oldest_unconfirmed_seconds,
+    )
     yield _gauge(
         "ingest_kept_bytes",
         "Confirmed audio retained to be replayed to the broker",
@@ -122,6 +146,13 @@ def build_families(build: Build | None) -> Iterator[Metric]:
     if build is not None:
         labels = {(build.version, build.python): 1}
         yield _gauges("ingest_build_info", "What is running", ("version", "python"), labels)
+
+
+def place_families(places: Places | None) -> Iterator[Metric]:
+    """Yield how many connections there are and may be, if that is known."""
+    if places is not None:
+        yield _gauge("ingest_connections", "Open WebSockets, started or not", places.taken)
+        yield _gauge("ingest_max_connections", "WebSockets that may be open", places.places)
 
 
 _PROCESS: tuple[tuple[str, type[GaugeMetricFamily | CounterMetricFamily], str], ...] = (
@@ -187,5 +218,5 @@ def _count(name: str, documentation: str, value: int) -> Metric:
     return CounterMetricFamily(name, documentation, value=value)
 
 
-def _gauge(name: str, documentation: str, value: int) -> Metric:
+def _gauge(name: str, documentation: str, value: float) -> Metric:
     return GaugeMetricFamily(name, documentation, value=value)

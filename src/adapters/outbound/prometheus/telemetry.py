@@ -23,10 +23,12 @@ from adapters.outbound.prometheus.families import (
     Series,
     build_families,
     families,
+    place_families,
     process_families,
 )
 from adapters.outbound.prometheus.tally import CONFIRM_BUCKETS, Tally, add_to, decode, encode
 from application.ports.exposition import MetricsExposition
+from application.ports.places import Places
 from application.ports.siblings import Siblings
 from application.ports.telemetry import HeldBytes, Losses, Telemetry
 
@@ -43,16 +45,21 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         siblings: Siblings | None = None,
         known: Series | None = None,
         build: Build | None = None,
+        places: Places | None = None,
+        buffer_bytes: int = 0,
     ) -> None:
         self._siblings = siblings
         self._known = known or Series()
         self._build = build
+        self._places = places
         self._process = ProcessCollector(registry=None)
         self._process_read_at = -PROCESS_SECONDS
         snapshot = None if siblings is None else siblings.own()
         self._tally = Tally() if snapshot is None else decode(snapshot).without_gauges()
         self._tally.worker = 0 if siblings is None else siblings.number
+        self._tally.max_buffered_bytes = buffer_bytes
         self._held_bytes: Callable[[], HeldBytes] = lambda: HeldBytes(0, 0)
+        self._oldest_seconds: Callable[[], float] = lambda: 0.0
         self._log_lines_dropped: Callable[[], int] = lambda: 0
         self._dropped_before = self._tally.log_lines_dropped
         self._registry = CollectorRegistry(auto_describe=False)
@@ -75,12 +82,17 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         add_to(self._tally.odd_starts, {oddity: 1})
 
     def stream_opened(self, dialect: str) -> None:
-        """Count a stream as open."""
+        """Count a start, and a stream as open."""
+        add_to(self._tally.starts, {dialect: 1})
         add_to(self._tally.streams, {dialect: 1})
 
     def stream_closed(self, dialect: str) -> None:
         """Count a stream as open no more."""
         add_to(self._tally.streams, {dialect: -1})
+
+    def run_ended(self, reason: str) -> None:
+        """Count a run that ended."""
+        add_to(self._tally.run_ends, {reason: 1})
 
     def received(self, count: int = 1) -> None:
         """Count frames as received."""
@@ -105,6 +117,10 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
     def watch(self, held_bytes: Callable[[], HeldBytes]) -> None:
         """Set the source of the bytes held."""
         self._held_bytes = held_bytes
+
+    def watch_oldest(self, seconds: Callable[[], float]) -> None:
+        """Set the source of the age of the oldest unconfirmed frame."""
+        self._oldest_seconds = seconds
 
     def watch_log(self, lines_dropped: Callable[[], int]) -> None:
         """Ask `lines_dropped` how many log lines this process has dropped."""
@@ -160,12 +176,14 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         living = self._living()
         yield from process_families(living)
         yield from build_families(self._build)
+        yield from place_families(self._places)
         yield from families(self._sum(living), self._known)
 
     def _words(self) -> bytes:
         """Write our tally, with what is asked for as of now."""
         self._tally.log_lines_dropped = self._dropped_before + self._log_lines_dropped()
         self._tally.buffered_bytes, self._tally.kept_bytes = self._held_bytes()
+        self._tally.oldest_unconfirmed_seconds = self._oldest_seconds()
         return encode(self._tally)
 
     def _read_process(self) -> None:
