@@ -1,10 +1,9 @@
 """docs/metrics.md and a scrape name the same metrics, types, labels and values."""
 
-import re
 import urllib.request
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from metrics_reference import Row, documented
 from prometheus_client.parser import text_string_to_metric_families
 from running import Served, Service
 from waiting import until
@@ -12,32 +11,6 @@ from worker_processes import children
 
 OF_PARTS = "ingest_broker_part_up"
 """Has no samples for a store of one part."""
-
-REFERENCE = Path(__file__).parents[2] / "docs" / "metrics.md"
-
-
-class Row(NamedTuple):
-    kind: str
-    labels: dict[str, frozenset[str] | None]
-    """Values of each label; None where they are not a closed set."""
-
-
-def documented() -> dict[str, Row]:
-    rows = {}
-    for line in REFERENCE.read_text().splitlines():
-        if line.startswith("| `"):
-            name, kind, labels, meaning, _when = (c.strip() for c in line.strip("|").split("|"))
-            assert meaning, f"{name} has no meaning"
-            rows[name.strip("`")] = Row(
-                kind, dict(map(read_label, filter(None, labels.split(";"))))
-            )
-    return rows
-
-
-def read_label(text: str) -> tuple[str, frozenset[str] | None]:
-    name, _, values = text.strip().partition(":")
-    closed = set(re.findall("`([^`]+)`", values)) | ({""} if "empty" in values else set())
-    return name.strip("`"), frozenset(closed) or None
 
 
 def scraped(service: Served, *, closed: dict[str, Row]) -> dict[str, Row]:
