@@ -21,6 +21,7 @@ from prometheus_server import needs_prometheus, promtool
 
 ROOT = Path(__file__).parents[2]
 CASES = ROOT / "tests" / "fixtures" / "alerts" / "cases.yml"
+STAGED = ROOT / "tests" / "integration" / "test_alerts.py"
 
 ALERTS = pytest.mark.parametrize("alert", alerts(), ids=lambda alert: alert.name)
 
@@ -51,6 +52,15 @@ def test_an_alert_has_a_severity_a_summary_and_a_paragraph_in_the_runbook(alert:
 def test_the_runbook_has_no_paragraph_without_an_alert() -> None:
     page = ROOT / "docs" / "operating.md"
     assert re.findall(r"^### (.+)$", page.read_text(), re.MULTILINE) == [it.name for it in alerts()]
+
+
+def test_each_alert_is_made_to_fire_by_a_test() -> None:
+    cases = yaml.safe_load(CASES.read_text())["tests"]
+    tried = {
+        it["alertname"] for case in cases for it in case["alert_rule_test"] if it["exp_alerts"]
+    }
+    tried |= set(re.findall(r'"(Ingest\w+)"', STAGED.read_text()))
+    assert tried == {alert.name for alert in alerts()}
 
 
 @pytest.mark.parametrize(
