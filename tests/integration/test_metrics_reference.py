@@ -5,7 +5,7 @@ from typing import Any
 
 from metrics_reference import Row, documented
 from prometheus_client.parser import text_string_to_metric_families
-from running import Served, Service
+from running import Caller, Served, Service
 from waiting import until
 from worker_processes import children
 
@@ -60,3 +60,6 @@ async def test_every_worker_shows_its_process(workers: Any) -> None:
     assert len(children(service)) == 2
     await until(are_shown)
     assert service.metric("ingest_build_info") == 1
+    assert service.metric("ingest_max_buffered_bytes") == 2 * 256 * 1024 * 1024
+    callers = [await Caller.dial(service.url) for _ in range(4)]
+    await until(lambda: service.metric("ingest_connections") == len(callers))
