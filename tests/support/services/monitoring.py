@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import yaml
 from metrics_reference import documented_series
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CONFIG = ROOT / "deploy" / "prometheus" / "prometheus.yml"
 RULES = ROOT / "deploy" / "prometheus" / "alerts.yml"
 DASHBOARD = ROOT / "deploy" / "grafana" / "dashboards" / "rtaa-ingest.json"

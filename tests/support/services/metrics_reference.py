@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-REFERENCE = Path(__file__).parents[2] / "docs" / "metrics.md"
+REFERENCE = Path(__file__).parents[3] / "docs" / "metrics.md"
 
 
 class Row(NamedTuple):
