@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: help demo install serve test cover soak bench check format docs lock clean
+.PHONY: help demo install serve test cover soak bench check format docs lock dist image clean
 .DEFAULT_GOAL := help
 
 help:  ## Show what can be made
@@ -50,7 +50,21 @@ lock:  ## Renew requirements/ from pyproject.toml (needs uv)
 	uv pip compile $(LOCK) pyproject.toml --group dev -c requirements/runtime.txt -o requirements/dev.txt
 	uv pip compile $(LOCK) requirements/bench.in -c requirements/dev.txt -o requirements/bench.txt
 	uv pip compile $(LOCK) --group pyproject.toml:build -o requirements/build.txt
+	uv pip compile $(LOCK) --group pyproject.toml:sbom -c requirements/runtime.txt -o requirements/sbom.txt
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+
+dist: $(VENV)/installed  ## Build the sdist, and the wheel from it, into dist/
+	rm -rf $(DIST) && mkdir -p $(DIST)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -c 'import uv_build; uv_build.build_sdist("$(DIST)")'
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) wheel --no-deps --no-build-isolation --wheel-dir $(DIST) $(DIST)/*.tar.gz
+DIST := dist
+
+DOCKER ?= docker
+image:  ## Build the container image rtaa-ingest:VERSION
+	version=$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) && \
+	$(DOCKER) build --file deploy/Dockerfile --tag "rtaa-ingest:$$version" --tag rtaa-ingest \
+		--build-arg VERSION="$$version" --build-arg REVISION="$$(git rev-parse HEAD)" \
+		--build-arg CREATED="$$(git show --no-patch --format=%cI)" .
 
 clean:  ## Remove what was made
 	rm -rf $(VENV) demo-output dist
