@@ -5,13 +5,21 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import kubernetes_validate
 import pytest
 import yaml
+from platforms import (
+    DEPLOY,
+    ENVIRONMENTS,
+    UNIT,
+    in_unit,
+    read,
+    seconds_to_stop,
+    variables_of,
+    with_secrets,
+)
 
 from entrypoints.configuration import known_names, read_settings
 from entrypoints.registry import destination_adapters
@@ -19,102 +27,33 @@ from entrypoints.server import SHUTDOWN_SECONDS
 from entrypoints.workers import DRAINED_SECONDS
 
 ROOT = Path(__file__).parents[2]
-DEPLOY = ROOT / "deploy"
 ADAPTERS = destination_adapters()
-UNIT = DEPLOY / "systemd" / "rtaa-ingest.service"
 LATEST_SECONDS = max(SHUTDOWN_SECONDS, DRAINED_SECONDS)
 """What a process needs beyond `DRAIN_SECONDS` at most."""
 
-WHAT_OTHERS_FILL_IN = {
-    "REDIS_URL": "redis://127.0.0.1:6379/0",
-    "EXOTEL_USERNAME": "user",
-    "EXOTEL_PASSWORD": "password",
-    "EXOTEL_TENANTS": "account",
-}
 
-
-def read(path: str) -> Any:
-    return yaml.safe_load((DEPLOY / path).read_text(encoding="utf-8"))
-
-
-def lines_of(path: str) -> dict[str, str]:
-    """Return the variables of a file of `NAME=value` lines."""
-    lines = (DEPLOY / path).read_text(encoding="utf-8").splitlines()
-    return dict(line.split("=", 1) for line in lines if line)
-
-
-def in_unit(name: str) -> list[str]:
-    return re.findall(rf"^{name}=(.*)$", UNIT.read_text(encoding="utf-8"), re.MULTILINE)
-
-
-def compose_environment() -> dict[str, str]:
-    given = read("compose.yaml")["services"]["ingest"]["environment"]
-    return {
-        name: re.sub(r"\$\{\w+:[-?](.*)\}", r"\1", value)
-        for name, value in given.items()
-        if value is not None
-    }
-
-
-def render_environment() -> dict[str, str]:
-    given = read("render.yaml")["services"][0]["envVars"]
-    return {it["key"]: it.get("value", WHAT_OTHERS_FILL_IN.get(it["key"], "")) for it in given}
-
-
-def unit_environment() -> dict[str, str]:
-    own = dict(it.split("=", 1) for it in in_unit("Environment"))
-    return own | lines_of("systemd/environment")
-
-
-PLATFORMS: dict[str, Callable[[], dict[str, str]]] = {
-    "compose": compose_environment,
-    "render": render_environment,
-    "systemd": unit_environment,
-    "kubernetes": lambda: lines_of("kubernetes/environment"),
-}
-
-
-def seconds_to_stop(platform: str) -> float:
-    """Return how long a platform waits after SIGTERM, before it kills."""
-    if platform == "compose":
-        return float(read("compose.yaml")["services"]["ingest"]["stop_grace_period"].rstrip("s"))
-    if platform == "render":
-        return float(read("render.yaml")["services"][0]["maxShutdownDelaySeconds"])
-    if platform == "systemd":
-        return float(in_unit("TimeoutStopSec")[0])
-    pod = read("kubernetes/deployment.yaml")["spec"]["template"]["spec"]
-    (*_, before) = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
-    return float(pod["terminationGracePeriodSeconds"]) - float(before)
-
-
-@pytest.mark.parametrize("platform", PLATFORMS)
+@pytest.mark.parametrize("platform", ENVIRONMENTS)
 def test_the_service_accepts_the_configuration(platform: str, tmp_path: Path) -> None:
-    environment = PLATFORMS[platform]()
+    environment = ENVIRONMENTS[platform]()
     known = known_names(ADAPTERS["redis_streams"])
     assert {name.removesuffix("_FILE") for name in environment} <= known
-    filled = dict(environment)
-    for name in filled:
-        if name.endswith("_FILE"):
-            secret = tmp_path / name
-            secret.write_text(WHAT_OTHERS_FILL_IN[name.removesuffix("_FILE")], encoding="utf-8")
-            filled[name] = str(secret)
-    settings = read_settings(ADAPTERS, filled)
+    settings = read_settings(ADAPTERS, with_secrets(environment, tmp_path))
     assert settings.listening.operations_port == 8081
     assert list(settings.warnings()) == []
 
 
-@pytest.mark.parametrize("platform", PLATFORMS)
+@pytest.mark.parametrize("platform", ENVIRONMENTS)
 def test_no_secret_is_in_the_files(platform: str) -> None:
-    shown = PLATFORMS[platform]()
+    shown = ENVIRONMENTS[platform]()
     assert shown.get("EXOTEL_PASSWORD", "password") == "password"  # asked for by Render
     if platform == "render":
         asked = {it["key"] for it in read("render.yaml")["services"][0]["envVars"] if "sync" in it}
         assert {"EXOTEL_USERNAME", "EXOTEL_PASSWORD"} <= asked
 
 
-@pytest.mark.parametrize("platform", PLATFORMS)
+@pytest.mark.parametrize("platform", ENVIRONMENTS)
 def test_the_platform_waits_longer_than_a_drain_takes(platform: str) -> None:
-    drain_seconds = float(PLATFORMS[platform]()["DRAIN_SECONDS"])
+    drain_seconds = float(ENVIRONMENTS[platform]()["DRAIN_SECONDS"])
     assert seconds_to_stop(platform) >= drain_seconds + LATEST_SECONDS
 
 
@@ -174,7 +113,7 @@ def test_the_kustomization_has_every_file_and_renders() -> None:
     ).stdout  # fmt: skip
     kinds = {it["kind"]: it for it in yaml.safe_load_all(rendered)}
     assert set(kinds) == {"ConfigMap", "Deployment", "PodDisruptionBudget", "Service"}
-    assert kinds["ConfigMap"]["data"] == lines_of("kubernetes/environment")
+    assert kinds["ConfigMap"]["data"] == variables_of("kubernetes/environment")
 
 
 def test_a_pod_is_restarted_only_when_the_process_stands_and_gets_calls_only_when_ready() -> None:
@@ -183,7 +122,7 @@ def test_a_pod_is_restarted_only_when_the_process_stands_and_gets_calls_only_whe
     asked = {it: container[f"{it}Probe"]["httpGet"]["path"] for it in ("startup", "liveness")}
     assert asked == {"startup": "/health/live", "liveness": "/health/live"}
     assert container["readinessProbe"]["httpGet"]["path"] == "/health/ready"
-    files = {it for name, it in lines_of("kubernetes/environment").items() if "_FILE" in name}
+    files = {it for name, it in variables_of("kubernetes/environment").items() if "_FILE" in name}
     assert {str(Path(it).parent) for it in files} == {container["volumeMounts"][0]["mountPath"]}
 
 
@@ -203,7 +142,7 @@ def test_systemd_accepts_the_unit_and_finds_it_hardened(tmp_path: Path) -> None:
 
 def test_every_credential_of_the_unit_is_named_by_a_variable() -> None:
     loaded = {it.split(":")[0] for it in in_unit("LoadCredential")}
-    named = {value for name, value in unit_environment().items() if name.endswith("_FILE")}
+    named = {value for name, value in ENVIRONMENTS["systemd"]().items() if name.endswith("_FILE")}
     assert named == {f"%d/{it}" for it in loaded}
 
 

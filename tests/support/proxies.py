@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Self
 
 import pytest
+from platforms import DEPLOY
 from ports import quiet_port
 from running import LIMIT_SECONDS
 from tls_front import Authority
 from waiting import wait_until
 from websockets.asyncio.client import ClientConnection, connect
-
-DEPLOY = Path(__file__).parents[2] / "deploy"
 
 _NGINX = """
 daemon off;
