@@ -70,7 +70,7 @@ def test_the_schema_holds(schema: str, file: str) -> None:
     assert tried.returncode == 0, tried.stdout + tried.stderr
 
 
-def test_compose_mounts_what_is_there() -> None:
+def test_monitoring_is_a_profile_that_mounts_its_files() -> None:
     services = read("compose.yaml")["services"]
     assert {"prometheus", "grafana"} == {it for it in services if "profiles" in services[it]}
     mounted = [
@@ -157,6 +157,14 @@ def test_the_image_is_of_a_python_that_is_tested_and_runs_as_nobody() -> None:
     for instruction in ("ENTRYPOINT", "CMD", r"HEALTHCHECK (?:--\S+ +)+CMD"):
         (form,) = re.findall(rf"^{instruction} (.+)$", final, re.MULTILINE)
         assert all(isinstance(it, str) for it in json.loads(form))
+
+
+def test_whatever_is_installed_is_locked_by_hash() -> None:
+    texts = [(DEPLOY / "Dockerfile"), DEPLOY.parent / "docs" / "deploy.md"]
+    for text in (it.read_text(encoding="utf-8").replace("\\\n", "") for it in texts):
+        installs = re.findall(r"pip .*?\binstall\b[^\n&]*", text)
+        assert installs
+        assert all("--require-hashes" in it or "--no-index" in it for it in installs), installs
 
 
 def test_the_context_of_the_image_has_what_is_copied_and_no_secret() -> None:
