@@ -16,7 +16,7 @@ ROOT = DEPLOY.parent
 DOCUMENT = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
 SECONDS = 280
 
-pytestmark = pytest.mark.timeout(SECONDS + 20)
+pytestmark = pytest.mark.timeout(2 * SECONDS)
 
 
 def commands(section: str) -> list[str]:

@@ -12,7 +12,7 @@ from running import ServiceProcess
 
 from entrypoints.version import VERSION
 
-pytestmark = pytest.mark.timeout(300)  # it installs what is locked, from the registry
+pytestmark = pytest.mark.timeout(600)  # it installs what is locked, from the registry
 
 
 @pytest.fixture(scope="module")
