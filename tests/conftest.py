@@ -9,6 +9,7 @@ from itertools import count
 
 import pytest
 import redis
+from absent_programs import pytest_sessionfinish, pytest_terminal_summary  # noqa: F401  # hooks
 from hypothesis import settings
 from running import Keys, Service
 
