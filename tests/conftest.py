@@ -82,7 +82,7 @@ def start_service(valkey: EmbeddedValkey) -> Iterator[Start]:
 
 @pytest.fixture(scope="module")
 def service(valkey: EmbeddedValkey) -> Iterator[Service]:
-    """One service for a module, open to all, with a short patience."""
+    """One service for a module, open to all; a cut call is ended soon."""
     environment = {
         "PUBSUB_ADAPTER": "redis_streams",
         "REDIS_URL": valkey.url,

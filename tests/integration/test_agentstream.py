@@ -56,7 +56,7 @@ async def play(service: Service, name: str) -> tuple[AgentstreamSender, int | No
     if expected.reason != "disconnected":
         async with asyncio.timeout(2):
             return sender, await sender.closed()
-    sender.vanish()
+    sender.reset()
     return sender, None
 
 
@@ -329,7 +329,7 @@ async def test_a_socket_that_dies_without_stop_is_ended_as_disconnected_after_it
     await sender.send_chunks(name, 1, 2)
     await until_published(broker, name, 2)
     if how == "reset":
-        sender.vanish()
+        sender.reset()
     else:
         await sender.socket.close(1000)
     await until_state(broker, name, "cut")
@@ -350,7 +350,7 @@ async def test_a_second_socket_whose_first_chunk_is_above_the_last_continues(
     await first.send_chunks(name, 1, 2, 3)
     await until_published(broker, name, 3)
     if not is_open:
-        first.vanish()
+        first.reset()
         await until_state(broker, name, "cut")
     await second.begin(name)
     assert await second.is_left_alone()
@@ -384,7 +384,7 @@ async def test_a_second_socket_whose_first_chunk_is_not_above_the_last_begins_a_
     await first.send_chunks(name, 1, 2, 3)
     await until_published(broker, name, 3)
     if not is_open:
-        first.vanish()
+        first.reset()
         await until_state(broker, name, "cut")
     await second.begin(name)
     await second.say(media(name, chunk, pcm(99)))
@@ -415,7 +415,7 @@ async def test_a_second_socket_without_chunks_continues_by_our_count(
     await first.begin(name)
     await first.send_chunks(name, 4)
     await until_published(broker, name, 1)
-    first.vanish()
+    first.reset()
     await until_state(broker, name, "cut")
     await second.begin(name)
     await second.say('{"event":"media","media":{"payload":"AAA="}}')
@@ -432,7 +432,7 @@ async def test_a_second_socket_that_says_no_more_than_stop_ends_the_open_run(
     await first.begin(name)
     await first.send_chunks(name, 1, 2)
     await until_published(broker, name, 2)
-    first.vanish()
+    first.reset()
     await until_state(broker, name, "cut")
     await second.begin(name)
     assert await second.stop(name, "stopped") == 1000
@@ -449,7 +449,7 @@ async def test_a_second_socket_is_not_hung_up_on_for_what_it_says_before_its_fir
     await first.begin(name)
     await first.send_chunks(name, 1, 2)
     await until_published(broker, name, 2)
-    first.vanish()
+    first.reset()
     await until_state(broker, name, "cut")
     await second.begin(name)
     for bad in (start(name), '{"event":"start"}', "{", '{"event":"media"}', "[]"):
@@ -473,7 +473,7 @@ async def test_a_flood_before_the_first_chunk_does_not_keep_a_second_socket_from
     await first.begin(name)
     await first.send_chunks(name, 1)
     await until_published(broker, name, 1)
-    first.vanish()
+    first.reset()
     await until_state(broker, name, "cut")
     await second.begin(name)
     for _ in range(60):
@@ -546,8 +546,8 @@ async def test_a_call_survives_while_others_beside_it_break(
             await gone.send_chunks(f"{name}-gone", chunk)
             await other.speak(chunk)
         if chunk == 20:
-            gone.vanish()
-            other.vanish()
+            gone.reset()
+            other.reset()
     assert await sender.stop(name) == 1000
     assert await foreign.closed() == 4400
     assert await rude.stop(f"{name}-rude", "stopped") == 1000
@@ -599,7 +599,7 @@ async def test_a_callers_number_is_in_the_started_entry_and_in_no_log_line(
         await lost.begin(f"{name}-lost", **{**details, "media_format": {"sample_rate": caller}})
         await lost.send_chunks(f"{name}-lost", 1)
         await until_published(broker, f"{name}-lost", 1)
-        lost.vanish()
+        lost.reset()
         await until_state(broker, f"{name}-lost", "ended")
         service.stop()
     said = starts(broker, name)[0]

@@ -140,7 +140,7 @@ async def test_senders_that_are_gone_without_an_end(watched: Watched, name: str)
     calls = [await watched.call(f"{name}-{number}") for number in range(5)]
     async with watched.fires("IngestCallsEndEarly"):
         for call in calls:
-            call.vanish()
+            call.reset()
 
 
 async def test_a_bug(watched: Watched, name: str) -> None:

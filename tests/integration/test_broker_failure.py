@@ -213,7 +213,7 @@ async def test_a_carrier_that_hangs_up_before_its_start_is_published_is_publishe
         await carrier.say(media(chunk))
     await until(lambda: service.metric("ingest_buffered_bytes") == 10 * 320)
     assert service.senders == 1
-    carrier.vanish()
+    carrier.reset()
     await until(lambda: service.senders == 0)
     lab.start()
     with lab.client() as broker:
@@ -271,7 +271,7 @@ async def test_a_run_whose_sender_left_without_the_broker_is_ended_once_it_is_th
     await caller.hear_ack(0)
     lab.kill()
     await caller.speak(1)
-    caller.vanish()
+    caller.reset()
     await until(lambda: service.metric("ingest_streams", dialect="exostreamkit") == 0)
     lab.start()
     with lab.client() as broker:

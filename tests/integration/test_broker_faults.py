@@ -200,7 +200,7 @@ async def test_a_sender_that_resumes_while_the_broker_is_away_continues_with_its
     await caller.hear_ack(49)
     with at.lab.frozen():
         await caller.speak(*range(50, 80))
-        caller.vanish()
+        caller.reset()
         await again.start(name, wait=False, resume=True)
         await asyncio.sleep(3)  # not for luck: nothing happens but that time passes
     started = await again.hear("started")
@@ -224,13 +224,13 @@ async def test_a_run_whose_sender_is_gone_waits_for_it_when_the_broker_is_back(
     await caller.speak(*range(50))
     await caller.hear_ack(49)
     with at.lab.client() as broker:
-        caller.vanish()
+        caller.reset()
         await until_state(broker, name, "cut")
         with at.lab.frozen():
             await asyncio.sleep(3)
         again = await Caller.dial(at.service.url)
         assert (await again.start(name, resume=True))["last_seq"] == 49
-        again.vanish()
+        again.reset()
         await until_state(broker, name, "ended")
         assert [e["type"] for _, e in entries(broker, name)].count("ended") == 1
 

@@ -79,7 +79,7 @@ async def test_with_the_documented_rights_calls_resume_recover_and_are_read_back
     await caller.start(name)
     await caller.speak(0, 1)
     await caller.hear_ack(1)
-    caller.vanish()
+    caller.reset()
     again = await Caller.dial(living.url)
     assert (await again.start(name, resume=True))["last_seq"] == 1
     await again.speak(2)

@@ -160,7 +160,7 @@ async def test_a_process_that_had_the_call_before_does_not_take_it_back(
         await caller.start(name)
         await caller.speak(*range(20))
         await caller.hear_ack(19)
-        caller.vanish()
+        caller.reset()
         again = await Caller.dial(now.url)
         assert (await again.start(name, resume=True))["last_seq"] == 19
         await again.speak(*range(20, 30))

@@ -200,7 +200,7 @@ async def test_a_broker_that_is_away_and_comes_back_within_the_drain_costs_nothi
             for chunk in range(1, 51):
                 await say_media(carrier, chunk)
             await carrier.say({"event": "stop", "stop": {"reason": "callended"}})
-            carrier.vanish()
+            carrier.reset()
             terminate(service)
             await until(service.is_draining)
             await asyncio.sleep(7)  # more than anything else may take: nothing else happens

@@ -94,7 +94,7 @@ async def test_all_that_a_process_holds_of_a_stream_is_given_again(
     await first.speak(*range(50))
     await first.hear_ack(49)
     if resume:
-        first.vanish()
+        first.reset()
     else:
         await first.end()
     second = await Caller.dial(url)

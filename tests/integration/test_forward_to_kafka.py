@@ -300,12 +300,12 @@ async def test_two_forwarders_share_the_calls_and_keep_the_order_of_each_over_re
 
     while not names or owners() != {"one", "two"}:
         names.append(f"{name}-{len(names)}")
-        (await say(names[-1], 0)).vanish()
+        (await say(names[-1], 0)).reset()
         await until(lambda: len(of(kafka, names[-1])) >= 11)
         assert len(names) < 50
     for first in (10, 20):
         for each in names:
-            (await say(each, first)).vanish()
+            (await say(each, first)).reset()
     for each in names:
         await (await say(each, 30)).end()
     for each in names:

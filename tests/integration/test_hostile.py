@@ -72,7 +72,7 @@ async def test_a_sender_that_resets_right_after_it_spoke_loses_nothing_that_was_
     await caller.start(name)
     caller.socket.transport.write(b"".join(frame(0x2, pcm(n, 2)) for n in range(5_000)))
     await caller.hear_ack(9)
-    caller.vanish()
+    caller.reset()
     received = await asyncio.to_thread(_until_settled, service, broker, name)
     assert [seq for seq, _ in audio(broker, name)] == list(range(received))
 
@@ -153,7 +153,7 @@ async def test_hundreds_of_connections_reset_leave_nothing_behind(
         caller = await Caller.dial(service.url)
         if n % 3:
             await caller.say({"event": "connected"} if n % 2 else {"event": "start"})
-        caller.vanish()
+        caller.reset()
     await until(lambda: service.senders == 0)
     callers = [await Caller.dial(service.url) for _ in range(50)]
     for n, caller in enumerate(callers):

@@ -136,7 +136,7 @@ async def test_a_resumed_call_and_one_that_begins_anew_are_told_apart(
     await first.start(name)
     await first.speak(*range(5))
     await first.hear_ack(4)
-    first.vanish()
+    first.reset()
     assert (await resumed.start(name, resume=True))["last_seq"] == 4
     await resumed.speak(5, 8)
     await resumed.end()

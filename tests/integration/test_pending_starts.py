@@ -54,8 +54,8 @@ async def test_a_second_socket_of_a_carrier_that_is_gone_at_once_leaves_no_run_o
         if says != "start":
             await second.send_chunks(name, 3)
             await until_held(service, 1)
-        second.vanish()
-        first.vanish()
+        second.reset()
+        first.reset()
         await until(lambda: service.metric("ingest_streams", dialect="agentstream") == 0)
     with lab.client() as broker:
         await until_state(broker, name, "ended")
@@ -72,7 +72,7 @@ async def test_a_start_whose_sender_is_gone_when_it_is_answered_leaves_no_run_op
         await caller.start(name, wait=False)
         await caller.speak(0, 1)
         await until_held(service, 2)
-        caller.vanish()
+        caller.reset()
     with lab.client() as broker:
         await until_state(broker, name, "ended")
         assert entries(broker, name)[-1][1]["data"]["reason"] == "disconnected"
@@ -141,7 +141,7 @@ async def test_a_drain_waits_for_what_is_behind_a_start(
 ) -> None:
     service = process(REDIS_URL=lab.url)
     carrier = await drain_behind_a_start(service, lab, name, frames=10)
-    carrier.vanish()
+    carrier.reset()
     await until(service.is_draining)
     lab.thaw()
     assert await asyncio.to_thread(service.process.wait, 15) == 0

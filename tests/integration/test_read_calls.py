@@ -116,7 +116,7 @@ async def test_a_resume_and_a_second_run_are_read_once_each_from_a_fresh_broker(
     await first.start(name)
     await first.speak(*range(8))
     await first.hear_ack(7)
-    first.vanish()
+    first.reset()
     await resumed.start(name, resume=True)
     await resumed.speak(*range(8, 15))
     await resumed.end()
@@ -193,7 +193,7 @@ async def test_whatever_the_broker_forgets_in_a_call_each_frame_is_read_once(
         await until(lambda: its_service.get("/health/ready")[0] == 200)
         await until(lambda: len(reader.frames) >= before + 50)
     await caller.hear_ack(len(said) - 1)
-    caller.vanish()
+    caller.reset()
     resumed, second = [await Caller.dial(its_service.url) for _ in range(2)]
     await resumed.start(name, resume=True)
     await resumed.speak(*range(len(said), len(said) + 10))
@@ -311,7 +311,7 @@ async def test_two_workers_share_the_calls_and_their_resumptions_and_lose_none(
             await caller.start(call, resume=True)
             await caller.speak(*range(first, first + 10))
             await caller.hear_ack(first + 9)
-            caller.vanish()
+            caller.reset()
     await until(lambda: sum(len(reader.of_type("ended")) for reader in readers) == len(names))
     assert all(reader.frames for reader in readers)
     frames = [frame for reader in readers for frame in reader.frames]

@@ -17,7 +17,7 @@ async def test_a_cut_run_continues_at_last_seq_and_nothing_is_stored_twice(
     await caller.start(name)
     await caller.speak(*range(20))
     await caller.hear_ack(9)
-    caller.vanish()
+    caller.reset()
     await until_state(broker, name, "cut")
     last = int(facts(broker, name)["last_seq"])
 
@@ -48,7 +48,7 @@ async def test_binary_frames_go_on_from_last_seq_after_a_resume(
     caller = await Caller.dial(service.url)
     await caller.start(name)
     await caller.speak(40, 41)
-    caller.vanish()
+    caller.reset()
     await until_state(broker, name, "cut")
     again = await Caller.dial(service.url)
     assert (await again.start(name, resume=True))["last_seq"] == 41
@@ -63,7 +63,7 @@ async def test_a_lost_sender_is_ended_as_disconnected_once(
     caller = await Caller.dial(service.url)
     await caller.start(name)
     await caller.speak(0, 1)
-    caller.vanish()
+    caller.reset()
     await until_state(broker, name, "ended")
     found = entries(broker, name)
     assert [e["type"] for _, e in found] == ["started", "audio", "audio", "ended"]
@@ -101,7 +101,7 @@ async def test_a_reconnect_without_resume_is_a_new_run_and_the_old_one_is_ended(
     caller = await Caller.dial(service.url)
     await caller.start(name)
     await caller.speak(7, 8)
-    caller.vanish()
+    caller.reset()
     await until_state(broker, name, "cut")
     again = await Caller.dial(service.url)
     started = await again.start(name)
@@ -240,7 +240,7 @@ async def test_a_run_begun_with_a_token_is_taken_up_only_with_a_token_of_its_ten
             assert await thief.closed() == 4403
             assert thief.replies == []
     await caller.speak(1)
-    caller.vanish()
+    caller.reset()
     again = await Caller.dial(service.url, rightful)
     assert (await again.start(name, resume=True))["generation"] == 2
     assert (await again.end())["published"] == 2
@@ -254,7 +254,7 @@ async def test_many_calls_leave_no_task_and_no_place_behind(start_service: Any, 
             await caller.start(f"{name}-{round_}-{n}")
         for n, caller in enumerate(callers):
             if n % 2:
-                caller.vanish()
+                caller.reset()
             else:
                 await caller.end()
         await until(lambda: service.metric("ingest_streams", dialect="exostreamkit") == 0)

@@ -60,7 +60,7 @@ async def test_what_is_taken_out_of_the_stream_is_found_missing(
 async def test_no_more_than_the_window_is_unacknowledged(
     start_service: Any, broker: Broker, name: str
 ) -> None:
-    sender = ResumingSender(start_service(ACK_INTERVAL="0").url, window=60, patience=0.5)
+    sender = ResumingSender(start_service(ACK_INTERVAL="0").url, window=60, limit_seconds=0.5)
     stream = SentStream(name)
     with pytest.raises(Stuck):
         await sender.call(stream, 250)
@@ -68,6 +68,6 @@ async def test_no_more_than_the_window_is_unacknowledged(
 
 
 async def test_a_service_that_is_not_there_is_not_waited_for_for_ever(name: str) -> None:
-    sender = ResumingSender(f"ws://127.0.0.1:{free_port()}/v1/ingest", patience=0.3)
+    sender = ResumingSender(f"ws://127.0.0.1:{free_port()}/v1/ingest", limit_seconds=0.3)
     with pytest.raises(Stuck):
         await sender.call(SentStream(name), 250)

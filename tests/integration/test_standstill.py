@@ -108,7 +108,7 @@ async def test_a_half_open_sender_is_ended_once_as_idle(
         await caller.speak(10)  # arrives nowhere
         await until_state(broker, name, "ended")
         await until(lambda: open_streams(service) == 0)
-        caller.vanish()
+        caller.reset()
         proxy.reset()  # what is late to be noticed ends nothing a second time
         later = await Caller.dial(service.url)
         assert (await later.start(name))["generation"] == 2
@@ -140,7 +140,7 @@ async def test_a_half_open_sender_that_comes_back_in_time_resumes_and_its_old_li
             await asyncio.sleep(0.1)
         proxy.reset()
         ledger = await again.end()
-        caller.vanish()
+        caller.reset()
     assert audio(broker, name) == [(seq, pcm(seq)) for seq in range(seq + 1)]
     assert (ledger["published"], ledger["missing"], ledger["duplicate"]) == (seq + 1, 0, 0)
     assert ends(broker, name) == ["ended"]

@@ -558,7 +558,7 @@ async def test_every_line_of_a_call_has_its_names_and_the_first_its_peer(
     assert await first.closed() == 4409
     await second.speak(1)
     await second.hear_ack(1)
-    second.vanish()
+    second.reset()
     await until_state(broker, name, "ended")
 
     def lines() -> list[Line]:

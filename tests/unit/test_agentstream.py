@@ -14,8 +14,8 @@ from carrier_calls import (
     FIXTURES,
     TENANT,
     call_of,
-    forgotten,
     lines,
+    names_without_a_file,
     payloads,
     sid,
     stream_of,
@@ -80,7 +80,7 @@ def media(chunk: Any, payload: Any = "AAA=") -> dict[str, Any]:
 
 
 def test_every_row_of_the_table_has_its_file() -> None:
-    assert forgotten() == set()
+    assert names_without_a_file() == set()
     assert len(CALLS) > 90
     assert len(BAD_STARTS) == 7
     assert {path.suffix for path in FIXTURES.iterdir()} == {".jsonl"}

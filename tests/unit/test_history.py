@@ -35,7 +35,7 @@ def sent(*seqs: int, acked: int, runs: int = 1) -> SentStream:
         run = stream.begin_run()
         run.heard_started(1, len(stream.runs), None)
         for seq in seqs:
-            run.said(1, seq, pcm(seq))
+            run.sent(1, seq, pcm(seq))
         run.heard_ack(1, acked)
         run.heard_ended(ledger(len(seqs)))
     return stream
@@ -242,7 +242,7 @@ def test_an_empty_run_may_be_there_twice_if_its_sender_could_not_tell_that_it_wa
     stream = sent(0, 1, 2, acked=1)
     stream.begin_run().heard_ended(ledger(0))
     assert kinds(stream, again) == {RUN}
-    stream.runs[-1].found_anew()
+    stream.runs[-1].found_empty()
     assert judge(stream, again) == []
     assert judge(stream, again[:8]) == []
     del again[7]
@@ -253,7 +253,7 @@ def test_a_run_that_is_missing_spoils_no_other() -> None:
     stream = SentStream("int-1")
     for number in range(3):
         run = stream.begin_run()
-        run.said(1, 0, pcm(number))
+        run.sent(1, 0, pcm(number))
         run.heard_ended(ledger(1))
     entries: list[Entry] = []
     for number in (0, 2):

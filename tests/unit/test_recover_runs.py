@@ -141,9 +141,9 @@ async def test_a_look_that_failed_begins_the_count_anew(bench: SenderBench) -> N
     await leave_behind(bench, DEAD)
     async with recovering(bench):
         await looked(bench, LOOKS - 1)
-        bench.heartbeats.fails_to_look = BrokerUnavailable("away")
+        bench.heartbeats.look_error = BrokerUnavailable("away")
         await looked(bench, 1)
-        bench.heartbeats.fails_to_look = None
+        bench.heartbeats.look_error = None
         await looked(bench, LOOKS)
         assert not is_ended(bench, DEAD)
         await until(lambda: is_ended(bench, DEAD), 3 * HEARTBEAT_SECONDS)
@@ -154,11 +154,11 @@ async def test_a_process_that_cannot_beat_judges_no_other(
     bench: SenderBench, caplog: pytest.LogCaptureFixture
 ) -> None:
     await leave_behind(bench, DEAD)
-    bench.heartbeats.fails_to_beat = BrokerUnavailable("OOM")
+    bench.heartbeats.heartbeat_error = BrokerUnavailable("OOM")
     async with recovering(bench):
         await looked(bench, 5 * LOOKS)
         assert not is_ended(bench, DEAD)
-        bench.heartbeats.fails_to_beat = None
+        bench.heartbeats.heartbeat_error = None
         await until(lambda: is_ended(bench, DEAD))
     warnings = [it.message for it in caplog.records if "looked after" in it.message]
     assert len(warnings) == 1, "the cause is logged once"
@@ -169,7 +169,7 @@ async def test_a_process_that_can_beat_but_not_look_says_so_once(
     bench: SenderBench, caplog: pytest.LogCaptureFixture
 ) -> None:
     live = await bench.begin(stream=ALIVE)
-    bench.heartbeats.fails_to_look = BrokerRefused("NOPERM")
+    bench.heartbeats.look_error = BrokerRefused("NOPERM")
     async with recovering(bench):
         before = bench.heartbeats.given
         await looked(bench, 5 * LOOKS)

@@ -221,13 +221,13 @@ async def test_a_start_is_tried_again_within_its_budget(
     bench: SenderBench, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("WARNING", "application.start_interaction")
-    bench.heartbeats.fails_to_beat = BrokerUnavailable("away")
+    bench.heartbeats.heartbeat_error = BrokerUnavailable("away")
     bench.store.is_away = True
     asking = bench.asking(budget=RetryBudget(30))
     await asyncio.sleep(10)
     quick = 3  # the first waits are shorter: 0.1, 0.2 and 0.4 s
     assert bench.heartbeats.given == pytest.approx(10 / MAX_AGAIN_SECONDS + quick, abs=2)
-    bench.heartbeats.fails_to_beat = None
+    bench.heartbeats.heartbeat_error = None
     await asyncio.sleep(10)
     bench.store.is_away = False
     await asking
@@ -255,7 +255,7 @@ async def test_a_start_beyond_its_budget_fails_and_is_not_stored_later(bench: Se
 async def test_a_start_without_a_budget_fails_at_once_if_no_heartbeat_can_be_given(
     bench: SenderBench, error: BrokerUnavailable | BrokerRefused
 ) -> None:
-    bench.heartbeats.fails_to_beat = error
+    bench.heartbeats.heartbeat_error = error
     with pytest.raises(type(error)):
         await bench.ask()
     assert bench.store.calls == []

@@ -1,6 +1,6 @@
 """A Valkey that fails on demand.
 
-Whatever a fault changes at run time is put back by the end of its `with`; a kill forgets it too.
+Whatever a fault changes at run time is put back by the end of its `with`; a kill undoes it too.
 
 Not staged, because it cannot be without rights over the machine or with one server: the loss of
 what the kernel had not written to disk (`come_back_younger` stands for it, and cuts more surely); a
@@ -34,7 +34,7 @@ TRY_SECONDS = 60.0
 TAIL_BYTES = 8 * 1024 * 1024
 """How far from the end of the file a mark is looked for: others may write behind it."""
 
-MAX_FORGOTTEN_SECONDS = 4.0
+MAX_ROLLED_BACK_SECONDS = 4.0
 """Below the five for which a process keeps what was confirmed."""
 
 
@@ -84,7 +84,7 @@ class BrokerLab(EmbeddedValkey):
         self.start()
 
     def come_back_empty(self) -> None:
-        """Kill it; it comes back having forgotten everything."""
+        """Kill it; it comes back wiped."""
         self.kill()
         shutil.rmtree(self.data / "appendonlydir")
         (self.data / "dump.rdb").unlink(missing_ok=True)
@@ -93,12 +93,12 @@ class BrokerLab(EmbeddedValkey):
     def come_back_younger(self, seconds: float = 1.0, marked: threading.Event | None = None) -> int:
         """Let it work on for `seconds`, kill it, cut those seconds off its file, start it.
 
-        `marked` is set when they begin: what is answered before will stand, what is said after it
-        will be forgotten.
+        `marked` is set when they begin: what is answered before will stand, what is written
+        after it will be lost.
 
         A SIGKILL alone loses nothing that was written to the kernel. Returns how many bytes were
-        forgotten; 0 if nothing was written meanwhile. Nothing is forgotten that was written more
-        than `MAX_FORGOTTEN_SECONDS` ago, however slow the disk is.
+        lost; 0 if nothing was written meanwhile. Nothing is lost that was written more than
+        `MAX_ROLLED_BACK_SECONDS` ago, however slow the disk is.
         """
         until = time.monotonic() + TRY_SECONDS
         while True:
@@ -107,10 +107,10 @@ class BrokerLab(EmbeddedValkey):
             last, size = self._last_increment()
             if marked is not None:
                 marked.set()
-            time.sleep(seconds)  # what is written now is what will be forgotten
+            time.sleep(seconds)  # what is written now is what will be lost
             self.freeze()
             now_last, now_size = self._last_increment()
-            is_recent = time.monotonic() - written_at <= MAX_FORGOTTEN_SECONDS
+            is_recent = time.monotonic() - written_at <= MAX_ROLLED_BACK_SECONDS
             if now_last == last and is_recent:
                 break
             self.thaw()  # the file was rewritten in between, and the mark is none; or it took long
@@ -160,7 +160,7 @@ class BrokerLab(EmbeddedValkey):
         freeze_process(self.pid)
 
     def thaw(self) -> None:
-        """Let it go on."""
+        """Let it continue."""
         os.kill(self.pid, signal.SIGCONT)
 
     @contextmanager

@@ -1,7 +1,7 @@
 """One connection through the chaos proxy: two sockets, and what the bytes between them go through.
 
 TCP loses nothing out of the middle: a connection that was denied some bytes must never see the
-later ones. So bytes of a black hole are held and go on when it is healed, as if sent again, and a
+later ones. So bytes of a black hole are held and move on when it is healed, as if sent again, and a
 connection of which bytes were dropped is `spoilt`, to be reset and not mended.
 """
 

@@ -1,4 +1,4 @@
-"""A process that stands still, and goes on."""
+"""A process that stands still, and resumes."""
 
 import os
 import signal

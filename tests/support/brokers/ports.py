@@ -1,4 +1,4 @@
-"""Ports that stay ours while nobody listens on them."""
+"""Ports that stay ours while no process listens on them."""
 
 import os
 import random
@@ -8,14 +8,14 @@ LOWEST, HIGHEST = 20_000, 32_000
 """Below what Linux (32768) and macOS (49152) give to the near end of a connection by themselves.
 
 A server that is away for a moment loses a port from there to any client that dials meanwhile, and
-a client that dials a port nobody listens on may even be given that port and speak with itself.
+a client that dials a port without a listener may even be given that port and speak with itself.
 """
 
 _WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _found: set[int] = set()
 
-_choice = random.Random()  # noqa: S311  # nobody is to be kept from guessing it
+_choice = random.Random()  # noqa: S311  # it may be guessed
 
 
 def quiet_port(also: int = 0) -> int:

@@ -137,7 +137,7 @@ class ValkeyNode:
         self.is_frozen = True
 
     def thaw(self) -> None:
-        """Let it go on."""
+        """Let it continue."""
         os.kill(self.pid, signal.SIGCONT)
         self.is_frozen = False
 

@@ -228,7 +228,7 @@ def _fields(reply: list[str]) -> dict[str, str]:
 
 
 def _is_away(flags: str) -> bool:
-    """`master_down`, what another sentinel has once said, stays among the flags."""
+    """`master_down`, what another sentinel has once reported, stays among the flags."""
     return not {"s_down", "o_down", "disconnected"}.isdisjoint(flags.split(","))
 
 

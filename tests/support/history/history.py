@@ -1,4 +1,4 @@
-"""What a sender said and heard, kept for a judge. Plain values, and no audio: a digest of it."""
+"""What a sender sent and heard, kept for a judge. Plain values, and no audio: a digest of it."""
 
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
@@ -40,7 +40,7 @@ class SentRun:
     perhaps_ended_before: int = 0
     promised: int | None = None
 
-    def said(self, connection: int, seq: int, audio: bytes) -> None:
+    def sent(self, connection: int, seq: int, audio: bytes) -> None:
         """A frame is handed to a socket, once more or for the first time."""
         if seq not in self.digests:
             self.digests[seq] = digest(audio)
@@ -75,8 +75,8 @@ class SentRun:
         """A resume found the run ended, by an `end` of ours whose answer was lost."""
         self.is_over = True
 
-    def found_anew(self) -> None:
-        """A resume found nothing of a run that has no frame: it goes on, or this is another."""
+    def found_empty(self) -> None:
+        """A resume found nothing of a run without a frame: it is still open, or this is another."""
         self.perhaps_ended_before += 1
 
     def without_started(self, generations: set[int]) -> "SentRun":

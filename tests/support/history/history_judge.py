@@ -32,8 +32,8 @@ of two starts that are under way at once either may be the newer."""
 def judge(stream: SentStream, entries: Sequence[Entry], *, was_lost: bool = False) -> list[Defect]:
     """Judge a stream whose sender is done with it.
 
-    `was_lost`: the broker lost the whole stream at least once, so that it may begin again at
-    position 0, and what it no longer has need only be declared.
+    `was_lost`: the broker lost the whole stream at least once, so that it may be written from
+    position 0 once more, and what it no longer has need only be declared.
     """
     defects = judge_ids(stream.name, entries, was_lost=was_lost)
     published, stray = split_into_runs(stream.name, entries)
@@ -63,8 +63,8 @@ def judge_ids(
     generation_before, expected = 0, first
     for entry_id, entry in entries:
         generation, position = (int(part) for part in entry_id.split("-"))
-        begins_again = was_lost and position == 0 and generation > generation_before
-        if position != expected and not begins_again:
+        is_rebased = was_lost and position == 0 and generation > generation_before
+        if position != expected and not is_rebased:
             defects.append(Defect(POSITION, name, f"{entry_id} where {expected} was expected"))
         if generation < generation_before:
             defects.append(Defect(POSITION, name, f"{entry_id} after {generation_before}"))

@@ -41,8 +41,8 @@ def split_into_runs(name: str, entries: Sequence[Entry]) -> tuple[list[Published
         if entry["type"] == "started":
             resumes = entry["data"]["resumed"]
             # A broker that came back without the stream was given all of it, from position 0 on.
-            begins_again = not runs and entry_id.endswith("-0")
-            if resumes and not is_open and not begins_again:
+            is_rebased = not runs and entry_id.endswith("-0")
+            if resumes and not is_open and not is_rebased:
                 defects.append(Defect(RUN, f"{name} at {entry_id}", "resumes no open run"))
             if not resumes and is_open:
                 defects.append(Defect(ENDED, f"{name} at {entry_id}", "the run before has no end"))
@@ -89,6 +89,6 @@ def _fits(sent: SentRun, found: PublishedRun) -> bool:
     audio = [entry for _, entry in found.entries if entry["type"] == "audio"]
     if not audio:
         heard = {reply.generation for reply in sent.started}
-        # What was heard of may stand under a higher one: it was forgotten and given again.
+        # What was heard of may stand under a higher one: it was lost and rebased.
         return not sent.digests and (not heard or max(found.generations) >= min(heard))
     return any(sent.digests.get(int(e["seq"])) == digest(e["audio"]) for e in audio)

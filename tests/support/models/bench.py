@@ -41,7 +41,7 @@ class _NeverWaiting(selectors.SelectSelector):
             raise AssertionError("everybody waits for ever")
         self._looks = 0 if timeout > 0 else self._looks + 1
         if self._looks > MAX_LOOKS:
-            raise AssertionError("somebody is busy for ever")
+            raise AssertionError("a task is busy for ever")
         self._clock.now += max(0.0, timeout)
         return []
 

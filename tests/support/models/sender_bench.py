@@ -140,24 +140,24 @@ class Stores(StreamStore):
 
 
 class Heartbeats(OpenRuns):
-    """Remembers heartbeats; `fails` is raised instead."""
+    """Remembers heartbeats; where an error is set it is raised instead."""
 
     def __init__(self) -> None:
         self.latest: dict[StreamKey, float] = {}
         self.given = self.looked = 0
-        self.fails_to_beat: PublisherError | None = None
-        self.fails_to_look: PublisherError | None = None
+        self.heartbeat_error: PublisherError | None = None
+        self.look_error: PublisherError | None = None
 
     async def heartbeat(self, streams: Sequence[StreamKey]) -> None:
         self.given += 1
-        if self.fails_to_beat is not None:
-            raise self.fails_to_beat
+        if self.heartbeat_error is not None:
+            raise self.heartbeat_error
         self.latest |= dict.fromkeys(streams, float(self.given))
 
     async def heartbeats(self) -> Mapping[StreamKey, float]:
         self.looked += 1
-        if self.fails_to_look is not None:
-            raise self.fails_to_look
+        if self.look_error is not None:
+            raise self.look_error
         return dict(self.latest)
 
     async def forget(self, stream: StreamKey, heartbeat: float) -> None:

@@ -72,7 +72,7 @@ class RecordingConnection:
         return not self.session._tracks.is_pending
 
     def drop(self) -> None:
-        """Drop all audio from now on, as if there were no room."""
+        """Drop all audio from now on, as if buffers were full."""
         for stream in self.session._tracks:
             stream.is_dropping = True
 

@@ -40,7 +40,7 @@ class Stored:
 
 
 class ModelStore:
-    """Compares and appends; and forgets as it is told."""
+    """Compares and appends; and loses what it is told to lose."""
 
     def __init__(self, clock: HandDrivenClock) -> None:
         self.clock = clock
@@ -113,7 +113,7 @@ class ModelStore:
 
 @dataclass(eq=False)
 class Session:
-    """A sender's connection: what it has said, and what was acked."""
+    """A sender's connection: what it has sent, and what was acked."""
 
     run: str
     seqs: list[int] = field(default_factory=list)

@@ -61,7 +61,7 @@ class HeadInAStepOfItsOwn(FileStore):
 
 
 class AnnouncesWhatItHasNotNoted(FileStore):
-    """Forgets what is due before it announces it, not after."""
+    """Removes what is due before it announces it, not after."""
 
     def _announce(self, path: Path) -> dict[str, Any]:
         state = load(path / "head")

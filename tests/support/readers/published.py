@@ -36,8 +36,8 @@ def audio(broker: Broker, name: str) -> list[tuple[int, bytes]]:
 def index(broker: Broker, name: str) -> list[dict[str, str]]:
     """What the index has of a stream: the fields of each entry."""
     found: Any = broker.xrange("rtaa:interactions")
-    said = [{k.decode(): v.decode() for k, v in fields.items()} for _, fields in found]
-    return [fields for fields in said if fields["stream_id"] == name]
+    notices = [{k.decode(): v.decode() for k, v in fields.items()} for _, fields in found]
+    return [fields for fields in notices if fields["stream_id"] == name]
 
 
 def facts(broker: Broker, name: str) -> dict[str, str]:

@@ -185,6 +185,6 @@ def call_of(name: str) -> str:
     return CALLS[name].call or sid("call", name)
 
 
-def forgotten() -> set[str]:
+def names_without_a_file() -> set[str]:
     """Return the names in the table for which there is no file."""
     return _UNUSUAL.keys() - CALLS.keys()

@@ -32,7 +32,7 @@ class ResumingCall:
         *,
         window: int,
         pace: float,
-        patience: float,
+        limit_seconds: float,
         is_binary: bool,
         on_confirmed: Callable[[int], None],
     ) -> None:
@@ -43,7 +43,7 @@ class ResumingCall:
         self._audio = audio
         self._window = window
         self._pace = pace
-        self._patience = patience
+        self._limit_seconds = limit_seconds
         self._is_binary = is_binary
         self._on_confirmed = on_confirmed
         self._unacked: dict[int, bytes] = {}
@@ -51,13 +51,13 @@ class ResumingCall:
         self._has_room = asyncio.Event()
         self._has_room.set()
         self._was_begun = False
-        self._has_said_end = False
+        self._has_sent_end = False
 
     async def following(self, socket: ClientConnection, connection: int) -> None:
         """Start or resume, send what is unacknowledged and the rest, return after `ended`.
 
         Raises:
-            ConnectionClosed: before that; go on over another.
+            ConnectionClosed: before that; call this once more with another.
 
         """
         resumes, self._was_begun = self._was_begun, True
@@ -80,7 +80,7 @@ class ResumingCall:
 
     async def _hear(self, socket: ClientConnection) -> dict[str, Any]:
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self._limit_seconds):
                 reply: dict[str, Any] = json.loads(await socket.recv())
         except TimeoutError:
             raise Stuck(f"{self._stream.name} hears nothing") from None
@@ -101,19 +101,19 @@ class ResumingCall:
                 self.run.heard_error(connection, reply.get("code", reply["event"]))
 
     def _note_started(self, connection: int, generation: int, last_seq: int | None) -> None:
-        """Go on above `last_seq`.
+        """Continue above `last_seq`.
 
         Without one, after an `end` and an ack: the end had arrived though its answer had not, and
-        this start has opened a run of its own, which is to be ended as it is. Of such an empty run
-        nobody can tell whether it was ended in its turn, and nobody need.
+        this start has opened a run of its own, which is to be ended as it is. Whether such an
+        empty run was ended in its turn cannot be told, and need not be.
         """
-        if last_seq is None and self._has_said_end:
+        if last_seq is None and self._has_sent_end:
             if self.run.promised is not None:
                 self._forget_up_to(self._frames)
                 self.run.found_over()
                 self.run = self._stream.begin_run()
             else:
-                self.run.found_anew()
+                self.run.found_empty()
         self.run.heard_started(connection, generation, last_seq)
         if last_seq is not None:
             self._forget_up_to(last_seq)
@@ -143,13 +143,13 @@ class ResumingCall:
             await self._say(socket, connection, seq, audio, is_binary=is_binary)
             if self._pace:
                 await asyncio.sleep(self._pace)
-        self._has_said_end = True
+        self._has_sent_end = True
         await socket.send('{"event":"end"}')
 
     async def _say(
         self, socket: ClientConnection, connection: int, seq: int, audio: bytes, *, is_binary: bool
     ) -> None:
-        self.run.said(connection, seq, audio)
+        self.run.sent(connection, seq, audio)
         if is_binary:
             await socket.send(audio)
         else:

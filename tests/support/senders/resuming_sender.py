@@ -6,7 +6,7 @@ from hashlib import blake2b
 
 from history import SentStream
 from resuming_call import ResumingCall, Stuck
-from running import vanish
+from running import reset_connection
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
@@ -21,7 +21,7 @@ class ResumingSender:
     `window` frames at most are unacknowledged; with less than an interval of acks it would wait
     for ever.
     `pace` is the time between two frames; without it they go out as fast as the service acks.
-    Nothing is waited for longer than `patience` seconds: then the call is `Stuck`.
+    Nothing is waited for longer than `limit_seconds`: then the call is `Stuck`.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class ResumingSender:
         window: int = 200,
         pace: float = 0.0,
         frame_bytes: int = 320,
-        patience: float = 40.0,
+        limit_seconds: float = 40.0,
     ) -> None:
         self.confirmed = 0
         self.connections = 0
@@ -40,7 +40,7 @@ class ResumingSender:
         self._window = window
         self._pace = pace
         self._frame_bytes = frame_bytes
-        self._patience = patience
+        self._limit_seconds = limit_seconds
         self._socket: ClientConnection | None = None
 
     async def call(self, stream: SentStream, frames: int, *, is_binary: bool = False) -> None:
@@ -50,7 +50,7 @@ class ResumingSender:
         afterwards whether its `end` had arrived.
 
         Raises:
-            Stuck: the service would not take it, or said nothing, for too long.
+            Stuck: the service would not take it, or did not answer, for too long.
 
         """
         call = ResumingCall(
@@ -59,7 +59,7 @@ class ResumingSender:
             lambda run, seq: unique_audio(stream.name, run, seq, self._frame_bytes),
             window=self._window,
             pace=self._pace,
-            patience=self._patience,
+            limit_seconds=self._limit_seconds,
             is_binary=is_binary,
             on_confirmed=self._count,
         )
@@ -78,24 +78,24 @@ class ResumingSender:
                 if clock() < begun + LONGEST_BACKOFF_SECONDS:
                     await asyncio.sleep(FIRST_BACKOFF_SECONDS)
             finally:
-                vanish(self._socket)
+                reset_connection(self._socket)
                 self._socket = None
 
     def cut(self) -> None:
         """Reset the connection there is, if there is one; the call resumes over another."""
         if self._socket is not None:
-            vanish(self._socket)
+            reset_connection(self._socket)
 
     async def _dial(self) -> ClientConnection:
         clock = asyncio.get_running_loop().time
-        until, backoff = clock() + self._patience, FIRST_BACKOFF_SECONDS
+        until, backoff = clock() + self._limit_seconds, FIRST_BACKOFF_SECONDS
         while True:
             try:
                 return await connect(
                     self._url,
                     compression=None,
                     ping_interval=None,
-                    open_timeout=self._patience,
+                    open_timeout=self._limit_seconds,
                     close_timeout=1,
                     proxy=None,
                 )

@@ -36,7 +36,7 @@ class SteadyCall(ABC):
 
     @abstractmethod
     async def finish(self) -> None:
-        """End the call, and assert that the service has said nothing it should not."""
+        """End the call, and assert that the service has sent nothing it should not."""
 
     async def speak(self) -> None:
         """Speak until cancelled."""
@@ -67,7 +67,7 @@ class ExostreamkitCall(SteadyCall):
         super().__init__(name)
         self.replies: list[dict[str, Any]] = []
         self.slowest_ack = 0.0
-        self._said_at: list[float] = []
+        self._sent_at: list[float] = []
         self._socket = caller.socket
         self._caller = caller
         self._hearing = asyncio.create_task(self._hear())
@@ -91,7 +91,7 @@ class ExostreamkitCall(SteadyCall):
                 await asyncio.sleep(FRAME_SECONDS)
 
     async def say_frame(self, seq: int) -> None:
-        self._said_at.append(monotonic())
+        self._sent_at.append(monotonic())
         await self._caller.speak(seq)
 
     async def finish(self) -> None:
@@ -109,7 +109,7 @@ class ExostreamkitCall(SteadyCall):
                 reply = json.loads(await self._socket.recv())
                 self.replies.append(reply)
                 if reply["event"] == "ack":
-                    waited = monotonic() - self._said_at[reply["seq"]]
+                    waited = monotonic() - self._sent_at[reply["seq"]]
                     self.slowest_ack = max(self.slowest_ack, waited)
         except ConnectionClosed:
             pass

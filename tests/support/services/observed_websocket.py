@@ -148,8 +148,8 @@ class Session:
         asyncio.run_coroutine_threadsafe(shut_down(), self._loop).result(LIMIT_SECONDS)
 
     def _say(self, event: dict[str, Any]) -> None:
-        said = asyncio.run_coroutine_threadsafe(self._send(event), self._loop)
-        said.result(LIMIT_SECONDS)
+        sending = asyncio.run_coroutine_threadsafe(self._send(event), self._loop)
+        sending.result(LIMIT_SECONDS)
 
     @property
     def _loop(self) -> asyncio.AbstractEventLoop:
@@ -205,7 +205,7 @@ class ObservedServer:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._socket.getsockname()[1]
         self.complaints: list[str] = []
-        """What was logged, or raised in the loop, that nobody should have to read."""
+        """What was logged, or raised in the loop, and should not have been."""
         self._server = _Server(
             uvicorn.Config(
                 self._app,
@@ -241,7 +241,7 @@ class ObservedServer:
             self.complaints.append(f"the server ended by {error!r}")
 
     def dial(self, *, receive_buffer: int = 0, early: bytes = b"", **session: Any) -> SessionPeer:
-        """Connect; what is said of the session is `Session`'s."""
+        """Connect; `session` are the arguments of `Session`."""
         path = f"/{next(self._numbers)}"
         found = self._sessions[path] = Session(**session)
         peer = SessionPeer(self.port, path, found, receive_buffer=receive_buffer, early=early)

@@ -252,12 +252,12 @@ class Caller:
         except ConnectionClosed as closed:
             return closed.rcvd.code if closed.rcvd else None
 
-    def vanish(self) -> None:
+    def reset(self) -> None:
         """Reset the connection without a word."""
-        vanish(self.socket)
+        reset_connection(self.socket)
 
 
-def vanish(connection: ClientConnection) -> None:
+def reset_connection(connection: ClientConnection) -> None:
     """Reset a connection, if it is still open."""
     if not connection.transport.is_closing():
         sock: socket.socket = connection.transport.get_extra_info("socket")

@@ -73,4 +73,4 @@ def worker_of_port(port: int, service: ServiceProcess) -> int:
         for fd in Path(f"/proc/{pid}/fd").iterdir():
             if str(fd.readlink()) in inodes:
                 return pid
-    raise AssertionError("nobody holds it")
+    raise AssertionError("no worker holds it")

@@ -47,7 +47,7 @@ class SoakBroker(Protocol):
     """A broker with servers of its own, as long as the context lasts."""
 
     rest_seconds: ClassVar[float]
-    """How long after a fault nothing is judged or deleted: the service may still be refilling, and
+    """How long after a fault nothing is judged or deleted: the service may still be replaying, and
     holds what it has replayed as long as what is new."""
 
     frames_between: ClassVar[int]

@@ -79,7 +79,7 @@ class ClusterSoak:
         self.faults: Counter[StrEnum] = Counter()
         self.failovers = 0
         self.moves = 0
-        self.forgotten_bytes = 0
+        self.lost_bytes = 0
         self._plan = plan
         self._cluster = ValkeyCluster(
             masters=3,
@@ -139,7 +139,7 @@ class ClusterSoak:
                 old.kill()
             case ClusterFault.LAGGED:
                 lag = within(LAG, planned.seconds)
-                self.forgotten_bytes += kill_lagging(old, [replica], lag)
+                self.lost_bytes += kill_lagging(old, [replica], lag)
             case ClusterFault.FROZEN:
                 old.freeze()
             case ClusterFault.FROZEN_AND_BACK_EARLY:
@@ -213,7 +213,7 @@ class ClusterSoak:
         kinds = ", ".join(f"{fault} {count}" for fault, count in sorted(self.faults.items()))
         return (
             f"{self.failovers} failovers and {self.moves} moves of slots "
-            f"({kinds}; {self.forgotten_bytes >> 10} KiB lagging)"
+            f"({kinds}; {self.lost_bytes >> 10} KiB lagging)"
         )
 
     def missing(self) -> list[str]:

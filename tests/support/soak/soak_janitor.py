@@ -1,4 +1,4 @@
-"""Judges finished calls while a soak goes on, and deletes them: a broker's memory has an end."""
+"""Judges finished calls while a soak runs, and deletes them: a broker's memory has an end."""
 
 import asyncio
 from collections import deque
@@ -18,7 +18,7 @@ LAST_LOOK_SECONDS = 20.0
 
 INDEX_SECONDS = 600.0
 """What is announced of a stream that is judged is not older. Once the stream is deleted a broker
-may forget it, and nothing says it again."""
+may lose it, and nothing announces it once more."""
 
 PAUSE_SECONDS = 1.0
 
@@ -119,9 +119,9 @@ class Janitor:
         return True
 
     def _delete(self, stream: SentStream) -> None:
-        """Delete what was judged, and again what was before the last fault: it may be forgotten.
+        """Delete what was judged, and again what was before the last fault: it may be back.
 
-        Not more often: of what is deleted while a service holds it, it is given all again.
+        Not more often: what is deleted while a service holds it, the service replays.
         """
         now, is_after_fault = monotonic(), self._deleted_at < self._calm.since
         self._deleted = [it for it in self._deleted if it[0] + LAST_LOOK_SECONDS > now]

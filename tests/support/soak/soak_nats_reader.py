@@ -23,7 +23,7 @@ Found = TypeVar("Found")
 
 
 class NatsReader:
-    """Connects anew for each look. See `Reader`."""
+    """Opens a connection for each look. See `Reader`."""
 
     def __init__(self, urls: Sequence[str]) -> None:
         self._urls = list(urls)

@@ -1,6 +1,6 @@
 """A soak of a primary under Sentinels: it is killed, frozen and replaced, and comes back too early.
 
-A primary that was replaced goes on for a while believing that it is the primary: nothing tells it
+A primary that was replaced believes for a while longer that it is the primary: nothing tells it
 before the Sentinels do.
 """
 
@@ -77,7 +77,7 @@ class SentinelSoak:
     def __init__(self, plan: Plan) -> None:
         self.faults: Counter[StrEnum] = Counter()
         self.failovers = 0
-        self.forgotten_bytes = 0
+        self.lost_bytes = 0
         self._plan = plan
         self._group = SentinelGroup(appendfsync=plan.fsync)
 
@@ -128,7 +128,7 @@ class SentinelSoak:
                 old.kill()
             case SentinelFault.LAGGED:
                 lag = within(LAG, planned.seconds)
-                self.forgotten_bytes += kill_lagging(old, self._group.replicas, lag)
+                self.lost_bytes += kill_lagging(old, self._group.replicas, lag)
             case SentinelFault.FROZEN:
                 old.freeze()
             case SentinelFault.FROZEN_AND_BACK_EARLY:
@@ -167,7 +167,7 @@ class SentinelSoak:
     def told(self) -> str:
         """Tell of failovers."""
         kinds = ", ".join(f"{fault} {count}" for fault, count in sorted(self.faults.items()))
-        return f"{self.failovers} failovers ({kinds}; {self.forgotten_bytes >> 10} KiB lagging)"
+        return f"{self.failovers} failovers ({kinds}; {self.lost_bytes >> 10} KiB lagging)"
 
     def missing(self) -> list[str]:
         """Tell whether there were as many failovers as planned."""

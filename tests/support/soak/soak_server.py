@@ -1,4 +1,4 @@
-"""A soak of one server: it is killed, made to forget and frozen, and the wire before it breaks."""
+"""A soak of one server: it is killed, rolled back and frozen, and the wire before it breaks."""
 
 import time
 from collections import Counter
@@ -14,7 +14,7 @@ from soak_plan import Plan, Planned
 from soak_reader import RedisReader, redis_environment
 
 BEFORE_REWIND_IS_SHORT = (1.0, 1.6)
-"""How many seconds a broker forgets; the file may lag by two more. A process keeps five."""
+"""How many seconds a broker is rolled back; the file may lag by two more. A process keeps five."""
 
 
 class ServerFault(StrEnum):
@@ -35,7 +35,7 @@ class ServerSoak:
 
     def __init__(self, plan: Plan) -> None:
         self.faults: Counter[StrEnum] = Counter()
-        self.forgotten_bytes = 0
+        self.lost_bytes = 0
         self._plan = plan
         self._lab = BrokerLab(appendfsync=plan.fsync)
 
@@ -56,7 +56,7 @@ class ServerSoak:
 
     @staticmethod
     def youngers(plan: Plan) -> int:
-        """How many of the kills forget something; with `always` a broker must not."""
+        """How many of the kills roll it back; with `always` nothing may be lost."""
         return -(-plan.kills // 3) if plan.fsync == "everysec" else 0
 
     @staticmethod
@@ -87,9 +87,9 @@ class ServerSoak:
             case ServerFault.KILLED:
                 self._lab.kill_and_restart()
             case ServerFault.YOUNGER:
-                forgotten = self._lab.come_back_younger(planned.seconds)
-                self.forgotten_bytes += forgotten
-                if not forgotten:
+                lost = self._lab.come_back_younger(planned.seconds)
+                self.lost_bytes += lost
+                if not lost:
                     return
             case ServerFault.FROZEN:
                 with self._lab.frozen():
@@ -107,15 +107,15 @@ class ServerSoak:
         return RedisReader(lambda _: self._lab.port)
 
     def told(self) -> str:
-        """Tell of kills and of what was forgotten."""
+        """Tell of kills and of what was lost."""
         kills = self.faults[ServerFault.KILLED] + self.faults[ServerFault.YOUNGER]
         return (
             f"{kills} kills, younger {self.faults[ServerFault.YOUNGER]} times "
-            f"({self.forgotten_bytes >> 10} KiB)"
+            f"({self.lost_bytes >> 10} KiB)"
         )
 
     def missing(self) -> list[str]:
-        """Tell whether it forgot as often as planned."""
+        """Tell whether it was rolled back as often as planned."""
         found, planned = self.faults[ServerFault.YOUNGER], self.youngers(self._plan)
         return [f"younger {found} times of {planned}"] if found < planned else []
 
