@@ -96,7 +96,7 @@ SPECIFIC = {
 
 
 @pytest.mark.parametrize("url", SPECIFIC)
-def test_what_is_wrong_with_a_url_is_said(url: str) -> None:
+def test_what_is_wrong_with_a_url_is_told(url: str) -> None:
     assert SPECIFIC[url] in (complaint(url) or "")
 
 
@@ -110,10 +110,10 @@ def test_a_special_character_of_a_login_is_told_wherever_it_stands(
     url: str, where: str, character: str
 ) -> None:
     login = where.format(character)
-    said = complaint(url.format(login))
-    assert said is not None
-    assert "percent-encoded" in said
-    assert quote(character, safe="") in said
+    explanation = complaint(url.format(login))
+    assert explanation is not None
+    assert "percent-encoded" in explanation
+    assert quote(character, safe="") in explanation
     assert complaint(url.format(quote(login, safe=""))) is None
 
 

@@ -57,7 +57,7 @@ def test_a_right_token_is_admitted_with_what_it_proves() -> None:
 @pytest.mark.parametrize(
     "token", ["", "unknown", "of_path", "of_long", "of_bad_call", "of_empty_call"]
 )
-def test_a_token_that_does_not_verify_or_names_nobody_is_refused(token: str) -> None:
+def test_a_token_that_does_not_verify_or_has_unusable_names_is_refused(token: str) -> None:
     admit = AdmitSender(AccessPolicy(carriers=True), TOKENS)
     with pytest.raises(Unauthenticated):
         admit(TokenCredential(token), INSIDE)
@@ -171,7 +171,7 @@ def test_an_address_that_cannot_be_told_is_refused_after_the_credential(
         admit(UnusableCredential("why"), None)
 
 
-def test_an_empty_list_of_networks_lets_nobody_in() -> None:
+def test_an_empty_list_of_networks_admits_no_sender() -> None:
     with pytest.raises(AddressRefused):
         AdmitSender(AccessPolicy(carriers=True, networks=()), None)(NoCredential(), INSIDE)
 

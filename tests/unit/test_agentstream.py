@@ -107,8 +107,8 @@ def test_a_start_is_read(name: str) -> None:
     remarks: list[str] = []
     reader = DIALECT.decoder(dict(parse_qsl(expected.query)), remarks.append)
     decoded = [reader.decode_text(line) for line in lines(name)]
-    said = next(message for message in decoded if isinstance(message, Start))
-    assert said == Start(
+    found = next(message for message in decoded if isinstance(message, Start))
+    assert found == Start(
         tenant_id=TENANT,  # type: ignore[arg-type]  # equal as texts, and not validated by us
         interaction_id=call_of(name),  # type: ignore[arg-type]
         stream_id=stream_of(name),  # type: ignore[arg-type]
@@ -118,7 +118,7 @@ def test_a_start_is_read(name: str) -> None:
             call_of(name), expected.caller, expected.callee, dict(expected.custom_parameters)
         ),
     )
-    assert len(set(remarks)) + len(said.odd) == expected.remarks
+    assert len(set(remarks)) + len(found.odd) == expected.remarks
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -219,9 +219,9 @@ def test_audio_of_a_track_that_is_no_text_is_refused_as_such(track: Any, payload
     "tracks", [..., None, [], ["inbound"], "inbound", "", 7, ["inbound", "outbound"], "both", [1]]
 )
 def test_the_tracks_that_a_start_announces_are_nothing_odd(tracks: Any) -> None:
-    said = decode(start(tracks=tracks))
-    assert isinstance(said, Start)
-    assert said.odd == ()
+    message = decode(start(tracks=tracks))
+    assert isinstance(message, Start)
+    assert message.odd == ()
 
 
 @pytest.mark.parametrize("channels", [2, "2", "stereo", 0, 1.5, -1, True, [], [1], "1,2"])
@@ -241,9 +241,9 @@ def test_one_channel_or_none_named_is_mono(channels: Any) -> None:
         {**FORMAT, "channels": channels},
         {**FORMAT, "encoding": f"audio/x-l16;rate=8000;channels={channels or ''}"},
     ):
-        said = decode(start(media_format=media_format))
-        assert isinstance(said, Start)
-        assert said.media == MediaFormat(8_000)
+        message = decode(start(media_format=media_format))
+        assert isinstance(message, Start)
+        assert message.media == MediaFormat(8_000)
 
 
 @pytest.mark.parametrize(
@@ -326,9 +326,9 @@ def test_of_duplicate_keys_the_last_wins() -> None:
      ("PCMU", "mulaw"), ("audio/PCMU", "mulaw"), ("ulaw", "mulaw"), ("g711_ulaw", "mulaw")],
 )  # fmt: skip
 def test_a_label_names_linear_pcm_or_mulaw(label: str | None, encoding: str) -> None:
-    said = decode(start(media_format={**FORMAT, "encoding": label}))
-    assert isinstance(said, Start)
-    assert said.media == MediaFormat(8_000, Encoding(encoding))
+    message = decode(start(media_format={**FORMAT, "encoding": label}))
+    assert isinstance(message, Start)
+    assert message.media == MediaFormat(8_000, Encoding(encoding))
 
 
 @pytest.mark.parametrize("label", ["PCMA", "audio/x-alaw", "opus", "audio/basic", "mp3", "g729"])
@@ -337,26 +337,26 @@ def test_a_label_of_another_codec_is_a_bad_start(label: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "rate"),
+    ("written", "rate"),
     [("8000", 8_000), (8_000, 8_000), (8_000.0, 8_000), ("8000Hz", 8_000), ("8000 hz", 8_000),
      ("8kHz", 8_000), ("16kHz", 16_000), ("16 KHZ", 16_000), ("16k", 16_000), ("24000", 24_000),
      (48_000, 48_000), ("48.0kHz", 48_000)],
 )  # fmt: skip
-def test_a_sample_rate_is_read_in_all_its_spellings(said: Any, rate: int) -> None:
-    message = decode(start(media_format={"sample_rate": said}))
+def test_a_sample_rate_is_read_in_all_its_spellings(written: Any, rate: int) -> None:
+    message = decode(start(media_format={"sample_rate": written}))
     assert isinstance(message, Start)
     assert message.media.sample_rate == rate
     assert message.odd == ()
 
 
 @pytest.mark.parametrize(
-    "said",
+    "written",
     [None, "", "x", 0, -8_000, 44_100, "44.1kHz", True, [], {}, 1e300, 10**30, "9" * 5_000, "8000x",
      "8000\n8000", "1e4"],
     ids=range(16),
 )  # fmt: skip
-def test_without_a_known_sample_rate_it_is_that_of_the_query_or_8000(said: Any) -> None:
-    text = json.dumps(start(media_format={"sample_rate": said}))
+def test_without_a_known_sample_rate_it_is_that_of_the_query_or_8000(written: Any) -> None:
+    text = json.dumps(start(media_format={"sample_rate": written}))
     for query, rate in (
         ({"sample-rate": "16000"}, 16_000),
         ({"sample_rate": "24000"}, 24_000),
@@ -372,8 +372,8 @@ def test_without_a_known_sample_rate_it_is_that_of_the_query_or_8000(said: Any) 
         is_assumed = rate not in (16_000, 24_000)
         assert odd.oddity is (Oddity.RATE_ASSUMED if is_assumed else Oddity.RATE_FROM_ELSEWHERE)
         numbers = {0: 0, 44_100: 44_100, "44.1kHz": 44_100}
-        known = numbers.get(said) if isinstance(said, int | str) else None
-        assert odd.numbers["start_sample_rate"] == (None if said is True else known)
+        known = numbers.get(written) if isinstance(written, int | str) else None
+        assert odd.numbers["start_sample_rate"] == (None if written is True else known)
 
 
 @pytest.mark.parametrize(
@@ -384,13 +384,13 @@ def test_a_query_that_asks_for_another_rate_or_for_none_that_is_usable_is_odd(
     asked: str, shown: int | None
 ) -> None:
     reader = DIALECT.decoder({"sample-rate": asked}, lambda _: None)
-    said = reader.decode_text(json.dumps(start(media_format={"sample_rate": "8000"})).encode())
-    assert isinstance(said, Start)
-    assert said.media.sample_rate == 8_000
+    message = reader.decode_text(json.dumps(start(media_format={"sample_rate": "8000"})).encode())
+    assert isinstance(message, Start)
+    assert message.media.sample_rate == 8_000
     if not asked:
-        assert said.odd == ()
+        assert message.odd == ()
         return
-    (odd,) = said.odd
+    (odd,) = message.odd
     assert odd.oddity is Oddity.RATE_CONTRADICTED
     assert odd.numbers == {
         "sample_rate": 8_000,
@@ -412,23 +412,23 @@ def test_a_stream_sid_outside_its_alphabet_is_a_bad_start() -> None:
 
 
 def test_names_that_are_numbers_are_taken_as_their_digits() -> None:
-    said = decode(start(call_sid=71, account_sid=72, stream_sid=73, **{"from": 919812345670}))
-    assert isinstance(said, Start)
-    assert (said.interaction_id, said.tenant_id, said.stream_id) == ("71", "72", "73")
-    assert said.call.caller == "919812345670"
+    message = decode(start(call_sid=71, account_sid=72, stream_sid=73, **{"from": 919812345670}))
+    assert isinstance(message, Start)
+    assert (message.interaction_id, message.tenant_id, message.stream_id) == ("71", "72", "73")
+    assert message.call.caller == "919812345670"
 
 
 def test_a_custom_parameter_that_is_no_text_is_kept_as_its_json() -> None:
-    said = decode(start(custom_parameters={"a": 1, "b": None, "c": {"d": []}}))
-    assert isinstance(said, Start)
-    assert said.call.custom_parameters == {"a": "1", "b": "null", "c": '{"d": []}'}
+    message = decode(start(custom_parameters={"a": 1, "b": None, "c": {"d": []}}))
+    assert isinstance(message, Start)
+    assert message.call.custom_parameters == {"a": "1", "b": "null", "c": '{"d": []}'}
 
 
 @pytest.mark.parametrize("value", [None, [], 7, "", "queue=claims", True])
 def test_custom_parameters_that_are_no_object_are_none(value: Any) -> None:
-    said = decode(start(custom_parameters=value))
-    assert isinstance(said, Start)
-    assert said.call.custom_parameters == {}
+    message = decode(start(custom_parameters=value))
+    assert isinstance(message, Start)
+    assert message.call.custom_parameters == {}
 
 
 def test_a_stop_for_another_stream_is_refused_once_the_own_is_known() -> None:
@@ -456,11 +456,11 @@ def test_media_and_signals_of_another_stream_than_the_start_named_are_refused(
     def read(message: Mapping[str, Any], name: Any) -> Message:
         return reader.decode_text(json.dumps({**message, spelling: name}).encode())
 
-    said = [media(1, payload), {"event": "dtmf", "digit": "5"}, {"event": "mark", "name": "m"}]
-    for message in said:
+    messages = [media(1, payload), {"event": "dtmf", "digit": "5"}, {"event": "mark", "name": "m"}]
+    for message in messages:
         assert not isinstance(read(message, "other"), Refused)  # which stream it is is not told yet
     reader.decode_text(json.dumps(start()).encode())
-    for message in said:
+    for message in messages:
         for own in ("s", "", None, True):
             assert not isinstance(read(message, own), Refused)
         for foreign in ("other", "S", 7):
@@ -491,9 +491,9 @@ def test_the_inner_object_of_a_signal_is_kept_as_it_came(inner: str) -> None:
 
 def test_a_flat_signal_is_what_stands_beside_the_envelope() -> None:
     envelope = {"stream_sid": "s", "sequence_number": 3}
-    said = decode({"event": "dtmf", **envelope, "digit": "5", "duration": 90})
-    assert isinstance(said, SignalMessage)
-    assert json.loads(said.details) == {"digit": "5", "duration": 90}
+    message = decode({"event": "dtmf", **envelope, "digit": "5", "duration": 90})
+    assert isinstance(message, SignalMessage)
+    assert json.loads(message.details) == {"digit": "5", "duration": 90}
     camel = decode({"event": "mark", "streamSid": "s", "sequenceNumber": "3", "name": "m"})
     assert camel == SignalMessage(Signal.MARK, '{"name":"m"}')
 

@@ -101,10 +101,10 @@ def test_a_dialect_describes_itself_by_the_types_of_its_messages() -> None:
     found = document("redis_streams", Acme())
     assert complaints(found) == []
     messages = found["components"]["messages"]
-    said = [it["$ref"].split("/")[-1] for it in found["operations"]["acme.say"]["messages"]]
-    assert [messages[it]["name"] for it in said] == ["acme:word", "Envelope", "audio", "loud"]
-    assert messages[said[0]]["summary"] == "One word."
-    assert messages[said[2]]["contentType"] == "application/octet-stream"
+    names = [it["$ref"].split("/")[-1] for it in found["operations"]["acme.say"]["messages"]]
+    assert [messages[it]["name"] for it in names] == ["acme:word", "Envelope", "audio", "loud"]
+    assert messages[names[0]]["summary"] == "One word."
+    assert messages[names[2]]["contentType"] == "application/octet-stream"
     (reply,) = found["operations"]["acme.reply"]["messages"]
     assert messages[reply["$ref"].split("/")[-1]]["name"] == "acme:word"
     assert "- `acme`: Words and numbers.\n" in found["channels"]["ingest"]["description"]

@@ -45,17 +45,17 @@ def one_json(data: bytes) -> Any:
 def test_a_frame_of_exostreamkit_says_what_the_wire_says(size: int, index: int) -> None:
     speech = Speech("json", size)
     wire = ExostreamkitWire(Call(TENANT, call_name(7), 8_000))
-    said = one_json(speech.frame(speech.stream(7), 7, index))
-    assert said == json.loads(wire.frame(index, speech.audio(7, index)))
+    sent = one_json(speech.frame(speech.stream(7), 7, index))
+    assert sent == json.loads(wire.frame(index, speech.audio(7, index)))
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_a_call_of_agentstream_says_what_the_wire_says(size: int) -> None:
     speech = Speech("exotel", size)
     wire = AgentstreamWire(Call(TENANT, call_name(3), 8_000))
-    said = b"".join(speech.frame(speech.stream(3), 3, index) for index in range(120))
+    sent = b"".join(speech.frame(speech.stream(3), 3, index) for index in range(120))
     written = [wire.frame(index, speech.audio(3, index)) for index in range(120)]
-    assert [bytes(frame.data).decode() for frame in heard(said)] == written
+    assert [bytes(frame.data).decode() for frame in heard(sent)] == written
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -92,8 +92,8 @@ def test_neighbouring_frames_have_other_audio(dialect: str) -> None:
 
 def test_audio_goes_through_base64_whole() -> None:
     speech = Speech("json", 3_200)
-    said = one_json(speech.frame(speech.stream(2), 2, 5))
-    assert base64.b64decode(said["data"], validate=True) == speech.audio(2, 5)
+    sent = one_json(speech.frame(speech.stream(2), 2, 5))
+    assert base64.b64decode(sent["data"], validate=True) == speech.audio(2, 5)
 
 
 @pytest.mark.parametrize("size", [0, 125, 126, 65_535, 65_536])

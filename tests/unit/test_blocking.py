@@ -90,13 +90,13 @@ async def test_an_error_of_the_program_is_not_translated() -> None:
 
 
 async def test_the_loop_continues_meanwhile() -> None:
-    site, gone_on = Site(), asyncio.Event()
+    site, has_continued = Site(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def wait() -> None:
-        asyncio.run_coroutine_threadsafe(gone_on.wait(), loop).result(30)
+        asyncio.run_coroutine_threadsafe(has_continued.wait(), loop).result(30)
 
     call = asyncio.create_task(site.place.run(wait))
     await asyncio.sleep(0)
-    gone_on.set()
+    has_continued.set()
     await call

@@ -42,7 +42,7 @@ async def test_from_the_twentieth_failure_a_minute_on_answers_are_delayed(
     assert not await is_delayed(subject, "b")
 
 
-async def test_after_a_minute_the_count_begins_anew(clock: HandClock) -> None:
+async def test_after_a_minute_the_count_starts_from_zero(clock: HandClock) -> None:
     subject = Brake(clock)
     for _ in range(FREE_FAILURES):
         await is_delayed(subject, "a")

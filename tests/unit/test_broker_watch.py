@@ -75,7 +75,7 @@ class Bench:
         return self.watch.is_up
 
     @property
-    def said(self) -> list[bool]:
+    def reported(self) -> list[bool]:
         return self.telemetry.broker_is_up
 
     async def check(self, error: PublisherError | None = None) -> None:
@@ -105,11 +105,11 @@ class Bench:
 def test_an_untried_broker_is_not_up() -> None:
     bench = Bench()
     assert not bench.is_up()
-    assert bench.said == []
+    assert bench.reported == []
 
 
 @pytest.mark.parametrize("error", [BrokerUnavailable("gone"), BrokerRefused("NOPERM")])
-async def test_each_change_is_said_once(
+async def test_each_change_is_reported_once(
     error: PublisherError, caplog: pytest.LogCaptureFixture
 ) -> None:
     bench = Bench()
@@ -131,7 +131,7 @@ async def test_each_change_is_said_once(
         ("INFO", "the broker is back, nothing is lost"),
         ("ERROR", "the broker does not take writes"),
     ]
-    assert bench.said == [True, False, True, False]
+    assert bench.reported == [True, False, True, False]
 
 
 async def test_a_broker_that_is_back_is_told_with_what_the_outage_came_to(
@@ -165,7 +165,7 @@ async def test_a_broker_that_is_back_is_told_with_what_the_outage_came_to(
     assert figures["rebased_streams"] == 1
 
 
-async def test_each_cause_of_an_outage_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_each_cause_of_an_outage_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
     bench = Bench()
     causes = ["OOM", "OOM", "NOPERM", "OOM", *(f"cause {n}" for n in range(50))]
     with caplog.at_level("ERROR", "application"):
@@ -180,28 +180,28 @@ async def test_each_cause_of_an_outage_is_said_once(caplog: pytest.LogCaptureFix
         await bench.check(BrokerUnavailable("OOM"))
         assert caplog.records[-1].__dict__["error"] == "OOM"
         assert len(caplog.records) == len(told) + 1
-    assert bench.said == [False, True, False]
+    assert bench.reported == [False, True, False]
 
 
 async def test_a_broker_that_is_down_from_the_start_is_told_to_be_down() -> None:
     bench = Bench()
     await bench.check(BrokerUnavailable("gone"))
     await bench.check(BrokerUnavailable("gone"))
-    assert bench.said == [False]
+    assert bench.reported == [False]
     assert not bench.is_up()
 
 
 async def test_a_broker_in_a_new_epoch_is_up_only_when_it_has_shown_what_it_knows() -> None:
     bench = Bench()
     await bench.check()
-    bench.destination.memory.plug()  # nobody saw it fail
+    bench.destination.memory.plug()  # no call saw it fail
     await bench.check()
     assert not bench.is_up()
     await bench.prove()
     assert not bench.is_up()
     await bench.check()
     assert bench.is_up()
-    assert bench.said == [True, False, True]
+    assert bench.reported == [True, False, True]
 
 
 async def test_a_failure_that_only_the_publication_saw_takes_the_broker_down_too() -> None:
@@ -210,7 +210,7 @@ async def test_a_failure_that_only_the_publication_saw_takes_the_broker_down_too
     bench.sender.note_failure()
     await bench.check()
     assert not bench.is_up()
-    assert bench.said == [True, False]
+    assert bench.reported == [True, False]
 
 
 async def test_a_broker_that_does_not_answer_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,7 +224,7 @@ async def test_a_broker_that_does_not_answer_is_down(monkeypatch: pytest.MonkeyP
     await bench.check()
     await bench.prove()
     await bench.check()
-    assert bench.said == [True, False, True]
+    assert bench.reported == [True, False, True]
 
 
 async def test_the_publication_is_told_of_each_failure_and_since_when_the_broker_is_alive() -> None:
@@ -297,7 +297,7 @@ def test_the_watch_tries_each_second_while_it_is_up_and_more_often_while_it_is_n
             asked_then_up = [3.55, 3.75, 4.75]
             down_again = [5.75, 5.8]
             assert tried_at == [0.0, 1.0, 2.0, *down, *asked_then_up, *down_again]
-            assert bench.said == [True, False, True, False]
+            assert bench.reported == [True, False, True, False]
 
         runner.run(watch())
 

@@ -17,7 +17,7 @@ from application.ports.telemetry import HeldBytes
 
 
 class Recorder(Holder):
-    """Retains batches, and forgets the first when it is told to."""
+    """Retains batches, and lets the first go when it is told to."""
 
     def __init__(self, budget: CheckedBudget) -> None:
         self.budget = budget
@@ -75,7 +75,7 @@ def test_what_is_confirmed_beyond_the_bound_is_let_go_at_once() -> None:
     assert budget.held_bytes.kept == 320
 
 
-def test_a_batch_that_is_queued_again_makes_no_room_and_is_passed_over() -> None:
+def test_a_batch_that_is_queued_again_frees_nothing_and_is_passed_over() -> None:
     budget = CheckedBudget(BufferLimits(45, 1_000, 5))
     holder = Recorder(budget)
     again, other = frames_at(1, 0), frames_at(2, 1)
@@ -130,7 +130,7 @@ async def test_waiting_for_room_ends_when_there_is_some() -> None:
     await asyncio.wait_for(budget.wait_for_room(), 10)
 
 
-async def test_room_that_is_taken_again_before_a_waiter_wakes_is_waited_for_anew() -> None:
+async def test_room_that_is_taken_again_before_a_waiter_wakes_is_waited_for_once_more() -> None:
     budget = CheckedBudget()
     budget.add(LIMITS.buffer_bytes)
     waiting = asyncio.create_task(budget.wait_for_room())

@@ -131,7 +131,7 @@ async def test_a_server_that_speaks_something_else_is_given_up(reply: bytes) -> 
         assert it.connections == 2
 
 
-async def test_a_reply_that_nobody_asked_for_is_the_end_of_the_connection(
+async def test_a_reply_without_a_request_is_the_end_of_the_connection(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Whatever comes after it could be taken for the answer to another call."""
@@ -254,7 +254,7 @@ async def test_a_name_that_no_host_can_have_is_told_like_one_that_no_host_has() 
         await Connection(Address.of("redis://broker..internal")).run([("PING",)])
 
 
-async def test_close_fails_the_calls_that_wait_and_may_be_said_again() -> None:
+async def test_close_fails_the_calls_that_wait_and_may_be_repeated() -> None:
     async def answer_nothing(_: bytes) -> bytes:
         return b""
 

@@ -143,21 +143,21 @@ def test_when_it_is_full_only_what_was_read_already_and_the_end_are_still_taken(
     take(subject, START)
     take(subject, FRAME)
     assert subject.is_full
-    said: list[Message] = [FRAME, DTMF, STARTED_ALREADY, End(EndReason.ENDED)]
-    for message in said:
+    sent: list[Message] = [FRAME, DTMF, STARTED_ALREADY, End(EndReason.ENDED)]
+    for message in sent:
         take(subject, message)
     assert held(subject) == [FRAME, FRAME, End(EndReason.ENDED)]
     assert subject.take_dropped().refused == {Refusal.UNEXPECTED_EVENT: 1}
     assert telemetry_of(subject).ignored_messages == {"back_pressure": 1}
 
 
-def test_what_is_refused_after_the_start_is_said_again_in_its_place() -> None:
+def test_what_is_refused_after_the_start_is_held_in_its_place() -> None:
     subject = early()
     take(subject, START)
-    said: list[Message] = [FRAME, STARTED_ALREADY, DTMF, End(EndReason.ENDED)]
-    for message in said:
+    sent: list[Message] = [FRAME, STARTED_ALREADY, DTMF, End(EndReason.ENDED)]
+    for message in sent:
         take(subject, message)
-    assert held(subject) == said
+    assert held(subject) == sent
 
 
 @pytest.mark.parametrize("has_started", [True, False])
@@ -187,7 +187,7 @@ def test_what_is_discarded_counts_no_more() -> None:
     assert held(subject) == [FRAME]
 
 
-def test_all_that_was_said_is_counted_when_it_is_discarded_and_only_once() -> None:
+def test_all_that_was_sent_is_counted_when_it_is_discarded_and_only_once() -> None:
     subject = early(limits=BufferLimits(buffer_bytes=320))
     take(subject, START)
     for message in (FRAME, Refused(Refusal.INVALID_AUDIO, "why"), STARTED_ALREADY):

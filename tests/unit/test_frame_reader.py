@@ -76,7 +76,7 @@ def test_a_message_of_each_length_is_read(opcode: int, kind: Any, size: int) -> 
 @pytest.mark.parametrize(
     ("size", "wide"), [(0, 2), (1, 2), (125, 2), (0, 8), (125, 8), (126, 8), (65_535, 8)]
 )
-def test_a_length_said_in_more_bytes_than_needed_is_taken(
+def test_a_length_written_in_more_bytes_than_needed_is_taken(
     opcode: int, kind: Any, size: int, wide: int
 ) -> None:
     """It is a MUST of senders; receivers are not told to look for it, and this one does not."""

@@ -26,7 +26,7 @@ from running import pcm
 
 
 def sent(*seqs: int, acked: int, runs: int = 1) -> SentStream:
-    """A sender that said `seqs` in each of its runs, over one connection, and heard the end.
+    """A sender that sent `seqs` in each of its runs, over one connection, and heard the end.
 
     No frame is like another, but those with the same seq in two runs.
     """
@@ -88,7 +88,7 @@ def test_a_clean_history_has_no_defect() -> None:
     assert judge(sent(0, 1, 2, acked=1, runs=2), whole()) == []
 
 
-def test_a_frame_that_nobody_promised_may_be_missing_while_the_run_is_not_over() -> None:
+def test_a_frame_that_was_not_promised_may_be_missing_while_the_run_is_not_over() -> None:
     stream = sent(0, 1, 2, acked=1)
     stream.runs[0].ledger, stream.runs[0].is_over = None, False
     assert judge(stream, whole()[:3]) == []
@@ -107,13 +107,13 @@ def test_a_hole_that_is_declared_is_no_defect() -> None:
     assert judge(stream, entries) == []
 
 
-def test_a_stream_that_was_given_again_whole_from_position_0_has_no_defect() -> None:
+def test_a_stream_that_was_rebased_whole_from_position_0_has_no_defect() -> None:
     entries = whole()[:6]
     entries[0] = started("1-0", resumed=True)
     assert judge(sent(0, 1, 2, acked=1), entries) == []
 
 
-def test_a_stream_that_was_lost_may_begin_again_and_only_declare_what_is_gone() -> None:
+def test_a_stream_that_was_lost_may_be_rebased_and_only_declare_what_is_gone() -> None:
     entries = [
         started("2-0", resumed=True),
         gap("2-1", 0, 2),
@@ -151,8 +151,8 @@ def renumbered(without_index: int) -> Callable[[list[Entry]], None]:
     return plant
 
 
-def begun_again_at(position: int) -> Callable[[list[Entry]], None]:
-    """Let the stream begin like one that was given again from 0, and not at 0."""
+def rebased_at(position: int) -> Callable[[list[Entry]], None]:
+    """Let the stream begin like one that was rebased from 0, and not at 0."""
 
     def plant(entries: list[Entry]) -> None:
         for index, (entry_id, entry) in enumerate(entries):
@@ -181,7 +181,7 @@ def other_ledger(**counters: Any) -> Callable[[list[Entry]], None]:
         (with_(4, ("1-4", audio("", 2)[1])), {POSITION}),
         (with_(4, ("4-4", audio("", 2)[1])), {POSITION}),
         (with_(6, started("3-6", resumed=True)), {RUN}),
-        (begun_again_at(3), {RUN, POSITION}),
+        (rebased_at(3), {RUN, POSITION}),
         (with_(0, ("1-0", started("7-0")[1])), {RUN}),
         (renumbered(5), {ENDED}),
         (renumbered(10), {ENDED}),

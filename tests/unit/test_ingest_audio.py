@@ -117,7 +117,9 @@ async def test_a_signal_has_its_place_among_the_frames(bench: SenderBench) -> No
 
 
 @timeless()
-async def test_frames_for_which_there_is_no_room_are_lost_and_declared(bench: SenderBench) -> None:
+async def test_frames_that_full_buffers_cannot_take_are_lost_and_declared(
+    bench: SenderBench,
+) -> None:
     live = await bench.begin()
     bench.hear(live, 0)
     assert bench.ingest.drop(live, 1)

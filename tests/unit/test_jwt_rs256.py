@@ -105,7 +105,7 @@ def test_a_token_of_any_of_the_keys_is_verified() -> None:
 
 def test_each_of_several_keys_is_checked_and_the_wrong_one_is_told() -> None:
     small, private = public_pem(SMALL_KEY), private_pem(KEY, PrivateFormat.PKCS8)
-    for text, said in (
+    for text, expected in (
         (PEM + small, "block 2 of 2: an RSA key of 1024 bits"),
         (private + PEM + PEM, "block 1 of 3: a private key"),
         (PEM + PEM[:200], "block 2 of 2: no PEM public key"),
@@ -115,7 +115,7 @@ def test_each_of_several_keys_is_checked_and_the_wrong_one_is_told() -> None:
         for form in (text, text.replace("\n", "\\n"), f'"{text}"'):
             with pytest.raises(InvalidPublicKey) as refused:
                 load_public_keys(form)
-            assert str(refused.value) == said
+            assert str(refused.value) == expected
     assert len(load_public_keys(PEM * 16)) == 16
 
 

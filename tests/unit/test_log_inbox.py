@@ -229,7 +229,7 @@ async def test_what_waits_since_nothing_was_confirmed_is_packed() -> None:
     assert [batch.packed is not None for batch in bench.log._window.queued] == [True]
 
 
-async def test_how_long_nothing_is_confirmed_begins_anew_with_each_confirmation() -> None:
+async def test_how_long_nothing_is_confirmed_counts_from_each_confirmation() -> None:
     bench = await live()
     log = bench.log
     assert log.stalled_seconds(bench.clock.now) == 0

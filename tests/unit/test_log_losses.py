@@ -215,15 +215,15 @@ async def test_a_cut_is_published_although_the_store_is_where_its_last_frame_is(
     assert bench.stored_seqs() == [0]
 
 
-@pytest.mark.parametrize("forget", ["roll back", "wipe"])
-async def test_a_cut_that_was_forgotten_is_published_again(forget: str) -> None:
+@pytest.mark.parametrize("loss", ["roll back", "wipe"])
+async def test_a_cut_that_was_lost_is_published_again(loss: str) -> None:
     """The rule: an account is published after a rebase, and after a replay of nothing but it."""
     bench = await live(0)
     bench.here.interaction.refuse()
     bench.cut()
     bench.settle()
     assert bench.account.state is State.CUT
-    if forget == "wipe":
+    if loss == "wipe":
         bench.store.wipe()
     else:
         bench.store.roll_back(1)
@@ -323,7 +323,7 @@ async def test_a_start_behind_evicted_entries_declares_them() -> None:
 # Trimming
 
 
-async def test_a_stream_that_was_written_anew_is_not_trimmed_by_its_older_positions() -> None:
+async def test_a_stream_that_was_rebased_is_not_trimmed_by_its_older_positions() -> None:
     bench = await live(*range(20), retention_seconds=5.0)
     bench.hear(20)
     append = bench.append()

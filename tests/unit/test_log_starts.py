@@ -195,7 +195,7 @@ async def test_a_start_that_was_requested_long_before_that_of_the_holder_is_supe
 # A head that is stale
 
 
-async def test_a_start_that_was_decided_on_a_stale_head_is_decided_anew() -> None:
+async def test_a_start_that_was_decided_on_a_stale_head_is_decided_once_more() -> None:
     """Another process began meanwhile: the conflict names its head."""
     bench = LogBench()
     other = LogBench("b", beside=bench)
@@ -214,9 +214,9 @@ async def test_a_start_that_was_decided_on_a_stale_head_is_decided_anew() -> Non
     assert [type(entry) for entry in bench.stored()].count(Ended) == 0
 
 
-@pytest.mark.parametrize("forget", ["wipe", "roll back"])
-async def test_a_start_that_was_decided_before_the_store_came_back_is_decided_anew(
-    forget: str,
+@pytest.mark.parametrize("loss", ["wipe", "roll back"])
+async def test_a_start_that_was_decided_before_the_store_came_back_is_decided_once_more(
+    loss: str,
 ) -> None:
     """What was decided for one past of the store is not stored in another."""
     bench = LogBench()
@@ -225,12 +225,12 @@ async def test_a_start_that_was_decided_before_the_store_came_back_is_decided_an
     pending = bench.request(Resume())
     decide(bench)
     append = bench.append()
-    if forget == "wipe":
+    if loss == "wipe":
         bench.store.wipe()
     else:
         bench.store.roll_back(1)
     bench.answer(append)
-    assert bench.stored_seqs() == ([] if forget == "wipe" else [0])
+    assert bench.stored_seqs() == ([] if loss == "wipe" else [0])
     assert not pending.outcome.done()
     bench.settle()
     live = bench.adopt(pending)
@@ -268,7 +268,7 @@ async def test_a_start_whose_answer_was_lost_and_that_was_superseded_meanwhile_i
 
 
 async def test_a_start_that_arrives_late_is_the_same_start() -> None:
-    """Its first attempt is stored after the store came back, when it is decided anew."""
+    """Its first attempt is stored after the store came back, when it is decided once more."""
     bench = LogBench()
     pending = bench.request()
     decide(bench)
@@ -371,7 +371,7 @@ async def test_a_start_that_is_given_up_in_flight_and_stored_is_handed_over_as_l
     assert live.is_catching_up
 
 
-async def test_a_start_that_was_given_up_is_not_decided_anew() -> None:
+async def test_a_start_that_was_given_up_is_not_decided_once_more() -> None:
     """Its append was in flight and was refused: nothing of it may be begun any more."""
     bench = LogBench()
     other = LogBench("b", beside=bench)

@@ -87,7 +87,7 @@ async def test_in_sync_a_store_that_came_back_younger_is_replayed_from_where_it_
     assert frames_of(bench.append()) == [1, 2, 3]
 
 
-async def test_in_sync_a_store_that_came_back_empty_is_written_anew() -> None:
+async def test_in_sync_a_store_that_came_back_empty_causes_a_rebase() -> None:
     bench = await in_sync(0, 1, 2)
     bench.store.wipe()
     bench.hear(3)
@@ -172,7 +172,7 @@ async def test_probing_a_store_that_lacks_a_part_is_replayed_and_frames_are_coun
     assert (bench.unconfirmed, bench.kept) == (0, 960)
 
 
-async def test_probing_a_store_that_stands_elsewhere_is_written_anew() -> None:
+async def test_probing_a_store_that_stands_elsewhere_causes_a_rebase() -> None:
     bench = await probing()
     bench.store.wipe()
     bench.answer_probe()
@@ -197,7 +197,7 @@ async def test_probing_that_failed_is_tried_again() -> None:
     in_state(bench, LogState.IN_SYNC)
 
 
-async def test_probing_a_further_doubt_is_proved_by_a_further_probe() -> None:
+async def test_probing_a_further_doubt_is_settled_by_a_further_probe() -> None:
     """An answer to what was asked before the doubt proves nothing."""
     bench = await probing()
     bench.doubt()
@@ -261,7 +261,7 @@ async def test_replaying_a_store_that_came_back_once_more_is_replayed_from_there
     assert bench.stored_seqs() == [0, 1, 2]
 
 
-async def test_replaying_a_store_that_stands_elsewhere_is_written_anew() -> None:
+async def test_replaying_a_store_that_stands_elsewhere_causes_a_rebase() -> None:
     bench = await replaying()
     append = bench.append()
     bench.store.wipe()
@@ -332,7 +332,7 @@ async def test_rebasing_whose_answer_was_lost_continues_from_where_the_store_sta
     assert [type(entry) for entry in bench.stored()].count(Started) == 1
 
 
-async def test_rebasing_a_store_that_stands_elsewhere_again_is_decided_anew() -> None:
+async def test_rebasing_a_store_that_stands_elsewhere_again_causes_another_rebase() -> None:
     bench = await rebasing()
     append = bench.append()
     older = LogBench("0", beside=bench)
@@ -494,7 +494,7 @@ async def test_a_run_whose_end_the_store_has_already_is_ended_once() -> None:
     assert now(bench.log.is_empty)
 
 
-async def test_an_end_that_was_forgotten_is_written_again_with_the_ledger_as_it_is_now() -> None:
+async def test_an_end_that_was_lost_is_written_again_with_the_ledger_as_it_is_now() -> None:
     bench = await in_sync(0, 1)
     bench.end()
     bench.settle()

@@ -97,7 +97,7 @@ def test_a_pipe_without_a_reader_costs_lines_only(pipe: tuple[int, int]) -> None
     writer = LogWriter(pipe[1])
     os.close(pipe[0])
     for _ in range(3):
-        writer.handle(record("to nobody"))
+        writer.handle(record("without a reader"))
     wait_until(lambda: writer.dropped == 3)
     writer.close()
 
@@ -106,7 +106,7 @@ def test_a_pipe_without_a_reader_costs_lines_only(pipe: tuple[int, int]) -> None
 def test_a_full_device_costs_lines_only() -> None:
     with Path("/dev/full").open("wb") as full:
         writer = LogWriter(full.fileno())
-        writer.handle(record("no room"))
+        writer.handle(record("does not fit"))
         wait_until(lambda: writer.dropped == 1)
         writer.close()
         writer.flush()

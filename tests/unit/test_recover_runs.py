@@ -136,8 +136,8 @@ async def test_a_heartbeat_that_changes_is_of_the_living(bench: SenderBench) -> 
 
 
 @timeless()
-async def test_a_look_that_failed_begins_the_count_anew(bench: SenderBench) -> None:
-    """No process could beat while the store was away."""
+async def test_a_look_that_failed_restarts_the_count(bench: SenderBench) -> None:
+    """No process could renew its heartbeats while the store was away."""
     await leave_behind(bench, DEAD)
     async with recovering(bench):
         await looked(bench, LOOKS - 1)
@@ -150,7 +150,7 @@ async def test_a_look_that_failed_begins_the_count_anew(bench: SenderBench) -> N
 
 
 @timeless()
-async def test_a_process_that_cannot_beat_judges_no_other(
+async def test_a_process_that_cannot_renew_its_heartbeats_judges_no_other(
     bench: SenderBench, caplog: pytest.LogCaptureFixture
 ) -> None:
     await leave_behind(bench, DEAD)
@@ -165,7 +165,7 @@ async def test_a_process_that_cannot_beat_judges_no_other(
 
 
 @timeless()
-async def test_a_process_that_can_beat_but_not_look_says_so_once(
+async def test_a_process_that_can_renew_its_heartbeats_but_not_look_says_so_once(
     bench: SenderBench, caplog: pytest.LogCaptureFixture
 ) -> None:
     live = await bench.begin(stream=ALIVE)
@@ -209,7 +209,7 @@ async def test_a_run_whose_entries_are_lost_is_left_to_its_next_start(bench: Sen
 
 @timeless()
 async def test_a_writer_that_was_only_frozen_is_fenced(bench: SenderBench) -> None:
-    """Its sender is told, and begins again behind the end."""
+    """Its sender is told, and opens a new run behind the end."""
     frozen = SenderBench(bench.clock, beside=bench)
     live = await frozen.begin(stream=DEAD)
     bench.heartbeats.latest[DEAD] = -1.0
@@ -294,8 +294,8 @@ async def test_what_takes_long_to_end_delays_no_heartbeat(bench: SenderBench) ->
         bench.store.may_answer.clear()
         before, began = bench.heartbeats.given, bench.clock.now
         await asyncio.sleep(60)
-        beats = (bench.clock.now - began) / HEARTBEAT_SECONDS
-        assert bench.heartbeats.given - before >= beats - 1
+        intervals = (bench.clock.now - began) / HEARTBEAT_SECONDS
+        assert bench.heartbeats.given - before >= intervals - 1
         assert not is_ended(bench, DEAD)
         bench.store.may_answer.set()
 

@@ -170,7 +170,7 @@ def test_an_account_without_entries_goes_with_the_batch_before_it() -> None:
     assert result.batches[-1].account.ledger.rejected == 1
 
 
-def test_a_live_run_without_any_batch_but_an_account_is_begun_again() -> None:
+def test_a_live_run_without_any_batch_but_an_account_is_rebased() -> None:
     """Nothing of it is retained: what was published is lost, and declared."""
     writer = writer_of("hear x3")
     account = writer.appends[-1].account

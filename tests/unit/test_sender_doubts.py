@@ -1,4 +1,4 @@
-"""When a store may have lost something: who is asked, what is let go, and when it is proved."""
+"""When a store may have lost something: who is asked, what is let go, and when the doubt ends."""
 
 import asyncio
 
@@ -164,7 +164,7 @@ async def test_where_one_stream_is_lost_all_are_looked_at_at_most_once_a_second(
 
 
 @timeless()
-async def test_what_is_retained_is_let_go_when_it_is_old_and_the_store_is_proved(
+async def test_what_is_retained_is_let_go_when_it_is_old_and_the_log_is_in_sync(
     bench: SenderBench,
 ) -> None:
     live = await bench.begin()

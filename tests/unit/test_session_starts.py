@@ -181,7 +181,7 @@ async def test_a_start_that_cannot_be_decided_is_tried_again_with_the_first_fram
     assert stream.interaction.last_seq == 7
 
 
-async def test_a_frame_said_while_the_first_attempt_is_under_way_decides_the_second(
+async def test_a_frame_sent_while_the_first_attempt_is_under_way_decides_the_second(
     site: Site,
 ) -> None:
     await site.plug()
@@ -193,7 +193,7 @@ async def test_a_frame_said_while_the_first_attempt_is_under_way_decides_the_sec
     assert [it.continuation for it in starting.starts] == [ResumeAbove(), ResumeAbove(7)]
 
 
-async def test_a_call_that_is_said_to_its_end_is_published_though_its_sender_is_gone(
+async def test_a_call_that_is_sent_to_its_end_is_published_though_its_sender_is_gone(
     site: Site,
 ) -> None:
     starting = site.starting(Exostreamkit())
@@ -235,7 +235,7 @@ async def test_a_start_that_succeeds_as_its_sender_leaves_is_published_and_ended
     assert site.container.sender().unpublished() == 0
 
 
-async def test_what_a_sender_said_that_is_gone_before_it_was_decided_how_it_continues(
+async def test_frames_of_a_sender_that_left_before_it_was_decided_how_it_continues_are_published(
     site: Site,
 ) -> None:
     await site.plug()
@@ -250,7 +250,7 @@ async def test_what_a_sender_said_that_is_gone_before_it_was_decided_how_it_cont
     assert kinds == [Started] * 2 + [AudioFrame] * 2 + [Ended]
 
 
-async def test_starts_of_one_stream_are_made_in_the_order_in_which_they_were_said(
+async def test_starts_of_one_stream_are_made_in_the_order_in_which_they_were_sent(
     site: Site,
 ) -> None:
     first, second, third = (site.starting(Agentstream()) for _ in range(3))
@@ -308,7 +308,7 @@ async def test_a_start_that_waits_for_its_sender_lets_others_through(site: Site)
 async def test_a_start_older_than_that_of_who_has_the_stream_closes(site: Site) -> None:
     older = site.starting(Exostreamkit())
     say(older, START)
-    await asyncio.sleep(2 * LATE_MS / 1_000)  # so much later somebody begins, in another process
+    await asyncio.sleep(2 * LATE_MS / 1_000)  # so much later a start comes, in another process
     await site.plug()
     opening = Opening(KEY, CALL, "d", MEDIA, 0)
     await begin_elsewhere(site.destination, opening, "newer")
@@ -319,7 +319,7 @@ async def test_a_start_older_than_that_of_who_has_the_stream_closes(site: Site) 
     assert site.container.sender().unpublished() == 0
 
 
-async def test_whoever_leaves_before_the_start_leaves_nothing_behind(site: Site) -> None:
+async def test_a_sender_that_leaves_before_the_start_leaves_nothing_behind(site: Site) -> None:
     starting = site.starting(Agentstream())
     say(starting, Audio(0, b"ab"))
     starting.leave()
@@ -327,7 +327,7 @@ async def test_whoever_leaves_before_the_start_leaves_nothing_behind(site: Site)
     assert site.container.background().is_idle
 
 
-async def test_what_a_sender_said_that_is_gone_before_its_start_is_published_in_order(
+async def test_messages_of_a_sender_that_left_before_its_start_are_published_in_order(
     site: Site,
 ) -> None:
     starting = site.starting(Agentstream())

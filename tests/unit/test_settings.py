@@ -240,7 +240,7 @@ def test_redis_streams_takes_each_kind_of_address(url: str) -> None:
     assert settings.adapter.name == "redis_streams"
 
 
-def test_a_configuration_that_lets_nobody_in_does_not_start() -> None:
+def test_a_configuration_that_admits_no_sender_does_not_start() -> None:
     variables, message = mistakes({"PUBSUB_ADAPTER": "in_memory"})
     assert variables == ["SUPPORT_EXOTEL"]
     assert "no sender" in message
@@ -253,7 +253,7 @@ def test_a_wrong_key_is_one_mistake_and_not_two() -> None:
     assert variables == ["JWT_PUBLIC_KEY"]
 
 
-def test_either_a_key_or_the_support_of_exotel_lets_somebody_in() -> None:
+def test_either_a_key_or_the_support_of_exotel_admits_senders() -> None:
     assert read(PUBSUB_ADAPTER="in_memory", SUPPORT_EXOTEL="true").access_policy.carriers
     settings = read(PUBSUB_ADAPTER="in_memory", JWT_PUBLIC_KEY=PUBLIC_PEM)
     assert not settings.access_policy.carriers

@@ -17,7 +17,7 @@ def test_the_same_seed_draws_the_same_faults_and_calls(kind: str) -> None:
     assert next(iter(one.calls(0))) == next(iter(same.calls(0)))
 
 
-def test_a_server_forgets_what_it_may() -> None:
+def test_a_server_is_rolled_back_as_often_as_it_may_be() -> None:
     plan = Plan(seed=1, frames=10_000, kills=5, fsync="everysec")
     drawn = plan.broker_faults(ServerSoak.draw)
     assert sum(planned.fault == "younger" for planned in drawn) == 2

@@ -1,4 +1,4 @@
-"""One wish to stop, however many signals it arrives as."""
+"""One request to stop, however many signals it arrives as."""
 
 from signal import SIGINT, SIGTERM
 
@@ -27,7 +27,7 @@ def noted(*arrivals: tuple[int, float]) -> StopSignals:
         [(SIGINT, 0), (SIGINT, 0.05)],
     ],
 )
-def test_signals_close_to_the_first_are_one_wish(arrivals: list[tuple[int, float]]) -> None:
+def test_signals_close_to_the_first_are_one_request(arrivals: list[tuple[int, float]]) -> None:
     stop = noted(*arrivals)
     assert stop.first == arrivals[0][0]
     assert not stop.is_repeated

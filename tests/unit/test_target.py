@@ -98,9 +98,9 @@ def test_of_a_password_nothing_is_told_wherever_the_url_is_cut(
     kind: str, before: str, after: str, rest: str
 ) -> None:
     url = f"{kind}://:{before}{WORD}{after}@host:1,other:2/NAME{rest}"
-    said = target_complaint(url)
-    assert WORD not in (said or "")
-    if said is None:
+    explanation = target_complaint(url)
+    assert WORD not in (explanation or "")
+    if explanation is None:
         assert WORD not in shown(url)
         assert WORD not in repr(Target.of(url))
 
@@ -173,7 +173,7 @@ SPECIFIC = {
 
 
 @pytest.mark.parametrize("url", SPECIFIC)
-def test_what_is_wrong_with_a_url_of_several_is_said(url: str) -> None:
+def test_what_is_wrong_with_a_url_of_several_is_told(url: str) -> None:
     assert SPECIFIC[url] in (target_complaint(url) or "")
 
 

@@ -6,7 +6,7 @@ from application.ports.store import BEGINNING, Mark
 RETENTION = 60.0
 
 
-def test_nothing_may_be_forgotten_before_it_is_as_old_as_the_retention() -> None:
+def test_nothing_may_be_trimmed_before_it_is_as_old_as_the_retention() -> None:
     trimming, now = Trimming(RETENTION), 1_000.0
     taken_at: dict[int, float] = {}
     for position in range(2_000):
@@ -19,7 +19,7 @@ def test_nothing_may_be_forgotten_before_it_is_as_old_as_the_retention() -> None
         assert keep_from > max(old, default=-1)
 
 
-def test_what_may_be_forgotten_never_goes_back() -> None:
+def test_what_may_be_trimmed_never_goes_back() -> None:
     trimming = Trimming(10.0)
     kept = [trimming.first_to_keep(7.0 * number, 1, number).position for number in range(20)]
     assert kept == sorted(kept)
@@ -59,7 +59,7 @@ def test_positions_that_are_written_again_are_young_again() -> None:
     assert trimming.first_to_keep(20.0, 2, 29) == Mark(2, 26)
 
 
-def test_what_was_old_and_is_written_again_may_not_be_forgotten() -> None:
+def test_what_was_old_and_is_written_again_may_not_be_trimmed() -> None:
     trimming = Trimming(10.0)
     trimming.first_to_keep(0.0, 1, 50)
     assert trimming.first_to_keep(10.0, 1, 60) == Mark(1, 50)

@@ -1,4 +1,4 @@
-"""What asks a broker that is away asks it less and less often, and goes on when it is back."""
+"""What asks a broker that is away asks it less and less often, and continues when it is back."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence

@@ -15,7 +15,7 @@ def test_the_places_of_a_worker_that_is_gone_are_free_again() -> None:
     assert [other.take(), other.take(), other.take()] == [True, True, False]
 
 
-def test_words_are_heard_by_the_others_and_by_whoever_takes_the_seat_over() -> None:
+def test_snapshots_are_read_by_the_others_and_by_a_successor_on_the_slot() -> None:
     board = WorkerBoard.make(3)
     slots = [Slot(board, number, places=1) for number in range(3)]
     assert slots[0].own() is None
@@ -48,20 +48,20 @@ def test_a_worker_that_says_something_shows_life() -> None:
     st.lists(st.binary(min_size=1, max_size=MAX_SNAPSHOT_BYTES), min_size=1, max_size=4),
     st.binary(min_size=1, max_size=100),
 )
-def test_what_is_said_last_stays_on_its_slot(said: list[bytes], other: bytes) -> None:
+def test_what_is_written_last_stays_on_its_slot(snapshots: list[bytes], other: bytes) -> None:
     board = WorkerBoard.make(3)
     for slot in (0, 2):
         board.write(slot, other)
         board.add(slot, 7)
         board.note_heartbeat(slot)
-    for words in said:
-        board.write(1, words)
-        assert (board.read(1), board.taken(1), board.heartbeat(1)) == (words, 0, 0)
+    for snapshot in snapshots:
+        board.write(1, snapshot)
+        assert (board.read(1), board.taken(1), board.heartbeat(1)) == (snapshot, 0, 0)
     for slot in (0, 2):
         assert (board.read(slot), board.taken(slot), board.heartbeat(slot)) == (other, 7, 1)
 
 
-def test_words_that_do_not_fit_are_refused() -> None:
+def test_snapshots_that_do_not_fit_are_refused() -> None:
     board = WorkerBoard.make(1)
     board.write(0, bytes(MAX_SNAPSHOT_BYTES))
     with pytest.raises(ValueError, match="do not fit"):
@@ -69,20 +69,20 @@ def test_words_that_do_not_fit_are_refused() -> None:
 
 
 @given(st.integers(1, 5), st.data())
-def test_a_writer_killed_at_any_byte_leaves_the_words_before(
+def test_a_writer_killed_at_any_byte_leaves_the_snapshot_before(
     count: int, data: st.DataObject
 ) -> None:
     board = WorkerBoard.make(1)
     for number in range(count):
-        board.write(0, b"said %d" % number)
+        board.write(0, b"snapshot %d" % number)
     before = bytes(board._memory)
-    board.write(0, b"never said whole")
+    board.write(0, b"never written whole")
     after = bytes(board._memory)
     changed = [at for at in range(len(after)) if after[at] != before[at]]
     written = data.draw(st.sets(st.sampled_from(changed), max_size=len(changed) - 1))
     for at in changed:
         board._memory[at] = (after if at in written else before)[at]
-    assert board.read(0) == b"said %d" % (count - 1)
+    assert board.read(0) == b"snapshot %d" % (count - 1)
 
 
 def test_a_scrape_of_one_shows_the_sums_of_all() -> None:
