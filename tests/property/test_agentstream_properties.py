@@ -400,13 +400,13 @@ def test_a_start_means_the_same_in_every_spelling(data: st.DataObject) -> None:
     else:
         message = {"event": "start", **outside, **sid, "start": inner}
     remarks: list[str] = []
-    said = decode(json.dumps(message), remarks)
-    assert isinstance(said, Start)
-    assert (said.stream_id, said.interaction_id, said.tenant_id) == (stream, call, account)
-    assert (said.call.caller, said.call.call_sid) == (caller, call)
-    assert said.call.custom_parameters == parameters
-    assert said.media.sample_rate == rate
-    assert said.media.encoding == ("mulaw" if "mulaw" in label else "pcm16")
+    found = decode(json.dumps(message), remarks)
+    assert isinstance(found, Start)
+    assert (found.stream_id, found.interaction_id, found.tenant_id) == (stream, call, account)
+    assert (found.call.caller, found.call.call_sid) == (caller, call)
+    assert found.call.custom_parameters == parameters
+    assert found.media.sample_rate == rate
+    assert found.media.encoding == ("mulaw" if "mulaw" in label else "pcm16")
     assert remarks == []
 
 

@@ -169,7 +169,7 @@ LIVES = st.lists(
 class Hearing:
     """A session that looks into the store whenever something is confirmed to it.
 
-    Its run goes on under another name if an older writer has ended it.
+    Its run continues under another name if an older writer has ended it.
     """
 
     def __init__(self, store: ModelStore, live: LiveStream) -> None:

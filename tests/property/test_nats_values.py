@@ -67,22 +67,22 @@ def test_replies_are_read_from_chunks_of_any_size(
         wire.connection_made(Mock(spec=asyncio.Transport))
         wire.max_payload = 1_000
         of = wire.send([Request("a")] * len(told))
-        inbox, said, expected = wire._inbox, b"INFO {}\r\nPING\r\n", []
+        inbox, data, expected = wire._inbox, b"INFO {}\r\nPING\r\n", []
         for number, (kind, payload) in enumerate(told, 1):
             at = b"%b.%d" % (inbox, number)
             heads = {1: b"NATS/1.0\r\nA: b\r\n\r\n", 2: b"NATS/1.0 503\r\n\r\n"}
             head = heads.get(kind, b"")
             whole = head + payload
             if head:
-                said += b"HMSG %b 1 %d %d\r\n" % (at, len(head), len(whole))
+                data += b"HMSG %b 1 %d %d\r\n" % (at, len(head), len(whole))
             else:
-                said += b"MSG %b 1 %d\r\n" % (at, len(whole))
-            said += whole + b"\r\n+OK\r\n"
+                data += b"MSG %b 1 %d\r\n" % (at, len(whole))
+            data += whole + b"\r\n+OK\r\n"
             expected.append(Reply(503 if kind == 2 else 0, head, payload))
-        while said:
-            size = sizes.pop() if sizes else len(said)
-            wire.data_received(said[:size])
-            said = said[size:]
+        while data:
+            size = sizes.pop() if sizes else len(data)
+            wire.data_received(data[:size])
+            data = data[size:]
         assert of.done.done()
         assert of.replies == expected
         wire.abort(ConnectionError("over"))

@@ -357,11 +357,11 @@ def test_frames_reach_their_stream_in_the_order_in_which_they_came(life: list[ob
 
 @settings(max_examples=examples(50))
 @given(st.lists(messages, max_size=20))
-def test_what_comes_early_becomes_what_it_would_have_become_later(said: list[Message]) -> None:
+def test_what_comes_early_becomes_what_it_would_have_become_later(sent: list[Message]) -> None:
     """A start that takes long changes nothing of what is put."""
     start: list[object] = [START, "granted", "put"]
-    prompt = live_through(Exostreamkit(), [*start, *said], finish=False)
-    slow = live_through(Exostreamkit(), [START, *said, "granted", "put"], finish=False)
+    prompt = live_through(Exostreamkit(), [*start, *sent], finish=False)
+    slow = live_through(Exostreamkit(), [START, *sent, "granted", "put"], finish=False)
     entries = [
         [it.log.entries for it in each.lives if isinstance(it.log, RecordingLog)]
         for each in (prompt, slow)

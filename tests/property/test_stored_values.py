@@ -206,9 +206,9 @@ def test_audio_has_no_data() -> None:
 def test_a_mark_tells_all_that_is_to_be_announced(
     stream: StreamKey, drawn: list[tuple[InteractionId, int, int, bool, str, bool]]
 ) -> None:
-    said = sorted((Notice(stream, *it) for it in drawn), key=lambda one: one.position)
-    marks = {one.mark.encode(): one.mark_value.encode() for one in said}
-    assert Notice.marked(stream, {**marks, b"revision": b"1", b"run": b"x"}) == said
+    notices = sorted((Notice(stream, *it) for it in drawn), key=lambda one: one.position)
+    marks = {one.mark.encode(): one.mark_value.encode() for one in notices}
+    assert Notice.marked(stream, {**marks, b"revision": b"1", b"run": b"x"}) == notices
 
 
 ODD = st.one_of(

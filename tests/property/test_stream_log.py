@@ -3,7 +3,7 @@
 Every rule is tried on whole lives of a stream, drawn at random: senders speak, start, resume and
 end in one or two processes; calls and answers are lost or late; the store comes back as it was some
 time ago, empty, or without one of its keys. At the end everything is delivered, and what stands in
-the store is compared with what was said.
+the store is compared with what was sent.
 """
 
 import asyncio
@@ -46,8 +46,8 @@ FATES = st.sampled_from(["ok", "ok", "ok", "answer lost", "lost", "late"])
 PROCESSES = st.integers(0, 1)
 
 
-def steps(*forgets: str) -> st.SearchStrategy[list[Step]]:
-    """Draw a life; of what a store can do only what `forgets` names."""
+def steps(*losses: str) -> st.SearchStrategy[list[Step]]:
+    """Draw a life; of what a store can do only what `losses` names."""
     kinds = [
         st.builds(Step, st.just("speak"), PROCESSES, st.integers(1, 3)),
         st.builds(Step, st.just("send"), PROCESSES, fate=FATES),
@@ -56,7 +56,7 @@ def steps(*forgets: str) -> st.SearchStrategy[list[Step]]:
         st.builds(Step, st.sampled_from(["start", "resume"]), PROCESSES),
         st.builds(Step, st.sampled_from(["end", "press", "doubt", "settle"]), PROCESSES),
         st.builds(Step, st.just("arrive late")),
-        *(st.builds(Step, st.just(kind), number=st.integers(1, 5)) for kind in forgets),
+        *(st.builds(Step, st.just(kind), number=st.integers(1, 5)) for kind in losses),
     ]
     return st.lists(st.one_of(kinds), min_size=10, max_size=60)
 

@@ -3,7 +3,7 @@
 The whole inside of the service speaks to a store made of a list of past values. It loses calls and
 answers, goes away, comes back as it was some time ago, empty or without one of its keys, and may be
 shared with another process. At the end everything is let settle, and what stands in the stream is
-compared with what the senders said.
+compared with what the senders sent.
 """
 
 import asyncio
@@ -92,8 +92,8 @@ class Broker:
         self.epoch = 0
         self.is_down = False
         self.mistakes: list[str] = []
-        self.beats: dict[StreamKey, float] = {}
-        self.next_beat = count()
+        self.heartbeats_of: dict[StreamKey, float] = {}
+        self.next_heartbeat = count()
         self.has_lost = False
         self.has_unanswered_start = False
 
@@ -183,16 +183,16 @@ class Connection(StreamStore, OpenRuns, Destination):
     async def heartbeat(self, streams: Sequence[StreamKey]) -> None:
         self._reach()
         for stream in streams:
-            self.broker.beats[stream] = next(self.broker.next_beat)
+            self.broker.heartbeats_of[stream] = next(self.broker.next_heartbeat)
 
     async def heartbeats(self) -> Mapping[StreamKey, float]:
         self._reach()
-        return dict(self.broker.beats)
+        return dict(self.broker.heartbeats_of)
 
     async def forget(self, stream: StreamKey, heartbeat: float) -> None:
         self._reach()
-        if self.broker.beats.get(stream) == heartbeat:
-            del self.broker.beats[stream]
+        if self.broker.heartbeats_of.get(stream) == heartbeat:
+            del self.broker.heartbeats_of[stream]
 
     async def heads(self, streams: Sequence[StreamKey]) -> Heads:
         await asyncio.sleep(0)
@@ -289,9 +289,9 @@ class Process:
 
 @dataclass
 class Run:
-    """What was said in one run, and what became of it."""
+    """What was sent in one run, and what became of it."""
 
-    said: list[int | str] = field(default_factory=list)
+    sent: list[int | str] = field(default_factory=list)
     left_out: set[int] = field(default_factory=set)
     received: int = 0
     acknowledged: int = -1
@@ -332,10 +332,10 @@ class Line(DeliveryListener):
             self.next_seq += 1
 
     def leave_out(self, seqs: int) -> None:
-        """Say some not, now and when everything is said again."""
+        """Skip some, now and when everything is sent again."""
         for _ in range(seqs):
             self._pass_over_what_was_left_out()
-            if self.next_seq not in self.log.said:
+            if self.next_seq not in self.log.sent:
                 self.log.left_out.add(self.next_seq)
             self.next_seq += 1
 
@@ -349,7 +349,7 @@ class Line(DeliveryListener):
     def press(self, details: str) -> None:
         if self.is_heard:
             self.process.ingest.note(self.stream, Signal.DTMF, details)
-            self.log.said.append(details)
+            self.log.sent.append(details)
 
     def drop(self, frames: int) -> None:
         if self.is_heard:
@@ -362,7 +362,7 @@ class Line(DeliveryListener):
             return
         self.log.received += 1
         if self.process.ingest(self.stream, seq, audio(self.run, seq)):
-            self.log.said.append(seq)
+            self.log.sent.append(seq)
 
     def hang_up(self) -> None:
         self.stream.listener = None
@@ -387,7 +387,7 @@ def in_runs(entries: Sequence[tuple[int, Entry]]) -> list[tuple[str, list[Entry]
 
 
 def audio(run: str, seq: int) -> bytes:
-    """What is said in a frame: no two are alike."""
+    """What is in a frame: no two are alike."""
     return f"{seq}/{run}".encode().ljust(FRAME_BYTES, b".")[:FRAME_BYTES]
 
 
@@ -395,14 +395,14 @@ FAULTS = st.lists(st.sampled_from(["", "lost", "answer lost", "late"]), min_size
 WAITS = st.sampled_from([0.0, 0.01, 0.1, 0.3, 1.0, 2.5, 4.0, 6.0, 40.0])
 
 
-class ForgetfulStore(RuleBasedStateMachine):
+class LossyStore(RuleBasedStateMachine):
     """`is_sound` while nothing may be lost at all: see the rules that end it.
 
-    `is_exact` unless the broker has come back once more while a stream was to be begun again.
+    `is_exact` unless the broker has come back once more while a stream was to be rebased.
     """
 
     processes_at_most = 1
-    forgets_at_most_what_is_kept = True
+    loses_only_what_is_retained = True
     may_lack_an_end = False
 
     def __init__(self) -> None:
@@ -421,7 +421,7 @@ class ForgetfulStore(RuleBasedStateMachine):
     @initialize(tight=st.booleans(), linger=st.sampled_from([0.0, 0.0, 0.04, 0.2]))
     def begin(self, tight: bool, linger: float) -> None:
         limits = BufferLimits(rewind_seconds=REWIND_SECONDS, linger_seconds=linger)
-        if tight and not self.forgets_at_most_what_is_kept:
+        if tight and not self.loses_only_what_is_retained:
             limits = replace(limits, buffer_bytes=100 * FRAME_BYTES)
             self.is_sound = False
 
@@ -440,7 +440,7 @@ class ForgetfulStore(RuleBasedStateMachine):
     def connect(self, resume: bool, process: int) -> None:
         self._connect(resume, process, late=0)
 
-    @precondition(lambda self: not self.forgets_at_most_what_is_kept)
+    @precondition(lambda self: not self.loses_only_what_is_retained)
     @rule(resume=st.booleans(), process=st.integers(0, 1), late=st.integers(1, 2))
     def connect_while_the_older_line_speaks(self, resume: bool, process: int, late: int) -> None:
         self.is_sound = False
@@ -548,7 +548,7 @@ class ForgetfulStore(RuleBasedStateMachine):
         if any(log.state is LogState.REBASING for log in logs):
             self.is_sound = self.is_exact = False
 
-    @precondition(lambda self: not self.forgets_at_most_what_is_kept)
+    @precondition(lambda self: not self.loses_only_what_is_retained)
     @rule(data=st.data())
     def come_back_much_younger(self, data: st.DataObject) -> None:
         self.is_sound = False
@@ -556,7 +556,7 @@ class ForgetfulStore(RuleBasedStateMachine):
         self.broker.come_back_as(data.draw(st.integers(0, len(self.broker.past) - 1)))
         self.broker.is_down = False
 
-    @precondition(lambda self: not self.forgets_at_most_what_is_kept)
+    @precondition(lambda self: not self.loses_only_what_is_retained)
     @rule()
     def come_back_empty(self) -> None:
         self.is_sound = False
@@ -564,7 +564,7 @@ class ForgetfulStore(RuleBasedStateMachine):
         self.broker.wipe()
         self.broker.is_down = False
 
-    @precondition(lambda self: not self.forgets_at_most_what_is_kept)
+    @precondition(lambda self: not self.loses_only_what_is_retained)
     @rule()
     def evict_the_entries(self) -> None:
         self.is_sound = False
@@ -574,7 +574,7 @@ class ForgetfulStore(RuleBasedStateMachine):
     # What has to be
 
     @invariant()
-    def nobody_asks_for_what_makes_no_sense(self) -> None:
+    def no_writer_asks_for_what_makes_no_sense(self) -> None:
         assert not self.broker.mistakes
         for process in self.processes:
             assert not any(task.done() for task in process.tasks)
@@ -603,13 +603,13 @@ class ForgetfulStore(RuleBasedStateMachine):
         await asyncio.sleep(SETTLED_SECONDS)
 
     def _check_everything(self) -> None:
-        self.nobody_asks_for_what_makes_no_sense()
+        self.no_writer_asks_for_what_makes_no_sense()
         for process in self.processes:
             assert process.watch.is_up
             assert process.background.is_idle
             assert process.sender._logs == {}
             assert process.telemetry.held_bytes() == (0, 0)
-            if self.forgets_at_most_what_is_kept:
+            if self.loses_only_what_is_retained:
                 assert process.telemetry.short_frames == 0
         entries = self.broker.now.entries
         generations = [generation for generation, _ in entries]
@@ -654,15 +654,15 @@ class ForgetfulStore(RuleBasedStateMachine):
         standing = dict(runs)
         assert len(runs) == len(standing)
         for name, run in self.runs.items():
-            if not run.said and name not in standing:
-                continue  # of a run that was given up before anything was said nothing is kept
+            if not run.sent and name not in standing:
+                continue  # of a run that was given up before anything was sent nothing is kept
             stands: list[int | str] = []
             for entry in standing[name]:
                 if isinstance(entry, AudioFrame):
                     stands.append(entry.seq)
                 if isinstance(entry, SignalNoted):
                     stands.append(entry.details)
-            assert stands == run.said
+            assert stands == run.sent
             ended = standing[name][-1]
             assert isinstance(ended, Ended)
             if not self.broker.has_lost:  # counters that came with no entry are not retained
@@ -672,20 +672,20 @@ class ForgetfulStore(RuleBasedStateMachine):
         assert sum(p.telemetry.counted["lost", "superseded"] for p in self.processes) == 0
 
 
-class MuchForgotten(ForgetfulStore):
-    """Forgets more than what is kept, and senders speak while their stream is taken over."""
+class LossyStoreBeyondRewind(LossyStore):
+    """Loses more than what is retained, and senders speak while their stream is taken over."""
 
-    forgets_at_most_what_is_kept = False
-    may_lack_an_end = True  # see the staged run whose end is kept no more
+    loses_only_what_is_retained = False
+    may_lack_an_end = True  # see the staged run whose end is retained no more
 
 
-class Strict(MuchForgotten):
-    """Every run that stands has its end, whatever was forgotten."""
+class Strict(LossyStoreBeyondRewind):
+    """Every run that stands has its end, whatever was lost."""
 
     may_lack_an_end = False
 
 
-class Shared(ForgetfulStore):
+class Shared(LossyStore):
     """Two processes: what one has kept does not help where the other holds the stream."""
 
     processes_at_most = 2
@@ -696,7 +696,7 @@ class Shared(ForgetfulStore):
 
 
 @contextmanager
-def staged(machine: ForgetfulStore, *, tight: bool = False) -> Iterator[Any]:
+def staged(machine: LossyStore, *, tight: bool = False) -> Iterator[Any]:
     """Do by hand what a machine may do by itself; at the end it looks at everything."""
     try:
         machine.begin(tight=tight, linger=0.0)
@@ -705,8 +705,8 @@ def staged(machine: ForgetfulStore, *, tight: bool = False) -> Iterator[Any]:
         machine.teardown()
 
 
-def test_a_line_survives_that_the_one_before_it_said_nothing() -> None:
-    with staged(ForgetfulStore()) as machine:
+def test_a_line_survives_that_the_one_before_it_sent_nothing() -> None:
+    with staged(LossyStore()) as machine:
         machine.press()
         machine.connect(resume=False, process=0)
         machine.connect(resume=False, process=0)
@@ -715,7 +715,7 @@ def test_a_line_survives_that_the_one_before_it_said_nothing() -> None:
 
 
 def test_a_line_waits_for_all_before_it_although_the_last_of_them_is_over() -> None:
-    with staged(ForgetfulStore()) as machine:
+    with staged(LossyStore()) as machine:
         for _ in range(3):
             machine.speak(frames=2)
             machine.connect(resume=False, process=0)
@@ -727,8 +727,8 @@ def test_a_line_waits_for_all_before_it_although_the_last_of_them_is_over() -> N
             machine.wait(seconds=0.1)
 
 
-def test_what_is_lost_for_good_is_declared_once_however_often_it_is_begun_again() -> None:
-    with staged(MuchForgotten(), tight=True) as machine:
+def test_what_is_lost_for_good_is_declared_once_however_often_it_is_rebased() -> None:
+    with staged(LossyStoreBeyondRewind(), tight=True) as machine:
         machine.speak(frames=150)
         machine.come_back_empty()
         machine.wait(seconds=2.5)
@@ -736,8 +736,8 @@ def test_what_is_lost_for_good_is_declared_once_however_often_it_is_begun_again(
 
 
 @pytest.mark.parametrize("resume", [True, False])
-def test_a_frame_heard_too_late_is_in_nobodys_account(resume: bool) -> None:
-    with staged(MuchForgotten()) as machine:
+def test_a_frame_heard_too_late_is_in_no_account(resume: bool) -> None:
+    with staged(LossyStoreBeyondRewind()) as machine:
         machine.speak(frames=3)
         machine.connect_while_the_older_line_speaks(resume=resume, process=0, late=2)
         machine.speak(frames=3)
@@ -745,7 +745,7 @@ def test_a_frame_heard_too_late_is_in_nobodys_account(resume: bool) -> None:
 
 
 def test_what_was_counted_while_the_broker_was_away_is_in_the_ledger_of_the_end() -> None:
-    with staged(ForgetfulStore()) as machine:
+    with staged(LossyStore()) as machine:
         machine.go_away()
         machine.speak(frames=1)
         machine.wait(seconds=1.0)
@@ -755,7 +755,7 @@ def test_what_was_counted_while_the_broker_was_away_is_in_the_ledger_of_the_end(
         machine.connect(resume=False, process=0)
 
 
-def test_a_run_whose_end_is_kept_no_more_is_not_begun_again() -> None:
+def test_a_run_whose_end_is_retained_no_more_is_not_rebased() -> None:
     with staged(Strict()) as machine:
         machine.speak(frames=1)
         machine.end()
@@ -766,7 +766,7 @@ def test_a_run_whose_end_is_kept_no_more_is_not_begun_again() -> None:
         machine.come_back_empty()
 
 
-def check(machine: type[ForgetfulStore], examples: int) -> None:
+def check(machine: type[LossyStore], examples: int) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
@@ -778,12 +778,12 @@ def check(machine: type[ForgetfulStore], examples: int) -> None:
     )
 
 
-def test_nothing_is_lost_while_no_more_is_forgotten_than_is_kept() -> None:
-    check(ForgetfulStore, 100)
+def test_no_frame_is_lost_while_the_store_loses_only_what_is_retained() -> None:
+    check(LossyStore, 100)
 
 
-def test_what_is_lost_is_declared_when_more_is_forgotten() -> None:
-    check(MuchForgotten, 100)
+def test_what_is_lost_is_declared_when_the_store_loses_more() -> None:
+    check(LossyStoreBeyondRewind, 100)
 
 
 def test_what_is_lost_is_declared_when_another_process_takes_over() -> None:
