@@ -1,4 +1,4 @@
-"""The dialect agentstream over real sockets: what is published, and that nothing is ever said."""
+"""The dialect agentstream over real sockets: what is published, and that it never answers."""
 
 import asyncio
 import json
@@ -13,13 +13,13 @@ from published import Broker, audio, entries
 from running import Caller, Service, pcm, service_process
 from waiting import until, until_state
 
-ROOM_IN_PRELUDE = 50
-"""How much may be said before `start`."""
+MAX_EARLY_MESSAGES = 50
+"""How many messages may be sent before `start`."""
 
 
 @pytest.fixture(autouse=True)
 async def silence(no_caller_is_left: None) -> AsyncIterator[None]:
-    """Whatever the test is about: nobody was told anything, no ping, no pong, no message."""
+    """Whatever the test is about: no sender was told anything, no ping, no pong, no message."""
     yield
     senders = AgentstreamSender.at_large[:]
     AgentstreamSender.at_large.clear()
@@ -77,15 +77,15 @@ async def test_a_call_as_the_carrier_sends_it_is_published(
         kind = "signal" if entry["type"] in ("dtmf", "mark") else entry["type"]
         by_kind[kind].append(entry)
 
-    said = found[0][1]["data"]
-    assert said == {
+    started = found[0][1]["data"]
+    assert started == {
         "tenant_id": TENANT,
         "interaction_id": call_of(name),
         "stream_id": stream,
-        "track": said["track"],
+        "track": started["track"],
         "dialect": "agentstream",
         "generation": 1,
-        "run": said["run"],
+        "run": started["run"],
         "resumed": False,
         "sample_rate": expected.sample_rate,
         "encoding": expected.encoding,
@@ -94,7 +94,7 @@ async def test_a_call_as_the_carrier_sends_it_is_published(
         "from": expected.caller,
         "to": expected.callee,
         "custom_parameters": dict(expected.custom_parameters),
-        "started_at": said["started_at"],
+        "started_at": started["started_at"],
     }
     sent = payloads(name)
     assert [(int(entry["seq"]), entry["audio"]) for entry in by_kind["audio"]] == [
@@ -283,11 +283,11 @@ async def test_what_comes_before_start_is_held_and_published_after_it_in_order(
     sender = await AgentstreamSender.dial(service.url)
     await sender.send_chunks(name, *range(1, 26))
     await sender.say({"event": "dtmf", "dtmf": {"digit": "9"}})
-    await sender.send_chunks(name, *range(26, ROOM_IN_PRELUDE))
+    await sender.send_chunks(name, *range(26, MAX_EARLY_MESSAGES))
     assert await sender.is_left_alone()
     assert entries(broker, name) == []
     await sender.say(start(name))
-    await sender.send_chunks(name, *range(ROOM_IN_PRELUDE, 61))
+    await sender.send_chunks(name, *range(MAX_EARLY_MESSAGES, 61))
     assert await sender.stop(name) == 1000
     assert kinds(broker, name) == ["started", *["audio"] * 25, "dtmf", *["audio"] * 35, "ended"]
     assert audio(broker, name) == [(chunk, pcm(chunk)) for chunk in range(1, 61)]
@@ -302,7 +302,7 @@ async def test_of_what_comes_before_start_only_fifty_frames_are_held(
     await sender.say(start(name))
     await sender.send_chunks(name, 71)
     assert await sender.stop(name) == 1000
-    assert [seq for seq, _ in audio(broker, name)] == [*range(1, ROOM_IN_PRELUDE + 1), 71]
+    assert [seq for seq, _ in audio(broker, name)] == [*range(1, MAX_EARLY_MESSAGES + 1), 71]
     gap = next(entry["data"] for _, entry in entries(broker, name) if entry["type"] == "gap")
     assert gap == {"first_missing": 51, "missing": 20}
     assert ends(broker, name)[0]["ledger"]["missing"] == 20
@@ -465,7 +465,7 @@ async def test_a_second_socket_is_not_hung_up_on_for_what_it_says_before_its_fir
     assert (ledger["published"], ledger["rejected"]) == (3, 5)
 
 
-async def test_a_flood_before_the_first_chunk_does_not_keep_a_second_socket_from_going_on(
+async def test_a_flood_before_the_first_chunk_does_not_keep_a_second_socket_from_continuing(
     start_service: Any, broker: Broker, name: str
 ) -> None:
     service = start_service()
@@ -482,10 +482,10 @@ async def test_a_flood_before_the_first_chunk_does_not_keep_a_second_socket_from
     await second.send_chunks(name, 2, 3)
     assert await second.stop(name) == 1000
     assert audio(broker, name) == [(chunk, pcm(chunk)) for chunk in (1, 2, 3)]
-    assert ends(broker, name)[0]["ledger"]["rejected"] >= ROOM_IN_PRELUDE // 2
+    assert ends(broker, name)[0]["ledger"]["rejected"] >= MAX_EARLY_MESSAGES // 2
 
 
-async def test_after_the_end_the_same_stream_begins_anew_whatever_its_chunk(
+async def test_after_the_end_the_same_stream_has_a_new_run_whatever_its_chunk(
     service: Service, broker: Broker, name: str
 ) -> None:
     for chunks in ((1, 2), (3, 4)):
@@ -602,8 +602,8 @@ async def test_a_callers_number_is_in_the_started_entry_and_in_no_log_line(
         lost.reset()
         await until_state(broker, f"{name}-lost", "ended")
         service.stop()
-    said = starts(broker, name)[0]
-    assert (said["from"], said["to"], said["custom_parameters"]) == (
+    started = starts(broker, name)[0]
+    assert (started["from"], started["to"], started["custom_parameters"]) == (
         (caller, callee, {"who": caller})
     )
     written = log.read_text()

@@ -45,7 +45,7 @@ def swallowing(host: str) -> Iterator[tuple[str, int]]:
 
 @contextmanager
 def silent(host: str) -> Iterator[tuple[str, int]]:
-    """Listen where connections are made and nothing is ever said."""
+    """Listen where connections are made and nothing is ever answered."""
     with socket.socket() as listener:
         listener.bind((host, 0))
         listener.listen(8)
@@ -54,7 +54,7 @@ def silent(host: str) -> Iterator[tuple[str, int]]:
 
 @contextmanager
 def closed(host: str) -> Iterator[tuple[str, int]]:
-    """A port that is bound by us, where nobody listens."""
+    """A port that is bound by us, where no process listens."""
     with socket.socket() as bound:
         bound.bind((host, 0))
         yield bound.getsockname()

@@ -28,7 +28,7 @@ async def advice(broker: BrokerLab, expected_bytes: int = 0) -> Sequence[str]:
         await destination.close()
 
 
-async def test_of_a_broker_that_is_set_up_as_documented_nothing_is_said(lab: BrokerLab) -> None:
+async def test_a_broker_that_is_set_up_as_documented_needs_no_advice(lab: BrokerLab) -> None:
     assert await advice(lab, 100 * MIB) == []
 
 

@@ -50,15 +50,15 @@ async def refusal(url: str) -> str:
 
 async def test_a_plain_url_at_a_port_that_speaks_tls(lab: BrokerLab, authority: Authority) -> None:
     async with tls_front(authority.sign(), lab.port) as port:
-        said = await refusal(f"redis://127.0.0.1:{port}")
-    assert f"127.0.0.1:{port}" in said
-    assert "rediss://" in said
+        reason = await refusal(f"redis://127.0.0.1:{port}")
+    assert f"127.0.0.1:{port}" in reason
+    assert "rediss://" in reason
 
 
 async def test_a_tls_url_at_a_port_that_does_not_speak_it(lab: BrokerLab) -> None:
-    said = await refusal(f"rediss://127.0.0.1:{lab.port}?ssl_cert_reqs=none")
-    assert f"127.0.0.1:{lab.port}" in said
-    assert "use redis://" in said
+    reason = await refusal(f"rediss://127.0.0.1:{lab.port}?ssl_cert_reqs=none")
+    assert f"127.0.0.1:{lab.port}" in reason
+    assert "use redis://" in reason
 
 
 async def test_a_tls_url_at_a_port_that_speaks_http() -> None:
@@ -101,8 +101,8 @@ async def test_a_certificate_that_is_wrong(
 
 async def test_a_certificate_for_another_name(lab: BrokerLab, authority: Authority) -> None:
     async with tls_front(authority.sign("broker.example"), lab.port) as port:
-        said = await refusal(f"rediss://localhost:{port}?ssl_ca_certs={authority.path}")
-    assert "is for another name" in said
+        reason = await refusal(f"rediss://localhost:{port}?ssl_ca_certs={authority.path}")
+    assert "is for another name" in reason
 
 
 @pytest.mark.parametrize("trusted", ["", "?ssl_ca_certs={}"], ids=["the-machine's", "another"])
@@ -111,8 +111,8 @@ async def test_an_authority_that_is_not_trusted(
 ) -> None:
     other = Authority(tmp_path, "other")
     async with tls_front(authority.sign(), lab.port) as port:
-        said = await refusal(f"rediss://127.0.0.1:{port}{trusted.format(other.path)}")
-    assert "ssl_ca_certs" in said
+        reason = await refusal(f"rediss://127.0.0.1:{port}{trusted.format(other.path)}")
+    assert "ssl_ca_certs" in reason
 
 
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
@@ -139,9 +139,9 @@ async def test_a_password_that_is_wrong_missing_or_of_no_use(lab: BrokerLab) -> 
     assert "a broker that has none" in await refusal(f"redis://:s3cret@{at}")
     with password(lab, "s3cret"):
         for url in (f"redis://:other@{at}", f"redis://svc:s3cret@{at}", f"redis://s3cret@{at}"):
-            said = await refusal(url)
-            assert "percent-encoded" in said
-            assert "s3cret" not in said
+            reason = await refusal(url)
+            assert "percent-encoded" in reason
+            assert "s3cret" not in reason
         assert "REDIS_URL has none" in await refusal(f"redis://{at}")
     assert "no database of that number" in await refusal(f"redis://{at}/999")
 
@@ -174,9 +174,9 @@ def _answers(port: int) -> bool:
 @pytest.mark.parametrize("login", ["", ":s3cret@"])
 async def test_a_sentinel_is_told_for_what_it_is(sentinel: int, login: str) -> None:
     for database in ("", "/2"):
-        said = await refusal(f"redis://{login}127.0.0.1:{sentinel}{database}")
-        assert "a Sentinel answers so" in said
-        assert "s3cret" not in said
+        reason = await refusal(f"redis://{login}127.0.0.1:{sentinel}{database}")
+        assert "a Sentinel answers so" in reason
+        assert "s3cret" not in reason
 
 
 async def test_a_node_of_a_cluster_is_told_for_what_it_is() -> None:

@@ -59,7 +59,7 @@ async def test_a_resume_after_1013_stores_nothing_twice(
     lab.start()
     again = await Caller.dial(service.url)  # the handshake waits for the broker
     assert (await again.start(name, resume=True))["last_seq"] == 14
-    await again.speak(*range(10, 20))  # what was not acknowledged is said again
+    await again.speak(*range(10, 20))  # what was not acknowledged is sent once more
     ledger = await again.end()
     assert (ledger["published"], ledger["duplicate"], ledger["missing"]) == (20, 5, 0)
     with lab.client() as broker:

@@ -168,7 +168,7 @@ def check(at: Site, name: str, frames: int, ledger: dict[str, int]) -> None:
 
 
 @pytest.mark.parametrize("is_cut", [True, False])
-async def test_an_index_that_was_forgotten_is_restored(
+async def test_an_index_that_was_lost_is_restored(
     site: Callable[..., Site], name: str, *, is_cut: bool
 ) -> None:
     at = site()
@@ -235,7 +235,7 @@ async def test_a_run_whose_sender_is_gone_waits_for_it_when_the_broker_is_back(
         assert [e["type"] for _, e in entries(broker, name)].count("ended") == 1
 
 
-async def test_a_broker_that_comes_back_younger_is_given_what_it_forgot(
+async def test_a_broker_that_comes_back_younger_gets_a_replay_of_what_it_lost(
     site: Callable[..., Site], name: str
 ) -> None:
     at = site()
@@ -254,7 +254,7 @@ async def test_a_broker_that_comes_back_younger_is_given_what_it_forgot(
     stop = asyncio.Event()
     speaking = asyncio.create_task(speak_on(stop))
     await caller.hear_ack(20)
-    # The quiet one, and one that has ended, say their last within the time that is forgotten.
+    # The quiet one, and one that has ended, send their last within the time that is lost.
     marked = threading.Event()
     noted = asyncio.create_task(asyncio.to_thread(at.lab.come_back_younger, 2.0, marked))
     assert await asyncio.to_thread(marked.wait, LIMIT_SECONDS)
@@ -275,15 +275,15 @@ async def test_a_broker_that_comes_back_younger_is_given_what_it_forgot(
         index: Any = broker.xrange("rtaa:interactions")
         announced = [fields[b"event_id"].decode() for _, fields in index]
         for call in (name, f"{name}-quiet", f"{name}-gone"):
-            said = {f"tenant-abc/{call}/{i}" for i, e in entries(broker, call)
+            announcing = {f"tenant-abc/{call}/{i}" for i, e in entries(broker, call)
                     if e["type"] in ("started", "ended")}  # fmt: skip
-            assert said <= set(announced)
+            assert announcing <= set(announced)
     stop.set()
     frames = await speaking
     check(at, name, frames, await caller.end())
 
 
-async def test_a_stream_that_was_lost_entirely_begins_again_at_0_with_what_is_still_held(
+async def test_a_stream_that_was_lost_entirely_is_rebased_to_0_with_what_is_still_held(
     start_service: Any, name: str
 ) -> None:
     with BrokerLab() as lab:
@@ -333,7 +333,7 @@ async def test_a_lost_stream_that_says_nothing_more_is_there_again_before_the_se
     assert (await caller.end())["published"] == 10
 
 
-async def test_a_start_behind_a_forgotten_one_is_newer_than_it(
+async def test_a_start_behind_a_lost_one_is_newer_than_it(
     site: Callable[..., Site], name: str
 ) -> None:
     at = site()
@@ -474,10 +474,10 @@ def check_index(broker: redis.Redis, name: str, kind: str) -> None:
     found = entries(broker, name)
     (entry_id, last), (_, started) = found[-1], found[0]
     assert last["type"] == kind
-    (said,) = index(broker, name)
-    assert (said["type"], said["entry"], said["resumed"]) == (kind, entry_id, "0")
-    assert said["run"] == started["data"]["run"] == facts(broker, name)["run"]
-    assert said["event_id"] == f"tenant-abc/{name}/{entry_id}"
+    (notice,) = index(broker, name)
+    assert (notice["type"], notice["entry"], notice["resumed"]) == (kind, entry_id, "0")
+    assert notice["run"] == started["data"]["run"] == facts(broker, name)["run"]
+    assert notice["event_id"] == f"tenant-abc/{name}/{entry_id}"
 
 
 async def test_starts_and_ends_that_could_not_be_announced_are_announced_before_they_are_answered(

@@ -92,11 +92,11 @@ def test_it_comes_back_younger_by_what_was_written_last(
     writing.start()
     wait_until(lambda: len(sure) > 100)
     try:
-        forgotten = lab.come_back_younger()
+        lost = lab.come_back_younger()
     finally:
         over.set()
         writing.join()
-    assert forgotten > 0
+    assert lost > 0
     assert client.get("known") == b"1"
     assert 0 < int(client.get("count") or 0) < sure[-1]
 
@@ -104,7 +104,7 @@ def test_it_comes_back_younger_by_what_was_written_last(
 def test_it_comes_back_younger_though_its_file_is_rewritten_meanwhile(
     lab: BrokerLab, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first mark is in a file that is gone; what is said behind the next one is forgotten."""
+    """The first mark is in a file that is gone; what is written behind the next one is lost."""
     freeze, marked, tries = lab.freeze, threading.Event(), 0
 
     def rewrite_and_freeze() -> None:
@@ -199,7 +199,7 @@ def test_a_password_is_asked_of_everybody_changed_and_taken_back(
     client.eval(ADD, 1, "stream")
 
 
-def test_scripts_and_keys_are_forgotten(lab: BrokerLab, client: redis.Redis) -> None:
+def test_scripts_and_keys_are_lost(lab: BrokerLab, client: redis.Redis) -> None:
     script = str(client.script_load(ADD))
     lab.forget_scripts()
     with pytest.raises(redis.exceptions.NoScriptError):

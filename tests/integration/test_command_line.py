@@ -96,9 +96,9 @@ def test_check_says_who_is_accepted_and_hides_secrets(valkey: EmbeddedValkey) ->
             "EXOTEL_PASSWORD": "hidden-password",
         },
     )
-    said = done.stdout + done.stderr
-    assert "hidden" not in said
-    assert "Basic" in said
+    text = done.stdout + done.stderr
+    assert "hidden" not in text
+    assert "Basic" in text
     done = run(
         "check",
         env={**OPEN, "REDIS_URL": valkey.url, "JWT_PUBLIC_KEY": Keys().public_pem},
@@ -217,7 +217,7 @@ async def test_export_writes_what_was_published(
     account = json.loads(json_path.read_text())
     assert account["ledger"]["published"] == 3
     assert account["complete"] is False
-    unknown = run("export", "tenant-abc", "nobody", "--output", str(tmp_path), env=env)
+    unknown = run("export", "tenant-abc", "unknown", "--output", str(tmp_path), env=env)
     assert unknown.returncode == 1
     assert "Traceback" not in unknown.stderr
 

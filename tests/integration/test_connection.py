@@ -117,7 +117,7 @@ async def test_a_wrong_password_may_be_in_rotation_and_none_is_a_setting(
 ) -> None:
     url = f"127.0.0.1:{lab.port}"
     with password(lab, "secret"):
-        for wrong in (f"redis://:wrong@{url}", f"redis://nobody:secret@{url}"):
+        for wrong in (f"redis://:wrong@{url}", f"redis://unknown:secret@{url}"):
             connection = connect(wrong)
             with pytest.raises(BrokerUnavailable) as raised:
                 await ask(connection, "PING")
@@ -229,7 +229,7 @@ class Authority:
 
 @asynccontextmanager
 async def tls_end(lab: BrokerLab, context: ssl.SSLContext) -> AsyncIterator[int]:
-    """Speak TLS with whoever comes, and plainly with the broker; return the port."""
+    """Speak TLS with each client, and plainly with the broker; return the port."""
 
     async def pass_on(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         while data := await source.read(65_536):
@@ -283,7 +283,7 @@ async def test_a_certificate_of_a_known_authority_is_taken(
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-async def test_a_certificate_of_nobody_or_for_another_host_is_refused(
+async def test_a_certificate_that_is_not_trusted_or_for_another_host_is_refused(
     tls_port: int, authority: Authority, host: str
 ) -> None:
     trusted = f"?ssl_ca_certs={authority.path}" if host == "localhost" else ""
@@ -383,7 +383,7 @@ async def test_many_calls_at_once_are_each_given_their_own_replies(
     assert connection.epoch == 1
 
 
-async def test_replies_to_cancelled_calls_are_given_to_nobody(
+async def test_replies_to_cancelled_calls_are_given_to_no_other_call(
     lab: BrokerLab, connect: Connect
 ) -> None:
     connection = connect(lab.url)

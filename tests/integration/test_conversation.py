@@ -1,4 +1,4 @@
-"""What is said on the socket: each reply, error and close of the dialect exostreamkit."""
+"""What is sent on the socket: each reply, error and close of the dialect exostreamkit."""
 
 import asyncio
 import base64
@@ -269,7 +269,7 @@ async def test_a_bad_message_costs_that_frame_and_not_the_call(
     assert [seq for seq, _ in audio(broker, name)] == [0, 1]
 
 
-async def test_ten_bad_messages_cost_ten_frames_and_nobody_else_notices(
+async def test_ten_bad_messages_cost_ten_frames_and_no_other_call_notices(
     service: Service, broker: Broker, name: str
 ) -> None:
     bad, good = await Caller.dial(service.url), await Caller.dial(service.url)
@@ -318,7 +318,7 @@ async def test_more_than_fifty_bad_messages_in_a_row_close_1008(
     await caller.start(name)
     for _ in range(50):
         await caller.say("{")
-    await caller.speak(0)  # one good frame and the count begins anew
+    await caller.speak(0)  # one good frame and the count starts from zero
     for _ in range(51):
         await caller.say("{")
     assert await caller.closed() == 1008
@@ -385,7 +385,7 @@ async def test_an_end_without_a_start_closes_1000_and_publishes_nothing(
     assert int(broker.dbsize()) == before
 
 
-async def test_what_is_said_after_the_end_is_ignored(
+async def test_what_is_sent_after_the_end_is_ignored(
     service: Service, broker: Broker, name: str
 ) -> None:
     caller = await Caller.dial(service.url)

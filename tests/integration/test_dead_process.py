@@ -99,7 +99,7 @@ async def test_a_frozen_process_is_fenced_and_writes_nothing_when_it_thaws(
     assert [e["type"] for _, e in entries(broker, name)].count("ended") == 1
 
 
-async def test_what_a_frozen_process_had_confirmed_and_a_broker_forgot_is_counted_as_lost(
+async def test_what_a_frozen_process_had_confirmed_and_a_broker_lost_is_counted_as_lost(
     process: Any, broker: Broker, name: str
 ) -> None:
     freezing, living = process(), process()
@@ -125,7 +125,7 @@ async def test_what_a_frozen_process_had_confirmed_and_a_broker_forgot_is_counte
     assert [seq for seq, _ in audio(broker, name)] == list(range(100, 110))
 
 
-async def test_a_duplicate_said_while_another_process_takes_over_is_no_reason_for_an_ack(
+async def test_a_duplicate_sent_while_another_process_takes_over_is_no_reason_for_an_ack(
     process: Any, name: str
 ) -> None:
     with BrokerLab() as lab, ChaosProxy(lab.port) as proxy:
@@ -151,7 +151,7 @@ async def test_a_duplicate_said_while_another_process_takes_over_is_no_reason_fo
 async def test_a_process_that_had_the_call_before_does_not_take_it_back(
     process: Any, name: str
 ) -> None:
-    """It is the first to find that the broker has forgotten all, and gives what it holds."""
+    """It is the first to find that the broker was wiped, and rebases what it holds."""
     with BrokerLab() as lab, ChaosProxy(lab.port) as proxy:
         host, port = proxy.address
         before = process(REDIS_URL=lab.url)

@@ -41,7 +41,7 @@ def confined(valkey: EmbeddedValkey, tmp_path: Path) -> Iterator[ServiceProcess]
         "PUBSUB_ADAPTER": "redis_streams",
         "REDIS_URL": valkey.url,
         "SUPPORT_EXOTEL": "true",
-        "START_TIMEOUT_SECONDS": "60",  # nobody is sent away by it
+        "START_TIMEOUT_SECONDS": "60",  # no sender is sent away by it
     }
     service = ConfinedService(environment, tmp_path / "log")
     try:
@@ -55,7 +55,7 @@ def log_lines(service: ServiceProcess) -> int:
     return len(service.log.read_bytes().splitlines())
 
 
-async def test_without_descriptors_calls_go_on_new_ones_wait_and_the_log_stays_short(
+async def test_without_descriptors_calls_continue_new_ones_wait_and_the_log_stays_short(
     confined: ServiceProcess, broker: Broker, name: str
 ) -> None:
     async with steady_calls(confined.url, name) as calls:

@@ -105,7 +105,7 @@ async def test_at_the_end_of_the_drain_a_carrier_is_ended_as_shutdown_and_closed
     assert found[-1][1]["data"]["ledger"]["published"] == 1
 
 
-async def test_a_connection_that_has_not_said_what_it_is_is_told_when_it_has(
+async def test_a_connection_without_a_start_is_told_when_it_sends_one(
     process: Any, name: str
 ) -> None:
     service = process(DRAIN_SECONDS="60")
@@ -123,7 +123,7 @@ async def test_a_signal_repeated_after_two_seconds_exits_at_once(process: Any, n
     carrier = await start_agentstream(service, name, f"{SID}3")
     await say_media(carrier, 1)
     terminate(service)
-    await asyncio.sleep(2.1)  # the rule itself: sooner, it would be the same wish
+    await asyncio.sleep(2.1)  # the rule itself: sooner, it would be the same request
     assert service.is_draining()
     began = time.monotonic()
     terminate(service)

@@ -1,4 +1,4 @@
-"""A broker that has lost one of a stream's two keys while nobody held the stream."""
+"""A broker that has lost one of a stream's two keys while no process held the stream."""
 
 import asyncio
 from typing import Any
@@ -28,7 +28,7 @@ def delete(broker: Broker, kind: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("resume", [True, False])
-async def test_audio_that_was_evicted_is_declared_lost_by_whoever_begins_next(
+async def test_audio_that_was_evicted_is_declared_lost_by_the_next_start(
     process: Any, broker: Broker, name: str, *, resume: bool
 ) -> None:
     await leave_behind(process, name, frames=30)
@@ -84,7 +84,7 @@ async def test_a_stream_whose_facts_were_evicted_is_begun_behind_what_is_left(
 
 
 @pytest.mark.parametrize("resume", [True, False], ids=["one run", "two runs"])
-async def test_all_that_a_process_holds_of_a_stream_is_given_again(
+async def test_all_that_a_process_holds_of_an_evicted_stream_is_rebased(
     process: Any, broker: Broker, name: str, *, resume: bool
 ) -> None:
     """Of both generations: the facts that are left name the newer one, which is not alone."""
@@ -111,7 +111,7 @@ async def test_all_that_a_process_holds_of_a_stream_is_given_again(
     assert kinds.count("gap") == 0
 
 
-async def test_where_one_stream_was_forgotten_the_quiet_ones_are_looked_after_at_once(
+async def test_where_one_stream_was_lost_the_quiet_ones_are_looked_after_at_once(
     start_service: Any, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log_registry, "QUIET_SECONDS", 3_600.0)

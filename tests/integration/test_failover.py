@@ -27,7 +27,7 @@ BEFORE_SECONDS = 1.0
 async def spoken_through(
     service: ServiceProcess, name: str, happening: Callable[[], object]
 ) -> list[SteadyCall]:
-    """Let calls speak while something happens, until all that they said then is acked."""
+    """Let calls speak while something happens, until all that they sent then is acked."""
     async with steady_calls(service.url, name) as calls:
         acked = calls[0]
         await acked.hear_ack(round(BEFORE_SECONDS * 50))
@@ -75,7 +75,7 @@ def freeze_and_thaw_before_the_switch(group: SentinelGroup) -> None:
     ],
     ids=["killed", "frozen", "on command", "thawed before the switch"],
 )
-async def test_calls_go_on_through_a_failover_of_sentinels(
+async def test_calls_continue_through_a_failover_of_sentinels(
     sentinel_group: SentinelGroup, tmp_path: Path, happening: Callable[[SentinelGroup], object]
 ) -> None:
     before = sentinel_group.failovers
@@ -111,7 +111,7 @@ def move_slots(cluster: ValkeyCluster) -> None:
     ],
     ids=["killed", "frozen", "handed over", "slots moved"],
 )
-async def test_calls_go_on_through_what_happens_to_a_cluster(
+async def test_calls_continue_through_what_happens_to_a_cluster(
     cluster: ValkeyCluster, tmp_path: Path, happening: Callable[[ValkeyCluster], object]
 ) -> None:
     with service_process({**BROKER, "REDIS_URL": cluster.url}, tmp_path / "log") as service:
@@ -143,7 +143,7 @@ async def test_with_a_fixed_address_no_old_primary_confirms_what_no_replica_has(
         await asyncio.gather(speaking, return_exceptions=True)
         acked = call.acked
     new = sentinel_group.master
-    assert taken > new.ask("XLEN", CALL), "the old primary took no writes: nothing is proved"
+    assert taken > new.ask("XLEN", CALL), "the old primary took no writes: the test shows nothing"
     stored = [seq for seq, _ in audio(new.client(), "call")]
     assert stored[: acked + 1] == list(range(acked + 1))
 

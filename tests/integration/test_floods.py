@@ -107,7 +107,7 @@ async def frames_of_one_sample(port: int, name: str) -> int:
 
 
 async def frames_of_one_byte(port: int, name: str) -> int:
-    """Each is refused; with a sample now and then nobody is hung up on for it."""
+    """Each is refused; with a sample now and then no connection is closed for it."""
     few = frame(BINARY, b"x") * 40 + frame(BINARY, pcm(1, 2))
     floods = (flood(port, text(start_message(f"{name}-{n}")), few * 10) for n in range(3))
     return 410 * sum(await asyncio.gather(*floods))
@@ -142,7 +142,7 @@ async def handshakes_a_byte_at_a_time(port: int, name: str) -> int:
 async def _answer(sock: socket.socket) -> bytes:
     try:
         return await read_to_the_end(sock)
-    except ConnectionError:  # it had said more than was read
+    except ConnectionError:  # it had sent more than was read
         return b""
 
 

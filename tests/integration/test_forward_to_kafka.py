@@ -97,17 +97,17 @@ def start(lab: BrokerLab, kafka: MockKafka, tmp_path: Path) -> Iterator[Start]:
 @asynccontextmanager
 async def speaking(caller: Caller, *, first: int = 0) -> AsyncIterator[list[int]]:
     """Frames go out all the time, as in a call; which went is known at the end."""
-    said: list[int] = []
+    sent: list[int] = []
 
     async def speak() -> None:
         while True:
-            await caller.speak(first + len(said))
-            said.append(first + len(said))
+            await caller.speak(first + len(sent))
+            sent.append(first + len(sent))
             await asyncio.sleep(0.01)
 
     task = asyncio.create_task(speak())
     try:
-        yield said
+        yield sent
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -158,7 +158,7 @@ def without_repeats(records: list[Record]) -> list[Record]:
     return [it for it in records if scope["is_new"](it.key, it.headers)]
 
 
-def begins_again(records: list[Record]) -> bool:
+def has_repeats(records: list[Record]) -> bool:
     places = [tuple(map(int, record.entry.split("-"))) for record in records]
     return any(after <= before for before, after in pairwise(places))
 
@@ -249,7 +249,7 @@ async def test_a_forwarder_that_is_killed_and_starts_again_skips_nothing_and_onl
     forwarder = start()
     caller = await Caller.dial(its_service.url)
     await caller.start(name)
-    async with speaking(caller) as said:
+    async with speaking(caller) as sent:
         for kills in range(1, 4):
             await until(lambda kills=kills: len(of(kafka, name)) > 100 * kills)  # type: ignore[misc]
             forwarder.kill()
@@ -257,9 +257,9 @@ async def test_a_forwarder_that_is_killed_and_starts_again_skips_nothing_and_onl
     await caller.end()
     await until(lambda: ends(kafka, name))
     records = of(kafka, name)
-    assert begins_again(records)
+    assert has_repeats(records)
     assert plain(without_repeats(records)) == stream(lab, name)
-    assert frames(without_repeats(records)) == [(seq, pcm(seq)) for seq in said]
+    assert frames(without_repeats(records)) == [(seq, pcm(seq)) for seq in sent]
 
 
 async def test_a_forwarder_that_stops_on_sigterm_continues_behind_what_it_has_forwarded(
@@ -352,7 +352,7 @@ async def test_a_forwarder_that_was_frozen_leaves_its_call_to_the_one_that_took_
     await until(lambda: ends(kafka, name))
     records = of(kafka, name)
     assert plain(without_repeats(records)) == stream(lab, name)
-    assert not begins_again(records[-100:])
+    assert not has_repeats(records[-100:])
 
 
 def come_back_younger(lab: BrokerLab) -> None:
@@ -379,17 +379,17 @@ async def test_whatever_the_broker_loses_each_frame_is_forwarded(
     forwarder = start()
     caller = await Caller.dial(its_service.url)
     await caller.start(name)
-    async with speaking(caller) as said:
+    async with speaking(caller) as sent:
         await until(lambda: len(of(kafka, name)) > 100)
         await asyncio.to_thread(FAULTS[fault], lab)
         await until(lambda: its_service.get("/health/ready")[0] == 200)
-        before = len(said)
-        await until(lambda: len(said) > before + 50)
+        before = len(sent)
+        await until(lambda: len(sent) > before + 50)
     ledger = await caller.end()
     assert ledger["lost"] == 0
     await until(lambda: ends(kafka, name))
     records = without_repeats(of(kafka, name))
-    assert frames(records) == [(seq, pcm(seq)) for seq in said]
+    assert frames(records) == [(seq, pcm(seq)) for seq in sent]
     assert set(stream(lab, name)) <= set(plain(of(kafka, name)))
     assert "redis: " in forwarder.told
     assert "positions" not in forwarder.told
@@ -403,14 +403,14 @@ async def test_a_call_is_found_again_when_broker_and_forwarder_are_lost_together
     forwarder = start()
     caller = await Caller.dial(service.url)
     await caller.start(name)
-    async with speaking(caller) as said:
+    async with speaking(caller) as sent:
         await until(lambda: len(of(kafka, name)) > 300)
         forwarder.kill()
         await asyncio.to_thread(lab.come_back_empty)
         start()
         await until(lambda: service.get("/health/ready")[0] == 200)
-        before = len(said)
-        await until(lambda: len(said) > before + 50)
+        before = len(sent)
+        await until(lambda: len(sent) > before + 50)
     await caller.end()
     await until(lambda: ends(kafka, name))
     with lab.client() as broker:
@@ -418,7 +418,7 @@ async def test_a_call_is_found_again_when_broker_and_forwarder_are_lost_together
     assert set(stream(lab, name)) <= set(plain(of(kafka, name)))
 
 
-async def test_ids_that_a_younger_broker_gives_again_to_other_entries_are_read_again(
+async def test_ids_that_a_younger_broker_reuses_for_other_entries_are_read_again(
     lab: BrokerLab, kafka: MockKafka, start: Start, name: str
 ) -> None:
     """The process that wrote them first has died with it: the sender resumes at another one."""
@@ -492,12 +492,12 @@ async def test_a_frozen_kafka_is_waited_for_told_and_given_everything(
     forwarder = start(socket_timeout_ms=1000)
     caller = await Caller.dial(its_service.url)
     await caller.start(name)
-    async with speaking(caller) as said:
+    async with speaking(caller) as sent:
         await until(lambda: len(of(kafka, name)) > 50)
         kafka.freeze()
         await until(lambda: "kafka: " in forwarder.told)
-        before = len(said)
-        await until(lambda: len(said) > before + 50)
+        before = len(sent)
+        await until(lambda: len(sent) > before + 50)
         kafka.thaw()
         await until(lambda: len(of(kafka, name)) > before + 50)
     await caller.end()
@@ -512,11 +512,11 @@ async def test_what_kafka_has_not_confirmed_is_not_taken_for_forwarded(
     forwarder = start()
     caller = await Caller.dial(its_service.url)
     await caller.start(name)
-    async with speaking(caller) as said:
+    async with speaking(caller) as sent:
         await until(lambda: len(of(kafka, name)) > 50)
         kafka.freeze()
-        before = len(said)
-        await until(lambda: len(said) > before + 200)  # positions are saved once a second
+        before = len(sent)
+        await until(lambda: len(sent) > before + 200)  # positions are saved once a second
         forwarder.kill()
         kafka.thaw()
         start()

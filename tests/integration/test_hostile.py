@@ -1,4 +1,4 @@
-"""Peers that mean harm, over raw sockets: what becomes of them, and that nobody else notices."""
+"""Peers that mean harm, over raw sockets: what becomes of them, and that no other call notices."""
 
 import asyncio
 import json
@@ -40,12 +40,12 @@ async def close_code(reader: asyncio.StreamReader) -> int | None:
 
 
 @pytest.mark.parametrize("before", [b"", b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"])
-async def test_a_call_said_in_one_segment_with_its_handshake_is_published(
+async def test_a_call_sent_in_one_segment_with_its_handshake_is_published(
     service: Service, broker: Broker, name: str, before: bytes
 ) -> None:
-    said = [start_message(name), *(audio_message(seq, pcm(seq)) for seq in range(60))]
+    messages = [start_message(name), *(audio_message(seq, pcm(seq)) for seq in range(60))]
     reader, writer = await connect(service)
-    frames = [frame(1, json.dumps(message).encode()) for message in (*said, {"event": "end"})]
+    frames = [frame(1, json.dumps(message).encode()) for message in (*messages, {"event": "end"})]
     writer.write(before + HANDSHAKE + b"\r\n" + b"".join(frames))
     assert await close_code(reader) == 1000
     assert audio(broker, name) == [(seq, pcm(seq)) for seq in range(60)]

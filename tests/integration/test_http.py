@@ -43,8 +43,8 @@ def test_the_asyncapi_document_is_of_the_dialects_and_the_store_in_force(service
     messages = document["components"]["messages"]
     codes = document["components"]["schemas"]["exostreamkit.ErrorReply"]["properties"]["code"]
     assert {"malformed_json", "frame_too_large"} <= set(codes["enum"])
-    said = {messages[name]["name"] for name in document["channels"]["ingest"]["messages"]}
-    assert {"start", "audio", "end", "connected", "media", "dtmf", "mark", "stop"} <= said
+    names = {messages[name]["name"] for name in document["channels"]["ingest"]["messages"]}
+    assert {"start", "audio", "end", "connected", "media", "dtmf", "mark", "stop"} <= names
     assert "agentstream" in document["channels"]["ingest"]["description"]
     assert document["channels"]["stream"]["address"] == "rtaa:audio:{{tenant_id}/{stream_id}}"
     assert document["channels"]["index"]["address"] == "rtaa:interactions"

@@ -187,15 +187,15 @@ async def test_a_peer_that_leaves_before_the_answer_that_lets_it_in_is_told_as_g
 
 
 @pytest.mark.parametrize("leave", [finish, reset, say_goodbye])
-@pytest.mark.parametrize("said", [b"", CONNECTED])
+@pytest.mark.parametrize("sent", [b"", CONNECTED])
 async def test_a_peer_that_leaves_before_its_start_is_told(
-    guarded: ServiceProcess, keys: Keys, leave: Leave, said: bytes
+    guarded: ServiceProcess, keys: Keys, leave: Leave, sent: bytes
 ) -> None:
     counted, told = left(guarded), total(lines_of(guarded.log, LEFT))
     complaints = len(complaints_of(guarded.log))
     token = handshake(f"Bearer {keys.token(tenant_id='acct', interaction_id='int-1')}".encode())
     _, writer = await shake_hands(guarded, token)
-    writer.write(said)
+    writer.write(sent)
     await writer.drain()
     leave(writer)
     await until(lambda: total(lines_of(guarded.log, LEFT)) > told)
@@ -211,7 +211,7 @@ async def test_a_peer_that_leaves_before_its_start_is_told(
         "token_interaction_id": "int-1",
     }
     assert {name: line[name] for name in expected} == expected
-    assert leave is reset or line.get("dialect") == ("agentstream" if said else None)
+    assert leave is reset or line.get("dialect") == ("agentstream" if sent else None)
 
 
 async def test_a_peer_that_leaves_after_its_start_or_that_is_closed_is_not_told_as_gone(

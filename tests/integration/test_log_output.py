@@ -1,4 +1,4 @@
-"""Standard error that is full, gone, closed or not read: calls, acks and /health go on."""
+"""Standard error that is full, gone, closed or not read: calls, acks and /health continue."""
 
 import asyncio
 import json
@@ -59,7 +59,7 @@ def kill_all(service: ServiceProcess) -> None:
 
 @pytest.fixture
 def full_pipe() -> Iterator[tuple[int, int]]:
-    """A pipe that has no room for a byte, read by no process."""
+    """A pipe that cannot take another byte, read by no process."""
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     for size in (65_536, 1):

@@ -77,7 +77,7 @@ def test_the_demo_without_the_client_says_what_to_install(tmp_path: Path) -> Non
     assert "Traceback" not in done.stderr
 
 
-def test_without_the_server_it_is_said_what_to_install(
+def test_without_the_server_the_error_tells_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python3"))

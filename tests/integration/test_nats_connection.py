@@ -222,8 +222,8 @@ async def test_the_rule_that_check_prints_is_enough() -> None:
         await lets_in(url)
         async with connected({"NATS_URL": url}) as destination:
             await destination.open_runs.heartbeat([CALL])
-            beat = (await destination.open_runs.heartbeats())[CALL]
-            await destination.open_runs.forget(CALL, beat)
+            heartbeat = (await destination.open_runs.heartbeats())[CALL]
+            await destination.open_runs.forget(CALL, heartbeat)
             assert len(await destination.reader.announcements()) == 1
             await destination.advise(1)
 
@@ -259,10 +259,10 @@ def stream_config(port: int, name: str) -> dict[str, object]:
 
 async def test_streams_are_made_for_retention_and_expiry(server: EmbeddedNats) -> None:
     await lets_in(server.url)
-    audio, beats = (stream_config(server.port, name) for name in ("rtaa-audio", "rtaa-open"))
+    audio, open_runs = (stream_config(server.port, name) for name in ("rtaa-audio", "rtaa-open"))
     assert audio["max_age"] == (300 + 900 + 10) * 1_000_000_000
     assert (audio["storage"], audio["discard"], audio["num_replicas"]) == ("file", "new", 1)
-    assert beats["max_msgs_per_subject"] == 1
+    assert open_runs["max_msgs_per_subject"] == 1
 
 
 async def test_installations_whose_prefixes_differ_by_a_dot_are_kept_apart(

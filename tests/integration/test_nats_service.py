@@ -85,7 +85,7 @@ async def test_calls_are_whole_when_the_server_is_killed_and_restarted_under_the
     assert service.metric("ingest_frames_total", outcome="lost") == 0
 
 
-async def test_what_was_acked_lately_is_given_again_to_a_server_that_comes_back_younger(
+async def test_what_was_acked_lately_is_replayed_to_a_server_that_comes_back_younger(
     server: EmbeddedNats, start_on: StartService, name: str, tmp_path: Path
 ) -> None:
     service = start_on(server.url, REWIND_SECONDS="20")
@@ -107,7 +107,7 @@ async def test_what_was_acked_lately_is_given_again_to_a_server_that_comes_back_
     assert service.metric("ingest_replayed_frames_total") > 0
 
 
-async def test_a_stream_begins_again_at_a_server_that_comes_back_empty(
+async def test_a_stream_is_rebased_to_a_server_that_comes_back_empty(
     server: EmbeddedNats, start_on: StartService, name: str
 ) -> None:
     service = start_on(server.url, REWIND_SECONDS="20")
@@ -128,7 +128,7 @@ async def test_a_stream_begins_again_at_a_server_that_comes_back_empty(
     assert index(server.port, name) == ["started", "ended"]
 
 
-async def test_a_resumed_call_and_one_that_begins_anew_are_told_apart(
+async def test_a_resumed_call_and_a_new_run_are_told_apart(
     server: EmbeddedNats, start_on: StartService, name: str
 ) -> None:
     service = start_on(server.url)

@@ -1,4 +1,4 @@
-"""Starts that are said while the broker does not answer, and what becomes of them."""
+"""Starts that are sent while the broker does not answer, and what becomes of them."""
 
 import asyncio
 import signal
@@ -207,7 +207,7 @@ async def test_a_drain_leaves_a_start_to_who_comes_back_when_it_is_over(
     assert caller.replies == []
 
 
-async def test_a_sender_that_has_said_all_is_told_so_also_by_a_service_that_drains(
+async def test_a_sender_that_has_sent_all_is_told_so_also_by_a_service_that_drains(
     process: Any, lab: BrokerLab, name: str
 ) -> None:
     service = process(REDIS_URL=lab.url)

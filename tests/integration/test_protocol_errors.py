@@ -138,7 +138,7 @@ def test_a_call_in_fragments_between_pings_and_in_small_segments_is_published(
     ],
     ids=["opcode", "utf8", "fragments", "size"],
 )
-def test_a_call_that_breaks_the_protocol_is_closed_with_what_it_said_published(
+def test_a_call_that_breaks_the_protocol_is_closed_with_what_it_sent_published(
     service: Service, broker: Broker, name: str, data: bytes, code: int
 ) -> None:
     with Peer(service.port, "/v1/ingest") as peer:

@@ -57,17 +57,17 @@ def start_reader(lab: BrokerLab, tmp_path: Path) -> Iterator[StartReader]:
 @asynccontextmanager
 async def speaking(caller: Caller) -> AsyncIterator[list[int]]:
     """Frames go out all the time, as in a call; how many went is known at the end."""
-    said: list[int] = []
+    sent: list[int] = []
 
     async def speak() -> None:
         while True:
-            await caller.speak(len(said))
-            said.append(len(said))
+            await caller.speak(len(sent))
+            sent.append(len(sent))
             await asyncio.sleep(0.01)
 
     task = asyncio.create_task(speak())
     try:
-        yield said
+        yield sent
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -175,7 +175,7 @@ FAULTS: dict[str, Callable[[BrokerLab], None]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_whatever_the_broker_forgets_in_a_call_each_frame_is_read_once(
+async def test_whatever_the_broker_loses_in_a_call_each_frame_is_read_once(
     lab: BrokerLab,
     its_service: Service,
     start_reader: StartReader,
@@ -186,24 +186,24 @@ async def test_whatever_the_broker_forgets_in_a_call_each_frame_is_read_once(
     reader = start_reader()
     caller = await Caller.dial(its_service.url)
     await caller.start(name)
-    async with speaking(caller) as said:
+    async with speaking(caller) as sent:
         await until(lambda: len(reader.frames) >= 50)
         await asyncio.to_thread(FAULTS[fault], lab)
-        before = len(said)
+        before = len(sent)
         await until(lambda: its_service.get("/health/ready")[0] == 200)
         await until(lambda: len(reader.frames) >= before + 50)
-    await caller.hear_ack(len(said) - 1)
+    await caller.hear_ack(len(sent) - 1)
     caller.reset()
     resumed, second = [await Caller.dial(its_service.url) for _ in range(2)]
     await resumed.start(name, resume=True)
-    await resumed.speak(*range(len(said), len(said) + 10))
+    await resumed.speak(*range(len(sent), len(sent) + 10))
     ledger = await resumed.end()
     await second.start(name)
     await second.speak(*range(10))
     await second.end()
     await until_ended(reader, 2)
     run, other = dict.fromkeys(event["run"] for event in reader.events)
-    assert reader.frames == whole_call(name, run, len(said) + 10) + whole_call(name, other, 10)
+    assert reader.frames == whole_call(name, run, len(sent) + 10) + whole_call(name, other, 10)
     assert ledger["lost"] == 0
 
 
@@ -261,16 +261,16 @@ async def test_a_call_that_the_index_has_lost_for_good_is_read_on(
     reader = start_reader()
     caller = await Caller.dial(service.url)
     await caller.start(name)
-    async with speaking(caller) as said:
+    async with speaking(caller) as sent:
         await until(lambda: len(reader.frames) >= 50)
         await asyncio.to_thread(evict, lab, "rtaa:interactions")
         await until(lambda: reader.errors.read_text().count("NOGROUP") >= 2)
-        before = len(said)
+        before = len(sent)
         await until(lambda: len(reader.frames) >= before + 50)
     await caller.end()
     await until_ended(reader)
     (run,) = {event["run"] for event in reader.events}
-    assert reader.frames == whole_call(name, run, len(said))
+    assert reader.frames == whole_call(name, run, len(sent))
 
 
 async def test_connections_that_are_lost_cost_no_call_and_repeat_no_event(
@@ -284,14 +284,14 @@ async def test_connections_that_are_lost_cost_no_call_and_repeat_no_event(
         await caller.start(name)  # it is announced to the worker, which never hears of it
         await until(lambda: broker.xpending("rtaa:interactions", "asr")["pending"] == 1)
         proxy.heal()
-        async with speaking(caller) as said:
+        async with speaking(caller) as sent:
             for lost in range(1, 4):
                 await until(lambda lost=lost: len(reader.frames) >= 50 * lost)  # type: ignore[misc]
                 proxy.reset()
         await caller.end()
         await until_ended(reader)
         (run,) = {event["run"] for event in reader.events}
-        assert reader.frames == whole_call(name, run, len(said))
+        assert reader.frames == whole_call(name, run, len(sent))
         assert [event["type"] for event in reader.events if event["type"] != "audio"] == [
             "started",
             "ended",
@@ -344,7 +344,7 @@ async def test_a_worker_that_starts_again_under_its_name_reads_its_open_calls_fr
     await over.end()
     await until_ended(leaving)
     await caller.start(name)
-    async with speaking(caller) as said:
+    async with speaking(caller) as sent:
         await until(lambda: len(leaving.frames) >= 50)
         assert leaving.stop() == 0
         again = start_reader()
@@ -352,11 +352,11 @@ async def test_a_worker_that_starts_again_under_its_name_reads_its_open_calls_fr
     await caller.end()
     await until_ended(again)
     (run,) = {event["run"] for event in again.events}
-    assert again.frames == whole_call(name, run, len(said))
+    assert again.frames == whole_call(name, run, len(sent))
 
 
 SNIPPETS = re.findall(r"```(\w+)\n(.*?)```", DOCS.read_text(), re.DOTALL)
-PRELUDE = """
+BEFORE_SNIPPET = """
 import base64, json, sys
 sys.path.insert(0, "examples")
 def recognise(key, run, seq, audio):
@@ -380,19 +380,19 @@ async def test_a_snippet_of_the_docs_reads_a_call_over_a_broker_that_fails(
     text = text.replace("redis://localhost:6379/0", lab.url)
     command = {
         "sh": ["/bin/sh", "-c", f"exec {text.replace('python', sys.executable, 1)}"],
-        "python": [sys.executable, "-c", PRELUDE + text],
+        "python": [sys.executable, "-c", BEFORE_SNIPPET + text],
     }[language]
     reader = ExampleReader(command, tmp_path)
     try:
         caller = await Caller.dial(its_service.url)
         await caller.start(name)
-        async with speaking(caller) as said:
+        async with speaking(caller) as sent:
             await until(lambda: len(reader.frames) >= 25)
             await asyncio.to_thread(FAULTS[fault], lab)
         await caller.end()
-        await until(lambda: len(reader.frames) >= len(said))
+        await until(lambda: len(reader.frames) >= len(sent))
         (run,) = {event["run"] for event in reader.events}
-        assert reader.frames == whole_call(name, run, len(said))
+        assert reader.frames == whole_call(name, run, len(sent))
     finally:
         reader.kill()
 

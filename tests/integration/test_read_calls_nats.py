@@ -115,10 +115,10 @@ async def test_each_frame_is_read_once_when_the_server_dies_and_comes_back_empty
     caller = await Caller.dial(service.url)
     await caller.start(name)
     for fault in ("kill", "empty"):
-        said = 10 if fault == "kill" else 20
-        await caller.speak(*range(said - 10, said))
-        await caller.hear_ack(said - 1)
-        await until(lambda said=said: len(reader.frames) == said)  # type: ignore[misc]
+        sent = 10 if fault == "kill" else 20
+        await caller.speak(*range(sent - 10, sent))
+        await caller.hear_ack(sent - 1)
+        await until(lambda sent=sent: len(reader.frames) == sent)  # type: ignore[misc]
         server.stop(signal.SIGKILL)
         if fault == "empty":
             shutil.rmtree(server.directory)
@@ -189,7 +189,7 @@ async def test_readers_side_by_side_need_no_more_than_the_rights_of_the_docs(
                 assert reader.seqs_of(f"tenant-abc/{name}") == list(range(20))
 
 
-PRELUDE = """
+BEFORE_SNIPPET = """
 import asyncio, os
 
 def recognise(*heard):
@@ -212,7 +212,7 @@ async def test_the_snippet_of_the_docs_hears_a_call(
     await caller.end()
     body = textwrap.indent(snippet.replace("nats://localhost:4222", server.url), "    ")
     script = tmp_path / "snippet.py"
-    script.write_text(f"{PRELUDE}{body}\nasyncio.run(main())\n")
+    script.write_text(f"{BEFORE_SNIPPET}{body}\nasyncio.run(main())\n")
     done = await asyncio.to_thread(
         lambda: subprocess.run(
             [sys.executable, script],

@@ -41,7 +41,7 @@ async def test_a_cut_run_continues_at_last_seq_and_nothing_is_stored_twice(
     assert positions == list(range(len(kinds)))
 
 
-async def test_binary_frames_go_on_from_last_seq_after_a_resume(
+async def test_binary_frames_continue_from_last_seq_after_a_resume(
     start_service: Any, broker: Broker, name: str
 ) -> None:
     service = start_service()
@@ -81,7 +81,7 @@ async def test_a_close_without_an_end_is_a_lost_sender_too(
     assert entries(broker, name)[-1][1]["data"]["reason"] == "disconnected"
 
 
-async def test_a_start_after_the_end_opens_a_new_run_where_positions_go_on(
+async def test_a_start_after_the_end_opens_a_new_run_where_positions_continue(
     service: Service, broker: Broker, name: str
 ) -> None:
     for resume in (False, True):
@@ -171,7 +171,7 @@ async def test_the_longest_call_is_of_the_run_and_not_of_the_connection(
     assert entries(broker, name)[-1][1]["data"]["reason"] == "too_long"
 
 
-async def test_old_entries_are_forgotten_although_the_sender_resumes_often(
+async def test_old_entries_are_trimmed_although_the_sender_resumes_often(
     start_service: Any, broker: Broker, name: str
 ) -> None:
     service = start_service(RETENTION_SECONDS="1")

@@ -135,7 +135,8 @@ async def test_a_half_open_sender_that_comes_back_in_time_resumes_and_its_old_li
         assert (await again.start(name, resume=True))["last_seq"] == 9
         await again.speak(10, 11)
         await until(lambda: open_streams(service) == 1)
-        for seq in range(12, 12 + round(2 * IDLE_SECONDS / 0.1)):  # beyond the old line's patience
+        # longer than the old line may be idle
+        for seq in range(12, 12 + round(2 * IDLE_SECONDS / 0.1)):
             await again.speak(seq)
             await asyncio.sleep(0.1)
         proxy.reset()

@@ -1,4 +1,4 @@
-"""However many signals one wish to stop arrives as, calls come to their own end."""
+"""However many signals one request to stop arrives as, calls come to their own end."""
 
 import asyncio
 import os
@@ -33,8 +33,8 @@ async def carriers(service: ServiceProcess, name: str) -> list[AgentstreamSender
     return begun
 
 
-async def go_on_and_stop(begun: list[AgentstreamSender], broker: Broker, name: str) -> None:
-    """Every call goes on, and ends by its own `stop`."""
+async def continue_and_stop(begun: list[AgentstreamSender], broker: Broker, name: str) -> None:
+    """Every call continues, and ends by its own `stop`."""
     for number, carrier in enumerate(begun):
         stream = f"{name}-{number}"
         await carrier.send_chunks(stream, 2)
@@ -85,7 +85,7 @@ async def test_sigterm_to_any_of_the_processes_is_one_drain(
     assert len({worker_of(carrier, service) for carrier in begun}) == 2
     send(service, signal.SIGTERM)
     await until(service.is_draining)
-    await go_on_and_stop(begun, broker, stem)
+    await continue_and_stop(begun, broker, stem)
     assert await exit_status(service) == 0
 
 
@@ -145,7 +145,7 @@ async def test_sigterms_in_quick_succession_to_one_process_are_one_drain(
         service.process.send_signal(signal.SIGTERM)
         await asyncio.sleep(0.02)
     await until(service.is_draining)
-    await go_on_and_stop(begun, broker, name)
+    await continue_and_stop(begun, broker, name)
     assert await exit_status(service) == 0
 
 
@@ -158,7 +158,7 @@ async def test_a_ctrl_c_that_a_wrapper_passes_on_as_sigterm_is_one_drain(
     await asyncio.sleep(0.01)
     service.process.send_signal(signal.SIGTERM)
     await until(service.is_draining)
-    await go_on_and_stop(begun, broker, name)
+    await continue_and_stop(begun, broker, name)
     assert await exit_status(service) == INTERRUPTED
 
 
@@ -173,7 +173,7 @@ async def test_a_repetition_ends_all_workers_at_once(
     begun = await carriers(service, f"{name}-{number}")
     service.process.send_signal(number)
     await until(service.is_draining)
-    await asyncio.sleep(seconds)  # the rule itself: sooner, it would be the same wish
+    await asyncio.sleep(seconds)  # the rule itself: sooner, it would be the same request
     service.process.send_signal(number)
     assert await exit_status(service, 8) == status
     for carrier in begun:

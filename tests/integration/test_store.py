@@ -164,10 +164,10 @@ async def test_one_append_may_write_several_generations(two: Two) -> None:
     rest = two.writer.speak(head, 2)
     resumed = two.writer.start("call", rest.head, resume=True)
     spoken = two.writer.speak(resumed.head, 2)
-    anew = two.writer.start("call", spoken.head)
-    whole = joined("call", head.revision, [rest, resumed, spoken, anew])
+    new_run = two.writer.start("call", spoken.head)
+    whole = joined("call", head.revision, [rest, resumed, spoken, new_run])
     await two.stored(whole)
-    assert await two.head("call") == anew.head
+    assert await two.head("call") == new_run.head
     ids = [f"{mark.generation}-{mark.position}" for mark, _ in two.entries("call")]
     assert ids == ["1-0", "1-1", "1-2", "2-3", "2-4", "2-5", "2-6", "3-7"]
     assert two.index() == [f"tenant/call/{it}" for it in ("1-0", "2-3", "2-6", "3-7")]
@@ -184,7 +184,7 @@ async def test_a_new_run_begins_without_the_seqs_of_the_one_before(two: Two) -> 
     assert two.command("HMGET", HEAD % "call", "first_seq", "last_seq") == [None, None]
 
 
-async def test_entries_older_than_retention_are_forgotten_and_no_others(two: Two) -> None:
+async def test_entries_older_than_retention_are_trimmed_and_no_others(two: Two) -> None:
     head = await two.stored(two.writer.start("call"))
     head = await two.stored(two.writer.speak(head, 9))
     head = await two.stored(two.writer.speak(head, keep_from=Mark(1, 4)))
@@ -314,7 +314,7 @@ async def test_whatever_changes_of_a_head_is_stored(two: Two) -> None:
         assert await two.head("call") == head, change
 
 
-async def test_what_was_sent_of_many_streams_may_be_forgotten(
+async def test_what_was_sent_of_many_streams_may_be_dropped(
     two: Two, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(append_calls, "MAX_SENT", 2)

@@ -291,7 +291,7 @@ async def test_a_start_of_more_than_one_channel_is_closed_4400(
     assert entries(broker, name) == []
 
 
-# A counter that begins anew
+# A counter that starts over
 
 
 async def test_a_row_of_duplicates_is_answered_once_with_what_to_do(
@@ -329,7 +329,7 @@ async def test_fifty_duplicates_in_a_row_are_nothing_to_speak_of(
     assert await warnings(logged, name) == []
 
 
-async def test_a_carrier_whose_counter_begins_anew_is_told_to_the_log_alone(
+async def test_a_carrier_whose_counter_starts_over_is_told_to_the_log_alone(
     logged: ServiceProcess, broker: Broker, name: str
 ) -> None:
     sender = await agentstream(logged)

@@ -105,7 +105,7 @@ async def test_sigterm_to_the_parent_drains_all(workers: Any, broker: Broker, na
     assert not any(is_alive(pid) for pid in pids)
 
 
-async def test_a_killed_worker_is_replaced_and_ends_nobody_elses_calls(
+async def test_a_killed_worker_is_replaced_and_the_calls_of_others_continue(
     workers: Any, broker: Broker, name: str
 ) -> None:
     service = workers(MAX_STREAMS="80")
@@ -157,11 +157,11 @@ async def test_a_call_taken_over_by_another_worker_is_as_across_machines(
 
 
 def are_all_answered(service: ServiceProcess, path: str, status: int, times: int = 20) -> bool:
-    """Whoever the kernel gives a connection to answers it."""
+    """The process that the kernel gives a connection to answers it."""
     return {service.get(path)[0] for _ in range(times)} == {status}
 
 
-async def test_while_some_workers_drain_nobody_waits_for_those_that_are_done(
+async def test_while_some_workers_drain_no_request_waits_for_those_that_are_done(
     workers: Any, name: str
 ) -> None:
     service = workers(DRAIN_SECONDS="60")
@@ -175,7 +175,7 @@ async def test_while_some_workers_drain_nobody_waits_for_those_that_are_done(
     assert await asyncio.to_thread(service.process.wait, 20) == 0
 
 
-async def test_nobody_waits_for_a_worker_that_cannot_be_replaced(
+async def test_no_request_waits_for_a_worker_that_cannot_be_replaced(
     workers: Any, tmp_path: Path
 ) -> None:
     secret = tmp_path / "password"
@@ -198,7 +198,7 @@ async def test_workers_do_not_outlive_their_parent(workers: Any) -> None:
     await until(lambda: not any(is_alive(pid) for pid in pids))
 
 
-async def test_workers_without_a_parent_let_nobody_come_while_they_drain(
+async def test_workers_without_a_parent_accept_no_connection_while_they_drain(
     workers: Any, broker: Broker, name: str
 ) -> None:
     service = workers(DRAIN_SECONDS="60")
@@ -256,7 +256,7 @@ async def test_a_worker_that_stands_still_is_killed_and_replaced(
 
 
 @pytest.mark.parametrize("arguments", [[], ["--workers", "2"]])
-def test_a_port_that_is_taken_is_said_and_nothing_starts(
+def test_a_port_that_is_taken_is_told_and_nothing_starts(
     workers: Any, valkey: EmbeddedValkey, tmp_path: Path, arguments: list[str]
 ) -> None:
     service = workers()

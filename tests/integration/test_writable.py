@@ -42,7 +42,7 @@ async def test_a_shared_key_of_another_type_or_out_of_reach_is_told(
 ) -> None:
     with lab.client() as client:
         broker: Any = client
-        client.set(key, "somebody else's")
+        client.set(key, "of another program")
         with pytest.raises(PublisherError, match="WRONGTYPE"):
             await destination.verify_writable()
         client.delete(key)
