@@ -35,8 +35,8 @@ _SAMPLE_BYTES = 2
 class Dialect:
     """How calls of one dialect are written.
 
-    `around` takes the stream's name, the frame's index from 0 and the ms said by its end, and
-    returns what stands before and behind the audio.
+    `around` takes the stream's name, the frame's index from 0 and the ms of audio up to its end,
+    and returns what stands before and behind the audio.
     """
 
     name: str
@@ -112,7 +112,7 @@ class Speech:
         self.size = size
         self._sample_rate_hz = sample_rate_hz
         self._bytes_per_ms = _SAMPLE_BYTES * sample_rate_hz // 1_000
-        chance = random.Random(_SEED)  # noqa: S311  # nobody is to be kept from guessing it
+        chance = random.Random(_SEED)  # noqa: S311  # it may be guessed
         self._audio = [chance.randbytes(size) for _ in range(TEMPLATES)]
         encoded = [self.dialect.encode(audio) for audio in self._audio]
         self._bodies = [[masked(body, phase) for body in encoded] for phase in range(_PHASES)]
@@ -130,7 +130,7 @@ class Speech:
         return self._whole(self._wire(call).opening())
 
     def closing(self, call: int, frames: int) -> bytes:
-        """Return what is said after the last of `frames`."""
+        """Return what is sent after the last of `frames`."""
         return self._whole(self._wire(call).closing(frames))
 
     def frame(self, stream: str, call: int, index: int) -> bytes:

@@ -2,7 +2,7 @@
 
 It speaks with its parent over a pipe:
 
-    loader → parent   `Opened()`                    every call has said what comes before audio
+    loader → parent   `Opened()`                    every call has sent what comes before audio
     parent → loader   the instant to begin at, of the monotonic clock in ns (not for idle)
     loader → parent   `Spoken(...)`                 every frame is sent (only paced)
     parent → loader   anything: end the calls       (paced, idle)

@@ -77,7 +77,7 @@ def cpu_seconds(pid: int) -> float | None:
 
 
 def busy_seconds(cores: AbstractSet[int]) -> float | None:
-    """Return how long these cores were not idle, whoever used them, taken away by a host included.
+    """Return how long these cores were not idle, for any process, taken away by a host included.
 
     No cores means all of them. None where there is no /proc/stat.
     """

@@ -22,13 +22,13 @@ from benchmarks.published import Layout, entry
 _FRAMES_A_SECOND = 800
 """About as many frames as are observed: the observer shares its core with broker and loader."""
 
-_LEAST_STEP = 5
+_MIN_STEP = 5
 """One call of so many at most: reading costs the broker about as much as writing."""
 
 _KEYS_A_CONNECTION = 8
 """A broker looks at every key that a reader waits for each time it wakes the reader."""
 
-_PATIENCE_SECONDS = 15.0
+_GIVE_UP_SECONDS = 15.0
 """How long after the last frame was due it is waited for."""
 
 
@@ -36,7 +36,7 @@ _PATIENCE_SECONDS = 15.0
 class Recovery:
     """When what had waited for a frozen broker came, the first and the last of it.
 
-    In seconds after it went on.
+    In seconds after it was thawed.
     """
 
     first_seconds: float
@@ -55,7 +55,7 @@ class Observed:
 def sample(load: Load) -> Sequence[int]:
     """Return the calls that are observed: evenly spread over all, their phases with them."""
     wanted = max(1, _FRAMES_A_SECOND * load.interval_ms // 1_000)
-    return range(0, load.calls, max(_LEAST_STEP, load.calls // wanted))
+    return range(0, load.calls, max(_MIN_STEP, load.calls // wanted))
 
 
 class _Reader:
@@ -98,7 +98,7 @@ def run_observer(load: Load, layout: Layout, url: str, pipe: Connection) -> None
 
 def _follow(selector: selectors.BaseSelector, load: Load, begin_ns: int, expected: int) -> Observed:
     first_seq = DIALECTS[load.dialect].first_seq
-    give_up_at = begin_ns + int((load.seconds + _PATIENCE_SECONDS) * 1e9)
+    give_up_at = begin_ns + int((load.seconds + _GIVE_UP_SECONDS) * 1e9)
     latency_ns = array("q")
     late_at_ns = array("q")
     freeze = load.freeze

@@ -36,7 +36,7 @@ class Freeze:
 
     @property
     def end_ns(self) -> int:
-        """When it goes on, after the load began."""
+        """When it is thawed, after the load began."""
         return self.begin_ns + round(self.seconds * 1e9)
 
 

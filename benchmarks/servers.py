@@ -26,7 +26,7 @@ LIBRARIES = ROOT / ".venv" / "bench"
 """What only the compared programs need; not in our environment, where it could change us."""
 
 _POLL_SECONDS = 0.05
-_LAST_WORDS = 2_000
+_LOG_END_CHARACTERS = 2_000
 
 _ADAPTER = "redis_streams"
 
@@ -34,7 +34,7 @@ _VARIABLES = known_names(destination_adapters()[_ADAPTER])
 
 
 class ServerFailed(Exception):
-    """A program did not start, or ended by itself; the message has its last words."""
+    """A program did not start, or ended by itself; the message has the end of its log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ def running(program: Program, redis_url: str, log_path: Path, cores: Cores) -> I
         _wait_until_ready(process, port, program, log_path)
         yield Server(process.pid, port)
         if process.poll() is not None:
-            raise ServerFailed(f"{program.name} ended by itself:\n{_last_words(log_path)}")
+            raise ServerFailed(f"{program.name} ended by itself:\n{_end_of_log(log_path)}")
     finally:
         _stop(process)
         reaper.kill()
@@ -145,7 +145,7 @@ def _wait_until_ready(
         if _status(port) in ready:
             return
         time.sleep(_POLL_SECONDS)
-    raise ServerFailed(f"{program.name} was not ready:\n{_last_words(log_path)}")
+    raise ServerFailed(f"{program.name} was not ready:\n{_end_of_log(log_path)}")
 
 
 def _status(port: int) -> int | None:
@@ -160,8 +160,8 @@ def _status(port: int) -> int | None:
         connection.close()
 
 
-def _last_words(log_path: Path) -> str:
-    return log_path.read_text(errors="replace")[-_LAST_WORDS:]
+def _end_of_log(log_path: Path) -> str:
+    return log_path.read_text(errors="replace")[-_LOG_END_CHARACTERS:]
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -37,7 +37,7 @@ class Frozen:
     """What a broker that is frozen for a while costs.
 
     Memory in MiB: the highest before it was frozen, and what was held before it and just before it
-    went on; `audio_mb` is what the senders have said meanwhile, if they are paced.
+    was thawed; `audio_mb` is what the senders have sent meanwhile, if they are paced.
     """
 
     peak_before_mb: float | None
@@ -223,11 +223,11 @@ class _Trial:
         finally:
             os.kill(broker_pid, signal.SIGCONT)
         self._outcome.frozen = Frozen(
-            peak_before_mb, before_mb, after_mb, freeze.seconds, self._said_mb(freeze)
+            peak_before_mb, before_mb, after_mb, freeze.seconds, self._sent_mb(freeze)
         )
 
-    def _said_mb(self, freeze: Freeze) -> float | None:
-        """Return how much audio is said while the broker is frozen."""
+    def _sent_mb(self, freeze: Freeze) -> float | None:
+        """Return how much audio is sent while the broker is frozen."""
         load = self._load
         if load.mode is not Mode.PACED:
             return None

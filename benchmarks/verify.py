@@ -14,7 +14,7 @@ _ENTRY_BYTES = 200
 
 @dataclass(slots=True)
 class Findings:
-    """What is wrong with what was published, in frames; `foreign` are entries nobody expects."""
+    """What is wrong with what was published, in frames; `foreign` are entries that no call sent."""
 
     checked: int = 0
     missing: int = 0

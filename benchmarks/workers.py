@@ -23,7 +23,7 @@ class TrialFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """What a worker says that cannot go on."""
+    """What a worker sends that cannot continue."""
 
     why: str
 

@@ -67,7 +67,7 @@ def _code(text: str | None) -> str:
 
 
 def main() -> int:
-    """Write the document anew where it differs; return the exit status."""
+    """Rewrite the document where it differs; return the exit status."""
     document = DOCUMENT.read_text(encoding="utf-8")
     DOCUMENT.write_text(renewed(document, destination_adapters()), encoding="utf-8")
     return 0

@@ -77,7 +77,7 @@ def _carry_out(plan: Plan, broker: str, log: Path) -> bool:
     outcome = soak(plan, SOAK_BROKERS[broker], log)
     print(f"{broker}, {outcome.line()}", flush=True)
     if not outcome.is_clean:
-        print(outcome.details(), "the service's last words:", sep="\n", flush=True)
+        print(outcome.details(), "the end of the service's log:", sep="\n", flush=True)
         print("\n".join(log.read_text().splitlines()[-20:]), flush=True)
     return outcome.is_clean
 

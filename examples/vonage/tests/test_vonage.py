@@ -63,7 +63,7 @@ def test_a_call_has_its_names_its_caller_and_its_keys() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "explanation"),
+    ("fields", "explanation"),
     [
         ({"content-type": "audio/opus"}, "content-type must be audio/l16;rate=RATE"),
         ({"content-type": "audio/l16;rate=11025"}, "sample_rate"),
@@ -71,8 +71,8 @@ def test_a_call_has_its_names_its_caller_and_its_keys() -> None:
         ({"call_id": "a/b"}, "interaction_id must be"),
     ],
 )
-def test_a_start_that_cannot_be_used_says_why(said: dict[str, object], explanation: str) -> None:
-    (found,) = decode_on(Vonage(), [json.dumps(CONNECTED | said)])
+def test_a_start_that_cannot_be_used_says_why(fields: dict[str, object], explanation: str) -> None:
+    (found,) = decode_on(Vonage(), [json.dumps(CONNECTED | fields)])
     assert isinstance(found, BadStart)
     assert explanation in found.explanation
 
