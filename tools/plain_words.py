@@ -1,4 +1,4 @@
-"""Finds words that docs/glossary.md replaces, in the paths that are clean of them.
+"""Finds words that docs/glossary.md replaces.
 
     python tools/plain_words.py [PATH ...]      without paths: those of `CLEAN`
 
@@ -14,13 +14,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 CLEAN = (
-    "*.md", "Makefile", "docs", "examples/*.mjs", "examples/*.py", "examples/file_store/README.md",
-    "examples/file_store/src", "examples/vonage/README.md", "examples/vonage/src", "pyproject.toml",
-    "src", "tests/*/test_fold*.py", "tests/*/test_interaction*.py",
-    "tests/support/models/rebase_world.py",
-    "tests/*/test_placement.py", "tests/*/test_rebase*.py", "tests/*/test_start_decisions.py",
+    "*.md", ".ci", ".github", ".pre-commit-config.yaml", "Makefile", "benchmarks", "deploy",
+    "docs", "examples", "pyproject.toml", "src", "tests", "tools",
 )  # fmt: skip
-"""Files and folders that are swept. It grows until it is the whole repository."""
+"""Files and folders that are searched: the whole repository."""
+
+QUOTING = (
+    "tests/architecture/test_plain_words.py", "tests/fixtures/asyncapi", "tools/plain_words.py",
+)  # fmt: skip
+"""What is left out: it quotes these words, or another project's text."""
 
 WORDS = {
     r"overtaken": "fenced, superseded",
@@ -41,7 +43,10 @@ WORDS = {
 """A pattern, and what to write instead."""
 _PATTERNS = {re.compile(rf"\b({words})\b", re.IGNORECASE): it for words, it in WORDS.items()}
 _QUOTES = re.compile(r"```.*?```|``.*?``|`[^`]*`", re.DOTALL)
-_TEXT = {".json", ".lua", ".md", ".mjs", ".py", ".toml", ".yml", ""}
+_TEXT = {
+    "", ".cfg", ".conf", ".json", ".lua", ".md", ".mjs", ".py", ".service", ".toml", ".yaml",
+    ".yml",
+}  # fmt: skip
 
 
 def without_quotes(text: str) -> str:
@@ -58,10 +63,12 @@ def findings(text: str) -> Iterator[tuple[int, str, str]]:
 
 
 def files(paths: tuple[str, ...]) -> Iterator[Path]:
-    """Yield the text files at and under these paths, which may be patterns."""
+    """Yield the text files at and under these paths, which may be patterns, but those `QUOTING`."""
+    quoting = {ROOT / it for it in QUOTING}
     for path in (found for it in paths for found in sorted(ROOT.glob(it))):
         found = sorted(path.rglob("*")) if path.is_dir() else [path]
-        yield from (it for it in found if path == it or (it.is_file() and it.suffix in _TEXT))
+        text = (it for it in found if path == it or (it.is_file() and it.suffix in _TEXT))
+        yield from (it for it in text if quoting.isdisjoint({it, *it.parents}))
 
 
 def main(paths: tuple[str, ...]) -> int:

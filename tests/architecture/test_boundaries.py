@@ -118,7 +118,7 @@ def test_every_provider_builds() -> None:
     create_app(container, on_failure=lambda: None)
 
 
-def test_nobody_else_claims_our_import_names() -> None:
+def test_no_other_distribution_claims_our_import_names() -> None:
     claims = importlib.metadata.packages_distributions()
     for layer in LAYERS:
         assert set(claims.get(layer, [])) <= {"rtaa-ingest"}

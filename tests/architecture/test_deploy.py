@@ -146,7 +146,7 @@ def test_every_credential_of_the_unit_is_named_by_a_variable() -> None:
     assert named == {f"%d/{it}" for it in loaded}
 
 
-def test_the_image_is_of_a_python_that_is_tested_and_runs_as_nobody() -> None:
+def test_the_image_is_of_a_python_that_is_tested_and_does_not_run_as_root() -> None:
     text = (DEPLOY / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", "")
     final = text.rpartition("\nFROM ")[2]
     (version,) = re.findall(r"^ARG PYTHON=(3\.\d+)-slim", text, re.MULTILINE)

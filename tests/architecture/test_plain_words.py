@@ -37,5 +37,13 @@ def test_code_in_markdown_is_a_quote() -> None:
     assert [number for number, _, _ in TOOL["findings"](text)] == [5]
 
 
-def test_every_clean_path_exists() -> None:
-    assert [path for path in TOOL["CLEAN"] if not list(ROOT.glob(path))] == []
+def test_every_path_exists() -> None:
+    paths = [*TOOL["CLEAN"], *TOOL["QUOTING"]]
+    assert [path for path in paths if not list(ROOT.glob(path))] == []
+
+
+def test_all_is_searched_but_what_quotes_the_words() -> None:
+    found = {str(path.relative_to(ROOT)) for path in TOOL["files"](TOOL["CLEAN"])}
+    assert {"Makefile", ".github/workflows/ci.yml", "tests/conftest.py"} <= found
+    assert "tests/architecture/test_boundaries.py" in found
+    assert [it for it in found for quoting in TOOL["QUOTING"] if it.startswith(quoting)] == []
