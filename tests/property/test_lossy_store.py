@@ -7,15 +7,14 @@ compared with what the senders sent.
 """
 
 import asyncio
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import count
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import pytest
-from bench import CountingTelemetry, clock_of, timeless_runner
+from bench import clock_of, timeless_runner
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -26,353 +25,28 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from lossy_broker import REWIND_SECONDS, Broker
+from lossy_call import FRAME_BYTES, Line, Process, Run
 from tokens import reproducible_tokens
 
-from application.background import Background
-from application.broker_watch import BrokerWatch
-from application.cut_interaction import CutInteraction
 from application.delivery.byte_budget import BufferLimits
-from application.delivery.listener import DeliveryListener
 from application.delivery.live_stream import LiveStream
 from application.delivery.log_state import LogState
-from application.delivery.sender import Sender as LogSender
-from application.end_interaction import EndInteraction
-from application.ingest_audio import IngestAudio
-from application.ports.clock import Clock
-from application.ports.destination import Destination
-from application.ports.errors import BrokerUnavailable, PublisherError
-from application.ports.open_runs import OpenRuns
-from application.ports.reader import StreamReader
-from application.ports.store import (
-    Append,
-    Appended,
-    Conflict,
-    Heads,
-    Outcome,
-    StreamStore,
-)
-from application.recover_runs import RecoverRuns
-from application.start_interaction import RetryBudget, StartInteraction
+from application.ports.errors import PublisherError
+from application.start_interaction import RetryBudget
 from domain.access import Sender
-from domain.account import State
 from domain.entries import Ended, Entry, Gap, SignalNoted, Started
-from domain.events import NEW_RUN, EndReason, Opening, Resume, Signal
-from domain.head import Head
+from domain.events import NEW_RUN, Opening, Resume
 from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
 from domain.media import AudioFrame, MediaFormat
 
-T = TypeVar("T")
 MEDIA = MediaFormat(8_000)
 STREAM = StreamKey(TenantId("tenant"), StreamId("call"))
-REWIND_SECONDS = 5.0
-RESUME_SECONDS = 30.0
 SETTLED_SECONDS = 120.0
 """After so long the runs of the living and of the dead have ended, and nothing is retained."""
-FRAME_BYTES = 48
 
-
-# The broker
-
-
-@dataclass(frozen=True)
-class Stored:
-    """All that the broker has of the stream at one moment: its head, and (generation, entry)."""
-
-    head: Head | None = None
-    entries: tuple[tuple[int, Entry], ...] = ()
-
-
-class Broker:
-    """Keeps its past, so that it can come back as it was; `past` is of this life only."""
-
-    def __init__(self, clock: Clock) -> None:
-        self.clock = clock
-        self.now = Stored()
-        self.past: list[tuple[float, Stored]] = [(-math.inf, self.now)]
-        self.epoch = 0
-        self.is_down = False
-        self.mistakes: list[str] = []
-        self.heartbeats_of: dict[StreamKey, float] = {}
-        self.next_heartbeat = count()
-        self.has_lost = False
-        self.has_unanswered_start = False
-
-    def store(self, stored: Stored) -> None:
-        self.now = stored
-        self.past.append((self.clock.monotonic(), stored))
-
-    def covered(self) -> list[int]:
-        """Which moments of the past lie within what the rewind covers."""
-        oldest = self.clock.monotonic() - REWIND_SECONDS
-        return [
-            i
-            for i in range(len(self.past))
-            if i + 1 == len(self.past) or self.past[i + 1][0] > oldest
-        ]
-
-    def come_back_as(self, moment: int) -> None:
-        self.has_lost |= self.past[moment][1] is not self.now
-        del self.past[moment + 1 :]
-        self.now = self.past[-1][1]
-        self.epoch += 1
-
-    def wipe(self) -> None:
-        self.has_lost = True
-        self.past = [(-math.inf, Stored())]
-        self.come_back_as(0)
-
-    def evict_entries(self) -> None:
-        head = self.now.head
-        if head is not None and not (head.entries_lost or head.account_lost):
-            lost = replace(head, revision=f"lost!{head.revision}", entries_lost=True)
-            self.store(Stored(lost))
-
-    def append(self, append: Append) -> Outcome:
-        now = self.now
-        revision = None if now.head is None else now.head.revision
-        if revision != append.expected:
-            return Conflict(now.head)
-        entries = [] if now.head is None or now.head.entries_lost else list(now.entries)
-        first_kept = append.head.first_kept
-        position = now.head.next_position if now.head is not None else 0
-        if now.head is not None and now.head.entries_lost and append.segments:
-            position = append.segments[0].first_position
-        generation = 0 if not entries else entries[-1][0]
-        for segment in append.segments:
-            generation = segment.generation
-            for entry in segment.entries:
-                if isinstance(entry, Started):
-                    generation = entry.generation
-                entries.append((generation, entry))
-            position += len(segment.entries)
-            self._check(position == segment.account.next_position, "positions are not dense")
-        self._check(position == append.head.next_position, "the head is not behind the entries")
-        self._check(first_kept <= append.head.next_position, "trimmed too far")
-        self.store(Stored(append.head, tuple(entries)))
-        return Appended()
-
-    def _check(self, holds: bool, what: str) -> None:
-        """Note what no writer may ever ask for."""
-        if not holds:
-            self.mistakes.append(what)
-
-
-class Connection(StreamStore, OpenRuns, Destination):
-    """One process's way to the broker. `faults` are met by its next appends, one each."""
-
-    def __init__(self, broker: Broker) -> None:
-        self.broker = broker
-        self.faults: list[str] = []
-        self.before_append: Callable[[], None] | None = None
-        self._noticed = 0
-        self.store = self.open_runs = self
-        self.reader = cast("StreamReader", None)  # nothing is read here
-
-    def epoch_of(self, stream: StreamKey) -> int:  # noqa: ARG002  # the port's
-        return self._noticed
-
-    async def close(self) -> None:
-        raise NotImplementedError
-
-    async def advise(self, expected_bytes: int) -> Sequence[str]:
-        raise NotImplementedError
-
-    async def verify_writable(self) -> None:
-        self._reach()
-
-    async def heartbeat(self, streams: Sequence[StreamKey]) -> None:
-        self._reach()
-        for stream in streams:
-            self.broker.heartbeats_of[stream] = next(self.broker.next_heartbeat)
-
-    async def heartbeats(self) -> Mapping[StreamKey, float]:
-        self._reach()
-        return dict(self.broker.heartbeats_of)
-
-    async def forget(self, stream: StreamKey, heartbeat: float) -> None:
-        self._reach()
-        if self.broker.heartbeats_of.get(stream) == heartbeat:
-            del self.broker.heartbeats_of[stream]
-
-    async def heads(self, streams: Sequence[StreamKey]) -> Heads:
-        await asyncio.sleep(0)
-        self._reach()
-        return Heads(self.broker.clock.epoch_ms(), [self.broker.now.head for _ in streams])
-
-    async def append(self, appends: Sequence[Append]) -> Sequence[Outcome]:
-        sent = [
-            replace(
-                append,
-                segments=[replace(it, entries=tuple(it.entries)) for it in append.segments],
-            )
-            for append in appends
-        ]
-        if self.before_append is not None:
-            act, self.before_append = self.before_append, None
-            act()
-        return await self._call(lambda: [self.broker.append(append) for append in sent])
-
-    async def _call(self, write: Callable[[], T]) -> T:
-        fault = self.faults.pop(0) if self.faults and not self.broker.is_down else ""
-        await asyncio.sleep(0)
-        self._reach()
-        if fault == "lost":
-            self._lose_connection()
-        if fault == "late":
-            asyncio.get_running_loop().call_later(6.0, self._write_late, write)
-            await asyncio.Event().wait()
-        answer = write()
-        if fault == "answer lost":
-            self._lose_connection()
-        return answer
-
-    def _write_late(self, write: Callable[[], object]) -> None:
-        if not self.broker.is_down:
-            write()
-
-    def _reach(self) -> None:
-        if self.broker.is_down:
-            raise BrokerUnavailable("down")
-        self._noticed = max(self._noticed, self.broker.epoch)
-
-    def _lose_connection(self) -> None:
-        self.broker.epoch += 1
-        raise BrokerUnavailable("the connection was lost")
-
-
-# The service
-
-
-class Process:
-    """Everything between a session and the broker."""
-
-    def __init__(self, broker: Broker, clock: Clock, limits: BufferLimits) -> None:
-        self.connection = Connection(broker)
-        self.telemetry = CountingTelemetry()
-        self.sender = LogSender(
-            self.connection, clock, self.telemetry, limits, retention_seconds=math.inf
-        )
-        self.background = Background()
-        self.watch = BrokerWatch(self.connection, self.sender, clock, self.telemetry)
-        self.end = EndInteraction(clock, self.telemetry, self.background, expire_seconds=math.inf)
-        self.cut = CutInteraction(
-            self.end,
-            self.background,
-            clock,
-            resume_seconds=RESUME_SECONDS,
-            expire_seconds=1e9,
-        )
-        self.start = StartInteraction(self.connection, self.sender, self.cut, clock)
-        self.ingest = IngestAudio(clock, self.telemetry)
-        recover = RecoverRuns(
-            self.connection,
-            self.connection,
-            self.sender,
-            self.telemetry,
-            resume_seconds=RESUME_SECONDS,
-        )
-        self.tasks = [
-            asyncio.create_task(recover.run()),
-            asyncio.create_task(self.sender.run()),
-            asyncio.create_task(self.watch.run()),
-        ]
-
-    async def close(self) -> None:
-        await self.background.close()
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
-
-
-# The sender
-
-
-@dataclass
-class Run:
-    """What was sent in one run, and what became of it."""
-
-    sent: list[int | str] = field(default_factory=list)
-    left_out: set[int] = field(default_factory=set)
-    received: int = 0
-    acknowledged: int = -1
-
-
-class Line(DeliveryListener):
-    """A connection of the sender to a process."""
-
-    def __init__(self, process: Process, stream: LiveStream, run: str, log: Run) -> None:
-        self.process = process
-        self.stream = stream
-        self.run = run
-        self.log = log
-        last_seq = stream.interaction.last_seq
-        self.next_seq = max(-1 if last_seq is None else last_seq, log.acknowledged) + 1
-        self.is_fenced = stream.is_fenced
-        stream.listener = self
-        stream.note_caught_up()
-
-    def on_confirmed(self, frames: int, last_seq: int | None) -> None:
-        if frames and last_seq is not None:
-            self.log.acknowledged = max(self.log.acknowledged, last_seq)
-
-    def on_fenced(self) -> None:
-        self.is_fenced = True
-
-    def on_stalled(self) -> None:
-        """A sender that does not hang up."""
-
-    @property
-    def is_heard(self) -> bool:
-        return self.stream.interaction.state is State.LIVE and not self.stream.is_fenced
-
-    def speak(self, frames: int) -> None:
-        for _ in range(frames):
-            self._pass_over_what_was_left_out()
-            self._say(self.next_seq)
-            self.next_seq += 1
-
-    def leave_out(self, seqs: int) -> None:
-        """Skip some, now and when everything is sent again."""
-        for _ in range(seqs):
-            self._pass_over_what_was_left_out()
-            if self.next_seq not in self.log.sent:
-                self.log.left_out.add(self.next_seq)
-            self.next_seq += 1
-
-    def _pass_over_what_was_left_out(self) -> None:
-        while self.next_seq in self.log.left_out:
-            self.next_seq += 1
-
-    def repeat(self, back: int) -> None:
-        self._say(max(0, self.next_seq - back))
-
-    def press(self, details: str) -> None:
-        if self.is_heard:
-            self.process.ingest.note(self.stream, Signal.DTMF, details)
-            self.log.sent.append(details)
-
-    def drop(self, frames: int) -> None:
-        if self.is_heard:
-            self.process.ingest.drop(self.stream, None, frames)
-            self.log.received += frames
-            self.next_seq = self.stream.interaction.unnumbered_seq
-
-    def _say(self, seq: int) -> None:
-        if not self.is_heard:
-            return
-        self.log.received += 1
-        if self.process.ingest(self.stream, seq, audio(self.run, seq)):
-            self.log.sent.append(seq)
-
-    def hang_up(self) -> None:
-        self.stream.listener = None
-        if self.stream.interaction.state is State.LIVE:
-            self.process.cut(self.stream)
-
-    def end(self) -> None:
-        self.stream.listener = None
-        if self.is_heard:
-            self.process.end(self.stream, EndReason.ENDED)
+FAULTS = st.lists(st.sampled_from(["", "lost", "answer lost", "late"]), min_size=1, max_size=3)
+WAITS = st.sampled_from([0.0, 0.01, 0.1, 0.3, 1.0, 2.5, 4.0, 6.0, 40.0])
 
 
 def in_runs(entries: Sequence[tuple[int, Entry]]) -> list[tuple[str, list[Entry]]]:
@@ -384,15 +58,6 @@ def in_runs(entries: Sequence[tuple[int, Entry]]) -> list[tuple[str, list[Entry]
         if runs:
             runs[-1][1].append(entry)
     return runs
-
-
-def audio(run: str, seq: int) -> bytes:
-    """What is in a frame: no two are alike."""
-    return f"{seq}/{run}".encode().ljust(FRAME_BYTES, b".")[:FRAME_BYTES]
-
-
-FAULTS = st.lists(st.sampled_from(["", "lost", "answer lost", "late"]), min_size=1, max_size=3)
-WAITS = st.sampled_from([0.0, 0.01, 0.1, 0.3, 1.0, 2.5, 4.0, 6.0, 40.0])
 
 
 class LossyStore(RuleBasedStateMachine):
