@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from published import Broker, facts
+from published import Broker, audio, facts
 
 LIMIT_SECONDS = 30.0
 
@@ -46,6 +46,11 @@ async def until_state(
 ) -> None:
     """Wait until the facts of a run say so."""
     await until(lambda: facts(broker, name).get("state") == state, seconds)
+
+
+async def until_published(broker: Broker, name: str, count: int) -> None:
+    """Wait until so many frames of a stream are published."""
+    await until(lambda: len(audio(broker, name)) >= count)
 
 
 def freeze_process(pid: int) -> None:

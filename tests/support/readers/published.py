@@ -43,3 +43,24 @@ def index(broker: Broker, name: str) -> list[dict[str, str]]:
 def facts(broker: Broker, name: str) -> dict[str, str]:
     found: Any = broker.hgetall(f"rtaa:interaction:{{tenant-abc/{name}}}")
     return {key.decode(): value.decode() for key, value in found.items()}
+
+
+def kinds(broker: Broker, name: str) -> list[str]:
+    """The types of all entries of a stream."""
+    return [entry["type"] for _, entry in entries(broker, name)]
+
+
+def ends(broker: Broker, name: str) -> list[dict[str, Any]]:
+    """The data of each `ended`."""
+    return [entry["data"] for _, entry in entries(broker, name) if entry["type"] == "ended"]
+
+
+def starts(broker: Broker, name: str) -> list[dict[str, Any]]:
+    """The data of each `started`."""
+    return [entry["data"] for _, entry in entries(broker, name) if entry["type"] == "started"]
+
+
+def check_positions(broker: Broker, name: str) -> None:
+    """Assert that the positions of a stream are dense from 0."""
+    positions = [int(entry_id.split("-")[1]) for entry_id, _ in entries(broker, name)]
+    assert positions == list(range(len(positions)))

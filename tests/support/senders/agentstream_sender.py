@@ -10,6 +10,9 @@ from running import LIMIT_SECONDS, Caller, pcm
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.frames import Frame, Opcode
 
+MAX_EARLY_MESSAGES = 50
+"""How many messages may be sent before `start`."""
+
 
 class ListeningConnection(ClientConnection):
     """A connection that notes every frame, control frames included, as it is parsed."""
@@ -102,3 +105,10 @@ def media(stream: str, chunk: Any, audio: bytes | str) -> dict[str, Any]:
         "stream_sid": stream,
         "media": {"chunk": str(chunk), "timestamp": "20", "payload": payload},
     }
+
+
+def assert_silence() -> None:
+    """No sender since the last time was told anything, no ping, no pong, no message."""
+    senders = AgentstreamSender.at_large[:]
+    AgentstreamSender.at_large.clear()
+    assert [sender.told for sender in senders if sender.told] == []
