@@ -10,10 +10,11 @@ import redis
 
 
 def events(url, group, worker, index="rtaa:interactions"):
-    broker = redis.Redis.from_url(url, socket_timeout=5, retry=None)  # a retry hides a lost reply
-    calls, cursors, highest, after, error = {}, {}, {}, "0", ""  # "0": what is pending comes first
+    broker, calls, cursors, highest, after, error = None, {}, {}, {}, "0", ""  # "0": pending first
+    only = {"single_connection_client": True, "retry": None}  # no new one hides what was lost
     while True:
         try:
+            broker = broker or redis.Redis.from_url(url, socket_timeout=5, **only)
             if "NOGROUP" in error:  # a fresh broker, or one that lost the index and perhaps all
                 broker.xgroup_create(index, group, id="0", mkstream=True)
                 cursors.clear()  # the same ids may be other entries now
@@ -43,9 +44,8 @@ def unread(broker, call, cursor, highest):
             return None  # what follows is announced by itself
         cursor = None if kind == "ended" else b"(" + entry
         before = highest.get((key, run), -1)
-        seq = int(fields.get(b"seq", before))
-        if kind == "gap":
-            seq = data["first_missing"] + data["missing"] - 1
+        last = data["first_missing"] + data["missing"] - 1 if kind == "gap" else before
+        seq = int(fields.get(b"seq", last))
         if seq > before or kind not in {"audio", "gap"}:  # else the broker got it a second time
             highest[key, run] = seq
             yield key, run, entry.decode(), kind, seq, data
