@@ -3,6 +3,7 @@
 import asyncio
 import logging
 
+from application.audio_health import AudioHealth
 from application.background import Background
 from application.call_context import call_context
 from application.delivery.live_stream import LiveStream
@@ -24,10 +25,12 @@ class EndInteraction:
         background: Background,
         *,
         expire_seconds: float,
+        audio_health: AudioHealth | None = None,
     ) -> None:
         self._clock = clock
         self._telemetry = telemetry
         self._background = background
+        self._audio_health = audio_health
         self._expire_seconds = expire_seconds
 
     def __call__(self, stream: LiveStream, reason: EndReason) -> None:
@@ -41,6 +44,8 @@ class EndInteraction:
         if isinstance(entries[0], Gap):
             self._telemetry.frames("missing", entries[0].missing)
         stream.log.put(stream, entries, self._clock.monotonic())
+        if self._audio_health is not None:
+            self._audio_health.end(stream)
         self._background.own(self._see_it_through(stream, reason))
 
     async def _see_it_through(self, stream: LiveStream, reason: EndReason) -> None:

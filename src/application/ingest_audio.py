@@ -1,5 +1,6 @@
 """Use case: a frame of audio arrives. This is the hot path: no await, no task, no log line."""
 
+from application.audio_health import AudioHealth
 from application.delivery.live_stream import LiveStream
 from application.ports.clock import Clock, Instant
 from application.ports.telemetry import Telemetry
@@ -11,9 +12,12 @@ from domain.media import AudioFrame
 class IngestAudio:
     """Gives frames their place in the stream and sends them on their way."""
 
-    def __init__(self, clock: Clock, telemetry: Telemetry) -> None:
+    def __init__(
+        self, clock: Clock, telemetry: Telemetry, audio_health: AudioHealth | None = None
+    ) -> None:
         self._clock = clock
         self._telemetry = telemetry
+        self._audio_health = audio_health or AudioHealth(telemetry, frames_per_sample=0)
 
     def __call__(
         self, stream: LiveStream, seq: int | None, audio: bytes, heard_at: Instant | None = None
@@ -42,6 +46,9 @@ class IngestAudio:
         if type(first) is Gap:
             self._telemetry.frames("missing", first.missing)
         stream.log.put(stream, entries, heard)
+        stream.until_sample -= 1
+        if not stream.until_sample:
+            self._audio_health.take(stream, audio, heard)
         return True
 
     def note(self, stream: LiveStream, signal: Signal, details: str) -> None:

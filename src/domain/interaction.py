@@ -109,6 +109,11 @@ class Interaction:
         return self._last_seq
 
     @property
+    def audio_bytes(self) -> int:
+        """How much audio of the run became entries, in bytes."""
+        return self._bytes
+
+    @property
     def ledger(self) -> Ledger:
         """The run's ledger, with every frame that became an entry counted as published."""
         published, duplicate, rejected, lost = (

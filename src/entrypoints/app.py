@@ -57,6 +57,7 @@ def create_app(container: Container, on_failure: Callable[[], None]) -> Front:
             asyncio.create_task(watch.run(), name="broker watch"),
             asyncio.create_task(sender.run(), name="sender"),
             asyncio.create_task(container.recover_runs().run(), name="recovery"),
+            asyncio.create_task(container.audio_health().run(), name="audio health"),
             asyncio.create_task(_share(container.telemetry()), name="sharing of counts"),
         ]
         for task in tasks:

@@ -16,6 +16,7 @@ from adapters.outbound.prometheus.telemetry import PrometheusTelemetry
 from adapters.outbound.system_clock import SystemClock
 from adapters.outbound.worker_board import Slot
 from application.admit_sender import AdmitSender
+from application.audio_health import AudioHealth
 from application.background import Background
 from application.broker_watch import BrokerWatch
 from application.call.closing import CLOSES, REFUSED_WITH, Leaving
@@ -29,9 +30,10 @@ from application.delivery.sender import Sender
 from application.end_interaction import EndInteraction
 from application.ingest_audio import IngestAudio
 from application.ports.places import Places
-from application.ports.telemetry import FRAMES, IGNORED, RUN_ENDS
+from application.ports.telemetry import FRAMES, IGNORED, RUN_ENDS, SAMPLES
 from application.recover_runs import RecoverRuns
 from application.start_interaction import StartInteraction
+from domain.audio_health import Finding
 from entrypoints.settings import Settings
 from entrypoints.version import VERSION
 
@@ -58,6 +60,8 @@ _KNOWN = Series(
     odd_starts=[oddity.value for oddity in Oddity],
     left=[when.value for when in Leaving],
     ignored=IGNORED,
+    findings=[finding.value for finding in Finding],
+    samples=SAMPLES,
 )
 _BUILD = Build(VERSION, platform.python_version())
 
@@ -96,13 +100,19 @@ class Container(containers.DeclarativeContainer):
         _of(settings, lambda it: it.access_policy),
         _of(settings, lambda it: it.token_verifier),
     )
-    ingest_audio = providers.Singleton(IngestAudio, clock, telemetry)
+    audio_health = providers.Singleton(
+        AudioHealth,
+        telemetry,
+        frames_per_sample=_of(settings, lambda it: it.calls.audio_health_sample),
+    )
+    ingest_audio = providers.Singleton(IngestAudio, clock, telemetry, audio_health)
     end_interaction = providers.Singleton(
         EndInteraction,
         clock,
         telemetry,
         background,
         expire_seconds=_of(settings, lambda it: it.streams.expire_seconds),
+        audio_health=audio_health,
     )
     cut_interaction = providers.Singleton(
         CutInteraction,

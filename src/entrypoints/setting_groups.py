@@ -127,6 +127,12 @@ class Calls(Group, frozen=True):
         "after SIGTERM, how long agentstream calls may continue, and how long received audio waits "
         "for a broker that is away. Choose what the platform allows",
     )
+    audio_health_sample: int = setting(
+        whole(0, 1_000_000),
+        "50",
+        "one frame in so many is measured, of frames above 20 ms more in proportion: silence, "
+        "clipping, a wrong rate ([audio health](audio-health.md)). 0 measures none",
+    )
 
 
 class Buffers(Group, frozen=True):

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src"
 LAYERS = ("domain", "application", "adapters", "entrypoints")
 
-DOMAIN_MAY_IMPORT = {"dataclasses", "enum", "re", "typing", "collections"}
+DOMAIN_MAY_IMPORT = {"dataclasses", "enum", "math", "re", "typing", "collections"}
 """Standard library that is pure: no I/O, no clock, no concurrency, no logging."""
 
 APPLICATION_MAY_IMPORT = DOMAIN_MAY_IMPORT | {

@@ -2,7 +2,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from adapters.outbound.prometheus.families import Series
-from adapters.outbound.prometheus.tally import CONFIRM_BUCKETS
+from adapters.outbound.prometheus.tally import CONFIRM_BUCKETS, MAX_TENANTS, OTHER_TENANTS
 from adapters.outbound.prometheus.telemetry import PrometheusTelemetry
 from application.capacity import Capacity
 from application.ports.telemetry import HeldBytes
@@ -160,6 +160,42 @@ def test_a_bucket_counts_the_frames_confirmed_within_its_bound(observed: list[fl
     assert one(telemetry, "ingest_confirm_seconds_bucket", le="+Inf") == len(observed)
     assert one(telemetry, "ingest_confirm_seconds_count") == len(observed)
     assert one(telemetry, "ingest_confirm_seconds_sum") == pytest.approx(sum(observed))
+
+
+def test_findings_about_audio_are_counted_when_found_and_again_when_the_run_ends() -> None:
+    telemetry = PrometheusTelemetry(known=Series(findings=["silent", "stuck"], samples=["dropped"]))
+    assert one(telemetry, "ingest_audio_health_streams_total", kind="silent") == 0
+    assert one(telemetry, "ingest_audio_health_runs_total", tenant=OTHER_TENANTS) == 0
+    assert one(telemetry, "ingest_audio_health_samples_total", outcome="dropped") == 0
+    telemetry.audio_found("silent")
+    telemetry.audio_ended("a", ["silent"])
+    telemetry.audio_ended("a", [])
+    telemetry.audio_ended("b", ["silent", "stuck"])
+    telemetry.audio_sampled("dropped")
+    assert one(telemetry, "ingest_audio_health_streams_total", kind="silent") == 1
+    assert one(telemetry, "ingest_audio_health_samples_total", outcome="dropped") == 1
+    for tenant, runs, silent, stuck in ("a", 2, 1, 0), ("b", 1, 1, 1):
+        assert one(telemetry, "ingest_audio_health_runs_total", tenant=tenant) == runs
+        findings = "ingest_audio_health_run_findings_total"
+        assert one(telemetry, findings, tenant=tenant, kind="silent") == silent
+        assert one(telemetry, findings, tenant=tenant, kind="stuck") == stuck
+
+
+def test_tenants_beyond_a_number_share_a_series() -> None:
+    telemetry = PrometheusTelemetry(known=Series(findings=["silent"]))
+    for number in range(2 * MAX_TENANTS):
+        telemetry.audio_ended(f"tenant-{number}", ["silent"])
+    telemetry.audio_ended("tenant-0", [])
+    name = "ingest_audio_health_runs_total"
+    tenants = {
+        dict(labels)["tenant"]: value
+        for (found, labels), value in scraped(telemetry).items()
+        if found == name
+    }
+    assert len(tenants) == MAX_TENANTS + 1
+    assert tenants["tenant-0"] == 2
+    assert tenants[OTHER_TENANTS] == MAX_TENANTS
+    assert sum(tenants.values()) == 2 * MAX_TENANTS + 1
 
 
 def test_label_values_are_escaped() -> None:

@@ -2,9 +2,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapters.outbound.prometheus.families import Series
+from adapters.outbound.prometheus.tally import MAX_TENANTS
 from adapters.outbound.prometheus.telemetry import PrometheusTelemetry
 from adapters.outbound.worker_board import MAX_SNAPSHOT_BYTES, Slot, WorkerBoard
 from application.ports.telemetry import HeldBytes
+from domain.audio_health import Finding
+from domain.identifiers import MAX_LENGTH
 
 
 def test_the_places_of_a_worker_that_is_gone_are_free_again() -> None:
@@ -187,3 +191,34 @@ def test_a_successor_continues_with_the_counts_and_not_with_the_gauges() -> None
     assert "ingest_buffered_bytes 0.0" in lines
     assert "ingest_broker_up 0.0" in lines
     assert not any(line.startswith("ingest_streams{") for line in lines)
+
+
+def test_what_is_counted_of_audio_is_added_up_and_outlives_a_worker() -> None:
+    board, known = WorkerBoard.make(2), Series(findings=["silent", "stuck"])
+    one, two = (PrometheusTelemetry(Slot(board, number, 9), known) for number in range(2))
+    for telemetry, findings in (one, ["silent"]), (two, ["silent", "stuck"]), (two, []):
+        telemetry.audio_found("silent")
+        telemetry.audio_sampled("measured")
+        telemetry.audio_ended("a", findings)
+        telemetry.share()
+    one.audio_ended("b", ["stuck"])
+    board.free(1)
+    lines = one.render().decode().splitlines()
+    assert 'ingest_audio_health_streams_total{kind="silent"} 3.0' in lines
+    assert 'ingest_audio_health_samples_total{outcome="measured"} 3.0' in lines
+    assert 'ingest_audio_health_runs_total{tenant="a"} 3.0' in lines
+    assert 'ingest_audio_health_runs_total{tenant="b"} 1.0' in lines
+    assert 'ingest_audio_health_runs_total{tenant="other"} 0.0' in lines
+    assert 'ingest_audio_health_run_findings_total{kind="silent",tenant="a"} 2.0' in lines
+    assert 'ingest_audio_health_run_findings_total{kind="stuck",tenant="a"} 1.0' in lines
+    assert 'ingest_audio_health_run_findings_total{kind="stuck",tenant="b"} 1.0' in lines
+
+
+def test_the_tenants_that_are_told_apart_leave_most_of_the_slot_to_the_rest() -> None:
+    telemetry = PrometheusTelemetry()
+    for number in range(2 * MAX_TENANTS):
+        tenant = f"{number:0{MAX_LENGTH}}"
+        telemetry.audio_ended(tenant, [finding.value for finding in Finding])
+    for runs in telemetry._tally.audio_ended.values():
+        runs.update(dict.fromkeys(runs, 2**60))
+    assert len(telemetry._words()) < MAX_SNAPSHOT_BYTES / 2

@@ -4,6 +4,7 @@ from typing import Protocol
 
 from application.delivery.listener import DeliveryListener
 from domain.account import Account
+from domain.audio_health import AudioMeter
 from domain.entries import Entry
 from domain.head import Lease, Run
 from domain.identifiers import StreamKey
@@ -77,9 +78,12 @@ class LiveStream:
     behind it. `published` is the run as of the last confirmation while this was the generation
     written. `run_started_at` is monotonic, in seconds, of the run's first generation in this
     process. An ack is due when `frames_to_ack` more are confirmed; None if none ever is.
+    `until_sample` counts frames down to the next of which the audio is measured; `audio_meter` is
+    of the run in this process, None before the first.
     """
 
     __slots__ = (
+        "audio_meter",
         "frames_to_ack",
         "interaction",
         "is_catching_up",
@@ -90,6 +94,7 @@ class LiveStream:
         "published",
         "run",
         "run_started_at",
+        "until_sample",
     )
 
     def __init__(
@@ -111,6 +116,8 @@ class LiveStream:
         self.listener: DeliveryListener | None = None
         self.is_fenced = False
         self.is_catching_up = True
+        self.until_sample = 1
+        self.audio_meter: AudioMeter | None = None
 
     @property
     def key(self) -> StreamKey:

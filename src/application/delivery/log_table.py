@@ -233,13 +233,14 @@ class LogTable(LogInbox):
     def _open(self, opened: Opened) -> None:
         """Write a new generation; the older one of this process is superseded."""
         older, now, run = self._live, self._clock.monotonic(), opened.run
-        started_at = now
+        started_at, audio_meter = now, None
         if older is not None and older.run.name == run.name:
-            started_at = older.run_started_at
+            started_at, audio_meter = older.run_started_at, older.audio_meter
         self._reports.opened(opened)
         account = opened.account
         interaction = Interaction(run.opening, account)
         self._live = LiveStream(interaction, self, opened.lease, run, started_at, account)
+        self._live.audio_meter = audio_meter
         self.state, self._account_due = LogState.IN_SYNC, False
         bytes_per_second = run.opening.media.bytes_per_second
         self._max_bytes = round(self._budget.limits.buffer_seconds * bytes_per_second)

@@ -39,6 +39,10 @@ IGNORED = ("unknown", "back_pressure")
 """Messages that leave no other trace."""
 
 
+SAMPLES = ("measured", "dropped")
+"""Outcomes of frames that are to be measured."""
+
+
 class Telemetry(Protocol):
     """Takes counts as they arise. Called on the hot path: it neither waits nor fails."""
 
@@ -104,6 +108,18 @@ class Telemetry(Protocol):
 
     def rebased(self) -> None:
         """Count a stream that is rebased: the broker had lost it."""
+        ...
+
+    def audio_found(self, finding: str) -> None:
+        """Count a run whose audio has a finding, one of a closed set, when it is found."""
+        ...
+
+    def audio_ended(self, tenant: str, findings: Sequence[str]) -> None:
+        """Count an ended run whose audio was measured, with all that was found of it."""
+        ...
+
+    def audio_sampled(self, outcome: str) -> None:
+        """Count a frame that was to be measured by its outcome, one of `SAMPLES`."""
         ...
 
     def losses(self) -> Losses:

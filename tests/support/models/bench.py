@@ -86,6 +86,9 @@ class CountingTelemetry(Telemetry):
         self.broker_is_up: list[bool] = []
         self.broker_parts: list[dict[str, bool]] = []
         self.drains = 0
+        self.findings: Counter[str] = Counter()
+        self.ended_runs: list[tuple[str, tuple[str, ...]]] = []
+        self.samples: Counter[str] = Counter()
 
     def handshake(self, outcome: str) -> None:
         self.handshakes[outcome] += 1
@@ -135,6 +138,15 @@ class CountingTelemetry(Telemetry):
 
     def rebased(self) -> None:
         self.rebased_streams += 1
+
+    def audio_found(self, finding: str) -> None:
+        self.findings[finding] += 1
+
+    def audio_ended(self, tenant: str, findings: Sequence[str]) -> None:
+        self.ended_runs.append((tenant, tuple(findings)))
+
+    def audio_sampled(self, outcome: str) -> None:
+        self.samples[outcome] += 1
 
     def losses(self) -> Losses:
         return Losses(self.total("lost"), self.replayed_frames, self.rebased_streams)

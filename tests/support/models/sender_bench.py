@@ -10,6 +10,7 @@ from bench import CountingTelemetry, HandDrivenClock, clock_of, timeless_runner
 from stream_model import ModelStore, replace_entries
 from stream_parts import OPENING, STREAM, opening, seqs_of
 
+from application.audio_health import AudioHealth
 from application.background import Background
 from application.cut_interaction import CutInteraction
 from application.delivery.byte_budget import BufferLimits
@@ -192,6 +193,7 @@ class SenderBench:
         limits: BufferLimits = SHORT,
         beside: "SenderBench | None" = None,
         retention_seconds: float = 300.0,
+        frames_per_sample: int = 0,
     ) -> None:
         self.clock = clock
         self.store: Stores = Stores(clock) if beside is None else beside.store
@@ -201,8 +203,13 @@ class SenderBench:
         self.sender = Sender(
             self.store, clock, self.telemetry, limits, retention_seconds=retention_seconds
         )
+        self.health = AudioHealth(self.telemetry, frames_per_sample=frames_per_sample)
         self.end = EndInteraction(
-            clock, self.telemetry, self.background, expire_seconds=EXPIRE_SECONDS
+            clock,
+            self.telemetry,
+            self.background,
+            expire_seconds=EXPIRE_SECONDS,
+            audio_health=self.health,
         )
         self.cut = CutInteraction(
             self.end,
@@ -212,8 +219,9 @@ class SenderBench:
             expire_seconds=EXPIRE_SECONDS,
         )
         self.start = StartInteraction(self.heartbeats, self.sender, self.cut, clock)
-        self.ingest = IngestAudio(clock, self.telemetry)
+        self.ingest = IngestAudio(clock, self.telemetry, self.health)
         self._running = asyncio.create_task(self.sender.run())
+        self.measuring = asyncio.create_task(self.health.run())
 
     async def begin(
         self,
@@ -254,7 +262,8 @@ class SenderBench:
     async def close(self) -> None:
         await self.background.close()
         self._running.cancel()
-        await asyncio.gather(self._running, return_exceptions=True)
+        self.measuring.cancel()
+        await asyncio.gather(self._running, self.measuring, return_exceptions=True)
 
     @property
     def is_running(self) -> bool:

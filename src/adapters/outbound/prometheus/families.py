@@ -12,7 +12,7 @@ from prometheus_client.core import (
     Metric,
 )
 
-from adapters.outbound.prometheus.tally import CONFIRM_BUCKETS, Tally
+from adapters.outbound.prometheus.tally import ALL_RUNS, CONFIRM_BUCKETS, OTHER_TENANTS, Tally
 from application.ports.places import Places
 
 _Label = TypeVar("_Label", str, tuple[str, str], tuple[int, str])
@@ -30,6 +30,8 @@ class Series:
     run_ends: Iterable[str] = ()
     frames: Iterable[tuple[str, str]] = ()
     ignored: Iterable[str] = ()
+    findings: Iterable[str] = ()
+    samples: Iterable[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +136,44 @@ def families(tally: Tally, known: Series) -> Iterator[Metric]:
         "Log lines that standard error did not take",
         tally.log_lines_dropped,
     )
+    yield from _audio_families(tally, known)
     yield _gauge("ingest_broker_up", "Whether the broker takes writes", int(tally.broker_up))
     yield _gauges(
         "ingest_broker_part_up", "Whether a part of the broker takes writes", ("part",), parts
     )
     yield _gauge("ingest_draining", "Whether calls are brought to an end", int(tally.draining))
+
+
+def _audio_families(tally: Tally, known: Series) -> Iterator[Metric]:
+    tenants: dict[str, dict[str, int]] = {OTHER_TENANTS: {}, **tally.audio_ended}
+    yield _counts(
+        "ingest_audio_health_streams",
+        "Runs with a finding about their audio, once each, when it is found",
+        ("kind",),
+        _with_zeros(tally.audio_found, known.findings),
+    )
+    yield _counts(
+        "ingest_audio_health_runs",
+        "Ended runs whose audio was measured",
+        ("tenant",),
+        {tenant: runs.get(ALL_RUNS, 0) for tenant, runs in tenants.items()},
+    )
+    yield _counts(
+        "ingest_audio_health_run_findings",
+        "Ended runs with a finding about their audio",
+        ("tenant", "kind"),
+        {
+            (tenant, finding): runs.get(finding, 0)
+            for tenant, runs in tenants.items()
+            for finding in known.findings
+        },
+    )
+    yield _counts(
+        "ingest_audio_health_samples",
+        "Frames that were to be measured",
+        ("outcome",),
+        _with_zeros(tally.audio_sampled, known.samples),
+    )
 
 
 def build_families(build: Build | None) -> Iterator[Metric]:

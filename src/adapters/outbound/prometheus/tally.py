@@ -1,5 +1,6 @@
 """What one process counts, and what its siblings are told of it."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -12,6 +13,13 @@ CONFIRM_BUCKETS = (
 carriers. 40, 60, 100 and 200 ms are the other usual lengths of a frame. 150 and 400 ms are the
 delays that ITU-T G.114 names for a conversation: good up to the first, unusable behind the other.
 45 s is the default of `BUFFER_SECONDS`, and 90 s is when a sender is closed 1013."""
+
+ALL_RUNS = ""
+
+MAX_TENANTS = 30
+OTHER_TENANTS = "other"
+"""A tenant is a sender's word, and series must not be: the first of a process have their own, all
+further ones share one. So many fit into what workers tell each other."""
 
 
 class Tally(msgspec.Struct):
@@ -35,6 +43,10 @@ class Tally(msgspec.Struct):
     replayed: int = 0
     rebased: int = 0
     log_lines_dropped: int = 0
+    audio_found: dict[str, int] = {}
+    audio_sampled: dict[str, int] = {}
+    audio_ended: dict[str, dict[str, int]] = {}
+    """Runs by tenant, and by finding; `ALL_RUNS` has all of a tenant."""
     streams: dict[str, int] = {}
     buffered_bytes: int = 0
     kept_bytes: int = 0
@@ -76,8 +88,12 @@ class Tally(msgspec.Struct):
             (self.run_ends, other.run_ends),
             (self.frames, other.frames),
             (self.ignored, other.ignored),
+            (self.audio_found, other.audio_found),
+            (self.audio_sampled, other.audio_sampled),
         ):
             add_to(mine, theirs)
+        for tenant, runs in other.audio_ended.items():
+            add_to(self.audio_ended.setdefault(tenant, {}), runs)
         self.confirm_counts = [
             a + b for a, b in zip(self.confirm_counts, other.confirm_counts, strict=True)
         ]
@@ -88,11 +104,20 @@ class Tally(msgspec.Struct):
 _COUNTED = (
     "handshakes", "closes", "left", "odd_starts", "starts", "run_ends", "received", "frames",
     "ignored", "confirm_counts", "confirm_sum", "rewind_short", "replayed", "rebased",
-    "log_lines_dropped",
+    "log_lines_dropped", "audio_found", "audio_sampled", "audio_ended",
 )  # fmt: skip
 _SUMMED = (
     "received", "confirm_sum", "rewind_short", "replayed", "rebased", "log_lines_dropped",
 )  # fmt: skip
+
+
+def count_ended(ended: dict[str, dict[str, int]], tenant: str, findings: Iterable[str]) -> None:
+    """Count a run of a tenant, and its findings."""
+    if tenant not in ended and len(ended.keys() - {OTHER_TENANTS}) >= MAX_TENANTS:
+        tenant = OTHER_TENANTS
+    labels = dict.fromkeys((ALL_RUNS, *findings), 1)
+    add_to(ended.setdefault(tenant, {}), labels)
+
 
 encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(Tally).decode

@@ -26,7 +26,14 @@ from adapters.outbound.prometheus.families import (
     place_families,
     process_families,
 )
-from adapters.outbound.prometheus.tally import CONFIRM_BUCKETS, Tally, add_to, decode, encode
+from adapters.outbound.prometheus.tally import (
+    CONFIRM_BUCKETS,
+    Tally,
+    add_to,
+    count_ended,
+    decode,
+    encode,
+)
 from application.ports.exposition import MetricsExposition
 from application.ports.places import Places
 from application.ports.siblings import Siblings
@@ -137,6 +144,18 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
     def rebased(self) -> None:
         """Count a stream that is rebased."""
         self._tally.rebased += 1
+
+    def audio_found(self, finding: str) -> None:
+        """Count a run whose audio has a finding."""
+        add_to(self._tally.audio_found, {finding: 1})
+
+    def audio_ended(self, tenant: str, findings: Sequence[str]) -> None:
+        """Count an ended run and its findings."""
+        count_ended(self._tally.audio_ended, tenant, findings)
+
+    def audio_sampled(self, outcome: str) -> None:
+        """Count a frame that was to be measured."""
+        add_to(self._tally.audio_sampled, {outcome: 1})
 
     def losses(self) -> Losses:
         """Return what this process has lost and replayed."""

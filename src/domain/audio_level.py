@@ -1,0 +1,87 @@
+"""How loud one frame is: digital silence, level, samples at full scale."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from domain.media import Encoding
+
+MAX_VALUES = 80
+"""Samples of a frame that are looked at, spread evenly over it: half of those of 20 ms at 8 kHz."""
+
+FULL_SCALE = 32_124
+"""The largest value of µ-law, 0.2 dB below that of 16 bits: what was clipped on a telephone line
+and turned into linear PCM ends there."""
+
+OVERLOAD = 32_768
+"""0 dBFS: the RMS value of a square wave as large as 16 bits hold. A sine has at most -3 dBFS."""
+
+LOWEST_DBFS = -96.0
+"""The level of digital silence, and of whatever is below one bit."""
+
+
+class FrameLevel(NamedTuple):
+    """One frame: `values` samples of it were looked at, `clipped` of them at full scale.
+
+    `is_silent` is about the whole frame: PCM16 all zero, µ-law all 0xFF or 0x7F. `energy` is the
+    sum of the squares of the values, on the scale of 16 bits.
+    """
+
+    is_silent: bool
+    values: int
+    clipped: int
+    energy: int
+
+    @property
+    def dbfs(self) -> float:
+        """The RMS level."""
+        return dbfs(self.energy, self.values)
+
+
+def level_of(audio: bytes, encoding: Encoding) -> FrameLevel:
+    """Return the level of a frame of whole samples, at least one."""
+    values = _mulaw_values(audio) if encoding is Encoding.MULAW else _pcm16_values(audio)
+    energy = sum([value * value for value in values])
+    clipped = 0
+    if max(values) >= FULL_SCALE or min(values) <= -FULL_SCALE:
+        clipped = len([it for it in values if it >= FULL_SCALE or it <= -FULL_SCALE])
+    is_silent = not energy and _is_zero(audio, encoding)
+    return FrameLevel(is_silent, len(values), clipped, energy)
+
+
+def dbfs(energy: int, values: int) -> float:
+    """Return the RMS level of `values` samples whose squares add up to `energy`."""
+    if not energy:
+        return LOWEST_DBFS
+    return max(LOWEST_DBFS, 10 * math.log10(energy / values / OVERLOAD**2))
+
+
+def _is_zero(audio: bytes, encoding: Encoding) -> bool:
+    if encoding is Encoding.MULAW:
+        return audio.count(0xFF) + audio.count(0x7F) == len(audio)
+    return audio.count(0) == len(audio)
+
+
+def _pcm16_values(audio: bytes) -> Sequence[int]:
+    step = 2 * _step(len(audio) // 2)
+    pairs = zip(audio[0::step], audio[1::step], strict=True)
+    return [((high ^ 0x80) << 8 | low) - 0x8000 for low, high in pairs]
+
+
+def _mulaw_values(audio: bytes) -> Sequence[int]:
+    return [_MULAW[code] for code in audio[:: _step(len(audio))]]
+
+
+def _step(samples: int) -> int:
+    """Return how many samples to go ahead so that no more than `MAX_VALUES` are looked at."""
+    return -(-samples // MAX_VALUES)
+
+
+def _expand(code: int) -> int:
+    """Return the value of a µ-law code (ITU-T G.711) on the scale of 16 bits."""
+    inverted = ~code & 0xFF
+    magnitude = (((inverted & 0x0F) << 3) + 0x84 << (inverted >> 4 & 7)) - 0x84
+    return -magnitude if inverted & 0x80 else magnitude
+
+
+_MULAW = tuple(map(_expand, range(256)))
