@@ -167,13 +167,13 @@ async def test_a_peer_that_leaves_before_the_answer_that_lets_it_in_is_told_as_g
         service = process(REDIS_URL=lab.url)
         for _ in range(5):  # until the broker is back within the wait of a handshake
             before, gone = outcomes(service), left(service)
-            lab.kill()
+            lab.freeze()
             await until(lambda: service.get("/health/ready")[0] == 503)
             dialled = [await dial(service, handshake()) for _ in range(3)]
             await asyncio.to_thread(service.get, "/health/live")  # they were read before it
             for _, writer in dialled:
                 reset(writer)
-            lab.start()
+            lab.thaw()
             await until(lambda before=before: sum(since(service, before).values()) == 3)  # type: ignore[misc]
             assert since(service, before).keys() <= {"accepted", "no_broker"}
             accepted = since(service, before).get("accepted", 0)
