@@ -15,6 +15,7 @@ from litestar.types import Scope
 
 from adapters.inbound.http.asyncapi import asyncapi_document
 from adapters.inbound.http.front import Front
+from adapters.inbound.http.live import live_routes
 from adapters.inbound.http.path_guard import PathGuard
 from adapters.inbound.http.routes import health_routes, operations_routes
 from adapters.inbound.reporting.refusals import Outcome, Refusal
@@ -66,6 +67,7 @@ def create_app(container: Container, on_failure: Callable[[], None]) -> Front:
             yield
         finally:
             reports.close()
+            await container.audience().close()
             await sender.flush(FLUSH_SECONDS)
             if left := sender.unpublished():
                 _log.error("stopped with audio that is not published", extra={"streams": left})
@@ -96,7 +98,9 @@ def create_app(container: Container, on_failure: Callable[[], None]) -> Front:
         return Front(_guarded([ingest, *health, *operations], reports, lifespan))
     return Front(
         _guarded([ingest, *health], reports, lifespan, is_described=False),
-        _guarded([*health, *operations], reports),
+        _guarded(
+            [*health, *operations, *live_routes(container.audience(), container.clock())], reports
+        ),
         operations_port,
     )
 

@@ -29,6 +29,7 @@ from application.cut_interaction import CutInteraction
 from application.delivery.sender import Sender
 from application.end_interaction import EndInteraction
 from application.ingest_audio import IngestAudio
+from application.overview.audience import Audience
 from application.ports.places import Places
 from application.ports.telemetry import FRAMES, IGNORED, RUN_ENDS, SAMPLES
 from application.recover_runs import RecoverRuns
@@ -50,6 +51,9 @@ def _of(
 def _places(settings: Settings, slot: Slot | None) -> Places:
     return Capacity(settings.calls.max_streams) if slot is None else slot
 
+
+LOOKS_PER_SECOND = 400
+"""How many calls the live page looks at; each takes some 60 to 150 µs of the process."""
 
 _KNOWN = Series(
     dialects=[dialect.name for dialect in DIALECTS],
@@ -132,6 +136,10 @@ class Container(containers.DeclarativeContainer):
         sender,
         telemetry,
         resume_seconds=_of(settings, lambda it: it.calls.resume_seconds),
+    )
+
+    audience = providers.Singleton(
+        Audience, settings.provided.connect, clock, looks_per_second=LOOKS_PER_SECOND
     )
 
     reports = providers.Singleton(

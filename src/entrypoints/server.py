@@ -88,6 +88,7 @@ class IngestServer(uvicorn.Server):
         roster: Roster,
         flush: Callable[[float, Callable[[], bool]], Awaitable[None]],
         beside: Callable[[], Awaitable[None]],
+        on_drained: Callable[[], Awaitable[None]],
         reload: Reload,
         stop_signals: StopSignals,
         on_listening: Callable[[list[socket.socket]], None],
@@ -100,6 +101,7 @@ class IngestServer(uvicorn.Server):
         self._roster = roster
         self._flush = flush
         self._beside = beside
+        self._on_drained = on_drained
         self._beside_task: asyncio.Future[None] | None = None
         self.has_failed = False
 
@@ -136,6 +138,7 @@ class IngestServer(uvicorn.Server):
             self._beside_task.cancel()
         if not self.has_failed:
             await self._drain()
+        await self._on_drained()
         await super().shutdown(sockets)
         await self._reload.close()
 
@@ -249,6 +252,7 @@ def build_server(settings: Settings, slot: Slot | None = None) -> IngestServer:
         container.roster(),
         container.sender().flush,
         lambda: log_advice(container.destination(), settings),
+        container.audience().close,
         Reload(settings, lambda new: admit_sender.replace(new.access_policy, new.token_verifier)),
         StopSignals(STOP_SIGNALS if slot is None else (*STOP_SIGNALS, AT_ONCE)),
         lambda sockets: _log_listening(settings, sockets, slot),

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from domain.entries import Entry
+from domain.entries import Entry, Gap
 from domain.head import Head
 from domain.identifiers import InteractionId, StreamKey
 
@@ -36,6 +36,14 @@ class Announcement:
     position: int
     run: str
     resumed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """Where a stream stands, and its last entry; None if that is lost, or not at hand."""
+
+    head: Head
+    last: PublishedEntry | None
 
 
 class StreamReader(Protocol):
@@ -73,6 +81,24 @@ class StreamReader(Protocol):
 
         """
         ...
+
+    async def newest(self, stream: StreamKey) -> Newest | None:
+        """Return where a stream stands, and its last entry; None if it is unknown.
+
+        The entry may be newer than the head. Default: two questions; override it with one.
+
+        Raises:
+            PublisherError: the store could not be read.
+
+        """
+        head = await self.head(stream)
+        if head is None:
+            return None
+        behind = PublishedEntry(head.lease.generation, head.next_position - 2, Gap(0, 1))
+        last = None
+        async for last in self.read(stream, behind):  # noqa: B007  # the last one is wanted
+            pass
+        return Newest(head, last)
 
     async def announcements(self, after: str | None = None) -> Sequence[Announcement]:
         """Return the next page of announcements behind a cursor, or of all kept; empty at the end.

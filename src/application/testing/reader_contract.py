@@ -9,6 +9,7 @@ from application.ports.errors import PublisherError
 from application.ports.reader import PublishedEntry
 from application.ports.store import Append
 from application.testing.appends import (
+    as_published,
     as_stored,
     begin,
     begin_with,
@@ -132,6 +133,26 @@ class ReaderContract(Contract):
         await store(destination, first)
         found = await (await trial.connect_elsewhere()).reader.head(CALL)
         assert as_stored(found) == as_stored(first.head)
+
+    async def test_honest_newest_is_the_head_with_the_last_entry(self, trial: Trial) -> None:
+        destination = trial.connect()
+        assert await destination.reader.newest(CALL) is None
+        begun = begin_with(CALL, *frames(CALL, 0, 3))
+        resumed = begin(CALL, begun.head, resumes=True)
+        other = await trial.connect_elsewhere()
+        written: list[Append] = []
+        for append in (begun, resumed, following(resumed.head, frame(CALL, 3))):
+            await store(destination, append)
+            written.append(append)
+            newest = await other.reader.newest(CALL)
+            assert newest is not None
+            assert as_stored(newest.head) == as_stored(append.head)
+            assert newest.last is not None
+            plain = replace(newest.last, entry=as_published(newest.last.entry))
+            assert plain == expected(*written)[-1]
+        async with unplugged(trial):
+            with pytest.raises(PublisherError):
+                await destination.reader.newest(CALL)
 
     async def test_complete_announcements_are_found_page_by_page(self, trial: Trial) -> None:
         destination = trial.connect()

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 from adapters.outbound.in_memory import PAGE, InMemoryStore
-from application.ports.reader import Announcement, PublishedEntry
+from application.ports.reader import Announcement, Newest, PublishedEntry
 from application.ports.store import Append, Outcome
 from domain.identifiers import StreamKey
 from domain.media import AudioFrame
@@ -48,6 +48,13 @@ class AfterIgnored(InMemoryStore):
     ) -> AsyncIterator[PublishedEntry]:
         async for it in super().read(stream):
             yield it
+
+
+class NewestIsTheOneBefore(InMemoryStore):
+    async def newest(self, stream: StreamKey) -> Newest | None:
+        newest = await super().newest(stream)
+        entries = [it async for it in self.read(stream)]
+        return newest and Newest(newest.head, entries[-2] if len(entries) > 1 else newest.last)
 
 
 class HeartbeatStays(InMemoryStore):

@@ -11,7 +11,7 @@ from adapters.outbound.nats_jetstream.messages import Message
 from adapters.outbound.nats_jetstream.reading import ask_message, messages
 from adapters.outbound.nats_jetstream.requests import Stored
 from application.ports.errors import BrokerRefused
-from application.ports.reader import Announcement, PublishedEntry, StreamReader
+from application.ports.reader import Announcement, Newest, PublishedEntry, StreamReader
 from application.storing import is_kept
 from domain.head import Head
 from domain.identifiers import StreamKey
@@ -49,6 +49,14 @@ class JetStreamReader(StreamReader):
         """Return the head in the last message. See `StreamReader.head`."""
         newest = await self._last(stream)
         return None if newest is None else newest.head()
+
+    async def newest(self, stream: StreamKey) -> Newest | None:
+        """Return both from the last message. See `StreamReader.newest`."""
+        message = await self._last(stream)
+        if message is None:
+            return None
+        entries = message.entries()
+        return Newest(message.head(), entries[-1] if entries else None)
 
     async def announcements(self, after: str | None = None) -> Sequence[Announcement]:
         """Return a page of the index. See `StreamReader.announcements`.

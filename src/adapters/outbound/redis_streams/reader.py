@@ -7,12 +7,13 @@ from adapters.outbound.redis_streams import layout
 from adapters.outbound.redis_streams.entries import EntryReader
 from adapters.outbound.redis_streams.heads import read_head
 from adapters.outbound.redis_streams.link import Link
+from adapters.outbound.redis_streams.pipeline import raise_if_error
 from adapters.outbound.redis_streams.resp import Command
 from adapters.outbound.redis_streams.slots import Key
 from adapters.outbound.redis_streams.wire import Reply
 from application.ports.destination import DestinationOptions
 from application.ports.errors import BrokerUnavailable
-from application.ports.reader import Announcement, PublishedEntry, StreamReader
+from application.ports.reader import Announcement, Newest, PublishedEntry, StreamReader
 from domain.head import Head
 from domain.identifiers import StreamKey
 
@@ -50,13 +51,39 @@ class RedisStreamReader(StreamReader):
 
     async def head(self, stream: StreamKey) -> Head | None:
         """Return the hash, or what the entries tell without it. See `StreamReader.head`."""
+        newest = await self._facts(stream)
+        return None if newest is None else newest[0]
+
+    async def newest(self, stream: StreamKey) -> Newest | None:
+        """Return the head and the last entry, in one round trip. See `StreamReader.newest`."""
+        facts = await self._facts(stream)
+        if facts is None:
+            return None
+        head, started, last = facts
+        if last is None or (started is None and last[1][b"type"] == b"audio"):
+            return Newest(head, None)
+        mark, entry = EntryReader(started).read(*last)
+        return Newest(head, PublishedEntry(mark.generation, mark.position, entry))
+
+    async def _facts(
+        self, stream: StreamKey
+    ) -> tuple[Head, bytes | None, tuple[bytes, Mapping[bytes, bytes]] | None] | None:
         key = layout.stream_key(self._prefix, stream)
         facts_key = layout.facts_key(self._prefix, stream)
-        fields = _pairs(await self._ask(("HGETALL", facts_key), stream))
-        first = await self._ask(("XRANGE", key, "-", "+", "COUNT", 1), stream)
-        last = await self._ask(("XREVRANGE", key, "+", "-", "COUNT", 1), stream)
+        told, first, last = await self._ask_all(
+            [
+                ("HGETALL", facts_key),
+                ("XRANGE", key, "-", "+", "COUNT", 1),
+                ("XREVRANGE", key, "+", "-", "COUNT", 1),
+            ],
+            stream,
+        )
+        fields = _pairs(told)
         info = (b"last-generated-id", last[0][0], b"first-entry", first[0]) if last else ()
-        return read_head(len(first), fields, info)
+        head = read_head(len(first), fields, info)
+        if head is None:
+            return None
+        return head, fields.get(b"started"), (last[0][0], _pairs(last[0][1])) if last else None
 
     async def announcements(self, after: str | None = None) -> Sequence[Announcement]:
         """Return a page of the index. See `StreamReader.announcements`."""
@@ -70,13 +97,20 @@ class RedisStreamReader(StreamReader):
         return [(entry_id, _pairs(fields)) for entry_id, fields in found]
 
     async def _ask(self, command: Command, key: Key) -> Reply:
-        """Ask for one reply; being connected first is not part of the time that it may take."""
+        (reply,) = await self._ask_all([command], key)
+        return reply
+
+    async def _ask_all(self, commands: Sequence[Command], key: Key) -> list[Reply]:
+        """Ask for replies; being connected first is not part of the time that they may take."""
         await self._link.connect(key)
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                return await self._link.run_one(command, key)
+                replies = await self._link.run(commands, [key] * len(commands))
         except TimeoutError as error:
             raise BrokerUnavailable(f"no answer within {ANSWER_SECONDS:g} s") from error
+        for reply in replies:
+            raise_if_error(reply)
+        return replies
 
 
 def _pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:

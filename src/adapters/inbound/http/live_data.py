@@ -1,0 +1,89 @@
+"""What the live page is told, as plain data: an overview, its rows, one call's time line."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from application.overview.answers import Answer, answer
+from application.overview.call import Call
+from application.overview.call_overview import CallOverview
+from application.overview.time_line import TimeLine
+from application.ports.clock import Instant
+
+SHOWN_CHARACTERS = 3
+MIN_MASKED = 7
+"""Of a shorter number nothing is shown."""
+
+
+def plain_overview(
+    overview: CallOverview, shown: Sequence[Call], matching: int, now: Instant
+) -> dict[str, Any]:
+    """Return the answers, the calls that are `shown` and how many there are."""
+    answers = answer(overview, now)
+    return {
+        "now": now.epoch_ms,
+        "broker": _answer(answers.broker),
+        "arriving": _answer(answers.arriving),
+        "complete": _answer(answers.complete),
+        "calling": _answer(answers.calling),
+        "wrong": [_answer(it) for it in answers.wrong],
+        "live": len(overview.live),
+        "matching": matching,
+        "rows": [plain_call(call, now) for call in shown],
+    }
+
+
+def plain_call(call: Call, now: Instant) -> dict[str, Any]:
+    """Return a row: seconds, bytes, frames, milliseconds as the names say; None is not known."""
+    age, rate = call.frame_age(now), call.frames_per_second
+    return {
+        "key": str(call.stream),
+        "tenant": call.stream.tenant_id,
+        "interaction": call.interaction_id,
+        "stream": call.stream.stream_id,
+        "track": call.track,
+        "dialect": call.dialect,
+        "condition": call.condition.value,
+        "unread": call.is_unread,
+        "seconds": call.ledger.audio_ms // 1_000,
+        "rate": None if rate is None else round(rate, 1),
+        "age": None if age is None else round(age, 1),
+        "missing": call.ledger.missing,
+        "lost": call.ledger.lost,
+        "latency_ms": call.latency_ms,
+        "behind_bytes": call.behind_bytes,
+        "level": None if call.level is None else round(call.level, 4),
+        "reason": None if call.end_reason is None else call.end_reason.value,
+    }
+
+
+def plain_line(overview: CallOverview, call: Call, line: TimeLine | None) -> dict[str, Any]:
+    """Return one call with its time line; numbers of caller and callee are masked."""
+    moments = [] if line is None else line.moments(call.ledger, overview.outages)
+    return {
+        "key": str(call.stream),
+        "interaction": call.interaction_id,
+        "dialect": call.dialect,
+        "condition": call.condition.value,
+        "sample_rate": call.sample_rate,
+        "generation": call.generation,
+        "run": call.run,
+        "started_at_ms": call.started_at_ms,
+        "caller": masked(call.caller),
+        "callee": masked(call.callee),
+        "ledger": call.ledger.counters(),
+        "moments": [{**asdict(it), "kind": it.kind.value} for it in moments],
+        "left_out": 0 if line is None else line.left_out,
+        "levels": [] if line is None else [[s, round(v, 4)] for s, v in line.levels.items()],
+    }
+
+
+def masked(number: str | None) -> str | None:
+    """Return the end of a number, which is personal."""
+    if number is None:
+        return None
+    return "…" + (number[-SHOWN_CHARACTERS:] if len(number) >= MIN_MASKED else "")
+
+
+def _answer(it: Answer) -> dict[str, str]:
+    return {"tone": it.tone.value, "text": it.text}

@@ -1,0 +1,117 @@
+"""One follower for all who look. It runs, over a connection of its own, only while one does."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from application.overview.call_overview import CallOverview
+from application.overview.follower import Follower
+from application.ports.clock import Clock
+from application.ports.destination import Destination
+
+MAX_VIEWERS = 8
+ASLEEP_SECONDS = 60.0
+"""A viewer that has not looked for so long, because its connection takes nothing, loses its place.
+"""
+
+LINGER_SECONDS = 10.0
+"""How long the follower stays when the last viewer has left: a page that is loaded again, or
+asks for another selection, comes back at once."""
+
+CHECK_SECONDS = 0.5
+
+_log = logging.getLogger(__name__)
+
+
+class TooManyViewers(Exception):
+    """All places are taken, or the service stops."""
+
+
+class Audience:
+    """Lets viewers in, up to a number. `connect` makes the connection that the follower reads."""
+
+    def __init__(
+        self,
+        connect: Callable[[], Destination],
+        clock: Clock,
+        looks_per_second: int,
+        max_viewers: int = MAX_VIEWERS,
+        linger_seconds: float = LINGER_SECONDS,
+    ) -> None:
+        self._connect = connect
+        self._clock = clock
+        self._looks_per_second = looks_per_second
+        self._max_viewers = max_viewers
+        self._linger_seconds = linger_seconds
+        self._viewers: dict[object, float] = {}
+        """When each of them looked last."""
+        self._task: asyncio.Task[None] | None = None
+        self._following: tuple[CallOverview, Follower] | None = None
+        self.is_closed = False
+
+    def join(self, viewer: object) -> None:
+        """Let a viewer in; the follower begins with the first.
+
+        Raises:
+            TooManyViewers: there is no place for it.
+
+        """
+        if self.is_closed or len(self._viewers) >= self._max_viewers:
+            raise TooManyViewers
+        self._viewers[viewer] = self._clock.monotonic()
+        if self._task is None or self._task.done():
+            overview = CallOverview()
+            destination = self._connect()
+            follower = Follower(destination.reader, self._clock, overview, self._looks_per_second)
+            self._following = overview, follower
+            self._task = asyncio.create_task(self._serve(destination, follower), name="live page")
+
+    def leave(self, viewer: object) -> None:
+        """Let a viewer go; one that has left already may leave again."""
+        self._viewers.pop(viewer, None)
+        if self._following is not None:
+            follower = self._following[1]
+            follower.shown.pop(viewer, None)
+            follower.watched.pop(viewer, None)
+
+    @property
+    def viewers(self) -> int:
+        """How many are in."""
+        return len(self._viewers)
+
+    def look(self, viewer: object) -> tuple[CallOverview, Follower] | None:
+        """Return what is followed; None if the viewer is to go: the service stops, for instance."""
+        is_running = self._task is not None and not self._task.done() and not self.is_closed
+        if not is_running or viewer not in self._viewers:
+            return None
+        self._viewers[viewer] = self._clock.monotonic()
+        return self._following
+
+    async def close(self) -> None:
+        """Let all viewers go, and stop following."""
+        self.is_closed = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def _drop_sleepers(self) -> None:
+        oldest = self._clock.monotonic() - ASLEEP_SECONDS
+        for viewer in [it for it, looked_at in self._viewers.items() if looked_at < oldest]:
+            self.leave(viewer)
+
+    async def _serve(self, destination: Destination, follower: Follower) -> None:
+        """Follow until no viewer was here for a while."""
+        following = asyncio.create_task(follower.run(), name="follower of the live page")
+        idle_seconds = 0.0
+        try:
+            while idle_seconds < self._linger_seconds:
+                done, _ = await asyncio.wait([following], timeout=CHECK_SECONDS)
+                if done:
+                    _log.error("the live page's follower failed", exc_info=following.exception())
+                    return
+                self._drop_sleepers()
+                idle_seconds = 0.0 if self._viewers else idle_seconds + CHECK_SECONDS
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+            await destination.close()

@@ -1,0 +1,171 @@
+"""One call as it was looked at last."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from application.overview.level import level_of
+from application.ports.clock import Instant
+from application.ports.reader import Announcement, Newest
+from domain.account import State
+from domain.entries import Ended
+from domain.events import EndReason
+from domain.head import Head
+from domain.identifiers import InteractionId, StreamKey
+from domain.ledger import NOTHING, Ledger
+from domain.media import AudioFrame
+
+STILL_SECONDS = 2.0
+"""A live call without a frame for so long, and for three of its frames, stands still."""
+
+LATENCIES = 5
+"""The latency is the least of so many looks: a frame may have waited for a look."""
+
+CLOCKS_DIFFER_MS = 1_000
+"""A frame from so far in the future tells of two clocks, and nothing of a latency."""
+
+
+class Condition(StrEnum):
+    """What a call is doing."""
+
+    UNSEEN = "unseen"
+    """It is announced and was not looked at yet."""
+    WAITING = "waiting"
+    """It has started; no audio yet."""
+    FLOWING = "flowing"
+    STILL = "still"
+    """It is live, and no audio comes."""
+    CUT = "cut"
+    """Its sender is lost, and may resume."""
+    ENDED = "ended"
+    GONE = "gone"
+    """Its stream is not in the store any more, and nothing tells of an end."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more is expected of it."""
+        return self in (Condition.ENDED, Condition.GONE)
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """A stream with its latest run. Instants named `…_at` are monotonic seconds.
+
+    `level` is that of the last frame, 0 to 1. `frames_per_second` is None before the second look,
+    `latency_ms` before a frame came between two looks. `is_unread`: the last look has failed.
+    """
+
+    stream: StreamKey
+    interaction_id: InteractionId
+    announced_at: float
+    run: str
+    condition: Condition = Condition.UNSEEN
+    dialect: str = ""
+    track: str | None = None
+    caller: str | None = None
+    callee: str | None = None
+    sample_rate: int = 0
+    bytes_per_second: int = 0
+    started_at_ms: int | None = None
+    generation: int = 0
+    ledger: Ledger = NOTHING
+    level: float | None = None
+    frames_per_second: float | None = None
+    latency_ms: int | None = None
+    end_reason: EndReason | None = None
+    looked_at: float | None = None
+    moved_at: float | None = None
+    is_unread: bool = False
+    _frame_ms: int = 0
+    _latencies: list[int] = field(default_factory=list)
+
+    def announce(self, announced: Announcement) -> None:
+        """Take an announcement: another run begins without figures."""
+        self.generation = max(self.generation, announced.generation)
+        if announced.run != self.run:
+            self.run, self.interaction_id = announced.run, announced.interaction_id
+            self.ledger, self.end_reason, self.moved_at = NOTHING, None, None
+            self.looked_at = self.level = self.frames_per_second = self.latency_ms = None
+            self.condition = Condition.UNSEEN
+            self._latencies.clear()
+        if announced.has_ended:
+            self.condition = Condition.ENDED
+        elif self.condition.is_over:
+            self.condition = Condition.UNSEEN
+
+    def look(self, newest: Newest, now: Instant) -> None:
+        """Take what a look has found."""
+        head = newest.head
+        self._take_facts(head)
+        ledger = head.account.ledger
+        before, came = self.looked_at, ledger.published - self.ledger.published
+        entry = None if newest.last is None else newest.last.entry
+        if isinstance(entry, AudioFrame):
+            self._take_frame(entry, now, has_moved=before is not None and came > 0)
+        elif came > 0 and (before is not None or self.moved_at is None):
+            self.moved_at = now.monotonic  # a signal or a gap is last: the frame is not told
+        if before is not None and now.monotonic > before:
+            self._take_rate(max(0, came) / (now.monotonic - before))
+        if isinstance(entry, Ended):
+            self.end_reason = entry.reason
+        self.ledger, self.looked_at, self.is_unread = ledger, now.monotonic, False
+        self.condition = self._judge(head, now)
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether frames of it are absent."""
+        return self.ledger.missing > 0 or self.ledger.lost > 0
+
+    def frame_age(self, now: Instant) -> float | None:
+        """Return the seconds since the last frame, as of the last look unless it stands still."""
+        if self.moved_at is None or self.looked_at is None:
+            return None
+        is_growing = self.condition in (Condition.STILL, Condition.CUT)
+        until = now.monotonic if is_growing and not self.is_unread else self.looked_at
+        return max(0.0, until - self.moved_at)
+
+    @property
+    def behind_bytes(self) -> int | None:
+        """About how much audio of it is received and not published: what the latency holds."""
+        if self.latency_ms is None or self.condition is not Condition.FLOWING:
+            return None
+        return self.latency_ms * self.bytes_per_second // 1_000
+
+    def _take_facts(self, head: Head) -> None:
+        if head.run is None:
+            return
+        opening = head.run.opening
+        if head.run.name != self.run:  # the index tells of it in a moment
+            self.run, self.ledger, self.looked_at = head.run.name, NOTHING, None
+        self.dialect, self.track = opening.dialect, opening.track
+        self.caller, self.callee = opening.call.caller, opening.call.callee
+        self.sample_rate = opening.media.sample_rate
+        self.bytes_per_second = opening.media.bytes_per_second
+        self.started_at_ms, self.generation = opening.started_at_ms, head.lease.generation
+        self.interaction_id = opening.interaction_id
+
+    def _take_frame(self, frame: AudioFrame, now: Instant, *, has_moved: bool) -> None:
+        self._frame_ms, self.level = frame.audio_ms, level_of(frame)
+        age_ms = now.epoch_ms - frame.received_at_ms
+        if has_moved or self.moved_at is None:
+            self.moved_at = now.monotonic - max(0, age_ms) / 1_000
+            if has_moved and self.looked_at is not None:  # by our own clock, it came since then
+                self.moved_at = max(self.moved_at, self.looked_at)
+        if has_moved:
+            self._latencies = [*self._latencies, age_ms][-LATENCIES:]
+            least = min(self._latencies)
+            self.latency_ms = None if least < -CLOCKS_DIFFER_MS else max(0, least)
+
+    def _take_rate(self, rate: float) -> None:
+        old = self.frames_per_second
+        self.frames_per_second = rate if old is None else old * 0.5 + rate * 0.5
+
+    def _judge(self, head: Head, now: Instant) -> Condition:
+        state = head.account.state
+        if state is State.ENDED:
+            return Condition.ENDED
+        if state is State.CUT:
+            return Condition.CUT
+        if self.ledger.published == 0 or self.moved_at is None:
+            return Condition.WAITING
+        limit = max(STILL_SECONDS, 3 * self._frame_ms / 1_000)
+        return Condition.STILL if now.monotonic - self.moved_at >= limit else Condition.FLOWING

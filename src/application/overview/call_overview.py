@@ -1,0 +1,217 @@
+"""All calls that a store tells of, as they were looked at last. Pure, and bounded.
+
+announced   a start or an end: the call is known, the look that follows tells more
+looked      a look at its stream: where it stands, and its last entry
+absent      a look that found no stream
+unread      a look that failed
+heard       the store has answered · failed   it has not
+"""
+
+from collections import Counter, deque
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from application.overview.call import Call, Condition
+from application.ports.clock import Instant
+from application.ports.reader import Announcement, Newest
+from domain.identifiers import StreamKey
+
+MAX_LIVE = 4_000
+MAX_OVER = 200
+"""How many calls that are over are remembered: the latest."""
+
+MAX_OUTAGES = 50
+
+SILENT_SECONDS = 3.0
+"""A store that has not answered for so long is away, whether it has failed or not."""
+
+ORDER = {
+    Condition.STILL: 0,
+    Condition.CUT: 1,
+    Condition.GONE: 2,
+    Condition.WAITING: 4,
+    Condition.FLOWING: 5,
+    Condition.UNSEEN: 5,
+    Condition.ENDED: 6,
+}
+INCOMPLETE_ORDER = 3
+
+
+@dataclass(slots=True)
+class Outage:
+    """A time in which the store did not answer; `until_ms` None while it lasts."""
+
+    since_ms: int
+    until_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """The calls of a selection, cut to what is shown, and how many there are."""
+
+    shown: tuple[Call, ...]
+    matching: int
+
+
+class CallOverview:
+    """What all calls do. Feed it from one place; read it from any number of views."""
+
+    def __init__(self, max_live: int = MAX_LIVE, max_over: int = MAX_OVER) -> None:
+        self._max_live, self._max_over = max_live, max_over
+        self._live: dict[StreamKey, Call] = {}
+        self._over: dict[StreamKey, Call] = {}
+        self._unfollowed: dict[StreamKey, Announcement] = {}
+        self.outages: deque[Outage] = deque(maxlen=MAX_OUTAGES)
+        self.heard_at: Instant | None = None
+        self.failure = ""
+        self.has_index = False
+        """Whether the announcements were read to their end once."""
+
+    @property
+    def calls(self) -> list[Call]:
+        """All calls: the live ones, then those that are over, the latest last."""
+        return [*self._live.values(), *self._over.values()]
+
+    @property
+    def unfollowed(self) -> int:
+        """How many live calls are too many to be followed, up to a bound."""
+        return len(self._unfollowed)
+
+    def call(self, stream: StreamKey) -> Call | None:
+        """Return a call, if it is known."""
+        return self._live.get(stream) or self._over.get(stream)
+
+    def announced(self, announced: Announcement, now: Instant) -> None:
+        """Take an announcement."""
+        stream = announced.stream
+        call = self._live.pop(stream, None) or self._over.pop(stream, None)
+        self._unfollowed.pop(stream, None)
+        if call is None:
+            if not announced.has_ended and len(self._live) >= self._max_live:
+                if len(self._unfollowed) < self._max_live:
+                    self._unfollowed[stream] = announced
+                return
+            call = Call(stream, announced.interaction_id, now.monotonic, announced.run)
+        call.announce(announced)
+        self._place(call)
+        if call.condition.is_over:
+            self._follow_another(now)
+
+    def looked(self, stream: StreamKey, newest: Newest, now: Instant) -> None:
+        """Take what a look has found."""
+        call = self._live.get(stream) or self._over.get(stream)
+        if call is None:
+            return
+        was_over = call.condition.is_over
+        call.look(newest, now)
+        if call.condition.is_over != was_over:
+            self._remove(stream)
+            self._place(call)
+            self._follow_another(now)
+
+    def absent(self, stream: StreamKey, now: Instant) -> None:
+        """Note that a look has found no stream: expired, or lost by the store."""
+        call = self._live.pop(stream, None)
+        if call is not None:
+            is_known = call.condition is not Condition.UNSEEN
+            call.condition, call.looked_at = Condition.GONE, now.monotonic
+            if is_known:  # else it had expired before this process looked
+                self._place(call)
+            self._follow_another(now)
+        elif (over := self._over.get(stream)) is not None:
+            over.looked_at = now.monotonic
+
+    def unread(self, stream: StreamKey, now: Instant) -> None:
+        """Note that a look has failed."""
+        call = self.call(stream)
+        if call is not None:
+            call.is_unread = True
+            if call.condition is Condition.UNSEEN:
+                call.looked_at = now.monotonic
+
+    def heard(self, now: Instant) -> None:
+        """Note that the store has answered."""
+        if self.outages and self.outages[-1].until_ms is None:
+            self.outages[-1].until_ms = now.epoch_ms
+        self.heard_at, self.failure = now, ""
+
+    def failed(self, why: str, now: Instant) -> None:
+        """Note that the store has not answered."""
+        if not self.failure:
+            since = now if self.heard_at is None else self.heard_at
+            self.outages.append(Outage(since.epoch_ms))
+            self.heard_at = since
+        self.failure = why or "no answer"
+
+    def away_seconds(self, now: Instant) -> float | None:
+        """Return how long the store has not answered; None if it does."""
+        if self.heard_at is None:
+            return None
+        seconds = max(0.0, now.monotonic - self.heard_at.monotonic)
+        return seconds if self.failure or seconds >= SILENT_SECONDS else None
+
+    def live_in(self, condition: Condition) -> list[Call]:
+        """Return the live calls in a condition."""
+        return [call for call in self._live.values() if call.condition is condition]
+
+    @property
+    def live(self) -> Collection[Call]:
+        """The calls that are not over."""
+        return self._live.values()
+
+    @property
+    def over(self) -> Collection[Call]:
+        """The calls that are over, as far as they are remembered, the latest last."""
+        return self._over.values()
+
+    def tenants(self) -> Counter[str]:
+        """Count the live calls of each tenant."""
+        return Counter(call.stream.tenant_id for call in self._live.values())
+
+    def dialects(self) -> Counter[str]:
+        """Count the live calls of each dialect that is known."""
+        return Counter(call.dialect for call in self._live.values() if call.dialect)
+
+    def select(self, text: str, limit: int) -> Selected:
+        """Return the calls that have each word of `text`, those with trouble first.
+
+        A word is looked for in tenant, interaction, stream, track, dialect and condition.
+        """
+        words = text.lower().split()
+        matching = [call for call in self.calls if not words or _has(call, words)]
+        matching.sort(key=_order)
+        return Selected(tuple(matching[:limit]), len(matching))
+
+    def _follow_another(self, now: Instant) -> None:
+        """Take one of those that were too many, now that there may be a place."""
+        if self._unfollowed and len(self._live) < self._max_live:
+            self.announced(self._unfollowed.pop(next(iter(self._unfollowed))), now)
+
+    def _remove(self, stream: StreamKey) -> None:
+        self._live.pop(stream, None)
+        self._over.pop(stream, None)
+
+    def _place(self, call: Call) -> None:
+        if call.condition.is_over:
+            self._over[call.stream] = call
+            if len(self._over) > self._max_over:
+                self._over.pop(next(iter(self._over)))
+        else:
+            self._live[call.stream] = call
+
+
+def _has(call: Call, words: Collection[str]) -> bool:
+    stream = call.stream
+    text = (
+        f"{stream.tenant_id} {call.interaction_id} {stream.stream_id} {call.track or ''} "
+        f"{call.dialect} {call.condition.value}"
+    ).lower()
+    return all(word in text for word in words)
+
+
+def _order(call: Call) -> tuple[int, float, str]:
+    order = ORDER[call.condition]
+    if call.is_incomplete and INCOMPLETE_ORDER < order < ORDER[Condition.ENDED]:
+        order = INCOMPLETE_ORDER
+    since = call.announced_at if order < ORDER[Condition.ENDED] else -call.announced_at
+    return order, since, str(call.stream)

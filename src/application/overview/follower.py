@@ -1,0 +1,195 @@
+"""Reads a store and feeds the overview: so much a second, whatever the number of calls.
+
+the index     a few pages a round, until its end, then what is new
+looks         at calls that are shown, each about once a second; at the others in turn
+time lines    of the calls that are watched: entry by entry, so many a round
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from application.backoff import Backoff
+from application.overview.call_overview import CallOverview
+from application.overview.time_line import TimeLine
+from application.ports.clock import Clock
+from application.ports.errors import PublisherError
+from application.ports.reader import PublishedEntry, StreamReader
+from domain.identifiers import StreamKey
+
+ROUND_SECONDS = 0.5
+SHOWN_SECONDS = 0.9
+"""A call that is shown is looked at again after so long."""
+
+GROUP = 16
+"""How many looks are under way at once."""
+
+GROUP_PAUSE_SECONDS = 0.01
+INDEX_PAGES = 8
+ENTRIES = 2_000
+"""How many entries of a watched call are read in a round."""
+
+MAX_WATCHED = 8
+MAX_NEW = 10_000
+"""How many calls that are announced wait for their first look before all others."""
+
+
+@dataclass(slots=True)
+class _Watched:
+    """A call whose entries are read; `reading` is where that stands."""
+
+    line: TimeLine = field(default_factory=TimeLine)
+    last: PublishedEntry | None = None
+    reading: AsyncIterator[PublishedEntry] | None = None
+
+    async def stop(self) -> None:
+        """Give up the reading, if there is one."""
+        reading, self.reading = self.reading, None
+        if isinstance(reading, AsyncGenerator):
+            with suppress(PublisherError):
+                await reading.aclose()
+
+
+class Follower:
+    """Follows a store for views, which say what they show and which calls they watch."""
+
+    def __init__(
+        self,
+        reader: StreamReader,
+        clock: Clock,
+        overview: CallOverview,
+        looks_per_second: int,
+    ) -> None:
+        self._reader = reader
+        self._clock = clock
+        self._overview = overview
+        self._looks = max(1, round(looks_per_second * ROUND_SECONDS))
+        self._cursor: str | None = None
+        self._new: deque[StreamKey] = deque(maxlen=MAX_NEW)
+        self._turn: deque[StreamKey] = deque()
+        self._watched: dict[StreamKey, _Watched] = {}
+        self._backoff = Backoff(ROUND_SECONDS, cap=2.0)
+        self.shown: dict[object, Sequence[StreamKey]] = {}
+        """The calls that each view shows."""
+        self.watched: dict[object, StreamKey] = {}
+        """The call that a view watches; at most `MAX_WATCHED` are read."""
+
+    def line(self, stream: StreamKey) -> TimeLine | None:
+        """Return the time line of a call that is watched, as far as it is read."""
+        found = self._watched.get(stream)
+        return None if found is None else found.line
+
+    async def run(self) -> None:
+        """Follow for ever."""
+        try:
+            while True:
+                try:
+                    await self._round()
+                except PublisherError as error:
+                    self._overview.failed(str(error), self._clock.instant())
+                    await asyncio.sleep(self._backoff.note_failure())
+                else:
+                    self._backoff.reset()
+                    await asyncio.sleep(ROUND_SECONDS)
+        finally:
+            for watched in self._watched.values():
+                await watched.stop()
+
+    async def _round(self) -> None:
+        await self._read_index()
+        due = self._due()
+        for first in range(0, len(due), GROUP):
+            await self._look_at(due[first : first + GROUP])
+            await asyncio.sleep(GROUP_PAUSE_SECONDS)
+        await self._read_watched()
+
+    async def _read_index(self) -> None:
+        for _ in range(INDEX_PAGES):
+            page = await self._reader.announcements(self._cursor)
+            now = self._clock.instant()
+            self._overview.heard(now)
+            if not page:
+                self._overview.has_index = True
+                return
+            for announced in page:
+                self._overview.announced(announced, now)
+                if self._overview.has_index:
+                    self._new.append(announced.stream)
+            self._cursor = page[-1].cursor
+
+    def _due(self) -> list[StreamKey]:
+        """Return the calls to look at now: shown ones have three quarters of the looks at most."""
+        overview, now = self._overview, self._clock.monotonic()
+        shown = dict.fromkeys(it for streams in self.shown.values() for it in streams)
+        due: dict[StreamKey, None] = {}
+        for stream in [*self.watched.values(), *shown]:
+            call = overview.call(stream)
+            is_due = call is not None and (
+                call.looked_at is None or now - call.looked_at >= SHOWN_SECONDS
+            )
+            if is_due and call is not None and not (call.condition.is_over and call.looked_at):
+                due[stream] = None
+        due = dict.fromkeys(sorted(due, key=self._looked_at)[: self._looks * 3 // 4])
+        if not self._turn:
+            self._turn.extend(
+                it.stream for it in overview.calls if not it.condition.is_over or not it.looked_at
+            )
+        while len(due) < self._looks and (self._new or self._turn):
+            due[(self._new or self._turn).popleft()] = None
+        return list(due)
+
+    def _looked_at(self, stream: StreamKey) -> float:
+        call = self._overview.call(stream)
+        return 0.0 if call is None or call.looked_at is None else call.looked_at
+
+    async def _look_at(self, streams: Iterable[StreamKey]) -> None:
+        """Look at calls side by side. One that fails stops no other.
+
+        Raises:
+            PublisherError: none of them could be looked at.
+
+        """
+        streams = [it for it in streams if self._overview.call(it) is not None]
+        found = await asyncio.gather(
+            *(self._reader.newest(it) for it in streams), return_exceptions=True
+        )
+        now, failure = self._clock.instant(), None
+        for stream, newest in zip(streams, found, strict=True):
+            if isinstance(newest, PublisherError):
+                failure = newest
+                self._overview.unread(stream, now)
+            elif isinstance(newest, BaseException):
+                raise newest
+            elif newest is None:
+                self._overview.absent(stream, now)
+            else:
+                self._overview.looked(stream, newest, now)
+        if failure is not None and all(isinstance(it, PublisherError) for it in found):
+            raise failure
+        if streams:
+            self._overview.heard(now)
+
+    async def _read_watched(self) -> None:
+        wanted = list(dict.fromkeys(self.watched.values()))[:MAX_WATCHED]
+        for stream in self._watched.keys() - set(wanted):
+            await self._watched.pop(stream).stop()
+        for stream in wanted:
+            watched = self._watched.setdefault(stream, _Watched())
+            try:
+                await self._read(stream, watched)
+            except PublisherError:
+                await watched.stop()
+                raise
+
+    async def _read(self, stream: StreamKey, watched: _Watched) -> None:
+        if watched.reading is None:
+            watched.reading = self._reader.read(stream, watched.last)
+        for _ in range(ENTRIES):
+            published = await anext(watched.reading, None)
+            if published is None:
+                watched.reading = None
+                return
+            watched.last = published
+            watched.line.add(published)
