@@ -52,7 +52,7 @@ def _places(settings: Settings, slot: Slot | None) -> Places:
     return Capacity(settings.calls.max_streams) if slot is None else slot
 
 
-LOOKS_PER_SECOND = 400
+LOOKS_PER_SECOND = 600
 """How many calls the live page looks at; each takes some 60 to 150 µs of the process."""
 
 _KNOWN = Series(

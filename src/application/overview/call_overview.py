@@ -77,6 +77,11 @@ class CallOverview:
         """How many live calls are too many to be followed, up to a bound."""
         return len(self._unfollowed)
 
+    @property
+    def is_seen(self) -> bool:
+        """Whether each live call was looked at."""
+        return all(call.condition is not Condition.UNSEEN for call in self._live.values())
+
     def call(self, stream: StreamKey) -> Call | None:
         """Return a call, if it is known."""
         return self._live.get(stream) or self._over.get(stream)
@@ -214,4 +219,6 @@ def _order(call: Call) -> tuple[int, float, str]:
     if call.is_incomplete and INCOMPLETE_ORDER < order < ORDER[Condition.ENDED]:
         order = INCOMPLETE_ORDER
     since = call.announced_at if order < ORDER[Condition.ENDED] else -call.announced_at
+    if call.condition is Condition.STILL and call.moved_at is not None:
+        since = call.moved_at
     return order, since, str(call.stream)

@@ -1,7 +1,7 @@
 """Reads a store and feeds the overview: so much a second, whatever the number of calls.
 
 the index     a few pages a round, until its end, then what is new
-looks         at calls that are shown, each about once a second; at the others in turn
+looks         at calls that are shown, up to once a second each; at the others in turn
 time lines    of the calls that are watched: entry by entry, so many a round
 """
 
@@ -20,6 +20,7 @@ from application.ports.reader import PublishedEntry, StreamReader
 from domain.identifiers import StreamKey
 
 ROUND_SECONDS = 0.5
+MIN_PAUSE_SECONDS = 0.05
 SHOWN_SECONDS = 0.9
 """A call that is shown is looked at again after so long."""
 
@@ -85,6 +86,7 @@ class Follower:
         """Follow for ever."""
         try:
             while True:
+                began = self._clock.monotonic()
                 try:
                     await self._round()
                 except PublisherError as error:
@@ -92,7 +94,8 @@ class Follower:
                     await asyncio.sleep(self._backoff.note_failure())
                 else:
                     self._backoff.reset()
-                    await asyncio.sleep(ROUND_SECONDS)
+                    passed = self._clock.monotonic() - began
+                    await asyncio.sleep(max(MIN_PAUSE_SECONDS, ROUND_SECONDS - passed))
         finally:
             for watched in self._watched.values():
                 await watched.stop()
@@ -120,7 +123,10 @@ class Follower:
             self._cursor = page[-1].cursor
 
     def _due(self) -> list[StreamKey]:
-        """Return the calls to look at now: shown ones have three quarters of the looks at most."""
+        """Return the calls to look at now: shown ones have half of the looks at most.
+
+        They have a quarter until each call was looked at once.
+        """
         overview, now = self._overview, self._clock.monotonic()
         shown = dict.fromkeys(it for streams in self.shown.values() for it in streams)
         due: dict[StreamKey, None] = {}
@@ -131,7 +137,8 @@ class Follower:
             )
             if is_due and call is not None and not (call.condition.is_over and call.looked_at):
                 due[stream] = None
-        due = dict.fromkeys(sorted(due, key=self._looked_at)[: self._looks * 3 // 4])
+        share = 2 if overview.is_seen else 4
+        due = dict.fromkeys(sorted(due, key=self._looked_at)[: max(1, self._looks // share)])
         if not self._turn:
             self._turn.extend(
                 it.stream for it in overview.calls if not it.condition.is_over or not it.looked_at

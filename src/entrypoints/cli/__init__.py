@@ -8,7 +8,7 @@ from importlib import import_module
 
 import click
 
-COMMANDS = ("serve", "check", "demo", "simulate", "tail", "export", "token")
+COMMANDS = ("serve", "check", "demo", "simulate", "top", "tail", "export", "token")
 """In the order in which a newcomer needs them; each is a function of that name in its module."""
 
 

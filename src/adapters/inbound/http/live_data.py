@@ -38,9 +38,9 @@ def plain_call(call: Call, now: Instant) -> dict[str, Any]:
     age, rate = call.frame_age(now), call.frames_per_second
     return {
         "key": str(call.stream),
-        "tenant": call.stream.tenant_id,
-        "interaction": call.interaction_id,
-        "stream": call.stream.stream_id,
+        "tenant": str(call.stream.tenant_id),
+        "interaction": str(call.interaction_id),
+        "stream": str(call.stream.stream_id),
         "track": call.track,
         "dialect": call.dialect,
         "condition": call.condition.value,
@@ -62,7 +62,7 @@ def plain_line(overview: CallOverview, call: Call, line: TimeLine | None) -> dic
     moments = [] if line is None else line.moments(call.ledger, overview.outages)
     return {
         "key": str(call.stream),
-        "interaction": call.interaction_id,
+        "interaction": str(call.interaction_id),
         "dialect": call.dialect,
         "condition": call.condition.value,
         "sample_rate": call.sample_rate,
