@@ -1,6 +1,7 @@
 """How loud a frame is."""
 
 from domain.media import AudioFrame, Encoding
+from domain.mulaw import LINEAR
 
 MAX_SAMPLES = 160
 """How many samples of a frame are looked at, evenly spread."""
@@ -21,11 +22,4 @@ def level_of(frame: AudioFrame) -> float:
     return mean / FULL_SCALE
 
 
-def _linear(code: int) -> int:
-    """Return the sample of a µ-law code, after G.711."""
-    inverted = ~code & 0xFF
-    magnitude = (((inverted & 0x0F) << 3) + 0x84) << ((inverted & 0x70) >> 4)
-    return 0x84 - magnitude if inverted & 0x80 else magnitude - 0x84
-
-
-_MULAW_SQUARES = [_linear(code) ** 2 for code in range(256)]
+_MULAW_SQUARES = [sample**2 for sample in LINEAR]

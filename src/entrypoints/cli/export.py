@@ -1,4 +1,4 @@
-"""`rtaa-ingest export`: a published stream as WAV and JSON files."""
+"""`rtaa-ingest export`: published streams as WAV and JSON files."""
 
 import asyncio
 import hashlib
@@ -17,6 +17,7 @@ from domain.identifiers import StreamId, StreamKey, TenantId
 from entrypoints.cli.destination import read_destination_settings
 from entrypoints.cli.run_export import RunExport, TooLongForWav
 from entrypoints.cli.screen import Tally, console, table, watched
+from entrypoints.cli.stereo import pairs, write_stereo
 from entrypoints.settings import Settings
 
 MAX_STEM = 200
@@ -27,49 +28,81 @@ Account = dict[str, Any]
 
 @click.command()
 @click.argument("tenant")
-@click.argument("stream")
+@click.argument("name", metavar="STREAM|INTERACTION")
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
     required=True,
     help="Directory of the files; it is made if need be.",
 )
-def export(*, tenant: str, stream: str, output: Path) -> None:
-    """Write each run of a stream as a WAV file, with a JSON file that holds its ledger.
+def export(*, tenant: str, name: str, output: Path) -> None:
+    """Write each run of a call as a WAV file, with a JSON file that holds its ledger.
 
-    In the dialect exostreamkit, STREAM is the interaction_id. Needs PUBSUB_ADAPTER and what that
-    one needs. Gaps become silence. A run that is still open is written as far as it is published.
+    Of a STREAM, or of all streams of an INTERACTION; two tracks of one become a stereo file too.
+    Needs PUBSUB_ADAPTER and what that one needs. Gaps become silence. A run that is still open is
+    written as far as it is published.
     """
     try:
-        key = StreamKey(TenantId(tenant), StreamId(stream))
+        key = StreamKey(TenantId(tenant), StreamId(name))
         settings = read_destination_settings()
         output.mkdir(parents=True, exist_ok=True)
-        accounts = asyncio.run(_export(settings, key, output))
+        accounts, stereo = asyncio.run(_export(settings, key, output))
     except InvalidIdentifier as error:
         raise click.BadParameter(str(error)) from None
     except (PublisherError, TooLongForWav) as error:
         raise click.ClickException(str(error)) from None
     except OSError as error:
         raise click.ClickException(f"{error.filename or output}: {error.strerror}") from None
-    _report(output, accounts)
+    _report(output, accounts, stereo)
 
 
-async def _export(settings: Settings, key: StreamKey, output: Path) -> list[Account]:
+async def _export(
+    settings: Settings, key: StreamKey, output: Path
+) -> tuple[list[Account], list[Path]]:
     destination = settings.connect()
     try:
-        head = await destination.reader.head(key)
-        if head is None:
+        keys = await _streams(destination.reader, key)
+        if not keys:
             where = settings.adapter.name
             raise click.ClickException(
-                f"no stream {key} in {where}: never published there, or expired since"
+                f"no stream or interaction {key} in {where}: never published there, or expired"
             )
-        total = head.next_position - head.first_kept
-        with watched(str(key), "entries", total) as tally:
-            runs = await _write_runs(destination.reader, key, output, tally)
-        head = await destination.reader.head(key) or head
-        return _close_all(runs, head)
+        written: list[RunExport] = []
+        accounts: list[Account] = []
+        for stream in keys:
+            runs, its_accounts = await _export_stream(destination.reader, stream, output)
+            written += runs
+            accounts += its_accounts
+        return accounts, [write_stereo(left, right) for left, right in pairs(written)]
     finally:
         await destination.close()
+
+
+async def _streams(reader: StreamReader, key: StreamKey) -> list[StreamKey]:
+    """Return the stream of that name, else those of the interaction of that name."""
+    if await reader.head(key) is not None:
+        return [key]
+    found: dict[StreamKey, None] = {}
+    cursor = None
+    while page := await reader.announcements(cursor):
+        for it in page:
+            if it.stream.tenant_id == key.tenant_id and str(it.interaction_id) == key.stream_id:
+                found[it.stream] = None
+        cursor = page[-1].cursor
+    return [it for it in found if await reader.head(it) is not None]
+
+
+async def _export_stream(
+    reader: StreamReader, key: StreamKey, output: Path
+) -> tuple[list[RunExport], list[Account]]:
+    head = await reader.head(key)
+    if head is None:  # it has expired meanwhile
+        return [], []
+    total = head.next_position - head.first_kept
+    with watched(str(key), "entries", total) as tally:
+        runs = await _write_runs(reader, key, output, tally)
+    head = await reader.head(key) or head
+    return runs, _close_all(runs, head)
 
 
 async def _write_runs(
@@ -109,7 +142,7 @@ def _stem(key: StreamKey) -> str:
     return f"{stem[: MAX_STEM - len(digest) - 1]}~{digest}"
 
 
-def _report(output: Path, accounts: Sequence[Account]) -> None:
+def _report(output: Path, accounts: Sequence[Account], stereo: Sequence[Path]) -> None:
     columns = ("run", "state", "reason", "complete", "frames", "gaps", "wav ms", "WAV")
     rows = [
         (
@@ -125,3 +158,5 @@ def _report(output: Path, accounts: Sequence[Account]) -> None:
         for account in accounts
     ]
     console().print(table(f"Written to {output}", columns, rows))
+    for path in stereo:
+        console().print(f"stereo: {path.name}", markup=False)

@@ -47,6 +47,7 @@ class RunExport:
         self.frames = self.gap_count = self._silence_bytes = 0
         self.started: Started | None = None
         self.ended: Ended | None = None
+        self.first_received_at_ms: int | None = None
         self._generations: list[int] = []
         self._gaps: list[Silence] = []
         self._holes: list[dict[str, int]] = []
@@ -78,6 +79,11 @@ class RunExport:
             case Ended():
                 self.ended = entry
 
+    @property
+    def wav(self) -> WavFile | None:
+        """The WAV file; None while there is no format for one."""
+        return self._wav
+
     def close_wav(self) -> None:
         """Complete the WAV file; nothing more can be added."""
         if self._wav is not None:
@@ -107,6 +113,9 @@ class RunExport:
             raise TooLongForWav(f"{self.wav_path}: a WAV file holds at most 4 GiB")
         wav.write(frame.audio)
         self.frames += 1
+        if self.first_received_at_ms is None:
+            silence = wav.media.duration_ms(self._silence_bytes)
+            self.first_received_at_ms = frame.received_at_ms - silence
         self._last_frame = frame
 
     def _note_gap(self, gap: Silence) -> None:
@@ -190,6 +199,7 @@ class RunExport:
             "tenant_id": opening.stream.tenant_id,
             "stream_id": opening.stream.stream_id,
             "interaction_id": opening.interaction_id,
+            "track": opening.track,
             "dialect": opening.dialect,
             "started_at_ms": opening.started_at_ms,
         }

@@ -1,11 +1,15 @@
 """WAV files written piece by piece, PCM16 and µ-law."""
 
 import struct
+import sys
 import wave
+from array import array
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from domain.media import Encoding, MediaFormat
+from domain.mulaw import LINEAR
 
 MAX_AUDIO_BYTES = 2**32 - 1024
 """A WAV file counts its bytes in 32 bits; the header needs some."""
@@ -20,6 +24,9 @@ _FORMAT_MULAW = 7
 
 _MULAW_HEADER = struct.Struct("<4sI4s4sIHHIIHHH4sII4sI")
 
+_PCM_HEADER_BYTES = 44
+"""What the standard library writes in front of the samples."""
+
 
 class _Sink(Protocol):
     def writeframesraw(self, data: bytes, /) -> None: ...
@@ -31,7 +38,7 @@ class WavFile:
     """A WAV file of `media`, being written."""
 
     def __init__(self, path: Path, media: MediaFormat) -> None:
-        self.media = media
+        self.path, self.media = path, media
         self._sink: _Sink = _open_sink(path, media)
         self.audio_bytes = 0
 
@@ -53,6 +60,27 @@ class WavFile:
     def close(self) -> None:
         """Complete the header. Calling it again does nothing."""
         self._sink.close()
+
+    def samples(self) -> Iterator[array[int]]:
+        """Yield the samples of a file that is complete, piece by piece, as linear 16 bit."""
+        with self.path.open("rb") as file:
+            is_mulaw = self.media.encoding is Encoding.MULAW
+            file.seek(_MULAW_HEADER.size if is_mulaw else _PCM_HEADER_BYTES)
+            left = self.audio_bytes
+            while left and (piece := file.read(min(left, PIECE_BYTES))):
+                left -= len(piece)
+                if is_mulaw:
+                    yield array("h", [LINEAR[code] for code in piece])
+                else:
+                    yield linear(piece)
+
+
+def linear(piece: bytes) -> array[int]:
+    """Return samples that are written little-endian."""
+    samples = array("h", piece)
+    if sys.byteorder == "big":
+        samples.byteswap()
+    return samples
 
 
 def _open_sink(path: Path, media: MediaFormat) -> _Sink:

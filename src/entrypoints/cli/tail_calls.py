@@ -1,0 +1,215 @@
+"""What `rtaa-ingest tail` follows: announcements, and each stream that they name."""
+
+import asyncio
+from dataclasses import dataclass
+
+from application.overview.call import STILL_SECONDS
+from application.ports.clock import Clock
+from application.ports.errors import PublisherError
+from application.ports.reader import Announcement, Newest, PublishedEntry, StreamReader
+from domain.account import State
+from domain.entries import Ended, Gap, Started
+from domain.head import Head
+from domain.identifiers import StreamKey
+from domain.media import AudioFrame
+from entrypoints.cli.tail_lines import TailLines
+
+POLL_SECONDS = 0.25
+PROGRESS_MS = 5_000
+"""How much audio of a call is told in one line."""
+
+AWAY_SECONDS = 1.0
+ASK_HEAD_POLLS = 240
+"""After how long a silence a stream is asked whether it still exists: a minute."""
+
+TELL_FIRST_SECONDS, TELL_FACTOR = 3.0, 2.0
+"""A standstill, or an outage, is told after so long, and again when it has lasted twice as long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which calls are told; None: any."""
+
+    tenant: str | None = None
+    interaction: str | None = None
+    dialect: str | None = None
+
+    def take(self, announced: Announcement) -> bool:
+        """Tell whether a call may be one of them, as far as its announcement says."""
+        return (
+            self.tenant in (None, announced.stream.tenant_id)
+            and self.interaction in (None, announced.interaction_id)
+        )  # fmt: skip
+
+    def take_dialect(self, dialect: str) -> bool:
+        """Tell whether a call in a dialect is one of them."""
+        return self.dialect in (None, dialect)
+
+
+@dataclass(slots=True)
+class _Followed:
+    """A live call as far as it was read, with the audio that is not yet told.
+
+    `moved_at` is the monotonic time of its last frame; it is told still at `tell_still_after`.
+    """
+
+    moved_at: float
+    last: PublishedEntry | None = None
+    untold_frames: int = 0
+    untold_ms: int = 0
+    quiet_polls: int = 0
+    tell_still_after: float = TELL_FIRST_SECONDS
+    is_told_still: bool = False
+
+
+class Tail:
+    """Follows announcements and the streams they name."""
+
+    def __init__(
+        self, reader: StreamReader, clock: Clock, lines: TailLines, filters: Filters
+    ) -> None:
+        self._reader = reader
+        self._clock = clock
+        self._lines = lines
+        self._filters = filters
+        self._cursor: str | None = None
+        self._live: dict[StreamKey, _Followed] = {}
+        self._is_listed = False
+        self._heard_at = clock.monotonic()
+        self._tell_away_after: float | None = None
+
+    async def run(self, *, once: bool) -> None:
+        """Print for ever, or `once` only what is live now.
+
+        Raises:
+            PublisherError: the store could not be read, `once`.
+
+        """
+        while not (once and self._is_listed):
+            try:
+                await self._round()
+                await asyncio.sleep(0 if once else POLL_SECONDS)
+            except PublisherError as error:
+                if once:
+                    raise
+                self._note_away(error)
+                await asyncio.sleep(AWAY_SECONDS)
+
+    async def _round(self) -> None:
+        if not self._is_listed:
+            await self._list_live()
+            self._is_listed = True
+            self._note_heard()
+            return
+        await self._hear_announcements()
+        self._note_heard()
+        for key, followed in list(self._live.items()):
+            await self._read_on(key, followed)
+            self._heard_at = self._clock.monotonic()
+
+    def _note_away(self, error: PublisherError) -> None:
+        seconds = self._clock.monotonic() - self._heard_at
+        if self._tell_away_after is None or seconds >= self._tell_away_after:
+            self._lines.away(seconds, str(error))
+            self._tell_away_after = max(TELL_FIRST_SECONDS, seconds * TELL_FACTOR)
+
+    def _note_heard(self) -> None:
+        """Note that the broker answers; of the time before that no call is told still."""
+        now = self._clock.monotonic()
+        if self._tell_away_after is not None:
+            self._lines.back(now - self._heard_at)
+            self._tell_away_after = None
+            for followed in self._live.values():
+                followed.moved_at = max(followed.moved_at, now)
+        self._heard_at = now
+
+    async def _list_live(self) -> None:
+        open_streams: dict[StreamKey, Announcement] = {}
+        cursor: str | None = None
+        while page := await self._reader.announcements(cursor):
+            for announced in page:
+                open_streams.pop(announced.stream, None)
+                if not announced.has_ended and self._filters.take(announced):
+                    open_streams[announced.stream] = announced
+            cursor = page[-1].cursor
+        found = [(key, await self._reader.newest(key)) for key in open_streams]
+        for key, newest in found:
+            if newest is None or newest.head.account.state is State.ENDED:
+                continue
+            run = newest.head.run
+            if run is None or self._filters.take_dialect(run.opening.dialect):
+                self._live[key] = self._list(key, newest)
+        self._cursor = cursor
+        self._lines.list_is_over(len(self._live))
+
+    def _list(self, key: StreamKey, newest: Newest) -> _Followed:
+        now, head = self._clock.instant(), newest.head
+        entry = None if newest.last is None else newest.last.entry
+        age = None
+        if isinstance(entry, AudioFrame):
+            age = max(0.0, (now.epoch_ms - entry.received_at_ms) / 1_000)
+        is_live = head.account.state is State.LIVE
+        is_still = is_live and age is not None and age >= STILL_SECONDS
+        self._lines.listed(key, head, age, is_still=is_still)
+        followed = _Followed(now.monotonic - (age or 0.0), newest.last or _at_the_end(head))
+        followed.is_told_still = is_still
+        if is_still:
+            followed.tell_still_after = max(TELL_FIRST_SECONDS, (age or 0.0) * TELL_FACTOR)
+        return followed
+
+    async def _hear_announcements(self) -> None:
+        while page := await self._reader.announcements(self._cursor):
+            for announced in page:
+                if not announced.has_ended and self._filters.take(announced):
+                    self._live.setdefault(announced.stream, _Followed(self._clock.monotonic()))
+            self._cursor = page[-1].cursor
+
+    async def _read_on(self, key: StreamKey, followed: _Followed) -> None:
+        followed.quiet_polls += 1
+        if followed.quiet_polls % ASK_HEAD_POLLS == 0 and not await self._reader.head(key):
+            self._lines.gone(key)
+            self._live.pop(key, None)
+            return
+        async for published in self._reader.read(key, followed.last):
+            followed.last, followed.quiet_polls = published, 0
+            entry = published.entry
+            if isinstance(entry, Started) and not self._filters.take_dialect(entry.opening.dialect):
+                self._live.pop(key, None)
+                return
+            self._tell(key, followed, published)
+            if isinstance(entry, Ended):
+                self._live.pop(key, None)
+        if key in self._live:
+            await self._note_standstill(key, followed)
+
+    async def _note_standstill(self, key: StreamKey, followed: _Followed) -> None:
+        seconds = self._clock.monotonic() - followed.moved_at
+        if seconds < followed.tell_still_after:
+            return
+        followed.tell_still_after = seconds * TELL_FACTOR
+        head = await self._reader.head(key)
+        if head is not None and head.account.state is not State.ENDED:
+            followed.is_told_still = True
+            self._lines.still(key, seconds, is_cut=head.account.state is State.CUT)
+
+    def _tell(self, key: StreamKey, followed: _Followed, published: PublishedEntry) -> None:
+        entry = published.entry
+        if isinstance(entry, AudioFrame):
+            now = self._clock.monotonic()
+            if followed.is_told_still:
+                self._lines.flows_again(key, now - followed.moved_at)
+            followed.moved_at, followed.is_told_still = now, False
+            followed.tell_still_after = TELL_FIRST_SECONDS
+            followed.untold_frames += 1
+            followed.untold_ms += entry.audio_ms
+            if followed.untold_ms < PROGRESS_MS:
+                return
+        if followed.untold_frames:
+            self._lines.audio(key, followed.untold_frames, followed.untold_ms)
+            followed.untold_frames = followed.untold_ms = 0
+        self._lines.entry(key, entry)
+
+
+def _at_the_end(head: Head) -> PublishedEntry:
+    """Return an entry behind which nothing is published yet."""
+    return PublishedEntry(head.lease.generation, head.next_position - 1, Gap(0, 1))
