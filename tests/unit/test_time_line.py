@@ -1,0 +1,146 @@
+"""What a call's time line says happened, and why."""
+
+from application.overview.call_overview import Outage
+from application.overview.level import level_of
+from application.overview.time_line import MAX_LEVELS, MAX_MOMENTS, Kind, TimeLine
+from application.ports.reader import PublishedEntry
+from application.ports.store import Append
+from application.storing import entries_of
+from application.testing.appends import begin, following
+from domain.entries import Ended, Gap, SignalNoted, Started
+from domain.events import EndReason, Signal
+from domain.identifiers import StreamId, StreamKey, TenantId
+from domain.ledger import Ledger
+from domain.media import AudioFrame, Encoding, MediaFormat
+
+KEY = StreamKey(TenantId("demo"), StreamId("call"))
+MEDIA = MediaFormat(8_000)
+T0 = 1_800_000_000_000
+WHOLE = Ledger(received=3, published=3)
+LOSING = Ledger(received=9, published=3, lost=6, missing=6)
+
+
+def frame(seq: int, at_ms: int, audio: bytes = bytes(320)) -> AudioFrame:
+    return AudioFrame(MEDIA, seq, T0 + at_ms, audio)
+
+
+def line(*appends: Append) -> TimeLine:
+    made = TimeLine()
+    for append in appends:
+        for it in entries_of(append):
+            made.add(it)
+    return made
+
+
+def test_a_call_without_trouble_has_a_start_and_an_end() -> None:
+    started = begin(KEY, None)
+    spoken = following(started.head, frame(0, 0), frame(1, 20), end=True)
+    kinds = [it.kind for it in line(started, spoken).moments(WHOLE)]
+    assert kinds == [Kind.STARTED, Kind.ENDED]
+
+
+def test_a_hole_between_two_frames_is_told_with_its_length() -> None:
+    started = begin(KEY, None)
+    spoken = following(started.head, frame(0, 0), frame(1, 7_020))
+    silence = line(started, spoken).moments(WHOLE)[1]
+    assert (silence.kind, silence.text) == (Kind.SILENCE, "no audio for 7.0 s")
+    assert (silence.at_ms, silence.until_ms) == (T0, T0 + 7_020)
+
+
+def test_a_gap_is_not_sent_unless_the_ledger_counts_lost_frames() -> None:
+    started = begin(KEY, None)
+    spoken = following(started.head, frame(0, 0), frame(4, 100))
+    made = line(started, spoken)
+    gap = made.moments(WHOLE)[1]
+    assert (gap.kind, gap.text) == (Kind.GAP, "3 frames missing from seq 1")
+    assert gap.cause == "the sender did not send them"
+    assert "dropped while buffers were full" in made.moments(LOSING)[1].cause
+    outage = Outage(T0 + 50, T0 + 60)
+    assert "while the broker was away" in made.moments(LOSING, [outage])[1].cause
+    elsewhere = Outage(T0 + 200, T0 + 300)
+    assert "buffers were full" in made.moments(LOSING, [elsewhere])[1].cause
+
+
+def test_a_gap_behind_a_resumption_is_what_the_sender_left_out() -> None:
+    started = begin(KEY, None)
+    spoken = following(started.head, frame(0, 0))
+    resumed = begin(KEY, spoken.head, resumes=True)
+    entries = [*entries_of(started), *entries_of(spoken), *entries_of(resumed)]
+    made = TimeLine()
+    for number, it in enumerate(entries):
+        entry = it.entry
+        if number and isinstance(entry, Started):  # a sender that comes back states a later time
+            opening = entry.opening
+            later = type(opening)(
+                opening.stream, opening.interaction_id, opening.dialect, opening.media,
+                opening.started_at_ms + 5_000,
+            )  # fmt: skip
+            entry = Started(entry.generation, entry.run, entry.resumed, later)
+        made.add(PublishedEntry(it.generation, it.position, entry))
+    made.add(PublishedEntry(2, 3, Gap(1, 9)))
+    made.add(PublishedEntry(2, 4, frame(10, 6_000)))
+    found = {it.kind: it for it in made.moments(WHOLE)}
+    assert found[Kind.RESUMED].text == "generation 2"
+    assert found[Kind.GAP].cause.startswith("the sender was cut off")
+
+
+def test_a_gap_behind_a_stream_that_was_written_over_is_what_the_broker_lost() -> None:
+    started = begin(KEY, None)
+    spoken = following(started.head, frame(0, 0))
+    again = begin(KEY, spoken.head, resumes=True)
+    (rewritten,) = [it.entry for it in entries_of(again)]
+    made = line(started, spoken)
+    made.add(PublishedEntry(2, 0, rewritten))
+    made.add(PublishedEntry(2, 1, Gap(0, 1)))
+    made.add(PublishedEntry(2, 2, frame(1, 20)))
+    kinds = {it.kind: it.cause for it in made.moments(WHOLE)}
+    assert kinds[Kind.REWRITTEN] == kinds[Kind.GAP] == "the broker had lost the stream"
+    newer = line(started, spoken)
+    newer.add(PublishedEntry(2, 2, rewritten))
+    newer.add(PublishedEntry(2, 3, Gap(1, 1)))
+    causes = {it.kind: it.cause for it in newer.moments(WHOLE)}
+    assert causes[Kind.GAP] == "the broker had lost what was newest"
+
+
+def test_an_outage_stands_where_it_was() -> None:
+    started = begin(KEY, None)
+    made = line(started, following(started.head, frame(0, 0), frame(1, 20), frame(9, 9_000)))
+    outage = Outage(T0 + 30, T0 + 9_010)
+    kinds = [it.kind for it in made.moments(WHOLE, [outage])]
+    assert kinds == [Kind.STARTED, Kind.GAP, Kind.SILENCE, Kind.OUTAGE]
+    assert line(started).moments(WHOLE, [Outage(1, 2)])[0].kind is Kind.STARTED
+
+
+def test_which_key_was_pressed_is_not_told() -> None:
+    started = begin(KEY, None)
+    made = line(started)
+    made.add(PublishedEntry(1, 1, SignalNoted(Signal.DTMF, '{"digit":"7"}')))
+    assert made.moments(WHOLE)[1].text == "dtmf"
+
+
+def test_it_is_bounded() -> None:
+    made = line(begin(KEY, None))
+    for number in range(1_000):
+        made.add(PublishedEntry(1, 1 + 2 * number, Gap(2 * number, 1)))
+        made.add(PublishedEntry(1, 2 + 2 * number, frame(2 * number + 1, number * 1_000)))
+    made.add(PublishedEntry(1, 5_000, Ended(EndReason.ENDED, WHOLE, recovered=True)))
+    moments = made.moments(WHOLE)
+    assert len(moments) == MAX_MOMENTS + 1
+    assert (moments[0].kind, moments[-1].kind) == (Kind.STARTED, Kind.ENDED)
+    assert moments[-1].text == "ended, written by another process"
+    assert made.left_out == 1_001 - MAX_MOMENTS
+    assert len(made.levels) == MAX_LEVELS
+
+
+def test_a_level_is_that_of_the_samples_in_either_encoding() -> None:
+    def level(media: MediaFormat, audio: bytes) -> float:
+        return round(level_of(AudioFrame(media, 0, T0, audio)), 3)
+
+    assert level(MEDIA, bytes(320)) == 0.0
+    assert level(MEDIA, b"\x00\x80" * 160) == 1.0
+    assert level(MEDIA, b"\x00\x40\x00\xc0" * 8_000) == 0.5
+    assert level(MEDIA, b"\x00\x40") == 0.5
+    mulaw = MediaFormat(8_000, Encoding.MULAW)
+    assert level(mulaw, b"\xff" * 160) == 0.0
+    assert level(mulaw, b"\x00" * 160) == round(32_124 / 32_768, 3)
+    assert level(mulaw, b"\x80" * 160) == round(32_124 / 32_768, 3)
