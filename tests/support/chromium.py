@@ -46,6 +46,7 @@ class Page:
 
     def open(self, url: str) -> None:
         self.ask("Page.navigate", url=url)
+        self.until(f"document.readyState === 'complete' && location.href === {url!r}")
 
     def evaluate(self, expression: str) -> Any:
         result = self.ask("Runtime.evaluate", expression=expression, returnByValue=True)

@@ -85,7 +85,7 @@ class _Side:
         self._held = array("h", bytes(SAMPLE_BYTES * silent_samples))
         self.is_over = False
 
-    def take(self, count: int) -> array[int]:
+    def take(self, count: int) -> "array[int]":
         """Return the next samples; fewer at the end."""
         while len(self._held) < count and not self.is_over:
             piece = next(self._pieces, None)

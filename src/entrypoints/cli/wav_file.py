@@ -61,7 +61,7 @@ class WavFile:
         """Complete the header. Calling it again does nothing."""
         self._sink.close()
 
-    def samples(self) -> Iterator[array[int]]:
+    def samples(self) -> Iterator["array[int]"]:
         """Yield the samples of a file that is complete, piece by piece, as linear 16 bit."""
         with self.path.open("rb") as file:
             is_mulaw = self.media.encoding is Encoding.MULAW
@@ -75,7 +75,7 @@ class WavFile:
                     yield linear(piece)
 
 
-def linear(piece: bytes) -> array[int]:
+def linear(piece: bytes) -> "array[int]":
     """Return samples that are written little-endian."""
     samples = array("h", piece)
     if sys.byteorder == "big":

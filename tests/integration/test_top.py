@@ -1,0 +1,94 @@
+"""`rtaa-ingest top` on a terminal."""
+
+import asyncio
+import signal
+from collections.abc import Iterator
+
+import pytest
+from broker_lab import BrokerLab
+from commands import run
+from published_calls import PublishedCall, PublishedCalls
+from terminal import terminal
+from waiting import until, wait_until
+
+from adapters.outbound.redis_streams.destination import RedisDestination
+from application.ports.destination import DestinationOptions
+from entrypoints.cli.keyboard import keys_in
+from entrypoints.cli.top_view import TopView, duration, meter, printable
+
+
+@pytest.fixture
+def lab() -> Iterator[BrokerLab]:
+    with BrokerLab() as broker:
+        yield broker
+
+
+async def test_it_shows_the_calls_without_any_service_and_their_time_lines(lab: BrokerLab) -> None:
+    destination = RedisDestination(DestinationOptions(), lab.url)
+    calls = [PublishedCall(f"call-{number}", f"demo-{number % 2}") for number in range(60)]
+    published = await PublishedCalls(destination).start(calls)
+    await published.put(calls[7].speak(1, skip=5))
+    environment = {"PUBSUB_ADAPTER": "redis_streams", "REDIS_URL": lab.url}
+    with terminal("top", env=environment, lines=30) as shown:
+        await until(lambda: "of 60 calls with audio" in shown.screen)
+        await until(lambda: "2 tenants: demo-0 30, demo-1 30" in shown.screen)
+        await until(lambda: "5 frames missing in 1 call" in shown.screen)
+        assert "showing " in shown.screen
+        assert " of 60" in shown.screen
+        shown.press("/call-7 \r")
+        await until(lambda: "1 calls" in shown.screen or "showing 1 of 1" in shown.screen)
+        shown.press("\x1b[B\r")
+        await until(lambda: "demo-1/call-7" in shown.screen)
+        await until(lambda: "5 frames missing from seq 3: the sender did not send" in shown.screen)
+        shown.press("\x1b")
+        await until(lambda: "last frame" in shown.screen)
+        lab.kill()
+        await until(lambda: "broker away for" in shown.screen)
+        lab.start()
+        await until(lambda: "broker answers" in shown.screen)
+        shown.press("q")
+        assert await asyncio.to_thread(shown.wait) == 0
+        assert "\x1b[?1049l" in shown.written  # the screen is given back
+        assert "Traceback" not in shown.written
+    await destination.close()
+
+
+def test_it_begins_without_a_broker_and_ends_with_ctrl_c(lab: BrokerLab) -> None:
+    lab.kill()
+    environment = {"PUBSUB_ADAPTER": "redis_streams", "REDIS_URL": lab.url}
+    with terminal("top", "--find", "x", env=environment) as shown:
+        wait_until(lambda: "broker away for" in shown.screen)
+        shown.process.send_signal(signal.SIGINT)
+        assert shown.wait() == 0
+        assert "Traceback" not in shown.written
+
+
+def test_without_a_terminal_it_says_what_to_use() -> None:
+    done = run("top", env={"PUBSUB_ADAPTER": "in_memory"})
+    assert done.returncode == 1
+    assert "rtaa-ingest tail" in done.stderr
+
+
+def test_keys_are_read_also_when_several_come_at_once() -> None:
+    assert list(keys_in("\x1b[A\x1bOBq\r\x1b")) == ["up", "down", "q", "enter", "escape"]
+    assert list(keys_in("\x1b[1;5Cä\x7f")) == ["ä", "backspace"]
+
+
+def test_what_is_typed_is_a_filter_until_it_is_over() -> None:
+    view = TopView()
+    for key in "/qx":
+        view.press(key)
+    assert (view.find, view.is_typing, view.is_over) == ("qx", True, False)
+    view.press("backspace")
+    view.press("enter")
+    assert (view.find, view.is_typing) == ("q", False)
+    view.press("escape")
+    assert view.find == ""
+    view.press("q")
+    assert view.is_over
+
+
+def test_nothing_that_is_shown_moves_the_terminal() -> None:
+    assert printable("a\x1b[2Jb\nc") == "a�[2Jb�c"
+    assert (meter(None), meter(1.0)) == ("·" * 10, "█" * 10)
+    assert (duration(59), duration(3_725)) == ("0:59", "1:02:05")
