@@ -95,7 +95,8 @@ class Listening(Group, frozen=True):
         ),
         None,
         "set: `/metrics`, `/schema` and `/asyncapi.json` are served there, on `HOST`, and no more "
-        "on `PORT`; `/health*` on both. It is served until a drain is over",
+        "on `PORT`; `/health*` on both; the [live page](live.md) there alone, and not at all "
+        "without it. It is served until a drain is over",
     )
 
 

@@ -7,7 +7,7 @@ Each answer has a tone: `good`, `bad`, or `unknown` where the store is away and 
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from application.overview.call import Call, Condition
@@ -50,20 +50,70 @@ class Answers:
 
 
 def answer(overview: CallOverview, now: Instant) -> Answers:
-    """Answer the four questions."""
-    broker = _broker(overview, now)
+    """Answer the four questions, in one pass over the calls."""
+    broker, tally = _broker(overview, now), _Tally()
+    for call in overview.calls:
+        tally.take(call, now)
     return Answers(
         broker,
-        _arriving(overview, is_old=broker.tone is not Tone.GOOD),
-        _complete(overview),
-        _calling(overview),
-        _wrong(overview, broker, now),
+        _arriving(tally, is_old=broker.tone is not Tone.GOOD),
+        _complete(tally),
+        _calling(tally),
+        _wrong(tally, broker, overview.unfollowed),
     )
 
 
 def calls(count: int) -> str:
     """Say how many calls."""
     return f"{count:,} call" if count == 1 else f"{count:,} calls"
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What is counted over all calls; seconds and milliseconds are the longest."""
+
+    conditions: Counter[Condition] = field(default_factory=Counter)
+    tenants: Counter[str] = field(default_factory=Counter)
+    dialects: Counter[str] = field(default_factory=Counter)
+    odd_ends: Counter[str] = field(default_factory=Counter)
+    live: int = 0
+    over: int = 0
+    rate: float = 0.0
+    incomplete: int = 0
+    incomplete_live: int = 0
+    missing: int = 0
+    lost: int = 0
+    unread: int = 0
+    late: int = 0
+    latest_ms: int = 0
+    still_seconds: float = 0.0
+
+    def take(self, call: Call, now: Instant) -> None:
+        """Count a call."""
+        condition, is_live = call.condition, not call.condition.is_over
+        self.conditions[condition] += 1
+        if call.is_incomplete:
+            self.incomplete += 1
+            self.incomplete_live += is_live
+            self.missing += call.ledger.missing
+            self.lost += call.ledger.lost
+        if not is_live:
+            self.over += 1
+            if call.end_reason is not None and call.end_reason not in ORDERLY:
+                self.odd_ends[call.end_reason.value] += 1
+            return
+        self.live += 1
+        self.unread += call.is_unread
+        self.tenants[call.stream.tenant_id] += 1
+        if call.dialect:
+            self.dialects[call.dialect] += 1
+        if condition is Condition.FLOWING:
+            self.rate += call.frames_per_second or 0.0
+            if call.latency_ms is not None and call.latency_ms >= LATE_MS:
+                self.late += 1
+                self.latest_ms = max(self.latest_ms, call.latency_ms)
+        elif condition is Condition.STILL:
+            self.still_seconds = max(self.still_seconds, call.frame_age(now) or 0.0)
 
 
 def _broker(overview: CallOverview, now: Instant) -> Answer:
@@ -78,42 +128,38 @@ def _broker(overview: CallOverview, now: Instant) -> Answer:
     return Answer(Tone.GOOD, "broker answers")
 
 
-def _arriving(overview: CallOverview, *, is_old: bool) -> Answer:
-    live = len(overview.live)
-    flowing = overview.live_in(Condition.FLOWING)
-    rate = sum(call.frames_per_second or 0.0 for call in flowing)
-    unseen = len(overview.live_in(Condition.UNSEEN))
-    text = f"{len(flowing):,} of {calls(live)} with audio, {rate:,.0f} frames/s"
+def _arriving(tally: _Tally, *, is_old: bool) -> Answer:
+    flowing = tally.conditions[Condition.FLOWING]
+    text = f"{flowing:,} of {calls(tally.live)} with audio, {tally.rate:,.0f} frames/s"
     if is_old:
         return Answer(Tone.UNKNOWN, f"not known now; last seen: {text}")
-    if live == 0:
+    if tally.live == 0:
         return Answer(Tone.GOOD, "no live calls")
-    if unseen:
+    if unseen := tally.conditions[Condition.UNSEEN]:
         text += f", {unseen:,} not looked at yet"
-    is_bad = any(overview.live_in(it) for it in (Condition.STILL, Condition.CUT))
+    is_bad = tally.conditions[Condition.STILL] or tally.conditions[Condition.CUT]
     return Answer(Tone.BAD if is_bad else Tone.GOOD, text)
 
 
-def _complete(overview: CallOverview) -> Answer:
-    incomplete = [call for call in overview.calls if call.is_incomplete]
-    if not incomplete:
-        over = len(overview.over)
-        return Answer(Tone.GOOD, f"nothing missing in {calls(len(overview.live))} and {over} ended")
-    missing = sum(call.ledger.missing for call in incomplete)
-    lost = sum(call.ledger.lost for call in incomplete)
-    live = sum(not call.condition.is_over for call in incomplete)
-    text = f"{missing:,} frames missing in {calls(len(incomplete))}, {live:,} of them live"
-    return Answer(Tone.BAD, f"{text}; {lost:,} were received and lost" if lost else text)
+def _complete(tally: _Tally) -> Answer:
+    if not tally.incomplete:
+        text = f"nothing missing in {calls(tally.live)}, and {tally.over} that are over"
+        return Answer(Tone.GOOD, text)
+    text = f"{tally.missing:,} frames missing in {calls(tally.incomplete)}"
+    if tally.incomplete_live != tally.incomplete:
+        text += f", {tally.incomplete_live:,} of them live"
+    if tally.lost:
+        text += f"; {tally.lost:,} were received and lost"
+    return Answer(Tone.BAD, text)
 
 
-def _calling(overview: CallOverview) -> Answer:
-    tenants = overview.tenants()
+def _calling(tally: _Tally) -> Answer:
+    tenants = tally.tenants
     if not tenants:
         return Answer(Tone.GOOD, "no tenant")
     count = f"{len(tenants):,} tenant" + ("" if len(tenants) == 1 else "s")
-    return Answer(
-        Tone.GOOD, f"{count}: {_counts(tenants)}; dialects: {_counts(overview.dialects()) or '-'}"
-    )
+    text = f"{count}: {_counts(tenants)}; dialects: {_counts(tally.dialects) or '-'}"
+    return Answer(Tone.GOOD, text)
 
 
 def _counts(counted: Counter[str]) -> str:
@@ -122,35 +168,24 @@ def _counts(counted: Counter[str]) -> str:
     return ", ".join([*names, f"{more:,} more"] if more > 0 else names)
 
 
-def _wrong(overview: CallOverview, broker: Answer, now: Instant) -> tuple[Answer, ...]:
+def _wrong(tally: _Tally, broker: Answer, unfollowed: int) -> tuple[Answer, ...]:
     found = [broker.text] if broker.tone is Tone.BAD else []
-    still = overview.live_in(Condition.STILL)
+    still = tally.conditions[Condition.STILL]
     if still and broker.tone is Tone.GOOD:
-        longest = max(call.frame_age(now) or 0.0 for call in still)
-        found.append(f"{calls(len(still))} without audio, the longest for {longest:.0f} s")
-    if cut := overview.live_in(Condition.CUT):
-        found.append(f"{calls(len(cut))} cut, until the sender comes back")
-    late = [call for call in overview.live if _is_late(call)]
-    if late:
-        latest = max(call.latency_ms or 0 for call in late) / 1_000
-        found.append(f"{calls(len(late))} published late, up to {latest:.1f} s")
-    if unread := sum(call.is_unread for call in overview.live):
-        found.append(f"{calls(unread)} cannot be read")
-    if gone := sum(call.condition is Condition.GONE for call in overview.over):
+        longest = f"the longest for {tally.still_seconds:.0f} s"
+        found.append(f"{calls(still)} without audio, {longest}")
+    if cut := tally.conditions[Condition.CUT]:
+        found.append(f"{calls(cut)} cut, until the sender comes back")
+    if tally.late:
+        found.append(f"{calls(tally.late)} published late, up to {tally.latest_ms / 1_000:.1f} s")
+    if tally.unread:
+        found.append(f"{calls(tally.unread)} cannot be read")
+    if gone := tally.conditions[Condition.GONE]:
         found.append(f"{calls(gone)} gone from the store without an end")
-    odd = Counter(
-        call.end_reason.value
-        for call in overview.over
-        if call.end_reason is not None and call.end_reason not in ORDERLY
-    )
-    if odd:
+    if odd := tally.odd_ends:
         found.append(f"{calls(odd.total())} ended otherwise than by the sender: {_counts(odd)}")
-    if overview.unfollowed:
-        found.append(f"{calls(overview.unfollowed)} more than can be followed")
+    if unfollowed:
+        found.append(f"{calls(unfollowed)} more than can be followed")
     if not found and broker.tone is Tone.UNKNOWN:
         return (broker,)
     return tuple(Answer(Tone.BAD, text) for text in found) or (Answer(Tone.GOOD, "nothing"),)
-
-
-def _is_late(call: Call) -> bool:
-    return call.condition is Condition.FLOWING and (call.latency_ms or 0) >= LATE_MS

@@ -7,7 +7,7 @@ unread      a look that failed
 heard       the store has answered · failed   it has not
 """
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ MAX_OUTAGES = 50
 SILENT_SECONDS = 3.0
 """A store that has not answered for so long is away, whether it has failed or not."""
 
-ORDER = {
+RANK = {
     Condition.STILL: 0,
     Condition.CUT: 1,
     Condition.GONE: 2,
@@ -34,7 +34,8 @@ ORDER = {
     Condition.UNSEEN: 5,
     Condition.ENDED: 6,
 }
-INCOMPLETE_ORDER = 3
+INCOMPLETE_RANK = 3
+RANKS = 7
 
 
 @dataclass(slots=True)
@@ -155,10 +156,6 @@ class CallOverview:
         seconds = max(0.0, now.monotonic - self.heard_at.monotonic)
         return seconds if self.failure or seconds >= SILENT_SECONDS else None
 
-    def live_in(self, condition: Condition) -> list[Call]:
-        """Return the live calls in a condition."""
-        return [call for call in self._live.values() if call.condition is condition]
-
     @property
     def live(self) -> Collection[Call]:
         """The calls that are not over."""
@@ -169,22 +166,18 @@ class CallOverview:
         """The calls that are over, as far as they are remembered, the latest last."""
         return self._over.values()
 
-    def tenants(self) -> Counter[str]:
-        """Count the live calls of each tenant."""
-        return Counter(call.stream.tenant_id for call in self._live.values())
-
-    def dialects(self) -> Counter[str]:
-        """Count the live calls of each dialect that is known."""
-        return Counter(call.dialect for call in self._live.values() if call.dialect)
-
     def select(self, text: str, limit: int) -> Selected:
-        """Return the calls that have each word of `text`, those with trouble first.
+        """Return the calls that have each word of `text`: those with trouble first, then by age.
 
         A word is looked for in tenant, interaction, stream, track, dialect and condition.
         """
         words = text.lower().split()
-        matching = [call for call in self.calls if not words or _has(call, words)]
-        matching.sort(key=_order)
+        ranks: list[list[Call]] = [[] for _ in range(RANKS)]
+        for call in [*self._live.values(), *reversed(self._over.values())]:
+            if not words or _has(call, words):
+                ranks[_rank(call)].append(call)
+        ranks[RANK[Condition.STILL]].sort(key=_moved_at)
+        matching = [call for rank in ranks for call in rank]
         return Selected(tuple(matching[:limit]), len(matching))
 
     def _follow_another(self, now: Instant) -> None:
@@ -214,11 +207,11 @@ def _has(call: Call, words: Collection[str]) -> bool:
     return all(word in text for word in words)
 
 
-def _order(call: Call) -> tuple[int, float, str]:
-    order = ORDER[call.condition]
-    if call.is_incomplete and INCOMPLETE_ORDER < order < ORDER[Condition.ENDED]:
-        order = INCOMPLETE_ORDER
-    since = call.announced_at if order < ORDER[Condition.ENDED] else -call.announced_at
-    if call.condition is Condition.STILL and call.moved_at is not None:
-        since = call.moved_at
-    return order, since, str(call.stream)
+def _rank(call: Call) -> int:
+    rank = RANK[call.condition]
+    is_hurt = INCOMPLETE_RANK < rank < RANK[Condition.ENDED] and call.is_incomplete
+    return INCOMPLETE_RANK if is_hurt else rank
+
+
+def _moved_at(call: Call) -> float:
+    return call.announced_at if call.moved_at is None else call.moved_at

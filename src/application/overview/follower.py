@@ -94,14 +94,20 @@ class Follower:
                     await asyncio.sleep(self._backoff.note_failure())
                 else:
                     self._backoff.reset()
-                    passed = self._clock.monotonic() - began
-                    await asyncio.sleep(max(MIN_PAUSE_SECONDS, ROUND_SECONDS - passed))
+                    await asyncio.sleep(self._pause(self._clock.monotonic() - began))
         finally:
             for watched in self._watched.values():
                 await watched.stop()
 
+    def _pause(self, passed: float) -> float:
+        if not self._overview.has_index:
+            return MIN_PAUSE_SECONDS
+        return max(MIN_PAUSE_SECONDS, ROUND_SECONDS - passed)
+
     async def _round(self) -> None:
         await self._read_index()
+        if not self._overview.has_index:  # many of those that it names are over
+            return
         due = self._due()
         for first in range(0, len(due), GROUP):
             await self._look_at(due[first : first + GROUP])
