@@ -32,7 +32,7 @@ _OWN: Mapping[str, str] = {
 
 _DEFAULTS = (
     "variables", "problems", "describe", "grants", "publication", "embedded", "close", "advise",
-    "parts", "verify_part", "part_of",
+    "parts", "verify_part", "part_of", "newest",
 )  # fmt: skip
 """Members of the ports that have a default."""
 
