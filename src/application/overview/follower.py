@@ -15,7 +15,7 @@ from application.backoff import Backoff
 from application.overview.call_overview import CallOverview
 from application.overview.time_line import TimeLine
 from application.ports.clock import Clock
-from application.ports.errors import PublisherError
+from application.ports.errors import BrokerUnavailable, PublisherError
 from application.ports.reader import PublishedEntry, StreamReader
 from domain.identifiers import StreamKey
 
@@ -110,7 +110,8 @@ class Follower:
             return
         due = self._due()
         for first in range(0, len(due), GROUP):
-            await self._look_at(due[first : first + GROUP])
+            if not await self._look_at(due[first : first + GROUP]):
+                return  # the next round tells whether it is the store, or a part of it
             await asyncio.sleep(GROUP_PAUSE_SECONDS)
         await self._read_watched()
 
@@ -157,21 +158,17 @@ class Follower:
         call = self._overview.call(stream)
         return 0.0 if call is None or call.looked_at is None else call.looked_at
 
-    async def _look_at(self, streams: Iterable[StreamKey]) -> None:
-        """Look at calls side by side. One that fails stops no other.
-
-        Raises:
-            PublisherError: none of them could be looked at.
-
-        """
+    async def _look_at(self, streams: Iterable[StreamKey]) -> bool:
+        """Look at calls side by side; tell whether any of them was reached."""
         streams = [it for it in streams if self._overview.call(it) is not None]
+        if not streams:
+            return True
         found = await asyncio.gather(
             *(self._reader.newest(it) for it in streams), return_exceptions=True
         )
-        now, failure = self._clock.instant(), None
+        now = self._clock.instant()
         for stream, newest in zip(streams, found, strict=True):
             if isinstance(newest, PublisherError):
-                failure = newest
                 self._overview.unread(stream, now)
             elif isinstance(newest, BaseException):
                 raise newest
@@ -179,10 +176,10 @@ class Follower:
                 self._overview.absent(stream, now)
             else:
                 self._overview.looked(stream, newest, now)
-        if failure is not None and all(isinstance(it, PublisherError) for it in found):
-            raise failure
-        if streams:
-            self._overview.heard(now)
+        if all(isinstance(it, BrokerUnavailable) for it in found):
+            return False
+        self._overview.heard(now)
+        return True
 
     async def _read_watched(self) -> None:
         wanted = list(dict.fromkeys(self.watched.values()))[:MAX_WATCHED]
@@ -194,7 +191,7 @@ class Follower:
                 await self._read(stream, watched)
             except PublisherError:
                 await watched.stop()
-                raise
+                self._overview.unread(stream, self._clock.instant())
 
     async def _read(self, stream: StreamKey, watched: _Watched) -> None:
         if watched.reading is None:

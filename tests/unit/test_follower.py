@@ -1,0 +1,125 @@
+"""The follower: what it reads of a store, how much, and what it makes of failures."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+from published_calls import PublishedCall, PublishedCalls
+from waiting import until
+
+from adapters.outbound.in_memory import InMemory, InMemoryStore
+from adapters.outbound.system_clock import SystemClock
+from application.overview import follower as module
+from application.overview.call import Condition
+from application.overview.call_overview import CallOverview
+from application.overview.follower import Follower
+from application.ports.destination import DestinationOptions
+from application.ports.errors import BrokerRefused, BrokerUnavailable
+from application.ports.reader import Announcement, Newest
+from domain.identifiers import StreamKey
+
+LOOKS = 100
+
+
+class Counting(InMemoryStore):
+    """Counts its looks, and fails as a test wants it."""
+
+    def __init__(self) -> None:
+        adapter = InMemory()
+        options = DestinationOptions()
+        super().__init__(adapter.memories[options.prefix], options)
+        self.looks: Counter[StreamKey] = Counter()
+        self.damaged: set[StreamKey] = set()
+        self.is_away = False
+
+    async def newest(self, stream: StreamKey) -> Newest | None:
+        self.looks[stream] += 1
+        if stream in self.damaged:
+            raise BrokerRefused("damaged")
+        return await super().newest(stream)
+
+    async def announcements(self, after: str | None = None) -> Sequence[Announcement]:
+        if self.is_away:
+            raise BrokerUnavailable("away")
+        return await super().announcements(after)
+
+
+class Following:
+    """A follower that runs over a store."""
+
+    def __init__(self) -> None:
+        self.store = Counting()
+        self.overview = CallOverview()
+        self.follower = Follower(self.store, SystemClock(), self.overview, LOOKS)
+        self.task = asyncio.create_task(self.follower.run())
+
+    async def start(self, count: int) -> list[PublishedCall]:
+        calls = [PublishedCall(f"call-{number}") for number in range(count)]
+        await PublishedCalls(self.store).start(calls)
+        return calls
+
+    async def close(self) -> None:
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
+
+
+@pytest.fixture
+async def following(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Following]:
+    monkeypatch.setattr(module, "ROUND_SECONDS", 0.1)
+    made = Following()
+    yield made
+    await made.close()
+
+
+async def test_every_call_is_looked_at_in_turn(following: Following) -> None:
+    await following.start(3 * LOOKS)
+    await until(lambda: len(following.store.looks) == 3 * LOOKS)
+    await until(lambda: following.overview.is_seen)
+    assert max(following.store.looks.values()) <= 2
+
+
+async def test_a_damaged_stream_is_unread_and_no_other_is(following: Following) -> None:
+    calls = await following.start(3)
+    following.store.damaged = {calls[1].key}
+    await until(lambda: following.overview.has_index and len(following.store.looks) == 3)
+
+    def unread() -> set[str]:
+        return {it.stream.stream_id for it in following.overview.live if it.is_unread}
+
+    await until(lambda: unread() == {"call-1"})
+    following.follower.watched["viewer"] = calls[1].key
+    await until(lambda: following.follower.line(calls[1].key) is not None)
+    assert following.overview.away_seconds(SystemClock().instant()) is None
+    following.store.damaged.clear()
+    await until(lambda: not unread())
+
+
+async def test_a_store_that_is_away_is_told_and_read_again(following: Following) -> None:
+    (call,) = await following.start(1)
+    await until(lambda: following.overview.live)
+    following.store.is_away = True
+    await until(lambda: following.overview.failure == "away")
+    assert following.overview.outages[-1].until_ms is None
+    following.store.is_away = False
+    await until(lambda: not following.overview.failure)
+    assert following.overview.outages[-1].until_ms is not None
+    await PublishedCalls(following.store).put(call.end())
+    await until(lambda: not following.overview.live)
+    (over,) = following.overview.over
+    await until(lambda: over.end_reason is not None)
+    assert over.condition is Condition.ENDED
+    looks = following.store.looks[call.key]
+    await PublishedCalls(following.store).start([PublishedCall("later")])
+    await until(lambda: following.overview.live)
+    assert following.store.looks[call.key] == looks  # a call that is over is left alone
+
+
+async def test_a_time_line_is_read_while_its_call_is_watched(following: Following) -> None:
+    (call,) = await following.start(1)
+    following.follower.watched["viewer"] = call.key
+    await until(lambda: (line := following.follower.line(call.key)) and line.levels)
+    await PublishedCalls(following.store).put(call.end())
+    await until(lambda: (line := following.follower.line(call.key)) and line.ended)
+    following.follower.watched.clear()
+    await until(lambda: following.follower.line(call.key) is None)
