@@ -20,12 +20,14 @@ from examples import examples
 
 EPOCH_MS = 1_800_000_000_000
 MEDIA = MediaFormat(8_000)
-KEYS = [StreamKey(TenantId(f"t{n % 2}"), StreamId(f"call-{n}")) for n in range(6)]
-MAX_LIVE, MAX_OVER = 4, 2
+KEYS = [StreamKey(TenantId(f"t{n % 2}"), StreamId(f"call-{n}")) for n in range(4)]
+MAX_LIVE, MAX_OVER = 2, 1
 
-ACTS = ("start", "speak", "skip", "cut", "end", "expire", "look", "look", "look", "wait")
+ACTS = ("start", "start", "start", "speak", "speak", "skip", "skip", "cut", "end", "end", "expire",
+        "look", "look", "look", "wait")  # fmt: skip
 STEPS = st.lists(
     st.tuples(st.sampled_from(ACTS), st.integers(0, len(KEYS) - 1), st.integers(1, 40)),
+    min_size=10,
     max_size=60,
 )
 
@@ -207,3 +209,20 @@ def test_a_selection_has_the_calls_with_the_words(keys: set[StreamKey], word: st
     looked.hear()
     found = {call.stream for call in looked.overview.select(word, 99).shown}
     assert found == {key for key in keys if word.lower() in str(key)}
+
+
+def test_a_stream_that_is_gone_without_an_end_is_told_if_it_was_seen() -> None:
+    world = World()
+    world.act("start", KEYS[0], 1)
+    world.act("start", KEYS[1], 1)
+    looked = Looked(world)
+    looked.hear()
+    looked.look(KEYS[0])
+    for key in KEYS[:2]:
+        world.act("expire", key, 1)
+        looked.look(key)
+    (gone,) = looked.overview.over  # the other had expired before it was looked at
+    assert (gone.stream, gone.condition) == (KEYS[0], Condition.GONE)
+    told = answer(looked.overview, world.instant)
+    assert [it.text for it in told.wrong] == ["1 call gone from the store without an end"]
+    assert not looked.overview.live

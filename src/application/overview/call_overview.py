@@ -92,11 +92,11 @@ class CallOverview:
         stream = announced.stream
         call = self._live.pop(stream, None) or self._over.pop(stream, None)
         self._unfollowed.pop(stream, None)
+        if not announced.has_ended and self._is_full:
+            if len(self._unfollowed) < self._max_live:
+                self._unfollowed[stream] = announced
+            return
         if call is None:
-            if not announced.has_ended and len(self._live) >= self._max_live:
-                if len(self._unfollowed) < self._max_live:
-                    self._unfollowed[stream] = announced
-                return
             call = Call(stream, announced.interaction_id, now.monotonic, announced.run)
         call.announce(announced)
         self._place(call)
@@ -112,7 +112,8 @@ class CallOverview:
         call.look(newest, now)
         if call.condition.is_over != was_over:
             self._remove(stream)
-            self._place(call)
+            if call.condition.is_over or not self._is_full:  # else its announcement comes
+                self._place(call)
             self._follow_another(now)
 
     def absent(self, stream: StreamKey, now: Instant) -> None:
@@ -180,9 +181,13 @@ class CallOverview:
         matching = [call for rank in ranks for call in rank]
         return Selected(tuple(matching[:limit]), len(matching))
 
+    @property
+    def _is_full(self) -> bool:
+        return len(self._live) >= self._max_live
+
     def _follow_another(self, now: Instant) -> None:
         """Take one of those that were too many, now that there may be a place."""
-        if self._unfollowed and len(self._live) < self._max_live:
+        if self._unfollowed and not self._is_full:
             self.announced(self._unfollowed.pop(next(iter(self._unfollowed))), now)
 
     def _remove(self, stream: StreamKey) -> None:
