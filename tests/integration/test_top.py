@@ -3,15 +3,19 @@
 import asyncio
 import signal
 from collections.abc import Iterator
+from io import StringIO
 
 import pytest
 from broker_lab import BrokerLab
 from commands import run
 from published_calls import PublishedCall, PublishedCalls
+from rich.console import Console
 from terminal import terminal
 from waiting import until, wait_until
 
 from adapters.outbound.redis_streams.destination import RedisDestination
+from adapters.outbound.system_clock import SystemClock
+from application.overview.call_overview import CallOverview
 from application.ports.destination import DestinationOptions
 from entrypoints.cli.keyboard import keys_in
 from entrypoints.cli.top_view import TopView, duration, meter, printable
@@ -92,3 +96,13 @@ def test_nothing_that_is_shown_moves_the_terminal() -> None:
     assert printable("a\x1b[2Jb\nc") == "a�[2Jb�c"
     assert (meter(None), meter(1.0)) == ("·" * 10, "█" * 10)
     assert (duration(59), duration(3_725)) == ("0:59", "1:02:05")
+
+
+def test_a_narrow_terminal_shows_the_columns_that_matter_whole() -> None:
+    now = SystemClock().instant()
+    console = Console(width=80, height=24, record=True, file=StringIO())
+    console.print(TopView().render(CallOverview(), None, now, 80, 24))
+    shown = console.export_text()
+    assert "last frame" in shown
+    assert "latency" not in shown
+    assert "Is audio arriving?" in shown

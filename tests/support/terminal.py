@@ -72,7 +72,13 @@ def terminal(
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
     process = subprocess.Popen(
         [sys.executable, "-m", "entrypoints.cli", *arguments],
-        env={**os.environ, "TERM": "xterm-256color", **env},
+        env={
+            **os.environ,
+            "TERM": "xterm-256color",
+            "COLUMNS": str(columns),
+            "LINES": str(lines),
+            **env,
+        },
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,

@@ -58,7 +58,7 @@ class Top:
                 keyboard(sys.stdin.fileno(), self._press),
             ):
                 while not self._view.is_over and not following.done():
-                    self._show(live, console.size.height)
+                    self._show(live, *console.size)
                     await self._wait()
         finally:
             following.cancel()
@@ -67,7 +67,7 @@ class Top:
         if failure is not None and not isinstance(failure, asyncio.CancelledError):
             raise failure
 
-    def _show(self, live: Live, height: int) -> None:
+    def _show(self, live: Live, width: int, height: int) -> None:
         view, follower, now = self._view, self._follower, self._clock.instant()
         line = None
         if view.watched is None:
@@ -75,7 +75,7 @@ class Top:
         else:
             follower.watched[self] = view.watched
             line = follower.line(view.watched)
-        live.update(view.render(self._overview, line, now, height), refresh=True)
+        live.update(view.render(self._overview, line, now, width, height), refresh=True)
         follower.shown[self] = view.shown
 
     async def _wait(self) -> None:

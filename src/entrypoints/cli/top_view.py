@@ -30,6 +30,8 @@ ALARMING = frozenset({Kind.GAP, Kind.SILENCE, Kind.OUTAGE, Kind.REWRITTEN})
 COLUMNS = ("state", "tenant", "call", "dialect", "level", "seconds", "frames/s", "last frame",
            "missing", "latency", "buffered")  # fmt: skip
 NUMBERS_FROM = 5
+HIDDEN_BELOW = {"buffered": 130, "latency": 120, "dialect": 105, "frames/s": 95}
+"""The width of a terminal from which a column is shown, where that is not always."""
 
 
 class TopView:
@@ -69,9 +71,14 @@ class TopView:
         return selected
 
     def render(
-        self, overview: CallOverview, line: TimeLine | None, now: Instant, height: int
+        self,
+        overview: CallOverview,
+        line: TimeLine | None,
+        now: Instant,
+        width: int,
+        height: int,
     ) -> RenderableType:
-        """Return the screen."""
+        """Return a screen of so many columns and lines."""
         answers = answer(overview, now)
         head: list[RenderableType] = [_title(answers), _answers(answers)]
         used = 9 + len(answers.wrong)
@@ -80,7 +87,7 @@ class TopView:
             shown = _line(overview, self.watched, call, line, height - used)
             return Group(*head, shown, Text("Esc back   q quit", style="dim"))
         selected = self.select(overview, height - used)
-        return Group(*head, self._table(selected, now), self._foot(selected))
+        return Group(*head, self._table(selected, now, width), self._foot(selected))
 
     def _type(self, key: str) -> None:
         if key in {"enter", "escape"}:
@@ -100,14 +107,17 @@ class TopView:
         by = 0 if now is None and key == "down" else steps.get(key, 0)
         self._chosen = shown[min(max((now or 0) + by, 0), len(shown) - 1)]
 
-    def _table(self, selected: Selected, now: Instant) -> Table:
+    def _table(self, selected: Selected, now: Instant, width: int) -> Table:
+        hidden = {name for name, least in HIDDEN_BELOW.items() if width < least}
+        columns = [number for number, name in enumerate(COLUMNS) if name not in hidden]
         table = Table(expand=True, box=None, pad_edge=False, header_style="dim")
-        for number, column in enumerate(COLUMNS):
+        for number in columns:
             justify = "right" if number >= NUMBERS_FROM else "left"
-            table.add_column(column, justify=justify, no_wrap=True, overflow="ellipsis")  # type: ignore[arg-type]
+            table.add_column(COLUMNS[number], justify=justify, no_wrap=True, overflow="ellipsis")  # type: ignore[arg-type]
         for call in selected.shown:
             style = "reverse" if call.stream == self._chosen else ""
-            table.add_row(*_row(call, now), style=style)
+            row = _row(call, now)
+            table.add_row(*(row[number] for number in columns), style=style)
         return table
 
     def _foot(self, selected: Selected) -> Text:
