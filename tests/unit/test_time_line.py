@@ -47,6 +47,15 @@ def test_a_hole_between_two_frames_is_told_with_its_length() -> None:
     assert (silence.at_ms, silence.until_ms) == (T0, T0 + 7_020)
 
 
+def test_a_standstill_that_lasts_is_told_last_and_not_of_a_call_that_is_over() -> None:
+    started = begin(KEY, None)
+    spoken = following(started.head, frame(0, 0))
+    last = line(started, spoken).moments(WHOLE, still_seconds=7.0)[-1]
+    assert (last.kind, last.at_ms, last.text) == (Kind.SILENCE, T0, "no audio for 7 s, still")
+    ended = line(started, spoken, following(spoken.head, end=True))
+    assert ended.moments(WHOLE, still_seconds=7.0)[-1].kind is Kind.ENDED
+
+
 def test_a_gap_is_not_sent_unless_the_ledger_counts_lost_frames() -> None:
     started = begin(KEY, None)
     spoken = following(started.head, frame(0, 0), frame(4, 100))

@@ -123,6 +123,11 @@ class Call:
         until = now.monotonic if is_growing and not self.is_unread else self.looked_at
         return max(0.0, until - self.moved_at)
 
+    def still_seconds(self, now: Instant) -> float | None:
+        """Return for how long no audio comes, of a call that is not over; None if it flows."""
+        stands = self.condition in (Condition.STILL, Condition.CUT)
+        return self.frame_age(now) if stands else None
+
     @property
     def behind_bytes(self) -> int | None:
         """About how much audio of it is received and not published: what the latency holds."""

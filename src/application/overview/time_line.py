@@ -98,10 +98,15 @@ class TimeLine:
                 self.ended = entry
         self._behind_start = ""
 
-    def moments(self, ledger: Ledger, outages: Iterable[Outage] = ()) -> list[Moment]:
+    def moments(
+        self,
+        ledger: Ledger,
+        outages: Iterable[Outage] = (),
+        still_seconds: float | None = None,
+    ) -> list[Moment]:
         """Return what happened, in order, with the outages of the store during the call.
 
-        `ledger` is that of the run as it stands.
+        `ledger` is that of the run as it stands; `still_seconds` tells that it stands still now.
         """
         found = [*([] if self._first is None else [self._first]), *self._moments]
         if self._gap is not None:
@@ -118,6 +123,9 @@ class TimeLine:
         for outage in away:
             later = (n for n, it in enumerate(told) if _at(it) > _at(outage))
             told.insert(next(later, len(told)), outage)
+        if still_seconds is not None and self.ended is None:
+            text = f"no audio for {still_seconds:.0f} s, still"
+            told.append(Moment(Kind.SILENCE, self._last_ms, text))
         return told
 
     def _frame(self, frame: AudioFrame) -> None:

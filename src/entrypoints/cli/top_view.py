@@ -84,7 +84,7 @@ class TopView:
         used = 9 + len(answers.wrong)
         if self.watched is not None:
             call = overview.call(self.watched)
-            shown = _line(overview, self.watched, call, line, height - used)
+            shown = _line(overview, self.watched, call, line, now, height - used)
             return Group(*head, shown, Text("Esc back   q quit", style="dim"))
         selected = self.select(overview, height - used)
         return Group(*head, self._table(selected, now, width), self._foot(selected))
@@ -204,6 +204,7 @@ def _line(
     stream: StreamKey,
     call: Call | None,
     line: TimeLine | None,
+    now: Instant,
     height: int,
 ) -> RenderableType:
     title = Text(str(stream), style="bold")
@@ -214,7 +215,7 @@ def _line(
     told: list[RenderableType] = [title, facts, Text(f"ledger: {counters}"), Text("")]
     if line is None:
         return Group(*told, Text("its entries are read", style="dim"))
-    moments = line.moments(call.ledger, overview.outages)
+    moments = line.moments(call.ledger, overview.outages, call.still_seconds(now))
     room = max(2, height - len(told))
     left_out = line.left_out + max(0, len(moments) - room)
     for number, moment in enumerate([*moments[:1], *moments[1:][-(room - 1) :]]):

@@ -119,7 +119,7 @@ def _event(
     if watch is not None:
         follower.watched[viewer] = watch
         call = overview.call(watch)
-        told["watched"] = call and plain_line(overview, call, follower.line(watch))
+        told["watched"] = call and plain_line(overview, call, follower.line(watch), now)
     return b"data: " + _encode(told) + b"\n\n"
 
 

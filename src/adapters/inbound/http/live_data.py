@@ -57,9 +57,12 @@ def plain_call(call: Call, now: Instant) -> dict[str, Any]:
     }
 
 
-def plain_line(overview: CallOverview, call: Call, line: TimeLine | None) -> dict[str, Any]:
+def plain_line(
+    overview: CallOverview, call: Call, line: TimeLine | None, now: Instant
+) -> dict[str, Any]:
     """Return one call with its time line; numbers of caller and callee are masked."""
-    moments = [] if line is None else line.moments(call.ledger, overview.outages)
+    still = call.still_seconds(now)
+    moments = [] if line is None else line.moments(call.ledger, overview.outages, still)
     return {
         "key": str(call.stream),
         "interaction": str(call.interaction_id),
