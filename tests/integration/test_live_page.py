@@ -120,7 +120,7 @@ async def test_a_call_flows_stands_still_is_cut_and_ends(start_service: Any, nam
     assert row(told, name)["age"] >= 2.0
     assert any("without audio" in it["text"] for it in told["wrong"])
     await caller.speak(seq + 3)  # three that never came
-    caller.vanish()
+    caller.reset()
     told = await see(port, lambda it: row(it, name).get("condition") == "cut", find=name)
     assert row(told, name)["missing"] == 3
     assert told["complete"]["tone"] == "bad"

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
+from application.backoff import Backoff
 from application.overview.call import STILL_SECONDS
 from application.ports.clock import Clock
 from application.ports.errors import PublisherError
@@ -18,7 +19,9 @@ POLL_SECONDS = 0.25
 PROGRESS_MS = 5_000
 """How much audio of a call is told in one line."""
 
-AWAY_SECONDS = 1.0
+MAX_AWAY_SECONDS = 1.0
+"""How long to wait at most before a broker that cannot be read is tried again."""
+
 ASK_HEAD_POLLS = 240
 """After how long a silence a stream is asked whether it still exists: a minute."""
 
@@ -75,6 +78,7 @@ class Tail:
         self._cursor: str | None = None
         self._live: dict[StreamKey, _Followed] = {}
         self._is_listed = False
+        self._backoff = Backoff(POLL_SECONDS, MAX_AWAY_SECONDS)
         self._heard_at = clock.monotonic()
         self._tell_away_after: float | None = None
 
@@ -88,12 +92,13 @@ class Tail:
         while not (once and self._is_listed):
             try:
                 await self._round()
+                self._backoff.reset()
                 await asyncio.sleep(0 if once else POLL_SECONDS)
             except PublisherError as error:
                 if once:
                     raise
                 self._note_away(error)
-                await asyncio.sleep(AWAY_SECONDS)
+                await asyncio.sleep(self._backoff.note_failure())
 
     async def _round(self) -> None:
         if not self._is_listed:
