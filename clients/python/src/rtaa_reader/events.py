@@ -1,0 +1,115 @@
+"""What a reader yields. Stream, run and seq name a frame for good."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from rtaa_reader.position import Position
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Whose audio it is, and its format: `pcm16` is 16-bit little-endian, `mulaw` has 8 bits."""
+
+    tenant_id: str = ""
+    interaction_id: str = ""
+    stream_id: str = ""
+    track: str = "inbound"
+    sample_rate: int = 8000
+    encoding: str = "pcm16"
+    channels: int = 1
+
+    @classmethod
+    def read(cls, started: Mapping[str, Any]) -> Self:
+        """Read the `data` of a `started`; what it lacks has its default."""
+        return cls(**{name: started[name] for name in cls.__slots__ if name in started})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One entry of a stream.
+
+    `stream` is `TENANT/STREAM`; `seq` that of the frame, of the last frame that a gap misses, or of
+    the frame before anything else (-1: none); `entry` its id in the stream. `commit` needs
+    `position` and `lease`.
+    """
+
+    stream: str
+    run: str
+    seq: int
+    entry: str
+    call: Call
+    position: Position = field(repr=False, compare=False)
+    lease: str = field(repr=False, compare=False)
+
+    @property
+    def type(self) -> str:
+        """Its name, as the stream has it: `audio`."""
+        return type(self).__name__.lower()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started(Event):
+    """A run begins; or, if it is `resumed`, continues in another generation."""
+
+    resumed: bool
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audio(Event):
+    """A frame; `received_at_ms` is wall clock, milliseconds since 1970."""
+
+    audio: bytes
+    received_at_ms: int
+
+    @property
+    def duration_ms(self) -> float:
+        """How long it sounds."""
+        width = self.call.channels * (1 if self.call.encoding == "mulaw" else 2)
+        return len(self.audio) / width / self.call.sample_rate * 1000
+
+    @property
+    def pcm16(self) -> bytes:
+        """The audio as 16-bit little-endian samples, whatever the encoding."""
+        is_linear = self.call.encoding != "mulaw"
+        return self.audio if is_linear else b"".join(map(_LINEAR.__getitem__, self.audio))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap(Event):
+    """Frames that do not come. Not `declared`: trimmed by retention before they were read."""
+
+    first_missing: int
+    missing: int
+    declared: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dtmf(Event):
+    """A key was pressed; `data` is the inner object of the carrier's event."""
+
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark(Event):
+    """A playback mark; `data` is the inner object of the carrier's event."""
+
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended(Event):
+    """The run is over; `data` has `reason`, `ledger`, and `recovered` if its process died."""
+
+    data: Mapping[str, Any]
+
+
+def _linear(code: int) -> bytes:
+    """Decode a byte of G.711 mu-law."""
+    level = ((((~code & 0x0F) << 3) + 0x84) << ((~code & 0x70) >> 4)) - 0x84
+    return (level if code & 0x80 else -level).to_bytes(2, "little", signed=True)
+
+
+_LINEAR = tuple(map(_linear, range(256)))

@@ -1,0 +1,39 @@
+"""Samples as recognisers take them. Needs the extra `rtaa-reader[soxr]`."""
+
+from typing import Any
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+from rtaa_reader.events import Audio, Ended, Event
+
+Samples = NDArray[np.float32]
+
+
+class Resampler:
+    """Makes mono float samples between -1 and 1 at `sample_rate` of each run's frames, in order.
+
+    The filter holds back some milliseconds, which come with the frames that follow and with the
+    end. It keeps a filter of each run until `Ended`, or until the stream is let go with `drop`.
+    """
+
+    def __init__(self, sample_rate: int = 16_000) -> None:
+        self.sample_rate, self._filters = sample_rate, dict[tuple[str, str], Any]()
+
+    def feed(self, event: Event) -> Samples:
+        """Return the samples that are ready; none for what is neither a frame nor an end."""
+        key, samples = (event.stream, event.run), np.zeros(0, np.float32)
+        if isinstance(event, Audio):
+            frame = np.frombuffer(event.pcm16, "<i2").reshape(-1, event.call.channels)
+            samples = (frame.mean(axis=1) / 32768).astype(np.float32)
+            if key not in self._filters:
+                rates = event.call.sample_rate, self.sample_rate
+                self._filters[key] = soxr.ResampleStream(*rates, 1, dtype="float32")
+        ends = isinstance(event, Ended)
+        filter_ = self._filters.pop(key, None) if ends else self._filters.get(key)
+        return samples if filter_ is None else np.asarray(filter_.resample_chunk(samples, ends))
+
+    def drop(self, stream: str) -> None:
+        """Let go of a stream that another worker has taken over."""
+        self._filters = {key: it for key, it in self._filters.items() if key[0] != stream}

@@ -1,0 +1,230 @@
+"""rtaa-reader over real brokers that die and forget: each frame is committed once, by one owner."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from broker_lab import BrokerLab
+from history import SentStream
+from kit_readers import KitReader, judge
+from kit_trial import trial, workers
+from resuming_sender import ResumingSender
+from running import Caller, Service, pcm
+from waiting import freeze_process, until
+
+from rtaa_reader import AsyncReader, Audio, Ended, Event, Options, Reader, Started
+
+LEASE = 2.0
+
+
+@pytest.fixture
+def lab() -> Iterator[BrokerLab]:
+    with BrokerLab(appendfsync="everysec") as lab:
+        yield lab
+
+
+@pytest.fixture
+def its_service(lab: BrokerLab, start_service: Any) -> Service:
+    service: Service = start_service(
+        REDIS_URL=lab.url, RESUME_SECONDS="3", ACK_INTERVAL="1", DRAIN_SECONDS="1"
+    )
+    return service
+
+
+@pytest.fixture
+def start_reader(lab: BrokerLab, tmp_path: Path) -> Iterator[Callable[[str], KitReader]]:
+    started: list[KitReader] = []
+
+    def start(worker: str) -> KitReader:
+        started.append(KitReader(lab.url, tmp_path, worker, LEASE))
+        return started[-1]
+
+    yield start
+    for reader in started:
+        reader.kill()
+
+
+class Reading:
+    """A worker in this process; `events` are what it has read."""
+
+    def __init__(self, reader: AsyncReader) -> None:
+        self.reader = reader
+        self.events: list[Event] = []
+
+    @property
+    def seqs(self) -> list[tuple[str, int]]:
+        return [(it.run, it.seq) for it in self.events if isinstance(it, Audio)]
+
+    def of(self, kind: type[Event]) -> list[Event]:
+        return [it for it in self.events if isinstance(it, kind)]
+
+    async def read(self) -> None:
+        async for event in self.reader:
+            self.events.append(event)
+
+
+@asynccontextmanager
+async def reading(
+    lab: BrokerLab, worker: str = "one", lease: float = LEASE
+) -> AsyncIterator[Reading]:
+    async with AsyncReader(lab.url, "asr", worker, Options(lease_seconds=lease)) as reader:
+        found = Reading(reader)
+        task = asyncio.create_task(found.read())
+        try:
+            yield found
+            assert not task.done(), task.result()
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+@asynccontextmanager
+async def speaking(caller: Caller) -> AsyncIterator[list[int]]:
+    said: list[int] = []
+
+    async def speak() -> None:
+        while True:
+            await caller.speak(len(said))
+            said.append(len(said))
+            await asyncio.sleep(0.01)
+
+    task = asyncio.create_task(speak())
+    try:
+        yield said
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_with_a_worker_killed_and_a_broker_killed_twice_and_emptied_each_frame_has_one_owner(
+    tmp_path: Path,
+) -> None:
+    told: list[str] = []
+    assert await trial(tmp_path, calls=8, frames=250, pace=0.02, note=told.append) == []
+
+
+def come_back_younger(lab: BrokerLab) -> None:
+    assert lab.come_back_younger() > 0
+
+
+FAULTS: dict[str, Callable[[BrokerLab], object]] = {
+    "killed": BrokerLab.kill_and_restart,
+    "younger": come_back_younger,
+    "empty": BrokerLab.come_back_empty,
+    "flushed": BrokerLab.forget_all_keys,
+    "without its index": lambda lab: lab.forget("rtaa:interactions"),
+    "without the stream": lambda lab: lab.forget(*keys(lab, "rtaa:audio:*")),
+    "without the leases": lambda lab: lab.forget(*keys(lab, "rtaa:reader:*")),
+}
+
+
+def keys(lab: BrokerLab, pattern: str) -> list[str]:
+    with lab.client() as broker:
+        found: Any = broker.keys(pattern)
+    return [key.decode() for key in found]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_whatever_the_broker_forgets_in_a_call_each_frame_is_read_once(
+    lab: BrokerLab, its_service: Service, name: str, fault: str
+) -> None:
+    """The call is resumed afterwards, and its stream has a second run."""
+    async with reading(lab) as one:
+        caller = await Caller.dial(its_service.url)
+        await caller.start(name)
+        async with speaking(caller) as said:
+            await until(lambda: len(one.seqs) >= 50)
+            await asyncio.to_thread(FAULTS[fault], lab)
+            before = len(said)
+            await until(lambda: len(one.seqs) >= before + 50)
+        await caller.hear_ack(len(said) - 1)
+        caller.vanish()
+        resumed, second = [await Caller.dial(its_service.url) for _ in range(2)]
+        await resumed.start(name, resume=True)
+        await resumed.speak(*range(len(said), len(said) + 10))
+        await resumed.end()
+        await second.start(name)
+        await second.speak(*range(10))
+        await second.end()
+        await until(lambda: len(one.of(Ended)) >= 2)
+    run, other = dict.fromkeys(event.run for event in one.events)
+    assert one.seqs == [(run, n) for n in range(len(said) + 10)] + [(other, n) for n in range(10)]
+    assert [it.audio for it in one.events if isinstance(it, Audio) and it.run == run] == [
+        pcm(n) for n in range(len(said) + 10)
+    ]
+    assert [it.run for it in one.of(Ended)] == [run, other]
+    starts = [it for it in one.of(Started) if isinstance(it, Started) and not it.resumed]
+    assert [it.run for it in starts] == [run, other]
+
+
+async def test_a_worker_that_leaves_hands_its_calls_over_at_once(
+    lab: BrokerLab, its_service: Service, name: str
+) -> None:
+    caller = await Caller.dial(its_service.url)
+    await caller.start(name)
+    async with speaking(caller) as said, reading(lab, "two", 3.0) as two:
+        async with reading(lab, "one", 3.0) as one:
+            await until(lambda: len(one.seqs) + len(two.seqs) >= 50)
+        async with reading(lab, "three", 3.0) as three:
+            await until(lambda: len(two.seqs) + len(three.seqs) >= 50)
+    await caller.end()
+    async with reading(lab, "four", 3.0) as four:
+        await until(lambda: len(four.of(Ended)) + len(two.of(Ended)) + len(three.of(Ended)) == 1)
+    frames = [seq for it in (one, two, three, four) for _, seq in it.seqs]
+    assert sorted(frames) == list(range(len(said)))
+
+
+async def test_resumes_and_second_runs_stay_with_the_owner(
+    lab: BrokerLab, its_service: Service, start_reader: Callable[[str], KitReader], name: str
+) -> None:
+    readers = [start_reader("one"), start_reader("two")]
+    await until(lambda: workers(lab) == 2)
+    streams = [SentStream(f"{name}-{n}") for n in range(6)]
+    senders = [ResumingSender(its_service.url, pace=0.01) for _ in streams]
+
+    async def cut() -> None:
+        for sender in senders * 3:
+            await asyncio.sleep(0.1)
+            sender.cut()
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(cut())
+        for sender, stream in zip(senders, streams, strict=True):
+            group.create_task(sender.call(stream, 300))
+    await until(lambda: sum(len(it.of_type("ended")) for it in readers) == len(streams))
+    assert judge(streams, readers) == []
+    assert not set(readers[0].frames) & set(readers[1].frames)
+
+
+async def test_a_worker_that_was_frozen_finds_its_call_taken_over_and_commits_nothing_of_it(
+    lab: BrokerLab, its_service: Service, start_reader: Callable[[str], KitReader], name: str
+) -> None:
+    frozen = start_reader("frozen")
+    await until(lambda: workers(lab) == 1)
+    caller = await Caller.dial(its_service.url)
+    await caller.start(name)
+    async with speaking(caller) as said:
+        await until(lambda: len(frozen.of_type("audio")) >= 30)
+        freeze_process(frozen.process.pid)
+        other = start_reader("other")
+        await until(lambda: len(other.of_type("audio")) >= 30)
+        frozen.process.send_signal(signal.SIGCONT)
+        await until(lambda: frozen.said("lost"))
+        before = len(said)
+        await until(lambda: len(other.of_type("audio")) >= before - 30 + 50)
+    await caller.end()
+    await until(lambda: other.of_type("ended"))
+    (run,) = other.frames
+    assert frozen.committed[run] < min(seq for seq, _ in other.frames[run])
+    assert [seq for seq, _ in other.frames[run]][-1] == len(said) - 1
+    read = {seq for it in (frozen, other) for seq, _ in it.frames[run]}
+    assert read == set(range(len(said)))
+
+
+def test_a_group_has_a_name_that_fits_into_a_key() -> None:
+    with pytest.raises(ValueError, match="letters"):
+        Reader("redis://localhost", "a{b", "one")
