@@ -54,7 +54,11 @@ class AsyncReader(Worker, AsyncIterator[Event]):
 
     async def step(self) -> None:
         """Renew, commit and read: what was read is for `pop`."""
+        task = asyncio.current_task()
+        before = task.cancelling() if task else 0
         await self._attempt(self._round)
+        if task and task.cancelling() > before:  # which `wait_for` in redis-py loses before 3.12
+            raise asyncio.CancelledError
 
     async def commit(self, event: Event) -> bool:
         """Commit an event and all before it of its stream.
