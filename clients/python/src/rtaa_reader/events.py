@@ -49,11 +49,29 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Started(Event):
+class Told(Event):
+    """What is no audio: `data` is the JSON of the entry."""
+
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started(Told):
     """A run begins; or, if it is `resumed`, continues in another generation."""
 
     resumed: bool
-    data: Mapping[str, Any]
+
+
+class Dtmf(Told):
+    """A key was pressed; `data` is the inner object of the carrier's event."""
+
+
+class Mark(Told):
+    """A playback mark; `data` is the inner object of the carrier's event."""
+
+
+class Ended(Told):
+    """The run is over; `data` has `reason`, `ledger`, and `recovered` if its process died."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,27 +101,6 @@ class Gap(Event):
     first_missing: int
     missing: int
     declared: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dtmf(Event):
-    """A key was pressed; `data` is the inner object of the carrier's event."""
-
-    data: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mark(Event):
-    """A playback mark; `data` is the inner object of the carrier's event."""
-
-    data: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended(Event):
-    """The run is over; `data` has `reason`, `ledger`, and `recovered` if its process died."""
-
-    data: Mapping[str, Any]
 
 
 def _linear(code: int) -> bytes:

@@ -54,6 +54,6 @@ class Position(NamedTuple):
 
 
 def numbers(entry: str) -> tuple[int, int]:
-    """Return generation and position of an entry's id."""
+    """Return generation and position of an entry's id; -1 for none."""
     generation, _, position = entry.partition("-")
-    return int(generation), int(position)
+    return int(generation or -1), int(position or -1)

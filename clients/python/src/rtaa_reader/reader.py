@@ -2,21 +2,22 @@
 
 import asyncio
 from collections.abc import Iterator
-from typing import Self
+from contextlib import AbstractContextManager
 
-from rtaa_reader.async_reader import DEFAULTS, AsyncReader, Broker
+from rtaa_reader.async_reader import DEFAULTS, AsyncReader
+from rtaa_reader.broker import Client
 from rtaa_reader.events import Event
 from rtaa_reader.worker import Options
 
 
-class Reader(Iterator[Event]):
+class Reader(Iterator[Event], AbstractContextManager["Reader"]):
     """`AsyncReader` for `for`, with an event loop of its own; in one thread.
 
     A client is one of `redis.asyncio` here too.
     """
 
     def __init__(
-        self, broker: Broker, group: str, worker: str, options: Options = DEFAULTS
+        self, broker: str | Client, group: str, worker: str, options: Options = DEFAULTS
     ) -> None:
         self._runner, self._reader = asyncio.Runner(), AsyncReader(broker, group, worker, options)
 
@@ -39,9 +40,6 @@ class Reader(Iterator[Event]):
         """Commit what is done, let other workers take over at once, and disconnect."""
         self._runner.run(self._reader.close())
         self._runner.close()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *error: object) -> None:
         self.close()

@@ -3,22 +3,19 @@
 import asyncio
 import json
 import re
-from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
 from secrets import token_hex
 from time import monotonic
-from typing import Any
 
 from redis.exceptions import RedisError
 
+from rtaa_reader.broker import Broker, Command
 from rtaa_reader.events import Call, Event
 from rtaa_reader.owned import NEVER, Owned
 from rtaa_reader.position import Position, numbers
-
-Command = tuple[str | bytes | int, ...]
 
 POLL_SECONDS, FLUSH_SECONDS, REMEMBER_SECONDS = 0.02, 0.2, 60.0
 PAGE_ENTRIES, INDEX_ENTRIES = 100, 5
@@ -43,30 +40,23 @@ class Options:
     on_lost: Callable[[str], object] = lambda _: None
 
 
-class Worker(ABC):
-    """Knows no client."""
+class Worker:
+    """Its steps run one after the other; each of them raises RedisError."""
 
-    def __init__(self, group: str, worker: str, options: Options) -> None:
+    def __init__(self, broker: Broker, group: str, worker: str, options: Options) -> None:
         if not re.fullmatch(r"[\w.~@+=-]{1,128}", group):
             raise ValueError("a group's name has letters, digits and . _ ~ @ + = -")
-        self._options, self._lease = options, options.lease_seconds
+        self._ask, self._uptime, self._options = broker.ask, broker.uptime, options
         self._index, self._group, self._name = f"{options.prefix}:interactions", group, worker
-        self._key, self._token, self._cursor = f"{options.prefix}:reader:{group}", b"", b"0-0"
+        self._lease, self._token, self._cursor = options.lease_seconds, b"", b"0-0"
+        self._kind, self._key = f"reader:{group}", f"{options.prefix}:reader:{group}"
         self._calls, self._batch = dict[str, Owned](), deque[Event]()
         self._yielded: Event | None = None
-        self._is_stale = self._has_more = True
+        self.is_stale = self._has_more = True
         self._settled_at = self._tick_at = self._flush_at = NEVER
 
-    @abstractmethod
-    async def _ask(self, commands: Sequence[Command], allowed: str = "NOGROUP") -> list[Any]:
-        """Send commands together, return the replies; raise an error that is not `allowed`."""
-
-    @abstractmethod
-    async def _uptime(self) -> float:
-        """Return for how many seconds the broker has been running; 0 if it does not tell."""
-
     def pop(self) -> Event | None:
-        """Return the next event, or None: then run a `_round`. What it returned before is done."""
+        """Return the next event, or None: then run a `round`. What it returned before is done."""
         if self._yielded is not None and self._options.autocommit:
             self._note(self._yielded)
         self._yielded = None
@@ -76,36 +66,35 @@ class Worker(ABC):
             self._yielded = self._batch.popleft()
         return self._yielded
 
-    async def _round(self) -> None:
+    async def round(self) -> None:
         """Renew and commit; where nothing is left to yield, look for calls and read."""
-        if self._is_stale:
+        if self.is_stale:
             await self._join()
         await self._hold()
-        call = self._owner(self._batch[0]) if self._batch else None
-        is_held = call is not None and monotonic() < call.expires_at
-        await asyncio.sleep(0 if is_held or self._has_more else POLL_SECONDS)
+        await asyncio.sleep(0 if self._has_more else POLL_SECONDS)
         if not self._batch:
             self._has_more = False
             if monotonic() >= self._settled_at:
                 await self._find()
             await self._read()
 
-    async def _commit(self, event: Event) -> bool:
+    async def commit(self, event: Event) -> bool:
+        """Commit an event and all before it; True if the broker has confirmed it."""
         call = self._note(event)
         await self._put([call] if call and call.stored.number < event.position.number else [])
         call = self._owner(event)
         return call is not None and call.stored.number >= event.position.number
 
-    async def _lag(self) -> dict[str, float]:
+    async def lag(self) -> dict[str, float]:
+        """Return how much of each stream is published and not committed, in ms of speech."""
         calls, lag = self._active(), dict[str, float]()
         asked = [("HMGET", self._of("interaction", it), "next", "trimmed") for it in calls]
         for call, (end, trimmed) in zip(calls, await self._ask(asked), strict=True):
-            done = numbers(call.committed.entry)[1] + 1 if call.committed.entry else 0
-            missing = int(end or 0) - max(done, int(trimmed or 0))
+            missing = int(end or 0) - max(numbers(call.committed.entry)[1] + 1, int(trimmed or 0))
             lag[call.stream] = max(missing, 0) * call.tape.frame_ms
         return lag
 
-    async def _leave(self) -> None:
+    async def leave(self) -> None:
         """Commit what is done, and let other workers take over at once."""
         await self._put(self._active(), releases=True)
         pending = "GROUP", self._group, self._name, "STREAMS", self._index, "0"
@@ -144,7 +133,7 @@ class Worker(ABC):
         _, self._token, _ = await self._ask([*token, group], allowed="BUSYGROUP")
         for call in self._calls.values():
             call.held_at, call.tape.is_checked = NEVER, False
-        self._is_stale = False
+        self.is_stale = False
 
     async def _hold(self) -> None:
         """Renew leases and commit, where it is time."""
@@ -163,7 +152,10 @@ class Worker(ABC):
         """Write lease and position of calls, of which some may be another worker's."""
         now, asked, sent = monotonic(), list[Command](), list[tuple[Position, float]]()
         for call in calls:
-            is_over, key = releases or call.is_released or call.has_ended(now), self._lease_of(call)
+            is_over, key = (
+                releases or call.is_released or call.has_ended(now),
+                self._of(self._kind, call),
+            )
             sent.append((call.committed, 0 if is_over else self._lease))
             who = call.owner, self._name, round(sent[-1][1] * 1000), call.fence
             asked.append(("EVAL", _HOLD, 1, key, *who, call.committed.dumps(), KEEP_MS))
@@ -188,9 +180,6 @@ class Worker(ABC):
             else:  # of an older owner, after the broker was rolled back
                 call.expires_at = NEVER
 
-    def _lease_of(self, call: Owned) -> str:
-        return f"{self._key}:{{{call.stream}}}"
-
     def _lose(self, call: Owned, found: Position) -> None:
         call.begin(found, call.tape.call)  # what it has in the batch is not yielded
         if self._calls.pop(call.stream, None) is not None:
@@ -214,7 +203,7 @@ class Worker(ABC):
                 asked.append(("XAUTOCLAIM", self._index, self._group, *idle))
         token, *replies = await self._ask(asked)
         if token != self._token or any(isinstance(it, RedisError) for it in replies):
-            self._is_stale = self._has_more = True
+            self.is_stale = self._has_more = True
             return
         entries = [entry for reply in replies[:1] for _, page in reply or () for entry in page]
         self._has_more, read = len(entries) == INDEX_ENTRIES, []
@@ -234,7 +223,7 @@ class Worker(ABC):
         stream = f"{notice['tenant_id']}/{notice['stream_id']}"
         call = self._calls.get(stream) or Owned(stream)
         facts = "HGET", self._of("interaction", call), "started"
-        position = "HGET", self._lease_of(call), "position"
+        position = "HGET", self._of(self._kind, call), "position"
         exists, started, text = await self._ask([("EXISTS", notice["key"]), facts, position])
         if not exists or Position.loads(text).has_read(notice["run"]):
             return True
