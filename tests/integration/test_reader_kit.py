@@ -27,7 +27,7 @@ from rtaa_reader import AsyncReader, Audio, Ended, Event, Options, Reader, Start
 
 ROOT = Path(__file__).parents[2]
 LEASE = 2.0
-MAX_LINES, MAX_EXAMPLE_LINES = 490, 10
+MAX_LINES, MAX_EXAMPLE_LINES = 470, 10
 
 
 @pytest.fixture
@@ -45,11 +45,11 @@ def its_service(lab: BrokerLab, start_service: Any) -> Service:
 
 
 @pytest.fixture
-def start_reader(lab: BrokerLab, tmp_path: Path) -> Iterator[Callable[[str], KitReader]]:
+def start_reader(lab: BrokerLab, tmp_path: Path) -> Iterator[Callable[..., KitReader]]:
     started: list[KitReader] = []
 
-    def start(worker: str) -> KitReader:
-        started.append(KitReader(lab.url, tmp_path, worker, LEASE))
+    def start(worker: str, lease: float = LEASE) -> KitReader:
+        started.append(KitReader(lab.url, tmp_path, worker, lease))
         return started[-1]
 
     yield start
@@ -188,7 +188,7 @@ async def test_a_worker_that_leaves_hands_its_calls_over_at_once(
 
 
 async def test_resumes_and_second_runs_stay_with_the_owner(
-    lab: BrokerLab, its_service: Service, start_reader: Callable[[str], KitReader], name: str
+    lab: BrokerLab, its_service: Service, start_reader: Callable[..., KitReader], name: str
 ) -> None:
     readers = [start_reader("one"), start_reader("two")]
     await until(lambda: workers(lab) == 2)
@@ -210,7 +210,7 @@ async def test_resumes_and_second_runs_stay_with_the_owner(
 
 
 async def test_a_worker_that_was_frozen_finds_its_call_taken_over_and_commits_nothing_of_it(
-    lab: BrokerLab, its_service: Service, start_reader: Callable[[str], KitReader], name: str
+    lab: BrokerLab, its_service: Service, start_reader: Callable[..., KitReader], name: str
 ) -> None:
     frozen = start_reader("frozen")
     await until(lambda: workers(lab) == 1)
@@ -232,6 +232,55 @@ async def test_a_worker_that_was_frozen_finds_its_call_taken_over_and_commits_no
     assert [seq for seq, _ in other.frames[run]][-1] == len(said) - 1
     read = {seq for it in (frozen, other) for seq, _ in it.frames[run]}
     assert read == set(range(len(said)))
+
+
+async def test_on_an_emptied_broker_calls_wait_for_their_owner(
+    lab: BrokerLab, its_service: Service, start_reader: Callable[..., KitReader], name: str
+) -> None:
+    owner = start_reader("owner", lease=10.0)
+    await until(lambda: workers(lab) == 1)
+    caller = await Caller.dial(its_service.url)
+    await caller.start(name)
+    async with speaking(caller) as said:
+        await until(lambda: len(owner.of_type("audio")) >= 30)
+        other = start_reader("other", lease=10.0)
+        await until(lambda: workers(lab) == 2)
+        freeze_process(owner.process.pid)
+        await asyncio.to_thread(lab.come_back_empty)
+        await until(lambda: keys(lab, "rtaa:reader:asr") and keys(lab, "rtaa:interactions"))
+        with pytest.raises(AssertionError):  # it does not take what it finds there
+            await until(lambda: other.of_type("audio"), 1.0)
+        owner.process.send_signal(signal.SIGCONT)
+        before = len(said)
+        await until(lambda: len(owner.of_type("audio")) >= before + 30)
+    await caller.end()
+    await until(lambda: owner.of_type("ended"))
+    (frames,) = owner.frames.values()
+    assert [seq for seq, _ in frames] == list(range(len(said)))
+    assert other.lines == []
+
+
+async def test_what_was_read_under_an_older_lease_is_not_committed_under_a_new_one(
+    lab: BrokerLab, its_service: Service, name: str
+) -> None:
+    caller = await Caller.dial(its_service.url)
+    await caller.start(name)
+    await caller.speak(*range(20))
+    await caller.hear_ack(19)
+    lost: list[str] = []
+    options = Options(lease_seconds=0.5, autocommit=False, on_lost=lost.append)
+    async with AsyncReader(lab.url, "asr", "slow", options) as slow:
+        events = [await anext(slow) for _ in range(16)]
+        assert await slow.commit(events[5])
+        async with AsyncReader(lab.url, "asr", "quick", options) as quick:
+            after = [await anext(quick) for _ in range(5)]
+            assert [it.seq for it in after] == [5, 6, 7, 8, 9]
+            assert await quick.commit(after[-1])
+        assert (await anext(slow)).seq == 10
+        assert lost == [f"tenant-abc/{name}"]
+        assert not await slow.commit(events[15])
+        await caller.end()
+        assert [(await anext(slow)).seq for _ in range(10)] == [*range(11, 20), 19]
 
 
 def test_a_group_has_a_name_that_fits_into_a_key() -> None:

@@ -152,10 +152,8 @@ class Worker:
         """Write lease and position of calls, of which some may be another worker's."""
         now, asked, sent = monotonic(), list[Command](), list[tuple[Position, float]]()
         for call in calls:
-            is_over, key = (
-                releases or call.is_released or call.has_ended(now),
-                self._of(self._kind, call),
-            )
+            is_over = releases or call.is_released or call.has_ended(now)
+            key = self._of(self._kind, call)
             sent.append((call.committed, 0 if is_over else self._lease))
             who = call.owner, self._name, round(sent[-1][1] * 1000), call.fence
             asked.append(("EVAL", _HOLD, 1, key, *who, call.committed.dumps(), KEEP_MS))
@@ -163,12 +161,8 @@ class Worker:
         for call, (kept, lease), (is_taken, fence, text) in replies:
             found = Position.loads(text)
             if is_taken:
-                call.fence, call.held_at, call.stored, call.is_released = (
-                    fence,
-                    now,
-                    kept,
-                    not lease,
-                )
+                call.fence, call.held_at, call.stored = fence, now, kept
+                call.is_released = not lease
                 call.expires_at = now + lease if lease else NEVER
                 if found[:3] != kept[:3]:  # of an owner who came later
                     self._lose(call, found)
@@ -192,15 +186,8 @@ class Worker:
             page = "COUNT", INDEX_ENTRIES, "STREAMS", self._index, ">"
             asked.append(("XREADGROUP", "GROUP", self._group, self._name, *page))
             if monotonic() >= self._tick_at:  # what no worker has brought to an end
-                self._tick_at = monotonic() + self._lease / 3
-                idle = (
-                    self._name,
-                    round(self._lease * 1000 / 3),
-                    self._cursor,
-                    "COUNT",
-                    PAGE_ENTRIES,
-                )
-                asked.append(("XAUTOCLAIM", self._index, self._group, *idle))
+                idle = self._name, round(self._lease * 333), self._cursor
+                asked.append(("XAUTOCLAIM", self._index, self._group, *idle, "COUNT", PAGE_ENTRIES))
         token, *replies = await self._ask(asked)
         if token != self._token or any(isinstance(it, RedisError) for it in replies):
             self.is_stale = self._has_more = True
@@ -209,6 +196,8 @@ class Worker:
         self._has_more, read = len(entries) == INDEX_ENTRIES, []
         for self._cursor, page, *_ in replies[1:]:
             entries += page
+            if self._cursor == b"0-0":
+                self._tick_at = monotonic() + self._lease / 3
         for entry, fields in entries:
             notice = {key.decode(): value.decode() for key, value in (fields or {}).items()}
             if notice.get("type") != "started" or await self._has_read(notice):
