@@ -260,6 +260,33 @@ async def test_on_an_emptied_broker_calls_wait_for_their_owner(
     assert other.lines == []
 
 
+async def test_a_call_that_was_read_before_the_broker_was_emptied_is_not_read_by_another_worker(
+    lab: BrokerLab, its_service: Service, name: str
+) -> None:
+    def is_acknowledged() -> bool:
+        with lab.client() as client:
+            broker: Any = client
+            if not broker.exists("rtaa:interactions"):
+                return False
+            (group,) = broker.xinfo_groups("rtaa:interactions") or [{"lag": 1}]
+            return bool(broker.xlen("rtaa:interactions") > 1) and not (
+                group["lag"] or group["pending"]
+            )
+
+    async with reading(lab, "one") as one, reading(lab, "two") as two:
+        caller = await Caller.dial(its_service.url)
+        await caller.start(name)
+        await caller.speak(*range(20))
+        await caller.end()
+        await until(lambda: one.of(Ended) or two.of(Ended))
+        await until(is_acknowledged)
+        await asyncio.to_thread(lab.come_back_empty)
+        await until(is_acknowledged)
+        frames = [seq for _, seq in one.seqs + two.seqs]
+        assert frames == list(range(20))
+        assert len(one.of(Ended) + two.of(Ended)) == 1
+
+
 async def test_what_was_read_under_an_older_lease_is_not_committed_under_a_new_one(
     lab: BrokerLab, its_service: Service, name: str
 ) -> None:
