@@ -1,0 +1,186 @@
+"""Workers of rtaa-reader that leave, freeze or compete: one of them owns a call."""
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from broker_lab import BrokerLab
+from history import SentStream
+from kit_readers import KitReader, judge
+from kit_reading import LEASE, keys, reading, speaking
+from kit_trial import workers
+from resuming_sender import ResumingSender
+from running import Caller, Service
+from waiting import freeze_process, until
+
+from rtaa_reader import AsyncReader, Ended, Options
+
+
+@pytest.fixture
+def lab() -> Iterator[BrokerLab]:
+    with BrokerLab(appendfsync="everysec") as lab:
+        yield lab
+
+
+@pytest.fixture
+def its_service(lab: BrokerLab, start_service: Any) -> Service:
+    service: Service = start_service(
+        REDIS_URL=lab.url, RESUME_SECONDS="3", ACK_INTERVAL="1", DRAIN_SECONDS="1"
+    )
+    return service
+
+
+@pytest.fixture
+def start_reader(lab: BrokerLab, tmp_path: Path) -> Iterator[Callable[..., KitReader]]:
+    started: list[KitReader] = []
+
+    def start(worker: str, lease: float = LEASE) -> KitReader:
+        started.append(KitReader(lab.url, tmp_path, worker, lease))
+        return started[-1]
+
+    yield start
+    for reader in started:
+        reader.kill()
+
+
+async def test_a_worker_that_leaves_hands_its_calls_over_at_once(
+    lab: BrokerLab, its_service: Service, name: str
+) -> None:
+    caller = await Caller.dial(its_service.url)
+    await caller.start(name)
+    async with speaking(caller) as said, reading(lab, "two", 3.0) as two:
+        async with reading(lab, "one", 3.0) as one:
+            await until(lambda: len(one.seqs) + len(two.seqs) >= 50)
+        async with reading(lab, "three", 3.0) as three:
+            await until(lambda: len(two.seqs) + len(three.seqs) >= 50)
+    await caller.end()
+    async with reading(lab, "four", 3.0) as four:
+        await until(lambda: len(four.of(Ended)) + len(two.of(Ended)) + len(three.of(Ended)) == 1)
+    frames = [seq for it in (one, two, three, four) for _, seq in it.seqs]
+    assert sorted(frames) == list(range(len(said)))
+
+
+async def test_resumes_and_second_runs_stay_with_the_owner(
+    lab: BrokerLab, its_service: Service, start_reader: Callable[..., KitReader], name: str
+) -> None:
+    readers = [start_reader("one"), start_reader("two")]
+    await until(lambda: workers(lab) == 2)
+    streams = [SentStream(f"{name}-{n}") for n in range(6)]
+    senders = [ResumingSender(its_service.url, pace=0.01) for _ in streams]
+
+    async def cut() -> None:
+        for sender in senders * 3:
+            await asyncio.sleep(0.1)
+            sender.cut()
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(cut())
+        for sender, stream in zip(senders, streams, strict=True):
+            group.create_task(sender.call(stream, 300))
+    await until(lambda: sum(len(it.of_type("ended")) for it in readers) == len(streams))
+    assert judge(streams, readers) == []
+    assert not set(readers[0].frames) & set(readers[1].frames)
+
+
+async def test_a_worker_that_was_frozen_finds_its_call_taken_over_and_commits_nothing_of_it(
+    lab: BrokerLab, its_service: Service, start_reader: Callable[..., KitReader], name: str
+) -> None:
+    frozen = start_reader("frozen")
+    await until(lambda: workers(lab) == 1)
+    caller = await Caller.dial(its_service.url)
+    await caller.start(name)
+    async with speaking(caller) as said:
+        await until(lambda: len(frozen.of_type("audio")) >= 30)
+        freeze_process(frozen.process.pid)
+        other = start_reader("other")
+        await until(lambda: len(other.of_type("audio")) >= 30)
+        frozen.process.send_signal(signal.SIGCONT)
+        await until(lambda: frozen.said("lost"))
+        before = len(said)
+        await until(lambda: len(other.of_type("audio")) >= before - 30 + 50)
+    await caller.end()
+    await until(lambda: other.of_type("ended"))
+    (run,) = other.frames
+    assert frozen.committed[run] < min(seq for seq, _ in other.frames[run])
+    assert [seq for seq, _ in other.frames[run]][-1] == len(said) - 1
+    read = {seq for it in (frozen, other) for seq, _ in it.frames[run]}
+    assert read == set(range(len(said)))
+
+
+async def test_on_an_emptied_broker_calls_wait_for_their_owner(
+    lab: BrokerLab, its_service: Service, start_reader: Callable[..., KitReader], name: str
+) -> None:
+    owner = start_reader("owner", lease=10.0)
+    await until(lambda: workers(lab) == 1)
+    caller = await Caller.dial(its_service.url)
+    await caller.start(name)
+    async with speaking(caller) as said:
+        await until(lambda: len(owner.of_type("audio")) >= 30)
+        other = start_reader("other", lease=10.0)
+        await until(lambda: workers(lab) == 2)
+        freeze_process(owner.process.pid)
+        await asyncio.to_thread(lab.come_back_empty)
+        await until(lambda: keys(lab, "rtaa:reader:asr") and keys(lab, "rtaa:interactions"))
+        with pytest.raises(AssertionError):  # it does not take what it finds there
+            await until(lambda: other.of_type("audio"), 1.0)
+        owner.process.send_signal(signal.SIGCONT)
+        before = len(said)
+        await until(lambda: len(owner.of_type("audio")) >= before + 30)
+    await caller.end()
+    await until(lambda: owner.of_type("ended"))
+    (frames,) = owner.frames.values()
+    assert [seq for seq, _ in frames] == list(range(len(said)))
+    assert other.lines == []
+
+
+async def test_a_call_that_was_read_before_the_broker_was_emptied_is_not_read_by_another_worker(
+    lab: BrokerLab, its_service: Service, name: str
+) -> None:
+    def is_acknowledged() -> bool:
+        with lab.client() as client:
+            broker: Any = client
+            if not broker.exists("rtaa:interactions"):
+                return False
+            (group,) = broker.xinfo_groups("rtaa:interactions") or [{"lag": 1}]
+            return bool(broker.xlen("rtaa:interactions") > 1) and not (
+                group["lag"] or group["pending"]
+            )
+
+    async with reading(lab, "one") as one, reading(lab, "two") as two:
+        caller = await Caller.dial(its_service.url)
+        await caller.start(name)
+        await caller.speak(*range(20))
+        await caller.end()
+        await until(lambda: one.of(Ended) or two.of(Ended))
+        await until(is_acknowledged)
+        await asyncio.to_thread(lab.come_back_empty)
+        await until(is_acknowledged)
+        frames = [seq for _, seq in one.seqs + two.seqs]
+        assert frames == list(range(20))
+        assert len(one.of(Ended) + two.of(Ended)) == 1
+
+
+async def test_what_was_read_under_an_older_lease_is_not_committed_under_a_new_one(
+    lab: BrokerLab, its_service: Service, name: str
+) -> None:
+    caller = await Caller.dial(its_service.url)
+    await caller.start(name)
+    await caller.speak(*range(20))
+    await caller.hear_ack(19)
+    lost: list[str] = []
+    options = Options(lease_seconds=0.5, autocommit=False, on_lost=lost.append)
+    async with AsyncReader(lab.url, "asr", "slow", options) as slow:
+        events = [await anext(slow) for _ in range(16)]
+        assert await slow.commit(events[5])
+        async with AsyncReader(lab.url, "asr", "quick", options) as quick:
+            after = [await anext(quick) for _ in range(5)]
+            assert [it.seq for it in after] == [5, 6, 7, 8, 9]
+            assert await quick.commit(after[-1])
+        assert (await anext(slow)).seq == 10
+        assert lost == [f"tenant-abc/{name}"]
+        assert not await slow.commit(events[15])
+        await caller.end()
+        assert [(await anext(slow)).seq for _ in range(10)] == [*range(11, 20), 19]

@@ -1,0 +1,72 @@
+"""A worker of the readers' kit in the process of a test, and calls for it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from broker_lab import BrokerLab
+from running import Caller
+
+from rtaa_reader import AsyncReader, Audio, Event, Options
+
+LEASE = 2.0
+
+
+class Reading:
+    """A worker in this process; `events` are what it has read."""
+
+    def __init__(self, reader: AsyncReader) -> None:
+        self.reader = reader
+        self.events: list[Event] = []
+
+    @property
+    def seqs(self) -> list[tuple[str, int]]:
+        return [(it.run, it.seq) for it in self.events if isinstance(it, Audio)]
+
+    def of(self, kind: type[Event]) -> list[Event]:
+        return [it for it in self.events if isinstance(it, kind)]
+
+    async def read(self) -> None:
+        async for event in self.reader:
+            self.events.append(event)
+
+
+@asynccontextmanager
+async def reading(
+    lab: BrokerLab, worker: str = "one", lease: float = LEASE
+) -> AsyncIterator[Reading]:
+    async with AsyncReader(lab.url, "asr", worker, Options(lease_seconds=lease)) as reader:
+        found = Reading(reader)
+        task = asyncio.create_task(found.read())
+        try:
+            yield found
+            assert not task.done(), task.result()
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+@asynccontextmanager
+async def speaking(caller: Caller) -> AsyncIterator[list[int]]:
+    said: list[int] = []
+
+    async def speak() -> None:
+        while True:
+            await caller.speak(len(said))
+            said.append(len(said))
+            await asyncio.sleep(0.01)
+
+    task = asyncio.create_task(speak())
+    try:
+        yield said
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def keys(lab: BrokerLab, pattern: str) -> list[str]:
+    """Return the names of keys that the broker has."""
+    with lab.client() as broker:
+        found: Any = broker.keys(pattern)
+    return [key.decode() for key in found]
