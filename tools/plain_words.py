@@ -14,8 +14,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 CLEAN = (
-    "*.md", ".ci", ".github", ".pre-commit-config.yaml", "Makefile", "benchmarks", "clients", "deploy",
-    "docs", "examples", "pyproject.toml", "src", "tests", "tools",
+    "*.md", ".ci", ".github", ".pre-commit-config.yaml", "Makefile", "benchmarks", "clients",
+    "deploy", "docs", "examples", "pyproject.toml", "src", "tests", "tools",
 )  # fmt: skip
 """Files and folders that are searched: the whole repository."""
 

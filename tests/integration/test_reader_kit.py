@@ -52,32 +52,32 @@ FAULTS: dict[str, Callable[[BrokerLab], object]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_whatever_the_broker_forgets_in_a_call_each_frame_is_read_once(
+async def test_whatever_the_broker_loses_in_a_call_each_frame_is_read_once(
     lab: BrokerLab, its_service: Service, name: str, fault: str
 ) -> None:
     """The call is resumed afterwards, and its stream has a second run."""
     async with reading(lab) as one:
         caller = await Caller.dial(its_service.url)
         await caller.start(name)
-        async with speaking(caller) as said:
+        async with speaking(caller) as sent:
             await until(lambda: len(one.seqs) >= 50)
             await asyncio.to_thread(FAULTS[fault], lab)
-            before = len(said)
+            before = len(sent)
             await until(lambda: len(one.seqs) >= before + 50)
-        await caller.hear_ack(len(said) - 1)
-        caller.vanish()
+        await caller.hear_ack(len(sent) - 1)
+        caller.reset()
         resumed, second = [await Caller.dial(its_service.url) for _ in range(2)]
         await resumed.start(name, resume=True)
-        await resumed.speak(*range(len(said), len(said) + 10))
+        await resumed.speak(*range(len(sent), len(sent) + 10))
         await resumed.end()
         await second.start(name)
         await second.speak(*range(10))
         await second.end()
         await until(lambda: len(one.of(Ended)) >= 2)
     run, other = dict.fromkeys(event.run for event in one.events)
-    assert one.seqs == [(run, n) for n in range(len(said) + 10)] + [(other, n) for n in range(10)]
+    assert one.seqs == [(run, n) for n in range(len(sent) + 10)] + [(other, n) for n in range(10)]
     assert [it.audio for it in one.events if isinstance(it, Audio) and it.run == run] == [
-        pcm(n) for n in range(len(said) + 10)
+        pcm(n) for n in range(len(sent) + 10)
     ]
     assert [it.run for it in one.of(Ended)] == [run, other]
     starts = [it for it in one.of(Started) if isinstance(it, Started) and not it.resumed]

@@ -51,7 +51,7 @@ async def test_a_worker_that_leaves_hands_its_calls_over_at_once(
 ) -> None:
     caller = await Caller.dial(its_service.url)
     await caller.start(name)
-    async with speaking(caller) as said, reading(lab, "two", 3.0) as two:
+    async with speaking(caller) as sent, reading(lab, "two", 3.0) as two:
         async with reading(lab, "one", 3.0) as one:
             await until(lambda: len(one.seqs) + len(two.seqs) >= 50)
         async with reading(lab, "three", 3.0) as three:
@@ -60,7 +60,7 @@ async def test_a_worker_that_leaves_hands_its_calls_over_at_once(
     async with reading(lab, "four", 3.0) as four:
         await until(lambda: len(four.of(Ended)) + len(two.of(Ended)) + len(three.of(Ended)) == 1)
     frames = [seq for it in (one, two, three, four) for _, seq in it.seqs]
-    assert sorted(frames) == list(range(len(said)))
+    assert sorted(frames) == list(range(len(sent)))
 
 
 async def test_resumes_and_second_runs_stay_with_the_owner(
@@ -92,22 +92,22 @@ async def test_a_worker_that_was_frozen_finds_its_call_taken_over_and_commits_no
     await until(lambda: workers(lab) == 1)
     caller = await Caller.dial(its_service.url)
     await caller.start(name)
-    async with speaking(caller) as said:
+    async with speaking(caller) as sent:
         await until(lambda: len(frozen.of_type("audio")) >= 30)
         freeze_process(frozen.process.pid)
         other = start_reader("other")
         await until(lambda: len(other.of_type("audio")) >= 30)
         frozen.process.send_signal(signal.SIGCONT)
-        await until(lambda: frozen.said("lost"))
-        before = len(said)
+        await until(lambda: frozen.told("lost"))
+        before = len(sent)
         await until(lambda: len(other.of_type("audio")) >= before - 30 + 50)
     await caller.end()
     await until(lambda: other.of_type("ended"))
     (run,) = other.frames
     assert frozen.committed[run] < min(seq for seq, _ in other.frames[run])
-    assert [seq for seq, _ in other.frames[run]][-1] == len(said) - 1
+    assert [seq for seq, _ in other.frames[run]][-1] == len(sent) - 1
     read = {seq for it in (frozen, other) for seq, _ in it.frames[run]}
-    assert read == set(range(len(said)))
+    assert read == set(range(len(sent)))
 
 
 async def test_on_an_emptied_broker_calls_wait_for_their_owner(
@@ -117,7 +117,7 @@ async def test_on_an_emptied_broker_calls_wait_for_their_owner(
     await until(lambda: workers(lab) == 1)
     caller = await Caller.dial(its_service.url)
     await caller.start(name)
-    async with speaking(caller) as said:
+    async with speaking(caller) as sent:
         await until(lambda: len(owner.of_type("audio")) >= 30)
         other = start_reader("other", lease=10.0)
         await until(lambda: workers(lab) == 2)
@@ -127,12 +127,12 @@ async def test_on_an_emptied_broker_calls_wait_for_their_owner(
         with pytest.raises(AssertionError):  # it does not take what it finds there
             await until(lambda: other.of_type("audio"), 1.0)
         owner.process.send_signal(signal.SIGCONT)
-        before = len(said)
+        before = len(sent)
         await until(lambda: len(owner.of_type("audio")) >= before + 30)
     await caller.end()
     await until(lambda: owner.of_type("ended"))
     (frames,) = owner.frames.values()
-    assert [seq for seq, _ in frames] == list(range(len(said)))
+    assert [seq for seq, _ in frames] == list(range(len(sent)))
     assert other.lines == []
 
 

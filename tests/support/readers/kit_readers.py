@@ -11,7 +11,6 @@ from typing import Any
 
 from history import SentStream
 
-ROOT = Path(__file__).parents[2]
 LIMIT_SECONDS = 20.0
 
 Run = tuple[str, str]
@@ -24,10 +23,9 @@ class KitReader:
     def __init__(self, url: str, folder: Path, worker: str, lease_seconds: float) -> None:
         self._printed, self.errors = folder / f"{worker}.jsonl", folder / f"{worker}.err"
         self._at, self._lines, self._rest = 0, list[list[Any]](), b""
-        paths = [ROOT / "clients/python/src", ROOT / "tests/support"]
-        program = str(paths[1] / "kit_worker.py")
+        program = str(Path(__file__).with_name("kit_worker.py"))
         command = [sys.executable, program, url, worker, str(lease_seconds)]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))}
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
         with self._printed.open("wb") as out, self.errors.open("wb") as errors:
             self.process = subprocess.Popen(command, env=environment, stdout=out, stderr=errors)
 
@@ -53,15 +51,15 @@ class KitReader:
     @property
     def committed(self) -> dict[Run, int]:
         """The highest seq of each run that it was told is committed."""
-        return {(stream, run): seq for word, stream, run, seq in self.said("committed")}
+        return {(stream, run): seq for word, stream, run, seq in self.told("committed")}
 
-    def said(self, word: str) -> list[list[Any]]:
+    def told(self, word: str) -> list[list[Any]]:
         """Return its lines of one kind."""
         return [line for line in self.lines if line[0] == word]
 
     def of_type(self, kind: str) -> list[list[Any]]:
         """Return the events of a type."""
-        return [line for line in self.said("got") if line[3] == kind]
+        return [line for line in self.told("got") if line[3] == kind]
 
     def kill(self) -> None:
         """SIGKILL it."""

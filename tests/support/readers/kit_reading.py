@@ -49,17 +49,17 @@ async def reading(
 
 @asynccontextmanager
 async def speaking(caller: Caller) -> AsyncIterator[list[int]]:
-    said: list[int] = []
+    sent: list[int] = []
 
     async def speak() -> None:
         while True:
-            await caller.speak(len(said))
-            said.append(len(said))
+            await caller.speak(len(sent))
+            sent.append(len(sent))
             await asyncio.sleep(0.01)
 
     task = asyncio.create_task(speak())
     try:
-        yield said
+        yield sent
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

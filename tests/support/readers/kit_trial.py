@@ -1,7 +1,9 @@
 """Live calls, two workers of which one is killed, a broker that is killed twice and emptied once.
 
-By hand, with more of everything: PYTHONPATH=src:tests/support:clients/python/src
-    .venv/bin/python tests/support/kit_trial.py CALLS FRAMES PACE_SECONDS
+By hand, with more of everything:
+
+    PYTHONPATH="$(printf '%s:' tests/support/*)clients/python/src" \\
+        .venv/bin/python tests/support/readers/kit_trial.py CALLS FRAMES PACE_SECONDS
 """
 
 import asyncio
@@ -21,7 +23,7 @@ from running import service_process
 from waiting import until
 
 LEASE_SECONDS = 4.0
-PATIENCE_SECONDS = 120.0
+LIMIT_SECONDS = 120.0
 FRAMES_BEFORE = 25
 """Of each call, read before anything fails."""
 
@@ -40,7 +42,7 @@ async def trial(
             stack.callback(reader.kill)
         streams = [SentStream(f"call-{n}") for n in range(calls)]
         senders = [
-            ResumingSender(service.url, pace=pace, patience=PATIENCE_SECONDS) for _ in streams
+            ResumingSender(service.url, pace=pace, limit_seconds=LIMIT_SECONDS) for _ in streams
         ]
         await until(lambda: workers(lab) == 2)
         begun = monotonic()
@@ -53,7 +55,7 @@ async def trial(
         async with asyncio.TaskGroup() as group:
             for sender, stream in zip(senders, streams, strict=True):
                 group.create_task(sender.call(stream, frames))
-            await until(lambda: are_read(readers, calls, FRAMES_BEFORE), PATIENCE_SECONDS)
+            await until(lambda: are_read(readers, calls, FRAMES_BEFORE), LIMIT_SECONDS)
             tell("all calls are read")
             await asyncio.to_thread(lab.kill_and_restart)
             tell("broker killed")
@@ -64,7 +66,7 @@ async def trial(
             tell(f"worker a killed, with {len(taken)} calls")
             await asyncio.to_thread(lab.kill_and_restart)
             tell("broker killed")
-            await until(lambda: taken <= set(two.frames), PATIENCE_SECONDS)
+            await until(lambda: taken <= set(two.frames), LIMIT_SECONDS)
             tell("worker b has all calls")
             await asyncio.to_thread(lab.come_back_empty)
             tell("broker emptied")
@@ -72,11 +74,11 @@ async def trial(
             tell("all calls flow")
         tell("all calls are sent")
         await until(
-            lambda: len(one.of_type("ended")) + len(two.of_type("ended")) >= calls, PATIENCE_SECONDS
+            lambda: len(one.of_type("ended")) + len(two.of_type("ended")) >= calls, LIMIT_SECONDS
         )
         assert two.stop() == 0, two.errors.read_text()
         tell("worker b stopped")
-        note(f"lost by b: {len(two.said('lost'))}; read by both: {doubled(one, two)}")
+        note(f"lost by b: {len(two.told('lost'))}; read by both: {doubled(one, two)}")
         return judge(streams, [two], [one])
 
 
@@ -101,7 +103,7 @@ async def until_all_flow(readers: list[KitReader], calls: int) -> None:
     def counts() -> dict[str, int]:
         found = dict[str, int]()
         for reader in readers:
-            for word, stream, *_ in reader.said("got"):
+            for word, stream, *_ in reader.told("got"):
                 found[stream] = found.get(stream, 0) + (word == "got")
         return found
 
@@ -111,7 +113,7 @@ async def until_all_flow(readers: list[KitReader], calls: int) -> None:
     before = counts()
     await until(
         lambda: len(over() | {it for it, n in counts().items() if n > before.get(it, 0)}) >= calls,
-        PATIENCE_SECONDS,
+        LIMIT_SECONDS,
     )
 
 
