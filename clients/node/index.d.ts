@@ -1,0 +1,143 @@
+/** What a run was started with: the `data` of its `started`, as docs/published.md has it. */
+export interface Media {
+  run: string;
+  generation: number;
+  resumed: boolean;
+  tenant_id: string;
+  interaction_id: string;
+  stream_id: string;
+  track: string | null;
+  dialect: string;
+  sample_rate: number;
+  /** 16-bit little-endian samples, or 8-bit µ-law. */
+  encoding: "pcm16" | "mulaw";
+  channels: number;
+  [other: string]: unknown;
+}
+
+interface Common {
+  call: Call;
+  run: string;
+  /** Of the entry, `<generation>-<position>`. */
+  id: string;
+  /** Of the frame, of the last frame that a gap misses, or of the frame before; -1: none. */
+  seq: number;
+}
+export interface Started extends Common { type: "started"; data: Media }
+export interface Audio extends Common {
+  type: "audio";
+  /** Raw bytes as sent; `call.media` tells their encoding. */
+  audio: Buffer;
+  /** When the service received it, milliseconds since 1970. */
+  receivedAtMs: number;
+}
+export interface Gap extends Common {
+  type: "gap";
+  /** `trimmed`: the frames were older than RETENTION_SECONDS when this group came to read them. */
+  data: { first_missing: number; missing: number; trimmed?: true };
+}
+/** A key press or a playback mark: the inner object of the carrier's event. */
+export interface Signal extends Common { type: "dtmf" | "mark"; data: any }
+export interface Ended extends Common {
+  type: "ended";
+  data: { reason: string; recovered?: boolean; ledger: Record<string, number> };
+}
+export type Event = Started | Audio | Gap | Signal | Ended;
+
+/** How far a group has handled a stream, as it is kept at the broker. */
+export interface Progress {
+  /** The last entry handled. */
+  id: string;
+  generation: number;
+  run: string;
+  seq: number;
+  /** Of audio of the run. */
+  bytes: number;
+  ended: boolean;
+  signals: [digest: string, seq: number][];
+  older: string[];
+}
+
+/**
+ * - `open`: this worker owns the call
+ * - `finished`: its `ended` was handled and committed
+ * - `gone`: the broker has had nothing of it for a minute
+ * - `lost`: another worker owns it; what was not committed is repeated there
+ * - `left`: this worker has handed it over or is closed
+ */
+export type CallState = "open" | "finished" | "gone" | "lost" | "left";
+
+/** One media stream that this worker owns, with all its resumptions and runs. */
+export interface Call extends AsyncIterable<Event> {
+  /** Of the stream at the broker. */
+  readonly key: string;
+  /** `TENANT/STREAM`. */
+  readonly stream: string;
+  /** Grows with each owner of the call. */
+  readonly epoch: number;
+  readonly state: CallState;
+  /** Of the newest `started`; undefined before the first event. */
+  readonly media: Media | undefined;
+  /** What is committed. An owner continues behind `progress.id` of the owner before. */
+  readonly progress: Progress;
+  /**
+   * Commit all events up to the newest one given. False: the call is lost, nothing was committed.
+   * Waits for a broker that is away, for a minute at most, then throws.
+   */
+  commit(): Promise<boolean>;
+  /** Published audio that is not yet handled, in milliseconds of speech. */
+  lag(): Promise<number>;
+}
+
+export interface ReaderOptions {
+  /** `redis://`, `rediss://` or `unix://` */
+  url: string;
+  /** The workers of one group share the calls; take a name for each purpose. */
+  group: string;
+  /** Unique in the group; by default made of host name and process id. */
+  worker?: string;
+  /** STREAM_PREFIX of the service, `rtaa` by default. */
+  prefix?: string;
+  /** Milliseconds after which the calls of a worker that is gone are taken over; 10,000. */
+  lease?: number;
+  /** Milliseconds after a new connection before calls are claimed; `lease / 5`. */
+  settle?: number;
+  /** How many calls this worker owns at most; 1,000. */
+  maxCalls?: number;
+  /** Whether an event is committed when the next one is asked for; else by `commit` alone. True. */
+  autoCommit?: boolean;
+  /** Told of each failure at the broker; all of them are tried again. Default: console.error. */
+  onError?: (error: Error) => void;
+}
+
+/** A worker of a group. Use it in one way: iterate over it, or `run` it. */
+export declare class Reader implements AsyncIterable<Event>, AsyncDisposable {
+  private constructor();
+  /** Connect and make the group where there is none. Waits for a broker that is away. */
+  static join(options: ReaderOptions): Promise<Reader>;
+  readonly worker: string;
+  /** The calls that this worker owns now. */
+  readonly calls: readonly Call[];
+  /** The events of all calls in turn. Leaving the loop closes the reader. */
+  [Symbol.asyncIterator](): AsyncIterator<Event, undefined>;
+  /**
+   * Start `handler` for each call that this worker comes to own, all of them side by side, until
+   * `close`. A handler that returns early leaves the rest of its call unread by the group; one that
+   * throws closes the reader, and `run` throws its error.
+   */
+  run(handler: (call: Call) => Promise<void>): Promise<void>;
+  /** The largest lag among the calls owned, in milliseconds of speech. */
+  lag(): Promise<number>;
+  /** Commit what is handled, hand the calls over to other workers, disconnect: 5 s at most. */
+  close(): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/**
+ * A WAV file of the audio among these events of one run, in order; gaps are silence.
+ * Throws a RangeError above 4 GiB.
+ */
+export declare function toWav(
+  media: Pick<Media, "sample_rate" | "encoding" | "channels">,
+  events: Iterable<Pick<Event, "type"> & { audio?: Uint8Array; data?: any }>,
+): Buffer;

@@ -1,0 +1,2 @@
+export { Reader } from "./reader.js";
+export { toWav } from "./wav.js";

@@ -1,0 +1,194 @@
+"""The reader of clients/node: its rules, its README, and workers over brokers that fail."""
+
+import asyncio
+import base64
+import json
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from agentstream_sender import AgentstreamSender
+from broker_lab import BrokerLab
+from example_reader import ExampleReader
+from node_reader import CLIENT, install, node_worker
+from running import Caller, Service, pcm
+from shared_calls import PacedCall, key_of
+from waiting import until
+
+Start = Callable[..., ExampleReader]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def packages() -> None:
+    install()
+
+
+@pytest.fixture
+def lab() -> Iterator[BrokerLab]:
+    with BrokerLab(appendfsync="everysec") as lab:
+        yield lab
+
+
+@pytest.fixture
+def its_service(lab: BrokerLab, start_service: Any) -> Service:
+    service: Service = start_service(REDIS_URL=lab.url, ACK_INTERVAL="1", REWIND_SECONDS="20")
+    return service
+
+
+@pytest.fixture
+def start_worker(lab: BrokerLab, tmp_path: Path) -> Iterator[Start]:
+    with ExitStack() as stack:
+        yield lambda name: stack.enter_context(node_worker(lab.url, tmp_path, name))
+
+
+def run_node(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["node", *arguments], cwd=CLIENT, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_its_rules_hold() -> None:
+    done = run_node("--test", *(str(it) for it in sorted((CLIENT / "test").glob("*.test.js"))))
+    assert done.returncode == 0, done.stdout
+
+
+def test_its_types_are_sound() -> None:
+    done = run_node("node_modules/typescript/bin/tsc")
+    assert done.returncode == 0, done.stdout
+
+
+def test_it_depends_on_the_client_alone_and_the_lock_names_no_registry() -> None:
+    package = json.loads((CLIENT / "package.json").read_text())
+    lock = json.loads((CLIENT / "package-lock.json").read_text())
+    assert list(package["dependencies"]) == ["@redis/client"]
+    shipped = [name for name, it in lock["packages"].items() if name and not it.get("dev")]
+    assert shipped == ["node_modules/@redis/client"]
+    assert all(
+        "integrity" in it and "resolved" not in it for n, it in lock["packages"].items() if n
+    )
+
+
+async def until_ended(worker: ExampleReader, runs: int = 1) -> None:
+    await until(lambda: len(worker.of_type("ended")) >= runs)
+
+
+async def test_a_resume_a_gap_and_a_second_run_come_once_each(
+    its_service: Service, start_worker: Start, name: str
+) -> None:
+    worker = start_worker("one")
+    first, resumed, second = [await Caller.dial(its_service.url) for _ in range(3)]
+    await first.start(name)
+    await first.speak(*range(5))
+    await first.hear_ack(4)
+    first.vanish()
+    await resumed.start(name, resume=True)
+    await resumed.speak(5, 8)
+    await resumed.end()
+    await second.start(name)
+    await second.speak(*range(3))
+    await second.end()
+    await until_ended(worker, 2)
+    kinds = [(it["type"], it["seq"]) for it in worker.events if it["type"] != "open"]
+    five, three = ([("audio", seq) for seq in range(count)] for count in (5, 3))
+    again = [("started", 4), ("audio", 5), ("gap", 7), ("audio", 8), ("ended", 8)]
+    assert kinds == [("started", -1), *five, *again, ("started", -1), *three, ("ended", 2)]
+    assert [it["data"]["resumed"] for it in worker.of_type("started")] == [False, True, False]
+    one, again, two = [it["run"] for it in worker.of_type("started")]
+    assert one == again != two
+
+
+async def test_signals_come_at_their_place(
+    its_service: Service, start_worker: Start, name: str
+) -> None:
+    worker = start_worker("one")
+    sender = await AgentstreamSender.dial(its_service.url)
+    await sender.begin(name)
+    await sender.send_chunks(name, 1)
+    await sender.say({"event": "dtmf", "stream_sid": name, "dtmf": {"digit": "5"}})
+    await sender.send_chunks(name, 2)
+    await sender.stop(name)
+    await until_ended(worker)
+    (signal,) = worker.of_type("dtmf")
+    assert (signal["seq"], signal["data"]) == (1, {"digit": "5"})
+
+
+async def test_another_run_on_an_emptied_broker_is_not_taken_for_the_first(
+    lab: BrokerLab, process: Any, start_worker: Start, name: str
+) -> None:
+    """Its entries have the ids of the first one's, and there are more of them."""
+    worker = start_worker("one")
+    dying = process(REDIS_URL=lab.url)
+    caller = await Caller.dial(dying.url)
+    await caller.start(name)
+    await caller.speak(*range(5))
+    await until(lambda: worker.seqs(name) == [0, 1, 2, 3, 4])
+    dying.kill()
+    await asyncio.to_thread(lab.come_back_empty)
+    again = await Caller.dial(process(REDIS_URL=lab.url).url)
+    await again.start(name)
+    await again.speak(*range(20))
+    await again.end()
+    await until_ended(worker)
+    first, second = dict.fromkeys(it["run"] for it in worker.of_type("started"))
+    key = key_of(name)
+    assert worker.frames == [(key, first, seq, pcm(seq)) for seq in range(5)] + [
+        (key, second, seq, pcm(seq)) for seq in range(20)
+    ]
+
+
+CONSUMER, HANDLER = re.findall(r"```js\n(.*?)```", (CLIENT / "README.md").read_text(), re.DOTALL)
+IMPORTS = """
+import { writeFile } from "node:fs/promises";
+import { toWav } from "rtaa-reader";
+const recognise = (run, seq, audio) => console.log("audio", seq, audio.toString("base64"));
+"""
+
+
+@pytest.fixture
+def start_script(lab: BrokerLab, tmp_path: Path) -> Iterator[Callable[[str], ExampleReader]]:
+    """Run a script of the README, of which each line that it prints is one of a file."""
+    scripts = []
+    with ExitStack() as stack:
+
+        def start(text: str) -> ExampleReader:
+            assert text.count("redis://localhost:6379/0") == 1
+            (tmp_path / "node_modules").mkdir()
+            (tmp_path / "node_modules" / "rtaa-reader").symlink_to(CLIENT)
+            script = tmp_path / "consumer.mjs"
+            script.write_text(IMPORTS + text.replace("redis://localhost:6379/0", lab.url))
+            scripts.append(ExampleReader(["node", str(script)], tmp_path))
+            stack.callback(scripts[-1].kill)
+            return scripts[-1]
+
+        yield start
+
+
+async def test_the_consumer_of_the_readme_hears_a_call_over_a_broker_that_is_killed(
+    lab: BrokerLab,
+    its_service: Service,
+    start_script: Callable[[str], ExampleReader],
+    tmp_path: Path,
+    name: str,
+) -> None:
+    assert len(CONSUMER.strip().splitlines()) <= 10
+    script = start_script(CONSUMER)
+    call = PacedCall(its_service.url, name, 1, 0.01)
+
+    def printed() -> list[list[str]]:
+        return [line.split() for line in (tmp_path / "one.jsonl").read_text().splitlines()]
+
+    await until(lambda: len(printed()) > 20)
+    await asyncio.to_thread(lab.kill_and_restart)
+    await call.end()
+    await until(lambda: printed()[-1][0] == "ended")
+    start, *frames, end = printed()
+    assert (start[0], start[2], end[2]) == ("started", "8000", "ended")
+    assert frames == [
+        ["audio", str(seq), base64.b64encode(call.frame(seq)).decode()]
+        for seq in range(call.frames)
+    ]
+    assert await asyncio.to_thread(script.stop) == 0
