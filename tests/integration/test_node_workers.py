@@ -1,6 +1,7 @@
 """Workers of clients/node share calls, while they, their broker and the senders fail."""
 
 import asyncio
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,9 +12,10 @@ import redis
 from broker_lab import BrokerLab
 from example_reader import ExampleReader
 from node_reader import install, node_worker
-from running import Service
+from published import index
+from running import Caller, Service
 from shared_calls import PacedCall, Sharing
-from waiting import until
+from waiting import freeze_process, until
 
 INTERVAL_SECONDS = 0.04
 """From frame to frame of a call."""
@@ -41,7 +43,11 @@ def its_service(lab: BrokerLab, start_service: Any) -> Service:
 @pytest.fixture
 def start_worker(lab: BrokerLab, tmp_path: Path) -> Iterator[Start]:
     with ExitStack() as stack:
-        yield lambda name: stack.enter_context(node_worker(lab.url, tmp_path, name))
+
+        def start(name: str, **times: int) -> ExampleReader:
+            return stack.enter_context(node_worker(lab.url, tmp_path, name, **times))
+
+        yield start
 
 
 async def until_workers_wait(lab: BrokerLab, count: int) -> None:
@@ -113,3 +119,52 @@ async def test_each_byte_is_committed_once_at_one_owner_whatever_dies(
         assert broker.zcard("rtaa:reader:{asr}") == 0
         pending: Any = broker.xpending("rtaa:interactions", "asr")
         assert pending["pending"] == 0
+
+
+async def test_a_call_stays_with_an_owner_that_is_the_last_to_find_the_broker_again(
+    lab: BrokerLab, its_service: Service, start_worker: Start, name: str
+) -> None:
+    it = Sharing()
+    it.workers["one"] = start_worker("one", settle_ms=3000, lease_ms=20000)
+    call = PacedCall(its_service.url, name, 1, INTERVAL_SECONDS)
+    it.calls.append(call)
+    await until(lambda: call.key in it.owned())
+    it.workers["two"] = start_worker("two", settle_ms=3000, lease_ms=20000)
+    await until_workers_wait(lab, 2)
+    await it.until_all_progress(10)
+    freeze_process(it.workers["one"].process.pid)
+    await asyncio.to_thread(lab.come_back_empty)
+    with lab.client() as broker:
+        await until(lambda: index(broker, name))  # it is announced, and its owner does not know
+    frames = call.frames
+    await until(lambda: call.frames > frames + 25)
+    it.workers["one"].process.send_signal(signal.SIGCONT)
+    await it.until_all_progress(10)
+    await until_workers_wait(lab, 2)  # the settled ones have looked at the notice
+    await call.end()
+    await until(lambda: it.workers["one"].of_type("ended"))
+    it.judge(call)
+    assert len(it.owned()[call.key]) == 1
+
+
+async def test_a_call_that_had_ended_when_the_broker_came_back_empty_is_not_read_again(
+    lab: BrokerLab, its_service: Service, start_worker: Start, name: str
+) -> None:
+    worker = start_worker("one")
+    before, after = f"{name}-before", f"{name}-after"
+    caller = await Caller.dial(its_service.url)
+    await caller.start(before)
+    await caller.speak(*range(20))
+    await caller.end()
+    await until(lambda: worker.of_type("ended"))
+    with lab.client() as broker:
+        await until(lambda: broker.zcard("rtaa:reader:{asr}") == 0)
+    await asyncio.to_thread(lab.come_back_empty)
+    with lab.client() as broker:
+        await until(lambda: len(index(broker, before)) == 2)
+    caller = await Caller.dial(its_service.url)
+    await caller.start(after)
+    await caller.end()
+    await until(lambda: len(worker.of_type("ended")) == 2)
+    assert worker.seqs(before) == list(range(20))
+    assert len(worker.of_type("started")) == 2

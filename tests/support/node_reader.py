@@ -65,10 +65,11 @@ class Owned:
 
 @contextmanager
 def node_worker(
-    url: str, folder: Path, name: str, *, group: str = "asr"
+    url: str, folder: Path, name: str, *, lease_ms: int = 2000, settle_ms: int = 1000
 ) -> Iterator[ExampleReader]:
     """Run `clients/node/test/worker.js`; it is killed at the end."""
-    command = ["node", str(CLIENT / "test" / "worker.js"), url, group, name]
+    script = str(CLIENT / "test" / "worker.js")
+    command = ["node", script, url, "asr", name, str(lease_ms), str(settle_ms)]
     worker = ExampleReader(command, folder, name)
     try:
         yield worker
