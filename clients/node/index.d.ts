@@ -33,8 +33,8 @@ export interface Audio extends Common {
 }
 export interface Gap extends Common {
   type: "gap";
-  /** `trimmed`: the frames were older than RETENTION_SECONDS when this group came to read them. */
-  data: { first_missing: number; missing: number; trimmed?: true };
+  /** Not `declared`: the frames were older than RETENTION_SECONDS when the group came to read them. */
+  data: { first_missing: number; missing: number; declared: boolean };
 }
 /** A key press or a playback mark: the inner object of the carrier's event. */
 export interface Signal extends Common { type: "dtmf" | "mark"; data: any }
@@ -44,18 +44,22 @@ export interface Ended extends Common {
 }
 export type Event = Started | Audio | Gap | Signal | Ended;
 
-/** How far a group has handled a stream, as it is kept at the broker. */
+/** How far one run was handled: to its frame `seq` (-1: none), and so many signals behind that. */
 export interface Progress {
-  /** The last entry handled. */
-  id: string;
-  generation: number;
   run: string;
+  generation: number;
   seq: number;
-  /** Of audio of the run. */
-  bytes: number;
+  signals: number;
   ended: boolean;
-  signals: [digest: string, seq: number][];
-  older: string[];
+}
+
+/** How far a group has handled a stream, as it is kept at the broker. */
+export interface Position {
+  /** Id of the last entry handled; '' before the first. */
+  entry: string;
+  checksum: number;
+  /** The latest last. */
+  runs: readonly Progress[];
 }
 
 /**
@@ -73,19 +77,19 @@ export interface Call extends AsyncIterable<Event> {
   readonly key: string;
   /** `TENANT/STREAM`. */
   readonly stream: string;
-  /** Grows with each owner of the call. */
-  readonly epoch: number;
+  /** The fencing number of the lease: grows with each owner of the call. */
+  readonly fence: number;
   readonly state: CallState;
   /** Of the newest `started`; undefined before the first event. */
   readonly media: Media | undefined;
-  /** What is committed. An owner continues behind `progress.id` of the owner before. */
-  readonly progress: Progress;
+  /** What is committed. An owner continues behind `position.entry` of the owner before. */
+  readonly position: Position;
   /**
    * Commit all events up to the newest one given. False: the call is lost, nothing was committed.
    * Waits for a broker that is away, for a minute at most, then throws.
    */
   commit(): Promise<boolean>;
-  /** Published audio that is not yet handled, in milliseconds of speech. */
+  /** Published entries that are not yet handled, each as long as the latest frame: milliseconds. */
   lag(): Promise<number>;
 }
 
@@ -100,7 +104,7 @@ export interface ReaderOptions {
   prefix?: string;
   /** Milliseconds after which the calls of a worker that is gone are taken over; 10,000. */
   lease?: number;
-  /** Milliseconds after a new connection before calls are claimed; `lease / 5`. */
+  /** Milliseconds for which no calls are claimed after the broker was started; `lease`. */
   settle?: number;
   /** How many calls this worker owns at most; 1,000. */
   maxCalls?: number;

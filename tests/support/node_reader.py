@@ -57,7 +57,7 @@ def _install() -> None:
 class Owned:
     """What one worker has printed of a call while it owned it."""
 
-    epoch: int
+    fence: int
     worker: str
     behind: str
     events: list[dict[str, Any]]
@@ -89,7 +89,7 @@ def owners(workers: Mapping[str, ExampleReader]) -> dict[str, list[Owned]]:
                 found.setdefault(key, []).append(current[key])
             else:
                 current[key].events.append(event)
-    return {key: sorted(turns, key=lambda it: it.epoch) for key, turns in found.items()}
+    return {key: sorted(turns, key=lambda it: it.fence) for key, turns in found.items()}
 
 
 def committed(turns: Sequence[Owned]) -> list[dict[str, Any]]:

@@ -1,19 +1,19 @@
 /** One call that this worker owns: what is read of it, given to the program, and committed. */
 
 import { setTimeout as sleep } from "node:timers/promises";
-import { parts } from "./track.js";
+import { Tape } from "./tape.js";
+import { behind, hasRead, numbers, progressOf } from "./position.js";
 
 /**
  * @typedef {import("../index.d.ts").Call} Api
  * @typedef {import("../index.d.ts").CallState} CallState
  * @typedef {import("../index.d.ts").Event} Event
- * @typedef {import("../index.d.ts").Progress} Progress
+ * @typedef {import("../index.d.ts").Position} Position
  * @typedef {import("./leases.js").Leases} Leases
- * @typedef {import("./track.js").Entry} Entry
- * @typedef {import("./track.js").News} News
- * @typedef {import("./track.js").Track} Track
+ * @typedef {import("./tape.js").Entry} Entry
+ * @typedef {import("./tape.js").News} News
  *
- * @typedef {{ count: number, progress: Progress }} Mark so many events, and the progress behind them
+ * @typedef {{ count: number, position: Position }} Mark so many events, and the position behind them
  */
 
 /** A call with so many events waiting is not read on. */
@@ -25,11 +25,13 @@ const COMMIT_RETRY_MS = 50;
 export class Call {
   /** @type {CallState} */
   state = "open";
-  /** The connection on which the stream was found to be the one that was read; 0: none. */
-  verifiedOn = 0;
-  verifiedAt = 0;
-  /** What it was said to be left as, before the answer. @type {string | undefined} */
-  leavingAs;
+  /** When, and on which connection, the stream was found to be the one that was read. */
+  checkedAt = -Infinity;
+  checkedOn = 0;
+  /** Whether all that is published has been read. */
+  isDrained = false;
+  /** Its lease is being released; also if the answer was lost. */
+  isLeaving = false;
   /** Since when the broker has nothing of the stream. @type {number | undefined} */
   absentSince;
   /** Told when an event can be taken, or none will come any more. */
@@ -42,33 +44,33 @@ export class Call {
   #given;
   /** @type {Mark} */
   #handled;
-  /** @type {Mark | undefined} */
+  /** @type {Mark} */
   #kept;
   #keptAt;
   #leases;
-  #spareBytes = 0;
 
   /**
    * @param {Leases} leases
-   * @param {{ key: string, stream: string, epoch: number, claimedAt: number }} claim
-   * @param {Track} track
+   * @param {{ key: string, stream: string, owner: string, fence: number, at: number }} lease
+   * @param {Position} position
    */
-  constructor(leases, { key, stream, epoch, claimedAt }, track) {
+  constructor(leases, { key, stream, owner, fence, at }, position) {
     this.#leases = leases;
     this.key = key;
     this.stream = stream;
-    this.epoch = epoch;
-    this.track = track;
-    this.#given = this.#handled = { count: 0, progress: track.progress };
-    this.#keptAt = claimedAt;
+    this.owner = owner;
+    this.fence = fence;
+    this.tape = new Tape(position);
+    this.#given = this.#handled = this.#kept = { count: 0, position };
+    this.#keptAt = at;
   }
 
   get media() {
-    return this.track.media;
+    return this.tape.media;
   }
 
-  get progress() {
-    return (this.#kept ?? this.#handled).progress;
+  get position() {
+    return this.#kept.position;
   }
 
   // Reading
@@ -77,13 +79,13 @@ export class Call {
     return this.state === "open" && this.#waiting.length < MAX_WAITING;
   }
 
-  /** @param {Entry[]} entries in order, behind the cursor */
-  add(entries) {
-    for (const entry of entries) {
-      const { cursor } = this.track;
-      this.#waiting.push(...this.track.take(entry));
-      if (isBehind(cursor, this.track.cursor)) break; // it is read from its start once more
-    }
+  /**
+   * @param {Entry[]} page from the `start` of its tape on
+   * @param {boolean} isLast
+   */
+  add(page, isLast) {
+    this.#waiting.push(...this.tape.read(page));
+    this.isDrained = isLast && this.tape.isChecked;
     this.onChange();
   }
 
@@ -93,18 +95,18 @@ export class Call {
     return this.#waiting.length > 0 && this.state === "open" && this.#isHeld;
   }
 
-  /** Whether all events were handled, and the last of them is the end of a run. */
+  /** Whether all is read and committed, and its last run has ended. */
   get isOver() {
-    const { progress } = this.#handled;
-    return progress.ended && progress === this.track.progress && this.#waiting.length === 0;
+    const { position } = this.#handled, isRead = position === this.tape.position;
+    return this.isDrained && isRead && !this.isDirty && !!position.runs.at(-1)?.ended;
   }
 
   /** @returns {Event | undefined} */
   next() {
     const news = this.hasNext ? this.#waiting.shift() : undefined;
     if (!news) return undefined;
-    const { progress, ...event } = news;
-    this.#given = { count: this.#given.count + 1, progress };
+    const { position, ...event } = news;
+    this.#given = { count: this.#given.count + 1, position };
     return /** @type {Event} */ ({ ...event, call: this });
   }
 
@@ -134,7 +136,7 @@ export class Call {
 
   /** Whether there is something to commit. */
   get isDirty() {
-    return this.#kept?.count !== this.#handled.count;
+    return this.#kept.count !== this.#handled.count;
   }
 
   get keptAt() {
@@ -153,19 +155,16 @@ export class Call {
 
   async #keep() {
     const mark = this.#handled, at = performance.now();
-    if (await this.#leases.keep(this, mark.progress)) {
-      this.#kept = mark;
-      this.#keptAt = at;
-      this.onChange();
-    } else if (this.state === "open") {
-      this.close("lost");
-    }
+    const outcome = await this.#leases.keep(this, mark.position);
+    if (outcome === "held") [this.#kept, this.#keptAt] = [mark, at];
+    if (outcome === "doubtful") this.#keptAt = -Infinity; // until it is settled who owns it
+    this.onChange();
   }
 
   async commit() {
     this.handle();
     const { count } = this.#handled, limit = performance.now() + COMMIT_LIMIT_MS;
-    const isCommitted = () => (this.#kept?.count ?? -1) >= count;
+    const isCommitted = () => this.#kept.count >= count;
     while (!isCommitted() && this.state === "open") {
       try {
         await this.keep();
@@ -177,14 +176,17 @@ export class Call {
     return isCommitted();
   }
 
-  /** @returns {Progress} */
-  get handled() {
-    return this.#handled.progress;
+  /** Take the rest of the run for handled, whatever it is. */
+  skip() {
+    const { position, count } = this.#handled, { entry, checksum } = position;
+    const run = position.runs.at(-1)?.run ?? [...this.tape.runs.values()].at(-1);
+    if (run === undefined || hasRead(position, run)) return;
+    const ended = { ...progressOf(position, run), ended: true };
+    this.#given = this.#handled = { count: count + 1, position: behind(position, entry, checksum, ended) };
   }
 
   /** @param {CallState} state */
   close(state) {
-    if (state === "finished") this.#kept = this.#handled;
     this.state = state;
     this.#waiting = [];
     this.onChange();
@@ -193,27 +195,10 @@ export class Call {
   // Lag
 
   async lag() {
-    const head = this.state === "open" ? await this.#leases.head(this.stream) : undefined;
-    const { id, run, bytes } = this.#handled.progress;
-    if (!head) return 0;
-    const [generation, position] = parts(id);
-    const { sample_rate: rate, channels, encoding } = head.media;
-    const bytesPerMs = (rate * channels * (encoding === "mulaw" ? 1 : 2)) / 1_000;
-    if (generation === head.generation && position + 1 === head.next) {
-      this.#spareBytes = head.ledger.bytes - bytes; // what the broker counts of it otherwise
-      return 0;
-    }
-    const isSameRun = run === head.media.run;
-    const read = isSameRun ? bytes + this.#spareBytes : 0;
-    return Math.max(0, Math.round((head.ledger.bytes - read) / bytesPerMs));
+    if (this.state !== "open") return 0;
+    const { next, trimmed, frameMs } = await this.#leases.published(this.stream);
+    const { entry } = this.#handled.position;
+    const done = Math.max(trimmed, entry ? numbers(entry)[1] + 1 : 0);
+    return Math.round(Math.max(0, next - done) * (this.tape.frameMs || frameMs));
   }
-}
-
-/**
- * @param {string} cursor
- * @param {string} moved
- */
-function isBehind(cursor, moved) {
-  const [a, b] = [parts(cursor), parts(moved)];
-  return a[0] > b[0] || (a[0] === b[0] && a[1] > b[1]);
 }

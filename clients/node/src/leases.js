@@ -1,12 +1,13 @@
-/** Which calls this worker owns, as the group's records at the broker have it. */
+/** Which calls this worker owns, as the group's leases at the broker have it. */
 
-import { performance } from "node:perf_hooks";
+import { randomUUID } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { Call } from "./call.js";
-import { CLAIM, EXPIRED, KEEP, LEAVE } from "./scripts.js";
-import { NOTHING, Track } from "./track.js";
+import { script } from "./link.js";
+import { dumps, hasRead, loads, NOTHING } from "./position.js";
 
 /**
- * @typedef {import("../index.d.ts").Progress} Progress
+ * @typedef {import("../index.d.ts").Position} Position
  * @typedef {import("../index.d.ts").Media} Media
  * @typedef {import("./link.js").Link} Link
  *
@@ -14,23 +15,21 @@ import { NOTHING, Track } from "./track.js";
  * @property {string} prefix
  * @property {string} group
  * @property {string} worker
- * @property {string} owner
  * @property {number} lease
  * @property {number} settle
  * @property {number} maxCalls
  * @property {boolean} autoCommit
  *
- * @typedef {{ generation: number, next: number, media: Media, ledger: Record<string, number> & { bytes: number } }} Head
+ * @typedef {{ stream: string, owner: string, fence: number }} Lease
+ * @typedef {{ isHeld: boolean, fence: number, text: string }} Answer
  */
 
-const TTL_MS = 3_600_000;
-export const COMMIT_EVERY_MS = 200;
-/** For so long a call that was left is said to be left once more to a broker that comes back. */
-const REMEMBER_MS = 60_000;
-const MAX_TAKEN_OVER = 8;
+const HOLD = script(readFileSync(new URL("./hold.lua", import.meta.url), "utf8"));
 
-/** Of a call, done with, of which no run was read to its end. */
-export const NO_RUN = "-";
+const KEEP_MS = 24 * 3_600_000;
+export const COMMIT_EVERY_MS = 200;
+/** For so long a call that was left is told once more to a broker that comes back. */
+const REMEMBER_MS = 60_000;
 
 /** The broker has come back, and the owners of its calls may not have: it is tried again. */
 export class NotSettled extends Error {}
@@ -38,13 +37,15 @@ export class NotSettled extends Error {}
 export class Leases {
   /** By stream. @type {Map<string, Call>} */
   calls = new Map();
-  /** @type {Map<string, { epoch: number, progress: Progress, run: string, at: number }>} */
+  /** @type {Map<string, Lease & { position: Position, at: number }>} */
   #left = new Map();
-  /** @type {Map<string, Promise<unknown>>} */
+  /** @type {Map<string, Promise<void>>} */
   #claiming = new Map();
-  /** Left, and not yet seen to have nothing behind their end. @type {Set<string>} */
-  #again = new Set();
-  #restoredOn = 0;
+  #settledAt = Infinity;
+  #isRestored = false;
+  /** Of the broker: another one has lost what this one had. */
+  #token = "";
+  #server = "";
   #link;
 
   /**
@@ -56,167 +57,186 @@ export class Leases {
     this.#link = link;
     this.options = options;
     this.onCall = onCall;
+    this.group = `${options.prefix}:reader:${options.group}`;
   }
 
   /** Whether calls may be claimed: their owners have had time to return after the broker did. */
   get isSettled() {
-    const { isReady, number, since } = this.#link;
-    const isRestored = isReady && this.#restoredOn === number;
-    return isRestored && performance.now() - since >= this.options.settle;
+    return this.#link.isReady && this.#isRestored && performance.now() >= this.#settledAt;
   }
 
   get hasRoom() {
     return this.calls.size + this.#claiming.size < this.options.maxCalls;
   }
 
+  /** The broker may have been rolled back or emptied. */
+  unsettle() {
+    this.#isRestored = false;
+  }
+
+  /** Whether the broker has lost all that it had, without a connection being lost. */
+  async isAnother() {
+    return `${await this.#link.send("GET", this.group)}` !== this.#token;
+  }
+
+  /** Tell a broker that has come back, perhaps younger or empty, what this worker has. */
+  async restore() {
+    const { number } = this.#link, { lease, settle } = this.options;
+    this.#isRestored = false;
+    const first = this.#server === "", { id, uptime } = await this.#about();
+    const isKnown = id !== "" && (first ? uptime * 1_000 > lease : id === this.#server);
+    this.#settledAt = isKnown ? -Infinity : performance.now() + settle;
+    this.#server = id || "unknown";
+    await this.#link.send("SET", this.group, randomUUID(), "NX");
+    this.#token = `${await this.#link.send("GET", this.group)}`;
+    const left = [...this.#left.values()].map((it) => this.#hold(it, it.position, 0));
+    await Promise.all([...[...this.calls.values()].map((call) => call.keep()), ...left]);
+    this.#isRestored = number === this.#link.number;
+  }
+
+  /** Which server this is, and for how many seconds it has been running; '' if it does not tell. */
+  async #about() {
+    const info = await this.#link.send("INFO", "server").catch((error) => {
+      if (this.#link.isReady) return ""; // the right is not needed
+      throw error;
+    });
+    const [, id = ""] = /run_id:(\w+)/.exec(`${info}`) ?? [];
+    return { id, uptime: Number(/uptime_in_seconds:(\d+)/.exec(`${info}`)?.[1] ?? 0) };
+  }
+
+  /**
+   * @param {Lease} lease
+   * @param {Position} position
+   * @param {number} ms 0: release it
+   * @returns {Promise<Answer>}
+   */
+  async #hold({ stream, owner, fence }, position, ms) {
+    const values = [owner, this.options.worker, ms, fence, dumps(position), KEEP_MS];
+    const reply = await this.#link.run(HOLD, [this.#keyOf(stream)], values);
+    return { isHeld: reply[0] === 1, fence: reply[1], text: `${reply[2] ?? ""}` };
+  }
+
   /** @param {string} stream */
-  keys(stream) {
-    const { prefix, group } = this.options;
-    return [`${prefix}:reader:{${group}}`, `${prefix}:reader:{${group}}:${stream}`];
+  #keyOf(stream) {
+    return `${this.group}:{${stream}}`;
+  }
+
+  /**
+   * Whether the group has read a run to its end.
+   * @param {string} stream
+   * @param {string} run
+   */
+  async hasRead(stream, run) {
+    const text = await this.#link.send("HGET", this.#keyOf(stream), "position");
+    return hasRead(loads(`${text ?? ""}`), run);
   }
 
   /**
    * Own a call, if no other worker does. Throws where it was not learned who owns it.
    * @param {string} stream
-   * @param {string} run that was announced, '' to take over a call whose lease ran out
-   * @param {string} cursor behind which to read if the group has not read it yet
    */
-  async claim(stream, run, cursor = NOTHING.id) {
+  async claim(stream) {
     await this.#claiming.get(stream)?.catch(() => {});
-    if (!this.isSettled) throw new NotSettled();
     if (this.calls.has(stream)) return;
-    const claimed = this.#claim(stream, run, cursor);
+    if (!this.isSettled) throw new NotSettled();
+    const claimed = this.#claim(stream);
     this.#claiming.set(stream, claimed);
     await claimed.finally(() => this.#claiming.delete(stream));
   }
 
+  /** @param {string} stream */
+  async #claim(stream) {
+    const known = this.#left.get(stream), owner = randomUUID(), at = performance.now();
+    const lease = { stream, owner, fence: known?.fence ?? 0 };
+    const position = known?.position ?? NOTHING;
+    const { isHeld, fence, text } = await this.#hold(lease, position, this.options.lease);
+    if (isHeld) this.#open({ stream, owner, fence }, loads(text), at);
+  }
+
   /**
-   * @param {string} stream
-   * @param {string} run
-   * @param {string} cursor
+   * @param {Lease} lease
+   * @param {Position} position
+   * @param {number} at
    */
-  async #claim(stream, run, cursor) {
-    const { owner, lease, prefix } = this.options;
-    const claimedAt = performance.now();
-    const values = [stream, owner, lease, TTL_MS, run];
-    const [outcome, epoch, kept] = await this.#link.run(CLAIM, this.keys(stream), values);
-    if (`${outcome}` !== "claimed") return;
-    /** @type {Progress} */
-    const progress = kept.length ? JSON.parse(`${kept}`) : { ...NOTHING, id: cursor };
-    const key = `${prefix}:audio:{${stream}}`;
-    const call = new Call(this, { key, stream, epoch, claimedAt }, new Track(progress));
-    this.calls.set(stream, call);
-    this.#left.delete(stream);
+  #open(lease, position, at) {
+    const key = `${this.options.prefix}:audio:{${lease.stream}}`;
+    const call = new Call(this, { ...lease, key, at }, position);
+    this.#left.delete(lease.stream);
+    this.calls.set(lease.stream, call);
     this.onCall(call);
   }
 
   /**
+   * Renew the lease of a call, or release it if it is being left, and commit a position.
    * @param {Call} call
-   * @param {Progress} progress
-   * @returns {Promise<boolean>} false: another worker owns it
+   * @param {Position} position
+   * @returns {Promise<"held" | "lost" | "doubtful">}
    */
-  async keep(call, progress) {
-    const { stream, epoch, leavingAs } = call, { owner, lease } = this.options;
-    if (leavingAs !== undefined) return await this.#leave(stream, epoch, progress, leavingAs);
-    const values = [stream, owner, epoch, lease, TTL_MS, JSON.stringify(progress)];
-    const isKept = (await this.#link.run(KEEP, this.keys(stream), values)) === 1;
-    if (!isKept && this.calls.get(stream)?.epoch === epoch) this.calls.delete(stream);
-    return isKept;
+  async keep(call, position) {
+    const { stream, owner } = call, at = performance.now();
+    const ms = call.isLeaving ? 0 : this.options.lease;
+    const { isHeld, fence, text } = await this.#hold(call, position, ms);
+    const isOwn = isHeld && text === dumps(position);
+    if (isOwn) {
+      call.fence = fence;
+      return "held";
+    }
+    if (!isHeld && fence <= call.fence && !this.isSettled) return "doubtful"; // of an older owner
+    if (this.calls.get(stream) !== call) return "lost";
+    this.calls.delete(stream);
+    call.close("lost");
+    if (isHeld && ms) this.#open({ stream, owner, fence }, loads(text), at); // from a later owner
+    return "lost";
   }
 
   /**
-   * Give a call up, with what is handled of it.
+   * Give a call up, with what is handled of it. Throws where the answer is lost.
    * @param {Call} call
-   * @param {string} run that is done, '' for another worker to continue it
+   * @param {"finished" | "gone" | "left"} state
    */
-  async leave(call, run) {
-    const { stream, epoch, handled: progress } = call;
-    call.leavingAs = run; // also if the answer is lost
-    const isLeft = await this.#leave(stream, epoch, progress, run);
-    if (this.calls.get(stream) === call) this.calls.delete(stream);
-    if (isLeft && run) this.#left.set(stream, { epoch, progress, run, at: performance.now() });
-    return isLeft;
-  }
-
-  /**
-   * @param {string} stream
-   * @param {number} epoch
-   * @param {Progress} progress
-   * @param {string} run
-   */
-  async #leave(stream, epoch, progress, run) {
-    const { owner } = this.options;
-    const values = [stream, owner, epoch, TTL_MS, JSON.stringify(progress), run];
-    return (await this.#link.run(LEAVE, this.keys(stream), values)) === 1;
-  }
-
-  /** Tell a broker that has come back, perhaps younger or empty, what this worker has. */
-  async restore() {
-    const { number } = this.#link;
-    const left = [...this.#left].map(([stream, { epoch, progress, run }]) =>
-      this.#leave(stream, epoch, progress, run),
-    );
-    await Promise.all([...[...this.calls.values()].map((call) => call.keep()), ...left]);
-    if (number === this.#link.number) this.#restoredOn = number;
+  async leave(call, state) {
+    call.isLeaving = true;
+    await call.keep();
+    if (call.state !== "open") return;
+    const { stream, owner, fence, position } = call;
+    this.#left.set(stream, { stream, owner, fence, position, at: performance.now() });
+    this.calls.delete(stream);
+    call.close(state);
   }
 
   /** Renew leases, commit, and leave the calls that are over. */
   async work() {
-    if (this.#restoredOn !== this.#link.number) await this.restore();
+    if (!this.#isRestored) await this.restore();
     const now = performance.now(), renewAt = now - this.options.lease / 3;
-    const due = [...this.calls.values()].filter((it) => it.isDirty || it.keptAt < renewAt);
+    const calls = [...this.calls.values()];
+    const due = calls.filter((it) => it.isDirty || it.keptAt < renewAt);
     await Promise.all(due.map((call) => call.keep()));
-    const over = [...this.calls.values()].filter((it) => it.isOver && !it.isDirty && it.verifiedOn);
-    await Promise.all(over.map((call) => this.#finish(call)));
+    await Promise.all(calls.filter((it) => it.isOver).map((call) => this.leave(call, "finished")));
     for (const [stream, { at }] of this.#left) {
       if (at < now - REMEMBER_MS) this.#left.delete(stream);
     }
   }
 
-  /** @param {Call} call */
-  async #finish(call) {
-    const { stream, track } = call;
-    if (call.leavingAs === undefined && (await this.#isMoreBehind(call))) return;
-    const isLeft = await this.leave(call, track.progress.run);
-    call.close(isLeft ? "finished" : "lost");
-    // A run may have been announced meanwhile, to a worker that saw this one own the call.
-    this.#again.add(stream);
-    if (isLeft && (await this.#isMoreBehind(call))) await this.claim(stream, NO_RUN);
-    this.#again.delete(stream);
-  }
-
-  /** @param {Call} call */
-  async #isMoreBehind({ key, track }) {
-    const more = await this.#link.send("XRANGE", key, `(${track.cursor}`, "+", "COUNT", 1);
-    return more.length > 0;
-  }
-
-  /** Take over calls whose owners are gone. */
-  async takeOver() {
-    for (const stream of this.#again) {
-      await this.claim(stream, NO_RUN);
-      this.#again.delete(stream);
-    }
-    const [leases = ""] = this.keys("");
-    const expired = await this.#link.run(EXPIRED, [leases], [MAX_TAKEN_OVER]);
-    for (const stream of expired) {
-      if (!this.isSettled || !this.hasRoom) return;
-      await this.claim(`${stream}`, "");
-    }
+  /**
+   * How many entries of a stream are published, and how long a frame sounds on average.
+   * @param {string} stream
+   */
+  async published(stream) {
+    const key = `${this.options.prefix}:interaction:{${stream}}`;
+    const words = await this.#link.send("HMGET", key, "next", "trimmed", "ledger");
+    const [next, trimmed, ledger] = words.map((/** @type {Buffer?} */ it) => it && `${it}`);
+    const { audio_ms: ms = 0, published = 0 } = JSON.parse(ledger ?? "{}");
+    return { next: +(next ?? 0), trimmed: +(trimmed ?? 0), frameMs: published ? ms / published : 0 };
   }
 
   /**
-   * What the service says of a stream; undefined: the broker has nothing of it.
+   * What a stream was started with last; undefined: the broker has nothing of it.
    * @param {string} stream
-   * @param {Link} link
-   * @returns {Promise<Head | undefined>}
+   * @returns {Promise<Media | undefined>}
    */
-  async head(stream, link = this.#link) {
+  async media(stream) {
     const key = `${this.options.prefix}:interaction:{${stream}}`;
-    const words = ["HMGET", key, "generation", "next", "started", "ledger"];
-    const [generation, next, started, ledger] = await link.send(...words);
-    if (!generation || !started) return undefined;
-    const media = JSON.parse(`${started}`);
-    return { generation: +generation, next: +next, media, ledger: JSON.parse(`${ledger ?? '{"bytes":0}'}`) };
+    const started = await this.#link.send("HGET", key, "started");
+    return started ? JSON.parse(`${started}`) : undefined;
   }
 }

@@ -1,8 +1,9 @@
 /** One connection to the broker, which comes back by itself. */
 
+import { createHash } from "node:crypto";
 import { createClient, RESP_TYPES } from "@redis/client";
 
-/** @typedef {import("./scripts.js").Script} Script */
+/** @typedef {{ text: string, sha: string }} Script */
 
 const MAX_BACKOFF_MS = 400;
 const PING_MS = 1_000;
@@ -85,6 +86,14 @@ export class Link {
     this.#isClosed = true;
     this.#client.destroy();
   }
+}
+
+/**
+ * @param {string} text
+ * @returns {Script}
+ */
+export function script(text) {
+  return { text, sha: createHash("sha1").update(text).digest("hex") };
 }
 
 /**

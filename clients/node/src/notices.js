@@ -1,16 +1,24 @@
-/** Follows the index as a consumer of the group, and claims the calls that it announces. */
+/**
+ * Follows the index as a consumer of the group, and claims the calls that it announces.
+ *
+ * The notice of a run stays pending until the run is read and committed. One that no worker has
+ * touched for the time of a lease is tried again by the next worker that looks: so the calls of a
+ * worker that is gone are taken over.
+ */
 
 import { isRefusal } from "./link.js";
-import { before, NOTHING } from "./track.js";
+import { NotSettled } from "./leases.js";
 
 /**
  * @typedef {import("./leases.js").Leases} Leases
  * @typedef {import("./link.js").Link} Link
+ * @typedef {[id: Buffer, words: Buffer[] | null]} Entry
  * @typedef {Record<string, string>} Notice
  */
 
 /** Few, so that the workers share what is announced at once. */
 const MAX_NOTICES = 8;
+const PAGE = 100;
 const BLOCK_MS = 1_000;
 const NEW = ">";
 const PENDING = "0";
@@ -21,6 +29,7 @@ export class Notices {
   #index;
   #from = PENDING;
   #readOn = 0;
+  #cursor = "0-0";
   #claimedAt = -Infinity;
 
   /**
@@ -43,25 +52,21 @@ export class Notices {
     }
   }
 
-  /** Take the next notices: own pending ones first after a failure, and those of dead workers. */
+  /** Take the next notices: own pending ones first after a failure, and those left untouched. */
   async followOnce() {
-    const { group, worker, lease } = this.#leases.options;
+    const { group, worker } = this.#leases.options;
     if (this.#readOn !== this.#link.number) this.#from = PENDING;
     this.#readOn = this.#link.number;
-    const consumer = ["GROUP", group, worker, "COUNT", MAX_NOTICES, "BLOCK", BLOCK_MS];
     try {
-      const found = await this.#link.send(
-        "XREADGROUP", ...consumer, "STREAMS", this.#index, this.#from,
-      );
+      await this.#claimUntouched();
+      const [count, block] = this.#from === NEW ? [MAX_NOTICES, this.#blockMs()] : [PAGE, 1];
+      const consumer = ["GROUP", group, worker, "COUNT", count, "BLOCK", block];
+      const words = [...consumer, "STREAMS", this.#index, this.#from];
+      const found = await this.#link.send("XREADGROUP", ...words);
+      /** @type {Entry[]} */
       const notices = found?.[0]?.[1] ?? [];
       await this.#consider(notices);
-      if (this.#from === PENDING && !notices.length) this.#from = NEW;
-      if (performance.now() - this.#claimedAt > lease) {
-        this.#claimedAt = performance.now();
-        const words = [this.#index, group, worker, lease, "0", "COUNT", MAX_NOTICES];
-        const [, pending] = await this.#link.send("XAUTOCLAIM", ...words);
-        await this.#consider(pending);
-      }
+      if (this.#from !== NEW) this.#from = `${notices.at(-1)?.[0] ?? NEW}`;
     } catch (error) {
       this.#from = PENDING;
       if (!isRefusal(error, "NOGROUP")) throw error;
@@ -69,41 +74,73 @@ export class Notices {
     }
   }
 
-  /** Leave the group, unless notices wait for this worker. */
+  /** Offer what is pending here to the other workers at once, and leave the group. */
   async leave() {
-    const { group, worker } = this.#leases.options;
-    const words = ["GROUP", group, worker, "COUNT", 1, "STREAMS", this.#index, PENDING];
+    const { group, worker, lease } = this.#leases.options;
+    const words = ["GROUP", group, worker, "COUNT", 10_000, "STREAMS", this.#index, PENDING];
     const found = await this.#link.send("XREADGROUP", ...words);
-    if (found?.[0]?.[1]?.length) return;
-    await this.#link.send("XGROUP", "DELCONSUMER", this.#index, group, worker);
+    /** @type {Entry[]} */
+    const notices = found?.[0]?.[1] ?? [];
+    const ids = notices.map(([id]) => id);
+    const idle = [worker, 0, ...ids, "IDLE", lease, "JUSTID"];
+    if (ids.length) await this.#link.send("XCLAIM", this.#index, group, ...idle);
+    else await this.#link.send("XGROUP", "DELCONSUMER", this.#index, group, worker);
   }
 
-  /** @param {[Buffer, Buffer[] | null][]} entries */
+  #blockMs() {
+    return Math.round(Math.min(BLOCK_MS, this.#leases.options.lease / 6));
+  }
+
+  async #claimUntouched() {
+    const { group, worker, lease } = this.#leases.options, now = performance.now();
+    if (now < this.#claimedAt + lease / 3) return;
+    const idle = [worker, lease, this.#cursor, "COUNT", PAGE];
+    const [cursor, notices] = await this.#link.send("XAUTOCLAIM", this.#index, group, ...idle);
+    this.#cursor = `${cursor}`;
+    await this.#consider(notices);
+    if (this.#cursor === "0-0") this.#claimedAt = now; // else there are more
+  }
+
+  /** @param {Entry[]} entries */
   async #consider(entries) {
     if (!entries.length) return;
-    /** @type {Map<string, Notice[]>} */
-    const byKey = new Map();
-    for (const [, words] of entries) {
-      const notice = noticeOf(words ?? []), key = notice.key ?? "";
-      byKey.set(key, [...(byKey.get(key) ?? []), notice]);
+    if (await this.#leases.isAnother()) {
+      this.#leases.unsettle();
+      throw new NotSettled();
     }
-    await Promise.all([...byKey].map(([key, notices]) => this.#claim(key, notices)));
-    const { group } = this.#leases.options;
-    await this.#link.send("XACK", this.#index, group, ...entries.map(([id]) => id));
+    /** @type {Map<string, [id: Buffer, notice: Notice][]>} */
+    const byKey = new Map();
+    for (const [id, words] of entries) {
+      const notice = noticeOf(words ?? []), key = notice.key ?? "";
+      byKey.set(key, [...(byKey.get(key) ?? []), [id, notice]]);
+    }
+    const groups = [...byKey.values()];
+    const read = (await Promise.all(groups.map((notices) => this.#read(notices)))).flat();
+    if (read.length) await this.#link.send("XACK", this.#index, this.#leases.options.group, ...read);
   }
 
   /**
-   * @param {string} key
-   * @param {Notice[]} notices of one stream
+   * Try to own a stream, and return the notices of it that are done with.
+   * @param {[id: Buffer, notice: Notice][]} notices of one stream, in order
    */
-  async #claim(key, notices) {
-    const stream = /\{(.+)\}$/.exec(key)?.[1];
-    if (!stream || !(await this.#link.send("EXISTS", key))) return; // it has expired
-    for (const { run = "", type, resumed, entry = "" } of notices) {
-      if (this.#leases.calls.has(stream)) return;
-      const isStart = type === "started" && resumed === "0";
-      await this.#leases.claim(stream, run, isStart ? before(entry) : NOTHING.id);
+  async #read(notices) {
+    const read = [];
+    for (const [id, notice] of notices) {
+      if (notice.type !== "started" || (await this.#isRead(notice))) read.push(id);
     }
+    return read;
+  }
+
+  /** @param {Notice} notice */
+  async #isRead({ key = "", run = "", generation = "", tenant_id: tenant, stream_id: name }) {
+    const stream = `${tenant}/${name}`;
+    if (!(await this.#link.send("EXISTS", key))) return true; // it has expired
+    if (await this.#leases.hasRead(stream, run)) return true;
+    if (this.#leases.hasRoom) await this.#leases.claim(stream);
+    const call = this.#leases.calls.get(stream);
+    if (call) call.tape.isChecked = false;
+    call?.tape.runs.set(+generation, run);
+    return false;
   }
 }
 

@@ -1,9 +1,8 @@
 /** A worker of a group: its connections, and the loops that run until it is closed. */
 
-import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
-import { COMMIT_EVERY_MS, Leases, NO_RUN, NotSettled } from "./leases.js";
+import { COMMIT_EVERY_MS, Leases, NotSettled } from "./leases.js";
 import { Link } from "./link.js";
 import { Notices } from "./notices.js";
 import { readOnce } from "./reading.js";
@@ -42,14 +41,14 @@ export class Reader {
   /** @param {ReaderOptions} options */
   constructor(options) {
     const { url, group, worker = `${hostname()}-${process.pid}`, prefix = "rtaa" } = options;
-    const { lease = 10_000, settle = lease / 5, maxCalls = 1_000, autoCommit = true } = options;
+    const { lease = 10_000, settle = lease, maxCalls = 1_000, autoCommit = true } = options;
     if (!NAME.test(group)) throw new TypeError(`group: not a name: ${JSON.stringify(group)}`);
     if (!(lease >= 500)) throw new RangeError("lease: 500 ms or more");
     this.#report = options.onError ?? ((error) => console.error(error.message));
-    const owner = `${worker}:${randomUUID()}`;
-    const own = { prefix, group, worker, owner, lease: Math.round(lease), settle, maxCalls, autoCommit };
+    const own = { prefix, group, worker, lease: Math.round(lease), settle, maxCalls, autoCommit };
     const report = this.#report;
     this.#main = new Link(url, report, () => {
+      this.#leases.unsettle();
       this.#leases.restore().catch(report);
     });
     this.#streams = new Link(url, report);
@@ -142,8 +141,8 @@ export class Reader {
     await handler(call);
     while (call.state === "open" && !this.#isClosing) {
       try {
-        const isLeft = await this.#leases.leave(call, call.handled.run || NO_RUN);
-        call.close(isLeft ? "left" : "lost");
+        call.skip();
+        await this.#leases.leave(call, "left");
       } catch (error) {
         this.#report(/** @type {Error} */ (error));
         await sleep(RETRY_MS);
@@ -170,11 +169,6 @@ export class Reader {
         if (!this.#index.isReady || !this.#leases.isSettled || !this.#leases.hasRoom) return WAIT_MS;
         await this.#notices.followOnce();
         return 0;
-      }),
-      this.#repeat(async () => {
-        if (!this.#leases.isSettled || !this.#leases.hasRoom) return WAIT_MS;
-        await this.#leases.takeOver();
-        return 250 + 500 * Math.random(); // the workers take turns
       }),
     ];
   }
@@ -224,13 +218,7 @@ export class Reader {
 
   async #leave() {
     await this.#leases.work();
-    const calls = this.calls;
-    await Promise.all(
-      calls.map(async (call) => {
-        const isLeft = await this.#leases.leave(call, "");
-        call.close(isLeft ? "left" : "lost");
-      }),
-    );
+    await Promise.all(this.calls.map((call) => this.#leases.leave(call, "left")));
     await Promise.all(this.#loops);
     await this.#notices.leave();
   }
