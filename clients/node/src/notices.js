@@ -19,7 +19,6 @@ import { NotSettled } from "./leases.js";
 /** Few, so that the workers share what is announced at once. */
 const MAX_NOTICES = 8;
 const PAGE = 100;
-const BLOCK_MS = 1_000;
 const NEW = ">";
 const PENDING = "0";
 
@@ -59,8 +58,7 @@ export class Notices {
     this.#readOn = this.#link.number;
     try {
       await this.#claimUntouched();
-      const [count, block] = this.#from === NEW ? [MAX_NOTICES, this.#blockMs()] : [PAGE, 1];
-      const consumer = ["GROUP", group, worker, "COUNT", count, "BLOCK", block];
+      const consumer = ["GROUP", group, worker, "COUNT", this.#from === NEW ? MAX_NOTICES : PAGE];
       const words = [...consumer, "STREAMS", this.#index, this.#from];
       const found = await this.#link.send("XREADGROUP", ...words);
       /** @type {Entry[]} */
@@ -85,10 +83,6 @@ export class Notices {
     const idle = [worker, 0, ...ids, "IDLE", lease, "JUSTID"];
     if (ids.length) await this.#link.send("XCLAIM", this.#index, group, ...idle);
     else await this.#link.send("XGROUP", "DELCONSUMER", this.#index, group, worker);
-  }
-
-  #blockMs() {
-    return Math.round(Math.min(BLOCK_MS, this.#leases.options.lease / 6));
   }
 
   async #claimUntouched() {

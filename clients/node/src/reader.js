@@ -17,6 +17,7 @@ import { readOnce } from "./reading.js";
 const NAME = /^[A-Za-z0-9._~@+=-]{1,128}$/;
 const RETRY_MS = 200;
 const WAIT_MS = 20;
+const MAX_LATE_MS = 80;
 const CLOSE_LIMIT_MS = 5_000;
 
 /** @implements {Api} */
@@ -24,7 +25,6 @@ export class Reader {
   #leases;
   #main;
   #streams;
-  #index;
   #notices;
   #report;
   #isClosing = false;
@@ -52,15 +52,14 @@ export class Reader {
       this.#leases.restore().catch(report);
     });
     this.#streams = new Link(url, report);
-    this.#index = new Link(url, report);
     this.#leases = new Leases(this.#main, own, (call) => this.#opened(call));
-    this.#notices = new Notices(this.#leases, this.#index);
+    this.#notices = new Notices(this.#leases, this.#main);
   }
 
   /** @param {ReaderOptions} options */
   static async join(options) {
     const reader = new Reader(options);
-    await Promise.all([reader.#main, reader.#streams, reader.#index].map((it) => it.open()));
+    await Promise.all([reader.#main, reader.#streams].map((it) => it.open()));
     await reader.#retried(() => reader.#notices.join());
     return reader;
   }
@@ -166,9 +165,9 @@ export class Reader {
         return await readOnce(this.#leases, this.#streams);
       }),
       this.#repeat(async () => {
-        if (!this.#index.isReady || !this.#leases.isSettled || !this.#leases.hasRoom) return WAIT_MS;
+        if (!this.#leases.isSettled || !this.#leases.hasRoom) return WAIT_MS;
         await this.#notices.followOnce();
-        return 0;
+        return WAIT_MS + Math.min(this.#leases.calls.size, MAX_LATE_MS); // who has less is sooner
       }),
     ];
   }
@@ -213,7 +212,7 @@ export class Reader {
     await Promise.race([leaving, sleep(CLOSE_LIMIT_MS, undefined, limit).catch(() => {})]);
     limit.abort();
     for (const call of this.calls) call.close("left");
-    for (const link of [this.#main, this.#streams, this.#index]) link.close();
+    for (const link of [this.#main, this.#streams]) link.close();
   }
 
   async #leave() {
