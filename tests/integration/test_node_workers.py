@@ -64,9 +64,12 @@ async def until_workers_wait(lab: BrokerLab, count: int) -> None:
 
 
 def pending(lab: BrokerLab) -> int:
-    """Return how many notices no worker has brought to an end."""
+    """Return how many notices no worker has brought to an end; -1: there is no group yet."""
     with lab.client() as broker:
-        found: Any = broker.xpending("rtaa:interactions", "asr")
+        try:
+            found: Any = broker.xpending("rtaa:interactions", "asr")
+        except redis.ResponseError:
+            return -1
     return int(found["pending"])
 
 

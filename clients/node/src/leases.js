@@ -43,7 +43,7 @@ export class Leases {
   #claiming = new Map();
   #settledAt = Infinity;
   #isRestored = false;
-  /** Of the broker: another one has lost what this one had. */
+  /** Of the broker: one with another may have lost what this worker knows. */
   #token = "";
   #server = "";
   #link;
@@ -69,9 +69,15 @@ export class Leases {
     return this.calls.size + this.#claiming.size < this.options.maxCalls;
   }
 
-  /** The broker may have been rolled back or emptied. */
+  /** The connection was lost: the broker may have been rolled back or emptied. */
+  lost() {
+    this.#isRestored = false;
+  }
+
+  /** The broker was emptied, whatever the connection. */
   unsettle() {
     this.#isRestored = false;
+    this.#server = "another";
   }
 
   /** Whether the broker has lost all that it had, without a connection being lost. */
@@ -81,12 +87,13 @@ export class Leases {
 
   /** Tell a broker that has come back, perhaps younger or empty, what this worker has. */
   async restore() {
-    const { number } = this.#link, { lease, settle } = this.options;
-    this.#isRestored = false;
-    const first = this.#server === "", { id, uptime } = await this.#about();
-    const isKnown = id !== "" && (first ? uptime * 1_000 > lease : id === this.#server);
-    this.#settledAt = isKnown ? -Infinity : performance.now() + settle;
-    this.#server = id || "unknown";
+    const { number } = this.#link;
+    const { id, uptime } = await this.#about();
+    if (this.#server !== (id || `${number}`)) {
+      const isOld = this.#server === "" && uptime * 1_000 > this.options.lease;
+      this.#settledAt = isOld ? -Infinity : performance.now() + this.options.settle;
+      this.#server = id || `${number}`;
+    }
     await this.#link.send("SET", this.group, randomUUID(), "NX");
     this.#token = `${await this.#link.send("GET", this.group)}`;
     const left = [...this.#left.values()].map((it) => this.#hold(it, it.position, 0));

@@ -48,7 +48,7 @@ export class Reader {
     const own = { prefix, group, worker, lease: Math.round(lease), settle, maxCalls, autoCommit };
     const report = this.#report;
     this.#main = new Link(url, report, () => {
-      this.#leases.unsettle();
+      this.#leases.lost();
       this.#leases.restore().catch(report);
     });
     this.#streams = new Link(url, report);
