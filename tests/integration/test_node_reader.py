@@ -72,6 +72,13 @@ def test_it_depends_on_the_client_alone_and_the_lock_names_no_registry() -> None
     )
 
 
+def test_the_kits_of_both_languages_hold_leases_by_the_same_script() -> None:
+    python = CLIENT.parent / "python" / "src" / "rtaa_reader" / "hold.lua"
+    if not python.exists():
+        pytest.skip("there is no reader in Python here")
+    assert (CLIENT / "src" / "hold.lua").read_text() == python.read_text()
+
+
 async def until_ended(worker: ExampleReader, runs: int = 1) -> None:
     await until(lambda: len(worker.of_type("ended")) >= runs)
 
