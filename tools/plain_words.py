@@ -14,8 +14,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 CLEAN = (
-    "*.md", ".ci", ".github", ".pre-commit-config.yaml", "Makefile", "benchmarks", "clients",
-    "deploy", "docs", "examples", "pyproject.toml", "src", "tests", "tools",
+    "*.md", ".ci", ".github", ".pre-commit-config.yaml", "Makefile", "benchmarks",
+    "clients/node/*.*", "clients/node/src", "clients/node/test", "clients/python", "deploy", "docs",
+    "examples", "pyproject.toml", "src", "tests", "tools",
 )  # fmt: skip
 """Files and folders that are searched: the whole repository."""
 
@@ -44,7 +45,7 @@ WORDS = {
 _PATTERNS = {re.compile(rf"\b({words})\b", re.IGNORECASE): it for words, it in WORDS.items()}
 _QUOTES = re.compile(r"```.*?```|``.*?``|`[^`]*`", re.DOTALL)
 _TEXT = {
-    "", ".cfg", ".conf", ".json", ".lua", ".md", ".mjs", ".py", ".service", ".toml", ".yaml",
+    "", ".cfg", ".conf", ".js", ".json", ".lua", ".md", ".mjs", ".py", ".service", ".toml", ".yaml",
     ".yml",
 }  # fmt: skip
 

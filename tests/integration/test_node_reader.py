@@ -5,6 +5,7 @@ import base64
 import json
 import re
 import subprocess
+import wave
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -151,14 +152,14 @@ CONSUMER, HANDLER = re.findall(r"```js\n(.*?)```", (CLIENT / "README.md").read_t
 IMPORTS = """
 import { writeFile } from "node:fs/promises";
 import { toWav } from "rtaa-reader";
+process.chdir(import.meta.dirname);
 const recognise = (run, seq, audio) => console.log("audio", seq, audio.toString("base64"));
 """
 
 
 @pytest.fixture
 def start_script(lab: BrokerLab, tmp_path: Path) -> Iterator[Callable[[str], ExampleReader]]:
-    """Run a script of the README, of which each line that it prints is one of a file."""
-    scripts = []
+    """Run a script of the README; what it prints is in `one.jsonl`, and its files beside."""
     with ExitStack() as stack:
 
         def start(text: str) -> ExampleReader:
@@ -167,9 +168,9 @@ def start_script(lab: BrokerLab, tmp_path: Path) -> Iterator[Callable[[str], Exa
             (tmp_path / "node_modules" / "rtaa-reader").symlink_to(CLIENT)
             script = tmp_path / "consumer.mjs"
             script.write_text(IMPORTS + text.replace("redis://localhost:6379/0", lab.url))
-            scripts.append(ExampleReader(["node", str(script)], tmp_path))
-            stack.callback(scripts[-1].kill)
-            return scripts[-1]
+            reader = ExampleReader(["node", str(script)], tmp_path)
+            stack.callback(reader.kill)
+            return reader
 
         yield start
 
@@ -199,3 +200,54 @@ async def test_the_consumer_of_the_readme_hears_a_call_over_a_broker_that_is_kil
         for seq in range(call.frames)
     ]
     assert await asyncio.to_thread(script.stop) == 0
+
+
+JOIN = CONSUMER[: CONSUMER.index("for await")]
+LAG = """
+await reader.run(async (call) => {
+  for await (const event of call) {
+    if (event.id === "1-10") {
+      console.log(await call.lag(), await reader.lag());
+      console.log(await call.commit(), call.position.entry);
+    }
+    if (event.type === "ended") console.log(await call.lag());
+  }
+});
+"""
+
+
+async def test_the_handler_of_the_readme_writes_a_wav_file(
+    its_service: Service,
+    start_script: Callable[[str], ExampleReader],
+    tmp_path: Path,
+    name: str,
+) -> None:
+    start_script(JOIN + HANDLER)
+    caller = await Caller.dial(its_service.url)
+    await caller.start(name)
+    await caller.speak(0, 2)
+    await caller.end()
+    header = 44
+    await until(lambda: [it.stat().st_size for it in tmp_path.glob("*.wav")] == [header + 960])
+    (path,) = tmp_path.glob("*.wav")
+    with wave.open(str(path)) as wav:
+        assert (wav.getframerate(), wav.getnchannels(), wav.getsampwidth()) == (8000, 1, 2)
+        assert wav.readframes(480) == pcm(0) + bytes(320) + pcm(2)
+
+
+async def test_lag_counts_what_is_not_handled_and_a_commit_is_kept(
+    its_service: Service,
+    start_script: Callable[[str], ExampleReader],
+    tmp_path: Path,
+    name: str,
+) -> None:
+    caller = await Caller.dial(its_service.url)
+    await caller.start(name)
+    await caller.speak(*range(50))
+    await caller.end()
+    start_script(JOIN + LAG)
+    printed = tmp_path / "one.jsonl"
+    await until(lambda: printed.exists() and printed.read_text().count("\n") == 3)
+    entries, handled = 52, 10  # with a start and an end; the frame in hand is not handled
+    lag = (entries - handled) * 20
+    assert printed.read_text().split() == [str(lag), str(lag), "true", "1-10", "20"]
