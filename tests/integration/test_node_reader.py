@@ -80,10 +80,6 @@ def test_the_kits_of_both_languages_hold_leases_by_the_same_script() -> None:
     assert (CLIENT / "src" / "hold.lua").read_text() == python.read_text()
 
 
-async def until_ended(worker: ExampleReader, runs: int = 1) -> None:
-    await until(lambda: len(worker.of_type("ended")) >= runs)
-
-
 async def test_a_resume_a_gap_and_a_second_run_come_once_each(
     its_service: Service, start_worker: Start, name: str
 ) -> None:
@@ -99,7 +95,7 @@ async def test_a_resume_a_gap_and_a_second_run_come_once_each(
     await second.start(name)
     await second.speak(*range(3))
     await second.end()
-    await until_ended(worker, 2)
+    await until(lambda: len(worker.of_type("ended")) == 2)
     kinds = [(it["type"], it["seq"]) for it in worker.events if it["type"] != "open"]
     five, three = ([("audio", seq) for seq in range(count)] for count in (5, 3))
     again = [("started", 4), ("audio", 5), ("gap", 7), ("audio", 8), ("ended", 8)]
@@ -119,7 +115,7 @@ async def test_signals_come_at_their_place(
     await sender.say({"event": "dtmf", "stream_sid": name, "dtmf": {"digit": "5"}})
     await sender.send_chunks(name, 2)
     await sender.stop(name)
-    await until_ended(worker)
+    await until(lambda: worker.of_type("ended"))
     (signal,) = worker.of_type("dtmf")
     assert (signal["seq"], signal["data"]) == (1, {"digit": "5"})
 
@@ -140,7 +136,7 @@ async def test_another_run_on_an_emptied_broker_is_not_taken_for_the_first(
     await again.start(name)
     await again.speak(*range(20))
     await again.end()
-    await until_ended(worker)
+    await until(lambda: worker.of_type("ended"))
     first, second = dict.fromkeys(it["run"] for it in worker.of_type("started"))
     key = key_of(name)
     assert worker.frames == [(key, first, seq, pcm(seq)) for seq in range(5)] + [
