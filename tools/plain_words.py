@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 CLEAN = (
     "*.md", ".ci", ".github", ".pre-commit-config.yaml", "Makefile", "benchmarks",
-    "clients/node/README.md", "clients/node/src", "clients/node/test", "clients/python", "deploy", "docs",
-    "examples", "pyproject.toml", "src", "tests", "tools",
+    "clients/node/README.md", "clients/node/src", "clients/node/test", "clients/python", "deploy",
+    "docs", "examples", "pyproject.toml", "src", "tests", "tools",
 )  # fmt: skip
 """Files and folders that are searched: the whole repository."""
 

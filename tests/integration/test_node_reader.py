@@ -88,7 +88,7 @@ async def test_a_resume_a_gap_and_a_second_run_come_once_each(
     await first.start(name)
     await first.speak(*range(5))
     await first.hear_ack(4)
-    first.vanish()
+    first.reset()
     await resumed.start(name, resume=True)
     await resumed.speak(5, 8)
     await resumed.end()

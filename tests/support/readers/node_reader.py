@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from example_reader import ExampleReader
 
-CLIENT = Path(__file__).parents[2] / "clients" / "node"
+CLIENT = Path(__file__).parents[3] / "clients" / "node"
 
 INSTALL_SECONDS = 60
 
@@ -31,7 +31,7 @@ def install() -> None:
 
 def _install() -> None:
     if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("there is no Node.js with npm here")
+        pytest.skip("Node.js with npm is not installed")
     installed = CLIENT / "node_modules" / ".package-lock.json"
     lock = CLIENT / "package-lock.json"
     if installed.exists() and installed.stat().st_mtime >= lock.stat().st_mtime:
@@ -47,9 +47,11 @@ def _install() -> None:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        pytest.skip(f"npm ci did not end within {INSTALL_SECONDS} s")
+        pytest.skip(
+            f"packages of Node.js are not installed: npm ci took more than {INSTALL_SECONDS} s"
+        )
     if done.returncode != 0:
-        pytest.skip(f"npm ci failed: {done.stderr[-500:]}")
+        pytest.skip(f"packages of Node.js are not installed: {done.stderr[-500:]}")
     os.utime(installed)
 
 

@@ -35,7 +35,7 @@ class PacedCall:
 
     def cut(self) -> None:
         if self._caller is not None:
-            self._caller.vanish()
+            self._caller.reset()
 
     async def end(self) -> None:
         self._over.set()
