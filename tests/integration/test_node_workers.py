@@ -11,7 +11,7 @@ import pytest
 import redis
 from broker_lab import BrokerLab
 from example_reader import ExampleReader
-from node_reader import install, node_worker
+from node_reader import CLIENT, install, node_worker
 from published import index
 from running import Caller, Service
 from shared_calls import PacedCall, Sharing
@@ -175,3 +175,23 @@ async def test_a_call_that_had_ended_when_the_broker_came_back_empty_is_not_read
     await until(lambda: len(worker.of_type("ended")) == 2)
     assert worker.seqs(before) == list(range(20))
     assert len(worker.of_type("started")) == 2
+
+
+async def test_a_worker_needs_no_more_than_the_rights_of_the_readme(
+    lab: BrokerLab, its_service: Service, tmp_path: Path, name: str
+) -> None:
+    rule = (CLIENT / "README.md").read_text().split("<!-- the-rule -->\n```\n")[1].split("\n")[0]
+    with lab.client() as broker:
+        broker.execute_command(
+            "ACL", "SETUSER", "reader", "on", ">secret", "resetkeys", "~rtaa:*", "-@all",
+            *rule.split(),
+        )  # fmt: skip
+    url = lab.url.replace("redis://", "redis://reader:secret@")
+    with node_worker(url, tmp_path, "one") as worker:
+        caller = await Caller.dial(its_service.url)
+        await caller.start(name)
+        await caller.speak(*range(5))
+        await caller.end()
+        await until(lambda: worker.of_type("ended") and pending(lab) == 0)
+        assert worker.stop() == 0
+        assert worker.errors.read_text() == ""
