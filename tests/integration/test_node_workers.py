@@ -182,7 +182,8 @@ async def test_a_worker_needs_no_more_than_the_rights_of_the_readme(
 ) -> None:
     rule = (CLIENT / "README.md").read_text().split("<!-- the-rule -->\n```\n")[1].split("\n")[0]
     with lab.client() as broker:
-        broker.execute_command(
+        execute: Any = broker.execute_command
+        execute(
             "ACL", "SETUSER", "reader", "on", ">secret", "resetkeys", "~rtaa:*", "-@all",
             *rule.split(),
         )  # fmt: skip
