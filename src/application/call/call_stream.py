@@ -113,6 +113,7 @@ class CallStream(StreamMessages):
         """Write to a stream that is granted; what is held is put first."""
         host = self._host
         self.live, self.is_behind = live, True
+        host.behind += 1
         if host.is_gone:
             return
         opening = live.interaction.opening
@@ -232,6 +233,8 @@ class CallStream(StreamMessages):
     def _let_go(self) -> None:
         """Let go of what is held; the next start of the stream may be decided."""
         self.start.discard(None)
-        self.is_behind = False
+        if self.is_behind:
+            self.is_behind = False
+            self._host.behind -= 1
         if self.live is not None:
             self.live.note_caught_up()

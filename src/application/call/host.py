@@ -15,13 +15,15 @@ class Host(Protocol):
     """A session, as its streams see it.
 
     `heard` is when the messages came that are taken now; `is_gone` is whether the connection is
-    closed: nothing is replied any more.
+    closed: nothing is replied any more. `behind` counts the streams that are granted and have early
+    messages to be put.
     """
 
     services: Services
     actions: Actions
     heard: Instant
     is_gone: bool
+    behind: int
 
     @property
     def wire(self) -> Wire:

@@ -102,7 +102,7 @@ class Session(SessionClose):
     @property
     def is_reading(self) -> bool:
         """Whether messages may be taken now."""
-        return self._closing is None and not self.is_behind
+        return self._closing is None and not self.behind
 
     @property
     def is_full(self) -> bool:

@@ -41,6 +41,7 @@ class SessionClose:
         self.actions = actions
         self.heard = services.clock.instant()
         self.is_gone = False
+        self.behind = 0
         self._token_names = token_names
         self._wire: Wire | None = None
         self._deadlines = Deadlines(services.limits, self.heard.monotonic)
@@ -93,7 +94,7 @@ class SessionClose:
     @property
     def is_behind(self) -> bool:
         """Whether early messages are to be put: `put_early` is called until it is not."""
-        return self._tracks.is_behind
+        return self.behind > 0
 
     @property
     def is_done(self) -> bool:

@@ -39,14 +39,6 @@ class Tracks:
         return any(stream.is_full for stream in self._streams.values())
 
     @property
-    def is_behind(self) -> bool:
-        """Whether a stream has early messages to be put. Asked at each read: a plain loop."""
-        for stream in self._streams.values():  # noqa: SIM110
-            if stream.is_behind:
-                return True
-        return False
-
-    @property
     def is_pending(self) -> bool:
         """Whether a start is under way."""
         return any(stream.start.is_pending for stream in self._streams.values())
