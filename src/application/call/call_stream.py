@@ -9,19 +9,10 @@ LIVE: frames go to the log as they come.
 
 from collections.abc import Mapping
 
-from application.call.closing import (
-    SUPERSEDED,
-    CloseCode,
-    closing_of,
-)
+from application.call.closing import SUPERSEDED, CloseCode, closing_of
 from application.call.early_messages import EarlyMessage
 from application.call.host import Host
-from application.call.messages import (
-    Audio,
-    End,
-    Refused,
-    SignalMessage,
-)
+from application.call.messages import Audio, End, Refused, SignalMessage
 from application.call.start_attempt import Settled
 from application.call.stream_messages import StreamMessages
 from application.call.stream_start import StreamStart

@@ -32,13 +32,7 @@ from enum import Enum
 
 from application.call.actions import Actions
 from application.call.call_stream import CallStream
-from application.call.closing import (
-    RESTART,
-    CloseCode,
-    CloseReason,
-    Closing,
-    bad_start,
-)
+from application.call.closing import RESTART, CloseCode, CloseReason, Closing, bad_start
 from application.call.messages import (
     STARTED_ALREADY,
     Asked,

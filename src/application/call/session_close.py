@@ -4,14 +4,7 @@ import logging
 from collections.abc import Mapping
 
 from application.call.actions import Actions
-from application.call.closing import (
-    ENDED,
-    RESTART,
-    SHUTDOWN,
-    CloseCode,
-    Closing,
-    closing_of,
-)
+from application.call.closing import ENDED, RESTART, SHUTDOWN, CloseCode, Closing, closing_of
 from application.call.deadlines import Deadlines
 from application.call.services import Services
 from application.call.tracks import Tracks

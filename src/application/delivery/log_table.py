@@ -237,9 +237,8 @@ class LogTable(LogInbox):
         if older is not None and older.run.name == run.name:
             started_at, audio_meter = older.run_started_at, older.audio_meter
         self._reports.opened(opened)
-        account = opened.account
-        interaction = Interaction(run.opening, account)
-        self._live = LiveStream(interaction, self, opened.lease, run, started_at, account)
+        interaction = Interaction(run.opening, opened.account)
+        self._live = LiveStream(interaction, self, opened.lease, run, started_at, opened.account)
         self._live.audio_meter = audio_meter
         self.state, self._account_due = LogState.IN_SYNC, False
         bytes_per_second = run.opening.media.bytes_per_second
