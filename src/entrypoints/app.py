@@ -14,6 +14,7 @@ from litestar.routes import HTTPRoute
 from litestar.types import Scope
 
 from adapters.inbound.http.asyncapi import asyncapi_document
+from adapters.inbound.http.asyncapi_page import asyncapi_page_route
 from adapters.inbound.http.front import Front
 from adapters.inbound.http.live import live_routes
 from adapters.inbound.http.path_guard import PathGuard
@@ -83,9 +84,8 @@ def create_app(container: Container, on_failure: Callable[[], None]) -> Front:
     )
     dialects, settings = installed_dialects(), container.settings()
     publication = settings.adapter.publication(settings.destination_options)
-    operations = operations_routes(
-        container.telemetry(), asyncapi_document(VERSION, INGEST_PATH, dialects, publication)
-    )
+    document = asyncapi_document(VERSION, INGEST_PATH, dialects, publication)
+    operations = operations_routes(container.telemetry(), document)
     ingest = ingest_route(
         container.gate(),
         container.services(),
@@ -93,14 +93,13 @@ def create_app(container: Container, on_failure: Callable[[], None]) -> Front:
         dialects,
         container.roster(),
     )
+    live = live_routes(container.audience(), container.clock())
     operations_port = settings.listening.operations_port
     if operations_port is None:
         return Front(_guarded([ingest, *health, *operations], reports, lifespan))
     return Front(
         _guarded([ingest, *health], reports, lifespan, is_described=False),
-        _guarded(
-            [*health, *operations, *live_routes(container.audience(), container.clock())], reports
-        ),
+        _guarded([*health, *operations, asyncapi_page_route(document), *live], reports),
         operations_port,
     )
 

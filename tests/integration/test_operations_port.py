@@ -16,7 +16,7 @@ from worker_processes import children
 
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
 
-FOR_OPERATORS = ("/metrics", "/schema", "/asyncapi.json")
+FOR_OPERATORS = ("/metrics", "/schema", "/asyncapi.json", "/docs")
 ON_BOTH = ("/health", "/health/live", "/health/ready")
 
 

@@ -21,7 +21,7 @@ MAX_SEGMENTS = 6
 
 OURS = frozenset({
     "", "v1", "ingest", "health", "live", "ready", "metrics", "schema", "openapi.json",
-    "asyncapi.json", "events",
+    "asyncapi.json", "events", "docs",
 })  # fmt: skip
 """The segments of the paths that are served: of a path no others are shown."""
 
