@@ -62,7 +62,10 @@ Start = Callable[..., Service]
 
 @pytest.fixture
 def start_service(valkey: EmbeddedValkey) -> Iterator[Start]:
-    """Start services with the given variables; by default on the broker, open to all."""
+    """Start services with the given variables; by default on the broker, open to all.
+
+    Their drain is short: when a test ends its own broker may be gone before them.
+    """
     with ExitStack() as services:
 
         def start(*, ready: bool = True, **variables: str) -> Service:
@@ -71,6 +74,7 @@ def start_service(valkey: EmbeddedValkey) -> Iterator[Start]:
                 "REDIS_URL": valkey.url,
                 "SUPPORT_EXOTEL": "true",
                 "LOG_LEVEL": "error",
+                "DRAIN_SECONDS": "1",
                 **variables,
             }
             service = Service({k: v for k, v in environment.items() if v}).start(ready=ready)
