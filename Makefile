@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
-.PHONY: help demo install serve test cover soak bench check format docs lock dist image clean
+.PHONY: help demo install serve test cover mutate soak bench check format docs lock dist image clean
 .DEFAULT_GOAL := help
 
 help:  ## Show what can be made
@@ -24,6 +24,9 @@ test: $(VENV)/installed-dev  ## Run all tests, four files at a time: most of the
 cover: $(VENV)/installed-dev  ## Measure which branches of the rules the fast tests take
 	$(BIN)/coverage run -m pytest -q tests/unit tests/property tests/contract/test_in_memory_store.py
 	$(BIN)/coverage report
+
+mutate: $(VENV)/installed-mutate  ## Break the rules and see the tests fail (MUTATE="src/domain/rebase.py")
+	$(BIN)/python tools/mutate.py $(MUTATE)
 
 soak: $(VENV)/installed-dev  ## Break the broker under a million frames and judge (SOAK="--help")
 	PYTHONPATH="$$(printf '%s:' "$(CURDIR)"/tests/support/*)$$PYTHONPATH" $(BIN)/python tests/soak/soak.py $(SOAK)
@@ -49,6 +52,7 @@ lock:  ## Renew requirements/ from pyproject.toml (needs uv)
 	uv pip compile $(LOCK) pyproject.toml --extra nats -o requirements/runtime.txt
 	uv pip compile $(LOCK) pyproject.toml --group dev -c requirements/runtime.txt -o requirements/dev.txt
 	uv pip compile $(LOCK) requirements/bench.in -c requirements/dev.txt -o requirements/bench.txt
+	uv pip compile $(LOCK) requirements/mutate.in -c requirements/dev.txt -o requirements/mutate.txt
 	uv pip compile $(LOCK) --group pyproject.toml:build -o requirements/build.txt
 	uv pip compile $(LOCK) --group pyproject.toml:sbom -c requirements/runtime.txt -o requirements/sbom.txt
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
@@ -67,7 +71,7 @@ image:  ## Build the container image rtaa-ingest:VERSION
 		--build-arg CREATED="$$(git show --no-patch --format=%cI)" .
 
 clean:  ## Remove what was made
-	rm -rf $(VENV) demo-output dist
+	rm -rf $(VENV) demo-output dist mutants
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -88,4 +92,10 @@ $(VENV)/installed-dev: $(VENV)/installed requirements/dev.txt
 $(VENV)/installed-bench: $(VENV)/installed requirements/bench.txt
 	rm -rf $(VENV)/bench
 	$(PIP) install --require-hashes --target $(VENV)/bench -r requirements/bench.txt
+	@touch $@
+
+# Beside it too: nothing else needs it.
+$(VENV)/installed-mutate: $(VENV)/installed-dev requirements/mutate.txt
+	rm -rf $(VENV)/mutate
+	$(PIP) install --require-hashes --target $(VENV)/mutate -r requirements/mutate.txt
 	@touch $@

@@ -10,17 +10,26 @@ from itertools import count
 import pytest
 import redis
 from absent_programs import pytest_sessionfinish, pytest_terminal_summary  # noqa: F401  # hooks
-from hypothesis import settings
+from hypothesis import Phase, settings
 from running import Keys, Service
 
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
 from examples import examples
 
 # CI judges a change by the same examples each time; at a desk every run looks at new ones.
-# `HYPOTHESIS_PROFILE=soak` looks at twenty times as many.
+# `HYPOTHESIS_PROFILE=soak` looks at twenty times as many, `mutate` at a fifth: `make mutate` tries
+# them for each mutant, and does not ask for the smallest example that fails.
 settings.register_profile("ci", deadline=None, print_blob=True, derandomize=True)
 settings.register_profile("desk", deadline=None, print_blob=True)
 settings.register_profile("soak", deadline=None, print_blob=True, max_examples=examples(100))
+settings.register_profile(
+    "mutate",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    max_examples=examples(100),
+    phases=[Phase.explicit, Phase.generate],
+)
 settings.load_profile(
     os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "desk")
 )

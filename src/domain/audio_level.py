@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from domain.media import Encoding
+from domain.mulaw import LINEAR
 
 MAX_VALUES = 80
 """Samples of a frame that are looked at, spread evenly over it: half of those of 20 ms at 8 kHz."""
@@ -69,19 +70,9 @@ def _pcm16_values(audio: bytes) -> Sequence[int]:
 
 
 def _mulaw_values(audio: bytes) -> Sequence[int]:
-    return [_MULAW[code] for code in audio[:: _step(len(audio))]]
+    return [LINEAR[code] for code in audio[:: _step(len(audio))]]
 
 
 def _step(samples: int) -> int:
     """Return how many samples to go ahead so that no more than `MAX_VALUES` are looked at."""
     return -(-samples // MAX_VALUES)
-
-
-def _expand(code: int) -> int:
-    """Return the value of a µ-law code (ITU-T G.711) on the scale of 16 bits."""
-    inverted = ~code & 0xFF
-    magnitude = (((inverted & 0x0F) << 3) + 0x84 << (inverted >> 4 & 7)) - 0x84
-    return -magnitude if inverted & 0x80 else magnitude
-
-
-_MULAW = tuple(map(_expand, range(256)))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from domain.audio_level import FULL_SCALE, LOWEST_DBFS, MAX_VALUES, dbfs, level_of
 from domain.media import Encoding
+from domain.mulaw import LINEAR
 
 VALUES = st.one_of(
     st.integers(-32_768, 32_767),
@@ -40,6 +41,10 @@ def test_every_sample_of_a_short_frame_counts(values: list[int]) -> None:
     assert level.is_silent == (not any(values))
     assert level.clipped == clipped(values)
     assert math.isclose(level.dbfs, rms_dbfs(values), abs_tol=1e-6)
+
+
+def test_each_mulaw_code_has_the_sample_of_its_standard() -> None:
+    assert list(LINEAR) == [expanded(code) for code in range(256)]
 
 
 @given(st.lists(st.integers(0, 255), min_size=1, max_size=MAX_VALUES))

@@ -133,13 +133,13 @@ def test_an_end_is_behind_the_gap_of_what_was_dropped_last_and_has_the_ledger_so
     assert fold.account.state is State.ENDED
 
 
-@given(SEQS, st.integers(0, 12), st.integers(0, 5))
+@given(SEQS, st.integers(0, 12), st.integers(0, 5), st.integers(0, 3))
 def test_frames_that_are_lost_are_declared_once_and_counted(
-    seqs: list[int], known: int, beyond: int
+    seqs: list[int], known: int, beyond: int, before: int
 ) -> None:
-    """The store has the first of the frames; the next are lost; one more follows."""
+    """Some were lost before. The store has the first of these; the next are lost; one follows."""
     known_seqs, lost_seqs = seqs[:known], seqs[known:]
-    fold = Fold(RUN, live_account(*known_seqs))
+    fold = Fold(RUN, live_account(*known_seqs, lost=before))
     upto = lost_seqs[-1] if lost_seqs else None
     fold.lose(len(lost_seqs), upto)
     after = (seqs[-1] if seqs else 0) + 1 + beyond
@@ -147,7 +147,7 @@ def test_frames_that_are_lost_are_declared_once_and_counted(
     walk = walked([started(), *(frame(seq) for seq in known_seqs), *fold.entries])
     assert walk.seqs == [*known_seqs, after]
     assert len(set(walk.declared)) == len(walk.declared)
-    assert fold.account.ledger.lost == len(lost_seqs)
+    assert fold.account.ledger.lost == before + len(lost_seqs)
     assert fold.account.ledger.published == len(known_seqs) + 1
     spanned = [seq for seq in range(after) if known_seqs and seq > known_seqs[-1]]
     assert walk.declared[: len(spanned)] == spanned

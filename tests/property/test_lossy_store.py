@@ -39,6 +39,7 @@ from domain.entries import Ended, Entry, Gap, SignalNoted, Started
 from domain.events import NEW_RUN, Opening, Resume
 from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
 from domain.media import AudioFrame, MediaFormat
+from examples import examples
 
 MEDIA = MediaFormat(8_000)
 STREAM = StreamKey(TenantId("tenant"), StreamId("call"))
@@ -431,11 +432,11 @@ def test_a_run_whose_end_is_retained_no_more_is_not_rebased() -> None:
         machine.come_back_empty()
 
 
-def check(machine: type[LossyStore], examples: int) -> None:
+def check(machine: type[LossyStore]) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=examples,
+            max_examples=examples(100),
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),
@@ -444,12 +445,12 @@ def check(machine: type[LossyStore], examples: int) -> None:
 
 
 def test_no_frame_is_lost_while_the_store_loses_only_what_is_retained() -> None:
-    check(LossyStore, 100)
+    check(LossyStore)
 
 
 def test_what_is_lost_is_declared_when_the_store_loses_more() -> None:
-    check(LossyStoreBeyondRewind, 100)
+    check(LossyStoreBeyondRewind)
 
 
 def test_what_is_lost_is_declared_when_another_process_takes_over() -> None:
-    check(Shared, 100)
+    check(Shared)

@@ -1,7 +1,7 @@
 """The pace of a sender: honest ones are never found, whatever their network does; others are."""
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from random import Random
 
 from hypothesis import given
@@ -11,6 +11,7 @@ from domain.media import SAMPLE_RATES_HZ, Encoding, MediaFormat
 from domain.pace import FAST_WINDOWS, SLOW_WINDOWS, WINDOW_SECONDS, Pace, formats_of
 
 MEDIA = st.builds(MediaFormat, st.sampled_from(sorted(SAMPLE_RATES_HZ)), st.sampled_from(Encoding))
+RATES = [0, *{rate * width for rate in SAMPLE_RATES_HZ for width in (1, 2)}]
 RANDOMS = st.randoms(use_true_random=True)
 FRAME_SECONDS = st.sampled_from([0.02, 0.06, 0.1, 0.2])
 SAMPLE_SECONDS = 1.0
@@ -119,3 +120,30 @@ def test_a_run_of_which_the_store_lost_some_is_measured_from_there(
         lost += sum(before < cut <= at for cut in cuts) * frame_bytes * 100
         came.append((at, max(0, run_bytes - lost)))
     assert not judged(media, came, 50)
+
+
+@given(MEDIA, st.lists(st.tuples(st.sampled_from(RATES), st.integers(1, 26)), max_size=6))
+def test_a_rate_is_found_with_the_last_window_that_it_needs_in_a_row(
+    media: MediaFormat, rows: list[tuple[int, int]]
+) -> None:
+    """Whole windows of one rate after the other. Samples inside a window change nothing."""
+    declared = media.bytes_per_second
+    pace, at, run_bytes = Pace(media), 0.0, 0
+    measured: list[int] = []
+    pace.note(at, run_bytes)
+    for rate in (rate for rate, windows in rows for _ in range(windows)):
+        pace.note(at, run_bytes)
+        pace.note(at + WINDOW_SECONDS / 2, run_bytes)
+        at, run_bytes = at + WINDOW_SECONDS, run_bytes + round(rate * WINDOW_SECONDS)
+        measured.append(rate)
+        row = len(list(takewhile(rate.__eq__, reversed(measured))))
+        needed = FAST_WINDOWS if rate > declared else SLOW_WINDOWS
+        is_found = rate not in (0, declared) and row >= needed
+        assert pace.note(at, run_bytes) == (rate if is_found else None)
+        assert pace.bytes_per_second == rate
+
+
+def test_the_formats_of_a_rate_are_named() -> None:
+    assert formats_of(8_000) == ("8000 Hz, 8 bits",)
+    assert formats_of(16_000) == ("8000 Hz, 16 bits", "16000 Hz, 8 bits")
+    assert formats_of(11_025) == ()
