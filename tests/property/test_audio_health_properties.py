@@ -5,6 +5,7 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -17,6 +18,7 @@ from domain.audio_health import (
     MIN_FRAMES,
     QUIET_DBFS,
     QUIET_SECONDS,
+    AudioFigures,
     AudioMeter,
     Finding,
     MeasuredFrame,
@@ -41,6 +43,8 @@ SOUNDS = {
     "hum": pcm(20, -20),
     "other hum": pcm(30, -10),
 }
+JUST_CLIPPED = round(CLIPPED_FRAMES * CLIPPED_SHARE * SIZE / 2)
+"""So many frames that are hardly clipped, with one such sample each, are enough."""
 KIND_OF = {audio: kind for kind, audio in SOUNDS.items()}
 
 
@@ -143,6 +147,10 @@ def level(audio: bytes) -> float:
 @example([Block(("silence",), 14, 300), Block(("speech",), 1, 1)])
 @example([Block(("hum",), 60, 100), Block(("speech",), 60, 100)])
 @example([Block(("speech", "hardly clipped"), 40, 100)])
+@example([Block(("hardly clipped",), JUST_CLIPPED, 1), Block(("speech",), CLIPPED_FRAMES, 1)])
+@example(
+    [Block(("hardly clipped",), JUST_CLIPPED - 1, 1), Block(("speech",), CLIPPED_FRAMES, 1)] * 2
+)
 def test_everything_is_found_when_the_frames_show_it_and_once(blocks: list[Block]) -> None:
     meter, oracle = AudioMeter(MEDIA), Oracle()
     told: list[Finding] = []
@@ -195,6 +203,34 @@ def test_a_store_that_lost_some_of_the_run_begins_every_row_again(
         figures = meter.figures
         assert 0 <= figures.silent_seconds <= figures.seconds
         assert 0 <= figures.repeated_seconds <= figures.seconds
+
+
+def test_before_the_first_frame_all_figures_are_of_nothing() -> None:
+    figures = AudioFigures(0, 0.0, -96.0, -96.0, 0.0, 0.0, 0.0, MEDIA.bytes_per_second, None, ())
+    assert AudioMeter(MEDIA).figures == figures
+
+
+@pytest.mark.parametrize("less", [0, 2])
+def test_silence_is_long_from_its_first_byte_to_its_last(less: int) -> None:
+    meter, end = AudioMeter(MEDIA), round(LONG_SECONDS * MEDIA.bytes_per_second) - less
+    for number in range(MIN_FRAMES):
+        run_bytes = SIZE + number * SIZE
+        assert not meter.measure(MeasuredFrame(SOUNDS["silence"], 0.0, run_bytes))
+    found = meter.measure(MeasuredFrame(SOUNDS["silence"], 0.0, end))
+    assert list(found) == ([] if less else [Finding.LONG_SILENCE])
+
+
+@pytest.mark.parametrize(("clipped", "found"), [(7, []), (8, [Finding.CLIPPED])])
+def test_the_clipped_share_is_of_the_samples_of_each_block(
+    clipped: int, found: list[Finding]
+) -> None:
+    """Of 20 frames of 79 samples 7.9 are enough."""
+    meter = AudioMeter(MEDIA)
+    for number in range(2 * CLIPPED_FRAMES):
+        loudest = 32_767 if number % CLIPPED_FRAMES < clipped else 400
+        audio = struct.pack("<79h", loudest, *[400] * 78)
+        meter.measure(MeasuredFrame(audio, 0.0, (number + 1) * len(audio)))
+    assert list(meter.findings) == found
 
 
 def test_mulaw_silence_has_two_zeros() -> None:
