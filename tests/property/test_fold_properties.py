@@ -261,11 +261,23 @@ def test_accounts_of_one_point_agree_on_what_the_store_has(
     assert account.last_seq == store.last_seq
     highest = max(highest_seq(it) or 0 for it in (store, writer))
     assert highest_seq(account) in (None, highest)
+    first = account.first_seq
+    assert first in {store.first_seq, writer.first_seq}
+    assert ledger.missing == (0 if first is None else highest - first + 1) - published
     assert replace(store, ledger=ledger, first_seq=account.first_seq) == account
 
 
 def test_a_store_that_has_what_the_writer_counted_is_reconciled_to_just_that() -> None:
     account = live_account(3, 4, 9)
+    assert reconciled(account, account) == account
+
+
+def test_a_run_that_was_resumed_while_all_of_it_was_dropped_is_reconciled_to_itself() -> None:
+    before = Interaction(OPENING, AFTER_START)
+    before.drop(5)
+    account = Interaction(OPENING, before.account(1)).account(2)
+    assert account.first_seq == 5
+    assert highest_seq(account) is None
     assert reconciled(account, account) == account
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise, takewhile
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -141,6 +142,15 @@ def test_a_rate_is_found_with_the_last_window_that_it_needs_in_a_row(
         is_found = rate not in (0, declared) and row >= needed
         assert pace.note(at, run_bytes) == (rate if is_found else None)
         assert pace.bytes_per_second == rate
+
+
+@pytest.mark.parametrize(("excess", "found"), [(0.06, 8_000), (-0.06, 8_000), (0.061, None)])
+def test_a_window_is_of_a_rate_up_to_six_hundredths_beside_it(
+    excess: float, found: int | None
+) -> None:
+    pace, measured = Pace(MediaFormat(8_000)), round(8_000 * (1 + excess))
+    rates = [pace.note(2 * it, 2 * it * measured) for it in range(2 * SLOW_WINDOWS + 1)]
+    assert rates[-1] == found
 
 
 def test_the_formats_of_a_rate_are_named() -> None:

@@ -97,6 +97,9 @@ def rebased_behind(stored: Stored, log: Log, number: int = 1) -> Rebased:
     rebased = rebase(stored.head, held, lease)
     check_order(stored, rebased)
     assert (rebased.lease.owner, rebased.lease.granted_at_ms) == (lease.owner, lease.granted_at_ms)
+    for it in rebased.standing:
+        assert it.source is not None
+        assert (it.segment.run, it.segment.generation) == (it.source.run, it.source.generation)
     states = list(after(stored, rebased))
     if not states:
         head = stored.head
@@ -104,6 +107,7 @@ def rebased_behind(stored: Stored, log: Log, number: int = 1) -> Rebased:
         assert head.run is not None
         assert (head.run.name, head.account.state) == (held[-1].run.name, State.ENDED)
         assert held[-1].account.state is not State.LIVE
+        assert [it.segment for it in rebased.standing] == log.segments
         return rebased
     read = stretches(states[-1].entries)
     for stretch in read[len(stretches(stored.entries)) - 1 :]:

@@ -130,6 +130,15 @@ def test_frames_that_no_one_holds_are_one_gap_behind_the_start_and_lost_in_the_l
     assert account.ledger == Ledger(6, 4, lost=2, missing=2, bytes=1280, audio_ms=80)
 
 
+def test_what_was_dropped_behind_frames_that_no_one_holds_is_counted_beside_them() -> None:
+    writer = writer_of(*["hear"] * 6, "drop", "hear")
+    held = [HeldRun(writer.appends[0].run, writer.appends[4].account, writer.appends[5:])]
+    rebased = rebase(writer.past[3].head, held, LEASE)
+    assert entries(rebased) == [resumed(9), Gap(2, 2), *frames(4, 5), Gap(6, 1), frame(7)]
+    account = rebased.written[-1].segment.account
+    assert account.ledger == Ledger(8, 5, lost=3, missing=3, bytes=1600, audio_ms=100)
+
+
 def test_a_run_whose_beginning_no_one_holds_resumes_in_an_empty_store_and_not_in_another() -> None:
     writer = writer_of(*["hear"] * 3)
     held = [HeldRun(writer.appends[0].run, writer.appends[2].account, writer.appends[3:])]
@@ -154,6 +163,14 @@ def test_what_continues_behind_an_end_of_its_run_becomes_a_new_run() -> None:
     account = rebased.written[-1].segment.account
     assert account.ledger == Ledger(3, 2, lost=1, missing=1, bytes=640, audio_ms=40)
     assert {it.segment.run.name for it in rebased.written} == {name}
+
+
+def test_earlier_runs_are_standing_if_the_store_has_the_end_of_the_last() -> None:
+    writer = writer_of("hear", "new run", "hear", "end")
+    head = ended_by_an_older_holder(writer_of("hear", "new run", "hear"), -1).head
+    rebased = rebase(head, all_of(writer), LEASE)
+    assert rebased.written == ()
+    assert [it.segment for it in rebased.standing] == writer.appends
 
 
 @pytest.mark.parametrize("state", [State.LIVE, State.CUT, State.ENDED])
