@@ -261,15 +261,25 @@ def test_accounts_of_one_point_agree_on_what_the_store_has(
     assert account.last_seq == store.last_seq
     highest = max(highest_seq(it) or 0 for it in (store, writer))
     assert highest_seq(account) in (None, highest)
-    first = account.first_seq
-    assert first in {store.first_seq, writer.first_seq}
+    firsts = [it.first_seq for it in (store, writer) if it.first_seq is not None]
+    first = min(firsts, default=None)
+    assert account.first_seq == first
     assert ledger.missing == (0 if first is None else highest - first + 1) - published
     assert replace(store, ledger=ledger, first_seq=account.first_seq) == account
 
 
 def test_a_store_that_has_what_the_writer_counted_is_reconciled_to_just_that() -> None:
-    account = live_account(3, 4, 9)
+    steps = [("hear", 3), ("repeat", 0), ("refuse", 0), ("refuse", 0), ("drop", 1), ("hear", 5)]
+    account = Heard(steps).account
+    assert account.ledger.counters().items() >= {"duplicate": 1, "rejected": 2, "lost": 1}.items()
     assert reconciled(account, account) == account
+
+
+def test_of_a_run_of_which_the_store_has_no_frame_those_that_the_writer_published_are_lost() -> (
+    None
+):
+    account = reconciled(AFTER_START, live_account(5, 7))
+    assert account == Account(1, 5, None, Ledger(2, lost=2, missing=3))
 
 
 def test_a_run_that_was_resumed_while_all_of_it_was_dropped_is_reconciled_to_itself() -> None:
@@ -290,7 +300,15 @@ def test_the_time_of_the_audio_follows_from_its_bytes() -> None:
 
 
 def test_a_signal_and_a_start_take_a_position_and_no_seq() -> None:
+    entries = [SignalNoted(Signal.DTMF, "{}"), started(2, resumed=True)]
+    fold = Fold(RUN, replace(live_account(0), state=State.CUT))
+    for entry in entries:
+        fold.take(entry)
+    assert fold.entries == entries
+    assert fold.account == replace(live_account(0), next_position=4, state=State.LIVE)
+
+
+def test_an_end_that_is_taken_tells_still_who_wrote_it() -> None:
     fold = Fold(RUN, live_account(0))
-    fold.take(SignalNoted(Signal.DTMF, "{}"))
-    fold.take(started(2, resumed=True))
-    assert fold.account == replace(live_account(0), next_position=4)
+    fold.take(Ended(EndReason.IDLE, Ledger(), recovered=True))
+    assert fold.entries == [Ended(EndReason.IDLE, live_account(0).ledger, recovered=True)]

@@ -331,6 +331,7 @@ def test_a_frame_that_another_writer_published_is_a_duplicate_after_a_rebase() -
     interaction = live()
     hear(interaction, 0)
     interaction.rebase(Account(4, 0, 2, Ledger(3, 3, bytes=960, audio_ms=60)))
+    assert interaction.unnumbered_seq == 3
     assert hear(interaction, 1, 2, 3) == [frame(3)]
     assert interaction.unnumbered_seq == 4
 

@@ -33,10 +33,11 @@ def test_an_orphaned_run_gets_its_end_and_its_ledger(state: State) -> None:
     )
 
 
-def test_the_end_belongs_to_the_runs_own_generation() -> None:
+def test_the_end_belongs_to_the_runs_own_generation_under_the_next_lease() -> None:
     end = end_orphan(LIVE, "finder")
     assert end is not None
-    assert end.segment.generation == end.lease.generation == 3
+    assert end.segment.generation == 3
+    assert end.lease == Lease(3, "finder", 40_001)
 
 
 def test_what_was_dropped_last_is_declared_before_the_end() -> None:

@@ -20,6 +20,11 @@ def head_at(position: int, owner: str = "us.2", granted_at_ms: int = 5_000) -> H
     return head_of(Account(next_position=position), lease=lease)
 
 
+def test_a_lease_that_is_rebased_has_the_order_of_its_start_and_a_token_of_its_own() -> None:
+    assert LEASE.rebased("3") == Lease(5, "us.3", 5_000)
+    assert LEASE.rebased("3").rebased("4").order == LEASE.order
+
+
 @pytest.mark.parametrize("position", [10, 11, 19, 20])
 @pytest.mark.parametrize("owner", ["us.1", "us.2"])
 def test_a_head_of_the_writers_own_inside_its_log_is_at_its_position(

@@ -139,6 +139,13 @@ def test_what_was_dropped_behind_frames_that_no_one_holds_is_counted_beside_them
     assert account.ledger == Ledger(8, 5, lost=3, missing=3, bytes=1600, audio_ms=100)
 
 
+def test_frames_of_the_first_run_that_no_one_holds_are_lost_whatever_follows_it() -> None:
+    writer = writer_of(*["hear"] * 3, "new run", "hear")
+    held = held_runs(writer.appends[3:], "us-run1", writer.appends[2].account)
+    assert len(held) == 2
+    assert rebase(None, held, LEASE).lost == 2
+
+
 def test_a_run_whose_beginning_no_one_holds_resumes_in_an_empty_store_and_not_in_another() -> None:
     writer = writer_of(*["hear"] * 3)
     held = [HeldRun(writer.appends[0].run, writer.appends[2].account, writer.appends[3:])]
