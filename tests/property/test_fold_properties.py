@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from stream_parts import MEDIA, OPENING, Walk, frame, live_account, run_of, started
 
 from domain.account import Account, State
 from domain.entries import Ended, Entry, Gap, SignalNoted
 from domain.events import EndReason, Signal
-from domain.fold import Fold, Segment, highest_seq, nothing_published, reconciled
+from domain.fold import Fold, Segment, highest_seq, nothing_published, reconciled, with_counts
 from domain.interaction import Interaction
 from domain.ledger import Ledger
 from domain.media import AudioFrame
@@ -89,6 +89,7 @@ def test_frames_that_are_folded_come_out_with_the_gaps_between_them(seqs: list[i
 
 
 @given(STEPS)
+@example([(verb, 1) for verb in ("hear", "repeat", "refuse", "point", "repeat", "refuse", "point")])
 def test_a_run_that_is_folded_again_from_its_beginning_comes_out_as_it_was(
     steps: list[Step],
 ) -> None:
@@ -289,6 +290,28 @@ def test_a_run_that_was_resumed_while_all_of_it_was_dropped_is_reconciled_to_its
     assert account.first_seq == 5
     assert highest_seq(account) is None
     assert reconciled(account, account) == account
+
+
+@given(STEPS, st.integers(0, 9), st.integers(0, 9), st.integers(0, 9))
+def test_at_least_so_much_is_counted_beside_published_frames(
+    steps: list[Step], duplicate: int, rejected: int, lost: int
+) -> None:
+    account = Heard(steps).account
+    before, counted = account.ledger, with_counts(account, duplicate, rejected, lost)
+    assert counted == replace(account, ledger=counted.ledger)
+    assert counted.ledger == Ledger(
+        before.published
+        + max(before.duplicate, duplicate)
+        + max(before.rejected, rejected)
+        + max(before.lost, lost),
+        before.published,
+        max(before.duplicate, duplicate),
+        max(before.rejected, rejected),
+        max(before.lost, lost),
+        before.missing,
+        before.bytes,
+        before.audio_ms,
+    )
 
 
 def test_the_time_of_the_audio_follows_from_its_bytes() -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from stream_parts import MEDIA, OTHER_MEDIA, declared_in, head_of, live_account, request, run_of
 
@@ -85,6 +85,7 @@ def test_two_starts_of_a_stream_are_never_equal_in_order(
 
 
 @given(st.none() | heads(), REQUESTS, TIMES)
+@example(replace(head_of(live_account()), entries_lost=True), request("new", Resume()), 0)
 def test_what_a_start_writes_is_dense_and_ends_what_it_does_not_continue(
     head: Head | None, asked: StartRequest, now_ms: int
 ) -> None:
@@ -95,6 +96,7 @@ def test_what_a_start_writes_is_dense_and_ends_what_it_does_not_continue(
     generation = 0 if head is None else head.lease.generation
     entries: list[Entry] = []
     for segment in decided.segments:
+        assert segment.entries
         assert segment.first_position == position
         assert segment.generation >= generation
         position, generation = segment.account.next_position, segment.generation

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from rebase_world import Writer, after, held_runs
 from stream_model import Stored
-from stream_parts import OPENING, frame, started
+from stream_parts import OPENING, declared_in, frame, started
 
 from domain.account import Account, State
 from domain.entries import Ended, Entry, Gap, SignalNoted, Started
@@ -143,7 +143,9 @@ def test_frames_of_the_first_run_that_no_one_holds_are_lost_whatever_follows_it(
     writer = writer_of(*["hear"] * 3, "new run", "hear")
     held = held_runs(writer.appends[3:], "us-run1", writer.appends[2].account)
     assert len(held) == 2
-    assert rebase(None, held, LEASE).lost == 2
+    rebased = rebase(None, held, LEASE)
+    assert rebased.lost == 2
+    assert rebased.base == Account(2, 0, 1, Ledger(2, lost=2, missing=2))
 
 
 def test_a_run_whose_beginning_no_one_holds_resumes_in_an_empty_store_and_not_in_another() -> None:
@@ -178,6 +180,9 @@ def test_earlier_runs_are_standing_if_the_store_has_the_end_of_the_last() -> Non
     rebased = rebase(head, all_of(writer), LEASE)
     assert rebased.written == ()
     assert [it.segment for it in rebased.standing] == writer.appends
+    assert rebased.base == Account()
+    assert head is not None
+    assert rebased.lease == replace(LEASE, generation=head.lease.generation)
 
 
 @pytest.mark.parametrize("state", [State.LIVE, State.CUT, State.ENDED])
@@ -217,6 +222,54 @@ def test_what_was_found_and_is_gone_again_is_declared_and_counted_as_lost() -> N
     assert second.lost == 1
     account = second.written[-1].segment.account
     assert account.ledger == Ledger(2, 1, lost=1, missing=1, bytes=320, audio_ms=20)
+
+
+def found_between() -> tuple[Rebased, list[HeldRun]]:
+    """An older holder published frame 1, which the writer had dropped, before its frame 2."""
+    writer = writer_of("hear", "drop", "hear")
+    older = writer_of("hear", stored=writer.past[2], name="older")
+    first = rebase(older.past[-1].head, all_of(writer), LEASE)
+    assert (first.found, entries(first)) == (1, [resumed(9), frame(2)])
+    segments = [it.segment for it in (*first.standing, *first.written)]
+    return first, held_runs(segments, "us-run1", Account())
+
+
+def test_what_was_found_between_frames_and_is_gone_again_is_declared_there() -> None:
+    _, held = found_between()
+    second = rebase(None, held, LEASE.rebased("2"))
+    assert entries(second) == [new(10), frame(0), Gap(1, 1), frame(2)]
+    assert second.lost == 1
+
+
+def test_what_was_found_and_is_gone_is_lost_beside_what_no_one_holds() -> None:
+    first, held = found_between()
+    base, rest = held[0].segments[1].account, held[0].segments[2:]
+    second = rebase(None, [replace(held[0], base=base, segments=rest)], LEASE.rebased("2"))
+    assert declared_in(entries(second)) == [0, 1]
+    assert second.lost == 2
+    assert first.lost == 0
+
+
+def test_a_gap_stays_behind_what_was_noted_before_it() -> None:
+    writer = writer_of("hear")
+    for verb in ("drop", "note", "hear"):
+        writer.take(verb, 1)
+    writer.append()
+    rebased = rebase(writer.past[2].head, all_of(writer), LEASE)
+    assert entries(rebased) == [resumed(9), NOTED, Gap(1, 1), frame(2)]
+
+
+def test_each_segment_keeps_the_opening_under_which_it_was_written() -> None:
+    """A sender resumes with other details: the newest are those of the new generation."""
+    writer = writer_of("hear", "resume", "hear")
+    opened = replace(OPENING, started_at_ms=1_800_000)
+    for index in (2, 3):
+        run = replace(writer.appends[index].run, opening=opened)
+        writer.appends[index] = replace(writer.appends[index], run=run)
+    rebased = rebase(None, all_of(writer), LEASE)
+    assert entries(rebased)[0] == Started(9, "us-run1", resumed=False, opening=opened)
+    runs = [it.segment.run for it in rebased.written]
+    assert runs == [it.run for it in writer.appends]
 
 
 def test_what_was_lost_once_is_not_lost_again() -> None:
@@ -267,6 +320,17 @@ def test_the_next_generation_is_above_that_of_the_head_and_of_the_lease() -> Non
 
     assert generations(1, 9) == [9]
     assert generations(20, 9) == [21]
+    behind_nothing = rebase(None, all_of(writer_of("hear")), replace(LEASE, generation=1))
+    assert entries(behind_nothing) == [new(1), frame(0)]
+
+
+def test_what_retention_has_left_stays_so_unless_the_entries_are_lost() -> None:
+    writer = writer_of("hear", "hear")
+    head = writer.past[2].head
+    assert head is not None
+    head = replace(head, first_kept=1)
+    assert rebase(head, all_of(writer), LEASE).first_kept == 1
+    assert rebase(replace(head, entries_lost=True), all_of(writer), LEASE).first_kept == 0
 
 
 def test_what_is_written_is_what_a_consumer_finds() -> None:
