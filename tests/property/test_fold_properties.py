@@ -323,7 +323,7 @@ def test_the_time_of_the_audio_follows_from_its_bytes() -> None:
 
 
 def test_a_signal_and_a_start_take_a_position_and_no_seq() -> None:
-    entries = [SignalNoted(Signal.DTMF, "{}"), started(2, resumed=True)]
+    entries: list[Entry] = [SignalNoted(Signal.DTMF, "{}"), started(2, resumed=True)]
     fold = Fold(RUN, replace(live_account(0), state=State.CUT))
     for entry in entries:
         fold.take(entry)

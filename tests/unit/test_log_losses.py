@@ -412,6 +412,53 @@ async def test_a_run_that_an_older_holder_ended_continues_as_a_new_one() -> None
     assert newer.account.ledger.published == 3
 
 
+async def test_all_that_a_fenced_log_had_not_stored_is_lost_in_flight_and_open() -> None:
+    older = await live(0)
+    older.hear(1, 2)
+    sent = older.append()
+    older.hear(3)
+    newer = LogBench("b", beside=older)
+    newer.clock.now += 1
+    newer.start()
+    older.answer(sent)
+    assert older.state is LogState.FENCED
+    assert older.lost() == 3
+
+
+async def ended_by_an_older_holder() -> LogBench:
+    """A process whose generation is not in the store: an older holder has ended the run there."""
+    older = await live(0)
+    newer = LogBench("b", beside=older)
+    newer.clock.now += 1
+    newer.start(Resume())
+    older.store.roll_back(1)
+    older.end()
+    older.settle()
+    assert older.account.state is State.ENDED
+    return newer
+
+
+async def test_an_end_that_an_older_holder_has_written_already_is_confirmed_by_it() -> None:
+    newer = await ended_by_an_older_holder()
+    newer.heard_by.acked = -1
+    newer.end()
+    newer.settle()
+    assert kinds(newer) == [Started, type(frame(0)), Ended]
+    assert newer.log.is_empty
+    assert newer.log.live is None
+    assert not now(newer.heard_by.is_fenced)
+    assert newer.heard_by.acked == 0
+
+
+async def test_a_cut_run_that_an_older_holder_has_ended_is_not_waited_for() -> None:
+    newer = await ended_by_an_older_holder()
+    newer.cut()
+    newer.settle()
+    assert kinds(newer) == [Started, type(frame(0)), Ended]
+    assert newer.log.live is None
+    assert now(newer.heard_by.is_fenced)
+
+
 async def test_what_is_old_is_let_go_only_when_it_is_as_old_as_the_rewind() -> None:
     bench = await live(0, limits=FIVE_SECONDS)
     bench.budget.let_go_of_old(bench.clock.now + 4)

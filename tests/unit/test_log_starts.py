@@ -16,7 +16,7 @@ from domain.account import State
 from domain.entries import Ended, Started
 from domain.errors import NotAllowed, Superseded
 from domain.events import NEW_RUN, EndReason, Resume, ResumeAbove
-from domain.head import Access
+from domain.head import Access, start_of
 from domain.starting import AwaitFirstFrame
 
 
@@ -303,6 +303,12 @@ async def test_a_start_that_was_withdrawn_and_arrives_late_is_found_to_be_held()
     assert live.lease.owner == bench.head.lease.owner
     bench.confirm(0)
     assert bench.stored_seqs() == [0]
+    bench.hear(1)
+    bench.answer(bench.append())
+    bench.store.roll_back(1)
+    bench.doubt()
+    bench.settle()
+    assert bench.stored() == [bench.stored()[0], frame(0), frame(1)], "positions are as they were"
 
 
 # A start that is given up
@@ -406,6 +412,32 @@ async def test_a_given_up_start_whose_append_arrives_late_is_not_live() -> None:
     bench.settle()
     (live,) = bench.late
     assert live.lease.owner == bench.head.lease.owner
+
+
+async def test_a_start_that_is_given_up_leaves_the_one_before_it_queued() -> None:
+    bench = LogBench()
+    first, second = bench.request(), bench.request()
+    decide(bench)
+    bench.work.clear()
+    second.give_up()
+    assert bench.work == [bench.log], "who waits for the starts is woken"
+    bench.answer(bench.append())
+    assert bench.adopt(first).lease == bench.head.lease
+
+
+async def test_each_attempt_of_a_start_has_a_token_of_its_own_and_of_the_same_request() -> None:
+    bench = LogBench()
+    other = LogBench("b", beside=bench)
+    bench.request()
+    owners = []
+    for _ in range(3):
+        decide(bench)
+        sent = bench.append()
+        owners.append(sent.head.lease.owner)
+        other.start()
+        bench.answer(sent)
+    assert len(set(owners)) == 3
+    assert {start_of(owner) for owner in owners} == {"a1"}
 
 
 async def test_a_start_that_is_given_up_twice_is_given_up_once() -> None:

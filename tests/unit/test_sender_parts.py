@@ -76,6 +76,7 @@ async def test_a_part_that_fails_puts_only_its_own_logs_in_doubt(bench: SenderBe
     assert is_acked(one, 1)
     later = [call for call in bench.store.calls[asked:] if two.key in call.streams]
     assert {call.kind for call in later} == {"append"}
+    assert set(doubts) == {"a"}
 
 
 @timeless()
