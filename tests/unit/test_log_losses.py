@@ -425,6 +425,20 @@ async def test_all_that_a_fenced_log_had_not_stored_is_lost_in_flight_and_open()
     assert older.lost() == 3
 
 
+async def test_each_rebase_takes_a_lease_of_its_own_and_the_head_names_its_start() -> None:
+    bench = await live(0)
+    leases = [bench.head.lease]
+    for seq in (1, 3):
+        bench.store.wipe()
+        bench.confirm(seq, seq + 1)
+        assert bench.head.begun_at == 0
+        assert [type(entry) for entry in bench.stored()[:2]] == [Started, type(frame(0))]
+        leases.append(bench.head.lease)
+    assert len({lease.owner for lease in leases}) == 3
+    assert len({lease.order for lease in leases}) == 1
+    assert [lease.generation for lease in leases] == [1, 2, 3]
+
+
 async def ended_by_an_older_holder() -> LogBench:
     """A process whose generation is not in the store: an older holder has ended the run there."""
     older = await live(0)
@@ -448,6 +462,11 @@ async def test_an_end_that_an_older_holder_has_written_already_is_confirmed_by_i
     assert newer.log.live is None
     assert not now(newer.heard_by.is_fenced)
     assert newer.heard_by.acked == 0
+    assert newer.state is LogState.IN_SYNC
+    newer.store.roll_back(1)
+    newer.doubt()
+    newer.settle()
+    assert newer.account.state is State.ENDED, "what stands is written once it is gone again"
 
 
 async def test_a_cut_run_that_an_older_holder_has_ended_is_not_waited_for() -> None:
