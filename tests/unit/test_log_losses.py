@@ -188,6 +188,17 @@ async def test_a_stream_that_refuses_by_itself_is_told_of_once(
     assert len(caplog.records) == 2
 
 
+async def test_a_stream_that_refuses_its_first_start_is_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bench = LogBench()
+    bench.request()
+    bench.probe()
+    bench.log.settle_probe(Failed(BrokerRefused("WRONGTYPE")), 0)
+    (told,) = caplog.records
+    assert (told.tenant_id, told.stream_id) == ("tenant", "call")  # type: ignore[attr-defined]
+
+
 async def test_a_rebase_is_logged_with_its_stream_and_what_is_lost(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -182,6 +182,16 @@ def test_a_live_run_without_any_batch_but_an_account_is_rebased() -> None:
     assert batch.count == 2
 
 
+def test_a_run_of_which_only_the_end_of_another_one_is_held_is_rebased_from_its_base() -> None:
+    """The end of a foreign run is not written once more."""
+    writer = writer_of("hear x2")
+    foreign = replace(held_batch(writer.appends[-1], None), is_foreign=True)
+    result = rewrite(None, writer.run, writer.appends[-1].account, [foreign], LEASE)
+    (batch,) = result.batches
+    assert (batch.run, result.standing, result.rebased.lost) == (writer.run, [], 2)
+    assert seqs_of(batch.entries) == []
+
+
 def test_the_base_is_of_its_own_run_only() -> None:
     """What was let go last may be of an older run than the first batch that is held."""
     writer = writer_of("hear x2", "new run", "hear")
