@@ -10,7 +10,7 @@ from itertools import count
 import pytest
 import redis
 from absent_programs import pytest_sessionfinish, pytest_terminal_summary  # noqa: F401  # hooks
-from hypothesis import Phase, settings
+from hypothesis import HealthCheck, Phase, settings
 from running import Keys, Service
 
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
@@ -29,6 +29,7 @@ settings.register_profile(
     database=None,
     max_examples=examples(100),
     phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow],  # of a busy machine, not of the mutant
 )
 settings.load_profile(
     os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "desk")
