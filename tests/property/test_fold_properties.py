@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from stream_parts import MEDIA, OPENING, Walk, frame, live_account, run_of, started
 
@@ -14,6 +14,7 @@ from domain.fold import Fold, Segment, highest_seq, nothing_published, reconcile
 from domain.interaction import Interaction
 from domain.ledger import Ledger
 from domain.media import AudioFrame
+from examples import examples
 
 RUN = run_of()
 AFTER_START = Account(next_position=1)
@@ -292,6 +293,7 @@ def test_a_run_that_was_resumed_while_all_of_it_was_dropped_is_reconciled_to_its
     assert reconciled(account, account) == account
 
 
+@settings(max_examples=examples(30))
 @given(STEPS, st.integers(0, 9), st.integers(0, 9), st.integers(0, 9))
 def test_at_least_so_much_is_counted_beside_published_frames(
     steps: list[Step], duplicate: int, rejected: int, lost: int

@@ -5,11 +5,12 @@ from itertools import pairwise, takewhile
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain.media import SAMPLE_RATES_HZ, Encoding, MediaFormat
 from domain.pace import FAST_WINDOWS, SLOW_WINDOWS, WINDOW_SECONDS, Pace, formats_of
+from examples import examples
 
 MEDIA = st.builds(MediaFormat, st.sampled_from(sorted(SAMPLE_RATES_HZ)), st.sampled_from(Encoding))
 RATES = [0, *{rate * width for rate in SAMPLE_RATES_HZ for width in (1, 2)}]
@@ -123,6 +124,7 @@ def test_a_run_of_which_the_store_lost_some_is_measured_from_there(
     assert not judged(media, came, 50)
 
 
+@settings(max_examples=examples(40))
 @given(MEDIA, st.lists(st.tuples(st.sampled_from(RATES), st.integers(1, 26)), max_size=6))
 def test_a_rate_is_found_with_the_last_window_that_it_needs_in_a_row(
     media: MediaFormat, rows: list[tuple[int, int]]
