@@ -98,6 +98,13 @@ class Listening(Group, frozen=True):
         "on `PORT`; `/health*` on both; the [live page](live.md) there alone, and not at all "
         "without it. It is served until a drain is over",
     )
+    coalesce_wakes_ms: int = setting(
+        whole(0, 10, "a whole number of milliseconds from {low} to {high}"),
+        "1",
+        "how long a process that is busy waits between two looks at its sockets: it takes all that "
+        "has come at once, which costs less for each frame. 0 switches it off. See "
+        "[scaling](scaling.md#wakes)",
+    )
 
 
 class Calls(Group, frozen=True):

@@ -70,6 +70,11 @@ class Settings(Discreet, frozen=True, kw_only=True):
         )
 
     @property
+    def coalesce_seconds(self) -> float:
+        """How long a busy event loop waits between two looks at its sockets; 0 for not at all."""
+        return self.listening.coalesce_wakes_ms / 1_000
+
+    @property
     def access_policy(self) -> AccessPolicy:
         """Who may connect without a token."""
         access = self.access
