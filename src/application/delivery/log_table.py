@@ -69,14 +69,16 @@ class LogTable(LogInbox):
         self._asked_at = clock.monotonic()
 
     def _on_appended(self, sent: Append) -> None:
-        self.backoff.reset()
+        if self.backoff.failures:
+            self.backoff.reset()
         self._holdings.revision = sent.head.revision
         self._doubts.note_answer()
-        self._starts.prepare_confirmation()
-        self._confirm(self._window.confirm())
         if self._starts.is_begun:
+            self._starts.prepare_confirmation()
+            self._confirm(self._window.confirm())
             self._open(self._starts.finish())
         else:
+            self._confirm(self._window.confirm())
             self._note_progress()
 
     def _on_failed(self, failed: Failed) -> None:
@@ -246,5 +248,5 @@ class LogTable(LogInbox):
         opened.pending.settle(self._live)
         if older is not None:
             older.tell_fenced()
-        if not self._starts.is_empty:
+        if self._starts.requested:
             self.note_work()

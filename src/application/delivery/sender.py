@@ -108,8 +108,9 @@ class Sender(LogRegistry):
             )
             return False
         self._settle(taken, outcomes, heads, is_reached=True)
-        is_other_server = any(log.epoch != self._store.epoch_of(log.stream) for log, _ in taken)
-        if lane.is_in_doubt or is_other_server:
+        epoch = self._store.epoch_of(taken[0][0].stream)  # a part is one server
+        if lane.is_in_doubt or epoch != lane.epoch:
+            lane.epoch = epoch
             self.note_alive(sent_at, lane.part)
         else:
             lane.alive_at = max(lane.alive_at, sent_at)
@@ -165,7 +166,7 @@ class Sender(LogRegistry):
             if is_reached and isinstance(answer, Failed):
                 self.pause(log)
             else:
-                self.note_work(log)
+                log.note_work()
 
 
 def _is_refused(answer: Outcome | Head | None) -> bool:
