@@ -67,9 +67,7 @@ class SessionClose:
         main = self._tracks.main
         if main is not None and main.live is not None:
             return call_context(main.live.interaction.opening)
-        context: dict[str, object] = dict(self._token_names)
-        if main is not None:
-            context |= main.names
+        context = {**self._token_names, **({} if main is None else main.names)}
         return context if self._wire is None else {**context, "dialect": self._wire.name}
 
     @property
