@@ -24,7 +24,7 @@ class Lane:
         self.logs: set[StreamLog] = set()
         self.with_work: dict[StreamLog, None] = {}
         self.paused: set[StreamLog] = set()
-        self.has_work = asyncio.Event()
+        self._idle: list[asyncio.Future[None]] = []
 
     @property
     def is_in_sync(self) -> bool:
@@ -54,5 +54,22 @@ class Lane:
         if log in self.paused:
             return
         if not self.with_work:
-            self.has_work.set()
+            self.wake_one()
         self.with_work[log] = None
+
+    async def wait_for_work(self) -> None:
+        """Wait until a log has something to send; of those that wait one is woken for it."""
+        idle: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._idle.append(idle)
+        try:
+            await idle
+        finally:
+            if idle in self._idle:
+                self._idle.remove(idle)
+
+    def wake_one(self) -> None:
+        """Wake one of those that wait for work, if there is one."""
+        if self._idle:
+            idle = self._idle.pop()
+            if not idle.done():
+                idle.set_result(None)

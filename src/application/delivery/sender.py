@@ -73,11 +73,12 @@ class Sender(LogRegistry):
     async def _send(self, lane: Lane) -> None:
         backoff = store_backoff()
         while True:
-            await lane.has_work.wait()
             taken = self._take_round(lane)
             if not taken:
-                lane.has_work.clear()
+                await lane.wait_for_work()
                 continue
+            if lane.with_work:  # more than one round takes
+                lane.wake_one()
             if await self._go_round(lane, taken):
                 backoff.reset()
             else:
