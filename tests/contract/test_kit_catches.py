@@ -189,7 +189,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=110,
+        timeout=240,
     )  # fmt: skip
     return (run.stdout + run.stderr).splitlines()
 
