@@ -220,7 +220,8 @@ class Session(SessionClose):
         for stream in self._tracks:
             if stream.is_behind:
                 stream.put_early(MAX_EARLY_AT_ONCE)
-            is_refused = self._closing is not None and self._closing.code is CloseCode.POLICY
+            closing = self._closing
+            is_refused = closing is not None and closing.reason is CloseReason.TOO_MANY_REFUSED
             if is_refused and not self.is_gone:
                 stream.stop_putting()
         if self.is_behind or self.is_gone:

@@ -68,13 +68,13 @@ class LogReports:
                 extra={**self._context(), "lost_frames": lost_frames},
             )
 
-    def superseded(self, lost_frames: int) -> None:
-        """Count frames that are not appended: a newer generation holds the stream."""
-        self._telemetry.frames("lost", lost_frames, reason="superseded")
+    def lost(self, frames: int, reason: str) -> None:
+        """Count frames that are not appended."""
+        self._telemetry.frames("lost", frames, reason=reason)
 
     def opened(self, opened: Opened) -> None:
         """Count what a start that is stored has put an end to."""
-        self.superseded(opened.dropped_frames)
+        self.lost(opened.dropped_frames, "superseded")
         if opened.has_replaced:
             self._telemetry.run_ended("replaced")
 

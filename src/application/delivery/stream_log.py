@@ -90,7 +90,7 @@ class StreamLog(LogTable):
     def abandon(self) -> None:
         """Give up everything: the store was away for longer than the stream would live there."""
         self._starts.abandon()
-        self._close()
+        self._close("not_stored")
         self._note_change()
 
     # What is taken, and what became of it
