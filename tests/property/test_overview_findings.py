@@ -138,3 +138,12 @@ def test_twice_the_rate_that_was_declared_is_found_by_looks() -> None:
         bench.hear((SPEECH, OTHER_SPEECH)[second % 2], pace=2.0)
         bench.look()
     assert list(bench.call.findings) == [Finding.WRONG_RATE]
+
+
+def test_a_time_line_takes_one_frame_of_a_second_however_many_there_are() -> None:
+    bench = OverviewBench()
+    bench.start()
+    bench.hear(CLIPPED[:320], 50 * 15, pace=50.0)
+    assert bench.moments == []
+    bench.hear(CLIPPED[:320], 50 * 10, pace=50.0)
+    assert bench.moments == ["clipped"]
