@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[3]
 PLACES = ("*.md", "docs/**/*.md", "deploy/**/*.md", "clients/*/*.md", "examples/*/*.md",
           "src/**/*.md")  # fmt: skip
-FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\S*)\n(?P<text>.*?)^ *```$", re.M | re.S)
+FENCE = re.compile(r"^ *```(?P<language>\S*)\n(?P<text>.*?)^ *```$", re.MULTILINE | re.DOTALL)
 COMMENT = re.compile(r"(^|\s+)#.*$")
 MARK = re.compile(r"<!-- ([\w-]+) -->\s*$")
 

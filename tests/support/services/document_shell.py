@@ -27,7 +27,7 @@ def show(value):
         print(value.decode(errors="replace") if isinstance(value, bytes) else value)
 show(redis.Redis.from_url(url, protocol=2).execute_command(*words))
 """
-"""Stands in for redis-cli, which a machine with Python alone has not: the same words, sent as they are."""
+"""Stands in for redis-cli, which a machine with Python alone has not: sends the same words."""
 
 CURL = """
 import sys, urllib.request
