@@ -60,6 +60,8 @@ def asked(command: str) -> dict[str, object]:
     )
     config: dict[str, object] = {"name": name}
     for option, value in found:
+        if option == "defaults":  # of what it would ask at the terminal: no roll-ups, for instance
+            continue
         field = FIELDS.get(option, option.replace("-", "_"))
         config[field] = VALUES[option](value or True)  # type: ignore[operator]
     return config
