@@ -12,7 +12,12 @@ BLOCKS = [it for document, text in documents().items() for it in blocks_of(docum
 
 def accounts(block: Block, piece: str) -> list[str]:
     """Return the keys of the account that stand for a piece."""
-    return [key for key in ACCOUNT.get(block.document, {}) if piece.startswith(key)]
+    ends = " " if block.language == "sh" else ""
+    return [
+        key
+        for key in ACCOUNT.get(block.document, {})
+        if piece == key or piece.startswith(key + ends)
+    ]
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda it: f"{it.document}:{it.line}")
@@ -29,14 +34,10 @@ def test_a_fence_that_is_no_block_would_be_seen() -> None:
 
 
 def test_the_account_has_nothing_that_no_document_has() -> None:
-    pieces = {(it.document, piece) for it in BLOCKS for piece in it.pieces}
-    stale = [
-        (document, key)
-        for document, keys in ACCOUNT.items()
-        for key in keys
-        if not any(name == document and piece.startswith(key) for name, piece in pieces)
-    ]
-    assert stale == []
+    used = {
+        (it.document, key) for it in BLOCKS for piece in it.pieces for key in accounts(it, piece)
+    }
+    assert used == {(document, key) for document, keys in ACCOUNT.items() for key in keys}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Which test carries out which piece of the documents, and which pieces cannot be run here.
 
-A key is how a piece begins: a command of a block for a shell, the first line of any other block.
+A key is how a piece begins: whole words of a command, or the first line of a block that is for no
+shell.
 tests/architecture/test_document_blocks.py holds both sides together.
 """
 
@@ -28,8 +29,12 @@ def ran(by: str, shown_by: str) -> Ran:
 
 DOCKER = NotHere("needs Docker; tests/integration/test_image.py does what the image's build does")
 ROOT_ONLY = NotHere("changes the machine's own systemd; the unit is verified by test_deploy.py")
-LONG = ran(
-    "unit/test_benchmark_document.py::test_each_command_chooses_what_it_says", "benchmarks.md"
+LONG = NotHere(
+    "takes up to half an hour; tests/unit/test_benchmark_document.py reads its options and finds"
+    " the loads that they choose"
+)
+REGISTRY = NotHere(
+    "asks the package registry; tests/support/services/example_venv.py builds and installs wheels"
 )
 BY_HAND = "integration/test_document_commands.py::test_a_call_by_hand"
 FOR_REAL = ran("integration/test_document_commands.py::test_the_service_for_real", "README.md")
@@ -72,8 +77,8 @@ ACCOUNT: dict[str, dict[str, Ran | NotHere]] = {
         '{"event":"start"': ran(BY_HAND, "README.md"),
         "1-0  type started": ran(BY_HAND, "what-is-there"),
         "make install": INSTALL,
-        "export ": FOR_REAL,
-        ".venv/bin/rtaa-ingest ": FOR_REAL,
+        "export": FOR_REAL,
+        ".venv/bin/rtaa-ingest": FOR_REAL,
     },
     "CONTRIBUTING.md": {
         "git clone": CLONE,
@@ -111,17 +116,18 @@ ACCOUNT: dict[str, dict[str, Ran | NotHere]] = {
             "integration/test_deploy_document.py::test_the_image_is_built_of_what_is_checked_out",
             "make image",
         ),
-        "docker ": DOCKER,
+        "docker": DOCKER,
         "mkdir -p -m 700 deploy/secrets": COMPOSE,
         "printf %s 'PASSWORD' >": COMPOSE,
         "chmod 444": COMPOSE,
-        "echo EXOTEL_USERNAME": COMPOSE,
+        "echo EXOTEL_USERNAME=KEY": COMPOSE,
         "make dist": SYSTEMD,
-        "sudo python3": SYSTEMD,
-        "sudo /opt/rtaa-ingest": SYSTEMD,
+        "sudo python3 -m venv": SYSTEMD,
+        "sudo /opt/rtaa-ingest/bin/pip": SYSTEMD,
         "sudo install -d": SYSTEMD,
-        "sudo install -m 644 deploy/systemd": SYSTEMD,
-        "printf %s 'redis": SYSTEMD,
+        "sudo install -m 644 deploy/systemd/environment": SYSTEMD,
+        "sudo install -m 644 deploy/systemd/rtaa-ingest.service": SYSTEMD,
+        "printf %s 'redis://127.0.0.1:6379/0' |": SYSTEMD,
         "printf %s 'PASSWORD' |": SYSTEMD,
         "sudo systemctl daemon-reload": ROOT_ONLY,
         "sudo systemctl enable": ROOT_ONLY,
@@ -129,16 +135,18 @@ ACCOUNT: dict[str, dict[str, Ran | NotHere]] = {
         "kubectl create": KUBERNETES,
         "kubectl apply": KUBERNETES,
         "kubectl rollout": NotHere("needs a cluster"),
-        "sudo install -m 644 deploy/nginx": PROXIES,
-        "sudo nginx": PROXIES,
-        "haproxy": PROXIES,
-        "caddy": PROXIES,
+        "sudo install -m 644 deploy/nginx/rtaa-ingest.conf": PROXIES,
+        "sudo nginx -t": PROXIES,
+        "haproxy -c -f deploy/haproxy/haproxy.cfg": PROXIES,
+        "caddy validate --config deploy/caddy/Caddyfile": PROXIES,
     },
     "docs/exotel.md": {
         "SUPPORT_EXOTEL=true": EXOTEL,
-        "EXOTEL_": EXOTEL,
+        "EXOTEL_USERNAME=KEY": EXOTEL,
+        "EXOTEL_PASSWORD_FILE=/run/secrets/exotel-password": EXOTEL,
+        "EXOTEL_TENANTS=your-account-sid": EXOTEL,
         "rtaa-ingest check": EXOTEL,
-        "SIMULATE_BASIC": EXOTEL,
+        "SIMULATE_BASIC=KEY:PASSWORD": EXOTEL,
         "redis-cli": EXOTEL,
         "curl": EXOTEL,
     },
@@ -146,7 +154,7 @@ ACCOUNT: dict[str, dict[str, Ran | NotHere]] = {
         "[build-system]": ran(DIALECT, "dialect.md"),
         '"""The dialect `acme`': ran(DIALECT, "dialect.md"),
         '"""The contract of a dialect': ran(DIALECT, "dialect.md"),
-        "pip install": ran("support/services/example_venv.py", '"install"'),
+        "pip install": REGISTRY,
         "pytest tests": ran(DIALECT, "pytest tests"),
         "rtaa-ingest check": ran(DIALECT, "rtaa-ingest check"),
     },
@@ -157,14 +165,14 @@ ACCOUNT: dict[str, dict[str, Ran | NotHere]] = {
         "def append_all": ran(
             f"{STORE}::test_an_append_is_stored_once_or_told_as_a_conflict", "store.md"
         ),
-        "pip install": ran("support/services/example_venv.py", '"install"'),
+        "pip install": REGISTRY,
         "from application.testing": ran(
             f"{STORE}::test_the_kit_is_run_as_the_guide_says", "store.md"
         ),
         "[project.entry-points": ran(f"{STORE}::test_the_entry_point_is_found", "store.md"),
     },
     "docs/kafka.md": {
-        "pip install": Ran("pyproject.toml", "confluent-kafka"),
+        "pip install": REGISTRY,
         "python examples/forward_to_kafka.py": ran(
             "integration/test_forward_to_kafka.py"
             "::test_each_entry_of_each_call_is_one_record_in_order_in_one_partition",
@@ -173,11 +181,13 @@ ACCOUNT: dict[str, dict[str, Ran | NotHere]] = {
         "highest = {}": ran("integration/test_forward_to_kafka.py::without_repeats", "kafka.md"),
     },
     "docs/nats.md": {
-        "pip install": Ran("Makefile", "requirements/runtime.txt"),
-        "PUBSUB_ADAPTER=nats_jetstream NATS_URL": ran(
+        "pip install": REGISTRY,
+        "PUBSUB_ADAPTER=nats_jetstream NATS_URL=nats://localhost:4222": ran(
             f"{NATS}::test_the_service_serves", "nats.md"
         ),
-        "PUBSUB_ADAPTER=nats_jetstream rtaa": ran(f"{NATS}::test_the_service_serves", "nats.md"),
+        "PUBSUB_ADAPTER=nats_jetstream rtaa-ingest": ran(
+            f"{NATS}::test_the_service_serves", "nats.md"
+        ),
         "jetstream {": ran(f"{NATS}::test_the_streams_of_an_operator", "nats.md"),
         "nats stream add": ran(f"{NATS}::test_the_streams_of_an_operator", "nats.md"),
         "{ user: USER": ran(
@@ -210,13 +220,13 @@ ACCOUNT: dict[str, dict[str, Ran | NotHere]] = {
     "docs/quickstart.md": {
         "git clone": CLONE,
         "make serve": CLONE,
-        "export REDIS_URL": CONSUMER,
+        "export REDIS_URL=redis://127.0.0.1:PORT/0": CONSUMER,
         ".venv/bin/python examples/read_calls.py": CONSUMER,
         ".venv/bin/rtaa-ingest simulate": CALLS,
         "pipx install": WHEEL,
         "SUPPORT_EXOTEL=true": WHEEL,
-        "export PUBSUB_ADAPTER": VIEWS,
-        "rtaa-ingest ": VIEWS,
+        "export PUBSUB_ADAPTER=redis_streams": VIEWS,
+        "rtaa-ingest": VIEWS,
         "import redis": ran("integration/test_quickstart.py::test_from_the_wheel", "the-program"),
     },
     "docs/reading.md": {
@@ -233,19 +243,19 @@ ACCOUNT: dict[str, dict[str, Ran | NotHere]] = {
         )
     },
     "examples/file_store/README.md": {
-        "pip install": ran("support/services/example_venv.py", '"install"'),
-        "export ": ran("integration/test_example_store.py::test_its_readme", "README.md"),
+        "pip install": REGISTRY,
+        "export": ran("integration/test_example_store.py::test_its_readme", "README.md"),
         "SUPPORT_EXOTEL=true": ran(
             "integration/test_example_store.py::test_its_readme", "README.md"
         ),
-        "pytest ": ran("integration/test_example_store.py::test_its_readme", "README.md"),
+        "pytest": ran("integration/test_example_store.py::test_its_readme", "README.md"),
     },
     "examples/vonage/README.md": {
-        "pip install": ran("support/services/example_venv.py", '"install"'),
+        "pip install": REGISTRY,
         "rtaa-ingest check": ran(
             "integration/test_example_dialect.py::test_its_readme", "README.md"
         ),
-        "pytest ": ran("integration/test_example_dialect.py::test_its_readme", "README.md"),
+        "pytest": ran("integration/test_example_dialect.py::test_its_readme", "README.md"),
         "[{": ran("integration/test_example_dialect.py::dial", "README.md"),
     },
     "src/entrypoints/carrier/speech/README.md": {"espeak-ng": SPEECH, "sox": SPEECH},
