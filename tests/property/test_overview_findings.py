@@ -14,7 +14,7 @@ from examples import examples
 SOUNDS = {"silence": SILENCE, "clipped": CLIPPED, "speech": SPEECH, "other": OTHER_SPEECH}
 
 
-@settings(max_examples=examples(60))
+@settings(max_examples=examples(30))
 @given(
     st.lists(st.tuples(st.sampled_from(sorted(SOUNDS)), st.integers(1, 40), st.integers(1, 4))),
     st.sampled_from([1.0, 2.0]),
@@ -53,7 +53,7 @@ def test_each_look_measures_the_last_frame_once(
     assert (told[0].tone is Tone.BAD) == bool(alarming)
 
 
-@settings(max_examples=examples(60))
+@settings(max_examples=examples(30))
 @given(st.lists(st.tuples(st.sampled_from(sorted(SOUNDS)), st.integers(1, 40))))
 def test_the_time_line_measures_a_frame_of_each_second(parts: list[tuple[str, int]]) -> None:
     bench = OverviewBench()
