@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+from document_blocks import block, replaced
 from example_venv import ExampleVenv, count_code
+from ports import quiet_port
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "file_store"
@@ -21,8 +23,13 @@ def test_it_is_run_against_the_wheel(example: ExampleVenv) -> None:
     assert Path(found.strip()).is_relative_to(example.python.parents[1])
 
 
-def test_its_own_tests_pass(example: ExampleVenv) -> None:
-    report = example.run("-m", "pytest", "-q", "tests", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
+def test_its_readme(example: ExampleVenv, tmp_path: Path) -> None:
+    """Its own tests pass, and `check` takes it."""
+    pip, *commands = block("examples/file_store/README.md", "pip install").text.splitlines()
+    assert pip == "pip install ./rtaa_ingest-*.whl ./examples/file_store"  # as `example` has done
+    script = replaced("\n".join(commands), **{"/var/lib/rtaa": str(tmp_path)})
+    report = example.shell(script, ROOT, PORT=str(quiet_port()), PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
+    assert "takes writes" in report
     assert " passed" in report
 
 

@@ -8,6 +8,7 @@ from io import StringIO
 import pytest
 from broker_lab import BrokerLab
 from commands import run
+from overview_bench import CLIPPED, OverviewBench
 from published_calls import PublishedCall, PublishedCalls
 from rich.console import Console
 from terminal import terminal
@@ -106,3 +107,19 @@ def test_a_narrow_terminal_shows_the_columns_that_matter_whole() -> None:
     assert "last frame" in shown
     assert "latency" not in shown
     assert "Is audio arriving?" in shown
+
+
+def test_a_call_with_odd_audio_is_marked_also_on_a_narrow_terminal() -> None:
+    bench = OverviewBench()
+    bench.start()
+    for _ in range(20):
+        bench.hear(CLIPPED)
+        bench.look()
+    view = TopView()
+    for watched in (None, bench.key):
+        view.watched = watched
+        console = Console(width=80, height=24, record=True, file=StringIO())
+        console.print(view.render(bench.overview, bench.line, bench.instant, 80, 24))
+        shown = console.export_text()
+        assert "audio that is not as it should be: clipped 1" in shown
+        assert shown.count("clipped") >= 2

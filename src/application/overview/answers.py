@@ -76,6 +76,8 @@ class _Tally:
     tenants: Counter[str] = field(default_factory=Counter)
     dialects: Counter[str] = field(default_factory=Counter)
     odd_ends: Counter[str] = field(default_factory=Counter)
+    findings: Counter[str] = field(default_factory=Counter)
+    odd_audio: int = 0
     live: int = 0
     over: int = 0
     rate: float = 0.0
@@ -92,6 +94,9 @@ class _Tally:
         """Count a call."""
         condition, is_live = call.condition, not call.condition.is_over
         self.conditions[condition] += 1
+        alarming = call.alarming
+        self.findings.update(it.value for it in alarming)
+        self.odd_audio += bool(alarming)
         if call.is_incomplete:
             self.incomplete += 1
             self.incomplete_live += is_live
@@ -178,6 +183,9 @@ def _wrong(tally: _Tally, broker: Answer, unfollowed: int) -> tuple[Answer, ...]
         found.append(f"{calls(cut)} cut, until the sender comes back")
     if tally.late:
         found.append(f"{calls(tally.late)} published late, up to {tally.latest_ms / 1_000:.1f} s")
+    if tally.odd_audio:
+        what = _counts(tally.findings)
+        found.append(f"{calls(tally.odd_audio)} with audio that is not as it should be: {what}")
     if tally.unread:
         found.append(f"{calls(tally.unread)} cannot be read")
     if gone := tally.conditions[Condition.GONE]:

@@ -1,12 +1,13 @@
 """One call as it was looked at last."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from application.overview.level import level_of
 from application.ports.clock import Instant
 from application.ports.reader import Announcement, Newest
 from domain.account import State
+from domain.audio_health import AudioMeter, Finding, MeasuredFrame
 from domain.entries import Ended
 from domain.events import EndReason
 from domain.head import Head
@@ -19,6 +20,9 @@ STILL_SECONDS = 2.0
 
 LATENCIES = 5
 """The latency is the least of so many looks: a frame may have waited for a look."""
+
+BEGINNING_SECONDS = 10.0
+"""A run whose audio is looked at later than this is not judged as a whole when it ends."""
 
 CLOCKS_DIFFER_MS = 1_000
 """A frame from so far in the future tells of two clocks, and nothing of a latency."""
@@ -50,8 +54,9 @@ class Condition(StrEnum):
 class Call:
     """A stream with its latest run. Instants named `…_at` are monotonic seconds.
 
-    `level` is that of the last frame, 0 to 1. `frames_per_second` is None before the second look,
-    `latency_ms` before a frame came between two looks. `is_unread`: the last look has failed.
+    `level` is that of the last frame, 0 to 1. `findings` tell what is wrong with the audio, as far
+    as looks have measured it: the last frame of each. `frames_per_second` is None before the second
+    look, `latency_ms` before a frame came between two looks. `is_unread`: the last look has failed.
     """
 
     stream: StreamKey
@@ -69,6 +74,7 @@ class Call:
     generation: int = 0
     ledger: Ledger = NOTHING
     level: float | None = None
+    findings: Sequence[Finding] = ()
     frames_per_second: float | None = None
     latency_ms: int | None = None
     end_reason: EndReason | None = None
@@ -77,6 +83,9 @@ class Call:
     is_unread: bool = False
     _frame_ms: int = 0
     _latencies: list[int] = field(default_factory=list)
+    _meter: AudioMeter | None = None
+    _measured_bytes: int = 0
+    _is_whole: bool = False
 
     def announce(self, announced: Announcement) -> None:
         """Take an announcement: another run begins without figures."""
@@ -84,9 +93,10 @@ class Call:
         if announced.run != self.run:
             self.run, self.interaction_id = announced.run, announced.interaction_id
             self.ledger, self.end_reason, self.moved_at = NOTHING, None, None
-            self.looked_at = self.level = self.frames_per_second = self.latency_ms = None
+            self.looked_at = self.frames_per_second = self.latency_ms = None
             self.condition = Condition.UNSEEN
             self._latencies.clear()
+            self._forget_audio()
         if announced.has_ended:
             self.condition = Condition.ENDED
         elif self.condition.is_over:
@@ -101,6 +111,7 @@ class Call:
         entry = None if newest.last is None else newest.last.entry
         if isinstance(entry, AudioFrame):
             self._take_frame(entry, now, has_moved=before is not None and came > 0)
+            self._measure(entry, ledger.bytes)
         elif came > 0 and (before is not None or self.moved_at is None):
             self.moved_at = now.monotonic  # a signal or a gap is last: the frame is not told
         if before is not None and now.monotonic > before:
@@ -109,11 +120,20 @@ class Call:
             self.end_reason = entry.reason
         self.ledger, self.looked_at, self.is_unread = ledger, now.monotonic, False
         self.condition = self._judge(head, now)
+        if self.condition is Condition.ENDED and self._meter is not None:
+            if self._is_whole:
+                self._meter.end()
+            self.findings, self._meter = self._meter.findings, None
 
     @property
     def is_incomplete(self) -> bool:
         """Whether frames of it are absent."""
         return self.ledger.missing > 0 or self.ledger.lost > 0
+
+    @property
+    def alarming(self) -> Sequence[Finding]:
+        """The findings that are a fault: a long silence may be a caller on hold."""
+        return [it for it in self.findings if it is not Finding.LONG_SILENCE]
 
     def frame_age(self, now: Instant) -> float | None:
         """Return the seconds since the last frame, as of the last look unless it stands still."""
@@ -141,6 +161,7 @@ class Call:
         opening = head.run.opening
         if head.run.name != self.run:  # the index tells of it in a moment
             self.run, self.ledger, self.looked_at = head.run.name, NOTHING, None
+            self._forget_audio()
         self.dialect, self.track = opening.dialect, opening.track
         self.caller, self.callee = opening.call.caller, opening.call.callee
         self.sample_rate = opening.media.sample_rate
@@ -149,7 +170,7 @@ class Call:
         self.interaction_id = opening.interaction_id
 
     def _take_frame(self, frame: AudioFrame, now: Instant, *, has_moved: bool) -> None:
-        self._frame_ms, self.level = frame.audio_ms, level_of(frame)
+        self._frame_ms = frame.audio_ms
         age_ms = now.epoch_ms - frame.received_at_ms
         if has_moved or self.moved_at is None:
             self.moved_at = now.monotonic - max(0, age_ms) / 1_000
@@ -159,6 +180,21 @@ class Call:
             self._latencies = [*self._latencies, age_ms][-LATENCIES:]
             least = min(self._latencies)
             self.latency_ms = None if least < -CLOCKS_DIFFER_MS else max(0, least)
+
+    def _measure(self, frame: AudioFrame, run_bytes: int) -> None:
+        """Measure the last frame, unless a look has. The clock is that of who received it."""
+        if self._meter is None:
+            self._meter = AudioMeter(frame.media)
+            self._is_whole = run_bytes <= BEGINNING_SECONDS * frame.media.bytes_per_second
+        elif run_bytes == self._measured_bytes:
+            return
+        self._measured_bytes = run_bytes
+        self._meter.measure(MeasuredFrame(frame.audio, frame.received_at_ms / 1_000, run_bytes))
+        self.findings = self._meter.findings
+        self.level = None if self._meter.level is None else self._meter.level.share
+
+    def _forget_audio(self) -> None:
+        self.level, self.findings, self._meter = None, (), None
 
     def _take_rate(self, rate: float) -> None:
         old = self.frames_per_second

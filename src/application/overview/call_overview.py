@@ -29,13 +29,14 @@ RANK = {
     Condition.STILL: 0,
     Condition.CUT: 1,
     Condition.GONE: 2,
-    Condition.WAITING: 4,
-    Condition.FLOWING: 5,
-    Condition.UNSEEN: 5,
-    Condition.ENDED: 6,
+    Condition.WAITING: 5,
+    Condition.FLOWING: 6,
+    Condition.UNSEEN: 6,
+    Condition.ENDED: 7,
 }
 INCOMPLETE_RANK = 3
-RANKS = 7
+FINDING_RANK = 4
+RANKS = 8
 
 
 @dataclass(slots=True)
@@ -170,7 +171,7 @@ class CallOverview:
     def select(self, text: str, limit: int) -> Selected:
         """Return the calls that have each word of `text`: those with trouble first, then by age.
 
-        A word is looked for in tenant, interaction, stream, track, dialect and condition.
+        A word is looked for in tenant, interaction, stream, track, dialect, condition and findings.
         """
         words = text.lower().split()
         ranks: list[list[Call]] = [[] for _ in range(RANKS)]
@@ -207,15 +208,19 @@ def _has(call: Call, words: Collection[str]) -> bool:
     stream = call.stream
     text = (
         f"{stream.tenant_id} {call.interaction_id} {stream.stream_id} {call.track or ''} "
-        f"{call.dialect} {call.condition.value}"
+        f"{call.dialect} {call.condition.value} {' '.join(call.findings)}"
     ).lower()
     return all(word in text for word in words)
 
 
 def _rank(call: Call) -> int:
     rank = RANK[call.condition]
-    is_hurt = INCOMPLETE_RANK < rank < RANK[Condition.ENDED] and call.is_incomplete
-    return INCOMPLETE_RANK if is_hurt else rank
+    if INCOMPLETE_RANK < rank < RANK[Condition.ENDED]:
+        if call.is_incomplete:
+            return INCOMPLETE_RANK
+        if call.alarming:
+            return FINDING_RANK
+    return rank
 
 
 def _moved_at(call: Call) -> float:

@@ -15,8 +15,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from application.overview.call_overview import Outage
-from application.overview.level import level_of
 from application.ports.reader import PublishedEntry
+from domain.audio_health import AudioMeter, Finding, MeasuredFrame
+from domain.audio_level import level_of
 from domain.entries import Ended, Gap, SignalNoted, Started
 from domain.ledger import Ledger
 from domain.media import AudioFrame
@@ -39,6 +40,8 @@ class Kind(StrEnum):
     REWRITTEN = "rewritten"
     """The service wrote the stream on behind what a store had left of it."""
     GAP = "gap"
+    AUDIO = "audio"
+    """Its audio is not as it should be."""
     SILENCE = "silence"
     SIGNAL = "signal"
     OUTAGE = "outage"
@@ -72,6 +75,9 @@ class TimeLine:
         self._behind_start = ""
         self._last_ms: int | None = None
         self._frame_ms = 0
+        self._meter: AudioMeter | None = None
+        self._run_bytes = 0
+        self._is_whole = False
 
     def add(self, published: PublishedEntry) -> None:
         """Take the next entry."""
@@ -93,6 +99,8 @@ class TimeLine:
                 self._note(Moment(Kind.SIGNAL, self._last_ms, signal.value))
             case Ended(reason, _, recovered):
                 self._settle_gap(None)
+                if self._meter is not None and self._is_whole:
+                    self._note_findings(self._meter.end())
                 by = ", written by another process" if recovered else ""
                 self._note(Moment(Kind.ENDED, self._last_ms, f"{reason.value}{by}"))
                 self.ended = entry
@@ -136,7 +144,10 @@ class TimeLine:
             text = f"no audio for {seconds:.1f} s"
             self._note(Moment(Kind.SILENCE, self._last_ms, text, until_ms=at_ms))
         self._last_ms, self._frame_ms, self._behind_start = at_ms, frame.audio_ms, ""
-        second, level = at_ms // 1_000, level_of(frame)
+        second, level = at_ms // 1_000, level_of(frame.audio, frame.media.encoding).share
+        self._run_bytes += len(frame.audio)
+        if second not in self.levels:
+            self._measure(frame)
         self.levels[second] = max(level, self.levels.get(second, 0.0))
         if len(self.levels) > MAX_LEVELS:
             del self.levels[next(iter(self.levels))]
@@ -150,7 +161,7 @@ class TimeLine:
         if not started.resumed:
             text = f"{number}, {opening.dialect}, {opening.media.sample_rate} Hz"
             moment = Moment(Kind.STARTED, at_ms, text)
-            self.ended = None
+            self.ended, self._meter, self._run_bytes, self._is_whole = None, None, 0, True
         elif position == 0 and started.generation > 1:
             self._behind_start = "the broker had lost the stream"
             moment = Moment(Kind.REWRITTEN, self._last_ms, number, self._behind_start)
@@ -162,6 +173,17 @@ class TimeLine:
             moment = Moment(Kind.RESUMED, at_ms, number)
         self._started = started
         self._note(moment)
+
+    def _measure(self, frame: AudioFrame) -> None:
+        """Measure one frame of each second."""
+        if self._meter is None:
+            self._meter = AudioMeter(frame.media)
+        sample = MeasuredFrame(frame.audio, frame.received_at_ms / 1_000, self._run_bytes)
+        self._note_findings(self._meter.measure(sample))
+
+    def _note_findings(self, found: Iterable[Finding]) -> None:
+        for finding in found:
+            self._note(Moment(Kind.AUDIO, self._last_ms, finding.value))
 
     def _settle_gap(self, until_ms: int | None) -> None:
         if self._gap is not None:

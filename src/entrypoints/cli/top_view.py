@@ -26,10 +26,10 @@ CONDITIONS = {
     Condition.STILL: "bold red", Condition.GONE: "bold red", Condition.CUT: "yellow",
     Condition.WAITING: "yellow", Condition.FLOWING: "green",
 }  # fmt: skip
-ALARMING = frozenset({Kind.GAP, Kind.SILENCE, Kind.OUTAGE, Kind.REWRITTEN})
-COLUMNS = ("state", "tenant", "call", "dialect", "level", "seconds", "frames/s", "last frame",
-           "missing", "latency", "buffered")  # fmt: skip
-NUMBERS_FROM = 5
+ALARMING = frozenset({Kind.GAP, Kind.AUDIO, Kind.SILENCE, Kind.OUTAGE, Kind.REWRITTEN})
+COLUMNS = ("state", "tenant", "call", "dialect", "level", "finding", "seconds", "frames/s",
+           "last frame", "missing", "latency", "buffered")  # fmt: skip
+NUMBERS_FROM = 6
 HIDDEN_BELOW = {"buffered": 130, "latency": 120, "dialect": 105, "frames/s": 95}
 """The width of a terminal from which a column is shown, where that is not always."""
 
@@ -187,6 +187,7 @@ def _row(call: Call, now: Instant) -> list[Text]:
         Text(printable(name)),
         Text(printable(call.dialect or "-")),
         Text(meter(call.level if is_flowing else None), "cyan" if is_flowing else "dim"),
+        Text(", ".join(call.findings) or "-", "bold red" if call.alarming else ""),
         Text(duration(call.ledger.audio_ms / 1_000)),
         Text(f"{call.frames_per_second or 0:.0f}" if is_flowing else "-"),
         Text(
@@ -212,6 +213,8 @@ def _line(
         return Group(title, Text("This call is not known any more."))
     counters = ", ".join(f"{name} {n:,}" for name, n in call.ledger.counters().items())
     facts = Text(f"{call.condition.value}, {printable(call.dialect)}, {call.sample_rate} Hz")
+    if call.findings:
+        facts.append(f", {', '.join(call.findings)}", "bold red" if call.alarming else "")
     told: list[RenderableType] = [title, facts, Text(f"ledger: {counters}"), Text("")]
     if line is None:
         return Group(*told, Text("its entries are read", style="dim"))

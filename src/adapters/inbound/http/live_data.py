@@ -53,6 +53,8 @@ def plain_call(call: Call, now: Instant) -> dict[str, Any]:
         "latency_ms": call.latency_ms,
         "behind_bytes": call.behind_bytes,
         "level": None if call.level is None else round(call.level, 4),
+        "findings": [it.value for it in call.findings],
+        "is_odd": bool(call.alarming),
         "reason": None if call.end_reason is None else call.end_reason.value,
     }
 
@@ -75,6 +77,7 @@ def plain_line(
         "caller": masked(call.caller),
         "callee": masked(call.callee),
         "ledger": call.ledger.counters(),
+        "findings": [it.value for it in call.findings],
         "moments": [{**asdict(it), "kind": it.kind.value} for it in moments],
         "left_out": 0 if line is None else line.left_out,
         "levels": [] if line is None else [[s, round(v, 4)] for s, v in line.levels.items()],
