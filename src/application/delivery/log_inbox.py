@@ -24,7 +24,7 @@ class LogInbox(Log):
     """The side of a log that sessions write to; `StreamLog` is the whole."""
 
     note_work: Callable[[], None]
-    """Has the log asked for what is to be sent."""
+    """Has the log asked for what is to be sent; set by the `Lane` that serves it."""
 
     def __init__(
         self, clock: Clock, budget: ByteBudget, holdings: Holdings, linger: Linger

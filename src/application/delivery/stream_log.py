@@ -56,8 +56,8 @@ class StreamLog(LogTable):
 
     def quiet_seconds(self, now: float) -> float:
         """For how long the store was not asked about what is held here."""
-        is_asked = self.state is LogState.CLOSED or not self.is_empty
-        return 0.0 if is_asked else now - self._asked_at
+        is_closed_or_asked = self.state is LogState.CLOSED or not self.is_empty
+        return 0.0 if is_closed_or_asked else now - self._asked_at
 
     def request_start(self, pending: PendingStart) -> None:
         """Decide a start request once everything before it is stored, the account included."""
@@ -116,7 +116,7 @@ class StreamLog(LogTable):
         self.has_lost = False
         if type(sent) is not Append:
             raise AssertionError("an append is answered that was not taken")
-        if isinstance(outcome, Appended) or _is_of(sent, outcome):
+        if isinstance(outcome, Appended) or _was_stored(sent, outcome):
             self._on_appended(sent)
         else:
             self._window.put_back()
@@ -161,7 +161,7 @@ class StreamLog(LogTable):
             self.note_work()
 
 
-def _is_of(sent: Append, outcome: Conflict | Failed) -> bool:
+def _was_stored(sent: Append, outcome: Conflict | Failed) -> bool:
     """Tell whether a conflict is with the append itself: it was stored, and the answer lost."""
     head = outcome.head if isinstance(outcome, Conflict) else None
     return head is not None and head.revision == sent.head.revision
