@@ -220,9 +220,8 @@ class Session(SessionClose):
         for stream in self._tracks:
             if stream.is_behind:
                 stream.put_early(MAX_EARLY_AT_ONCE)
-            closing = self._closing
-            is_refused = closing is not None and closing.reason is CloseReason.TOO_MANY_REFUSED
-            if is_refused and not self.is_gone:
+            reason = None if self._closing is None else self._closing.reason
+            if reason is CloseReason.TOO_MANY_REFUSED and not self.is_gone:
                 stream.stop_putting()
         if self.is_behind or self.is_gone:
             return
