@@ -24,8 +24,10 @@ from entrypoints.setting_groups import (
     Listening,
     Logging,
     Streams,
+    Traces,
 )
 from entrypoints.settings import Settings, options_of, ports_of
+from entrypoints.trace_variables import NO_EXTRA, OF_THE_SDK, is_installed, traces_asked_by
 from entrypoints.value_kinds import InvalidValue, show
 from entrypoints.variables import Group, declared
 
@@ -51,7 +53,8 @@ class InvalidSettings(Exception):
 
 def known_names(adapter: StoreAdapter | None) -> frozenset[str]:
     """Return the names of all variables that mean something with `adapter`, without `NAME_FILE`."""
-    return frozenset({ADAPTER, *VARIABLES}).union(() if adapter is None else adapter.variables)
+    own = {ADAPTER, *VARIABLES, *OF_THE_SDK}
+    return frozenset(own).union(() if adapter is None else adapter.variables)
 
 
 def read_settings(
@@ -74,6 +77,7 @@ def read_settings(
     reader = Reader(environment)
     access, listening, calls = reader.read(Access), reader.read(Listening), reader.read(Calls)
     buffers, streams, logging = reader.read(Buffers), reader.read(Streams), reader.read(Logging)
+    traces, no_traces = _read_traces(reader)
     problems += reader.problems
     problems += _of_access(access, reader)
     problems += _of_ports(listening, reader, examine)
@@ -85,6 +89,7 @@ def read_settings(
         *_of_misspelt_names(variables, names, problems),
         *_of_quotes(environment, names),
         *_of_blank_guards(variables, environment),
+        *no_traces,
     )
     if problems or adapter is None:
         raise InvalidSettings(problems, remarks)
@@ -95,6 +100,7 @@ def read_settings(
         buffers=buffers,
         streams=streams,
         logging=logging,
+        traces=traces,
         adapter=adapter,
         texts=environment.texts,
         files=environment.files,
@@ -229,6 +235,19 @@ def _of_expiry(streams: Streams, calls: Calls, reader: Reader) -> list[Problem]:
         for name, seconds in kept.items()
         if seconds > expire and reader.is_right(name, "EXPIRE_SECONDS")
     ]
+
+
+def _read_traces(reader: Reader) -> tuple[Traces | None, list[str]]:
+    """Return the settings of traces if they are on; else why not, if they are asked for.
+
+    Without traces nothing of it is wrong: a platform sets such variables for all its services.
+    """
+    asked_by = traces_asked_by(reader.environment.texts)
+    if asked_by is None:
+        return None, []
+    if not is_installed():
+        return None, [f"{asked_by} {NO_EXTRA}"]
+    return reader.read(Traces), []
 
 
 def _of_misspelt_names(

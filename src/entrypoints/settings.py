@@ -18,6 +18,7 @@ from entrypoints.setting_groups import (
     Listening,
     Logging,
     Streams,
+    Traces,
 )
 from entrypoints.variables import Discreet
 
@@ -25,7 +26,7 @@ REDACTED = "***"
 
 
 class Settings(Discreet, frozen=True, kw_only=True):
-    """What the service runs with, in groups.
+    """What the service runs with, in groups; no `traces` if they are off.
 
     `texts` are the environment, with the texts of files in place. `files` are the variables whose
     text comes from one, `remarks` what is odd about a text or a name. `read_again` reads the same
@@ -38,6 +39,7 @@ class Settings(Discreet, frozen=True, kw_only=True):
     buffers: Buffers
     streams: Streams
     logging: Logging
+    traces: Traces | None
     adapter: StoreAdapter
     texts: Mapping[str, str]
     files: frozenset[str]

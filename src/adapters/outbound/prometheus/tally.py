@@ -43,6 +43,7 @@ class Tally(msgspec.Struct):
     replayed: int = 0
     rebased: int = 0
     log_lines_dropped: int = 0
+    spans_dropped: int = 0
     audio_found: dict[str, int] = {}
     audio_sampled: dict[str, int] = {}
     audio_ended: dict[str, dict[str, int]] = {}
@@ -104,10 +105,11 @@ class Tally(msgspec.Struct):
 _COUNTED = (
     "handshakes", "closes", "left", "odd_starts", "starts", "run_ends", "received", "frames",
     "ignored", "confirm_counts", "confirm_sum", "rewind_short", "replayed", "rebased",
-    "log_lines_dropped", "audio_found", "audio_sampled", "audio_ended",
+    "log_lines_dropped", "spans_dropped", "audio_found", "audio_sampled", "audio_ended",
 )  # fmt: skip
 _SUMMED = (
     "received", "confirm_sum", "rewind_short", "replayed", "rebased", "log_lines_dropped",
+    "spans_dropped",
 )  # fmt: skip
 
 

@@ -1,0 +1,28 @@
+"""What makes traces, if they are on. Nothing of OpenTelemetry is imported before."""
+
+import os
+
+from adapters.inbound.websocket.route import INGEST_PATH
+from application.ports.tracer import Tracer
+from entrypoints.settings import Settings
+from entrypoints.trace_variables import PREFIX
+from entrypoints.version import VERSION
+
+
+def connect_tracer(settings: Settings) -> Tracer | None:
+    """Return the tracer of this process, whose thread begins to run; None if traces are off.
+
+    The SDK reads the environment of the process, which is given what came from files.
+    """
+    if settings.traces is None:
+        return None
+    texts = settings.texts.items()
+    os.environ.update({name: text for name, text in texts if name.startswith(PREFIX)})
+    from adapters.outbound.opentelemetry.tracer import OpenTelemetryTracer  # noqa: PLC0415
+
+    return OpenTelemetryTracer(
+        VERSION,
+        INGEST_PATH,
+        max_spans=settings.traces.otel_bsp_max_queue_size,
+        max_batch=settings.traces.otel_bsp_max_export_batch_size,
+    )
