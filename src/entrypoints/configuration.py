@@ -53,8 +53,7 @@ class InvalidSettings(Exception):
 
 def known_names(adapter: StoreAdapter | None) -> frozenset[str]:
     """Return the names of all variables that mean something with `adapter`, without `NAME_FILE`."""
-    own = {ADAPTER, *VARIABLES, *OF_THE_SDK}
-    return frozenset(own).union(() if adapter is None else adapter.variables)
+    return frozenset({ADAPTER, *VARIABLES}).union(() if adapter is None else adapter.variables)
 
 
 def read_settings(
@@ -256,7 +255,7 @@ def _of_misspelt_names(
     missing = {problem.variable for problem in problems}
     return [
         f"{name} is set, which has no meaning here: {meant} is nearly the same name"
-        for name, meant in find_misspelt(variables, names, missing).items()
+        for name, meant in find_misspelt(variables, names | OF_THE_SDK, missing).items()
     ]
 
 

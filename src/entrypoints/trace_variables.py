@@ -7,8 +7,6 @@ value, an exception, or a log line that repeats a secret. It reads them all itse
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 
-PREFIX = "OTEL_"
-
 EXPORTER = "OTEL_TRACES_EXPORTER"
 DISABLED = "OTEL_SDK_DISABLED"
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")

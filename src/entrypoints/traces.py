@@ -4,20 +4,21 @@ import os
 
 from adapters.inbound.websocket.route import INGEST_PATH
 from application.ports.tracer import Tracer
+from entrypoints.setting_groups import Traces
 from entrypoints.settings import Settings
-from entrypoints.trace_variables import PREFIX
+from entrypoints.variables import declared
 from entrypoints.version import VERSION
 
 
 def connect_tracer(settings: Settings) -> Tracer | None:
     """Return the tracer of this process, whose thread begins to run; None if traces are off.
 
-    The SDK reads the environment of the process, which is given what came from files.
+    The SDK reads the environment of the process: what comes from files is put there.
     """
     if settings.traces is None:
         return None
-    texts = settings.texts.items()
-    os.environ.update({name: text for name, text in texts if name.startswith(PREFIX)})
+    names = [name for name, _, _ in declared(Traces) if name in settings.texts]
+    os.environ.update({name: settings.texts[name] for name in names})
     from adapters.outbound.opentelemetry.tracer import OpenTelemetryTracer  # noqa: PLC0415
 
     return OpenTelemetryTracer(
