@@ -64,7 +64,7 @@ def test_traces_that_are_asked_for_without_the_extra_are_warned_about(
     assert read(**MINIMAL).remarks == ()
 
 
-def test_a_key_of_the_collector_is_shown_to_nobody(tmp_path: Path) -> None:
+def test_a_key_of_the_collector_is_not_shown(tmp_path: Path) -> None:
     file = tmp_path / "headers"
     file.write_text("api-key=hunter2\n")
     settings = read(**MINIMAL, **{ENDPOINT: COLLECTOR}, OTEL_EXPORTER_OTLP_HEADERS_FILE=str(file))

@@ -38,7 +38,8 @@ class CallTrace:
         if self._tracer is not None and self._span is None and not self._is_ended:
             self._span = self._tracer.begin(opening, self._received, self._began.epoch_ms)
         own = None if self._span is None else self._span.traceparent
-        return replace(opening, traceparent=self._received or own)
+        traceparent = self._received or own
+        return opening if traceparent is None else replace(opening, traceparent=traceparent)
 
     def note_settled(self, settled: Settled) -> None:
         """Note a stream of the call that is granted."""
