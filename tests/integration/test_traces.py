@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from agentstream_sender import AgentstreamSender, media
+from freezing import frozen
 from log_lines import lines_of
 from published import Broker, starts
 from running import Caller, ServiceProcess, pcm
@@ -217,6 +218,22 @@ async def test_a_sender_that_is_refused_is_a_span_without_a_generation(
     assert "rtaa.generation" not in told
     assert "error.type" not in told
     assert found.span.status.code == found.span.status.STATUS_CODE_UNSET
+
+
+async def test_a_call_whose_sender_leaves_early_is_a_span_once_its_start_is_settled(
+    traced: ServiceProcess, collector: TraceCollector, valkey: EmbeddedValkey, name: str
+) -> None:
+    caller = await AgentstreamSender.dial(traced.url)
+    with frozen(valkey.pid):
+        await caller.begin(name)
+        await caller.send_chunks(name, 1, 2)
+        caller.reset()
+        await until(lambda: traced.metric("ingest_connections") == 0)
+        assert collector.of(f"call-{name}") == []
+    (found,) = await spans_of(collector, f"call-{name}")
+    assert found.attributes["rtaa.frames.published"] == 2
+    assert found.attributes["rtaa.run.state"] == "cut"
+    assert "rtaa.close.code" not in found.attributes
 
 
 async def test_workers_export_at_the_end_what_they_have(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.sdk.trace.sampling import Decision, StaticSampler
 from waiting import wait_until
 
 from adapters.outbound.opentelemetry.export import SpanQueue
@@ -80,7 +80,7 @@ def test_what_the_collector_does_not_take_is_counted_and_told_once(
 def test_a_span_that_is_not_sampled_is_not_taken() -> None:
     collector = Collector()
     queue = SpanQueue(collector, 1, max_batch=1)
-    provider = TracerProvider(ALWAYS_OFF, shutdown_on_exit=False)
+    provider = TracerProvider(StaticSampler(Decision.RECORD_ONLY), shutdown_on_exit=False)
     provider.add_span_processor(queue)
     provider.get_tracer("test").start_span("a").end()
     assert (queue.waiting, queue.dropped) == (0, 0)
