@@ -52,10 +52,9 @@ class CallTrace:
 
     def end(self, closing: Closing | None) -> None:
         """End the span; `closing` is how we closed the connection, None if the sender did."""
-        if self._span is None or self._is_ended:
-            self._is_ended = True
+        is_ended, self._is_ended = self._is_ended, True
+        if self._span is None or is_ended:
             return
-        self._is_ended = True
         main = next((it for it in self._streams if it.interaction.opening.track is None), None)
         self._span.end(
             CallEnd(
