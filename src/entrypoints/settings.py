@@ -20,7 +20,7 @@ from entrypoints.setting_groups import (
     Streams,
     Traces,
 )
-from entrypoints.variables import Discreet
+from entrypoints.variables import Discreet, declared
 
 REDACTED = "***"
 
@@ -105,11 +105,13 @@ class Settings(Discreet, frozen=True, kw_only=True):
         )
 
     def describe(self) -> dict[str, str]:
-        """Return every variable with its value as it may be shown."""
+        """Return every variable with its value as it may be shown; of traces if they are on."""
         shown = {ADAPTER: self.adapter.name, **self.adapter.describe(self.texts)}
+        of_traces = {name for name, _, _ in declared(Traces)}
+        off = of_traces - self.texts.keys() if self.traces is None else set()
         for name, variable in VARIABLES.items():
             text = self.texts.get(name, variable.default)
-            if text is not None:
+            if text is not None and name not in off:
                 shown[name] = REDACTED if variable.is_secret else text
         return shown
 

@@ -62,6 +62,8 @@ def traced(
         yield service.wait_until_ready()
         assert service.stop() == 0
         assert "hunter2" not in service.log.read_text()
+        (listening,) = lines_of(service.log, ["listening"])
+        assert listening["traces"] is True
     finally:
         if service.process.poll() is None:
             service.kill()

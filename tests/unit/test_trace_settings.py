@@ -43,6 +43,7 @@ ENDPOINT, OF_TRACES = "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_
 def test_traces_are_on_where_a_collector_is_named(variables: dict[str, str], are_on: bool) -> None:
     settings = read(**MINIMAL, **variables)
     assert (settings.traces is not None) is are_on
+    assert ("OTEL_BSP_MAX_QUEUE_SIZE" in settings.describe().keys() - variables) is are_on
     assert settings.remarks == ()
 
 
