@@ -12,6 +12,8 @@ export interface Media {
   /** 16-bit little-endian samples, or 8-bit µ-law. */
   encoding: "pcm16" | "mulaw";
   channels: number;
+  /** W3C Trace Context of the call; absent if it belongs to no trace. */
+  traceparent?: string;
   [other: string]: unknown;
 }
 

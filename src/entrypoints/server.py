@@ -226,6 +226,8 @@ def build_server(settings: Settings, slot: Slot | None = None) -> IngestServer:
     writer = configure_logs(settings.logging.log_level, settings.logging.log_format, worker)
     container = Container(settings=settings, slot=slot)
     container.telemetry().watch_log(lambda: writer.dropped)
+    if (tracer := container.tracer()) is not None:
+        container.telemetry().watch_spans(lambda: tracer.dropped)
     admit_sender = container.admit_sender()
     config = uvicorn.Config(
         create_app(container, on_failure=lambda: server.fail()),  # noqa: PLW0108  # made below

@@ -12,11 +12,15 @@ from application.admit_sender import Network
 from domain.identifiers import TenantId
 from entrypoints.value_kinds import (
     BOOLEAN,
+    COLLECTOR,
     HOST,
+    HTTP_HEADERS,
+    HTTP_PROTOBUF,
     NETWORKS,
     PASSWORD,
     PREFIX,
     PUBLIC_KEYS,
+    RATIO,
     TENANTS,
     TEXT,
     USER_NAME,
@@ -197,7 +201,62 @@ class Logging(Group, frozen=True):
     log_format: str = setting(one_of("json", "console"), "json", "`console` for people")
 
 
-GROUPS: tuple[type[Group], ...] = (Access, Listening, Calls, Buffers, Streams, Logging)
+class Traces(Group, frozen=True):
+    """Where traces go, if they are asked for."""
+
+    otel_exporter_otlp_endpoint: str | None = setting(
+        COLLECTOR,
+        None,
+        "the collector, as `http://collector:4318`: set, each call is a span ([traces](traces.md))",
+    )
+    otel_exporter_otlp_traces_endpoint: str | None = setting(
+        COLLECTOR, None, "the same for traces alone, with the whole path: `http://…:4318/v1/traces`"
+    )
+    otel_traces_exporter: str | None = setting(
+        one_of("otlp", "none"),
+        None,
+        "`otlp` alone asks for traces as well, of a collector on this machine; `none` forbids them",
+    )
+    otel_sdk_disabled: bool = setting(BOOLEAN, "false", "`true` forbids traces")
+    otel_exporter_otlp_protocol: str | None = setting(HTTP_PROTOBUF, None, "the only one there is")
+    otel_exporter_otlp_traces_protocol: str | None = setting(HTTP_PROTOBUF, None, "the same")
+    otel_exporter_otlp_headers: str | None = setting(
+        HTTP_HEADERS, None, "what the collector wants to see, as a key", is_secret=True
+    )
+    otel_exporter_otlp_traces_headers: str | None = setting(
+        HTTP_HEADERS, None, "the same for traces alone", is_secret=True
+    )
+    otel_service_name: str | None = setting(TEXT, None, "not set: `rtaa-ingest`")
+    otel_resource_attributes: str | None = setting(
+        TEXT, None, "further names of the service, as `deployment.environment.name=production`"
+    )
+    otel_traces_sampler: str | None = setting(
+        one_of(
+            "always_on",
+            "always_off",
+            "traceidratio",
+            "parentbased_always_on",
+            "parentbased_always_off",
+            "parentbased_traceidratio",
+        ),
+        None,
+        "which calls are spans. Not set: those whose sender records its trace, and all without one",
+    )
+    otel_traces_sampler_arg: float | None = setting(
+        RATIO, None, "the share of the calls that `traceidratio` takes"
+    )
+    otel_bsp_max_queue_size: int = setting(
+        whole(1, 1_000_000), "2048", "how many spans wait for the collector"
+    )
+    otel_bsp_max_export_batch_size: int = setting(
+        whole(1, 1_000_000), "512", "how many are sent at once"
+    )
+    otel_bsp_schedule_delay: int = setting(
+        whole(1, 3_600_000), "5000", "milliseconds between two batches"
+    )
+
+
+GROUPS: tuple[type[Group], ...] = (Access, Listening, Calls, Buffers, Streams, Logging, Traces)
 
 VARIABLES: Mapping[str, Variable[object]] = {
     name: variable for group in GROUPS for name, _, variable in declared(group)

@@ -181,6 +181,17 @@ def test_mu_law_is_decoded() -> None:
     assert audio.duration_ms == 5 / 8
 
 
+def test_each_event_has_the_trace_parent_of_its_generation() -> None:
+    first, second = (f"00-{digit * 32}-{digit * 16}-01" for digit in "12")
+    entries = [
+        started("1-0", traceparent=first), frame("1-1", 0),
+        started("2-2", traceparent=second, resumed=True), frame("2-3", 1),
+        started("3-4", "r2"), frame("3-5", 0),
+    ]  # fmt: skip
+    found = [event.call.traceparent for event in read(tape(), entries)]
+    assert found == [first, first, second, second, None, None]
+
+
 @pytest.mark.parametrize("rate", [8000, 16_000, 48_000])
 def test_samples_for_recognisers_have_their_rate_and_loudness(rate: int) -> None:
     tone = (np.sin(np.arange(rate) / rate * 2 * np.pi * 440) * 16_384).astype("<i2").tobytes()

@@ -9,7 +9,10 @@ from rtaa_reader.position import Position
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Whose audio it is, and its format: `pcm16` is 16-bit little-endian, `mulaw` has 8 bits."""
+    """Whose audio it is, and its format: `pcm16` is 16-bit little-endian, `mulaw` has 8 bits.
+
+    `traceparent` (W3C Trace Context) is the parent of spans of one's own; None without a trace.
+    """
 
     tenant_id: str = ""
     interaction_id: str = ""
@@ -18,6 +21,7 @@ class Call:
     sample_rate: int = 8000
     encoding: str = "pcm16"
     channels: int = 1
+    traceparent: str | None = None
 
     @classmethod
     def read(cls, started: Mapping[str, Any]) -> Self:

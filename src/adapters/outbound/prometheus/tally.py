@@ -43,6 +43,7 @@ class Tally(msgspec.Struct):
     replayed: int = 0
     rebased: int = 0
     log_lines_dropped: int = 0
+    spans_dropped: int = 0
     audio_found: dict[str, int] = {}
     audio_sampled: dict[str, int] = {}
     audio_ended: dict[str, dict[str, int]] = {}

@@ -69,6 +69,8 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         self._oldest_seconds: Callable[[], float] = lambda: 0.0
         self._log_lines_dropped: Callable[[], int] = lambda: 0
         self._dropped_before = self._tally.log_lines_dropped
+        self._spans_dropped: Callable[[], int] = lambda: 0
+        self._spans_before = self._tally.spans_dropped
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -132,6 +134,10 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
     def watch_log(self, lines_dropped: Callable[[], int]) -> None:
         """Ask `lines_dropped` how many log lines this process has dropped."""
         self._log_lines_dropped = lines_dropped
+
+    def watch_spans(self, dropped: Callable[[], int]) -> None:
+        """Ask `dropped` how many spans this process has dropped."""
+        self._spans_dropped = dropped
 
     def rewind_short(self, frames: int) -> None:
         """Count frames let go before their time."""
@@ -201,6 +207,7 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
     def _words(self) -> bytes:
         """Write our tally, with what is asked for as of now."""
         self._tally.log_lines_dropped = self._dropped_before + self._log_lines_dropped()
+        self._tally.spans_dropped = self._spans_before + self._spans_dropped()
         self._tally.buffered_bytes, self._tally.kept_bytes = self._held_bytes()
         self._tally.oldest_unconfirmed_seconds = self._oldest_seconds()
         return encode(self._tally)
