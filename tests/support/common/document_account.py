@@ -69,6 +69,8 @@ SPEECH = NotHere(
     "needs espeak-ng and sox; what they made is in the folder, and every demo plays it"
 )
 
+TRACES = "integration/test_traces_document.py::"
+
 ACCOUNT: dict[str, dict[str, Ran | NotHere]] = {
     "README.md": {
         "make demo": DEMO,
@@ -234,6 +236,14 @@ ACCOUNT: dict[str, dict[str, Ran | NotHere]] = {
         "ACL SETUSER": ran(
             "integration/test_reader_kit_use.py::test_the_documented_rights_are_enough",
             "reading.md",
+        ),
+    },
+    "docs/traces.md": {
+        "pip install": REGISTRY,
+        "export": ran(f"{TRACES}test_what_is_set_is_checked", "traces.md"),
+        "rtaa-ingest check": ran(f"{TRACES}test_what_is_set_is_checked", "traces.md"),
+        "from opentelemetry": ran(
+            f"{TRACES}test_a_consumer_continues_the_trace_of_the_call", "traces.md"
         ),
     },
     "docs/several-servers.md": {
