@@ -3,11 +3,13 @@
 Plain data is what JSON has, and bytes: `dict`, `list`, `str`, `int`, `bool`, `None`; the `audio` of
 a frame alone is bytes. Every value has its version, `v`; one of another version is refused.
 
-As bytes a value is one line of JSON in ASCII, and behind it the audio as it is.
+As bytes a value is one line of JSON in ASCII, and behind it the audio as it is. Of several values
+that are kept as one, each has its length in front.
 """
 
 import json
-from collections.abc import Callable, Mapping
+import struct
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from application.codec_values import (
@@ -37,6 +39,8 @@ from domain.ledger import Ledger
 from domain.media import AudioFrame
 
 VERSION = 1
+
+_LENGTH = struct.Struct(">I")
 
 _T = TypeVar("_T")
 
@@ -172,6 +176,29 @@ def unpack(packed: bytes) -> Plain:
     if not newline or not isinstance(plain, dict):
         raise Unreadable("stored data is cut off, or no JSON object")
     return {**plain, "audio": audio} if plain.get("type") == "audio" else plain
+
+
+def pack_all(plains: Iterable[Plain]) -> bytes:
+    """Return several values as bytes; what is packed can be joined."""
+    packed = map(pack, plains)
+    return b"".join(part for it in packed for part in (_LENGTH.pack(len(it)), it))
+
+
+def unpack_all(packed: bytes, size: int | None = None) -> Iterator[Plain]:
+    """Yield the plain data of the first `size` bytes, in which values stand one behind the other.
+
+    Raises:
+        Unreadable: `pack_all` has not made them, or there are fewer.
+
+    """
+    end = len(packed) if size is None else size
+    start = 0
+    while start < end:
+        body = start + _LENGTH.size
+        start = body + int.from_bytes(packed[start:body], "big")
+        if start > min(end, len(packed)):
+            raise Unreadable("stored data is cut off")
+        yield unpack(packed[body:start])
 
 
 def _tagged(kind: str, told: Plain) -> Plain:

@@ -1,10 +1,12 @@
 """What every store needs beside its technology.
 
-What an append amounts to: its entries in their places, what is announced of it. The two heads that
-a store makes itself, when it has lost one half of a stream. Streams that fail one by one.
+What an append amounts to: its entries in their places, what is announced of it. The number of what
+comes next. The two heads that a store makes itself, when it has lost one half of a stream. Streams
+that fail one by one.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
@@ -64,6 +66,15 @@ def announcements_of(append: Append) -> list[Announcement]:
         for segment, placed in _placed(append)
         if isinstance(placed.entry, Started | Ended)
     ]
+
+
+def number_above(last: int) -> int:
+    """Return a number for what comes next: an announcement's cursor, or a heartbeat.
+
+    It is above `last`, and above what was given before the store lost something: its base is the
+    time, in microseconds. Floats have all of these numbers.
+    """
+    return max(last + 1, time.time_ns() // 1_000)
 
 
 def without_entries(head: Head) -> Head:

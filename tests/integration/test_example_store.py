@@ -9,7 +9,7 @@ from ports import quiet_port
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "file_store"
-MAX_LINES = 170
+MAX_LINES = 150
 """Of code: without blank lines, docstrings, comments and imports."""
 
 
@@ -46,4 +46,4 @@ def test_it_shows_how_little_an_adapter_takes() -> None:
     lines = sum(
         count_code(path.read_text(encoding="utf-8")) for path in (EXAMPLE / "src").rglob("*.py")
     )
-    assert 0 < lines < MAX_LINES
+    assert 0 < lines <= MAX_LINES

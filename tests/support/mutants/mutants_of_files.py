@@ -111,7 +111,9 @@ class HeartbeatsCountedByProcess(FileStore):
     async def heartbeat(self, streams: Sequence[StreamKey]) -> None:
         heartbeat = next(self.counted)
         names = [str(stream) for stream in streams]
-        await self._run(self._change_open, lambda it: it.update(dict.fromkeys(names, heartbeat)))
+        await self._run(
+            self._change_heartbeats, lambda it: it.update(dict.fromkeys(names, heartbeat))
+        )
 
 
 class OneLockAndAStuckThread(FileStore):
