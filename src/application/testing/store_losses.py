@@ -61,6 +61,8 @@ class LossContract(Contract):
             await destination.store.heads([CALL, stream("unknown")])
             await destination.verify_writable()
             await destination.open_runs.heartbeat([CALL])
+            await destination.open_runs.heartbeats()
+            await announced(destination, CALL)
             await read(destination, CALL)
             assert destination.store.epoch_of(CALL) == before
 

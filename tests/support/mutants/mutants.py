@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import count
 from typing import Any, ClassVar
@@ -279,6 +280,17 @@ class WaitsForEver(InMemoryStore):
 
 class WaitsForEverInAProperty(WaitsForEver):
     pass
+
+
+class OwnThreadIsStuck(InMemoryStore):
+    """Python waits for such a thread when it ends."""
+
+    limit_seconds = 1.0
+
+    async def append(self, appends: Sequence[Append]) -> Sequence[Outcome]:
+        own = ThreadPoolExecutor(1)
+        await asyncio.get_running_loop().run_in_executor(own, threading.Event().wait)
+        return await super().append(appends)
 
 
 class BlocksTheLoop(InMemoryStore):

@@ -116,17 +116,33 @@ class HeartbeatsCountedByProcess(FileStore):
         )
 
 
+class BlocksTheLoopWhileAStreamIsStuck(FileStore):
+    """Waits for a lock where it is called: the test cannot be cancelled, and must release it."""
+
+    limit_seconds = 1.0
+
+    async def append(self, appends: Sequence[Append]) -> Sequence[Outcome]:
+        for path in (self._path(it.stream) for it in appends):
+            if path.exists():
+                _wait_for(path)
+        return await super().append(appends)
+
+
 class OneLockAndAStuckThread(FileStore):
-    limit_seconds = 3.0
+    limit_seconds = 1.0
     lock = threading.Lock()
 
     def _append(self, append: Append) -> Outcome:
         path = self._path(append.stream)
         with self.lock:
             if path.exists():
-                descriptor = os.open(path, os.O_RDONLY)
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX)
-                finally:
-                    os.close(descriptor)
+                _wait_for(path)
             return super()._append(append)
+
+
+def _wait_for(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    finally:
+        os.close(descriptor)
