@@ -37,6 +37,18 @@ async def separately(
     return await asyncio.gather(*(one(it) for it in of))
 
 
+def in_turn(work: Callable[[_Of], _T], of: Sequence[_Of]) -> list[_T | Failed]:
+    """Do the same for several streams one after the other; one that fails is `Failed`, as above."""
+
+    def one(it: _Of) -> _T | Failed:
+        try:
+            return work(it)
+        except PublisherError as error:
+            return Failed(error)
+
+    return [one(it) for it in of]
+
+
 def entries_of(append: Append) -> list[PublishedEntry]:
     """Return the entries of an append with the generations and positions that they take."""
     return [placed for _, placed in _placed(append)]

@@ -26,6 +26,8 @@ IN_MEMORY = {
     ),
     "EpochStays": "test_durable_epoch_grows_with_an_outage_that_was_noticed",
     "EpochGrowsWithEachCall": "test_durable_epoch_is_steady_while_nothing_is_lost",
+    "HeadsOfNoneAskNobody": "test_durable_an_outage_is_an_error_with_its_cause_and_passes",
+    "ClockStandsStill": "test_heads_come_in_the_order_asked_for_with_the_time_of_the_store",
     "RefusesWhatIsUnreachable": "test_durable_an_outage_is_an_error_with_its_cause_and_passes",
     "AlwaysWritable": "test_durable_verify_writable_passes_only_where_writes_are_taken",
     "EntriesBeforeTheirHead": (
@@ -51,6 +53,7 @@ IN_MEMORY = {
     "LinesChanged": "test_bytes_are_bytes_a_frame_may_be_of_one_byte_value_or_the_largest",
     "LossNotTold": "test_entries_lost_is_told_and_the_next_append_continues_behind_them",
     "SecondPageEmpty": "test_complete_announcements_are_found_page_by_page",
+    "PagesFilledByAnotherInstallation": "test_complete_announcements_are_found_page_by_page",
     "PagesByTheMillisecond": (
         "test_complete_announcements_of_one_moment_are_found_behind_one_another"
     ),
@@ -58,6 +61,7 @@ IN_MEMORY = {
         "test_complete_behind_a_cursor_of_before_a_wipe_come_the_announcements_after_it"
     ),
     "EmptyWhereUnreachable": "test_honest_an_unknown_stream_is_empty_and_an_unreachable_one_raises",
+    "PagesByOffset": ("test_ordered_reading_while_entries_are_stored_and_removed_finds_no_hole"),
     "AfterIgnored": "test_resumable_behind_an_entry_comes_the_rest",
     "HeartbeatStays": ("test_new_each_heartbeat_differs_from_all_before_and_leaves_the_others"),
     "HeartbeatsOfOneByte": (
@@ -85,6 +89,13 @@ FILES = {
     ),
     "RefusesWhatIsLocked": "test_durable_a_lock_of_another_program_is_unavailable_and_passes",
     "UnreadableIsUnknown": "test_honest_an_unreadable_head_is_an_error_and_no_unknown_stream",
+    "UnreadableIsNotKnownWithTheOthers": (
+        "test_honest_an_unreadable_head_is_an_error_and_no_unknown_stream"
+    ),
+    "UnreadableIsReadAsEmpty": "test_honest_an_unreadable_head_is_an_error_and_no_unknown_stream",
+    "HeartbeatOfALockedPlaceIsNotTranslated": (
+        "test_durable_a_lock_of_another_program_is_unavailable_and_passes"
+    ),
     "UnreadableIsALoss": "test_honest_an_unreadable_head_is_an_error_and_no_unknown_stream",
     "HeartbeatsCountedByProcess": (
         "test_new_hundreds_of_heartbeats_of_processes_that_come_and_go_all_differ"

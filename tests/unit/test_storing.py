@@ -1,6 +1,33 @@
-"""The number of what a store keeps next."""
+"""What every store needs: streams that fail one by one, and the number of what comes next."""
 
-from application.storing import number_above
+import pytest
+
+from application.ports.errors import BrokerRefused
+from application.ports.store import Failed
+from application.storing import in_turn, number_above, separately
+
+
+def half(number: int) -> int:
+    """Refuse what is odd."""
+    if number % 2:
+        raise BrokerRefused("odd")
+    return number // 2
+
+
+async def half_later(number: int) -> int:
+    return half(number)
+
+
+async def test_a_stream_that_fails_stops_no_other() -> None:
+    for halves in (in_turn(half, [2, 3, 8]), await separately(half_later, [2, 3, 8])):
+        assert [halves[0], halves[2]] == [1, 4]
+        assert isinstance(halves[1], Failed)
+        assert isinstance(halves[1].error, BrokerRefused)
+
+
+def test_what_is_no_failure_of_a_store_is_raised() -> None:
+    with pytest.raises(ZeroDivisionError):
+        in_turn(lambda it: 1 // it, [1, 0])
 
 
 def test_a_number_is_above_the_last_and_above_all_of_before_a_loss() -> None:

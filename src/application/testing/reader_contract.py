@@ -7,7 +7,7 @@ import pytest
 
 from application.ports.errors import PublisherError
 from application.ports.reader import PublishedEntry
-from application.ports.store import Append
+from application.ports.store import Append, Mark
 from application.testing.appends import (
     as_published,
     as_stored,
@@ -64,9 +64,10 @@ class ReaderContract(Contract):
             await store(destination, append)
         assert await read(await trial.connect_elsewhere(), CALL) == expected(*written)
 
-    async def test_ordered_reading_while_entries_are_stored_finds_no_hole(
+    async def test_ordered_reading_while_entries_are_stored_and_removed_finds_no_hole(
         self, trial: Trial
     ) -> None:
+        """Those that are removed have been read: a place counted among those left is another."""
         destination, other = trial.connect(), trial.connect()
         last = begin_with(CALL, *frames(CALL, 0, 1_200))
         await store(destination, last)
@@ -74,7 +75,8 @@ class ReaderContract(Contract):
         async for it in other.reader.read(CALL):
             positions.append(it.position)
             if it.position % 200 == 0:
-                last = following(last.head, frame(CALL, last.head.account.ledger.published))
+                seq = last.head.account.ledger.published
+                last = following(last.head, frame(CALL, seq), keep_from=Mark(1, it.position))
                 await store(destination, last)
         assert positions == list(range(len(positions)))
         assert len(positions) >= 1_201
@@ -155,16 +157,20 @@ class ReaderContract(Contract):
                 await destination.reader.newest(CALL)
 
     async def test_complete_announcements_are_found_page_by_page(self, trial: Trial) -> None:
-        destination = trial.connect()
+        """Also those of an installation beside which another has pages of them."""
+        destination, beside = trial.connect(), trial.connect(f"{trial.options.prefix}-beside")
         keys = [stream(f"call-{number}") for number in range(1_300)]
+        await store(beside, begin(keys[0], None))
         for place in range(0, len(keys), 100):
             await store(destination, *(begin(key, None) for key in keys[place : place + 100]))
-        found, cursor = [], None
-        while page := await destination.reader.announcements(cursor):
-            assert page[-1].cursor != cursor
-            cursor = page[-1].cursor
-            found += [it.stream for it in page]
-        assert set(found) == set(keys)
+        await store(beside, begin(keys[1], None))
+        for reader, expected_keys in ((destination, keys), (beside, keys[:2])):
+            found, cursor = [], None
+            while page := await reader.reader.announcements(cursor):
+                assert page[-1].cursor != cursor
+                cursor = page[-1].cursor
+                found += [it.stream for it in page]
+            assert set(found) == set(expected_keys)
 
     async def test_complete_behind_any_cursor_come_all_later_announcements(
         self, trial: Trial

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import count
+from time import time
 from typing import Any, ClassVar
 
 from adapters.outbound.in_memory import InMemory, InMemoryStore
@@ -260,6 +261,18 @@ class OneBufferForAllCalls(InMemoryStore):
         return await super().append(
             [with_entries(append, *its) for append, its in zip(appends, self.buffer, strict=True)]
         )
+
+
+class HeadsOfNoneAskNobody(InMemoryStore):
+    async def heads(self, streams: Sequence[StreamKey]) -> Heads:
+        return await super().heads(streams) if streams else Heads(round(time() * 1_000), [])
+
+
+class ClockStandsStill(InMemoryStore):
+    limit_seconds = 1.0
+
+    async def heads(self, streams: Sequence[StreamKey]) -> Heads:
+        return replace(await super().heads(streams), now_ms=1_700_000_000_000)
 
 
 class RefusesWhatIsUnreachable(InMemoryStore):

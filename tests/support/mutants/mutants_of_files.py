@@ -4,7 +4,9 @@ import asyncio
 import fcntl
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,7 +15,8 @@ from application.blocking import BlockingPlace
 from application.codec import Unreadable
 from application.ports.destination import DestinationOptions, StoreAdapter
 from application.ports.errors import BrokerRefused
-from application.ports.store import Append, Failed, Outcome
+from application.ports.reader import PublishedEntry
+from application.ports.store import Append, Failed, Heads, Outcome
 from domain.head import Head
 from domain.identifiers import StreamKey
 from file_store import FileStore
@@ -94,6 +97,26 @@ class UnreadableIsUnknown(FileStore):
             return super()._announce(path)
         except Unreadable:
             return {}
+
+
+class UnreadableIsNotKnownWithTheOthers(FileStore):
+    async def heads(self, streams: Sequence[StreamKey]) -> Heads:
+        return replace(await super().heads([]), heads=[await self.head(it) for it in streams])
+
+
+class UnreadableIsReadAsEmpty(FileStore):
+    def _read(self, stream: StreamKey, after: PublishedEntry | None) -> list[PublishedEntry]:
+        with suppress(Unreadable):
+            return super()._read(stream, after)
+        return []
+
+
+class HeartbeatOfALockedPlaceIsNotTranslated(FileStore):
+    def _change_heartbeats(self, change: Callable[[dict[str, float]], object]) -> None:
+        try:
+            super()._change_heartbeats(change)
+        except BlockingIOError as error:
+            raise RuntimeError("locked") from error
 
 
 class UnreadableIsALoss(FileStore):
