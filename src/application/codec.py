@@ -8,7 +8,6 @@ that are kept as one, each has its length in front.
 """
 
 import json
-import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -40,7 +39,8 @@ from domain.media import AudioFrame
 
 VERSION = 1
 
-_LENGTH = struct.Struct(">I")
+_LENGTH = 4
+"""How many bytes the length in front of a value takes."""
 
 _T = TypeVar("_T")
 
@@ -181,7 +181,7 @@ def unpack(packed: bytes) -> Plain:
 def pack_all(plains: Iterable[Plain]) -> bytes:
     """Return several values as bytes; what is packed can be joined."""
     packed = map(pack, plains)
-    return b"".join(part for it in packed for part in (_LENGTH.pack(len(it)), it))
+    return b"".join(part for it in packed for part in (len(it).to_bytes(_LENGTH), it))
 
 
 def unpack_all(packed: bytes, size: int | None = None) -> Iterator[Plain]:
@@ -194,8 +194,8 @@ def unpack_all(packed: bytes, size: int | None = None) -> Iterator[Plain]:
     end = len(packed) if size is None else size
     start = 0
     while start < end:
-        body = start + _LENGTH.size
-        start = body + int.from_bytes(packed[start:body], "big")
+        body = start + _LENGTH
+        start = body + int.from_bytes(packed[start:body])
         if start > min(end, len(packed)):
             raise Unreadable("stored data is cut off")
         yield unpack(packed[body:start])

@@ -6,7 +6,6 @@ that fail one by one.
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
@@ -80,13 +79,13 @@ def announcements_of(append: Append) -> list[Announcement]:
     ]
 
 
-def number_above(last: int) -> int:
+def number_above(last: int, now: float) -> int:
     """Return a number for what comes next: an announcement's cursor, or a heartbeat.
 
     It is above `last`, and above what was given before the store lost something: its base is the
-    time, in microseconds. Floats have all of these numbers.
+    time, `now` in seconds since 1970. A float has each of these numbers.
     """
-    return max(last + 1, time.time_ns() // 1_000)
+    return max(last + 1, round(now * 1_000_000))
 
 
 def without_entries(head: Head) -> Head:

@@ -6,6 +6,8 @@ from application.ports.errors import BrokerRefused
 from application.ports.store import Failed
 from application.storing import in_turn, number_above, separately
 
+NOW = 1_767_225_600.123
+
 
 def half(number: int) -> int:
     """Refuse what is odd."""
@@ -31,14 +33,14 @@ def test_what_is_no_failure_of_a_store_is_raised() -> None:
 
 
 def test_a_number_is_above_the_last_and_above_all_of_before_a_loss() -> None:
-    numbers = [number_above(0)]
+    numbers = [number_above(0, NOW)]
     for _ in range(2_000):
-        numbers.append(number_above(numbers[-1]))
+        numbers.append(number_above(numbers[-1], NOW))
     assert numbers == sorted(set(numbers))
-    assert number_above(0) > numbers[0], "of a store that has lost the last one"
-    assert number_above(2**52) == 2**52 + 1, "of a clock that was set back"
+    assert number_above(0, NOW + 0.01) > numbers[-1], "of a store that has lost the last one"
+    assert number_above(numbers[-1], NOW - 60) == numbers[-1] + 1, "of a clock that was set back"
 
 
 def test_a_float_has_each_number() -> None:
-    last = number_above(0)
+    last = number_above(0, NOW)
     assert [int(float(last + n)) for n in range(10)] == [last + n for n in range(10)]

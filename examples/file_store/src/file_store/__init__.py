@@ -105,7 +105,7 @@ class FileStore(StreamStore, StreamReader, OpenRuns, Destination):
         if state.get("due"):
             with locked(self._home, LOCK_SECONDS):
                 whole, last = content(self._index).rfind(b"\n") + 1, max(self._lines(), default=0)
-                due = enumerate(state["due"], storing.number_above(last))
+                due = enumerate(state["due"], storing.number_above(last, time.time()))
                 write(self._index, whole, b"".join(b"%d %s" % (n, codec.pack(it)) for n, it in due))
             save(path / "head", state | {"due": []})
         return state
@@ -130,7 +130,7 @@ class FileStore(StreamStore, StreamReader, OpenRuns, Destination):
         make(self._home)
         with locked(self._home, LOCK_SECONDS):
             given = load(self._heartbeats)
-            given[""] = storing.number_above(given.get("", 0))  # the next heartbeat
+            given[""] = storing.number_above(given.get("", 0), time.time())  # the next heartbeat
             change(given)
             save(self._heartbeats, given)
 
