@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from document_blocks import block, replaced
 from example_venv import ExampleVenv, count_code
+from folders import folder_in_memory
 from ports import quiet_port
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +29,14 @@ def test_its_readme(example: ExampleVenv, tmp_path: Path) -> None:
     pip, *commands = block("examples/file_store/README.md", "pip install").text.splitlines()
     assert pip == "pip install ./rtaa_ingest-*.whl ./examples/file_store"  # as `example` has done
     script = replaced("\n".join(commands), **{"/var/lib/rtaa": str(tmp_path)})
-    report = example.shell(script, ROOT, PORT=str(quiet_port()), PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
+    with folder_in_memory() as folder:
+        report = example.shell(
+            script,
+            ROOT,
+            PORT=str(quiet_port()),
+            PYTEST_DISABLE_PLUGIN_AUTOLOAD="1",
+            PYTEST_ADDOPTS=f"--basetemp={folder / 'tests'}",
+        )
     assert "takes writes" in report
     assert " passed" in report
 

@@ -87,6 +87,7 @@ class WaitingContract(Contract):
         first = begin(CALL, None)
         await store(destination, first)
         second = following(first.head, frame(CALL, 0), end=True)
+        before = destination.store.epoch_of(CALL)
         async with locked(trial):
             begun_at = monotonic()
             sending = asyncio.create_task(attempt(destination, [second]))
@@ -106,4 +107,5 @@ class WaitingContract(Contract):
             for error in errors:
                 assert isinstance(error, BrokerUnavailable), "it will pass by itself"
         await settle(destination, [second])
+        assert destination.store.epoch_of(CALL) == before, "nothing is lost by it"
         assert await read(destination, CALL) == expected(first, second)

@@ -119,6 +119,13 @@ class HeartbeatOfALockedPlaceIsNotTranslated(FileStore):
             raise RuntimeError("locked") from error
 
 
+class LockedIsALoss(FileStore):
+    def __init__(self, root: Path, options: DestinationOptions) -> None:
+        super().__init__(root, options)
+        self._place = BlockingPlace(lambda: identity(root), (OSError,))
+        self._run = self._place.run
+
+
 class UnreadableIsALoss(FileStore):
     def __init__(self, root: Path, options: DestinationOptions) -> None:
         super().__init__(root, options)
