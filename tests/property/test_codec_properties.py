@@ -9,19 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from application.codec import (
-    Unreadable,
-    pack,
-    pack_all,
     plain_announcement,
     plain_entry,
     plain_head,
     read_announcement,
     read_entry,
     read_head,
-    unpack,
-    unpack_all,
 )
 from application.codec_values import plain_account, plain_opening, plain_run
+from application.packing import pack, pack_all, unpack, unpack_all
+from application.ports.errors import Unreadable
 from application.ports.reader import Announcement
 from application.testing import strategies
 from application.testing.appends import begin, frame, opening, stream

@@ -16,8 +16,8 @@ from application.testing.appends import (
     following,
     frame,
     frames,
-    replace_append,
     stream,
+    with_generations,
 )
 from application.testing.conditions import unplugged
 from application.testing.observed import (
@@ -32,7 +32,6 @@ from application.testing.observed import (
 )
 from application.testing.running import Contract
 from application.testing.trial import Trial
-from domain.identifiers import StreamKey
 
 CALL = stream("call")
 
@@ -40,16 +39,6 @@ CALL = stream("call")
 def place(generation: int, position: int) -> PublishedEntry:
     """Return an entry as a reader remembers it, which need not be there any more."""
     return PublishedEntry(generation, position, frame(CALL, 0))
-
-
-def _with_generations(key: StreamKey, number: int) -> Append:
-    """Return one append of many generations: each but the first ends the run before it."""
-    whole = begin(key, None)
-    for _ in range(number - 1):
-        after = begin(key, whole.head)
-        segments = (*whole.segments, *after.segments)
-        whole = replace_append(whole, segments=segments, head=after.head)
-    return whole
 
 
 class ReaderContract(Contract):
@@ -198,7 +187,7 @@ class ReaderContract(Contract):
     ) -> None:
         """A cursor that is a time has many at one place: behind it the rest of them is lost."""
         destination = trial.connect()
-        appends = [_with_generations(stream(f"call-{number}"), 10) for number in range(40)]
+        appends = [with_generations(stream(f"call-{number}"), 10) for number in range(40)]
         await store(destination, *appends)
         page = await destination.reader.announcements()
         assert len({it.cursor for it in page}) == len(page)

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from application.blocking import BlockingPlace
-from application.codec import Unreadable
 from application.ports.destination import DestinationOptions, StoreAdapter
-from application.ports.errors import BrokerRefused
+from application.ports.errors import BrokerRefused, Unreadable
 from application.ports.reader import PublishedEntry
 from application.ports.store import Append, Failed, Heads, Outcome
 from domain.head import Head

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from application import codec, storing
+from application import codec, packing, storing
 from application.blocking import BlockingPlace
 from application.ports.destination import Destination, DestinationOptions, StoreAdapter
 from application.ports.open_runs import OpenRuns
@@ -92,7 +92,7 @@ class FileStore(StreamStore, StreamReader, OpenRuns, Destination):
             head = head_of(state)
             if append.expected != (None if head is None else head.revision):
                 return Conflict(head)
-            entries = codec.pack_all(map(codec.plain_published, storing.entries_of(append)))
+            entries = packing.pack_all(map(codec.plain_published, storing.entries_of(append)))
             size = write(path / "entries", state.get("size", 0), entries)
             due = [codec.plain_announcement(it) for it in storing.announcements_of(append)]
             save(path / "head", {"head": codec.plain_head(append.head), "size": size, "due": due})
@@ -106,19 +106,20 @@ class FileStore(StreamStore, StreamReader, OpenRuns, Destination):
             with locked(self._home, LOCK_SECONDS):
                 whole, last = content(self._index).rfind(b"\n") + 1, max(self._lines(), default=0)
                 due = enumerate(state["due"], storing.number_above(last, time.time()))
-                write(self._index, whole, b"".join(b"%d %s" % (n, codec.pack(it)) for n, it in due))
+                lines = (b"%d %s" % (number, packing.pack(it)) for number, it in due)
+                write(self._index, whole, b"".join(lines))
             save(path / "head", state | {"due": []})
         return state
 
     def _read(self, stream: StreamKey, after: PublishedEntry | None) -> list[PublishedEntry]:
         state = load(self._path(stream) / "head")
         head, packed = head_of(state), content(self._path(stream) / "entries")
-        entries = map(codec.read_published, codec.unpack_all(packed, state.get("size", 0)))
+        entries = map(codec.read_published, packing.unpack_all(packed, state.get("size", 0)))
         return [it for it in entries if head and storing.is_kept(it, head, after)]
 
     def _page(self, after: int) -> list[Announcement]:
         behind = [(number, line) for number, line in self._lines().items() if number > after]
-        return [codec.read_announcement(codec.unpack(it), str(n)) for n, it in behind[:PAGE]]
+        return [codec.read_announcement(packing.unpack(it), str(n)) for n, it in behind[:PAGE]]
 
     def _lines(self) -> dict[int, bytes]:
         """Return the whole lines of the index by their numbers, which grow."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from application import codec
+from application import packing
 
 
 def make(directory: Path, levels: int = 1) -> None:
@@ -62,13 +62,13 @@ def load(path: Path) -> dict[str, Any]:
         Unreadable: it is damaged, which will not pass by itself.
 
     """
-    return codec.unpack(path.read_bytes()) if path.exists() else {}
+    return packing.unpack(path.read_bytes()) if path.exists() else {}
 
 
 def save(path: Path, value: dict[str, Any]) -> None:
     """Replace a file by a JSON object, in one step."""
     new = path.with_name(f"{path.name}.new")
-    write(new, 0, codec.pack(value))
+    write(new, 0, packing.pack(value))
     new.rename(path)
     _sync(path.parent)
 
