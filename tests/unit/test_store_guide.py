@@ -56,10 +56,6 @@ class Tables:
     def transaction(self) -> Iterator[None]:
         yield
 
-    def in_savepoint(self, work: Any, append: Append) -> Outcome:
-        outcome: Outcome = work(append)
-        return outcome
-
 
 def snippet_class() -> type[Tables]:
     names: dict[str, Any] = {
