@@ -13,6 +13,8 @@ const MAX_CHECKED = 100;
 const BLOCK_MS = 50;
 /** Lets entries of many calls come together; a command for each would cost the broker more. */
 const GATHER_MS = 5;
+/** From look to look, where a command for each call does not wait at its server. */
+const POLL_MS = 20;
 const GONE_MS = 60_000;
 
 /**
@@ -33,7 +35,8 @@ export async function readOnce(leases, link) {
     const isAsked = call.tape.isChecked && startOf(call) === ids[at];
     if (isAsked) call.add(page, page.length < MAX_ENTRIES);
   }
-  return found.length || link.isCluster ? GATHER_MS : 0;
+  if (link.isCluster) return POLL_MS;
+  return found.length ? GATHER_MS : 0;
 }
 
 /**
