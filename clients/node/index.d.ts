@@ -96,7 +96,7 @@ export interface Call extends AsyncIterable<Event> {
 }
 
 export interface ReaderOptions {
-  /** `redis://`, `rediss://` or `unix://` */
+  /** As `REDIS_URL` of the service: one server, `redis+sentinel://…` or `redis+cluster://…` */
   url: string;
   /** The workers of one group share the calls; take a name for each purpose. */
   group: string;

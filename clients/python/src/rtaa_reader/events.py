@@ -33,48 +33,38 @@ class Call:
 class Event:
     """One entry of a stream.
 
-    `stream` is `TENANT/STREAM`; `seq` that of the frame, of the last frame that a gap misses, or of
-    the frame before anything else (-1: none); `entry` its id in the stream. `commit` needs
-    `position` and `lease`.
+    `type` is its name: `audio`. `stream` is `TENANT/STREAM`; `seq` that of the frame, of the last
+    frame that a gap misses, or of the frame before anything else (-1: none); `entry` its id in the
+    stream; `data` its JSON, where it is no audio. `commit` needs `position` and `lease`.
     """
 
+    type: str
     stream: str
     run: str
     seq: int
     entry: str
     call: Call
+    data: Mapping[str, Any] = field(default_factory=dict)
     position: Position = field(repr=False, compare=False)
     lease: str = field(repr=False, compare=False)
 
-    @property
-    def type(self) -> str:
-        """Its name, as the stream has it: `audio`."""
-        return type(self).__name__.lower()
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told(Event):
-    """What is no audio: `data` is the JSON of the entry."""
-
-    data: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Started(Told):
+class Started(Event):
     """A run begins; or, if it is `resumed`, continues in another generation."""
 
     resumed: bool
 
 
-class Dtmf(Told):
+class Dtmf(Event):
     """A key was pressed; `data` is the inner object of the carrier's event."""
 
 
-class Mark(Told):
+class Mark(Event):
     """A playback mark; `data` is the inner object of the carrier's event."""
 
 
-class Ended(Told):
+class Ended(Event):
     """The run is over; `data` has `reason`, `ledger`, and `recovered` if its process died."""
 
 
