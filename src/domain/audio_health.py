@@ -1,4 +1,4 @@
-"""Whether the audio of a run is what it should be, judged by a few frames of it.
+"""Findings about the audio of a run, from a sample of its frames.
 
     finding        is that
     ──────────────────────────────────────────────────────────────────────────────────────────

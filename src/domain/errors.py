@@ -1,4 +1,4 @@
-"""What a caller of the domain must not do.
+"""Errors for a caller that breaks a rule of the domain.
 
     DomainError
     ├── InvalidIdentifier        a name outside its alphabet

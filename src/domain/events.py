@@ -1,4 +1,4 @@
-"""What a call's messages tell, as values: how a run opens, what is signalled in it, why it ends.
+"""Values from a call's messages: how a run opens, its signals, and why it ends.
 
 The entries of a stream that carry them are in `entries.py`.
 """

@@ -11,8 +11,8 @@ final: a start after it begins a new run.
     ended    -      -      -        -      ended    -     -
 
 *Drop* is for a frame that full buffers cannot take: it is accepted, and lost. *Rebase* is for
-a store that came back without what was written: it hands over the account of the run as its writer
-writes it now. What is lost is declared by a gap.
+a store that came back without what was written: it sets the account of the run to the one that
+its writer writes now. What is lost is declared by a gap.
 """
 
 from enum import StrEnum

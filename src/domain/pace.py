@@ -1,8 +1,8 @@
 """How fast audio arrives, against the rate that its sender has declared.
 
 Frames come in bursts: after a stall, a resume, or while a full buffer was not read. Where silence
-is suppressed they stop coming. So no average is judged: a wrong rate is a pace that *stays* at that
-of another format of telephony, window after window. One window beside it, and the row begins at 0.
+is suppressed they stop coming. So no average is used: the rate is wrong if several windows in a row
+have the pace of another telephony format. One other window resets the count.
 """
 
 from domain.media import SAMPLE_RATES_HZ, MediaFormat

@@ -49,19 +49,23 @@ class Access(Group, frozen=True):
         BOOLEAN, "false", "accept connections without a bearer token", reloads=True
     )
     exotel_username: str | None = setting(
-        USER_NAME, None, "the user name they must show", guards=True, reloads=True
+        USER_NAME, None, "for senders without a token", guards=True, reloads=True
     )
     exotel_password: str | None = setting(
-        PASSWORD, None, "the password they must show", is_secret=True, guards=True, reloads=True
+        PASSWORD, None, "for senders without a token", is_secret=True, guards=True, reloads=True
     )
     exotel_password_next: str | None = setting(
         PASSWORD, None, "accepted as well, for rotation", is_secret=True, reloads=True
     )
     exotel_allowed_ips: tuple[Network, ...] | None = setting(
-        NETWORKS, None, "the networks they must come from, IPv4 and IPv6", guards=True, reloads=True
+        NETWORKS,
+        None,
+        "IPv4 and IPv6 networks of senders without a token; not set: any",
+        guards=True,
+        reloads=True,
     )
     exotel_tenants: frozenset[TenantId] | None = setting(
-        TENANTS, None, "the tenants they may start; not set: any", guards=True, reloads=True
+        TENANTS, None, "tenants of senders without a token; not set: any", guards=True, reloads=True
     )
     trusted_proxy_hops: int = setting(
         whole(0, 16),
@@ -72,7 +76,7 @@ class Access(Group, frozen=True):
     jwt_public_key: tuple[RSAPublicKey, ...] | None = setting(
         PUBLIC_KEYS,
         None,
-        "up to 16 keys one behind the other: a token of any of them verifies. Literal `\\n` and "
+        "up to 16 keys one after the other: a token of any of them verifies. Literal `\\n` and "
         "quotes around it are tolerated",
         is_secret=True,
         reloads=True,
@@ -98,16 +102,15 @@ class Listening(Group, frozen=True):
             1, 65_535, "a port from {low} to {high}, other than PORT, on which no process listens"
         ),
         None,
-        "set: `/metrics`, `/schema` and `/asyncapi.json` are served there, on `HOST`, and no more "
-        "on `PORT`; `/health*` on both; the [live page](live.md) there alone, and not at all "
-        "without it. It is served until a drain is over",
+        "if set, `/metrics`, `/schema`, `/asyncapi.json` and the [live page](live.md) are on this "
+        "port of `HOST` only, `/health*` on both. If not set, all but the live page are on `PORT`. "
+        "The port stays open until a drain is over",
     )
     coalesce_wakes_ms: int = setting(
         whole(0, 10, "a whole number of milliseconds from {low} to {high}"),
         "1",
-        "how long a process that is busy waits between two looks at its sockets: it takes all that "
-        "has come at once, which costs less for each frame. 0 switches it off. See "
-        "[scaling](scaling.md#wakes)",
+        "how long a busy process waits between two polls of its sockets: larger batches cost less "
+        "CPU per frame. 0 switches it off. See [scaling](scaling.md#wakes)",
     )
 
 
@@ -142,8 +145,8 @@ class Calls(Group, frozen=True):
     audio_health_sample: int = setting(
         whole(0, 1_000_000),
         "50",
-        "one frame in so many is measured, of frames above 20 ms more in proportion: silence, "
-        "clipping, a wrong rate ([audio health](audio-health.md)). 0 measures none",
+        "N: the service measures every N-th frame of 20 ms, and longer frames more often in "
+        "proportion: silence, clipping, a wrong rate ([audio health](audio-health.md)). 0: none",
     )
 
 
@@ -159,8 +162,8 @@ class Buffers(Group, frozen=True):
     buffer_bytes: int = setting(
         whole(1024**2, 1024**4, "a whole number of bytes from {low} to {high}"),
         "268435456",
-        "how much audio of all streams a process buffers: 256 MiB hold 30 s of some 560 calls at "
-        "8 kHz. Beyond that senders are not read",
+        "how much audio of all streams a process buffers: 256 MiB hold the default 45 s of some "
+        "370 calls at 8 kHz. When it is full, senders are not read",
     )
     rewind_seconds: float = setting(
         seconds(0, 3600),
@@ -182,13 +185,13 @@ class Streams(Group, frozen=True):
 
     stream_prefix: str = setting(PREFIX, "rtaa", "first part of every key or subject")
     retention_seconds: float = setting(
-        seconds(1, _DAY), "300", "age up to which entries of a live stream are kept"
+        seconds(1, _DAY), "300", "how long entries of a live stream are kept"
     )
     expire_seconds: float = setting(
         seconds(1, _DAY),
         "900",
-        "life of a stream's keys after its last write; at least retention, idle time and resume "
-        "time",
+        "how long a stream's keys are kept after its last write; at least `RETENTION_SECONDS`, "
+        "`IDLE_TIMEOUT_SECONDS` and `RESUME_SECONDS`",
     )
 
 

@@ -1,4 +1,4 @@
-"""What a session has done by others: by its connection, and by the use cases of a call."""
+"""The actions that a session asks of its connection and of the use cases."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol

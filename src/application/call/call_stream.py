@@ -3,7 +3,7 @@
     HOLDING ──start granted──▶ BEHIND ──early messages put──▶ LIVE ──end, cut──▶ over
 
 HOLDING: messages wait for the start, which is requested with the first of them that it needs.
-BEHIND: the stream is granted, and what is held is put by and by; nothing else is read meanwhile.
+BEHIND: the start is granted; held messages go to the log step by step, and no others are read.
 LIVE: frames go to the log as they come.
 """
 

@@ -2,7 +2,7 @@
 
 Some carriers send audio before the start, and cannot say whether they resume an open run: their
 first frame tells. Others do not wait for the answer to their start, which may take long when the
-broker is away. The bound is small before the start, and that of any stream's buffer after it.
+broker is away. The limit is small before the start; after it, it is the stream's buffer limit.
 """
 
 from collections import Counter, deque

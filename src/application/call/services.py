@@ -1,4 +1,4 @@
-"""What all sessions share: the use cases of a call, and its limits."""
+"""The use cases and limits that all sessions share."""
 
 from dataclasses import dataclass
 

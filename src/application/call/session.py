@@ -14,9 +14,9 @@
                                                   ended,
                                                   close
 
-Events come in by `on_…`, what is to be done goes out by `Actions`. *Close* ends a run if its
-closing says so, and waits until what was received is confirmed, but not for longer than
-`CLOSE_SECONDS`. Closings for which the wire must not be closed are ignored. *Drain* closes senders
+Events come in by `on_…`, what is to be done goes out by `Actions`. *Close* ends the run if its
+closing has an end reason, and waits up to `CLOSE_SECONDS` until all received frames are confirmed.
+Closings in the wire's `never_closed_with` are ignored. *Drain* closes senders
 that reconnect; others may continue until it is over, which closes in every state. A start that is
 *undecided* is requested again once its first frame is known. When the connection is *gone* nothing
 is replied any more, and all else is as before: a start that is under way is settled, and what was

@@ -1,4 +1,4 @@
-"""How a session ends: why it is closed, what its sender is told before, and what follows."""
+"""Closes a session: the cause, the last replies, and the end of its run."""
 
 import logging
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What becomes of the messages of one stream: they are held, go to the log, or are refused."""
+"""Handles the messages of one stream: holds them, sends them to the log, or refuses them."""
 
 from application.call.acks import Acks
 from application.call.closing import (

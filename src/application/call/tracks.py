@@ -1,4 +1,4 @@
-"""The streams of one call, by track; that of track None is the stream itself."""
+"""The streams of one call by track; track None is the main stream."""
 
 from collections.abc import Iterator
 

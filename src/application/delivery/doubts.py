@@ -1,4 +1,4 @@
-"""Whether a store may have lost something of a log, told by numbers."""
+"""Doubts of a log, numbered: the store may have lost some of its entries."""
 
 
 class Doubts:

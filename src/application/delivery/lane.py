@@ -1,4 +1,4 @@
-"""What is sent to one part of the store: the logs with work, and what the part has proved."""
+"""The send queue of one part of the store: its logs with queued entries, and its doubts."""
 
 import asyncio
 from functools import partial

@@ -1,4 +1,4 @@
-"""What a session does with the log of its stream: it puts entries, and waits for their fate."""
+"""The session's side of a log: appends entries, and waits until they are confirmed."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,7 +1,7 @@
-"""The logs of a process: which have work, which are in doubt, which are done.
+"""All logs of a process: with queued entries, in doubt, or finished.
 
-When a part of the store may have lost something, every log of that part, a quiet one and one whose
-run has just ended as well, is in doubt until the store has proved that it has what was confirmed.
+When a part of the store may have lost data, all logs of that part are in doubt, also quiet ones and
+those of just ended runs, until the store has shown that it still has the confirmed entries.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""What is counted and logged of one stream's log."""
+"""The metrics and log lines of one stream's log."""
 
 import logging
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What of one stream was confirmed lately: a store that comes back without it is given it again."""
+"""The replay buffer of one stream: entries confirmed in the last `REWIND_SECONDS`."""
 
 from dataclasses import replace
 

@@ -2,8 +2,8 @@
 
     open → queued → in flight → (confirmed)
 
-Positions follow from the order: the window numbers what is put into it. It knows nothing of leases
-that come and go; `StreamLog` says what belongs to which.
+Positions follow from the order: the window numbers what is put into it. It does not handle
+leases: `StreamLog` assigns them.
 """
 
 from application.delivery.batch import Batch

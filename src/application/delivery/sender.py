@@ -5,7 +5,7 @@ them to the store in one call, and tells each log what became of its own. While 
 new frames gather, so batches grow with the load by themselves. Each part of the store has loops of
 its own.
 
-Nothing is given up because a call fails: it is made again, after a short wait.
+A failed call is retried after a short pause; no entry is dropped.
 """
 
 import asyncio

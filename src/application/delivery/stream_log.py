@@ -1,9 +1,9 @@
-"""What one process holds of one stream, and how it gets into the store.
+"""The in-memory log of one stream in one process, and its way into the store.
 
 One log per stream and process, whatever the number of connections, generations and runs. It
 appends in order, one append at a time, each under the revision that it expects. Sessions put
-entries (`log_inbox`) and request starts; the `Sender` takes what is to be sent and settles what
-became of it; `log_table` has what the answers mean.
+entries (`log_inbox`) and request starts; the `Sender` takes appends and settles their
+outcome; `log_table` defines what each answer means.
 """
 
 from application.delivery.byte_budget import ByteBudget
