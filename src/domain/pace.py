@@ -14,10 +14,10 @@ TOLERANCE = 0.06
 """How far a window may be from a rate: 150 ms of jitter in the shortest."""
 
 FAST_WINDOWS = 4
-"""In a row: 10 s. Nothing that is sent as it is spoken stays above its own rate."""
+"""In a row, 10 to 16 s. Nothing that is sent as it is spoken stays above its own rate."""
 
 SLOW_WINDOWS = 24
-"""In a row: a minute. Silence suppression takes audio away, but not the same share for so long."""
+"""In a row, 60 to 96 s. Silence suppression takes audio away, but not the same share for so long."""
 
 _SAMPLE_WIDTHS = (1, 2)
 
