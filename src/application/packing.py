@@ -45,7 +45,7 @@ def pack_all(plains: Iterable[Plain]) -> bytes:
 
 
 def unpack_all(packed: bytes, size: int | None = None) -> Iterator[Plain]:
-    """Yield the plain data of the first `size` bytes, in which values stand one behind the other.
+    """Yield the plain data of the first `size` bytes, in which values stand one after the other.
 
     Raises:
         Unreadable: `pack_all` has not made them, or there are fewer.

@@ -17,7 +17,7 @@ FAST_WINDOWS = 4
 """In a row, 10 to 16 s. Nothing that is sent as it is spoken stays above its own rate."""
 
 SLOW_WINDOWS = 24
-"""In a row, 60 to 96 s. Silence suppression takes audio away, but not the same share for so long."""
+"""In a row, 60 to 96 s. Silence suppression takes audio away, but not for so long at one share."""
 
 _SAMPLE_WIDTHS = (1, 2)
 
