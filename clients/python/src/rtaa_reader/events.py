@@ -84,8 +84,7 @@ class Audio(Event):
     @property
     def pcm16(self) -> bytes:
         """The audio as 16-bit little-endian samples, whatever the encoding."""
-        is_linear = self.call.encoding != "mulaw"
-        return self.audio if is_linear else b"".join(map(_LINEAR.__getitem__, self.audio))
+        return b"".join(map(_linear, self.audio)) if self.call.encoding == "mulaw" else self.audio
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,10 +96,10 @@ class Gap(Event):
     declared: bool = True
 
 
-def _linear(code: int) -> bytes:
+def _decode(code: int) -> bytes:
     """Decode a byte of G.711 mu-law."""
     level = ((((~code & 0x0F) << 3) + 0x84) << ((~code & 0x70) >> 4)) - 0x84
     return (level if code & 0x80 else -level).to_bytes(2, "little", signed=True)
 
 
-_LINEAR = tuple(map(_linear, range(256)))
+_linear = tuple(map(_decode, range(256))).__getitem__
