@@ -9,11 +9,11 @@ from application.overview.call_overview import CallOverview
 from application.overview.service import LOSING_SECONDS, ServiceWatch
 from application.overview.words import Tone, duration
 from application.ports.clock import Instant
-from application.ports.exposition import Standing
+from application.ports.exposition import ServiceState
 from domain.events import EndReason
 from domain.ledger import Ledger
 
-CALM = Standing(takes_writes=True, calls=9, buffered_bytes=0, oldest_seconds=0.0, lost=0)
+CALM = ServiceState(takes_writes=True, calls=9, buffered_bytes=0, oldest_seconds=0.0, lost=0)
 
 
 def speaking() -> OverviewBench:
@@ -97,7 +97,7 @@ def test_a_call_that_has_no_audio_after_its_start_is_wrong() -> None:
     late.now += 60
     late.put_announcements()
     late.look()
-    assert late.call.is_mute  # as long as it waits, not as long as somebody looks
+    assert late.call.is_mute  # as long as it waits, not as long as the view is open
     assert late.call.waiting_seconds(late.instant) == 60
     other = OverviewBench()
     other.overview.failed("refused", other.instant)
@@ -110,7 +110,7 @@ def test_a_call_that_has_no_audio_after_its_start_is_wrong() -> None:
     assert answer(bench.overview, bench.instant).arriving.tone is Tone.GOOD
 
 
-def test_losses_are_wrong_while_their_call_is_live_then_past_then_forgotten() -> None:
+def test_losses_are_wrong_while_their_call_is_live_then_past_until_its_call_leaves() -> None:
     bench = speaking()
     bench.seq += 7
     bench.hear(SPEECH)
@@ -128,7 +128,7 @@ def test_losses_are_wrong_while_their_call_is_live_then_past_then_forgotten() ->
     told = answer(bench.overview, bench.instant)
     past = "7 frames missing in 1 call that is over, the last 10 min ago"
     assert told.complete.tone is Tone.PAST
-    assert told.complete.text == f"nothing missing in 0 live calls; {past}"
+    assert told.complete.text == f"no live calls; {past}"
     assert [(it.tone, it.text) for it in told.wrong] == [
         (Tone.GOOD, "nothing now"), (Tone.PAST, past),
     ]  # fmt: skip
@@ -141,7 +141,7 @@ def test_frames_that_were_received_and_lost_are_told_as_wrong() -> None:
     bench.call.ledger = Ledger(received=5_606, published=2, lost=5_604, missing=5_604)
     (wrong,) = answer(bench.overview, bench.instant).wrong
     assert wrong.tone is Tone.BAD
-    assert wrong.text.startswith("5,604 frames missing in 1 live call (5,604 received and lost)")
+    assert wrong.text.startswith("5,604 frames missing, 5,604 received and lost, in 1 live call")
 
 
 def test_a_call_that_was_over_before_the_view_is_not_given_a_time() -> None:

@@ -4,7 +4,8 @@
     complete   is it complete?         wrong     what is wrong?
 
 What is not known is not good: before the index is read nothing is known, and while the store is
-away an answer is what was seen last. Trouble of calls that are over is past, and says when it was.
+away an answer is what was seen last. Trouble of calls that are over stands behind the rest, and
+says when it was.
 """
 
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from application.overview.call_overview import CallOverview
 from application.overview.tally import Tally, Trouble
 from application.overview.words import Answer, Tone, calls, counts, duration, frames, last
 from application.ports.clock import Instant
+
+NO_CALLS = "no live calls"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,7 @@ def _nothing_known(overview: CallOverview, now: Instant) -> str:
 
 def _arriving(tally: Tally) -> Answer:
     if tally.live == 0:
-        return Answer(Tone.GOOD, "no live calls")
+        return Answer(Tone.GOOD, NO_CALLS)
     flowing, unseen = tally.conditions[Condition.FLOWING], tally.conditions[Condition.UNSEEN]
     rate = "-" if flowing and tally.rate is None else f"{tally.rate or 0.0:,.0f}"
     text = f"{flowing:,} of {calls(tally.live)} with audio, {rate} frames/s"
@@ -90,10 +93,13 @@ def _complete(tally: Tally, now: Instant) -> Answer:
             text += f"; and {_absent(past)} that {_are(past)} over"
     elif past.calls:
         tone = Tone.PAST
-        text = f"nothing missing in {calls(tally.live, 'live ')}; {_past_absent(past, now)}"
-    else:
+        now_text = f"nothing missing in {calls(tally.live, 'live ')}" if tally.live else NO_CALLS
+        text = f"{now_text}; {_past_absent(past, now)}"
+    elif tally.live or tally.over:
         tone = Tone.GOOD
         text = f"nothing missing in {calls(tally.live)}, and {tally.over} that are over"
+    else:
+        tone, text = Tone.GOOD, NO_CALLS
     if unseen:
         text += f"; {unseen:,} not looked at yet"
         tone = Tone.UNKNOWN if unseen == tally.live and tone is Tone.GOOD else tone
@@ -101,8 +107,8 @@ def _complete(tally: Tally, now: Instant) -> Answer:
 
 
 def _absent(trouble: Trouble, kind: str = "") -> str:
-    text = f"{frames(trouble.missing)} missing in {calls(trouble.calls, kind)}"
-    return f"{text} ({trouble.lost:,} received and lost)" if trouble.lost else text
+    lost = f", {trouble.lost:,} received and lost," if trouble.lost else ""
+    return f"{frames(trouble.missing)} missing{lost} in {calls(trouble.calls, kind)}"
 
 
 def _past_absent(past: Trouble, now: Instant) -> str:

@@ -61,7 +61,7 @@ class Call:
     as looks have measured it: the last frame of each. `frames_per_second` is None before the second
     look, `latency_ms` before a frame came between two looks. `is_unread`: the last look has failed.
     `hurt_at` is when a look found more frames absent, `over_at` when it was found to be over: None
-    if that was before anybody looked.
+    if that was before the view was opened.
     """
 
     stream: StreamKey

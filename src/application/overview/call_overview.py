@@ -65,7 +65,7 @@ class CallOverview:
         self._unfollowed: dict[StreamKey, Announcement] = {}
         self.outages: deque[Outage] = deque(maxlen=MAX_OUTAGES)
         self.opened_at: Instant | None = None
-        """When somebody began to ask the store."""
+        """When the view was opened that asks the store."""
         self.heard_at: Instant | None = None
         self.has_answered = False
         self.back_at: float | None = None

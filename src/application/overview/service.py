@@ -1,7 +1,7 @@
 """What the service of a page says of itself: what its metrics count, over all its workers."""
 
 from application.overview.words import Answer, Tone, calls, duration, frames
-from application.ports.exposition import Standing
+from application.ports.exposition import ServiceState
 
 LOSING_SECONDS = 10.0
 """Frames that were lost so lately are being lost."""
@@ -16,7 +16,7 @@ class ServiceWatch:
         self._lost: int | None = None
         self._lost_at: float | None = None
 
-    def answer(self, it: Standing, now: float) -> Answer:
+    def answer(self, it: ServiceState, now: float) -> Answer:
         """Say how the service stands at a monotonic instant."""
         if self._lost is not None and it.lost > self._lost:
             self._lost_at = now

@@ -16,7 +16,7 @@ ORDERLY = frozenset({EndReason.ENDED, EndReason.CALLENDED, EndReason.STOPPED})
 
 @dataclass(slots=True)
 class Trouble:
-    """Calls with one kind of trouble; `last_at` is None if all of it was before anybody looked."""
+    """Calls with one kind of trouble; `last_at` is None if all was before the view was opened."""
 
     calls: int = 0
     missing: int = 0

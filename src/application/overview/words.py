@@ -49,7 +49,7 @@ def duration(seconds: float) -> str:
 
 
 def last(at: float | None, now: float) -> str:
-    """Say when the last of several was, by monotonic seconds; None is before anybody looked."""
+    """Say when the last of several was, in monotonic seconds; None is before the view."""
     if at is None:
         return "before this view was opened"
     return f"the last {duration(max(0.0, now - at))} ago"

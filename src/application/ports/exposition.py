@@ -3,7 +3,7 @@
 from typing import NamedTuple, Protocol
 
 
-class Standing(NamedTuple):
+class ServiceState(NamedTuple):
     """How the service stands, over all its processes, in the figures of its metrics."""
 
     takes_writes: bool
@@ -28,7 +28,7 @@ class MetricsExposition(Protocol):
         """Return all metrics as they are now."""
         ...
 
-    def standing(self) -> Standing:
+    def service_state(self) -> ServiceState:
         """Return the figures that tell how the service stands now."""
         ...
 

@@ -184,7 +184,7 @@ def _row(call: Call, now: Instant) -> list[Text]:
     name = str(call.interaction_id) + (f" {call.track}" if call.track else "")
     behind = call.behind_bytes
     return [
-        Text(state, CONDITIONS.get(call.condition, "dim")),
+        Text(state, "bold red" if call.is_mute else CONDITIONS.get(call.condition, "dim")),
         Text(str(call.stream.tenant_id)),
         Text(printable(name)),
         Text(printable(call.dialect or "-")),

@@ -49,7 +49,7 @@ def live_routes(
     watch_service = ServiceWatch()
 
     def service() -> Answer:
-        return watch_service.answer(exposition.standing(), clock.monotonic())
+        return watch_service.answer(exposition.service_state(), clock.monotonic())
 
     @get("/live", sync_to_thread=False, media_type=MediaType.HTML, operation_id="LivePage")
     def live_page() -> Response[str]:

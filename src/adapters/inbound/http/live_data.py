@@ -50,6 +50,7 @@ def plain_call(call: Call, now: Instant) -> dict[str, Any]:
         "track": call.track,
         "dialect": call.dialect,
         "condition": call.condition.value,
+        "is_mute": call.is_mute,
         "unread": call.is_unread,
         "seconds": call.ledger.audio_ms // 1_000,
         "rate": None if rate is None else round(rate, 1),

@@ -34,7 +34,7 @@ from adapters.outbound.prometheus.tally import (
     decode,
     encode,
 )
-from application.ports.exposition import MetricsExposition, Standing
+from application.ports.exposition import MetricsExposition, ServiceState
 from application.ports.places import Places
 from application.ports.siblings import Siblings
 from application.ports.telemetry import HeldBytes, Losses, Telemetry
@@ -184,10 +184,10 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
                 self._read_process()
             self._siblings.say(self._words())
 
-    def standing(self) -> Standing:
-        """Return how all processes stand. See `MetricsExposition.standing`."""
+    def service_state(self) -> ServiceState:
+        """Return how all processes stand. See `MetricsExposition.service_state`."""
         tally = self._sum(self._living())
-        return Standing(
+        return ServiceState(
             tally.broker_up,
             sum(tally.streams.values()),
             tally.buffered_bytes,
