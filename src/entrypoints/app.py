@@ -95,7 +95,7 @@ def create_app(container: Container, on_failure: Callable[[], None]) -> Front:
         dialects,
         container.roster(),
     )
-    live = live_routes(container.audience(), container.clock())
+    live = live_routes(container.audience(), container.clock(), container.telemetry())
     operations_port = settings.listening.operations_port
     if operations_port is None:
         return Front(_guarded([ingest, *health, *operations], reports, lifespan))

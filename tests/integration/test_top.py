@@ -37,7 +37,7 @@ async def test_it_shows_the_calls_without_any_service_and_their_time_lines(lab: 
     with terminal("top", env=environment, lines=30) as shown:
         await until(lambda: "of 60 calls with audio" in shown.screen)
         await until(lambda: "2 tenants: demo-0 30, demo-1 30" in shown.screen)
-        await until(lambda: "5 frames missing in 1 call" in shown.screen)
+        await until(lambda: "5 frames missing in 1 live call" in shown.screen)
         assert "showing " in shown.screen
         assert " of 60" in shown.screen
         shown.press("/call-7 \r")
@@ -63,6 +63,7 @@ def test_it_begins_without_a_broker_and_ends_with_ctrl_c(lab: BrokerLab) -> None
     environment = {"PUBSUB_ADAPTER": "redis_streams", "REDIS_URL": lab.url}
     with terminal("top", "--find", "x", env=environment) as shown:
         wait_until(lambda: "broker away for" in shown.screen)
+        assert "Is it complete?     nothing is known yet" in shown.screen
         shown.process.send_signal(signal.SIGINT)
         assert shown.wait() == 0
         assert "Traceback" not in shown.written

@@ -4,9 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from overview_bench import CLIPPED, MEDIA, OTHER_SPEECH, SECOND, SILENCE, SPEECH, OverviewBench
 
-from application.overview.answers import Tone, answer
+from application.overview.answers import answer
 from application.overview.call import BEGINNING_SECONDS
 from application.overview.call_overview import CallOverview
+from application.overview.words import Tone
 from domain.audio_health import AudioMeter, Finding, MeasuredFrame
 from domain.identifiers import StreamId, StreamKey, TenantId
 from examples import examples
@@ -37,6 +38,9 @@ def test_each_look_measures_the_last_frame_once(
                 oracle.measure(sample)
                 seen += 1
                 assert list(bench.call.findings) == list(oracle.findings)
+    told = answer(bench.overview, bench.instant).wrong
+    is_alarming = any(it is not Finding.LONG_SILENCE for it in bench.call.findings)
+    assert (told[0].tone is Tone.BAD) == is_alarming
     bench.end()
     bench.look()
     if seen:
@@ -50,7 +54,7 @@ def test_each_look_measures_the_last_frame_once(
     assert not any("long_silence" in it for it in odd)
     for finding in oracle.findings:
         assert bench.overview.select(finding.value, 9).matching == 1
-    assert (told[0].tone is Tone.BAD) == bool(alarming)
+    assert [it.tone for it in told] == [Tone.GOOD, Tone.PAST][: 1 + bool(alarming)]
 
 
 @settings(max_examples=examples(30))

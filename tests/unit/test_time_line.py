@@ -66,6 +66,10 @@ def test_a_gap_is_not_sent_unless_the_ledger_counts_lost_frames() -> None:
     assert "dropped while buffers were full" in made.moments(LOSING)[1].cause
     outage = Outage(T0 + 50, T0 + 60)
     assert "while the broker was away" in made.moments(LOSING, [outage])[1].cause
+    unseen = made.moments(LOSING, watched_since_ms=T0 + 500)[1].cause
+    assert unseen.endswith("is not known: this view was not open then")
+    assert "not known" not in made.moments(LOSING, [outage], watched_since_ms=T0 + 500)[1].cause
+    assert "not known" not in made.moments(LOSING, watched_since_ms=T0)[1].cause
     elsewhere = Outage(T0 + 200, T0 + 300)
     assert "buffers were full" in made.moments(LOSING, [elsewhere])[1].cause
 

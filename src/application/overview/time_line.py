@@ -67,6 +67,8 @@ class TimeLine:
         self._first: Moment | None = None
         self._moments: deque[Moment] = deque(maxlen=MAX_MOMENTS)
         self.left_out = 0
+        self.is_read = False
+        """Whether the entries were read to their end; its reader sets it."""
         self.levels: dict[int, float] = {}
         """The loudest frame of each second, by seconds since 1970."""
         self.ended: Ended | None = None
@@ -111,10 +113,12 @@ class TimeLine:
         ledger: Ledger,
         outages: Iterable[Outage] = (),
         still_seconds: float | None = None,
+        watched_since_ms: int | None = None,
     ) -> list[Moment]:
         """Return what happened, in order, with the outages of the store during the call.
 
-        `ledger` is that of the run as it stands; `still_seconds` tells that it stands still now.
+        `ledger` is that of the run as it stands; `still_seconds` tells that it stands still now;
+        outages before `watched_since_ms` are not known.
         """
         found = [*([] if self._first is None else [self._first]), *self._moments]
         if self._gap is not None:
@@ -127,7 +131,7 @@ class TimeLine:
             and (it.until_ms is None or it.until_ms >= began)
             and (self.ended is None or self._last_ms is None or it.since_ms <= self._last_ms)
         ]
-        told = [_with_cause(it, ledger, away) for it in found]
+        told = [_with_cause(it, ledger, away, watched_since_ms) for it in found]
         for outage in away:
             later = (n for n, it in enumerate(told) if _at(it) > _at(outage))
             told.insert(next(later, len(told)), outage)
@@ -198,14 +202,19 @@ class TimeLine:
         self._moments.append(moment)
 
 
-def _with_cause(moment: Moment, ledger: Ledger, outages: Iterable[Moment]) -> Moment:
+def _with_cause(
+    moment: Moment, ledger: Ledger, outages: Iterable[Moment], watched_since_ms: int | None
+) -> Moment:
     if moment.kind is not Kind.GAP or moment.cause:
         return moment
     cause = "the sender did not send them"
     if ledger.lost:
-        cause = f"not sent, or dropped while buffers were full ({ledger.lost:,} lost in the run)"
+        lost = f"({ledger.lost:,} lost in the run)"
+        cause = f"not sent, or dropped while buffers were full {lost}"
         if any(_overlaps(moment, it) for it in outages):
-            cause = f"dropped while the broker was away ({ledger.lost:,} lost in the run)"
+            cause = f"dropped while the broker was away {lost}"
+        elif watched_since_ms is not None and _at(moment) < watched_since_ms:
+            cause += "; whether the broker was away is not known: this view was not open then"
     return replace(moment, cause=cause)
 
 

@@ -1,15 +1,15 @@
 """One stream whose frames are a second long, and an overview that looks when it is told to."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from application.overview.call import Call
 from application.overview.call_overview import CallOverview
 from application.overview.time_line import Kind, TimeLine
 from application.ports.clock import Instant
-from application.ports.reader import Newest, PublishedEntry
+from application.ports.reader import Announcement, Newest, PublishedEntry
 from application.ports.store import Append
 from application.storing import announcements_of, entries_of
-from application.testing.appends import begin, following
+from application.testing.appends import begin, following, replace_append
 from domain.head import Head
 from domain.identifiers import StreamId, StreamKey, TenantId
 from domain.media import AudioFrame, MediaFormat
@@ -32,6 +32,7 @@ class OverviewBench:
     head: Head | None = None
     last: PublishedEntry | None = None
     seq: int = 0
+    announced: list[Announcement] = field(default_factory=list)
 
     @property
     def instant(self) -> Instant:
@@ -49,13 +50,23 @@ class OverviewBench:
             self.line.add(entry)
             self.last = entry
         for announced in announcements_of(append):
+            self.announced.append(announced)
             self.overview.announced(announced, self.instant)
         self.overview.has_index = True
         self.overview.heard(self.instant)
 
+    def put_announcements(self) -> None:
+        """Let an overview that is new read the index."""
+        for announced in self.announced:
+            self.overview.announced(announced, self.instant)
+
     def start(self) -> None:
         self.seq = 0
-        self.put(begin(self.key, self.head))
+        append = begin(self.key, self.head)
+        run = append.head.run
+        assert run is not None
+        run = replace(run, opening=replace(run.opening, started_at_ms=self.instant.epoch_ms))
+        self.put(replace_append(append, head=replace(append.head, run=run)))
 
     def hear(self, audio: bytes, seconds: int = 1, *, pace: float = 1.0) -> None:
         for _ in range(seconds):

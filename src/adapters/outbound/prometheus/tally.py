@@ -58,6 +58,11 @@ class Tally(msgspec.Struct):
     draining: bool = False
     process: dict[str, float] = {}
 
+    @property
+    def lost(self) -> int:
+        """How many frames were lost, whatever the reason."""
+        return sum(count for (outcome, _), count in self.frames.items() if outcome == "lost")
+
     def without_gauges(self) -> "Tally":
         """Return what outlives the process."""
         return Tally(**{name: getattr(self, name) for name in _COUNTED})

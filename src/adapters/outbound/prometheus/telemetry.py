@@ -34,7 +34,7 @@ from adapters.outbound.prometheus.tally import (
     decode,
     encode,
 )
-from application.ports.exposition import MetricsExposition
+from application.ports.exposition import MetricsExposition, ServiceState
 from application.ports.places import Places
 from application.ports.siblings import Siblings
 from application.ports.telemetry import HeldBytes, Losses, Telemetry
@@ -166,8 +166,7 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
     def losses(self) -> Losses:
         """Return what this process has lost and replayed."""
         tally = self._tally
-        lost = sum(count for (outcome, _), count in tally.frames.items() if outcome == "lost")
-        return Losses(lost, tally.replayed, tally.rebased)
+        return Losses(tally.lost, tally.replayed, tally.rebased)
 
     def broker(self, *, up: bool, parts: Mapping[str, bool]) -> None:
         """Set whether the broker and its parts take writes."""
@@ -184,6 +183,17 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
             if monotonic() - self._process_read_at >= PROCESS_SECONDS:
                 self._read_process()
             self._siblings.say(self._words())
+
+    def service_state(self) -> ServiceState:
+        """Return how all processes stand. See `MetricsExposition.service_state`."""
+        tally = self._sum(self._living())
+        return ServiceState(
+            tally.broker_up,
+            sum(tally.streams.values()),
+            tally.buffered_bytes,
+            tally.oldest_unconfirmed_seconds,
+            tally.lost,
+        )
 
     media_type = CONTENT_TYPE_LATEST
 
