@@ -39,7 +39,8 @@ class Plan:
     """A call to be made.
 
     `paced` sends frame k at start + k * `frame_ms`, otherwise as fast as TCP takes them.
-    The recording is played `repeat` times. `limit_seconds` is for the whole call. `headers` of the handshake hold the credential.
+    The recording is played `repeat` times. `limit_seconds` is for the whole call. `headers` of the
+    handshake hold the credential.
     """
 
     url: str
