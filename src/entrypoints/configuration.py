@@ -214,7 +214,7 @@ def _of_ports(listening: Listening, reader: Reader, examine: Examine | None) -> 
         found = f"{listening.operations_port}, as PORT"
         problems.append(Problem("OPERATIONS_PORT", found, "another port, or none"))
     if examine is not None and reader.is_right("HOST"):
-        problems += examine(listening.host, ports)
+        problems += examine(listening.host, ports or {"PORT": 0})  # `HOST` alone is tried too
     return problems
 
 

@@ -124,7 +124,7 @@ def test_exotel(valkey: EmbeddedValkey, process: Any, tmp_path: Path) -> None:
     assert ("started" in told, "ended" in told, TENANT in told) == (True, True, True)
     (stream,) = set(re.findall(rf"rtaa:audio:\{{{TENANT}/(.*?)\}}", told))
     assert "started" in shell.run(replaced(entries, STREAM_SID=stream))
-    here = replaced(metrics, **{"https://YOUR-HOST": f"http://127.0.0.1:{service.port}"})
+    here = replaced(metrics, **{"http://127.0.0.1:8081": f"http://127.0.0.1:{service.port}"})
     assert 'outcome="published"' in shell.run(here)
 
 

@@ -67,3 +67,11 @@ class Actions(Protocol):
     def report_odd_start(self, odd: Sequence[OddStart], context: Mapping[str, object]) -> None:
         """Tell the operator what is odd about a start that is taken."""
         ...
+
+    def report_dropping(self, context: Mapping[str, object]) -> None:
+        """Tell the operator that the audio of a stream is dropped from now on."""
+        ...
+
+    def report_dropped(self, frames: int, context: Mapping[str, object]) -> None:
+        """Tell the operator that no more audio of a stream is dropped, and how much was."""
+        ...

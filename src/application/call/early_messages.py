@@ -155,6 +155,11 @@ class EarlyMessages:
                 self._held.append(message)
         return others
 
+    @property
+    def dropped_frames(self) -> int:
+        """How many frames were dropped and are not counted yet."""
+        return self._dropped.frames
+
     def take_dropped(self) -> Dropped:
         """Return what was dropped and is not counted yet; the caller counts it."""
         dropped, self._dropped = self._dropped, Dropped()

@@ -79,7 +79,7 @@ class Tracks:
     def drop(self) -> None:
         """Drop the audio of streams that are full."""
         for stream in self:
-            stream.is_dropping = stream.is_dropping or stream.is_full
+            stream.drop()
 
     async def wait_for_room(self) -> None:
         """Wait until a stream that is full has room."""

@@ -69,8 +69,11 @@ class LogReports:
             )
 
     def lost(self, frames: int, reason: str) -> None:
-        """Count frames that are not appended."""
+        """Count and log frames that are not appended."""
         self._telemetry.frames("lost", frames, reason=reason)
+        if frames:
+            extra = {**self._context(), "reason": reason, "lost_frames": frames}
+            _log.warning("audio is lost: it was not published", extra=extra)
 
     def opened(self, opened: Opened) -> None:
         """Count what a start that is stored has put an end to."""

@@ -125,6 +125,7 @@ ACCOUNT: dict[str, dict[str, Ran | NotHere]] = {
         "echo EXOTEL_USERNAME=KEY": COMPOSE,
         "make dist": SYSTEMD,
         "sudo python3 -m venv": SYSTEMD,
+        "sudo sh -c": SYSTEMD,
         "sudo /opt/rtaa-ingest/bin/pip": SYSTEMD,
         "sudo install -d": SYSTEMD,
         "sudo install -m 644 deploy/systemd/environment": SYSTEMD,

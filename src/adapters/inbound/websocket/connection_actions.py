@@ -98,3 +98,11 @@ class ConnectionActions:
     def report_odd_start(self, odd: Sequence[OddStart], context: Mapping[str, object]) -> None:
         """Tell what is odd about a start. See `Actions`."""
         self._reports.odd_start(odd, self._origin, context)
+
+    def report_dropping(self, context: Mapping[str, object]) -> None:
+        """Tell that audio is dropped. See `Actions`."""
+        self._reports.dropping(self._origin, context)
+
+    def report_dropped(self, frames: int, context: Mapping[str, object]) -> None:
+        """Tell that no more audio is dropped. See `Actions`."""
+        self._reports.dropped(frames, self._origin, context)
