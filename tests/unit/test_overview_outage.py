@@ -187,6 +187,8 @@ def test_the_first_picture_has_no_rate() -> None:
 def test_the_service_says_what_waits_and_what_it_loses() -> None:
     watch = ServiceWatch()
     assert watch.answer(CALM, 100.0).text == "9 calls open"
+    on_its_way = CALM._replace(buffered_bytes=320, oldest_seconds=0.1)
+    assert watch.answer(on_its_way, 100.0).text == "9 calls open"
     away = CALM._replace(takes_writes=False, buffered_bytes=5 << 20, oldest_seconds=38.0)
     told = watch.answer(away, 101.0)
     assert told.tone is Tone.BAD

@@ -6,6 +6,9 @@ from application.ports.exposition import ServiceState
 LOSING_SECONDS = 10.0
 """Frames that were lost so lately are being lost."""
 
+WAITS_SECONDS = 1.0
+"""Audio that is not confirmed for so long waits; before that it is on its way."""
+
 KIB = 1_024
 
 
@@ -23,7 +26,7 @@ class ServiceWatch:
         self._lost = it.lost
         is_losing = self._lost_at is not None and now - self._lost_at < LOSING_SECONDS
         text = f"{calls(it.calls)} open"
-        if it.buffered_bytes:
+        if it.oldest_seconds >= WAITS_SECONDS:
             waits = f"{it.buffered_bytes / KIB:,.0f} kB of audio wait"
             text += f", {waits} (the oldest for {duration(it.oldest_seconds)})"
         if it.lost:
