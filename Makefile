@@ -50,7 +50,8 @@ docs: $(VENV)/installed  ## Write the table of variables in docs/configuration.m
 
 lock:  ## Renew requirements/ from pyproject.toml (needs uv)
 	uv pip compile $(LOCK) pyproject.toml --extra nats -o requirements/runtime.txt
-	uv pip compile $(LOCK) pyproject.toml --group dev -c requirements/runtime.txt -o requirements/dev.txt
+	uv pip compile $(LOCK) pyproject.toml --extra traces --group dev -c requirements/runtime.txt -o requirements/dev.txt
+	uv pip compile $(LOCK) pyproject.toml --extra nats --extra traces -c requirements/dev.txt -o requirements/traces.txt
 	uv pip compile $(LOCK) requirements/bench.in -c requirements/dev.txt -o requirements/bench.txt
 	uv pip compile $(LOCK) requirements/mutate.in -c requirements/dev.txt -o requirements/mutate.txt
 	uv pip compile $(LOCK) --group pyproject.toml:build -o requirements/build.txt

@@ -12,6 +12,8 @@ export interface Media {
   /** 16-bit little-endian samples, or 8-bit µ-law. */
   encoding: "pcm16" | "mulaw";
   channels: number;
+  /** W3C Trace Context of the call; absent if it belongs to no trace. */
+  traceparent?: string;
   [other: string]: unknown;
 }
 
@@ -94,7 +96,7 @@ export interface Call extends AsyncIterable<Event> {
 }
 
 export interface ReaderOptions {
-  /** `redis://`, `rediss://` or `unix://` */
+  /** As `REDIS_URL` of the service: one server, `redis+sentinel://…` or `redis+cluster://…` */
   url: string;
   /** The workers of one group share the calls; take a name for each purpose. */
   group: string;

@@ -1,12 +1,9 @@
-"""Entries, heads and announcements as plain data and as bytes, for stores that keep either.
+"""Entries, heads and announcements as plain data, for stores that keep it as it is or as bytes.
 
 Plain data is what JSON has, and bytes: `dict`, `list`, `str`, `int`, `bool`, `None`; the `audio` of
 a frame alone is bytes. Every value has its version, `v`; one of another version is refused.
-
-As bytes a value is one line of JSON in ASCII, and behind it the audio as it is.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -23,7 +20,7 @@ from application.codec_values import (
     read_run,
     read_stream,
 )
-from application.ports.errors import BrokerRefused
+from application.ports.errors import Unreadable
 from application.ports.reader import Announcement, PublishedEntry
 from domain.entries import Ended, Entry, Gap, SignalNoted, Started
 from domain.errors import DomainError
@@ -39,10 +36,6 @@ from domain.media import AudioFrame
 VERSION = 1
 
 _T = TypeVar("_T")
-
-
-class Unreadable(BrokerRefused):
-    """Stored data is not what this release writes: damaged, foreign, or of another version."""
 
 
 def plain_entry(entry: Entry) -> Plain:
@@ -148,30 +141,6 @@ def read_stream_key(name: str) -> StreamKey:
     """
     tenant_id, _, stream_id = name.partition("/")
     return _guarded(lambda _: read_stream([tenant_id, stream_id]), {"v": VERSION})
-
-
-def pack(plain: Plain) -> bytes:
-    """Return plain data as bytes."""
-    audio: bytes = plain.get("audio", b"")
-    told = {name: value for name, value in plain.items() if name != "audio"}
-    return json.dumps(told, separators=(",", ":")).encode() + b"\n" + audio
-
-
-def unpack(packed: bytes) -> Plain:
-    """Return the plain data of bytes.
-
-    Raises:
-        Unreadable: `pack` has not made them.
-
-    """
-    line, newline, audio = packed.partition(b"\n")
-    try:
-        plain = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise Unreadable("stored data is not JSON") from error
-    if not newline or not isinstance(plain, dict):
-        raise Unreadable("stored data is cut off, or no JSON object")
-    return {**plain, "audio": audio} if plain.get("type") == "audio" else plain
 
 
 def _tagged(kind: str, told: Plain) -> Plain:

@@ -9,6 +9,7 @@ from domain.head import Access, Run
 from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
 from domain.ledger import Ledger
 from domain.media import Encoding, MediaFormat
+from domain.trace_parent import TraceParent
 
 Plain = dict[str, Any]
 
@@ -79,6 +80,7 @@ def plain_opening(opening: Opening) -> Plain:
         "continuation": _continuation(opening.continuation),
         "call": [call.call_sid, call.caller, call.callee, call.custom_parameters],
         "track": opening.track,
+        "traceparent": None if opening.traceparent is None else str(opening.traceparent),
     }
 
 
@@ -93,6 +95,7 @@ def read_opening(plain: Mapping[str, Any]) -> Opening:
         _read_continuation(plain["continuation"]),
         CallDetails(*plain["call"]),
         plain["track"],
+        None if plain["traceparent"] is None else TraceParent.read(plain["traceparent"]),
     )
 
 

@@ -1,7 +1,8 @@
 """What every store needs beside its technology.
 
-What an append amounts to: its entries in their places, what is announced of it. The two heads that
-a store makes itself, when it has lost one half of a stream. Streams that fail one by one.
+What an append amounts to: its entries in their places, what is announced of it. The number of what
+comes next. The two heads that a store makes itself, when it has lost one half of a stream. Streams
+that fail one by one.
 """
 
 import asyncio
@@ -35,6 +36,18 @@ async def separately(
     return await asyncio.gather(*(one(it) for it in of))
 
 
+def in_turn(work: Callable[[_Of], _T], of: Sequence[_Of]) -> list[_T | Failed]:
+    """Do the same for several streams one after the other; one that fails is `Failed`, as above."""
+
+    def one(it: _Of) -> _T | Failed:
+        try:
+            return work(it)
+        except PublisherError as error:
+            return Failed(error)
+
+    return [one(it) for it in of]
+
+
 def entries_of(append: Append) -> list[PublishedEntry]:
     """Return the entries of an append with the generations and positions that they take."""
     return [placed for _, placed in _placed(append)]
@@ -64,6 +77,15 @@ def announcements_of(append: Append) -> list[Announcement]:
         for segment, placed in _placed(append)
         if isinstance(placed.entry, Started | Ended)
     ]
+
+
+def number_above(last: int, now: float) -> int:
+    """Return a number for what comes next: an announcement's cursor, or a heartbeat.
+
+    It is above `last`, and above what was given before the store lost something: its base is the
+    time, `now` in seconds since 1970. A float has each of these numbers.
+    """
+    return max(last + 1, round(now * 1_000_000))
 
 
 def without_entries(head: Head) -> Head:

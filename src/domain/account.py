@@ -1,4 +1,4 @@
-"""What a run amounts to at one point of its stream."""
+"""The counters and the state of a run at one position of its stream."""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""Whether the audio of a run is what it should be, judged by a few frames of it.
+"""Findings about the audio of a run, from a sample of its frames.
 
     finding        is that
     ──────────────────────────────────────────────────────────────────────────────────────────
@@ -112,6 +112,8 @@ class AudioMeter:
         self._loudest_dbfs = LOWEST_DBFS
         self._rate_is_of: tuple[str, ...] = ()
         self._findings: list[Finding] = []
+        self.level: FrameLevel | None = None
+        """Of the last frame measured."""
 
     @property
     def findings(self) -> Sequence[Finding]:
@@ -147,7 +149,7 @@ class AudioMeter:
             for row in (self._all, self._silent, self._same):
                 row.clear()
         self._run_bytes = frame.run_bytes
-        level = level_of(frame.audio, self._media.encoding)
+        self.level = level = level_of(frame.audio, self._media.encoding)
         self._all.extend(frame.run_bytes, size)
         found = []
         if level.is_silent:

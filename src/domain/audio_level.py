@@ -38,6 +38,12 @@ class FrameLevel(NamedTuple):
         """The RMS level."""
         return dbfs(self.energy, self.values)
 
+    @property
+    def share(self) -> float:
+        """The RMS level as a share of full scale: 0 is silence, 1 the loudest there is."""
+        share: float = (self.energy / self.values) ** 0.5 / OVERLOAD
+        return share
+
 
 def level_of(audio: bytes, encoding: Encoding) -> FrameLevel:
     """Return the level of a frame of whole samples, at least one."""

@@ -1,4 +1,4 @@
-"""What a published stream consists of, in order.
+"""The entries of a published stream.
 
 An entry's position is its place in the stream: it is counted, never kept in the entry. Audio is an
 `AudioFrame` as it came. Only a `Started` names its generation: every entry behind it has the same,

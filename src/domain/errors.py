@@ -1,4 +1,4 @@
-"""What a caller of the domain must not do.
+"""Errors for a caller that breaks a rule of the domain.
 
     DomainError
     ├── InvalidIdentifier        a name outside its alphabet
@@ -6,6 +6,7 @@
     ├── InvalidAudio             audio that is not whole samples
     │   └── FrameTooLarge        more audio than one frame may hold
     ├── InvalidSequenceNumber    a seq outside 0 … 2^53 - 1
+    ├── InvalidTraceParent       no trace parent of W3C Trace Context
     ├── UnbalancedLedger         counters that contradict each other
     ├── IllegalTransition        a verb the interaction's state does not know
     ├── StaleGeneration          a start under a generation that is not newer
@@ -39,6 +40,10 @@ class FrameTooLarge(InvalidAudio):
 
 class InvalidSequenceNumber(DomainError):
     """A sequence number is outside 0 … 2^53 - 1."""
+
+
+class InvalidTraceParent(DomainError):
+    """A trace parent is not of the grammar of W3C Trace Context."""
 
 
 class UnbalancedLedger(DomainError):

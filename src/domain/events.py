@@ -1,4 +1,4 @@
-"""What a call's messages tell, as values: how a run opens, what is signalled in it, why it ends.
+"""Values from a call's messages: how a run opens, its signals, and why it ends.
 
 The entries of a stream that carry them are in `entries.py`.
 """
@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from domain.identifiers import InteractionId, StreamKey
 from domain.media import MediaFormat
+from domain.trace_parent import TraceParent
 
 
 class EndReason(StrEnum):
@@ -86,7 +87,7 @@ class Opening:
 
     `dialect` names the wire format that it speaks. `started_at_ms` is the wall clock of the request
     in milliseconds since 1970. `track` names the party whose audio it is, None where the carrier
-    does not.
+    does not. `traceparent` is where consumers continue the trace of the call, None without one.
     """
 
     stream: StreamKey
@@ -97,6 +98,7 @@ class Opening:
     continuation: Continuation = NEW_RUN
     call: CallDetails = field(default_factory=CallDetails)
     track: str | None = None
+    traceparent: TraceParent | None = None
 
 
 class Signal(StrEnum):

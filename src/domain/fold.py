@@ -1,7 +1,7 @@
-"""From a point of a run and what was received after it to entries and the account behind them.
+"""Turns received items of a run into entries, and into the account after them.
 
-A gap is never received: it follows from the seqs before and after it. So what was received can be
-folded again from any other point of the run, and positions, gaps and ledger come out right there.
+A gap is never received: it follows from the seqs before and after it. So the same items can be
+folded again from another position of the run, with the right positions, gaps and ledger.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The head of a stream: where its store stands, who may write it, and what its run amounts to.
+"""The head of a stream: its end position, its writer's lease, and the account of its run.
 
 A store keeps the head in step with the entries and returns it; it decides nothing. What follows
 from a head is decided by the pure rules of `starting`, `placement`, `rebase` and `orphans`.

@@ -11,8 +11,8 @@ final: a start after it begins a new run.
     ended    -      -      -        -      ended    -     -
 
 *Drop* is for a frame that full buffers cannot take: it is accepted, and lost. *Rebase* is for
-a store that came back without what was written: it hands over the account of the run as its writer
-writes it now. What is lost is declared by a gap.
+a store that came back without what was written: it sets the account of the run to the one that
+its writer writes now. What is lost is declared by a gap.
 """
 
 from enum import StrEnum
@@ -24,7 +24,6 @@ from domain.events import EndReason, Opening, Signal
 from domain.fold import highest_seq
 from domain.ledger import Ledger
 from domain.media import AudioFrame
-from domain.sequence import DUPLICATE, judge
 
 
 class Verb(StrEnum):
@@ -145,7 +144,7 @@ class Interaction:
         gap: tuple[Entry, ...] = ()
         is_next = seq - 1 == self._highest_seq == self._last_seq  # as nearly always
         if not is_next:
-            if judge(seq, self._highest_seq) is DUPLICATE:
+            if self._is_duplicate(seq):
                 self._duplicate += 1
                 return ()
             self._note_first(seq)
@@ -175,7 +174,7 @@ class Interaction:
         Without `first_seq` they have no holes between them.
         """
         self._advance(Verb.DROP)
-        if judge(seq, self._highest_seq) is DUPLICATE:
+        if self._is_duplicate(seq):
             self._duplicate += frames
             return False
         self._note_first(seq - frames + 1 if first_seq is None else first_seq)
@@ -211,6 +210,10 @@ class Interaction:
         if state is None:
             raise IllegalTransition(f"{verb} is not possible while {self._state}")
         self._state = state
+
+    def _is_duplicate(self, seq: int) -> bool:
+        """Tell whether a seq is at or below the highest that was accepted."""
+        return self._highest_seq is not None and seq <= self._highest_seq
 
     def _note_first(self, seq: int) -> None:
         """Take the baseline of the run; it may be lower again if all before was dropped."""

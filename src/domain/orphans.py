@@ -1,4 +1,4 @@
-"""How the run of a writer that is gone is ended, by any process that finds it."""
+"""Ends the open run of a dead writer; any process may do it."""
 
 from dataclasses import dataclass
 

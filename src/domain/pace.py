@@ -1,8 +1,8 @@
 """How fast audio arrives, against the rate that its sender has declared.
 
 Frames come in bursts: after a stall, a resume, or while a full buffer was not read. Where silence
-is suppressed they stop coming. So no average is judged: a wrong rate is a pace that *stays* at that
-of another format of telephony, window after window. One window beside it, and the row begins at 0.
+is suppressed they stop coming. So no average is used: the rate is wrong if several windows in a row
+have the pace of another telephony format. One other window resets the count.
 """
 
 from domain.media import SAMPLE_RATES_HZ, MediaFormat
@@ -14,10 +14,10 @@ TOLERANCE = 0.06
 """How far a window may be from a rate: 150 ms of jitter in the shortest."""
 
 FAST_WINDOWS = 4
-"""In a row: 10 s. Nothing that is sent as it is spoken stays above its own rate."""
+"""In a row, 10 to 16 s. Nothing that is sent as it is spoken stays above its own rate."""
 
 SLOW_WINDOWS = 24
-"""In a row: a minute. Silence suppression takes audio away, but not the same share for so long."""
+"""In a row, 60 to 96 s. Silence suppression takes audio away, but not for so long at one share."""
 
 _SAMPLE_WIDTHS = (1, 2)
 

@@ -1,4 +1,4 @@
-"""Where a store stands, seen from a writer: in its own past, ahead of it, or somewhere else.
+"""Compares the head in the store with a writer's log: older, newer, or on another branch.
 
 the head                                      is           the writer
 ──────────────────────────────────────────────────────────────────────────────────────────

@@ -1,13 +1,13 @@
 """How a writer writes what it holds behind another head.
 
-The store stands at none of the points that the writer knows: it came back empty or younger than
-what is held, or an older holder has written there meanwhile. The writer takes a new generation
+The store is in a state that the writer does not know: it came back empty, or older than the held
+entries, or an older writer has written to it. The writer takes a new generation
 behind that head and writes what the store lacks, in order:
 
-- of the run that the store has, what is behind its last seq; what it has is *standing* from then on
-- of every later run, all of it; earlier runs are standing
-- if the store has none of the runs, all of them, behind the end of a run that it has open
-- if the store has the end of a run that continues here, what it lacks of it becomes a new run
+- of the run in the store: the frames after its last seq; stored frames are *standing* from then on
+- every later run in full; earlier runs are standing
+- if the store has none of the runs: all of them, after ending a run that is open in the store
+- if the store has ended a run that is live here: the missing frames become a new run
 
 What the store lacks and the writer no longer holds is lost: it is declared by one gap behind the
 `Started`, and counted in the ledger.

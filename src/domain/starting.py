@@ -1,4 +1,4 @@
-"""How a start of a stream is decided, by what the store has of it.
+"""Decides a start request of a stream from the head in the store.
 
     the open run               the start request                     answer
     ────────────────────────────────────────────────────────────────────────────────────

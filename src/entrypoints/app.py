@@ -28,7 +28,7 @@ from entrypoints.dialects import installed_dialects
 from entrypoints.version import VERSION
 
 FLUSH_SECONDS = 2.0
-"""What is left to be published when the service stops gets so long."""
+"""What is left to be published when the service stops gets so long, and spans once more."""
 
 SHARE_SECONDS = 0.5
 """How old what a scrape shows of the other processes may be. It also tells that this one lives."""
@@ -74,6 +74,8 @@ def create_app(container: Container, on_failure: Callable[[], None]) -> Front:
                 _log.error("stopped with audio that is not published", extra={"streams": left})
                 on_failure()
             await container.background().close()
+            if (tracer := container.tracer()) is not None:
+                await tracer.close(FLUSH_SECONDS)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -93,7 +95,7 @@ def create_app(container: Container, on_failure: Callable[[], None]) -> Front:
         dialects,
         container.roster(),
     )
-    live = live_routes(container.audience(), container.clock())
+    live = live_routes(container.audience(), container.clock(), container.telemetry())
     operations_port = settings.listening.operations_port
     if operations_port is None:
         return Front(_guarded([ingest, *health, *operations], reports, lifespan))

@@ -24,8 +24,10 @@ from entrypoints.setting_groups import (
     Listening,
     Logging,
     Streams,
+    Traces,
 )
 from entrypoints.settings import Settings, options_of, ports_of
+from entrypoints.trace_variables import NO_EXTRA, OF_THE_SDK, is_installed, traces_asked_by
 from entrypoints.value_kinds import InvalidValue, show
 from entrypoints.variables import Group, declared
 
@@ -74,6 +76,7 @@ def read_settings(
     reader = Reader(environment)
     access, listening, calls = reader.read(Access), reader.read(Listening), reader.read(Calls)
     buffers, streams, logging = reader.read(Buffers), reader.read(Streams), reader.read(Logging)
+    traces, no_traces = _read_traces(reader)
     problems += reader.problems
     problems += _of_access(access, reader)
     problems += _of_ports(listening, reader, examine)
@@ -85,6 +88,7 @@ def read_settings(
         *_of_misspelt_names(variables, names, problems),
         *_of_quotes(environment, names),
         *_of_blank_guards(variables, environment),
+        *no_traces,
     )
     if problems or adapter is None:
         raise InvalidSettings(problems, remarks)
@@ -95,6 +99,7 @@ def read_settings(
         buffers=buffers,
         streams=streams,
         logging=logging,
+        traces=traces,
         adapter=adapter,
         texts=environment.texts,
         files=environment.files,
@@ -209,7 +214,7 @@ def _of_ports(listening: Listening, reader: Reader, examine: Examine | None) -> 
         found = f"{listening.operations_port}, as PORT"
         problems.append(Problem("OPERATIONS_PORT", found, "another port, or none"))
     if examine is not None and reader.is_right("HOST"):
-        problems += examine(listening.host, ports)
+        problems += examine(listening.host, ports or {"PORT": 0})  # `HOST` alone is tried too
     return problems
 
 
@@ -231,13 +236,26 @@ def _of_expiry(streams: Streams, calls: Calls, reader: Reader) -> list[Problem]:
     ]
 
 
+def _read_traces(reader: Reader) -> tuple[Traces | None, list[str]]:
+    """Return the settings of traces if they are on; else why not, if they are asked for.
+
+    Without traces nothing of it is wrong: a platform sets such variables for all its services.
+    """
+    asked_by = traces_asked_by(reader.environment.texts)
+    if asked_by is None:
+        return None, []
+    if not is_installed():
+        return None, [f"{asked_by} {NO_EXTRA}"]
+    return reader.read(Traces), []
+
+
 def _of_misspelt_names(
     variables: Mapping[str, str], names: frozenset[str], problems: Sequence[Problem]
 ) -> list[str]:
     missing = {problem.variable for problem in problems}
     return [
         f"{name} is set, which has no meaning here: {meant} is nearly the same name"
-        for name, meant in find_misspelt(variables, names, missing).items()
+        for name, meant in find_misspelt(variables, names | OF_THE_SDK, missing).items()
     ]
 
 

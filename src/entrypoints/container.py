@@ -36,6 +36,7 @@ from application.recover_runs import RecoverRuns
 from application.start_interaction import StartInteraction
 from domain.audio_health import Finding
 from entrypoints.settings import Settings
+from entrypoints.traces import connect_tracer
 from entrypoints.version import VERSION
 
 T = TypeVar("T")
@@ -87,6 +88,8 @@ class Container(containers.DeclarativeContainer):
         _of(settings, lambda it: it.buffer_limits.buffer_bytes),
     )
     destination = providers.Singleton(Settings.connect, settings)
+
+    tracer = providers.Singleton(connect_tracer, settings)
 
     background = providers.Singleton(Background)
     sender = providers.Singleton(
@@ -168,6 +171,7 @@ class Container(containers.DeclarativeContainer):
         budget=sender.provided.budget,
         clock=clock,
         telemetry=telemetry,
+        tracer=tracer,
         ack_interval=_of(settings, lambda it: it.calls.ack_interval),
         limits=providers.Singleton(
             TimeLimits,

@@ -71,7 +71,7 @@ def configure_logs(level: str, form: str, worker: int | None = None) -> LogWrite
             handler.close()
     root.handlers[:] = [writer]
     root.setLevel(level.upper())
-    for name in ("uvicorn", "uvicorn.error", "websockets", "asyncio", "redis"):
+    for name in ("uvicorn", "uvicorn.error", "websockets", "asyncio", "redis", "urllib3"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.captureWarnings(capture=True)
     return writer

@@ -22,6 +22,7 @@ from application.call.roster import Roster
 from entrypoints.advice import log_advice
 from entrypoints.app import create_app
 from entrypoints.container import Container
+from entrypoints.event_loop import run
 from entrypoints.listening import too_late
 from entrypoints.logs import configure_logs
 from entrypoints.reload import Reload
@@ -104,6 +105,10 @@ class IngestServer(uvicorn.Server):
         self._on_drained = on_drained
         self._beside_task: asyncio.Future[None] | None = None
         self.has_failed = False
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until told to stop."""
+        run(self.serve(sockets), self._settings.coalesce_seconds)
 
     def fail(self) -> None:
         """Shut down because the service does not work any more: a platform starts it again."""
@@ -214,13 +219,15 @@ def build_server(settings: Settings, slot: Slot | None = None) -> IngestServer:
     - No compression: it costs memory per connection and audio does not shrink.
     - No proxy headers: which of them to trust is `TRUSTED_PROXY_HOPS`' to say.
     - No access log: its lines hold query strings.
-    - asyncio's own event loop, also where another is installed: uvicorn would take that by itself,
-      and `WebSocketGuard` is read by asyncio's rules (uvloop would not ask it for its buffer).
+    - asyncio's own event loop (`event_loop`), also where another is installed: `WebSocketGuard` is
+      read by asyncio's rules (uvloop would not ask it for its buffer).
     """
     worker = None if slot is None else slot.number
     writer = configure_logs(settings.logging.log_level, settings.logging.log_format, worker)
     container = Container(settings=settings, slot=slot)
     container.telemetry().watch_log(lambda: writer.dropped)
+    if (tracer := container.tracer()) is not None:
+        container.telemetry().watch_spans(lambda: tracer.dropped)
     admit_sender = container.admit_sender()
     config = uvicorn.Config(
         create_app(container, on_failure=lambda: server.fail()),  # noqa: PLW0108  # made below
@@ -242,7 +249,6 @@ def build_server(settings: Settings, slot: Slot | None = None) -> IngestServer:
         access_log=False,
         log_config=None,
         lifespan="on",
-        loop="asyncio",
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )

@@ -12,11 +12,15 @@ from application.admit_sender import Network
 from domain.identifiers import TenantId
 from entrypoints.value_kinds import (
     BOOLEAN,
+    COLLECTOR,
     HOST,
+    HTTP_HEADERS,
+    HTTP_PROTOBUF,
     NETWORKS,
     PASSWORD,
     PREFIX,
     PUBLIC_KEYS,
+    RATIO,
     TENANTS,
     TEXT,
     USER_NAME,
@@ -45,19 +49,23 @@ class Access(Group, frozen=True):
         BOOLEAN, "false", "accept connections without a bearer token", reloads=True
     )
     exotel_username: str | None = setting(
-        USER_NAME, None, "the user name they must show", guards=True, reloads=True
+        USER_NAME, None, "for senders without a token", guards=True, reloads=True
     )
     exotel_password: str | None = setting(
-        PASSWORD, None, "the password they must show", is_secret=True, guards=True, reloads=True
+        PASSWORD, None, "for senders without a token", is_secret=True, guards=True, reloads=True
     )
     exotel_password_next: str | None = setting(
         PASSWORD, None, "accepted as well, for rotation", is_secret=True, reloads=True
     )
     exotel_allowed_ips: tuple[Network, ...] | None = setting(
-        NETWORKS, None, "the networks they must come from, IPv4 and IPv6", guards=True, reloads=True
+        NETWORKS,
+        None,
+        "IPv4 and IPv6 networks of senders without a token; not set: any",
+        guards=True,
+        reloads=True,
     )
     exotel_tenants: frozenset[TenantId] | None = setting(
-        TENANTS, None, "the tenants they may start; not set: any", guards=True, reloads=True
+        TENANTS, None, "tenants of senders without a token; not set: any", guards=True, reloads=True
     )
     trusted_proxy_hops: int = setting(
         whole(0, 16),
@@ -68,7 +76,7 @@ class Access(Group, frozen=True):
     jwt_public_key: tuple[RSAPublicKey, ...] | None = setting(
         PUBLIC_KEYS,
         None,
-        "up to 16 keys one behind the other: a token of any of them verifies. Literal `\\n` and "
+        "up to 16 keys one after the other: a token of any of them verifies. Literal `\\n` and "
         "quotes around it are tolerated",
         is_secret=True,
         reloads=True,
@@ -94,9 +102,15 @@ class Listening(Group, frozen=True):
             1, 65_535, "a port from {low} to {high}, other than PORT, on which no process listens"
         ),
         None,
-        "set: `/metrics`, `/schema` and `/asyncapi.json` are served there, on `HOST`, and no more "
-        "on `PORT`; `/health*` on both; the [live page](live.md) there alone, and not at all "
-        "without it. It is served until a drain is over",
+        "if set, `/metrics`, `/schema`, `/asyncapi.json` and the [live page](live.md) are on this "
+        "port of `HOST` only, `/health*` on both. If not set, all but the live page are on `PORT`. "
+        "The port stays open until a drain is over",
+    )
+    coalesce_wakes_ms: int = setting(
+        whole(0, 10, "a whole number of milliseconds from {low} to {high}"),
+        "1",
+        "how long a busy process waits between two polls of its sockets: larger batches cost less "
+        "CPU per frame. 0 switches it off. See [scaling](scaling.md#wakes)",
     )
 
 
@@ -131,8 +145,8 @@ class Calls(Group, frozen=True):
     audio_health_sample: int = setting(
         whole(0, 1_000_000),
         "50",
-        "one frame in so many is measured, of frames above 20 ms more in proportion: silence, "
-        "clipping, a wrong rate ([audio health](audio-health.md)). 0 measures none",
+        "N: the service measures every N-th frame of 20 ms, and longer frames more often in "
+        "proportion: silence, clipping, a wrong rate ([audio health](audio-health.md)). 0: none",
     )
 
 
@@ -148,8 +162,8 @@ class Buffers(Group, frozen=True):
     buffer_bytes: int = setting(
         whole(1024**2, 1024**4, "a whole number of bytes from {low} to {high}"),
         "268435456",
-        "how much audio of all streams a process buffers: 256 MiB hold 30 s of some 560 calls at "
-        "8 kHz. Beyond that senders are not read",
+        "how much audio of all streams a process buffers: 256 MiB hold the default 45 s of some "
+        "370 calls at 8 kHz. When it is full, senders are not read",
     )
     rewind_seconds: float = setting(
         seconds(0, 3600),
@@ -171,13 +185,13 @@ class Streams(Group, frozen=True):
 
     stream_prefix: str = setting(PREFIX, "rtaa", "first part of every key or subject")
     retention_seconds: float = setting(
-        seconds(1, _DAY), "300", "age up to which entries of a live stream are kept"
+        seconds(1, _DAY), "300", "how long entries of a live stream are kept"
     )
     expire_seconds: float = setting(
         seconds(1, _DAY),
         "900",
-        "life of a stream's keys after its last write; at least retention, idle time and resume "
-        "time",
+        "how long a stream's keys are kept after its last write; at least `RETENTION_SECONDS`, "
+        "`IDLE_TIMEOUT_SECONDS` and `RESUME_SECONDS`",
     )
 
 
@@ -190,7 +204,62 @@ class Logging(Group, frozen=True):
     log_format: str = setting(one_of("json", "console"), "json", "`console` for people")
 
 
-GROUPS: tuple[type[Group], ...] = (Access, Listening, Calls, Buffers, Streams, Logging)
+class Traces(Group, frozen=True):
+    """Where traces go, if they are asked for."""
+
+    otel_exporter_otlp_endpoint: str | None = setting(
+        COLLECTOR,
+        None,
+        "the collector, as `http://collector:4318`: set, each call is a span ([traces](traces.md))",
+    )
+    otel_exporter_otlp_traces_endpoint: str | None = setting(
+        COLLECTOR, None, "the same for traces alone, with the whole path: `http://…:4318/v1/traces`"
+    )
+    otel_traces_exporter: str | None = setting(
+        one_of("otlp", "none"),
+        None,
+        "`otlp` alone asks for traces as well, of a collector on this machine; `none` forbids them",
+    )
+    otel_sdk_disabled: bool = setting(BOOLEAN, "false", "`true` forbids traces")
+    otel_exporter_otlp_protocol: str | None = setting(HTTP_PROTOBUF, None, "the only one there is")
+    otel_exporter_otlp_traces_protocol: str | None = setting(HTTP_PROTOBUF, None, "the same")
+    otel_exporter_otlp_headers: str | None = setting(
+        HTTP_HEADERS, None, "what the collector wants to see, as a key", is_secret=True
+    )
+    otel_exporter_otlp_traces_headers: str | None = setting(
+        HTTP_HEADERS, None, "the same for traces alone", is_secret=True
+    )
+    otel_service_name: str | None = setting(TEXT, None, "not set: `rtaa-ingest`")
+    otel_resource_attributes: str | None = setting(
+        TEXT, None, "further names of the service, as `deployment.environment.name=production`"
+    )
+    otel_traces_sampler: str | None = setting(
+        one_of(
+            "always_on",
+            "always_off",
+            "traceidratio",
+            "parentbased_always_on",
+            "parentbased_always_off",
+            "parentbased_traceidratio",
+        ),
+        None,
+        "which calls are spans. Not set: those whose sender records its trace, and all without one",
+    )
+    otel_traces_sampler_arg: float | None = setting(
+        RATIO, None, "the share of the calls that `traceidratio` takes"
+    )
+    otel_bsp_max_queue_size: int = setting(
+        whole(1, 1_000_000), "2048", "how many spans wait for the collector"
+    )
+    otel_bsp_max_export_batch_size: int = setting(
+        whole(1, 1_000_000), "512", "how many are sent at once"
+    )
+    otel_bsp_schedule_delay: int = setting(
+        whole(1, 3_600_000), "5000", "milliseconds between two batches"
+    )
+
+
+GROUPS: tuple[type[Group], ...] = (Access, Listening, Calls, Buffers, Streams, Logging, Traces)
 
 VARIABLES: Mapping[str, Variable[object]] = {
     name: variable for group in GROUPS for name, _, variable in declared(group)

@@ -18,14 +18,15 @@ from entrypoints.setting_groups import (
     Listening,
     Logging,
     Streams,
+    Traces,
 )
-from entrypoints.variables import Discreet
+from entrypoints.variables import Discreet, declared
 
 REDACTED = "***"
 
 
 class Settings(Discreet, frozen=True, kw_only=True):
-    """What the service runs with, in groups.
+    """What the service runs with, in groups; no `traces` if they are off.
 
     `texts` are the environment, with the texts of files in place. `files` are the variables whose
     text comes from one, `remarks` what is odd about a text or a name. `read_again` reads the same
@@ -38,6 +39,7 @@ class Settings(Discreet, frozen=True, kw_only=True):
     buffers: Buffers
     streams: Streams
     logging: Logging
+    traces: Traces | None
     adapter: StoreAdapter
     texts: Mapping[str, str]
     files: frozenset[str]
@@ -70,6 +72,11 @@ class Settings(Discreet, frozen=True, kw_only=True):
         )
 
     @property
+    def coalesce_seconds(self) -> float:
+        """How long a busy event loop waits between two looks at its sockets; 0 for not at all."""
+        return self.listening.coalesce_wakes_ms / 1_000
+
+    @property
     def access_policy(self) -> AccessPolicy:
         """Who may connect without a token."""
         access = self.access
@@ -98,11 +105,13 @@ class Settings(Discreet, frozen=True, kw_only=True):
         )
 
     def describe(self) -> dict[str, str]:
-        """Return every variable with its value as it may be shown."""
+        """Return every variable with its value as it may be shown; of traces if they are on."""
         shown = {ADAPTER: self.adapter.name, **self.adapter.describe(self.texts)}
+        of_traces = {name for name, _, _ in declared(Traces)}
+        off = of_traces - self.texts.keys() if self.traces is None else set()
         for name, variable in VARIABLES.items():
             text = self.texts.get(name, variable.default)
-            if text is not None:
+            if text is not None and name not in off:
                 shown[name] = REDACTED if variable.is_secret else text
         return shown
 

@@ -33,5 +33,6 @@ def log_start(settings: Settings, sockets: Iterable[socket.socket], workers: int
             "bearer": bearer,
             "basic": basic,
             "no_authorization": none,
+            "traces": settings.traces is not None,
         },
     )

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
+from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
@@ -17,6 +18,8 @@ T_co = TypeVar("T_co", covariant=True)
 
 _PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?\Z")
+_HEADER = re.compile(r"[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+[ \t]*=[ !#-+\--:<-\[\]-~]*\Z")
+"""`name=value` as the OTLP exporter reads it: it logs whatever it cannot read."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _TRUE, _FALSE = frozenset({"true", "1", "yes", "on"}), frozenset({"false", "0", "no", "off", ""})
 _SHOWN = 60
@@ -146,6 +149,41 @@ def _credential(text: str) -> str:
     return text
 
 
+def _ratio(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise InvalidValue(show(text)) from None
+    if not 0 <= value <= 1:
+        raise InvalidValue(show(text))
+    return value
+
+
+def _collector(text: str) -> str:
+    try:
+        url = urlsplit(text)
+        is_usable = url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0
+    except ValueError:
+        is_usable = False
+    if "@" in text:
+        raise InvalidValue("a URL with a user in it")
+    if not is_usable:
+        raise InvalidValue(show(text))
+    return text
+
+
+def _http_headers(text: str) -> str:
+    if not all(_HEADER.match(part) for part in text.split(",") if part.strip()):
+        raise InvalidValue("a part that is no name=value")
+    return text
+
+
+def _http_protobuf(text: str) -> str:
+    if text.lower() != "http/protobuf":
+        raise InvalidValue(show(text))
+    return text
+
+
 BOOLEAN = Kind(_boolean, "true or false")
 TEXT = Kind(str, "a text")
 USER_NAME = Kind(_user_name, "a user name without a colon, in one line")
@@ -159,3 +197,7 @@ HOST = Kind(
     "one address of this machine, IPv6 without brackets, or a name of it; 0.0.0.0: all of IPv4, "
     ":: both families",
 )
+RATIO = Kind(_ratio, "a number from 0 to 1")
+COLLECTOR = Kind(_collector, "an http or https URL without a user; a key goes into the headers")
+HTTP_HEADERS = Kind(_http_headers, "comma-separated name=value, each value percent-encoded")
+HTTP_PROTOBUF = Kind(_http_protobuf, "http/protobuf")

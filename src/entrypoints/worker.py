@@ -18,6 +18,7 @@ from entrypoints.cli.descriptors import allow_descriptors
 from entrypoints.cli.serve import FAILED
 from entrypoints.configuration import InvalidSettings, read_settings
 from entrypoints.dialects import UnusableDialect
+from entrypoints.event_loop import run
 from entrypoints.logs import log_unraisable
 from entrypoints.registry import destination_adapters
 from entrypoints.server import IngestServer, build_server
@@ -41,7 +42,7 @@ def main(arguments: list[str]) -> int:
             stack.enter_context(socket.socket(fileno=int(descriptor)))
             for descriptor in listening.split(",")
         ]
-        asyncio.run(_serve(server, sockets, alive))
+        run(_serve(server, sockets, alive), settings.coalesce_seconds)
     return FAILED if server.has_failed or server.force_exit else 0
 
 

@@ -37,7 +37,7 @@ FORCED_SECONDS = 5.0
 """How long workers have after a repeated signal before they are killed."""
 
 DRAINED_SECONDS = 10.0
-"""How long they have after a first one beyond the time for draining, of which they need six."""
+"""How long they have after a first one beyond the time for draining, of which they need eight."""
 
 LOOK_SECONDS = 1.0
 SILENT_LOOKS = 10

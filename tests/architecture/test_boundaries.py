@@ -27,11 +27,13 @@ APPLICATION_MAY_IMPORT = DOMAIN_MAY_IMPORT | {
     "array",
     "asyncio",
     "contextlib",
+    "functools",
     "hmac",
     "ipaddress",
     "json",
     "logging",
     "secrets",
+    "types",
 }
 
 

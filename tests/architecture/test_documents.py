@@ -4,7 +4,10 @@ import re
 import subprocess
 from pathlib import Path
 
+import click
 import pytest
+
+from entrypoints.cli import COMMANDS, main
 
 ROOT = Path(__file__).parents[2]
 GLOSSARY = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
@@ -49,6 +52,17 @@ def test_no_document_is_without_a_link_to_it() -> None:
     }
     alone = [it for it in DOCUMENTS if it.resolve() not in linked]
     assert alone == []
+
+
+def test_the_page_of_commands_has_each_command_and_options_that_exist() -> None:
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `rtaa-ingest (\w+).*?` \| (.+) \|$", page, re.MULTILINE))
+    assert rows.keys() == set(COMMANDS)
+    for name, row in rows.items():
+        command = main.get_command(click.Context(main), name)
+        assert command is not None
+        options = {it for parameter in command.params for it in parameter.opts}
+        assert set(re.findall(r"`(--[\w-]+)", row)) <= options, name
 
 
 def test_what_make_offers_is_what_the_makefile_has() -> None:

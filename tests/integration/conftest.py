@@ -1,11 +1,15 @@
 """What the tests over real sockets share."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from broker_lab import BrokerLab
+from example_reader import ExampleReader
+from node_reader import install, node_worker
 from observed_websocket import ObservedServer
-from running import Caller, ServiceProcess
+from running import Caller, Service, ServiceProcess
 from valkey_cluster import ValkeyCluster
 from valkey_node import NEVER_MS
 from valkey_sentinel import SentinelGroup
@@ -112,3 +116,36 @@ def cluster(shared_cluster: ValkeyCluster) -> ValkeyCluster:
     shared_cluster.heal()
     shared_cluster.flush()
     return shared_cluster
+
+
+@pytest.fixture
+def lab() -> Iterator[BrokerLab]:
+    """A broker of the test's own, which may be killed; it syncs every second."""
+    with BrokerLab(appendfsync="everysec") as lab:
+        yield lab
+
+
+@pytest.fixture
+def its_service(lab: BrokerLab, start_service: Callable[..., Service]) -> Service:
+    """A service on that broker, for tests of readers."""
+    variables = {"RESUME_SECONDS": "3", "ACK_INTERVAL": "1", "REWIND_SECONDS": "20"}
+    return start_service(REDIS_URL=lab.url, **variables)
+
+
+@pytest.fixture(scope="session")
+def node_packages() -> None:
+    """Skip what needs Node.js and its packages, where they are absent."""
+    install()
+
+
+@pytest.fixture
+def start_node(
+    lab: BrokerLab, tmp_path: Path, node_packages: None
+) -> Iterator[Callable[..., ExampleReader]]:
+    """Start workers of `clients/node` on that broker; kill them at the end."""
+    with ExitStack() as stack:
+
+        def start(name: str, url: str = lab.url, **times: int) -> ExampleReader:
+            return stack.enter_context(node_worker(url, tmp_path, name, **times))
+
+        yield start

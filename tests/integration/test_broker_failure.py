@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from broker_lab import BrokerLab
+from log_lines import lines_of
 from published import audio, entries, facts
-from running import Caller, Service, pcm
+from running import Caller, pcm
 from waiting import until, until_state
 
 
@@ -18,11 +19,9 @@ def lab() -> Iterator[BrokerLab]:
         yield broker
 
 
-def started_on(start_service: Any, lab: BrokerLab, **variables: str) -> Service:
-    service: Service = start_service(
-        **{"REDIS_URL": lab.url, "RESUME_SECONDS": "1", "ACK_INTERVAL": "1", **variables}
-    )
-    return service
+def started_on(start: Any, lab: BrokerLab, **variables: str) -> Any:
+    """Start a service in this process, or as one of its own."""
+    return start(**{"REDIS_URL": lab.url, "RESUME_SECONDS": "1", "ACK_INTERVAL": "1", **variables})
 
 
 async def test_a_sender_that_comes_back_is_closed_1013_when_nothing_is_confirmed_for_long(
@@ -119,9 +118,9 @@ def carrier_start(name: str) -> dict[str, Any]:
 
 
 async def test_a_carrier_is_read_on_when_buffers_are_full_and_what_is_lost_is_one_gap(
-    start_service: Any, lab: BrokerLab, name: str
+    process: Any, lab: BrokerLab, name: str
 ) -> None:
-    service = started_on(start_service, lab, BUFFER_SECONDS="1")
+    service = started_on(process, lab, BUFFER_SECONDS="1")
     carrier = await Caller.dial(service.url)
     await carrier.say(carrier_start(name))
     await carrier.say(media(1))
@@ -149,6 +148,14 @@ async def test_a_carrier_is_read_on_when_buffers_are_full_and_what_is_lost_is_on
         ledger = found[-1]["data"]["ledger"]
         assert ledger["lost"] == ledger["missing"] == lost >= 20
         assert ledger["published"] == len(chunks)
+    told = [line for line in lines_of(service.log) if line["event"].startswith("audio is ")]
+    assert [(line["event"], line.get("lost_frames")) for line in told] == [
+        ("audio is dropped: the buffers are full", None),
+        ("audio is dropped no more", lost),
+    ]
+    names = {"tenant_id": "tenant-abc", "interaction_id": name, "stream_id": name}
+    for line in told:
+        assert line.items() >= {**names, "dialect": "agentstream", "count": 1}.items()
 
 
 async def test_a_call_that_ends_while_its_audio_is_dropped_declares_it_before_the_end(

@@ -147,10 +147,16 @@ def test_simulate_plays_calls_in_both_forms_with_every_credential(
         common = ["simulate", "--url", service.url, "--speed", "flat-out", "--tenant", "tenant-abc"]
         token = {"SIMULATE_TOKEN": keys.token(tenant_id="tenant-abc")}
         pair = {"SIMULATE_BASIC": "key:word"}
-        assert run(*common, "--calls", "5", env=token).returncode == 0
+        assert run(*common, "--calls", "5", "--repeat", "2", env=token).returncode == 0
         assert run(*common, "--calls", "5", "--binary", env=pair).returncode == 0
-        assert run(*common, env={"SIMULATE_BASIC": "key:wrong"}).returncode == 1
+        wrong = run(*common, env={"SIMULATE_BASIC": "key:wrong"})
+        nowhere = run(*common, "--url", service.url.removesuffix("ingest"))
         assert run(*common).returncode == 1
+        for done, told in ((wrong, "HTTP 401: compare"), (nowhere, "HTTP 404: the path is")):
+            assert done.returncode == 1
+            assert told in done.stdout
+            assert "not connected" in done.stdout
+            assert "LOSS" not in done.stdout
         assert service.stop() == 0
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from platforms import DEPLOY
 
+from adapters.outbound.redis_streams.embedded import EmbeddedValkey
 from entrypoints.version import VERSION
 
 ROOT = DEPLOY.parent
@@ -52,11 +53,11 @@ def copy_of(folder: Path, *names: str) -> Path:
     return folder
 
 
-def test_systemd(tmp_path: Path) -> None:
+def test_systemd(tmp_path: Path, valkey: EmbeddedValkey) -> None:
     here = copy_of(tmp_path, "requirements", "deploy")
     python = tmp_path / "python"
     venv.create(python, with_pip=True)
-    skipped = []
+    skipped, checked = [], []
     for command in commands("systemd"):
         if command == "make dist":
             run(f"make --old-file=.venv/installed dist DIST={here}/dist", ROOT)
@@ -64,11 +65,15 @@ def test_systemd(tmp_path: Path) -> None:
             skipped.append(command)
         else:
             mine = command.replace("sudo ", "").replace("/opt/", f"{here}/opt/")
-            mine = re.sub(r"(?<=\s)/etc/", f"{here}/etc/", mine)
+            mine = re.sub(r"(?<=[\s=])/etc/", f"{here}/etc/", mine)
+            mine = mine.replace("redis://127.0.0.1:6379/0", valkey.url)
             (here / "etc/systemd/system").mkdir(parents=True, exist_ok=True)
             (here / "opt").mkdir(exist_ok=True)
-            run(mine, here, python / "bin", PIP_NO_COMPILE="1")
+            told = run(mine, here, python / "bin", PIP_NO_COMPILE="1")
+            checked += [told] if "rtaa-ingest check" in command else []
     assert len(skipped) == 2
+    (told,) = checked
+    assert "the configuration is usable and the broker takes writes" in told
     installed = here / "opt/rtaa-ingest/bin/rtaa-ingest"
     assert run(f"{installed} --version", here).split()[-1] == VERSION
     etc = here / "etc/rtaa-ingest"

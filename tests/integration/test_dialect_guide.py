@@ -4,7 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+from document_blocks import block
 from example_venv import ExampleVenv
+from ports import quiet_port
 
 GUIDE = Path(__file__).parents[2] / "docs" / "extending" / "dialect.md"
 FILE = re.compile(r"^`([\w./]+)`:\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -23,11 +25,17 @@ def guide(tmp_path_factory: pytest.TempPathFactory) -> ExampleVenv:
 
 
 def test_the_contract_holds_for_the_dialect_of_the_guide(guide: ExampleVenv) -> None:
-    report = guide.run("-m", "pytest", "-q", "tests", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
+    pip, tests, _ = block("docs/extending/dialect.md", "pip install").commands
+    assert pip == "pip install 'rtaa-ingest[testing]' ."  # as `guide` has done
+    assert tests == "pytest tests"
+    report = guide.shell(tests, guide.folder, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
     assert " passed" in report
 
 
 def test_the_service_names_it(guide: ExampleVenv) -> None:
     environment = {"PUBSUB_ADAPTER": "in_memory", "SUPPORT_EXOTEL": "true"}
-    shown = guide.run("-m", "entrypoints.cli", "check", "--config-only", **environment)
-    assert "Dialects: exostreamkit, agentstream, acme\n" in shown
+    told = block("docs/extending/dialect.md", "pip install").text.splitlines()[-1]
+    command, _, names = told.partition("#")
+    assert command.strip() == "rtaa-ingest check"
+    shown = guide.shell(command, guide.folder, PORT=str(quiet_port()), **environment)
+    assert f"{names.strip()}\n" in shown

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from document_blocks import block
 from example_venv import ExampleVenv
+from ports import quiet_port
 from published import Broker, entries
 from running import LIMIT_SECONDS
 from waiting import until
@@ -51,8 +53,19 @@ def test_it_is_run_against_the_wheel(example: ExampleVenv) -> None:
     assert Path(found.strip()).is_relative_to(example.python.parents[1])
 
 
-def test_its_own_tests_pass(example: ExampleVenv) -> None:
-    report = example.run("-m", "pytest", "-q", "tests", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
+def test_its_readme(example: ExampleVenv) -> None:
+    """Its own tests pass, and `check` names it."""
+    pip, *commands = block("examples/vonage/README.md", "pip install").text.splitlines()
+    assert pip.startswith("pip install ./rtaa_ingest-*.whl ")  # as `example` has done
+    report = example.shell(
+        "\n".join(commands),
+        ROOT,
+        PUBSUB_ADAPTER="in_memory",
+        SUPPORT_EXOTEL="true",
+        PORT=str(quiet_port()),
+        PYTEST_DISABLE_PLUGIN_AUTOLOAD="1",
+    )
+    assert "Dialects: exostreamkit, agentstream, vonage\n" in report
     assert " passed" in report
 
 
@@ -61,15 +74,19 @@ def test_it_is_short() -> None:
     assert len(module.read_text(encoding="utf-8").splitlines()) < MAX_LINES
 
 
+def ncco() -> dict[str, str]:
+    """Return what the NCCO of the README has Vonage send when it has connected."""
+    ((endpoint,),) = (
+        it["endpoint"] for it in json.loads(block("examples/vonage/README.md", "[{").text)
+    )
+    assert endpoint["uri"] == "wss://YOUR-HOST/v1/ingest"
+    return {"content-type": endpoint["content-type"], **endpoint["headers"]}
+
+
 async def dial(service: WorkersProcess, name: str) -> ClientConnection:
     socket = await connect(service.url, compression=None, ping_interval=None, proxy=None)
-    connected = {
-        "event": "websocket:connected",
-        "content-type": "audio/l16;rate=16000",
-        "tenant_id": "tenant-abc",
-        "call_id": name,
-        "caller": "447700900000",
-    }
+    own = {"event": "websocket:connected", "tenant_id": "tenant-abc", "call_id": name}
+    connected = ncco() | own
     await socket.send(json.dumps(connected))
     return socket
 

@@ -11,8 +11,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from chaos_proxy import ChaosProxy
 from mock_kafka import TOPIC, MockKafka, Record
 from published import index
 from running import Caller, Service, pcm
+from speaking import speaking
 from waiting import until
 
 REPOSITORY = Path(__file__).parents[2]
@@ -92,25 +93,6 @@ def start(lab: BrokerLab, kafka: MockKafka, tmp_path: Path) -> Iterator[Start]:
             return forwarder
 
         yield start
-
-
-@asynccontextmanager
-async def speaking(caller: Caller, *, first: int = 0) -> AsyncIterator[list[int]]:
-    """Frames go out all the time, as in a call; which went is known at the end."""
-    sent: list[int] = []
-
-    async def speak() -> None:
-        while True:
-            await caller.speak(first + len(sent))
-            sent.append(first + len(sent))
-            await asyncio.sleep(0.01)
-
-    task = asyncio.create_task(speak())
-    try:
-        yield sent
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 def key_of(name: str) -> str:

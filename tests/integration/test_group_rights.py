@@ -1,11 +1,14 @@
 """The rights that are documented for several servers: enough for all, and not one too many."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
+from document_blocks import block, replaced
 from valkey_cluster import ValkeyCluster
 from valkey_node import NEVER_MS, ValkeyNode
-from valkey_sentinel import SentinelGroup
+from valkey_sentinel import NAME, SentinelGroup
 
 from adapters.outbound.redis_streams.confirm import Confirm
 from adapters.outbound.redis_streams.destination import RedisDestination
@@ -149,3 +152,20 @@ async def test_the_documented_rights_are_enough_in_a_cluster_and_not_too_many(
     finally:
         await destination.close()
     assert {it for node in cluster.nodes for it in refused(node)} == {withheld} - {""}
+
+
+def test_the_lines_of_the_page_reach_both_groups(
+    still_group: SentinelGroup, cluster: ValkeyCluster
+) -> None:
+    at_cluster, at_sentinels = block("docs/several-servers.md", "broker = ").text.splitlines()
+    port = cluster.nodes[0].port
+    one = replaced(at_cluster, **{"redis://h1:6379": f"redis://127.0.0.1:{port}"})
+    host, _, port_of_one = still_group.sentinels[0].address.rpartition(":")
+    two = replaced(at_sentinels, **{'"h1"': f'"{host}"', "26379": port_of_one, "NAME": NAME})
+    for line, commands in ((one, ["ping()"]), (two, ["ping()", "role()[0] == b'master'"])):
+        asked = " and ".join(f"broker.{it}" for it in commands)
+        program = f"import redis\n{line}\nprint({asked})"
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False
+        )
+        assert done.stdout == "True\n", done.stderr

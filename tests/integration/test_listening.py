@@ -72,6 +72,14 @@ def test_a_host_that_cannot_be_listened_on_is_a_wrong_value(
     assert "Traceback" not in done.stderr
 
 
+def test_a_wrong_host_is_told_together_with_a_wrong_port(valkey: EmbeddedValkey) -> None:
+    wrong = environment(valkey, HOST="192.0.2.1", PORT="80a")
+    done = run("check", "--config-only", env=wrong)
+    assert done.returncode == 1
+    assert "HOST: found '192.0.2.1', no address of this machine" in done.stderr
+    assert "PORT: found '80a'" in done.stderr
+
+
 @EVERY_WAY
 def test_a_port_in_use_is_a_wrong_value(command: list[str], valkey: EmbeddedValkey) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as other:

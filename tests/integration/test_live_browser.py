@@ -110,6 +110,30 @@ def test_what_a_caller_chose_is_text_and_nothing_else(
         assert any("Content Security Policy" in it for it in page.complaints)
 
 
+def test_a_call_whose_audio_is_silent_is_marked_and_its_time_line_says_so(
+    start_service: Callable[..., Service], lab: BrokerLab
+) -> None:
+    call, other = PublishedCall("silent"), PublishedCall("well")
+    call.amplitude = 0
+    publish(lab, lambda it: it.start([call, other]))
+    with opened(start_service, lab) as (_, page):
+        page.until("rows.children.length === 2")
+        for second in range(3, 10, 3):
+            publish(lab, lambda it: it.put(call.speak(150)))
+            page.until(f"rows.textContent.includes('0:0{second}')")
+        publish(lab, lambda it: it.put(call.end()))
+        page.until("document.querySelectorAll('#rows td:nth-child(6).hurt').length === 1")
+        assert (
+            page.evaluate("document.querySelector('#rows td:nth-child(6).hurt').textContent")
+            == "silent"
+        )
+        page.until("document.getElementById('wrong').textContent.includes('should be: silent 1')")
+        page.evaluate("open('demo/silent')")
+        page.until("document.querySelector('#call li.audio') !== null")
+        assert "silent" in page.evaluate("document.querySelector('#call dl').textContent")
+        assert page.complaints == []
+
+
 def test_a_lost_connection_is_told_and_made_again(
     start_service: Callable[..., Service], lab: BrokerLab
 ) -> None:

@@ -174,11 +174,14 @@ async def test_a_broker_that_is_away_is_told_with_the_time_and_then_the_calls_ar
             events.until(lambda it: row(it, name))
             lab.kill()
             told = events.until(lambda it: it["broker"]["text"].startswith("broker away for "))
-            assert told["arriving"]["tone"] == "unknown"
+            assert told["arriving"]["tone"] == told["complete"]["tone"] == "unknown"
+            told = events.until(lambda it: "takes no writes" in it["service"]["text"])
+            assert "1 call open" in told["service"]["text"]
+            assert told["service"]["tone"] == "bad"
             assert told["wrong"][0]["text"].startswith("broker away for ")
             assert row(told, name)  # what was seen last stays
             lab.start()
-            events.until(lambda it: it["broker"]["tone"] == "good")
+            events.until(lambda it: it["broker"]["tone"] == it["service"]["tone"] == "good")
             told = events.until(lambda it: any(
                 moment["kind"] == "outage" for moment in it["watched"]["moments"]
             ))  # fmt: skip

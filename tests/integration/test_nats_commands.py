@@ -23,7 +23,7 @@ from entrypoints.registry import destination_adapters
 pytestmark = needs_nats_server
 
 NATS = {"PUBSUB_ADAPTER": "nats_jetstream"}
-INSTALL = "pip install 'rtaa-ingest[nats]'"
+INSTALL = "install rtaa-ingest with the extra nats"
 
 
 @pytest.fixture(scope="module")

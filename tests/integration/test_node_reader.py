@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import re
+import ssl
 import subprocess
 import wave
 from collections.abc import Callable, Iterator
@@ -14,36 +15,19 @@ from typing import Any
 import pytest
 from agentstream_sender import AgentstreamSender
 from broker_lab import BrokerLab
+from broker_urls import URLS
 from example_reader import ExampleReader
-from node_reader import CLIENT, install, node_worker
+from node_reader import CLIENT
 from running import Caller, Service, pcm
 from shared_calls import PacedCall, key_of
 from waiting import until
 
+from adapters.outbound.redis_streams.address import Address
+from adapters.outbound.redis_streams.target import Target
+
 Start = Callable[..., ExampleReader]
 
-
-@pytest.fixture(scope="module", autouse=True)
-def packages() -> None:
-    install()
-
-
-@pytest.fixture
-def lab() -> Iterator[BrokerLab]:
-    with BrokerLab(appendfsync="everysec") as lab:
-        yield lab
-
-
-@pytest.fixture
-def its_service(lab: BrokerLab, start_service: Any) -> Service:
-    service: Service = start_service(REDIS_URL=lab.url, ACK_INTERVAL="1", REWIND_SECONDS="20")
-    return service
-
-
-@pytest.fixture
-def start_worker(lab: BrokerLab, tmp_path: Path) -> Iterator[Start]:
-    with ExitStack() as stack:
-        yield lambda name: stack.enter_context(node_worker(lab.url, tmp_path, name))
+pytestmark = pytest.mark.usefixtures("node_packages")
 
 
 def run_node(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -80,10 +64,42 @@ def test_the_kits_of_both_languages_hold_leases_by_the_same_script() -> None:
     assert (CLIENT / "src" / "hold.lua").read_text() == python.read_text()
 
 
+ADDRESSES = """
+import { addressOf } from "./src/address.js";
+console.log(JSON.stringify(JSON.parse(process.argv[1]).map(addressOf)));
+"""
+
+
+def test_a_url_is_understood_as_by_the_service() -> None:
+    done = run_node("--input-type=module", "--eval", ADDRESSES, json.dumps(URLS))
+    assert done.returncode == 0, done.stderr
+    for url, found in zip(URLS, json.loads(done.stdout), strict=True):
+        target = Target.of(url)
+        assert (found["kind"], found["name"]) == (target.kind.value, target.name)
+        assert [written(it) for it in target.seeds] == found["seeds"], url
+        server = found["server"]
+        assert server.pop("socket").get("tls", False) == (target.server.tls is not None)
+        assert {**server, "socket": written(target.server)["socket"]} == written(target.server)
+
+
+def written(address: Address) -> dict[str, Any]:
+    """Write an address as the reader does."""
+    socket: dict[str, Any] = {"path": address.path} if address.path else {}
+    if not address.path:
+        socket = {"host": address.host, "port": address.port}
+    if address.tls is not None:
+        socket["tls"] = True
+        if address.tls.verify_mode is ssl.CERT_NONE:
+            socket["rejectUnauthorized"] = False
+    login = {"username": address.username, "password": address.password}
+    given = {key: it for key, it in login.items() if it is not None}
+    return {**given, "database": address.database, "socket": socket}
+
+
 async def test_a_resume_a_gap_and_a_second_run_come_once_each(
-    its_service: Service, start_worker: Start, name: str
+    its_service: Service, start_node: Start, name: str
 ) -> None:
-    worker = start_worker("one")
+    worker = start_node("one")
     first, resumed, second = [await Caller.dial(its_service.url) for _ in range(3)]
     await first.start(name)
     await first.speak(*range(5))
@@ -106,9 +122,9 @@ async def test_a_resume_a_gap_and_a_second_run_come_once_each(
 
 
 async def test_signals_come_at_their_place(
-    its_service: Service, start_worker: Start, name: str
+    its_service: Service, start_node: Start, name: str
 ) -> None:
-    worker = start_worker("one")
+    worker = start_node("one")
     sender = await AgentstreamSender.dial(its_service.url)
     await sender.begin(name)
     await sender.send_chunks(name, 1)
@@ -121,10 +137,10 @@ async def test_signals_come_at_their_place(
 
 
 async def test_another_run_on_an_emptied_broker_is_not_taken_for_the_first(
-    lab: BrokerLab, process: Any, start_worker: Start, name: str
+    lab: BrokerLab, process: Any, start_node: Start, name: str
 ) -> None:
     """Its entries have the ids of the first one's, and there are more of them."""
-    worker = start_worker("one")
+    worker = start_node("one")
     dying = process(REDIS_URL=lab.url)
     caller = await Caller.dial(dying.url)
     await caller.start(name)

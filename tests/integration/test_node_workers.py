@@ -2,16 +2,15 @@
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 from broker_lab import BrokerLab
 from example_reader import ExampleReader
-from node_reader import CLIENT, install, node_worker
+from group_workers import pending, until_workers_wait
+from node_reader import CLIENT, node_worker
 from published import index
 from running import Caller, Service
 from shared_calls import PacedCall, Sharing
@@ -22,63 +21,15 @@ INTERVAL_SECONDS = 0.04
 
 Start = Callable[..., ExampleReader]
 
-
-@pytest.fixture(scope="module", autouse=True)
-def packages() -> None:
-    install()
-
-
-@pytest.fixture
-def lab() -> Iterator[BrokerLab]:
-    with BrokerLab(appendfsync="everysec") as lab:
-        yield lab
-
-
-@pytest.fixture
-def its_service(lab: BrokerLab, start_service: Any) -> Service:
-    service: Service = start_service(REDIS_URL=lab.url, ACK_INTERVAL="1", REWIND_SECONDS="20")
-    return service
-
-
-@pytest.fixture
-def start_worker(lab: BrokerLab, tmp_path: Path) -> Iterator[Start]:
-    with ExitStack() as stack:
-
-        def start(name: str, **times: int) -> ExampleReader:
-            return stack.enter_context(node_worker(lab.url, tmp_path, name, **times))
-
-        yield start
-
-
-async def until_workers_wait(lab: BrokerLab, count: int) -> None:
-    """Wait until so many workers ask for calls."""
-
-    def workers() -> int:
-        with lab.client() as broker:
-            try:
-                return len(broker.xinfo_consumers("rtaa:interactions", "asr"))
-            except redis.ResponseError:  # there is no index yet
-                return 0
-
-    await until(lambda: workers() == count)
-
-
-def pending(lab: BrokerLab) -> int:
-    """Return how many notices no worker has brought to an end; -1: there is no group yet."""
-    with lab.client() as broker:
-        try:
-            found: Any = broker.xpending("rtaa:interactions", "asr")
-        except redis.ResponseError:
-            return -1
-    return int(found["pending"])
+pytestmark = pytest.mark.usefixtures("node_packages")
 
 
 async def break_everything(
-    lab: BrokerLab, service: Service, start_worker: Start, calls: int, interval: float
+    lab: BrokerLab, service: Service, start_node: Start, calls: int, interval: float
 ) -> Sharing:
     """Kill the broker twice and a worker, and empty the broker, while calls are cut and resumed."""
     it = Sharing()
-    it.workers = {name: start_worker(name) for name in ("one", "two")}
+    it.workers = {name: start_node(name) for name in ("one", "two")}
     await until_workers_wait(lab, 2)
     sender = it.calls
     while len(sender) < calls or len({it.owner_of(call) for call in sender}) < 2:
@@ -96,7 +47,7 @@ async def break_everything(
     assert {call.key: it.owner_of(call) for call in sender} == first
 
     it.workers["one"].kill()
-    it.workers["three"] = start_worker("three")
+    it.workers["three"] = start_node("three")
     await it.until_all_progress(10)
     second = {call.key: it.owner_of(call) for call in sender}
     assert all(second[key] == "two" for key, owner in first.items() if owner == "two")
@@ -119,9 +70,9 @@ async def break_everything(
 
 
 async def test_each_byte_is_committed_once_at_one_owner_whatever_dies(
-    lab: BrokerLab, its_service: Service, start_worker: Start
+    lab: BrokerLab, its_service: Service, start_node: Start
 ) -> None:
-    it = await break_everything(lab, its_service, start_worker, 6, INTERVAL_SECONDS)
+    it = await break_everything(lab, its_service, start_node, 6, INTERVAL_SECONDS)
     for call in it.calls:
         it.judge(call)
     moved = [key for key, turns in it.owned().items() if len(turns) > 1]
@@ -129,11 +80,11 @@ async def test_each_byte_is_committed_once_at_one_owner_whatever_dies(
 
 
 async def test_a_call_stays_with_an_owner_that_is_the_last_to_find_the_broker_again(
-    lab: BrokerLab, its_service: Service, start_worker: Start, name: str
+    lab: BrokerLab, its_service: Service, start_node: Start, name: str
 ) -> None:
     it = Sharing()
-    it.workers["one"] = start_worker("one", settle_ms=500, lease_ms=20000)
-    it.workers["two"] = start_worker("two", settle_ms=6000, lease_ms=20000)
+    it.workers["one"] = start_node("one", settle_ms=500, lease_ms=20000)
+    it.workers["two"] = start_node("two", settle_ms=6000, lease_ms=20000)
     call = PacedCall(its_service.url, name, 1, INTERVAL_SECONDS)
     it.calls.append(call)
     await until(lambda: call.key in it.owned())
@@ -154,9 +105,9 @@ async def test_a_call_stays_with_an_owner_that_is_the_last_to_find_the_broker_ag
 
 
 async def test_a_call_that_had_ended_when_the_broker_came_back_empty_is_not_read_again(
-    lab: BrokerLab, its_service: Service, start_worker: Start, name: str
+    lab: BrokerLab, its_service: Service, start_node: Start, name: str
 ) -> None:
-    worker = start_worker("one")
+    worker = start_node("one")
     before, after = f"{name}-before", f"{name}-after"
     caller = await Caller.dial(its_service.url)
     await caller.start(before)

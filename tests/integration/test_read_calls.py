@@ -4,19 +4,20 @@ import asyncio
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 from agentstream_sender import AgentstreamSender
 from broker_lab import BrokerLab
 from chaos_proxy import ChaosProxy
 from example_reader import ExampleReader
+from group_workers import until_workers_wait
 from published import entries
 from running import Caller, Service, pcm
+from speaking import speaking
 from waiting import until
 
 DOCS = Path(__file__).parents[2] / "docs" / "published.md"
@@ -25,20 +26,6 @@ MAX_LINES = 60
 """The example is to be read at a glance: it stays below."""
 
 StartReader = Callable[..., ExampleReader]
-
-
-@pytest.fixture
-def lab() -> Iterator[BrokerLab]:
-    with BrokerLab(appendfsync="everysec") as lab:
-        yield lab
-
-
-@pytest.fixture
-def its_service(lab: BrokerLab, start_service: Any) -> Service:
-    service: Service = start_service(
-        REDIS_URL=lab.url, RESUME_SECONDS="3", ACK_INTERVAL="1", DRAIN_SECONDS="1"
-    )
-    return service
 
 
 @pytest.fixture
@@ -54,25 +41,6 @@ def start_reader(lab: BrokerLab, tmp_path: Path) -> Iterator[StartReader]:
         yield start
 
 
-@asynccontextmanager
-async def speaking(caller: Caller) -> AsyncIterator[list[int]]:
-    """Frames go out all the time, as in a call; how many went is known at the end."""
-    sent: list[int] = []
-
-    async def speak() -> None:
-        while True:
-            await caller.speak(len(sent))
-            sent.append(len(sent))
-            await asyncio.sleep(0.01)
-
-    task = asyncio.create_task(speak())
-    try:
-        yield sent
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
 def whole_call(key_name: str, run: str, frames: int) -> list[tuple[str, str, int, bytes]]:
     key = f"rtaa:audio:{{tenant-abc/{key_name}}}"
     return [(key, run, seq, pcm(seq)) for seq in range(frames)]
@@ -80,19 +48,6 @@ def whole_call(key_name: str, run: str, frames: int) -> list[tuple[str, str, int
 
 async def until_ended(reader: ExampleReader, runs: int = 1) -> None:
     await until(lambda: len(reader.of_type("ended")) >= runs)
-
-
-async def until_workers_wait(lab: BrokerLab, count: int) -> None:
-    """Wait until so many workers ask for calls."""
-
-    def workers() -> int:
-        with lab.client() as broker:
-            try:
-                return len(broker.xinfo_consumers("rtaa:interactions", "asr"))
-            except redis.ResponseError:  # there is no index yet
-                return 0
-
-    await until(lambda: workers() == count)
 
 
 async def until_asked_again(lab: BrokerLab) -> None:

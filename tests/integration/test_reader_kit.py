@@ -1,32 +1,18 @@
 """rtaa-reader over real brokers that die and forget: each frame is committed once, by one owner."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from broker_lab import BrokerLab
-from kit_reading import keys, reading, speaking
+from kit_reading import keys, reading
 from kit_trial import trial
 from running import Caller, Service, pcm
+from speaking import speaking
 from waiting import until
 
 from rtaa_reader import Audio, Ended, Started
-
-
-@pytest.fixture
-def lab() -> Iterator[BrokerLab]:
-    with BrokerLab(appendfsync="everysec") as lab:
-        yield lab
-
-
-@pytest.fixture
-def its_service(lab: BrokerLab, start_service: Any) -> Service:
-    service: Service = start_service(
-        REDIS_URL=lab.url, RESUME_SECONDS="3", ACK_INTERVAL="1", DRAIN_SECONDS="1"
-    )
-    return service
 
 
 async def test_with_a_worker_killed_and_a_broker_killed_twice_and_emptied_each_frame_has_one_owner(

@@ -3,34 +3,22 @@
 import asyncio
 import signal
 from collections.abc import Callable, Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
 from broker_lab import BrokerLab
+from group_workers import workers
 from history import SentStream
 from kit_readers import KitReader, judge
-from kit_reading import LEASE, keys, reading, speaking
-from kit_trial import workers
+from kit_reading import LEASE, keys, reading
 from resuming_sender import ResumingSender
 from running import Caller, Service
+from speaking import speaking
 from waiting import freeze_process, until
 
 from rtaa_reader import AsyncReader, Ended, Options
-
-
-@pytest.fixture
-def lab() -> Iterator[BrokerLab]:
-    with BrokerLab(appendfsync="everysec") as lab:
-        yield lab
-
-
-@pytest.fixture
-def its_service(lab: BrokerLab, start_service: Any) -> Service:
-    service: Service = start_service(
-        REDIS_URL=lab.url, RESUME_SECONDS="3", ACK_INTERVAL="1", DRAIN_SECONDS="1"
-    )
-    return service
 
 
 @pytest.fixture
@@ -184,3 +172,57 @@ async def test_what_was_read_under_an_older_lease_is_not_committed_under_a_new_o
         assert not await slow.commit(events[15])
         await caller.end()
         assert [(await anext(slow)).seq for _ in range(10)] == [*range(11, 20), 19]
+
+
+async def test_an_event_of_a_call_that_was_over_takes_nothing_back_when_its_next_run_is_read(
+    lab: BrokerLab, its_service: Service, name: str
+) -> None:
+    def position() -> bytes | None:
+        with lab.client() as client:
+            broker: Any = client
+            found: bytes | None = broker.hget(f"rtaa:reader:asr:{{tenant-abc/{name}}}", "position")
+            return found
+
+    async def speak() -> None:
+        caller = await Caller.dial(its_service.url)
+        await caller.start(name)
+        await caller.speak(*range(5))
+        await caller.end()
+
+    options = Options(lease_seconds=0.5, autocommit=False)
+    async with AsyncReader(lab.url, "asr", "one", options) as reader:
+        for _ in range(2):
+            await speak()
+            events = [await anext(reader) for _ in range(7)]
+            assert await reader.commit(events[-1])
+        await speak()
+        again = [await anext(reader) for _ in range(3)]
+        assert again[-1].run != events[-1].run
+        before = position()
+        assert not await reader.commit(events[2])
+        assert position() == before
+        assert await reader.commit(again[-1])
+        assert position() != before
+
+
+async def test_who_releases_a_call_takes_nothing_from_an_owner_who_came_later(
+    lab: BrokerLab,
+) -> None:
+    script = files("rtaa_reader").joinpath("hold.lua").read_text()
+    with lab.client() as client:
+        broker: Any = client
+
+        def hold(owner: str, milliseconds: int, fence: int, position: str) -> list[Any]:
+            asked = owner, owner, milliseconds, fence, position
+            found: list[Any] = broker.eval(script, 1, "lease", *asked)
+            return found
+
+        def has_run_out() -> bool:
+            seconds, micros = broker.time()
+            return bool(int(broker.hget("lease", "until")) < seconds * 1000 + micros // 1000)
+
+        assert hold("a", 1, 0, "first") == [1, 1, b"first"]
+        await until(lambda: hold("b", 1, 0, "")[:2] == [1, 2])
+        await until(has_run_out)
+        assert hold("a", 0, 1, "older") == [0, 2, b"first"]
+        assert broker.hget("lease", "owner") == b"b"

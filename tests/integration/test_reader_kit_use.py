@@ -5,37 +5,22 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from broker_lab import BrokerLab
 from example_venv import ExampleVenv, count_code
-from kit_reading import LEASE, Reading, speaking
-from redis.asyncio import RedisCluster
+from kit_reading import LEASE, Reading
 from running import Caller, Service
+from speaking import speaking
 from valkey_cluster import ValkeyCluster
 from waiting import until
 
 from rtaa_reader import AsyncReader, Audio, Ended, Options, Reader
 
 ROOT = Path(__file__).parents[2]
-MAX_LINES, MAX_EXAMPLE_LINES = 470, 10
-
-
-@pytest.fixture
-def lab() -> Iterator[BrokerLab]:
-    with BrokerLab(appendfsync="everysec") as lab:
-        yield lab
-
-
-@pytest.fixture
-def its_service(lab: BrokerLab, start_service: Any) -> Service:
-    service: Service = start_service(
-        REDIS_URL=lab.url, RESUME_SECONDS="3", ACK_INTERVAL="1", DRAIN_SECONDS="1"
-    )
-    return service
+MAX_LINES, MAX_EXAMPLE_LINES = 400, 10
 
 
 def test_a_group_has_a_name_that_fits_into_a_key() -> None:
@@ -74,8 +59,7 @@ async def test_calls_of_a_cluster_are_read_whatever_their_slots(
 ) -> None:
     service: Service = start_service(REDIS_URL=cluster.url)
     names = [f"{name}-{n}" for n in range(6)]
-    client = RedisCluster("127.0.0.1", cluster.nodes[0].port, protocol=2)
-    async with client, AsyncReader(client, "asr", "one", Options(lease_seconds=0.5)) as reader:
+    async with AsyncReader(cluster.url, "asr", "one", Options(lease_seconds=0.5)) as reader:
         found = Reading(reader)
         task = asyncio.create_task(found.read())
         for call in names:

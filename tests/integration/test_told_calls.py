@@ -191,6 +191,29 @@ async def test_every_line_of_a_call_has_its_names_and_the_first_its_peer(
     assert service.metric("ingest_closes_total", code="4409", reason="superseded") == 1
 
 
+@pytest.mark.parametrize(
+    ("hops", "header", "told"),
+    [
+        ("0", {"X-Forwarded-For": "203.0.113.7"}, "with X-Forwarded-For although"),
+        ("1", {}, "without X-Forwarded-For although"),
+    ],
+)
+async def test_proxies_that_are_miscounted_are_told_once_a_minute(
+    process: Any, hops: str, header: dict[str, str], told: str
+) -> None:
+    service = process(TRUSTED_PROXY_HOPS=hops)
+    for _ in range(3):
+        caller = await Caller.dial(service.url, header)
+        await caller.socket.close()
+    service.process.terminate()
+    assert await asyncio.to_thread(service.process.wait, LIMIT_SECONDS) == 0
+    lines = [line for line in lines_of(service.log) if line["event"].startswith("accepted ")]
+    assert [line["count"] for line in lines] == [1, 2]
+    for line in lines:
+        assert told in line["event"]
+        assert (line["address"], line["trusted_proxy_hops"]) == ("127.0.0.1", int(hops))
+
+
 async def test_closes_that_are_expected_are_counted_and_not_logged(process: Any, name: str) -> None:
     service = process()
     ended = await Caller.dial(service.url)

@@ -33,6 +33,11 @@ REQUESTS = {
     "a short key": (request().replace(b"AAAA==", b"=="), 400, "unreadable"),
     "two keys": (request(more=KEY), 400, "unreadable"),
     "HTTP/1.0": (request().replace(b"HTTP/1.1", b"HTTP/1.0"), 400, "unreadable"),
+    "HTTP/1.0 without Upgrade": (
+        request(upgrade=b"").replace(b"HTTP/1.1", b"HTTP/1.0"),
+        426,
+        "no_upgrade",
+    ),
     "a subprotocol that is none": (
         request(more=b"Sec-WebSocket-Protocol: ,;\r\n"),
         400,

@@ -8,6 +8,7 @@ from io import StringIO
 import pytest
 from broker_lab import BrokerLab
 from commands import run
+from overview_bench import CLIPPED, OverviewBench
 from published_calls import PublishedCall, PublishedCalls
 from rich.console import Console
 from terminal import terminal
@@ -36,7 +37,7 @@ async def test_it_shows_the_calls_without_any_service_and_their_time_lines(lab: 
     with terminal("top", env=environment, lines=30) as shown:
         await until(lambda: "of 60 calls with audio" in shown.screen)
         await until(lambda: "2 tenants: demo-0 30, demo-1 30" in shown.screen)
-        await until(lambda: "5 frames missing in 1 call" in shown.screen)
+        await until(lambda: "5 frames missing in 1 live call" in shown.screen)
         assert "showing " in shown.screen
         assert " of 60" in shown.screen
         shown.press("/call-7 \r")
@@ -62,6 +63,7 @@ def test_it_begins_without_a_broker_and_ends_with_ctrl_c(lab: BrokerLab) -> None
     environment = {"PUBSUB_ADAPTER": "redis_streams", "REDIS_URL": lab.url}
     with terminal("top", "--find", "x", env=environment) as shown:
         wait_until(lambda: "broker away for" in shown.screen)
+        assert "Is it complete?     nothing is known yet" in shown.screen
         shown.process.send_signal(signal.SIGINT)
         assert shown.wait() == 0
         assert "Traceback" not in shown.written
@@ -106,3 +108,19 @@ def test_a_narrow_terminal_shows_the_columns_that_matter_whole() -> None:
     assert "last frame" in shown
     assert "latency" not in shown
     assert "Is audio arriving?" in shown
+
+
+def test_a_call_with_odd_audio_is_marked_also_on_a_narrow_terminal() -> None:
+    bench = OverviewBench()
+    bench.start()
+    for _ in range(20):
+        bench.hear(CLIPPED)
+        bench.look()
+    view = TopView()
+    for watched in (None, bench.key):
+        view.watched = watched
+        console = Console(width=80, height=24, record=True, file=StringIO())
+        console.print(view.render(bench.overview, bench.line, bench.instant, 80, 24))
+        shown = console.export_text()
+        assert "audio that is not as it should be: clipped 1" in shown
+        assert shown.count("clipped") >= 2

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from application.overview.answers import Tone, answer
+from application.overview.answers import answer
 from application.overview.call import STILL_SECONDS, Condition
 from application.overview.call_overview import CallOverview
+from application.overview.words import Tone
 from application.ports.clock import Instant
 from application.ports.reader import Announcement, Newest, PublishedEntry
 from application.ports.store import Append
@@ -115,6 +116,10 @@ def test_once_each_call_is_looked_at_all_figures_are_those_of_the_store(
         if what == "look":
             looked.hear()
             looked.look(KEYS[index])
+        elif what == "wait":
+            for _ in range(number):  # the store answers all the time
+                world.act("wait", KEYS[index], 1)
+                looked.overview.heard(world.instant)
         else:
             world.act(what, KEYS[index], number)
     looked.hear()
@@ -224,5 +229,8 @@ def test_a_stream_that_is_gone_without_an_end_is_told_if_it_was_seen() -> None:
     (gone,) = looked.overview.over  # the other had expired before it was looked at
     assert (gone.stream, gone.condition) == (KEYS[0], Condition.GONE)
     told = answer(looked.overview, world.instant)
-    assert [it.text for it in told.wrong] == ["1 call gone from the store without an end"]
+    assert [it.text for it in told.wrong] == [
+        "nothing now",
+        "1 call gone from the store without an end, the last 0 s ago",
+    ]
     assert not looked.overview.live

@@ -9,17 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from application.codec import (
-    Unreadable,
-    pack,
     plain_announcement,
     plain_entry,
     plain_head,
     read_announcement,
     read_entry,
     read_head,
-    unpack,
 )
 from application.codec_values import plain_account, plain_opening, plain_run
+from application.packing import pack, pack_all, unpack, unpack_all
+from application.ports.errors import Unreadable
 from application.ports.reader import Announcement
 from application.testing import strategies
 from application.testing.appends import begin, frame, opening, stream
@@ -59,6 +58,23 @@ def test_an_entry_is_the_same_after_plain_data_and_bytes(entry: Entry) -> None:
     assert read_entry(plain) == entry
     assert unpack(pack(plain)) == plain
     assert read_entry(unpack(pack(plain))) == entry
+
+
+@given(st.lists(strategies.entries, min_size=1, max_size=5), st.binary(max_size=9), st.data())
+def test_several_values_are_the_same_and_what_is_cut_off_is_unreadable(
+    entries: list[Entry], behind: bytes, data: st.DataObject
+) -> None:
+    plains = [plain_entry(it) for it in entries]
+    packed = pack_all(plains)
+    assert list(unpack_all(packed)) == plains
+    assert list(unpack_all(packed + behind, len(packed))) == plains
+    ends = [len(pack_all(plains[:number])) for number in range(len(plains))]
+    size = data.draw(st.integers(0, len(packed) - 1).filter(lambda it: it not in ends))
+    for cut_off in (packed[:size], packed[:size] + behind):
+        with pytest.raises(Unreadable):
+            list(unpack_all(cut_off, len(packed) + len(behind)))
+    with pytest.raises(Unreadable):
+        list(unpack_all(packed, size))
 
 
 @given(strategies.heads)

@@ -2,9 +2,20 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from domain.account import Account
+from domain.entries import Entry, Gap
 from domain.errors import InvalidSequenceNumber
-from domain.sequence import MAX_SEQ, Duplicate, Gap, InOrder, Verdict, check_seq, judge
+from domain.events import Opening
+from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
+from domain.interaction import Interaction
+from domain.media import AudioFrame, MediaFormat
+from domain.sequence import MAX_SEQ, check_seq
 from examples import examples
+
+MEDIA = MediaFormat(8_000)
+OPENING = Opening(
+    StreamKey(TenantId("acme"), StreamId("call")), InteractionId("call"), "any", MEDIA, 0
+)
 
 SEQS = st.one_of(
     st.integers(0, MAX_SEQ),
@@ -14,59 +25,59 @@ SEQS = st.one_of(
 )
 
 
-def verdict_of_one_integer(seq: int, expected: int | None) -> Verdict:
-    """Judge by the one integer a receiver could hold instead: the seq it expects next."""
-    if expected is None or seq == expected:
-        return InOrder()
-    if seq < expected:
-        return Duplicate()
-    return Gap(expected, seq - expected)
+def hear(interaction: Interaction, seq: int) -> tuple[Entry, ...]:
+    return interaction.hear(AudioFrame(MEDIA, seq, 0, b"\0\0"))
 
 
-def verdict_of_sets(seq: int, heard: set[int]) -> Verdict:
-    """Judge by counting off everything there could be; for small seqs only."""
+def verdict_of_sets(seq: int, heard: set[int]) -> Gap | bool:
+    """Judge by counting off everything there could be; False for a duplicate, True in order."""
     if not heard:
-        return InOrder()
-    absent = [number for number in range(seq) if all(number > other for other in heard)]
+        return True
     if any(number >= seq for number in heard):
-        return Duplicate()
-    return Gap(absent[0], len(absent)) if absent else InOrder()
+        return False
+    absent = [number for number in range(seq) if all(number > other for other in heard)]
+    return Gap(absent[0], len(absent)) if absent else True
 
 
 @settings(deadline=None, max_examples=examples(300))
 @given(st.lists(SEQS, max_size=60))
 @example([0, 10**12, 10**12 + 1, 2 * 10**12, MAX_SEQ])
 def test_verdicts_are_those_of_one_expected_integer(seqs: list[int]) -> None:
-    highest, expected = None, None
+    interaction, expected = Interaction(OPENING, Account()), None
     for seq in seqs:
-        verdict = judge(seq, highest)
-        assert verdict == verdict_of_one_integer(seq, expected)
-        if not isinstance(verdict, Duplicate):
-            highest, expected = seq, seq + 1
+        entries = hear(interaction, seq)
+        if expected is not None and seq < expected:
+            assert entries == ()
+            continue
+        assert entries[-1] == AudioFrame(MEDIA, seq, 0, b"\0\0")
+        gap = () if expected in (None, seq) else (Gap(expected, seq - expected),)
+        assert entries[:-1] == gap
+        expected = seq + 1
 
 
 @settings(deadline=None, max_examples=examples(300))
 @given(st.lists(st.integers(0, 24), max_size=30))
 def test_verdicts_are_those_of_the_set_of_all_seqs_accepted(seqs: list[int]) -> None:
-    accepted: set[int] = set()
+    interaction, accepted = Interaction(OPENING, Account()), set[int]()
     for seq in seqs:
-        verdict = judge(seq, max(accepted, default=None))
-        assert verdict == verdict_of_sets(seq, accepted)
-        if not isinstance(verdict, Duplicate):
+        verdict = verdict_of_sets(seq, accepted)
+        entries = hear(interaction, seq)
+        assert bool(entries) is (verdict is not False)
+        assert entries[:-1] == ((verdict,) if isinstance(verdict, Gap) else ())
+        if entries:
             accepted.add(seq)
 
 
 @settings(deadline=None, max_examples=examples(300))
 @given(st.lists(st.integers(0, 200), min_size=1, max_size=60))
 def test_gaps_name_each_missing_seq_once(seqs: list[int]) -> None:
-    accepted: list[int] = []
-    missing: list[int] = []
+    interaction, accepted, missing = Interaction(OPENING, Account()), list[int](), list[int]()
     for seq in seqs:
-        verdict = judge(seq, accepted[-1] if accepted else None)
-        if isinstance(verdict, Gap):
-            missing += range(verdict.first_missing, verdict.first_missing + verdict.missing)
-        if not isinstance(verdict, Duplicate):
-            accepted.append(seq)
+        for entry in hear(interaction, seq):
+            if isinstance(entry, Gap):
+                missing += range(entry.first_missing, entry.last_missing + 1)
+            elif isinstance(entry, AudioFrame):
+                accepted.append(entry.seq)
     assert sorted(accepted + missing) == list(range(accepted[0], accepted[-1] + 1))
 
 

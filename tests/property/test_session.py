@@ -51,6 +51,7 @@ from examples import examples
 START = Start(TenantId("t"), InteractionId("i"), StreamId("s"), MediaFormat(8_000), ResumeAbove())
 
 
+FULL = ("full", "drop", "room")
 SETTLED = ("granted", "undecided", "not allowed", "away")
 
 
@@ -110,6 +111,7 @@ class Connection:
     done: list[tuple[str, LiveStream]] = field(default_factory=list)
     closings: list[Closing] = field(default_factory=list)
     told_after_gone: list[str] = field(default_factory=list)
+    told_drops: list[tuple[Mapping[str, object], int | None]] = field(default_factory=list)
     taken: int = 0
     """Messages that count: audio, and what is refused."""
 
@@ -172,6 +174,12 @@ class Connection:
     def report_odd_start(self, odd: Sequence[object], context: Mapping[str, object]) -> None:
         raise AssertionError((odd, context))
 
+    def report_dropping(self, context: Mapping[str, object]) -> None:
+        self.told_drops.append((context, None))
+
+    def report_dropped(self, frames: int, context: Mapping[str, object]) -> None:
+        self.told_drops.append((context, frames))
+
     # Events
 
     def take(self, message: Message) -> None:
@@ -228,6 +236,8 @@ class Connection:
         if isinstance(event, float):
             self.clock.now += event
             session.on_time()
+        elif event in FULL:
+            self._fill(str(event))
         elif isinstance(event, str):
             self._happen_to_the_stream(event)
         else:
@@ -251,6 +261,15 @@ class Connection:
                 session.on_gone()
             case "put":
                 self.put_early()
+
+    def _fill(self, event: str) -> None:
+        """Have the buffers be full, or audio be dropped if they are, or have room again."""
+        if event == "drop":
+            self.session.drop()
+            return
+        for live in self.lives:
+            assert isinstance(live.log, RecordingLog)
+            live.log.is_full = event == "full"
 
     def finish(self) -> None:
         """Have the peer leave, and everything that is under way be settled."""
@@ -343,6 +362,31 @@ def test_nothing_is_lost_of_a_sender_that_cannot_send_it_again_if_its_start_is_g
 ) -> None:
     counted = live_through(Agentstream(), life).telemetry.counted
     assert counted["lost", "not_started"] == 0
+
+
+DROP = [START, "granted", "put", "full", "drop", Audio(1, b"ab"), Audio(2, b"ab")]
+
+
+@example([*DROP, "room", Audio(3, b"ab"), "full", "drop", Audio(4, b"ab")])
+@example([*DROP, End(EndReason.ENDED)])
+@given(
+    st.lists(
+        st.one_of(events, st.sampled_from(["room", *DROP[1:]])).filter(lambda it: it != "fence")
+    )
+)
+def test_what_is_dropped_of_a_live_stream_is_told_at_its_begin_and_end(life: list[object]) -> None:
+    connection = live_through(Agentstream(), life)
+    told: dict[object, list[int | None]] = {}
+    for context, frames in connection.told_drops:
+        assert context["dialect"] == "agentstream"
+        assert {"tenant_id", "interaction_id"} <= context.keys()
+        told.setdefault(context["stream_id"], []).append(frames)
+    for lines in told.values():
+        assert lines[::2] == [None] * (len(lines) // 2)
+        assert None not in lines[1::2]
+        assert len(lines) % 2 == 0
+    lost = sum(frames or 0 for _, frames in connection.told_drops)
+    assert lost == connection.telemetry.counted["lost", ""]
 
 
 @given(lives)

@@ -9,7 +9,8 @@ from entrypoints.setting_groups import VARIABLES
 from entrypoints.settings import Settings
 from examples import examples
 
-SECRETS = ("JWT_PUBLIC_KEY", "EXOTEL_PASSWORD", "EXOTEL_PASSWORD_NEXT")
+HEADERS = "OTEL_EXPORTER_OTLP_HEADERS"
+SECRETS = ("JWT_PUBLIC_KEY", "EXOTEL_PASSWORD", "EXOTEL_PASSWORD_NEXT", HEADERS)
 OPEN = [name for name in VARIABLES if name not in SECRETS]
 
 # What execve can pass: no NUL; bytes that are no UTF-8 arrive as lone surrogates (PEP 383).
@@ -74,12 +75,17 @@ def test_any_environment_gives_settings_that_work_or_a_readable_complaint(
 
 
 @settings(deadline=None, max_examples=examples(150))
-@given(SECRET, SECRET, KEYS, st.dictionaries(st.sampled_from(OPEN), USUAL, max_size=4))
+@given(SECRET, SECRET, KEYS, SECRET, st.dictionaries(st.sampled_from(OPEN), USUAL, max_size=4))
 def test_no_secret_appears_in_a_complaint_or_a_description(
-    password: str, next_password: str, key: tuple[str, str], others: dict[str, str]
+    password: str,
+    next_password: str,
+    key: tuple[str, str],
+    collector_key: str,
+    others: dict[str, str],
 ) -> None:
     url = f"redis://user:{quote(password, safe='')}@broker:6379/0?password={next_password}"
-    for extra in ({}, {"JWT_PUBLIC_KEY": key[1]}, {"PORT": "x"}, {"EXOTEL_USERNAME": "u"}):
+    traces = {"OTEL_TRACES_EXPORTER": "otlp", HEADERS: collector_key}
+    for extra in ({}, {"JWT_PUBLIC_KEY": key[1]}, {"PORT": "x"}, {"EXOTEL_USERNAME": "u"}, traces):
         result = try_settings(
             {
                 "PUBSUB_ADAPTER": "redis_streams",
@@ -88,11 +94,13 @@ def test_no_secret_appears_in_a_complaint_or_a_description(
                 **others,
                 "EXOTEL_PASSWORD": password,
                 "EXOTEL_PASSWORD_NEXT": next_password,
+                HEADERS: f"key={collector_key}",
                 **extra,
             }
         )
         shown = str(result) if isinstance(result, InvalidSettings) else str(result.describe())
-        assert not any(secret in shown for secret in (password, next_password, key[0]))
+        secrets = password, next_password, key[0], collector_key
+        assert not any(secret in shown for secret in secrets)
 
 
 @settings(deadline=None, max_examples=examples(200))
@@ -120,9 +128,16 @@ def test_no_password_of_an_address_is_shown(
 @given(st.sets(st.sampled_from(OPEN), min_size=1, max_size=6))
 def test_every_wrong_value_is_reported_in_the_same_try(names: set[str]) -> None:
     free = {"EXOTEL_USERNAME", "JWT_AUDIENCE", "JWT_ISSUER"}
+    free |= {"OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES"}
+    asked = {"OTEL_TRACES_EXPORTER": "otlp"}
     wrong = "no good: \N{SNOWMAN}"
     result = try_settings(
-        {"PUBSUB_ADAPTER": "in_memory", "SUPPORT_EXOTEL": "true", **dict.fromkeys(names, wrong)}
+        {
+            "PUBSUB_ADAPTER": "in_memory",
+            "SUPPORT_EXOTEL": "true",
+            **asked,
+            **dict.fromkeys(names, wrong),
+        }
     )
     if names - free:
         assert isinstance(result, InvalidSettings)

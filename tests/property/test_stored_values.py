@@ -23,6 +23,7 @@ from adapters.outbound.redis_streams.layout import facts_key, stream_key
 from application.ports.destination import DestinationOptions
 from application.ports.errors import BrokerRefused
 from application.ports.store import APPENDED, Append, Mark
+from application.testing.strategies import traceparents
 from domain.account import Account, State
 from domain.entries import Ended, Entry, Gap, SignalNoted, Started
 from domain.events import NEW_RUN, CallDetails, EndReason, Opening, Resume, ResumeAbove, Signal
@@ -67,6 +68,7 @@ OPENING_FIELDS: dict[str, st.SearchStrategy[Any]] = {
         st.dictionaries(st.text(max_size=10), st.text(max_size=10), max_size=4),
     ),
     "track": st.text(max_size=20),
+    "traceparent": st.none() | traceparents,
 }
 OPENINGS = st.builds(Opening, **OPENING_FIELDS)
 OBJECTS = st.dictionaries(st.text(max_size=9), st.text(max_size=9)).map(
@@ -168,6 +170,7 @@ def test_a_start_is_published_in_the_words_of_the_contract(
         "from": opening.call.caller,
         "to": opening.call.callee,
         "custom_parameters": opening.call.custom_parameters,
+        **({} if opening.traceparent is None else {"traceparent": str(opening.traceparent)}),
     }
 
 

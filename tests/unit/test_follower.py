@@ -119,7 +119,14 @@ async def test_a_time_line_is_read_while_its_call_is_watched(following: Followin
     (call,) = await following.start(1)
     following.follower.watched["viewer"] = call.key
     await until(lambda: (line := following.follower.line(call.key)) and line.levels)
+    line = following.follower.line(call.key)
+    assert line is not None
+    await until(lambda: line.is_read)
+    following.store.is_away = True
+    await until(lambda: not line.is_read)
+    following.store.is_away = False
+    await until(lambda: line.is_read)
     await PublishedCalls(following.store).put(call.end())
-    await until(lambda: (line := following.follower.line(call.key)) and line.ended)
+    await until(lambda: line.ended)
     following.follower.watched.clear()
     await until(lambda: following.follower.line(call.key) is None)

@@ -110,7 +110,7 @@ async def test_while_a_run_catches_up_no_further_start_is_decided() -> None:
 
 @pytest.mark.parametrize("continuation", [NEW_RUN, Resume()])
 async def test_entries_of_the_older_generation_are_held_back_while_a_start_is_under_way(
-    continuation: Resume,
+    continuation: Resume, caplog: pytest.LogCaptureFixture
 ) -> None:
     """They belong to neither run: a start that is granted drops them, and they are counted."""
     bench = LogBench()
@@ -128,6 +128,9 @@ async def test_entries_of_the_older_generation_are_held_back_while_a_start_is_un
     assert pending.outcome.done()
     assert bench.telemetry.run_ends["replaced"] == (continuation == NEW_RUN)
     assert bench.telemetry.counted["lost", "superseded"] == 2
+    (line,) = [it.__dict__ for it in caplog.records if it.message.startswith("audio is lost")]
+    assert (line["reason"], line["lost_frames"]) == ("superseded", 2)
+    assert {"tenant_id", "interaction_id", "stream_id", "dialect"} <= line.keys()
     assert bench.stored_seqs() == []
     assert bench.unconfirmed == 0
 

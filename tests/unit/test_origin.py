@@ -200,3 +200,13 @@ def test_of_an_entry_that_is_no_address_the_length_is_shown(entry: bytes, length
 def test_the_zone_of_an_entry_is_not_shown(entry: bytes) -> None:
     context = Origin.of(PEER, [entry], 1).context()
     assert (context["address"], context["forwarded_entry"]) == ("fe80::1", "fe80::1")
+
+
+@pytest.mark.parametrize("hops", [0, 1, 2])
+@pytest.mark.parametrize("entries", [0, 1, 2])
+def test_proxies_are_miscounted_if_just_one_of_header_and_hops_is_there(
+    hops: int, entries: int
+) -> None:
+    origin = Origin.of(PEER, [b"203.0.113.7"] * entries, hops)
+    assert origin.bypassed_proxies == (hops > 0 and entries == 0)
+    assert origin.is_forwarded_unread == (hops == 0 and entries > 0)

@@ -79,7 +79,6 @@ def test_entries_become_events_in_order() -> None:
 def test_a_stream_that_was_emptied_and_rewritten_gives_only_what_is_new() -> None:
     one = tape()
     read(one, [*FIRST, entry("1-6", "dtmf", {"digit": "5"})])
-    one.is_checked = False
     rewritten = [
         started("2-0", resumed=True),
         entry("2-1", "gap", {"first_missing": 0, "missing": 3}),
@@ -95,7 +94,6 @@ def test_a_stream_that_was_emptied_and_rewritten_gives_only_what_is_new() -> Non
 def test_a_gap_reaches_from_what_was_read() -> None:
     one = tape()
     read(one, FIRST)
-    one.is_checked = False
     gap = entry("2-1", "gap", {"first_missing": 2, "missing": 8})
     _, event = read(one, [started("2-0", resumed=True), gap])
     assert isinstance(event, Gap)
@@ -105,7 +103,6 @@ def test_a_gap_reaches_from_what_was_read() -> None:
 def test_another_run_with_the_same_ids_is_read_from_its_start() -> None:
     one = tape()
     read(one, [*FIRST, ended("1-6")])
-    one.is_checked = False
     other = [started("1-0", "other"), *(frame(f"1-{n + 1}", n, AUDIO[2:]) for n in range(7))]
     assert brief(read(one, other)) == [("started", -1), *(("audio", n) for n in range(7))]
 
@@ -115,7 +112,6 @@ def test_a_broker_rolled_back_is_followed_when_it_grows_once_more() -> None:
     many = [started("1-0"), *(frame(f"1-{n + 1}", n) for n in range(200))]
     assert len(read(one, many)) == 201
     for size in (120, 150, 210):
-        one.is_checked = False
         more = [started("1-0"), *(frame(f"1-{n + 1}", n) for n in range(size))]
         assert brief(read(one, more)) == [("audio", n) for n in range(200, size)]
 
@@ -123,7 +119,6 @@ def test_a_broker_rolled_back_is_followed_when_it_grows_once_more() -> None:
 def test_a_run_that_has_ended_is_not_read_once_more() -> None:
     one = tape()
     read(one, [*FIRST, ended("1-6")])
-    one.is_checked = False
     again = [started("2-0"), frame("2-1", 3), frame("2-2", 4), ended("2-3")]
     assert read(one, again) == []
 
@@ -137,7 +132,6 @@ def test_the_next_owner_continues_behind_the_position() -> None:
 def test_what_was_trimmed_before_it_was_read_is_a_gap_that_is_not_declared() -> None:
     one = tape()
     read(one, FIRST)
-    one.is_checked = False
     gap, audio = read(one, [frame("1-9", 8)])
     assert isinstance(gap, Gap)
     assert (gap.first_missing, gap.missing, gap.declared) == (5, 3, False)
@@ -179,6 +173,17 @@ def test_mu_law_is_decoded() -> None:
     samples = np.frombuffer(audio.pcm16, "<i2").tolist()
     assert samples == [0, 0, 32124, -32124, 260]
     assert audio.duration_ms == 5 / 8
+
+
+def test_each_event_has_the_trace_parent_of_its_generation() -> None:
+    first, second = (f"00-{digit * 32}-{digit * 16}-01" for digit in "12")
+    entries = [
+        started("1-0", traceparent=first), frame("1-1", 0),
+        started("2-2", traceparent=second, resumed=True), frame("2-3", 1),
+        started("3-4", "r2"), frame("3-5", 0),
+    ]  # fmt: skip
+    found = [event.call.traceparent for event in read(tape(), entries)]
+    assert found == [first, first, second, second, None, None]
 
 
 @pytest.mark.parametrize("rate", [8000, 16_000, 48_000])

@@ -186,6 +186,7 @@ async def test_what_is_dropped_behind_a_start_is_counted_by_the_rules_of_the_run
     ledger = ended.ledger
     assert (ledger.published, ledger.lost, ledger.duplicate, ledger.rejected) == (50, 3, 2, 2)
     assert (ledger.received, ledger.missing) == (57, 10)
+    assert starting.told_drops == [("call", "agentstream", None), ("call", "agentstream", 3)]
     assert site.telemetry.counted["lost", ""] == 3
     assert site.telemetry.counted["missing", ""] == 10
     assert site.telemetry.counted["rejected", Refusal.MALFORMED_JSON] == 1

@@ -45,6 +45,7 @@ WRONG: dict[str, list[str]] = {
     ],
     "PORT": [*WHOLE, "65536", "80 80"],
     "OPERATIONS_PORT": [*WHOLE, "0", "65536"],
+    "COALESCE_WAKES_MS": [*WHOLE, "11"],
     "ACK_INTERVAL": WHOLE,
     "BUFFER_SECONDS": NUMBERS,
     "BUFFER_BYTES": WHOLE,
@@ -62,6 +63,26 @@ WRONG: dict[str, list[str]] = {
     "STREAM_PREFIX": ["a:b", "a b", "{a}", "x" * 65, "é", "a\nb", "*"],
     "LOG_LEVEL": ["loud", "verbose", "10"],
     "LOG_FORMAT": ["xml", "text"],
+    "OTEL_EXPORTER_OTLP_ENDPOINT": [
+        "collector:4318", "//collector", "grpc://collector", "http://", "http://:4318", "http://a:b",
+        "http://a:0", "http://a:99999", "http://[::1", "http://user:word@collector",
+    ],
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": ["collector", "https://user@collector/v1/traces"],
+    "OTEL_TRACES_EXPORTER": ["jaeger", "zipkin", "console", "otlp,console", "1"],
+    "OTEL_SDK_DISABLED": ["maybe"],
+    "OTEL_EXPORTER_OTLP_PROTOCOL": ["grpc", "http/json", "http"],
+    "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": ["grpc"],
+    "OTEL_EXPORTER_OTLP_HEADERS": [
+        "key", "key: word", "=word", "a b=c", "a=b,c", "a=b;c", "a=b\nc",
+    ],
+    "OTEL_EXPORTER_OTLP_TRACES_HEADERS": ["key"],
+    "OTEL_SERVICE_NAME": [],
+    "OTEL_RESOURCE_ATTRIBUTES": [],
+    "OTEL_TRACES_SAMPLER": ["always", "xray", "jaeger_remote", "0.1"],
+    "OTEL_TRACES_SAMPLER_ARG": [*NUMBERS, "1.1", "10%"],
+    "OTEL_BSP_MAX_QUEUE_SIZE": [*WHOLE, "0"],
+    "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": [*WHOLE, "0"],
+    "OTEL_BSP_SCHEDULE_DELAY": [*WHOLE, "0"],
 }  # fmt: skip
 """Values that are not accepted; a row is tried as soon as its variable is known."""
 
@@ -79,6 +100,7 @@ DEFAULTS: dict[str, object] = {
     "HOST": "0.0.0.0",
     "PORT": 8080,
     "OPERATIONS_PORT": None,
+    "COALESCE_WAKES_MS": 1,
     "ACK_INTERVAL": 10,
     "BUFFER_SECONDS": 45,
     "BUFFER_BYTES": 268_435_456,
@@ -123,7 +145,8 @@ def test_every_variable_has_a_row_of_wrong_values() -> None:
 )
 def test_a_wrong_value_stops_the_start_with_the_name_of_its_variable(name: str, value: str) -> None:
     pair = {"EXOTEL_USERNAME": "u", "EXOTEL_PASSWORD": "p"} if name.startswith("EXOTEL_") else {}
-    variables, message = mistakes({**MINIMAL, **pair, name: value})
+    asked = {"OTEL_TRACES_EXPORTER": "otlp"} if name.startswith("OTEL_") else {}
+    variables, message = mistakes({**MINIMAL, **pair, **asked, name: value})
     assert variables == [name]
     assert f"{name}: found " in message
     assert f"accepted: {VARIABLES[name].accepted}" in message

@@ -1,12 +1,12 @@
 """What a call's time line says happened, and why."""
 
 from application.overview.call_overview import Outage
-from application.overview.level import level_of
 from application.overview.time_line import MAX_LEVELS, MAX_MOMENTS, Kind, TimeLine
 from application.ports.reader import PublishedEntry
 from application.ports.store import Append
 from application.storing import entries_of
 from application.testing.appends import begin, following
+from domain.audio_level import level_of
 from domain.entries import Ended, Gap, SignalNoted, Started
 from domain.events import EndReason, Signal
 from domain.identifiers import StreamId, StreamKey, TenantId
@@ -66,6 +66,10 @@ def test_a_gap_is_not_sent_unless_the_ledger_counts_lost_frames() -> None:
     assert "dropped while buffers were full" in made.moments(LOSING)[1].cause
     outage = Outage(T0 + 50, T0 + 60)
     assert "while the broker was away" in made.moments(LOSING, [outage])[1].cause
+    unseen = made.moments(LOSING, watched_since_ms=T0 + 500)[1].cause
+    assert unseen.endswith("is not known: this view was not open then")
+    assert "not known" not in made.moments(LOSING, [outage], watched_since_ms=T0 + 500)[1].cause
+    assert "not known" not in made.moments(LOSING, watched_since_ms=T0)[1].cause
     elsewhere = Outage(T0 + 200, T0 + 300)
     assert "buffers were full" in made.moments(LOSING, [elsewhere])[1].cause
 
@@ -131,7 +135,8 @@ def test_it_is_bounded() -> None:
     made = line(begin(KEY, None))
     for number in range(1_000):
         made.add(PublishedEntry(1, 1 + 2 * number, Gap(2 * number, 1)))
-        made.add(PublishedEntry(1, 2 + 2 * number, frame(2 * number + 1, number * 1_000)))
+        sound = frame(2 * number + 1, number * 1_000, b"\0\x10" * 160)
+        made.add(PublishedEntry(1, 2 + 2 * number, sound))
     made.add(PublishedEntry(1, 5_000, Ended(EndReason.ENDED, WHOLE, recovered=True)))
     moments = made.moments(WHOLE)
     assert len(moments) == MAX_MOMENTS + 1
@@ -143,7 +148,7 @@ def test_it_is_bounded() -> None:
 
 def test_a_level_is_that_of_the_samples_in_either_encoding() -> None:
     def level(media: MediaFormat, audio: bytes) -> float:
-        return round(level_of(AudioFrame(media, 0, T0, audio)), 3)
+        return round(level_of(audio, media.encoding).share, 3)
 
     assert level(MEDIA, bytes(320)) == 0.0
     assert level(MEDIA, b"\x00\x80" * 160) == 1.0

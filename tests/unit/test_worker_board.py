@@ -193,6 +193,18 @@ def test_a_successor_continues_with_the_counts_and_not_with_the_gauges() -> None
     assert not any(line.startswith("ingest_streams{") for line in lines)
 
 
+def test_dropped_spans_are_added_up_and_outlive_a_worker() -> None:
+    board = WorkerBoard.make(2)
+    one, two = (PrometheusTelemetry(Slot(board, number, 9)) for number in range(2))
+    one.watch_spans(lambda: 3)
+    two.watch_spans(lambda: 4)
+    one.share()
+    assert "ingest_spans_dropped_total 7.0" in two.render().decode().splitlines()
+    successor = PrometheusTelemetry(Slot(board, 0, 9))
+    successor.watch_spans(lambda: 1)
+    assert "ingest_spans_dropped_total 8.0" in successor.render().decode().splitlines()
+
+
 def test_what_is_counted_of_audio_is_added_up_and_outlives_a_worker() -> None:
     board, known = WorkerBoard.make(2), Series(findings=["silent", "stuck"])
     one, two = (PrometheusTelemetry(Slot(board, number, 9), known) for number in range(2))

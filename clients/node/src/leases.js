@@ -26,7 +26,6 @@ import { dumps, hasRead, loads, NOTHING } from "./position.js";
 
 const HOLD = script(readFileSync(new URL("./hold.lua", import.meta.url), "utf8"));
 
-const KEEP_MS = 24 * 3_600_000;
 export const COMMIT_EVERY_MS = 200;
 /** For so long a call that was left is told once more to a broker that comes back. */
 const REMEMBER_MS = 60_000;
@@ -103,6 +102,7 @@ export class Leases {
 
   /** Which server this is, and for how many seconds it has been running; '' if it does not tell. */
   async #about() {
+    if (this.#link.isCluster) return { id: "", uptime: 0 }; // its servers have one each
     const info = await this.#link.send("INFO", "server").catch((error) => {
       if (this.#link.isReady) return ""; // the right is not needed
       throw error;
@@ -118,7 +118,7 @@ export class Leases {
    * @returns {Promise<Answer>}
    */
   async #hold({ stream, owner, fence }, position, ms) {
-    const values = [owner, this.options.worker, ms, fence, dumps(position), KEEP_MS];
+    const values = [owner, this.options.worker, ms, fence, dumps(position)];
     const reply = await this.#link.run(HOLD, [this.#keyOf(stream)], values);
     return { isHeld: reply[0] === 1, fence: reply[1], text: `${reply[2] ?? ""}` };
   }

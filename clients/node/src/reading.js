@@ -13,6 +13,8 @@ const MAX_CHECKED = 100;
 const BLOCK_MS = 50;
 /** Lets entries of many calls come together; a command for each would cost the broker more. */
 const GATHER_MS = 5;
+/** From look to look, where a command for each call does not wait at its server. */
+const POLL_MS = 20;
 const GONE_MS = 60_000;
 
 /**
@@ -26,16 +28,33 @@ export async function readOnce(leases, link) {
   await Promise.all(wanting.map((call) => check(leases, link, call)));
   const ready = wanting.filter((it) => it.wantsMore && it.tape.isChecked);
   if (!ready.length || link.number !== number) return GATHER_MS;
-  const keys = ready.map((call) => call.key), ids = ready.map((it) => it.tape.start || "0-0");
-  const words = ["COUNT", MAX_ENTRIES, "BLOCK", BLOCK_MS, "STREAMS", ...keys, ...ids];
-  const found = await link.send("XREAD", ...words);
-  const pages = new Map((found ?? []).map((/** @type {[Buffer, any]} */ [key, page]) => [`${key}`, page]));
+  const ids = ready.map(startOf), found = await read(link, ready);
+  const pages = new Map(found.map(([key, page]) => [`${key}`, page]));
   for (const [at, call] of ready.entries()) {
     const page = pages.get(call.key) ?? [];
-    const isAsked = call.tape.isChecked && (call.tape.start || "0-0") === ids[at];
+    const isAsked = call.tape.isChecked && startOf(call) === ids[at];
     if (isAsked) call.add(page, page.length < MAX_ENTRIES);
   }
-  return found ? GATHER_MS : 0;
+  if (link.isCluster) return POLL_MS;
+  return found.length ? GATHER_MS : 0;
+}
+
+/**
+ * Wait a moment for what is behind `start`; in a cluster ask each server, and do not wait.
+ * @param {Link} link
+ * @param {Call[]} calls
+ * @returns {Promise<[key: Buffer, page: any][]>}
+ */
+async function read(link, calls) {
+  const groups = link.isCluster ? calls.map((it) => [it]) : [calls];
+  const options = ["COUNT", MAX_ENTRIES, ...(link.isCluster ? [] : ["BLOCK", BLOCK_MS]), "STREAMS"];
+  const asked = groups.map((of) => link.send("XREAD", ...options, ...of.map((it) => it.key), ...of.map(startOf)));
+  return (await Promise.all(asked)).flatMap((found) => found ?? []);
+}
+
+/** @param {Call} call */
+function startOf({ tape }) {
+  return tape.start || "0-0";
 }
 
 /**

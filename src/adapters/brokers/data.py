@@ -15,6 +15,8 @@ from domain.events import NEW_RUN, CallDetails, EndReason, Opening, Resume, Sign
 from domain.identifiers import PATTERN, InteractionId, StreamId, StreamKey, TenantId
 from domain.ledger import NOTHING, Ledger
 from domain.media import AudioFrame, Encoding, MediaFormat
+from domain.trace_parent import PATTERN as TRACE_PARENT
+from domain.trace_parent import TraceParent
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -29,7 +31,10 @@ Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class StartedData(msgspec.Struct):
-    """A generation of a run starts; `run` is the same in all of them."""
+    """A generation of a run starts; `run` is the same in all of them.
+
+    `traceparent` (W3C Trace Context) is there if the call belongs to a trace.
+    """
 
     tenant_id: Identifier
     interaction_id: Identifier
@@ -47,6 +52,10 @@ class StartedData(msgspec.Struct):
     to: str | None
     custom_parameters: Mapping[str, str]
     started_at: Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
+    traceparent: (
+        Annotated[str, msgspec.Meta(extra_json_schema={"pattern": f"^{TRACE_PARENT}$"})]
+        | msgspec.UnsetType
+    ) = msgspec.UNSET
 
 
 class GapData(msgspec.Struct):
@@ -136,6 +145,7 @@ def read_started(data: bytes) -> Started:
         continuation=Resume() if found["resumed"] else NEW_RUN,
         call=CallDetails(found["call_sid"], found["from"], found["to"], found["custom_parameters"]),
         track=found["track"],
+        traceparent=TraceParent.read(found["traceparent"]) if "traceparent" in found else None,
     )
     return Started(found["generation"], found["run"], found["resumed"], opening)
 
@@ -161,6 +171,7 @@ def _started(started: Started) -> bytes:
             to=call.callee,
             custom_parameters=call.custom_parameters,
             started_at=started_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            traceparent=msgspec.UNSET if opening.traceparent is None else str(opening.traceparent),
         )
     )
 

@@ -1,4 +1,4 @@
-"""A call, from its first message to its close: what is independent of any wire and socket.
+"""A call, from its first message to its close, without any protocol or socket.
 
     connection ──messages──▶ session ──▶ call_stream, one for each track ──▶ its log
                ◀──actions───

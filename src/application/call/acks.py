@@ -1,4 +1,4 @@
-"""When a sender is told which of its frames are confirmed."""
+"""Decides when an ack is due, and up to which seq."""
 
 
 class Acks:

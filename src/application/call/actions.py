@@ -1,4 +1,4 @@
-"""What a session has done by others: by its connection, and by the use cases of a call."""
+"""The actions that a session asks of its connection and of the use cases."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
@@ -66,4 +66,12 @@ class Actions(Protocol):
 
     def report_odd_start(self, odd: Sequence[OddStart], context: Mapping[str, object]) -> None:
         """Tell the operator what is odd about a start that is taken."""
+        ...
+
+    def report_dropping(self, context: Mapping[str, object]) -> None:
+        """Tell the operator that the audio of a stream is dropped from now on."""
+        ...
+
+    def report_dropped(self, frames: int, context: Mapping[str, object]) -> None:
+        """Tell the operator that no more audio of a stream is dropped, and how much was."""
         ...

@@ -3,20 +3,17 @@
     HOLDING ──start granted──▶ BEHIND ──early messages put──▶ LIVE ──end, cut──▶ over
 
 HOLDING: messages wait for the start, which is requested with the first of them that it needs.
-BEHIND: the stream is granted, and what is held is put by and by; nothing else is read meanwhile.
+BEHIND: the start is granted; held messages go to the log step by step, and no others are read.
 LIVE: frames go to the log as they come.
 """
 
-from collections.abc import Mapping
-
-from application.call.closing import SUPERSEDED, CloseCode, closing_of
+from application.call.closing import SUPERSEDED, CloseCode, CloseReason, closing_of
 from application.call.early_messages import EarlyMessage
 from application.call.host import Host
 from application.call.messages import Audio, End, Refused, SignalMessage
 from application.call.start_attempt import Settled
 from application.call.stream_messages import StreamMessages
 from application.call.stream_start import StreamStart
-from application.call_context import call_context
 from application.delivery.live_stream import LiveStream
 from domain.account import State
 from domain.events import EndReason
@@ -68,12 +65,11 @@ class CallStream(StreamMessages):
         live = self.live
         return live is not None and live.interaction.state is State.ENDED and live.log.is_empty
 
-    @property
-    def names(self) -> Mapping[str, object]:
-        """Whose stream it is, as a log line has it; nothing before there is a start."""
-        return (
-            self.start.names if self.live is None else call_context(self.live.interaction.opening)
-        )
+    def drop(self) -> None:
+        """Drop its audio while it is full."""
+        if self.is_full:
+            self.is_dropping = True
+            self._tell_dropping()
 
     async def wait_for_room(self) -> None:
         """Wait until it is full no more, or a start that is under way is over."""
@@ -90,13 +86,13 @@ class CallStream(StreamMessages):
             self._go_live(settled)
         elif isinstance(settled, AwaitFirstFrame):
             if not self.start.try_again() and host.is_gone:
-                self.start.discard(None)
+                self._discard()
         else:
             closing = closing_of(settled, keeps_on=host.wire.waits_for_broker)
             if closing.code is CloseCode.NOT_ALLOWED:
-                self.start.discard(closing.reason)
+                self._discard(closing.reason)
             if host.is_gone:
-                self.start.discard(None)
+                self._discard()
             host.close(closing)
         host.on_settled()
 
@@ -156,6 +152,7 @@ class CallStream(StreamMessages):
         if live is None or live.interaction.state is not State.LIVE:
             return
         dropped = self.start.early.take_dropped()
+        self._dropped_frames += dropped.frames
         if dropped.frames:
             self._ingest.drop(live, dropped.last_seq, dropped.frames, dropped.first_seq)
         if dropped.duplicates:
@@ -183,6 +180,7 @@ class CallStream(StreamMessages):
 
     def _end(self, reason: EndReason) -> None:
         live = self.live
+        self._tell_dropped()
         if live is None or live.interaction.state is not State.LIVE:
             return
         if self._host.is_gone and (self._host.wire.comes_back or reason is EndReason.DISCONNECTED):
@@ -202,7 +200,7 @@ class CallStream(StreamMessages):
             if self.start.is_pending:
                 self.start.give_up()
             else:
-                self.start.discard(None)
+                self._discard()
             return
         self._telemetry.stream_closed(live.interaction.opening.dialect)
         live.listener = None
@@ -218,12 +216,18 @@ class CallStream(StreamMessages):
     def cut(self, reason: EndReason = EndReason.DISCONNECTED) -> None:
         """Have its run wait for its sender, if it is open; `reason` ends it if none comes."""
         live = self.live
+        self._tell_dropped()
         if live is not None and live.interaction.state is State.LIVE:
             self._host.actions.cut(live, reason)
 
+    def _discard(self, refused_for: CloseReason | None = None) -> None:
+        """Drop what is held, and tell of what was dropped before."""
+        self._tell_dropped()
+        self.start.discard(refused_for)
+
     def _let_go(self) -> None:
         """Let go of what is held; the next start of the stream may be decided."""
-        self.start.discard(None)
+        self._discard()
         if self.is_behind:
             self.is_behind = False
             self._host.behind -= 1

@@ -86,7 +86,17 @@ CLOSES: Mapping[CloseReason, tuple[CloseCode, ...]] = {
     CloseReason.TOO_LONG: (CloseCode.TIMED_OUT,),
     CloseReason.SUPERSEDED: (CloseCode.SUPERSEDED,),
 }
-"""The codes that each cause closes with."""
+"""The codes that each cause closes with. Who decides it:
+
+    frames and text    `FrameReader`, through `WebSocketGuard.handle_parser_exception`
+    unread             `WebSocketGuard` for pongs, `Connection` for replies
+    what is refused    `StreamMessages.refuse`, `Session` for starts
+    time               `Deadlines`; `StreamMessages.on_stalled` where nothing is confirmed
+    starts             `closing_of`, called by `CallStream`
+    drains             `SessionClose.on_drain`
+
+All are counted and logged by `Reports.closed`.
+"""
 
 
 class Leaving(StrEnum):

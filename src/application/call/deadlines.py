@@ -1,4 +1,4 @@
-"""By when a sender must be heard, and for how long a call may last. All times are monotonic."""
+"""Time-outs: until when a sender must send, and how long a call may last. Times are monotonic."""
 
 from dataclasses import dataclass
 

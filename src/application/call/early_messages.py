@@ -2,7 +2,7 @@
 
 Some carriers send audio before the start, and cannot say whether they resume an open run: their
 first frame tells. Others do not wait for the answer to their start, which may take long when the
-broker is away. The bound is small before the start, and that of any stream's buffer after it.
+broker is away. The limit is small before the start; after it, it is the stream's buffer limit.
 """
 
 from collections import Counter, deque
@@ -154,6 +154,11 @@ class EarlyMessages:
             else:
                 self._held.append(message)
         return others
+
+    @property
+    def dropped_frames(self) -> int:
+        """How many frames were dropped and are not counted yet."""
+        return self._dropped.frames
 
     def take_dropped(self) -> Dropped:
         """Return what was dropped and is not counted yet; the caller counts it."""

@@ -1,4 +1,4 @@
-"""What the streams of a call need of their session."""
+"""The interface of a session that the streams of its call use."""
 
 from typing import Protocol
 

@@ -1,4 +1,4 @@
-"""The sessions that are open now, to be brought to an end when the service stops."""
+"""All open sessions, and their drain."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""What all sessions share: the use cases of a call, and its limits."""
+"""The use cases and limits that all sessions share."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,13 @@ from application.end_interaction import EndInteraction
 from application.ingest_audio import IngestAudio
 from application.ports.clock import Clock
 from application.ports.telemetry import Telemetry
+from application.ports.tracer import Tracer
 from application.start_interaction import StartInteraction
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The use cases of a call, and what every session shares."""
+    """The use cases of a call, and what every session shares; no `tracer` if traces are off."""
 
     start: StartInteraction
     ingest: IngestAudio
@@ -27,3 +28,4 @@ class Services:
     telemetry: Telemetry
     ack_interval: int
     limits: TimeLimits
+    tracer: Tracer | None = None

@@ -14,9 +14,9 @@
                                                   ended,
                                                   close
 
-Events come in by `on_…`, what is to be done goes out by `Actions`. *Close* ends a run if its
-closing says so, and waits until what was received is confirmed, but not for longer than
-`CLOSE_SECONDS`. Closings for which the wire must not be closed are ignored. *Drain* closes senders
+Events come in by `on_…`, what is to be done goes out by `Actions`. *Close* ends the run if its
+closing has an end reason, and waits up to `CLOSE_SECONDS` until all received frames are confirmed.
+Closings in the wire's `never_closed_with` are ignored. *Drain* closes senders
 that reconnect; others may continue until it is over, which closes in every state. A start that is
 *undecided* is requested again once its first frame is known. When the connection is *gone* nothing
 is replied any more, and all else is as before: a start that is under way is settled, and what was
@@ -52,7 +52,6 @@ from application.call.session_close import SessionClose
 from application.call.tracks import Tracks
 from application.call.wire import Wire
 from application.delivery.live_stream import LiveStream
-from domain.events import EndReason
 
 MAX_EARLY_AT_ONCE = 100
 """Early messages that are put in one turn of the loop."""
@@ -101,9 +100,7 @@ class Session(SessionClose):
     @property
     def is_full(self) -> bool:
         """Whether a further message must wait."""
-        if self._has_ended:
-            return False
-        return self._tracks.is_full
+        return not self._has_ended and self._tracks.is_full
 
     # Messages
 
@@ -117,7 +114,7 @@ class Session(SessionClose):
     def on_message(self, message: Message) -> bool:
         """Take a message; False if no further one may be taken now. Set `heard` before."""
         if type(message) is Audio and not self._has_ended:
-            stream = self._tracks.get(message.track)
+            stream = self._tracks.streams.get(message.track)
             if stream is not None and (live := stream.live) is not None:
                 stream.hear(message)
                 if self._closing is None and not live.log.is_full:
@@ -142,10 +139,14 @@ class Session(SessionClose):
                 self.services.telemetry.ignored("unknown")
             case Known():
                 pass
-            case End(reason) if self._has_ended or main.is_started:
-                self._on_end(reason)
+            case End(reason) if main.is_started and not self._has_ended:
+                self._end(reason)
+            case End() if self._has_ended:
+                pass
             case _ if self._has_ended:
-                self._answer_after_end()
+                # The ledger is closed: nothing is counted.
+                after = Refused(Refusal.UNEXPECTED_EVENT, "the run has ended")
+                self.reply(self.wire.error(after))
             case _ if main.is_started:
                 self._on_started_message(main, message)
             case _:
@@ -183,10 +184,6 @@ class Session(SessionClose):
             case Refused():
                 main.refuse(message)
 
-    def _on_end(self, reason: EndReason) -> None:
-        if not self._has_ended:
-            self._end(reason)
-
     def _on_early(self, main: CallStream, message: Audio | SignalMessage) -> None:
         if self.wire.max_early_messages > 0:
             main.start.hold(message)
@@ -199,10 +196,6 @@ class Session(SessionClose):
     def _refuse_start(self, main: CallStream, closing: Closing) -> None:
         main.start.discard(closing.reason)
         self.close(closing)
-
-    def _answer_after_end(self) -> None:
-        """Answer a message that comes after the end: the ledger is closed, nothing is counted."""
-        self.reply(self.wire.error(Refused(Refusal.UNEXPECTED_EVENT, "the run has ended")))
 
     def _count_refused(self, reason: str) -> None:
         self.services.telemetry.received()
@@ -227,8 +220,8 @@ class Session(SessionClose):
         for stream in self._tracks:
             if stream.is_behind:
                 stream.put_early(MAX_EARLY_AT_ONCE)
-            is_refused = self._closing is not None and self._closing.code is CloseCode.POLICY
-            if is_refused and not self.is_gone:
+            reason = None if self._closing is None else self._closing.reason
+            if reason is CloseReason.TOO_MANY_REFUSED and not self.is_gone:
                 stream.stop_putting()
         if self.is_behind or self.is_gone:
             return

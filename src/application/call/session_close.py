@@ -1,4 +1,4 @@
-"""How a session ends: why it is closed, what its sender is told before, and what follows."""
+"""Closes a session: the cause, the last replies, and the end of its run."""
 
 import logging
 from collections.abc import Mapping
@@ -67,9 +67,7 @@ class SessionClose:
         main = self._tracks.main
         if main is not None and main.live is not None:
             return call_context(main.live.interaction.opening)
-        context: dict[str, object] = dict(self._token_names)
-        if main is not None:
-            context |= main.names
+        context = {**self._token_names, **({} if main is None else main.names)}
         return context if self._wire is None else {**context, "dialect": self._wire.name}
 
     @property

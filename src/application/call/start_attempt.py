@@ -1,4 +1,4 @@
-"""One attempt to start a stream, as a task: the session is told what came of it."""
+"""A task that tries once to start a stream, and reports the outcome to the session."""
 
 import asyncio
 from collections.abc import Callable, Mapping

@@ -1,4 +1,6 @@
-"""What becomes of the messages of one stream: they are held, go to the log, or are refused."""
+"""Handles the messages of one stream: holds them, sends them to the log, or refuses them."""
+
+from collections.abc import Mapping
 
 from application.call.acks import Acks
 from application.call.closing import (
@@ -11,6 +13,7 @@ from application.call.closing import (
 from application.call.host import Host
 from application.call.messages import Audio, Refusal, Refused, SignalMessage, refusal_of
 from application.call.stream_start import StreamStart
+from application.call_context import call_context
 from application.delivery.live_stream import LiveStream
 from domain.errors import InvalidAudio, InvalidSequenceNumber
 
@@ -38,6 +41,8 @@ class StreamMessages:
         self.live: LiveStream | None = None
         self.is_dropping = False
         """Whether its audio is dropped while the buffer is full."""
+        self._is_drop_told = False
+        self._dropped_frames = 0
         is_acked = track is None and host.wire.ack(0) is not None
         self._acks = Acks(services.ack_interval if is_acked else 0)
         self._refused_in_a_row = 0
@@ -51,7 +56,7 @@ class StreamMessages:
             self._hold(message)
             return
         if self.is_dropping and not self._has_room_again(live):
-            self._ingest.drop(live, message.seq)
+            self._dropped_frames += self._ingest.drop(live, message.seq)
             return
         try:
             is_new = self._ingest(live, message.seq, message.audio, self._host.heard)
@@ -103,7 +108,29 @@ class StreamMessages:
 
     def _has_room_again(self, live: LiveStream) -> bool:
         self.is_dropping = live.log.is_full
+        if not self.is_dropping and not live.is_catching_up:
+            self._tell_dropped()
         return not self.is_dropping
+
+    @property
+    def names(self) -> Mapping[str, object]:
+        """Whose stream it is, as a log line has it; nothing before there is a start."""
+        live = self.live
+        return self.start.names if live is None else call_context(live.interaction.opening)
+
+    def _tell_dropping(self) -> None:
+        """Tell the operator that audio is dropped from now on."""
+        if not self._is_drop_told:
+            self._is_drop_told = True
+            self._host.actions.report_dropping({**self.names, "dialect": self._host.wire.name})
+
+    def _tell_dropped(self) -> None:
+        """Tell the operator, if audio was dropped, that this is over."""
+        if self._is_drop_told:
+            frames = self._dropped_frames + self.start.early.dropped_frames
+            self._is_drop_told, self._dropped_frames = False, 0
+            context = {**self.names, "dialect": self._host.wire.name}
+            self._host.actions.report_dropped(frames, context)
 
     def _on_duplicate(self, live: LiveStream, message: Audio) -> None:
         if live.log.is_empty and not live.is_fenced:

@@ -1,4 +1,4 @@
-"""The streams of one call, by track; that of track None is the stream itself."""
+"""The streams of one call by track; track None is the main stream."""
 
 from collections.abc import Iterator
 
@@ -18,40 +18,37 @@ class Tracks:
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self._streams: dict[str | None, CallStream] = {}
+        self.streams: dict[str | None, CallStream] = {}
+        """Those that are open, by track; only to be looked at."""
         self.main: CallStream | None = None
         """The stream itself; None while the wire is not known."""
 
     def __iter__(self) -> Iterator[CallStream]:
-        return iter(tuple(self._streams.values()))
+        return iter(tuple(self.streams.values()))
 
     def begin(self) -> None:
         """Open the stream itself: the wire is known."""
-        self.main = self._streams[None] = CallStream(self._host)
-
-    def get(self, track: str | None) -> CallStream | None:
-        """Return the stream of a track, if it is open."""
-        return self._streams.get(track)
+        self.main = self.streams[None] = CallStream(self._host)
 
     @property
     def is_full(self) -> bool:
         """Whether a further message must wait for a stream."""
-        return any(stream.is_full for stream in self._streams.values())
+        return any(stream.is_full for stream in self.streams.values())
 
     @property
     def is_pending(self) -> bool:
         """Whether a start is under way."""
-        return any(stream.start.is_pending for stream in self._streams.values())
+        return any(stream.start.is_pending for stream in self.streams.values())
 
     @property
     def is_flushed(self) -> bool:
         """Whether everything is confirmed that will be."""
-        return all(stream.is_flushed for stream in self._streams.values())
+        return all(stream.is_flushed for stream in self.streams.values())
 
     @property
     def is_ended(self) -> bool:
         """Whether the ends of all streams are confirmed."""
-        return all(stream.is_ended for stream in self._streams.values())
+        return all(stream.is_ended for stream in self.streams.values())
 
     def start(self, main: CallStream, start: Start) -> None:
         """Request the stream itself, and those of tracks whose frames came before the start."""
@@ -62,7 +59,7 @@ class Tracks:
 
     def hear(self, main: CallStream, message: Audio) -> None:
         """Take a frame; with the first of its track its stream is opened."""
-        stream = self._streams.get(message.track) or self._open(main, message.track)
+        stream = self.streams.get(message.track) or self._open(main, message.track)
         if stream is None:
             explanation = "audio of a track that cannot be used"
             main.refuse(Refused(Refusal.UNSUPPORTED_TRACK, explanation, message.seq))
@@ -82,7 +79,7 @@ class Tracks:
     def drop(self) -> None:
         """Drop the audio of streams that are full."""
         for stream in self:
-            stream.is_dropping = stream.is_dropping or stream.is_full
+            stream.drop()
 
     async def wait_for_room(self) -> None:
         """Wait until a stream that is full has room."""
@@ -93,12 +90,12 @@ class Tracks:
     def _open(self, main: CallStream, track: str | None) -> CallStream | None:
         """Open the stream of a track; None if it cannot have one."""
         start = main.start.message
-        if start is None or len(self._streams) >= MAX_TRACKS:
+        if start is None or len(self.streams) >= MAX_TRACKS:
             return None
         try:
             stream_id = StreamId(f"{start.stream_id}.{track}")
         except InvalidIdentifier:
             return None
-        stream = self._streams[track] = CallStream(self._host, track)
+        stream = self.streams[track] = CallStream(self._host, track)
         stream.start.take(start.of_track(stream_id))
         return stream

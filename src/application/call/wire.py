@@ -1,4 +1,4 @@
-"""What a session knows of the wire that its sender speaks."""
+"""The carrier's protocol, as a session sees it."""
 
 from typing import Protocol
 

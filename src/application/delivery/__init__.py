@@ -1,4 +1,4 @@
-"""How the entries of a stream get into its store: one log per stream, one sender per process.
+"""Delivers entries to the store: one log per stream, one sender per process.
 
     put          full, or taken       taken          appended         older than REWIND_SECONDS
   ──────▶ open ──────────────▶ queued ─────▶ in flight ─────▶ retained ─────▶ gone

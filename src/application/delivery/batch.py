@@ -81,4 +81,5 @@ class Batch:
 
     def forget(self) -> None:
         """Drop the entries: the budget knows of the batch until its time is over."""
+        self.is_retained = False
         self.entries, self.packed = [], None

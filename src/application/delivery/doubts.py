@@ -1,4 +1,4 @@
-"""Whether a store may have lost something of a log, told by numbers."""
+"""Doubts of a log, numbered: the store may have lost some of its entries."""
 
 
 class Doubts:
@@ -7,19 +7,17 @@ class Doubts:
     What is sent notes the newest doubt, and its answer proves that one and all before it.
     """
 
-    __slots__ = ("_newest", "_newest_when_sent", "_proved")
+    __slots__ = ("_newest", "_newest_when_sent", "are_proved")
 
     def __init__(self) -> None:
-        self._newest = self._newest_when_sent = self._proved = 0
-
-    @property
-    def are_proved(self) -> bool:
+        self._newest = self._newest_when_sent = 0
+        self.are_proved = True
         """Whether no doubt is open."""
-        return self._proved == self._newest
 
     def add(self) -> None:
         """Open a doubt: only what is sent from now on proves it."""
         self._newest += 1
+        self.are_proved = False
 
     def note_sent(self) -> None:
         """Note that something is sent now."""
@@ -27,8 +25,8 @@ class Doubts:
 
     def note_answer(self) -> None:
         """Note that the store has answered what was sent last."""
-        self._proved = max(self._proved, self._newest_when_sent)
+        self.are_proved = self.are_proved or self._newest == self._newest_when_sent
 
     def drop(self) -> None:
         """Let go of all doubts: nothing is held that could be lost."""
-        self._proved = self._newest
+        self.are_proved = True

@@ -1,6 +1,7 @@
-"""What is sent to one part of the store: the logs with work, and what the part has proved."""
+"""The send queue of one part of the store: its logs with queued entries, and its doubts."""
 
 import asyncio
+from functools import partial
 
 from application.delivery.stream_log import StreamLog
 
@@ -10,17 +11,20 @@ class Lane:
 
     The store may have lost something of a part `is_in_doubt`; a log is `out_of_sync` until the
     store has proved that it has what was confirmed. `alive_at` is when the call was made that
-    the part answered last, monotonic.
+    the part answered last, monotonic. Of a log that is `paused` nothing is sent.
     """
 
     def __init__(self, part: str, alive_at: float) -> None:
         self.part = part
         self.alive_at = alive_at
+        self.epoch = -1
+        """The epoch of its server when its logs were looked at last."""
         self.is_in_doubt = False
         self.out_of_sync: set[StreamLog] = set()
         self.logs: set[StreamLog] = set()
         self.with_work: dict[StreamLog, None] = {}
-        self.has_work = asyncio.Event()
+        self.paused: set[StreamLog] = set()
+        self._idle: list[asyncio.Future[None]] = []
 
     @property
     def is_in_sync(self) -> bool:
@@ -30,6 +34,7 @@ class Lane:
     def add(self, log: StreamLog) -> None:
         """Serve a log: from now on it is of this part."""
         log.part = self.part
+        log.note_work = partial(self.note_work, log)
         self.logs.add(log)
 
     def remove(self, log: StreamLog) -> None:
@@ -37,8 +42,34 @@ class Lane:
         self.logs.discard(log)
         self.out_of_sync.discard(log)
         self.with_work.pop(log, None)
+        self.paused.discard(log)
+
+    def pause(self, log: StreamLog) -> None:
+        """Send nothing of a log until it is continued."""
+        self.with_work.pop(log, None)
+        self.paused.add(log)
 
     def note_work(self, log: StreamLog) -> None:
         """Have a log asked for what is to be sent."""
+        if log in self.paused:
+            return
+        if not self.with_work:
+            self.wake_one()
         self.with_work[log] = None
-        self.has_work.set()
+
+    async def wait_for_work(self) -> None:
+        """Wait until a log has something to send; of those that wait one is woken for it."""
+        idle: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._idle.append(idle)
+        try:
+            await idle
+        finally:
+            if idle in self._idle:
+                self._idle.remove(idle)
+
+    def wake_one(self) -> None:
+        """Wake one of those that wait for work, if there is one."""
+        if self._idle:
+            idle = self._idle.pop()
+            if not idle.done():
+                idle.set_result(None)

@@ -1,7 +1,7 @@
-"""Open batches that wait for company: more frames a batch, and more streams a call, cost less.
+"""Linger: open batches wait for more frames. Larger batches and fewer store calls cost less CPU.
 
-The first frame of a batch starts its time. Batches that are due soon leave with one that is due
-now, so that the store is called seldom.
+The first frame of a batch starts its time. When a batch is due, batches that are due soon
+leave with it, so that the store gets fewer calls.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Who is told about what becomes of a stream's entries."""
+"""The interface through which a session learns that its entries are confirmed or fenced."""
 
 from typing import Protocol
 

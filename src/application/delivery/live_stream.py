@@ -12,7 +12,7 @@ from domain.interaction import Interaction
 
 
 class Log(Protocol):
-    """What a generation needs of the log of its stream."""
+    """What a generation needs of the log of its stream; `StreamLog` is the implementation."""
 
     @property
     def is_full(self) -> bool:

@@ -1,6 +1,7 @@
-"""What a session does with the log of its stream: it puts entries, and waits for their fate."""
+"""The session's side of a log: appends entries, and waits until they are confirmed."""
 
 import asyncio
+from collections.abc import Callable
 
 from application.delivery.byte_budget import ByteBudget
 from application.delivery.doubts import Doubts
@@ -22,6 +23,9 @@ is packed: it may have to wait for longer."""
 class LogInbox(Log):
     """The side of a log that sessions write to; `StreamLog` is the whole."""
 
+    note_work: Callable[[], None]
+    """Has the log asked for what is to be sent; set by the `Lane` that serves it."""
+
     def __init__(
         self, clock: Clock, budget: ByteBudget, holdings: Holdings, linger: Linger
     ) -> None:
@@ -37,12 +41,9 @@ class LogInbox(Log):
         self._account_due = False
         self._doubts = Doubts()
         self._holds = self._max_bytes = 0
+        self._max_entries = budget.limits.stream_entries
         self._unconfirmed_since: float | None = None
         self._change: asyncio.Event | None = None
-
-    def note_work(self) -> None:
-        """Have the log asked for what is to be sent."""
-        raise NotImplementedError
 
     @property
     def live(self) -> LiveStream | None:
@@ -55,7 +56,7 @@ class LogInbox(Log):
         window = self._window
         return (
             window.audio_bytes >= self._max_bytes
-            or window.count >= self._budget.limits.stream_entries
+            or window.count >= self._max_entries
             or self._budget.is_full
             or self._holds > 0
         )
@@ -73,18 +74,21 @@ class LogInbox(Log):
     @property
     def is_start_requested(self) -> bool:
         """Whether a further start of the stream is to be decided."""
-        return not self._starts.is_empty
+        return bool(self._starts.requested)
 
     @property
     def is_starting(self) -> bool:
         """Whether a start is requested, or entries that waited for one are still to be put."""
         live = self._live
-        return not self._starts.is_empty or (live is not None and live.is_catching_up)
+        return bool(self._starts.requested) or (live is not None and live.is_catching_up)
 
     @property
     def is_settled(self) -> bool:
         """Whether there is nothing to append, to ask, or to start."""
-        return self.is_empty and not self.is_starting
+        window = self._window
+        if window.open_entries or window.queued or window.in_flight or self._account_due:
+            return False
+        return self._doubts.are_proved and not self.is_starting
 
     @property
     def is_lingering(self) -> bool:
@@ -158,7 +162,7 @@ class LogInbox(Log):
 
     def note_caught_up(self) -> None:
         """Decide further starts: what was held behind the last one is put."""
-        if not self._starts.is_empty:
+        if self._starts.requested:
             self.note_work()
 
     def hold(self) -> None:
@@ -202,8 +206,9 @@ class LogInbox(Log):
             raise AssertionError("nothing is put without a generation")
         account = live.interaction.account(window.next_position + len(window.open_entries))
         batch = self._holdings.close_open(account)
-        waits_long = self.backoff.failures or len(window.queued) > MAX_UNPACKED
-        if waits_long or self.stalled_seconds(now) > PACK_AFTER_SECONDS:
+        since = self._unconfirmed_since
+        waits_long = since is not None and now - since > PACK_AFTER_SECONDS
+        if waits_long or self.backoff.failures or len(window.queued) > MAX_UNPACKED:
             batch.pack()
         self._account_due = False
         self._due_at = None

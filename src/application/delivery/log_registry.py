@@ -1,7 +1,7 @@
-"""The logs of a process: which have work, which are in doubt, which are done.
+"""All logs of a process: with queued entries, in doubt, or finished.
 
-When a part of the store may have lost something, every log of that part, a quiet one and one whose
-run has just ended as well, is in doubt until the store has proved that it has what was confirmed.
+When a part of the store may have lost data, all logs of that part are in doubt, also quiet ones and
+those of just ended runs, until the store has shown that it still has the confirmed entries.
 """
 
 import asyncio
@@ -48,7 +48,6 @@ class LogRegistry:
         telemetry.watch_oldest(self.oldest_unconfirmed_seconds)
         self._logs: dict[StreamKey, StreamLog] = {}
         self._lanes: dict[str, Lane] = {}
-        self._paused: set[StreamLog] = set()
         self._looked_wider_at: dict[str, float] = {}
         self.on_doubt: Callable[[str], None] = _tell_no_one
 
@@ -71,7 +70,6 @@ class LogRegistry:
                 self.budget,
                 self._linger,
                 retention_seconds=self._retention_seconds,
-                on_work=self.note_work,
             )
             log.epoch = self._store.epoch_of(stream)
             self._lane(self._store.part_of(stream)).add(log)
@@ -118,21 +116,15 @@ class LogRegistry:
             for log in self._lane(part).logs:
                 log.doubt()
 
-    def note_work(self, log: StreamLog) -> None:
-        """Have a log asked for what is to be sent."""
-        if log not in self._paused:
-            self._lanes[log.part].note_work(log)
-
     def pause(self, log: StreamLog) -> None:
         """Send nothing of a stream that failed by itself before it is tried again."""
-        self._lanes[log.part].with_work.pop(log, None)
-        self._paused.add(log)
+        self._lanes[log.part].pause(log)
         loop = asyncio.get_running_loop()
         loop.call_later(log.backoff.seconds, self._try_again, log)
 
     def _try_again(self, log: StreamLog) -> None:
-        self._paused.discard(log)
-        self.note_work(log)
+        self._lanes[log.part].paused.discard(log)
+        log.note_work()
 
     # Parts
 
@@ -187,11 +179,14 @@ class LogRegistry:
             if part != log.part:
                 old = self._lanes[log.part]
                 is_out_of_sync, has_work = log in old.out_of_sync, log in old.with_work
+                is_paused = log in old.paused
                 old.remove(log)
                 lane = self._lane(part)
                 lane.add(log)
                 if is_out_of_sync:
                     lane.out_of_sync.add(log)
+                if is_paused:
+                    lane.pause(log)
                 if has_work:
                     lane.note_work(log)
                 if old.is_in_doubt:

@@ -1,4 +1,4 @@
-"""What is counted and logged of one stream's log."""
+"""The metrics and log lines of one stream's log."""
 
 import logging
 from collections.abc import Sequence
@@ -68,13 +68,16 @@ class LogReports:
                 extra={**self._context(), "lost_frames": lost_frames},
             )
 
-    def superseded(self, lost_frames: int) -> None:
-        """Count frames that are not appended: a newer generation holds the stream."""
-        self._telemetry.frames("lost", lost_frames, reason="superseded")
+    def lost(self, frames: int, reason: str) -> None:
+        """Count and log frames that are not appended."""
+        self._telemetry.frames("lost", frames, reason=reason)
+        if frames:
+            extra = {**self._context(), "reason": reason, "lost_frames": frames}
+            _log.warning("audio is lost: it was not published", extra=extra)
 
     def opened(self, opened: Opened) -> None:
         """Count what a start that is stored has put an end to."""
-        self.superseded(opened.dropped_frames)
+        self.lost(opened.dropped_frames, "superseded")
         if opened.has_replaced:
             self._telemetry.run_ended("replaced")
 

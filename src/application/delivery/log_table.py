@@ -1,23 +1,24 @@
 """What a log makes of the answers of its store: `domain.placement` tells what a head means.
 
-    state      appended    head ours, held  head elsewhere  head newer  failed     in doubt
-    ─────────────────────────────────────────────────────────────────────────────────────────
-    IN_SYNC    confirm     REPLAYING        REBASING        FENCED      again      PROBING
-    PROBING    confirm     IN_SYNC if all   REBASING        FENCED      again      -
-                           of it is there,
-                           else REPLAYING
-    REPLAYING  confirm,    from there       REBASING        FENCED      again      next answer
-               IN_SYNC at
-               the end
-    REBASING   REPLAYING   REPLAYING        once more,      FENCED      again      next answer
-               the rest                     from that head
-    FENCED     confirm     replay           CLOSED          stay        again      probe
-    CLOSED     a start opens the log again: IN_SYNC
+    state      appended   head as     head ours,  head elsewhere  head newer  failed  in doubt
+                          expected    held
+    ───────────────────────────────────────────────────────────────────────────────────────────────
+    IN_SYNC    confirm    stay        REPLAYING   REBASING        FENCED      again   PROBING
+    PROBING    confirm,   IN_SYNC     REPLAYING   REBASING        FENCED      again   -
+               IN_SYNC
+    REPLAYING  confirm,   -           from there  REBASING        FENCED      again   next answer
+               at last IN_SYNC
+    REBASING   REPLAYING  -           REPLAYING   once more,      FENCED      again   next answer
+               the rest                           from that head
+    FENCED     confirm,   stay        replay,     CLOSED          stay        again   probe
+               stay                   stay
+    CLOSED     ignores heads; a start opens the log again: IN_SYNC
 
-"Head elsewhere" includes no head at all: the store does not know the stream. REPLAYING appends
-retained entries once more, from where the store stands. REBASING writes what is held behind another
-head, under a new lease. A FENCED log keeps what is retained until it is old: the store may come
-back to a time when this process held the stream. A CLOSED log holds nothing.
+"Ours, held" is IN_SYNC where nothing is left to replay. "Elsewhere" includes no head at all: the
+store does not know the stream. It is CLOSED where nothing is held, and IN_SYNC where the store has
+the end of the last run. REPLAYING appends retained entries once more, from where the store stands.
+REBASING writes what is held behind another head, under a new lease. A FENCED log keeps what is
+retained until it is old: the store may come back to a time when this process held the stream.
 
 A log is in doubt when the connection is another, or the stream was quiet (`doubts`). The next
 answer to what is sent then proves it: only a log that has nothing to append sends a probe. A start
@@ -43,7 +44,7 @@ from domain.account import State
 from domain.head import Head
 from domain.identifiers import StreamKey
 from domain.interaction import Interaction
-from domain.placement import At, Elsewhere, Newer
+from domain.placement import At, Newer
 
 
 class LogTable(LogInbox):
@@ -69,14 +70,16 @@ class LogTable(LogInbox):
         self._asked_at = clock.monotonic()
 
     def _on_appended(self, sent: Append) -> None:
-        self.backoff.reset()
+        if self.backoff.failures:
+            self.backoff.reset()
         self._holdings.revision = sent.head.revision
         self._doubts.note_answer()
-        self._starts.prepare_confirmation()
-        self._confirm(self._window.confirm())
         if self._starts.is_begun:
+            self._starts.prepare_confirmation()
+            self._confirm(self._window.confirm())
             self._open(self._starts.finish())
         else:
+            self._confirm(self._window.confirm())
             self._note_progress()
 
     def _on_failed(self, failed: Failed) -> None:
@@ -97,32 +100,24 @@ class LogTable(LogInbox):
             return
         self._doubts.note_answer()
         self._asked_at = self._clock.monotonic()
-        if head is None:
-            self._on_head_elsewhere(None)
-            return
-        if head.revision == holdings.revision:
+        if head is not None and head.revision == holdings.revision:
             self._note_progress()
             self._tell_if_empty(self._live)
             return
         match holdings.place(head):
-            case At(position):
+            case At(position) if head is not None:
                 self._confirm(holdings.align(head, position))
                 live = self._live
                 if live is not None and self._window.is_empty:
                     self._account_due |= head.account != live.published
                 self._note_progress()
                 self._tell_if_empty(self._live)
-            case Newer():
+            case Newer() if head is not None:
                 self._enter_fenced(head)
-            case Elsewhere():
-                self._on_head_elsewhere(head)
-
-    def _on_head_elsewhere(self, head: Head | None) -> None:
-        """Write what is held behind that head; nothing where another process holds the stream."""
-        if self.state is LogState.FENCED:
-            self._close()
-        else:
-            self._rebase(head)
+            case _ if self.state is LogState.FENCED:  # elsewhere, and another process held it
+                self._close()
+            case _:
+                self._rebase(head)
 
     def _note_progress(self) -> None:
         """Be in sync, unless retained entries are still to be appended once more."""
@@ -187,21 +182,21 @@ class LogTable(LogInbox):
 
     def _enter_fenced(self, head: Head) -> None:
         """Append nothing new: a newer lease holds the stream. What is retained stays so."""
-        self._drop_unconfirmed()
+        self._drop_unconfirmed("superseded")
         if self.state is not LogState.FENCED:
             self.state = LogState.FENCED
             self._reports.fenced(self._holdings.retained.frames_from(head.begun_at))
         self._let_go_of_live()
 
-    def _close(self) -> None:
-        """Hold nothing any more."""
+    def _close(self, lost_reason: str = "superseded") -> None:
+        """Hold nothing any more; `lost_reason` is why what is not confirmed is lost."""
         self.state = LogState.CLOSED
-        self._drop_unconfirmed()
+        self._drop_unconfirmed(lost_reason)
         self._holdings.retained.take_all()
         self._let_go_of_live()
         self._doubts.drop()
 
-    def _drop_unconfirmed(self) -> None:
+    def _drop_unconfirmed(self, lost_reason: str) -> None:
         """Drop what was never confirmed: it is lost. What was confirmed is retained."""
         now = self._clock.monotonic()
         lost = len(self._window.open_received_at)
@@ -210,7 +205,7 @@ class LogTable(LogInbox):
                 self._holdings.retained.add(batch, now)
             else:
                 lost += batch.frames
-        self._reports.superseded(lost)
+        self._reports.lost(lost, lost_reason)
         self._unconfirmed_since = None
         self._account_due = False
 
@@ -246,5 +241,5 @@ class LogTable(LogInbox):
         opened.pending.settle(self._live)
         if older is not None:
             older.tell_fenced()
-        if not self._starts.is_empty:
+        if self._starts.requested:
             self.note_work()

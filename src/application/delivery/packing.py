@@ -1,4 +1,4 @@
-"""Entries that wait for long, in little more memory than their audio takes.
+"""Packs entries that wait for long: little more memory than their audio.
 
 A frame as objects takes some 500 bytes beside its audio, which is more than the 320 bytes of 20 ms
 at 8 kHz. A packed batch is one run of audio and three arrays of numbers.

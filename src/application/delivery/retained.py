@@ -1,4 +1,4 @@
-"""What of one stream was confirmed lately: a store that comes back without it is given it again."""
+"""The replay buffer of one stream: entries confirmed in the last `REWIND_SECONDS`."""
 
 from dataclasses import replace
 
@@ -59,7 +59,7 @@ class Retained(Holder):
             )
             return
         self._audio_bytes += batch.audio_bytes
-        self._frames += _as_frames(batch)
+        self._frames += count if count == batch.frames else _as_frames(batch)
         last = batches[-1] if batches else None
         if last is not None and _may_join(last, batch, now):
             last.entries += batch.entries
@@ -98,9 +98,9 @@ class Retained(Holder):
 
     def let_go(self, batch: Batch) -> None:
         """Forget the first batch. See `Holder`."""
-        self._take_out(self._batches.pop(0))
+        del self._batches[0]
         self.run, self.base = batch.run, batch.account
-        batch.forget()
+        self._forget(batch)
 
     def take_from(self, position: int) -> list[Batch]:
         """Return, and retain no more, the numbered batches that reach above `position`."""
@@ -120,13 +120,15 @@ class Retained(Holder):
 
     def _take_out(self, batch: Batch) -> Batch:
         """Return a batch of its own: the budget still knows of the one that was retained."""
+        taken = replace(batch, is_retained=False)
+        self._forget(batch)
+        return taken
+
+    def _forget(self, batch: Batch) -> None:
         self._audio_bytes -= batch.audio_bytes
         self._frames -= _as_frames(batch)
-        taken = replace(batch, is_retained=False)
-        batch.is_retained = False
         self._budget.grow_retained(-batch.audio_bytes)
-        batch.entries, batch.packed = [], None
-        return taken
+        batch.forget()
 
 
 def _may_join(last: Batch, batch: Batch, now: float) -> bool:

@@ -2,8 +2,8 @@
 
     open → queued → in flight → (confirmed)
 
-Positions follow from the order: the window numbers what is put into it. It knows nothing of leases
-that come and go; `StreamLog` says what belongs to which.
+Positions follow from the order: the window numbers what is put into it. It does not handle
+leases: `StreamLog` assigns them.
 """
 
 from application.delivery.batch import Batch
@@ -23,6 +23,7 @@ class SendWindow:
         "audio_bytes",
         "count",
         "in_flight",
+        "in_flight_bytes",
         "next_position",
         "open_bytes",
         "open_entries",
@@ -35,6 +36,8 @@ class SendWindow:
         self.next_position = next_position
         self.queued: list[Batch] = []
         self.in_flight: list[Batch] = []
+        self.in_flight_bytes = 0
+        """How much audio is in the batches that were taken last."""
         self.open_entries: list[Entry] = []
         self.open_received_at: list[float] = []
         self.open_bytes = 0
@@ -100,12 +103,13 @@ class SendWindow:
         taken, entries, size = 1, first.count, first.audio_bytes
         while taken < len(queued):
             batch = queued[taken]
-            entries, size = entries + batch.count, size + batch.audio_bytes
+            entries += batch.count
             is_of_lease = batch.lease.owner == first.lease.owner
-            if not is_of_lease or entries > BATCH_ENTRIES or size > BATCH_BYTES:
+            if not is_of_lease or entries > BATCH_ENTRIES or size + batch.audio_bytes > BATCH_BYTES:
                 break
+            size += batch.audio_bytes
             taken += 1
-        self.in_flight = queued[:taken]
+        self.in_flight, self.in_flight_bytes = queued[:taken], size
         del queued[:taken]
         return self.in_flight
 

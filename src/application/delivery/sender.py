@@ -5,7 +5,7 @@ them to the store in one call, and tells each log what became of its own. While 
 new frames gather, so batches grow with the load by themselves. Each part of the store has loops of
 its own.
 
-Nothing is given up because a call fails: it is made again, after a short wait.
+A failed call is retried after a short pause; no entry is dropped.
 """
 
 import asyncio
@@ -73,11 +73,12 @@ class Sender(LogRegistry):
     async def _send(self, lane: Lane) -> None:
         backoff = store_backoff()
         while True:
-            await lane.has_work.wait()
             taken = self._take_round(lane)
             if not taken:
-                lane.has_work.clear()
+                await lane.wait_for_work()
                 continue
+            if lane.with_work:  # more than one round takes
+                lane.wake_one()
             if await self._go_round(lane, taken):
                 backoff.reset()
             else:
@@ -108,8 +109,9 @@ class Sender(LogRegistry):
             )
             return False
         self._settle(taken, outcomes, heads, is_reached=True)
-        is_other_server = any(log.epoch != self._store.epoch_of(log.stream) for log, _ in taken)
-        if lane.is_in_doubt or is_other_server:
+        epoch = self._store.epoch_of(taken[0][0].stream)  # a part is one server
+        if lane.is_in_doubt or epoch != lane.epoch:
+            lane.epoch = epoch
             self.note_alive(sent_at, lane.part)
         else:
             lane.alive_at = max(lane.alive_at, sent_at)
@@ -165,7 +167,7 @@ class Sender(LogRegistry):
             if is_reached and isinstance(answer, Failed):
                 self.pause(log)
             else:
-                self.note_work(log)
+                log.note_work()
 
 
 def _is_refused(answer: Outcome | Head | None) -> bool:

@@ -52,24 +52,17 @@ class Starts:
 
     def __init__(self, holdings: Holdings) -> None:
         self._holdings = holdings
-        self._pending: list[PendingStart] = []
+        self.requested: list[PendingStart] = []
+        """The starts that are not settled, in order; only to be looked at."""
         self._begun: _Begun | None = None
+        self.is_begun = False
+        """Whether the append of a start is queued or in flight."""
         self._held_back: list[HeldBack] = []
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether no start is requested."""
-        return not self._pending
 
     @property
     def is_ready(self) -> bool:
         """Whether the first start requested may be decided."""
-        return bool(self._pending) and self._pending[0].is_ready
-
-    @property
-    def is_begun(self) -> bool:
-        """Whether the append of a start is queued or in flight."""
-        return self._begun is not None
+        return bool(self.requested) and self.requested[0].is_ready
 
     @property
     def held_back_since(self) -> float | None:
@@ -78,7 +71,7 @@ class Starts:
 
     def add(self, pending: PendingStart) -> None:
         """Decide a request behind those before it."""
-        self._pending.append(pending)
+        self.requested.append(pending)
 
     def hold_back(self, entries: tuple[Entry, ...], received_at: float) -> None:
         """Keep entries of the older generation until the start that is begun is settled."""
@@ -86,18 +79,18 @@ class Starts:
 
     def note_attempt(self) -> None:
         """Note that the start that is begun is being sent."""
-        self._pending[0].is_attempted = True
+        self.requested[0].is_attempted = True
 
     def is_queued(self, pending: PendingStart) -> bool:
         """Whether the start that is begun is of this request, and was never sent."""
-        is_first = self._begun is not None and self._pending[0] is pending
+        is_first = self._begun is not None and self.requested[0] is pending
         return is_first and not pending.is_attempted
 
     def remove(self, pending: PendingStart) -> bool:
         """Decide a request no longer, unless it may be stored; tell whether it is removed."""
-        if pending not in self._pending or pending.is_attempted:
+        if pending not in self.requested or pending.is_attempted:
             return False
-        self._pending.remove(pending)
+        self.requested.remove(pending)
         return True
 
     def decide(self, head: Head | None, now: float, now_ms: int) -> Opened | None:
@@ -105,7 +98,7 @@ class Starts:
 
         Returns the generation if the request was granted before; else a start may be queued.
         """
-        pending, tail = self._pending[0], self._holdings.tail
+        pending, tail = self.requested[0], self._holdings.tail
         held_ms = 0 if tail is None else tail.lease.granted_at_ms
         match start(head, pending.request(now), now_ms, later_than_ms=held_ms):
             case Begin() as begin if not pending.is_given_up:
@@ -120,7 +113,7 @@ class Starts:
                 pending.fail(NotAllowed("the open run was begun with a token"))
             case TooLate():
                 pending.fail(Superseded("a newer connection has begun the stream"))
-        self._pending.pop(0)
+        self.requested.pop(0)
         return None
 
     def is_stored(self, head: Head | None) -> bool:
@@ -128,18 +121,18 @@ class Starts:
 
         A head without account names no owner: its position and generation tell.
         """
-        if head is None or not self._pending[0].is_attempted:
+        if head is None or not self.requested[0].is_attempted:
             return False
         if head.account_lost:
             return self._holdings.is_at_end(head)
-        return head.lease.owner == self._pending[0].owner
+        return head.lease.owner == self.requested[0].owner
 
     def finish(self) -> Opened:
         """Note that the start that is begun is stored."""
         begun = self._begun
         if begun is None:
             raise AssertionError("no start is begun")
-        self._begun = None
+        self._begun, self.is_begun = None, False
         begin = begun.begin
         opened = self._open(begin.run, begin.lease, begin.account)
         return replace(opened, has_replaced=begin.ends_older_run)
@@ -157,27 +150,28 @@ class Starts:
         """
         begun = self._begun
         if begun is not None:
-            self._pending[0].retry(secrets.token_hex(8))
+            self.requested[0].retry(secrets.token_hex(8))
             self._holdings.withdraw(begun.tail, begun.next_position)
-            self._begun = None
+            self._begun, self.is_begun = None, False
         held_back, self._held_back = self._held_back, []
         return held_back
 
     def abandon(self) -> None:
         """Give up every request."""
-        for pending in self._pending:
+        for pending in self.requested:
             pending.fail(BrokerUnavailable("the start could not be stored"))
-        self._pending.clear()
+        self.requested.clear()
         self._held_back.clear()
-        self._begun = None
+        self._begun, self.is_begun = None, False
 
     def _queue(self, head: Head | None, begin: Begin) -> None:
         holdings = self._holdings
         continues = holdings.is_at_end(head)
         self._begun = _Begun(begin, continues, holdings.tail, holdings.window.next_position)
+        self.is_begun = True
         holdings.begin(head, begin, continues=continues)
 
     def _open(self, run: Run, lease: Lease, account: Account) -> Opened:
         held_back, self._held_back = self._held_back, []
         frames = sum(type(entry) is AudioFrame for entries, _ in held_back for entry in entries)
-        return Opened(self._pending.pop(0), run, lease, account, frames)
+        return Opened(self.requested.pop(0), run, lease, account, frames)

@@ -1,12 +1,10 @@
-"""What one process holds of one stream, and how it gets into the store.
+"""The in-memory log of one stream in one process, and its way into the store.
 
 One log per stream and process, whatever the number of connections, generations and runs. It
 appends in order, one append at a time, each under the revision that it expects. Sessions put
-entries (`log_inbox`) and request starts; the `Sender` takes what is to be sent and settles what
-became of it; `log_table` has what the answers mean.
+entries (`log_inbox`) and request starts; the `Sender` takes appends and settles their
+outcome; `log_table` defines what each answer means.
 """
-
-from collections.abc import Callable
 
 from application.delivery.byte_budget import ByteBudget
 from application.delivery.linger import Linger
@@ -14,7 +12,7 @@ from application.delivery.log_state import OUT_OF_SYNC, LogState, Probe, Work
 from application.delivery.log_table import LogTable
 from application.delivery.pending_start import PendingStart
 from application.ports.clock import Clock
-from application.ports.store import APPENDED, Append, Appended, Conflict, Failed, Outcome
+from application.ports.store import Append, Appended, Conflict, Failed, Outcome
 from application.ports.telemetry import Telemetry
 from domain.account import State
 from domain.head import Head
@@ -22,7 +20,7 @@ from domain.identifiers import StreamKey
 
 
 class StreamLog(LogTable):
-    """The log of one stream. `on_work` is called when there is something to take."""
+    """The log of one stream; the lane that serves it sets `note_work`."""
 
     def __init__(
         self,
@@ -33,19 +31,13 @@ class StreamLog(LogTable):
         linger: Linger,
         *,
         retention_seconds: float,
-        on_work: Callable[["StreamLog"], None],
     ) -> None:
         super().__init__(
             stream, clock, telemetry, budget, linger, retention_seconds=retention_seconds
         )
         self.epoch = 0
         self.part = ""
-        self._on_work = on_work
         self._sent: Work | None = None
-
-    def note_work(self) -> None:
-        """Have the log asked for what is to be sent."""
-        self._on_work(self)
 
     @property
     def is_in_sync(self) -> bool:
@@ -60,12 +52,12 @@ class StreamLog(LogTable):
     @property
     def in_flight_bytes(self) -> int:
         """How much audio is in the append that was taken last."""
-        return sum(batch.audio_bytes for batch in self._window.in_flight)
+        return self._window.in_flight_bytes
 
     def quiet_seconds(self, now: float) -> float:
         """For how long the store was not asked about what is held here."""
-        is_asked = self.state is LogState.CLOSED or not self.is_empty
-        return 0.0 if is_asked else now - self._asked_at
+        is_closed_or_asked = self.state is LogState.CLOSED or not self.is_empty
+        return 0.0 if is_closed_or_asked else now - self._asked_at
 
     def request_start(self, pending: PendingStart) -> None:
         """Decide a start request once everything before it is stored, the account included."""
@@ -98,7 +90,7 @@ class StreamLog(LogTable):
     def abandon(self) -> None:
         """Give up everything: the store was away for longer than the stream would live there."""
         self._starts.abandon()
-        self._close()
+        self._close("not_stored")
         self._note_change()
 
     # What is taken, and what became of it
@@ -108,14 +100,14 @@ class StreamLog(LogTable):
         if self._sent is not None:
             return None
         self._doubts.note_sent()
-        window = self._window
+        window, now = self._window, self._clock.monotonic()
         if not window.queued:
             if not (window.open_entries or self._account_due):
                 return self._take_probe()
-            self._close_open(self._clock.monotonic())
+            self._close_open(now)
         if self._starts.is_begun:
             self._starts.note_attempt()
-        append = self._sent = self._holdings.append(self._clock.monotonic())
+        append = self._sent = self._holdings.append(now)
         return append
 
     def settle_append(self, outcome: Outcome) -> None:
@@ -124,18 +116,13 @@ class StreamLog(LogTable):
         self.has_lost = False
         if type(sent) is not Append:
             raise AssertionError("an append is answered that was not taken")
-        if isinstance(outcome, Conflict):
-            head = outcome.head
-            if head is not None and head.revision == sent.head.revision:
-                outcome = APPENDED  # it was stored by a call whose answer was lost
-        match outcome:
-            case Appended():
-                self._on_appended(sent)
-            case Conflict(head):
-                self._window.put_back()
-                self._on_head(head)
-            case Failed():
-                self._window.put_back()
+        if isinstance(outcome, Appended) or _was_stored(sent, outcome):
+            self._on_appended(sent)
+        else:
+            self._window.put_back()
+            if isinstance(outcome, Conflict):
+                self._on_head(outcome.head)
+            else:
                 self._on_failed(outcome)
         self._note_change()
 
@@ -170,5 +157,11 @@ class StreamLog(LogTable):
         opened = self._starts.decide(head, self._clock.monotonic(), now_ms)
         if opened is not None:
             self._open(opened)
-        if self._window.queued or not self._starts.is_empty:
+        if self._window.queued or self._starts.requested:
             self.note_work()
+
+
+def _was_stored(sent: Append, outcome: Conflict | Failed) -> bool:
+    """Tell whether a conflict is with the append itself: it was stored, and the answer lost."""
+    head = outcome.head if isinstance(outcome, Conflict) else None
+    return head is not None and head.revision == sent.head.revision

@@ -3,39 +3,20 @@
     arriving   is audio arriving?      calling   who is calling?
     complete   is it complete?         wrong     what is wrong?
 
-Each answer has a tone: `good`, `bad`, or `unknown` where the store is away and the figures are old.
+What is not known is not good: before the index is read nothing is known, and while the store is
+away an answer is what was seen last. Trouble of calls that are over stands behind the rest, and
+says when it was.
 """
 
-from collections import Counter
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 
-from application.overview.call import Call, Condition
+from application.overview.call import Condition
 from application.overview.call_overview import CallOverview
+from application.overview.tally import Tally, Trouble
+from application.overview.words import Answer, Tone, calls, counts, duration, frames, last
 from application.ports.clock import Instant
-from domain.events import EndReason
 
-LATE_MS = 1_000
-"""From this latency on a call is published late."""
-
-MAX_NAMES = 5
-ORDERLY = frozenset({EndReason.ENDED, EndReason.CALLENDED, EndReason.STOPPED})
-
-
-class Tone(StrEnum):
-    """How an answer is meant."""
-
-    GOOD = "good"
-    BAD = "bad"
-    UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer in words."""
-
-    tone: Tone
-    text: str
+NO_CALLS = "no live calls"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,141 +32,150 @@ class Answers:
 
 def answer(overview: CallOverview, now: Instant) -> Answers:
     """Answer the four questions, in one pass over the calls."""
-    broker, tally = _broker(overview, now), _Tally()
+    broker = _broker(overview, now)
+    if not overview.has_index:
+        nothing = Answer(Tone.UNKNOWN, _nothing_known(overview, now))
+        return Answers(broker, nothing, nothing, nothing, (broker,))
+    tally = Tally()
     for call in overview.calls:
         tally.take(call, now)
+    arriving, complete, calling = _arriving(tally), _complete(tally, now), _calling(tally)
+    away = overview.away_seconds(now)
+    if away is not None:
+        arriving, complete, calling = (
+            Answer(Tone.UNKNOWN, f"not known for {duration(away)}; last seen: {it.text}")
+            for it in (arriving, complete, calling)
+        )
     return Answers(
-        broker,
-        _arriving(tally, is_old=broker.tone is not Tone.GOOD),
-        _complete(tally),
-        _calling(tally),
-        _wrong(tally, broker, overview.unfollowed),
+        broker, arriving, complete, calling, _wrong(tally, broker, overview.unfollowed, now)
     )
-
-
-def calls(count: int) -> str:
-    """Say how many calls."""
-    return f"{count:,} call" if count == 1 else f"{count:,} calls"
-
-
-@dataclass(slots=True)
-class _Tally:
-    """What is counted over all calls; seconds and milliseconds are the longest."""
-
-    conditions: Counter[Condition] = field(default_factory=Counter)
-    tenants: Counter[str] = field(default_factory=Counter)
-    dialects: Counter[str] = field(default_factory=Counter)
-    odd_ends: Counter[str] = field(default_factory=Counter)
-    live: int = 0
-    over: int = 0
-    rate: float = 0.0
-    incomplete: int = 0
-    incomplete_live: int = 0
-    missing: int = 0
-    lost: int = 0
-    unread: int = 0
-    late: int = 0
-    latest_ms: int = 0
-    still_seconds: float = 0.0
-
-    def take(self, call: Call, now: Instant) -> None:
-        """Count a call."""
-        condition, is_live = call.condition, not call.condition.is_over
-        self.conditions[condition] += 1
-        if call.is_incomplete:
-            self.incomplete += 1
-            self.incomplete_live += is_live
-            self.missing += call.ledger.missing
-            self.lost += call.ledger.lost
-        if not is_live:
-            self.over += 1
-            if call.end_reason is not None and call.end_reason not in ORDERLY:
-                self.odd_ends[call.end_reason.value] += 1
-            return
-        self.live += 1
-        self.unread += call.is_unread
-        self.tenants[call.stream.tenant_id] += 1
-        if call.dialect:
-            self.dialects[call.dialect] += 1
-        if condition is Condition.FLOWING:
-            self.rate += call.frames_per_second or 0.0
-            if call.latency_ms is not None and call.latency_ms >= LATE_MS:
-                self.late += 1
-                self.latest_ms = max(self.latest_ms, call.latency_ms)
-        elif condition is Condition.STILL:
-            self.still_seconds = max(self.still_seconds, call.frame_age(now) or 0.0)
 
 
 def _broker(overview: CallOverview, now: Instant) -> Answer:
     away = overview.away_seconds(now)
     if away is not None:
         why = f": {overview.failure}" if overview.failure else ""
-        return Answer(Tone.BAD, f"broker away for {away:.0f} s{why}")
-    if overview.heard_at is None:
+        since = "" if overview.has_answered else ", since this view was opened"
+        return Answer(Tone.BAD, f"broker away for {duration(away)}{since}{why}")
+    if not overview.has_answered:
         return Answer(Tone.UNKNOWN, "the broker is asked")
     if not overview.has_index:
         return Answer(Tone.UNKNOWN, "the index of calls is read")
     return Answer(Tone.GOOD, "broker answers")
 
 
-def _arriving(tally: _Tally, *, is_old: bool) -> Answer:
-    flowing = tally.conditions[Condition.FLOWING]
-    text = f"{flowing:,} of {calls(tally.live)} with audio, {tally.rate:,.0f} frames/s"
-    if is_old:
-        return Answer(Tone.UNKNOWN, f"not known now; last seen: {text}")
+def _nothing_known(overview: CallOverview, now: Instant) -> str:
+    if overview.opened_at is None:
+        return "nothing is known yet"
+    waits = duration(max(0.0, now.monotonic - overview.opened_at.monotonic))
+    return f"nothing is known yet: this view has waited for {waits}"
+
+
+def _arriving(tally: Tally) -> Answer:
     if tally.live == 0:
-        return Answer(Tone.GOOD, "no live calls")
-    if unseen := tally.conditions[Condition.UNSEEN]:
+        return Answer(Tone.GOOD, NO_CALLS)
+    flowing, unseen = tally.conditions[Condition.FLOWING], tally.conditions[Condition.UNSEEN]
+    rate = "-" if flowing and tally.rate is None else f"{tally.rate or 0.0:,.0f}"
+    text = f"{flowing:,} of {calls(tally.live)} with audio, {rate} frames/s"
+    if unseen:
         text += f", {unseen:,} not looked at yet"
-    is_bad = tally.conditions[Condition.STILL] or tally.conditions[Condition.CUT]
-    return Answer(Tone.BAD if is_bad else Tone.GOOD, text)
+    if tally.conditions[Condition.STILL] or tally.conditions[Condition.CUT] or tally.mute:
+        return Answer(Tone.BAD, text)
+    return Answer(Tone.UNKNOWN if unseen == tally.live else Tone.GOOD, text)
 
 
-def _complete(tally: _Tally) -> Answer:
-    if not tally.incomplete:
+def _complete(tally: Tally, now: Instant) -> Answer:
+    unseen = tally.conditions[Condition.UNSEEN]
+    live, past = tally.absent, tally.past_absent
+    if live.calls:
+        tone, text = Tone.BAD, f"{_absent(live, 'live ')}, {last(live.last_at, now.monotonic)}"
+        if past.calls:
+            text += f"; and {_absent(past)} that {_are(past)} over"
+    elif past.calls:
+        tone = Tone.PAST
+        now_text = f"nothing missing in {calls(tally.live, 'live ')}" if tally.live else NO_CALLS
+        text = f"{now_text}; {_past_absent(past, now)}"
+    elif tally.live or tally.over:
+        tone = Tone.GOOD
         text = f"nothing missing in {calls(tally.live)}, and {tally.over} that are over"
-        return Answer(Tone.GOOD, text)
-    text = f"{tally.missing:,} frames missing in {calls(tally.incomplete)}"
-    if tally.incomplete_live != tally.incomplete:
-        text += f", {tally.incomplete_live:,} of them live"
-    if tally.lost:
-        text += f"; {tally.lost:,} were received and lost"
-    return Answer(Tone.BAD, text)
+    else:
+        tone, text = Tone.GOOD, NO_CALLS
+    if unseen:
+        text += f"; {unseen:,} not looked at yet"
+        tone = Tone.UNKNOWN if unseen == tally.live and tone is Tone.GOOD else tone
+    return Answer(tone, text)
 
 
-def _calling(tally: _Tally) -> Answer:
+def _absent(trouble: Trouble, kind: str = "") -> str:
+    lost = f", {trouble.lost:,} received and lost," if trouble.lost else ""
+    return f"{frames(trouble.missing)} missing{lost} in {calls(trouble.calls, kind)}"
+
+
+def _past_absent(past: Trouble, now: Instant) -> str:
+    return f"{_absent(past)} that {_are(past)} over, {last(past.last_at, now.monotonic)}"
+
+
+def _are(trouble: Trouble) -> str:
+    return "is" if trouble.calls == 1 else "are"
+
+
+def _calling(tally: Tally) -> Answer:
     tenants = tally.tenants
     if not tenants:
         return Answer(Tone.GOOD, "no tenant")
     count = f"{len(tenants):,} tenant" + ("" if len(tenants) == 1 else "s")
-    text = f"{count}: {_counts(tenants)}; dialects: {_counts(tally.dialects) or '-'}"
+    text = f"{count}: {counts(tenants)}; dialects: {counts(tally.dialects) or '-'}"
     return Answer(Tone.GOOD, text)
 
 
-def _counts(counted: Counter[str]) -> str:
-    names = [f"{name} {count:,}" for name, count in counted.most_common(MAX_NAMES)]
-    more = len(counted) - len(names)
-    return ", ".join([*names, f"{more:,} more"] if more > 0 else names)
+def _wrong(tally: Tally, broker: Answer, unfollowed: int, now: Instant) -> tuple[Answer, ...]:
+    """Return what is wrong now, and behind it what was."""
+    present = [broker.text] if broker.tone is Tone.BAD else []
+    present += _present(tally, unfollowed, now, is_away=bool(present))
+    past = [Answer(Tone.PAST, text) for text in _past(tally, now)]
+    if present:
+        return (*(Answer(Tone.BAD, text) for text in present), *past)
+    return (Answer(Tone.GOOD, "nothing now" if past else "nothing"), *past)
 
 
-def _wrong(tally: _Tally, broker: Answer, unfollowed: int) -> tuple[Answer, ...]:
-    found = [broker.text] if broker.tone is Tone.BAD else []
-    still = tally.conditions[Condition.STILL]
-    if still and broker.tone is Tone.GOOD:
-        longest = f"the longest for {tally.still_seconds:.0f} s"
+def _present(tally: Tally, unfollowed: int, now: Instant, *, is_away: bool) -> list[str]:
+    found = []
+    if not is_away and (still := tally.conditions[Condition.STILL]):
+        longest = f"the longest for {duration(tally.still_seconds)}"
         found.append(f"{calls(still)} without audio, {longest}")
+    if not is_away and tally.mute:
+        longest = f"the longest for {duration(tally.mute_seconds)}"
+        found.append(f"{calls(tally.mute)} started, and no audio yet, {longest}")
+    if tally.absent.calls:
+        when = last(tally.absent.last_at, now.monotonic)
+        found.append(f"{_absent(tally.absent, 'live ')}, {when}")
     if cut := tally.conditions[Condition.CUT]:
         found.append(f"{calls(cut)} cut, until the sender comes back")
     if tally.late:
         found.append(f"{calls(tally.late)} published late, up to {tally.latest_ms / 1_000:.1f} s")
+    if odd := tally.odd_audio.calls:
+        what = counts(tally.odd_audio.names)
+        found.append(f"{calls(odd)} with audio that is not as it should be: {what}")
     if tally.unread:
         found.append(f"{calls(tally.unread)} cannot be read")
-    if gone := tally.conditions[Condition.GONE]:
-        found.append(f"{calls(gone)} gone from the store without an end")
-    if odd := tally.odd_ends:
-        found.append(f"{calls(odd.total())} ended otherwise than by the sender: {_counts(odd)}")
     if unfollowed:
         found.append(f"{calls(unfollowed)} more than can be followed")
-    if not found and broker.tone is Tone.UNKNOWN:
-        return (broker,)
-    return tuple(Answer(Tone.BAD, text) for text in found) or (Answer(Tone.GOOD, "nothing"),)
+    return found
+
+
+def _past(tally: Tally, now: Instant) -> list[str]:
+    found = []
+    if tally.past_absent.calls:
+        found.append(_past_absent(tally.past_absent, now))
+    if gone := tally.gone.calls:
+        text = f"{calls(gone)} gone from the store without an end"
+        found.append(f"{text}, {last(tally.gone.last_at, now.monotonic)}")
+    if ends := tally.odd_ends.calls:
+        text = f"{calls(ends)} ended otherwise than by the sender: {counts(tally.odd_ends.names)}"
+        found.append(f"{text}, {last(tally.odd_ends.last_at, now.monotonic)}")
+    if odd := tally.past_odd_audio.calls:
+        what = counts(tally.past_odd_audio.names)
+        text = f"{calls(odd)} that {_are(tally.past_odd_audio)} over, with audio that is not as"
+        when = last(tally.past_odd_audio.last_at, now.monotonic)
+        found.append(f"{text} it should be: {what}, {when}")
+    return found

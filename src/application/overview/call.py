@@ -1,12 +1,13 @@
 """One call as it was looked at last."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from application.overview.level import level_of
 from application.ports.clock import Instant
 from application.ports.reader import Announcement, Newest
 from domain.account import State
+from domain.audio_health import AudioMeter, Finding, MeasuredFrame
 from domain.entries import Ended
 from domain.events import EndReason
 from domain.head import Head
@@ -14,11 +15,17 @@ from domain.identifiers import InteractionId, StreamKey
 from domain.ledger import NOTHING, Ledger
 from domain.media import AudioFrame
 
+MUTE_SECONDS = 5.0
+"""A call that has started and has no audio for so long is wrong."""
+
 STILL_SECONDS = 2.0
 """A live call without a frame for so long, and for three of its frames, stands still."""
 
 LATENCIES = 5
 """The latency is the least of so many looks: a frame may have waited for a look."""
+
+BEGINNING_SECONDS = 10.0
+"""A run whose audio is looked at later than this is not judged as a whole when it ends."""
 
 CLOCKS_DIFFER_MS = 1_000
 """A frame from so far in the future tells of two clocks, and nothing of a latency."""
@@ -50,8 +57,11 @@ class Condition(StrEnum):
 class Call:
     """A stream with its latest run. Instants named `…_at` are monotonic seconds.
 
-    `level` is that of the last frame, 0 to 1. `frames_per_second` is None before the second look,
-    `latency_ms` before a frame came between two looks. `is_unread`: the last look has failed.
+    `level` is that of the last frame, 0 to 1. `findings` tell what is wrong with the audio, as far
+    as looks have measured it: the last frame of each. `frames_per_second` is None before the second
+    look, `latency_ms` before a frame came between two looks. `is_unread`: the last look has failed.
+    `hurt_at` is when a look found more frames absent, `over_at` when it was found to be over: None
+    if that was before the view was opened.
     """
 
     stream: StreamKey
@@ -69,31 +79,40 @@ class Call:
     generation: int = 0
     ledger: Ledger = NOTHING
     level: float | None = None
+    findings: Sequence[Finding] = ()
     frames_per_second: float | None = None
     latency_ms: int | None = None
     end_reason: EndReason | None = None
     looked_at: float | None = None
     moved_at: float | None = None
     is_unread: bool = False
+    hurt_at: float | None = None
+    over_at: float | None = None
+    _waits_since: float | None = None
+    _waits_long: bool = False
     _frame_ms: int = 0
     _latencies: list[int] = field(default_factory=list)
+    _meter: AudioMeter | None = None
+    _measured_bytes: int = 0
+    _is_whole: bool = False
 
-    def announce(self, announced: Announcement) -> None:
+    def announce(self, announced: Announcement, now: Instant) -> None:
         """Take an announcement: another run begins without figures."""
         self.generation = max(self.generation, announced.generation)
         if announced.run != self.run:
             self.run, self.interaction_id = announced.run, announced.interaction_id
             self.ledger, self.end_reason, self.moved_at = NOTHING, None, None
-            self.looked_at = self.level = self.frames_per_second = self.latency_ms = None
-            self.condition = Condition.UNSEEN
+            self.looked_at = self.frames_per_second = self.latency_ms = None
+            self.condition, self.announced_at = Condition.UNSEEN, now.monotonic
             self._latencies.clear()
+            self._forget_run()
         if announced.has_ended:
             self.condition = Condition.ENDED
         elif self.condition.is_over:
-            self.condition = Condition.UNSEEN
+            self.condition, self.over_at = Condition.UNSEEN, None
 
-    def look(self, newest: Newest, now: Instant) -> None:
-        """Take what a look has found."""
+    def look(self, newest: Newest, now: Instant, back_at: float | None = None) -> None:
+        """Take what a look has found; the store was away until `back_at`, if it was."""
         head = newest.head
         self._take_facts(head)
         ledger = head.account.ledger
@@ -101,32 +120,54 @@ class Call:
         entry = None if newest.last is None else newest.last.entry
         if isinstance(entry, AudioFrame):
             self._take_frame(entry, now, has_moved=before is not None and came > 0)
-        elif came > 0 and (before is not None or self.moved_at is None):
+            self._measure(entry, ledger.bytes)
+        elif came > 0 and (before is not None or (self.moved_at is None and head.is_open)):
             self.moved_at = now.monotonic  # a signal or a gap is last: the frame is not told
         if before is not None and now.monotonic > before:
             self._take_rate(max(0, came) / (now.monotonic - before))
         if isinstance(entry, Ended):
             self.end_reason = entry.reason
+        if before is not None and _absent(ledger) > _absent(self.ledger):
+            self.hurt_at = now.monotonic
         self.ledger, self.looked_at, self.is_unread = ledger, now.monotonic, False
-        self.condition = self._judge(head, now)
+        self.condition = self._judge(head, now, back_at)
+        self._waits_long = self._judge_wait(now, back_at)
+        if self.condition is Condition.ENDED and self._meter is not None:
+            if self._is_whole:
+                self._meter.end()
+            self.findings, self._meter = self._meter.findings, None
 
     @property
     def is_incomplete(self) -> bool:
         """Whether frames of it are absent."""
         return self.ledger.missing > 0 or self.ledger.lost > 0
 
+    @property
+    def alarming(self) -> Sequence[Finding]:
+        """The findings that are a fault: a long silence may be a caller on hold."""
+        return [it for it in self.findings if it is not Finding.LONG_SILENCE]
+
     def frame_age(self, now: Instant) -> float | None:
         """Return the seconds since the last frame, as of the last look unless it stands still."""
         if self.moved_at is None or self.looked_at is None:
             return None
-        is_growing = self.condition in (Condition.STILL, Condition.CUT)
-        until = now.monotonic if is_growing and not self.is_unread else self.looked_at
+        is_growing = self.condition is not Condition.FLOWING and not self.is_unread
+        until = now.monotonic if is_growing else self.looked_at
         return max(0.0, until - self.moved_at)
 
     def still_seconds(self, now: Instant) -> float | None:
         """Return for how long no audio comes, of a call that is not over; None if it flows."""
         stands = self.condition in (Condition.STILL, Condition.CUT)
         return self.frame_age(now) if stands else None
+
+    @property
+    def is_mute(self) -> bool:
+        """Whether it has started and has no audio for too long, as of the last look."""
+        return self.condition is Condition.WAITING and self._waits_long
+
+    def waiting_seconds(self, now: Instant) -> float | None:
+        """Return for how long its first frame is waited for; None if it was not looked at."""
+        return None if self._waits_since is None else now.monotonic - self._waits_since
 
     @property
     def behind_bytes(self) -> int | None:
@@ -141,6 +182,7 @@ class Call:
         opening = head.run.opening
         if head.run.name != self.run:  # the index tells of it in a moment
             self.run, self.ledger, self.looked_at = head.run.name, NOTHING, None
+            self._forget_run()
         self.dialect, self.track = opening.dialect, opening.track
         self.caller, self.callee = opening.call.caller, opening.call.callee
         self.sample_rate = opening.media.sample_rate
@@ -149,7 +191,7 @@ class Call:
         self.interaction_id = opening.interaction_id
 
     def _take_frame(self, frame: AudioFrame, now: Instant, *, has_moved: bool) -> None:
-        self._frame_ms, self.level = frame.audio_ms, level_of(frame)
+        self._frame_ms = frame.audio_ms
         age_ms = now.epoch_ms - frame.received_at_ms
         if has_moved or self.moved_at is None:
             self.moved_at = now.monotonic - max(0, age_ms) / 1_000
@@ -160,11 +202,35 @@ class Call:
             least = min(self._latencies)
             self.latency_ms = None if least < -CLOCKS_DIFFER_MS else max(0, least)
 
+    def _measure(self, frame: AudioFrame, run_bytes: int) -> None:
+        """Measure the last frame, unless a look has. The clock is that of who received it."""
+        if self._meter is None:
+            self._meter = AudioMeter(frame.media)
+            self._is_whole = run_bytes <= BEGINNING_SECONDS * frame.media.bytes_per_second
+        elif run_bytes == self._measured_bytes:
+            return
+        self._measured_bytes = run_bytes
+        self._meter.measure(MeasuredFrame(frame.audio, frame.received_at_ms / 1_000, run_bytes))
+        self.findings = self._meter.findings
+        self.level = None if self._meter.level is None else self._meter.level.share
+
+    def _forget_run(self) -> None:
+        self.level, self.findings, self._meter = None, (), None
+        self.hurt_at = self.over_at = self._waits_since = None
+
     def _take_rate(self, rate: float) -> None:
         old = self.frames_per_second
         self.frames_per_second = rate if old is None else old * 0.5 + rate * 0.5
 
-    def _judge(self, head: Head, now: Instant) -> Condition:
+    def _judge_wait(self, now: Instant, back_at: float | None) -> bool:
+        """Tell whether a first frame is late by now; the start may be older than the view."""
+        if self._waits_since is None:
+            age = max(0, now.epoch_ms - (self.started_at_ms or now.epoch_ms)) / 1_000
+            self._waits_since = min(self.announced_at, now.monotonic - age)
+        since = self._waits_since if back_at is None else max(self._waits_since, back_at)
+        return now.monotonic - since >= MUTE_SECONDS
+
+    def _judge(self, head: Head, now: Instant, back_at: float | None) -> Condition:
         state = head.account.state
         if state is State.ENDED:
             return Condition.ENDED
@@ -173,4 +239,11 @@ class Call:
         if self.ledger.published == 0 or self.moved_at is None:
             return Condition.WAITING
         limit = max(STILL_SECONDS, 3 * self._frame_ms / 1_000)
-        return Condition.STILL if now.monotonic - self.moved_at >= limit else Condition.FLOWING
+        since = self.moved_at
+        if back_at is not None and self.condition is not Condition.STILL:
+            since = max(since, back_at)  # what waited while the store was away comes now
+        return Condition.STILL if now.monotonic - since >= limit else Condition.FLOWING
+
+
+def _absent(ledger: Ledger) -> int:
+    return ledger.missing + ledger.lost

@@ -26,16 +26,17 @@ SILENT_SECONDS = 3.0
 """A store that has not answered for so long is away, whether it has failed or not."""
 
 RANK = {
-    Condition.STILL: 0,
+    Condition.STILL: 0,  # also a call that has sent nothing for too long
     Condition.CUT: 1,
     Condition.GONE: 2,
-    Condition.WAITING: 4,
-    Condition.FLOWING: 5,
-    Condition.UNSEEN: 5,
-    Condition.ENDED: 6,
+    Condition.WAITING: 5,
+    Condition.FLOWING: 6,
+    Condition.UNSEEN: 6,
+    Condition.ENDED: 7,
 }
 INCOMPLETE_RANK = 3
-RANKS = 7
+FINDING_RANK = 4
+RANKS = 8
 
 
 @dataclass(slots=True)
@@ -63,7 +64,12 @@ class CallOverview:
         self._over: dict[StreamKey, Call] = {}
         self._unfollowed: dict[StreamKey, Announcement] = {}
         self.outages: deque[Outage] = deque(maxlen=MAX_OUTAGES)
+        self.opened_at: Instant | None = None
+        """When the view was opened that asks the store."""
         self.heard_at: Instant | None = None
+        self.has_answered = False
+        self.back_at: float | None = None
+        """When the store was back the last time."""
         self.failure = ""
         self.has_index = False
         """Whether the announcements were read to their end once."""
@@ -87,6 +93,10 @@ class CallOverview:
         """Return a call, if it is known."""
         return self._live.get(stream) or self._over.get(stream)
 
+    def opened(self, now: Instant) -> None:
+        """Note that the store is asked from now on."""
+        self.opened_at = now
+
     def announced(self, announced: Announcement, now: Instant) -> None:
         """Take an announcement."""
         stream = announced.stream
@@ -98,8 +108,8 @@ class CallOverview:
             return
         if call is None:
             call = Call(stream, announced.interaction_id, now.monotonic, announced.run)
-        call.announce(announced)
-        self._place(call)
+        call.announce(announced, now)
+        self._place(call, now)
         if call.condition.is_over:
             self._follow_another(now)
 
@@ -109,11 +119,11 @@ class CallOverview:
         if call is None:
             return
         was_over = call.condition.is_over
-        call.look(newest, now)
+        call.look(newest, now, self.back_at)
         if call.condition.is_over != was_over:
             self._remove(stream)
             if call.condition.is_over or not self._is_full:  # else its announcement comes
-                self._place(call)
+                self._place(call, now)
             self._follow_another(now)
 
     def absent(self, stream: StreamKey, now: Instant) -> None:
@@ -123,7 +133,7 @@ class CallOverview:
             is_known = call.condition is not Condition.UNSEEN
             call.condition, call.looked_at = Condition.GONE, now.monotonic
             if is_known:  # else it had expired before this process looked
-                self._place(call)
+                self._place(call, now)
             self._follow_another(now)
         elif (over := self._over.get(stream)) is not None:
             over.looked_at = now.monotonic
@@ -140,21 +150,24 @@ class CallOverview:
         """Note that the store has answered."""
         if self.outages and self.outages[-1].until_ms is None:
             self.outages[-1].until_ms = now.epoch_ms
-        self.heard_at, self.failure = now, ""
+        if self.away_seconds(now) is not None:
+            self.back_at = now.monotonic
+        self.heard_at, self.failure, self.has_answered = now, "", True
 
     def failed(self, why: str, now: Instant) -> None:
         """Note that the store has not answered."""
         if not self.failure:
-            since = now if self.heard_at is None else self.heard_at
+            since = self.heard_at or self.opened_at or now
             self.outages.append(Outage(since.epoch_ms))
             self.heard_at = since
         self.failure = why or "no answer"
 
     def away_seconds(self, now: Instant) -> float | None:
         """Return how long the store has not answered; None if it does."""
-        if self.heard_at is None:
+        since = self.heard_at or self.opened_at
+        if since is None:
             return None
-        seconds = max(0.0, now.monotonic - self.heard_at.monotonic)
+        seconds = max(0.0, now.monotonic - since.monotonic)
         return seconds if self.failure or seconds >= SILENT_SECONDS else None
 
     @property
@@ -170,7 +183,7 @@ class CallOverview:
     def select(self, text: str, limit: int) -> Selected:
         """Return the calls that have each word of `text`: those with trouble first, then by age.
 
-        A word is looked for in tenant, interaction, stream, track, dialect and condition.
+        A word is looked for in tenant, interaction, stream, track, dialect, condition and findings.
         """
         words = text.lower().split()
         ranks: list[list[Call]] = [[] for _ in range(RANKS)]
@@ -194,8 +207,10 @@ class CallOverview:
         self._live.pop(stream, None)
         self._over.pop(stream, None)
 
-    def _place(self, call: Call) -> None:
+    def _place(self, call: Call, now: Instant) -> None:
         if call.condition.is_over:
+            if call.over_at is None and self.has_index:
+                call.over_at = now.monotonic
             self._over[call.stream] = call
             if len(self._over) > self._max_over:
                 self._over.pop(next(iter(self._over)))
@@ -207,15 +222,19 @@ def _has(call: Call, words: Collection[str]) -> bool:
     stream = call.stream
     text = (
         f"{stream.tenant_id} {call.interaction_id} {stream.stream_id} {call.track or ''} "
-        f"{call.dialect} {call.condition.value}"
+        f"{call.dialect} {call.condition.value} {' '.join(call.findings)}"
     ).lower()
     return all(word in text for word in words)
 
 
 def _rank(call: Call) -> int:
-    rank = RANK[call.condition]
-    is_hurt = INCOMPLETE_RANK < rank < RANK[Condition.ENDED] and call.is_incomplete
-    return INCOMPLETE_RANK if is_hurt else rank
+    rank = RANK[Condition.STILL if call.is_mute else call.condition]
+    if INCOMPLETE_RANK < rank < RANK[Condition.ENDED]:
+        if call.is_incomplete:
+            return INCOMPLETE_RANK
+        if call.alarming:
+            return FINDING_RANK
+    return rank
 
 
 def _moved_at(call: Call) -> float:

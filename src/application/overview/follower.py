@@ -84,6 +84,7 @@ class Follower:
 
     async def run(self) -> None:
         """Follow for ever."""
+        self._overview.opened(self._clock.instant())
         try:
             while True:
                 began = self._clock.monotonic()
@@ -91,6 +92,8 @@ class Follower:
                     await self._round()
                 except PublisherError as error:
                     self._overview.failed(str(error), self._clock.instant())
+                    for watched in self._watched.values():
+                        watched.line.is_read = False
                     await asyncio.sleep(self._backoff.note_failure())
                 else:
                     self._backoff.reset()
@@ -191,6 +194,7 @@ class Follower:
                 await self._read(stream, watched)
             except PublisherError:
                 await watched.stop()
+                watched.line.is_read = False
                 self._overview.unread(stream, self._clock.instant())
 
     async def _read(self, stream: StreamKey, watched: _Watched) -> None:
@@ -199,7 +203,8 @@ class Follower:
         for _ in range(ENTRIES):
             published = await anext(watched.reading, None)
             if published is None:
-                watched.reading = None
+                watched.reading, watched.line.is_read = None, True
                 return
             watched.last = published
             watched.line.add(published)
+        watched.line.is_read = False

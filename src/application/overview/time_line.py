@@ -15,8 +15,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from application.overview.call_overview import Outage
-from application.overview.level import level_of
 from application.ports.reader import PublishedEntry
+from domain.audio_health import AudioMeter, Finding, MeasuredFrame
+from domain.audio_level import level_of
 from domain.entries import Ended, Gap, SignalNoted, Started
 from domain.ledger import Ledger
 from domain.media import AudioFrame
@@ -39,6 +40,8 @@ class Kind(StrEnum):
     REWRITTEN = "rewritten"
     """The service wrote the stream on behind what a store had left of it."""
     GAP = "gap"
+    AUDIO = "audio"
+    """Its audio is not as it should be."""
     SILENCE = "silence"
     SIGNAL = "signal"
     OUTAGE = "outage"
@@ -64,6 +67,8 @@ class TimeLine:
         self._first: Moment | None = None
         self._moments: deque[Moment] = deque(maxlen=MAX_MOMENTS)
         self.left_out = 0
+        self.is_read = False
+        """Whether the entries were read to their end; its reader sets it."""
         self.levels: dict[int, float] = {}
         """The loudest frame of each second, by seconds since 1970."""
         self.ended: Ended | None = None
@@ -72,6 +77,9 @@ class TimeLine:
         self._behind_start = ""
         self._last_ms: int | None = None
         self._frame_ms = 0
+        self._meter: AudioMeter | None = None
+        self._run_bytes = 0
+        self._is_whole = False
 
     def add(self, published: PublishedEntry) -> None:
         """Take the next entry."""
@@ -93,6 +101,8 @@ class TimeLine:
                 self._note(Moment(Kind.SIGNAL, self._last_ms, signal.value))
             case Ended(reason, _, recovered):
                 self._settle_gap(None)
+                if self._meter is not None and self._is_whole:
+                    self._note_findings(self._meter.end())
                 by = ", written by another process" if recovered else ""
                 self._note(Moment(Kind.ENDED, self._last_ms, f"{reason.value}{by}"))
                 self.ended = entry
@@ -103,10 +113,12 @@ class TimeLine:
         ledger: Ledger,
         outages: Iterable[Outage] = (),
         still_seconds: float | None = None,
+        watched_since_ms: int | None = None,
     ) -> list[Moment]:
         """Return what happened, in order, with the outages of the store during the call.
 
-        `ledger` is that of the run as it stands; `still_seconds` tells that it stands still now.
+        `ledger` is that of the run as it stands; `still_seconds` tells that it stands still now;
+        outages before `watched_since_ms` are not known.
         """
         found = [*([] if self._first is None else [self._first]), *self._moments]
         if self._gap is not None:
@@ -119,7 +131,7 @@ class TimeLine:
             and (it.until_ms is None or it.until_ms >= began)
             and (self.ended is None or self._last_ms is None or it.since_ms <= self._last_ms)
         ]
-        told = [_with_cause(it, ledger, away) for it in found]
+        told = [_with_cause(it, ledger, away, watched_since_ms) for it in found]
         for outage in away:
             later = (n for n, it in enumerate(told) if _at(it) > _at(outage))
             told.insert(next(later, len(told)), outage)
@@ -136,7 +148,10 @@ class TimeLine:
             text = f"no audio for {seconds:.1f} s"
             self._note(Moment(Kind.SILENCE, self._last_ms, text, until_ms=at_ms))
         self._last_ms, self._frame_ms, self._behind_start = at_ms, frame.audio_ms, ""
-        second, level = at_ms // 1_000, level_of(frame)
+        second, level = at_ms // 1_000, level_of(frame.audio, frame.media.encoding).share
+        self._run_bytes += len(frame.audio)
+        if second not in self.levels:
+            self._measure(frame)
         self.levels[second] = max(level, self.levels.get(second, 0.0))
         if len(self.levels) > MAX_LEVELS:
             del self.levels[next(iter(self.levels))]
@@ -150,7 +165,7 @@ class TimeLine:
         if not started.resumed:
             text = f"{number}, {opening.dialect}, {opening.media.sample_rate} Hz"
             moment = Moment(Kind.STARTED, at_ms, text)
-            self.ended = None
+            self.ended, self._meter, self._run_bytes, self._is_whole = None, None, 0, True
         elif position == 0 and started.generation > 1:
             self._behind_start = "the broker had lost the stream"
             moment = Moment(Kind.REWRITTEN, self._last_ms, number, self._behind_start)
@@ -162,6 +177,17 @@ class TimeLine:
             moment = Moment(Kind.RESUMED, at_ms, number)
         self._started = started
         self._note(moment)
+
+    def _measure(self, frame: AudioFrame) -> None:
+        """Measure one frame of each second."""
+        if self._meter is None:
+            self._meter = AudioMeter(frame.media)
+        sample = MeasuredFrame(frame.audio, frame.received_at_ms / 1_000, self._run_bytes)
+        self._note_findings(self._meter.measure(sample))
+
+    def _note_findings(self, found: Iterable[Finding]) -> None:
+        for finding in found:
+            self._note(Moment(Kind.AUDIO, self._last_ms, finding.value))
 
     def _settle_gap(self, until_ms: int | None) -> None:
         if self._gap is not None:
@@ -176,14 +202,19 @@ class TimeLine:
         self._moments.append(moment)
 
 
-def _with_cause(moment: Moment, ledger: Ledger, outages: Iterable[Moment]) -> Moment:
+def _with_cause(
+    moment: Moment, ledger: Ledger, outages: Iterable[Moment], watched_since_ms: int | None
+) -> Moment:
     if moment.kind is not Kind.GAP or moment.cause:
         return moment
     cause = "the sender did not send them"
     if ledger.lost:
-        cause = f"not sent, or dropped while buffers were full ({ledger.lost:,} lost in the run)"
+        lost = f"({ledger.lost:,} lost in the run)"
+        cause = f"not sent, or dropped while buffers were full {lost}"
         if any(_overlaps(moment, it) for it in outages):
-            cause = f"dropped while the broker was away ({ledger.lost:,} lost in the run)"
+            cause = f"dropped while the broker was away {lost}"
+        elif watched_since_ms is not None and _at(moment) < watched_since_ms:
+            cause += "; whether the broker was away is not known: this view was not open then"
     return replace(moment, cause=cause)
 
 

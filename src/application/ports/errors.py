@@ -3,6 +3,7 @@
 PublisherError
 ├── BrokerUnavailable    not reached, timed out, or refusing for now: may pass by itself
 └── BrokerRefused        refusing for good, until it is changed
+    └── Unreadable       what it has stored cannot be read
 InvalidToken             a token that does not verify
 """
 
@@ -17,6 +18,10 @@ class BrokerUnavailable(PublisherError):
 
 class BrokerRefused(PublisherError):
     """The destination will not take this write until its configuration or data is mended."""
+
+
+class Unreadable(BrokerRefused):
+    """Stored data is not what this release writes: damaged, foreign, or of another version."""
 
 
 class InvalidToken(Exception):

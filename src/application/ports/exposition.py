@@ -1,6 +1,19 @@
 """The port that renders what `Telemetry` counted."""
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+
+class ServiceState(NamedTuple):
+    """How the service stands, over all its processes, in the figures of its metrics."""
+
+    takes_writes: bool
+    """Whether its broker does."""
+    calls: int
+    buffered_bytes: int
+    oldest_seconds: float
+    """The age of the oldest frame that is not confirmed."""
+    lost: int
+    """Frames that were received and lost."""
 
 
 class MetricsExposition(Protocol):
@@ -13,6 +26,10 @@ class MetricsExposition(Protocol):
 
     def render(self) -> bytes:
         """Return all metrics as they are now."""
+        ...
+
+    def service_state(self) -> ServiceState:
+        """Return the figures that tell how the service stands now."""
         ...
 
     def share(self) -> None:

@@ -27,6 +27,7 @@ FRAMES = (
     ("lost", ""),
     ("lost", "rolled_back"),
     ("lost", "superseded"),
+    ("lost", "not_stored"),
     ("lost", "not_started"),
 )
 """Outcomes of frames and their reasons, beside the reasons for which a dialect refuses one."""

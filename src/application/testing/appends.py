@@ -85,6 +85,16 @@ def following(
     return Append(head.run.opening.stream, head.revision, segments, after, keep_from)
 
 
+def with_generations(key: StreamKey, number: int) -> Append:
+    """Return one append of many generations: each but the first ends the run before it."""
+    whole = begin(key, None)
+    for _ in range(number - 1):
+        after = begin(key, whole.head)
+        segments = (*whole.segments, *after.segments)
+        whole = replace_append(whole, segments=segments, head=after.head)
+    return whole
+
+
 def cut(head: Head) -> Append:
     """Write a head alone: the run is without its sender."""
     append = following(head)

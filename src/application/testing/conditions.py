@@ -1,7 +1,11 @@
-"""What a test has happen to the place, and takes back however the test ends."""
+"""What a test has happen to the place, and takes back however the test ends.
 
-from collections.abc import AsyncIterator
+It is noted in the trial meanwhile: a test that cannot be ended has it taken back from outside.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 from application.testing.trial import Trial
 from domain.identifiers import StreamKey
@@ -11,30 +15,24 @@ from domain.identifiers import StreamKey
 async def unplugged(trial: Trial) -> AsyncIterator[None]:
     """Let the place be unreachable."""
     await trial.unplug()
-    try:
+    async with _taken_back(trial, trial.plug):
         yield
-    finally:
-        await trial.plug()
 
 
 @asynccontextmanager
 async def refusing_writes(trial: Trial) -> AsyncIterator[None]:
     """Let the place take reads only."""
     await trial.refuse_writes()
-    try:
+    async with _taken_back(trial, trial.plug):
         yield
-    finally:
-        await trial.plug()
 
 
 @asynccontextmanager
 async def locked(trial: Trial) -> AsyncIterator[None]:
     """Let another program have the place locked."""
     await trial.lock()
-    try:
+    async with _taken_back(trial, trial.unlock):
         yield
-    finally:
-        await trial.unlock()
 
 
 @asynccontextmanager
@@ -43,5 +41,18 @@ async def held(trial: Trial, *streams: StreamKey) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         for stream in streams:
             await trial.hold(stream)
-            stack.push_async_callback(trial.release, stream)
+            await stack.enter_async_context(_taken_back(trial, partial(trial.release, stream)))
         yield
+
+
+@asynccontextmanager
+async def _taken_back(
+    trial: Trial, take_back: Callable[[], Awaitable[None]]
+) -> AsyncIterator[None]:
+    trial.to_take_back.append(take_back)
+    try:
+        yield
+    finally:
+        if take_back in trial.to_take_back:
+            trial.to_take_back.remove(take_back)
+            await take_back()

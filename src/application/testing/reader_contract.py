@@ -7,7 +7,7 @@ import pytest
 
 from application.ports.errors import PublisherError
 from application.ports.reader import PublishedEntry
-from application.ports.store import Append
+from application.ports.store import Append, Mark
 from application.testing.appends import (
     as_published,
     as_stored,
@@ -16,8 +16,8 @@ from application.testing.appends import (
     following,
     frame,
     frames,
-    replace_append,
     stream,
+    with_generations,
 )
 from application.testing.conditions import unplugged
 from application.testing.observed import (
@@ -32,7 +32,6 @@ from application.testing.observed import (
 )
 from application.testing.running import Contract
 from application.testing.trial import Trial
-from domain.identifiers import StreamKey
 
 CALL = stream("call")
 
@@ -40,16 +39,6 @@ CALL = stream("call")
 def place(generation: int, position: int) -> PublishedEntry:
     """Return an entry as a reader remembers it, which need not be there any more."""
     return PublishedEntry(generation, position, frame(CALL, 0))
-
-
-def _with_generations(key: StreamKey, number: int) -> Append:
-    """Return one append of many generations: each but the first ends the run before it."""
-    whole = begin(key, None)
-    for _ in range(number - 1):
-        after = begin(key, whole.head)
-        segments = (*whole.segments, *after.segments)
-        whole = replace_append(whole, segments=segments, head=after.head)
-    return whole
 
 
 class ReaderContract(Contract):
@@ -64,9 +53,10 @@ class ReaderContract(Contract):
             await store(destination, append)
         assert await read(await trial.connect_elsewhere(), CALL) == expected(*written)
 
-    async def test_ordered_reading_while_entries_are_stored_finds_no_hole(
+    async def test_ordered_reading_while_entries_are_stored_and_removed_finds_no_hole(
         self, trial: Trial
     ) -> None:
+        """Those that are removed have been read: a place counted among those left is another."""
         destination, other = trial.connect(), trial.connect()
         last = begin_with(CALL, *frames(CALL, 0, 1_200))
         await store(destination, last)
@@ -74,7 +64,8 @@ class ReaderContract(Contract):
         async for it in other.reader.read(CALL):
             positions.append(it.position)
             if it.position % 200 == 0:
-                last = following(last.head, frame(CALL, last.head.account.ledger.published))
+                seq = last.head.account.ledger.published
+                last = following(last.head, frame(CALL, seq), keep_from=Mark(1, it.position))
                 await store(destination, last)
         assert positions == list(range(len(positions)))
         assert len(positions) >= 1_201
@@ -155,16 +146,20 @@ class ReaderContract(Contract):
                 await destination.reader.newest(CALL)
 
     async def test_complete_announcements_are_found_page_by_page(self, trial: Trial) -> None:
-        destination = trial.connect()
+        """Also those of an installation beside which another has pages of them."""
+        destination, beside = trial.connect(), trial.connect(f"{trial.options.prefix}-beside")
         keys = [stream(f"call-{number}") for number in range(1_300)]
+        await store(beside, begin(keys[0], None))
         for place in range(0, len(keys), 100):
             await store(destination, *(begin(key, None) for key in keys[place : place + 100]))
-        found, cursor = [], None
-        while page := await destination.reader.announcements(cursor):
-            assert page[-1].cursor != cursor
-            cursor = page[-1].cursor
-            found += [it.stream for it in page]
-        assert set(found) == set(keys)
+        await store(beside, begin(keys[1], None))
+        for reader, expected_keys in ((destination, keys), (beside, keys[:2])):
+            found, cursor = [], None
+            while page := await reader.reader.announcements(cursor):
+                assert page[-1].cursor != cursor
+                cursor = page[-1].cursor
+                found += [it.stream for it in page]
+            assert set(found) == set(expected_keys)
 
     async def test_complete_behind_any_cursor_come_all_later_announcements(
         self, trial: Trial
@@ -192,7 +187,7 @@ class ReaderContract(Contract):
     ) -> None:
         """A cursor that is a time has many at one place: behind it the rest of them is lost."""
         destination = trial.connect()
-        appends = [_with_generations(stream(f"call-{number}"), 10) for number in range(40)]
+        appends = [with_generations(stream(f"call-{number}"), 10) for number in range(40)]
         await store(destination, *appends)
         page = await destination.reader.announcements()
         assert len({it.cursor for it in page}) == len(page)

@@ -1,7 +1,8 @@
 """How the tests of contracts are run: in a loop of their own, each within a limit.
 
 The loop runs in a thread beside that of pytest, so that a test ends in its time whatever the store
-does: waits for ever, blocks the loop, or keeps a thread. What cannot be ended is left behind, and
+does: waits for ever, blocks the loop, or keeps a thread. Where a test cannot be ended, what it has
+done to the place is taken back from another loop. What is stuck all the same is left behind, and
 keeps neither the next test nor the end of the process waiting.
 """
 
@@ -9,12 +10,14 @@ import asyncio
 import functools
 import inspect
 import os
+import sys
+import threading
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from queue import SimpleQueue
 from threading import Event, Thread
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, ParamSpec, TypeVar
 
 import pytest
@@ -72,18 +75,19 @@ def running(trial: Trial) -> Iterator[Callable[[Coroutine[Any, Any, _T]], _T]]:
         Overrun: they take longer than `trial.limit_seconds` in all; the message names the test.
 
     """
-    loop = _Loop()
+    loop = _Loop(trial)
     until = monotonic() + trial.limit_seconds
     try:
         yield lambda it: loop.run(it, until - monotonic(), f"after {trial.limit_seconds:g} s")
     finally:
-        loop.close(trial)
+        loop.close()
 
 
 class _Loop:
     """An event loop in a thread of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, trial: Trial) -> None:
+        self._trial = trial
         self._loop = asyncio.new_event_loop()
         self._loop.set_default_executor(_DaemonThreads())
         self._is_stuck = False
@@ -105,16 +109,20 @@ class _Loop:
         promise, place = _promise(), _place(tasks)
         if tasks:
             self._loop.call_soon_threadsafe(tasks[0].cancel)
-        self._is_stuck = not is_over.wait(RELEASE_SECONDS)
+        if not is_over.wait(RELEASE_SECONDS) and self._trial.to_take_back:
+            _take_back(self._trial)
+            is_over.wait(RELEASE_SECONDS)
+        self._is_stuck = not is_over.is_set()
+        Thread(target=_end_the_process_that_waits, daemon=True).start()
         rest = "; it cannot be cancelled, what it holds is not released" if self._is_stuck else ""
         raise Overrun(f"{promise}: not over {when}, waiting {place}{rest}")
 
-    def close(self, trial: Trial) -> None:
+    def close(self) -> None:
         """Close the trial, cancel what is left, end the thread; leave it behind if it is stuck."""
         if self._is_stuck:
             return
         try:
-            self.run(trial.close(), CLOSE_SECONDS, f"{CLOSE_SECONDS:g} s after it was closed")
+            self.run(self._trial.close(), CLOSE_SECONDS, f"{CLOSE_SECONDS:g} s after it was closed")
         finally:
             with suppress(Overrun):
                 self.run(_cancel_others(), RELEASE_SECONDS, "in the end")
@@ -160,6 +168,38 @@ class _DaemonThreads(ThreadPoolExecutor):
 def _do_jobs(jobs: "SimpleQueue[_Job | None]") -> None:
     while (job := jobs.get()) is not None:
         job()
+
+
+def _take_back(trial: Trial) -> None:
+    """Take back what a test has done to the place, from a loop that is not blocked."""
+
+    async def take_back() -> None:
+        while trial.to_take_back:
+            with suppress(Exception):
+                await trial.to_take_back.pop()()
+
+    thread = Thread(target=lambda: asyncio.run(take_back()), daemon=True)
+    thread.start()
+    thread.join(RELEASE_SECONDS)
+
+
+def _end_the_process_that_waits() -> None:
+    """End this process when all of it is over but a thread of the store that is stuck."""
+    while not _is_ending():
+        sleep(0.5)
+    sleep(RELEASE_SECONDS)
+    with suppress(Exception):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(1)
+
+
+def _is_ending() -> bool:
+    """Tell whether the main thread does no more than to wait for the others."""
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)  # noqa: SLF001  # documented
+    while frame is not None and frame.f_back is not None:
+        frame = frame.f_back
+    return frame is not None and frame.f_globals.get("__name__") == "threading"
 
 
 async def _cancel_others() -> None:

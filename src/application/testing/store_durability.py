@@ -100,6 +100,8 @@ class DurabilityContract(Contract):
             with pytest.raises(BrokerUnavailable) as heads:
                 await destination.store.heads([CALL])
             assert heads.value.__cause__ is not None
+            with pytest.raises(BrokerUnavailable):
+                await destination.store.heads([])
             (outcome,) = await attempt(destination, [following(first.head, *frames(CALL, 3, 1))])
             assert isinstance(outcome, Failed)
             assert isinstance(outcome.error, BrokerUnavailable)
@@ -219,6 +221,8 @@ class DurabilityContract(Contract):
         assert 1_500_000_000_000 < nothing.now_ms < 10_000_000_000_000
         later = await here.store.heads([CALL])
         assert nothing.now_ms - 1_000 <= theirs.now_ms <= later.now_ms + 1_000
+        while (await here.store.heads([CALL])).now_ms <= later.now_ms:  # noqa: ASYNC110  # no event tells
+            await asyncio.sleep(0.001)
 
     async def test_close_may_be_called_again(self, trial: Trial) -> None:
         destination = trial.connect()

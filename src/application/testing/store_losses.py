@@ -1,5 +1,6 @@
 """Tests of what a store says of what it has lost, wholly, lately or by half."""
 
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -61,6 +62,8 @@ class LossContract(Contract):
             await destination.store.heads([CALL, stream("unknown")])
             await destination.verify_writable()
             await destination.open_runs.heartbeat([CALL])
+            await destination.open_runs.heartbeats()
+            await announced(destination, CALL)
             await read(destination, CALL)
             assert destination.store.epoch_of(CALL) == before
 
@@ -150,7 +153,12 @@ class LossContract(Contract):
         outcomes = await attempt(destination, appends)
         assert isinstance(outcomes[0], Failed)
         assert outcomes[1] == Appended(), "it keeps no other stream from being stored"
-        assert await head(destination, fine.stream) == as_stored(appends[1].head)
+        heads = (await destination.store.heads([CALL, fine.stream])).heads
+        assert isinstance(heads[0], Failed)
+        assert not isinstance(heads[1], Failed), "it keeps no other stream from being known"
+        assert as_stored(heads[1]) == as_stored(appends[1].head)
+        with suppress(PublisherError):
+            assert await read(destination, CALL) == expected(spoilt), "it looks like an empty one"
         assert destination.store.epoch_of(fine.stream) == before
 
     async def test_wiped_streams_are_unknown_and_start_over(self, trial: Trial) -> None:

@@ -87,11 +87,25 @@ class WaitingContract(Contract):
         first = begin(CALL, None)
         await store(destination, first)
         second = following(first.head, frame(CALL, 0), end=True)
+        before = destination.store.epoch_of(CALL)
         async with locked(trial):
             begun_at = monotonic()
-            (outcome,) = await attempt(destination, [second])
+            sending = asyncio.create_task(attempt(destination, [second]))
+            answers = await asyncio.gather(
+                destination.store.heads([CALL]),
+                destination.reader.announcements(),
+                read(destination, CALL),
+                destination.open_runs.heartbeat([CALL]),
+                destination.open_runs.heartbeats(),
+                destination.verify_writable(),
+                return_exceptions=True,
+            )
+            (outcome,) = await sending
             assert monotonic() - begun_at < CALL_SECONDS
             assert isinstance(outcome, Failed)
-            assert isinstance(outcome.error, BrokerUnavailable), "it will pass by itself"
+            errors = [outcome.error, *(it for it in answers if isinstance(it, BaseException))]
+            for error in errors:
+                assert isinstance(error, BrokerUnavailable), "it will pass by itself"
         await settle(destination, [second])
+        assert destination.store.epoch_of(CALL) == before, "nothing is lost by it"
         assert await read(destination, CALL) == expected(first, second)

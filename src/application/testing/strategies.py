@@ -15,6 +15,7 @@ from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
 from domain.ledger import Ledger
 from domain.media import SAMPLE_RATES_HZ, AudioFrame, Encoding, MediaFormat
 from domain.sequence import MAX_SEQ
+from domain.trace_parent import TraceParent
 
 ALPHABET = "ABCXYZabcxyz0189._~@+=-"
 
@@ -33,6 +34,12 @@ calls = st.builds(
     st.dictionaries(texts, texts, max_size=3),
 )
 continuations = st.sampled_from([NEW_RUN, Resume()]) | st.builds(ResumeAbove, st.none() | numbers)
+traceparents = st.builds(
+    TraceParent,
+    st.integers(1, 2**128 - 1).map("{:032x}".format),
+    st.integers(1, 2**64 - 1).map("{:016x}".format),
+    st.integers(0, 255),
+)
 openings = st.builds(
     Opening,
     streams,
@@ -42,6 +49,8 @@ openings = st.builds(
     st.integers(0, 4_000_000_000_000),
     continuations,
     calls,
+    st.none() | texts,
+    st.none() | traceparents,
 )
 
 

@@ -1,7 +1,7 @@
 """What a third party fills in: a place to try its adapter on, and what can happen to that place."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from itertools import count
 from typing import ClassVar, NoReturn
@@ -40,6 +40,8 @@ class Trial(ABC):
     def __init__(self) -> None:
         self.options = DestinationOptions(prefix=f"kit-{next(_prefixes)}")
         self._connected: list[Destination] = []
+        self.to_take_back: list[Callable[[], Awaitable[None]]] = []
+        """What tests have done to the place and not taken back yet."""
 
     @property
     def environment(self) -> Mapping[str, str]:

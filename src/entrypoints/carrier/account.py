@@ -14,7 +14,8 @@ NEVER = ("missing", "lost", "rejected", "duplicate")
 class CallAccount:
     """The sender's side of a call; `ledger` is the service's, None without an `ended`.
 
-    `stream` is the name under which consumers find it. `failure` says why the call went no
+    `stream` is the name under which consumers find it. It is `connected` once the handshake is
+    accepted. `failure` says why the call went no
     further. `expects_replies` is false for a carrier that is told nothing: its ledger has to be
     looked up at the broker. `expects_acks` is false against a service configured to send none.
     """
@@ -25,6 +26,7 @@ class CallAccount:
     expects_acks: bool = True
     frames_sent: int = 0
     bytes_sent: int = 0
+    connected: bool = False
     started: bool = False
     acked_through: int | None = None
     refused: list[str] = field(default_factory=list)

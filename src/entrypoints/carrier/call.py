@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -23,6 +23,13 @@ HANDSHAKE_SECONDS = 10.0
 
 CLOSE_SECONDS = 5.0
 
+REMEDIES = {
+    401: "compare the credential with what `rtaa-ingest check` says is accepted",
+    404: "the path is /v1/ingest, on PORT",
+    426: "a proxy on the way does not pass Upgrade on, see docs/deploy.md",
+}
+"""What to do about a refused handshake, by its status; docs/connecting.md has more."""
+
 BROKEN_OFF = 1006
 """No close frame came (RFC 6455 §7.4.1)."""
 
@@ -32,7 +39,8 @@ class Plan:
     """A call to be made.
 
     `paced` sends frame k at start + k * `frame_ms`, otherwise as fast as TCP takes them.
-    `limit_seconds` is for the whole call. `headers` of the handshake hold the credential.
+    The recording is played `repeat` times. `limit_seconds` is for the whole call. `headers` of the
+    handshake hold the credential.
     """
 
     url: str
@@ -44,6 +52,7 @@ class Plan:
     limit_seconds: float
     frame_ms: int = 20
     paced: bool = True
+    repeat: int = 1
     expects_acks: bool = True
 
     @property
@@ -54,7 +63,12 @@ class Plan:
     @property
     def frame_count(self) -> int:
         """How many frames the call has."""
-        return self.recording.frame_count(self.frame_ms)
+        return self.recording.frame_count(self.frame_ms) * self.repeat
+
+    def frames(self) -> Iterator[bytes]:
+        """Cut its audio into frames."""
+        for _ in range(self.repeat):
+            yield from self.recording.frames(self.frame_ms)
 
 
 async def make_call(
@@ -75,10 +89,14 @@ async def make_call(
     try:
         async with handshakes:
             socket = await _connect(plan, wire)
+        account.connected = True
         async with socket:
             await _hold_within_limit(socket, plan, wire, account, on_frame)
     except InvalidStatus as refusal:
-        account.failure = f"handshake refused with HTTP {refusal.response.status_code}"
+        status = refusal.response.status_code
+        account.failure = f"handshake refused with HTTP {status}"
+        if status in REMEDIES:
+            account.failure += f": {REMEDIES[status]}"
     except (InvalidHandshake, InvalidURI, UnicodeError) as error:
         account.failure = f"handshake failed: {type(error).__name__}"
     except TimeoutError:
@@ -158,7 +176,7 @@ async def _speak(
     for message in wire.opening():
         await socket.send(message)
     started_at = loop.time()
-    for seq, audio in enumerate(plan.recording.frames(plan.frame_ms)):
+    for seq, audio in enumerate(plan.frames()):
         due_at = started_at + seq * plan.frame_ms / 1_000
         # A wait of 0 lets the other calls, and the replies to this one, have their turn.
         await asyncio.sleep(max(0.0, due_at - loop.time()) if plan.paced else 0)

@@ -11,7 +11,7 @@ try:
     from nats.errors import Error as NatsError
 except ImportError as error:
     raise Unreadable(
-        "nats-py is not installed, which reads back: pip install 'rtaa-ingest[nats]'"
+        "nats-py is not installed, which reads back: install rtaa-ingest with the extra nats"
     ) from error
 
 READS_BY = "plain nats-py"

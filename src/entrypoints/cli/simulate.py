@@ -52,6 +52,13 @@ EACH_SHOWN = 20
 @click.option("--binary", is_flag=True, help="Send frames as raw PCM instead of JSON.")
 @click.option("--frame-ms", type=click.IntRange(1, 1000), default=20, show_default=True)
 @click.option(
+    "--repeat",
+    type=click.IntRange(1, 10_000),
+    default=1,
+    show_default=True,
+    help="How often each call plays its file.",
+)
+@click.option(
     "--speed",
     type=click.Choice(["realtime", "flat-out"]),
     default="realtime",
@@ -102,6 +109,7 @@ def simulate(
     dialect: str,
     binary: bool,
     frame_ms: int,
+    repeat: int,
     speed: str,
     token: str | None,
     basic: str | None,
@@ -136,8 +144,9 @@ def simulate(
             recording=(recording := recordings[number % len(recordings)]),
             wire=wire,
             headers=headers,
-            limit_seconds=time_limit or recording.seconds + GRACE_SECONDS,
+            limit_seconds=time_limit or recording.seconds * repeat + GRACE_SECONDS,
             frame_ms=frame_ms,
+            repeat=repeat,
             paced=speed == "realtime",
             expects_acks=not without_acks,
         )
@@ -239,7 +248,7 @@ def _report(accounts: Sequence[CallAccount]) -> None:
         columns = ("call", "sent", "acked", "published", "missing", "lost", "close", "verdict")
         out.print(table("Calls", columns, [_row(account) for account in accounts]))
     else:
-        out.print(table("All calls", ("figure", "value"), _totals(accounts, len(failed))))
+        out.print(table("All calls", ("figure", "value"), _totals(accounts, failed)))
     for account in failed[:EACH_SHOWN]:
         complaint = f"{account.interaction}: {'; '.join(account.complaints())}"
         out.print(complaint, style="red", markup=False)
@@ -250,23 +259,29 @@ def _report(accounts: Sequence[CallAccount]) -> None:
 def _row(account: CallAccount) -> tuple[object, ...]:
     ledger = account.ledger or {}
     counters = [ledger.get(name, "-") for name in ("published", "missing", "lost")]
-    verdict = "LOSS" if account.complaints() else "ok"
+    verdict = "ok"
+    if account.complaints():
+        verdict = "LOSS" if account.connected else "not connected"
     acked = "-" if account.acked_through is None else account.acked_through
     close = account.close_code or "-"
     return (account.interaction, account.frames_sent, acked, *counters, close, verdict)
 
 
-def _totals(accounts: Sequence[CallAccount], failed: int) -> list[tuple[str, object]]:
+def _totals(
+    accounts: Sequence[CallAccount], failed: Sequence[CallAccount]
+) -> list[tuple[str, object]]:
     def total(counter: str) -> int:
         return sum((account.ledger or {}).get(counter, 0) for account in accounts)
 
     closes = Counter(str(account.close_code or "none") for account in accounts)
     listening = [account for account in accounts if account.expects_replies]
+    unconnected = sum(not account.connected for account in failed)
     acked = sum(account.acked_through == account.last_seq for account in listening)
     return [
         ("calls", len(accounts)),
-        ("calls without loss", len(accounts) - failed),
-        ("calls with loss", failed),
+        ("calls without loss", len(accounts) - len(failed)),
+        ("calls with loss", len(failed) - unconnected),
+        ("calls not connected", unconnected),
         ("calls ended with a ledger", sum(account.ledger is not None for account in accounts)),
         ("calls acked through their last frame", acked if listening else "-"),
         ("frames sent", sum(account.frames_sent for account in accounts)),

@@ -8,10 +8,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from application.overview.answers import Answer, Answers, Tone, answer
+from application.overview.answers import Answers, answer
 from application.overview.call import Call, Condition
 from application.overview.call_overview import CallOverview, Selected
 from application.overview.time_line import Kind, Moment, TimeLine
+from application.overview.words import Answer, Tone
 from application.ports.clock import Instant
 from domain.identifiers import StreamKey
 
@@ -21,15 +22,15 @@ METER = 10
 METER_DB = 60.0
 HOUR, MINUTE = 3_600, 60
 
-STYLES = {Tone.GOOD: "green", Tone.BAD: "bold red", Tone.UNKNOWN: "dim"}
+STYLES = {Tone.GOOD: "green", Tone.BAD: "bold red", Tone.PAST: "none", Tone.UNKNOWN: "dim"}
 CONDITIONS = {
     Condition.STILL: "bold red", Condition.GONE: "bold red", Condition.CUT: "yellow",
     Condition.WAITING: "yellow", Condition.FLOWING: "green",
 }  # fmt: skip
-ALARMING = frozenset({Kind.GAP, Kind.SILENCE, Kind.OUTAGE, Kind.REWRITTEN})
-COLUMNS = ("state", "tenant", "call", "dialect", "level", "seconds", "frames/s", "last frame",
-           "missing", "latency", "buffered")  # fmt: skip
-NUMBERS_FROM = 5
+ALARMING = frozenset({Kind.GAP, Kind.AUDIO, Kind.SILENCE, Kind.OUTAGE, Kind.REWRITTEN})
+COLUMNS = ("state", "tenant", "call", "dialect", "level", "finding", "seconds", "frames/s",
+           "last frame", "missing", "latency", "buffered")  # fmt: skip
+NUMBERS_FROM = 6
 HIDDEN_BELOW = {"buffered": 130, "latency": 120, "dialect": 105, "frames/s": 95}
 """The width of a terminal from which a column is shown, where that is not always."""
 
@@ -173,6 +174,7 @@ def _answers(answers: Answers) -> Table:
 
 def _row(call: Call, now: Instant) -> list[Text]:
     age, is_flowing = call.frame_age(now), call.condition is Condition.FLOWING
+    is_rated = call.frames_per_second is not None
     state = "unread" if call.is_unread else call.condition.value
     if call.end_reason is not None and call.condition is Condition.ENDED:
         state = f"ended: {call.end_reason.value}"
@@ -182,13 +184,14 @@ def _row(call: Call, now: Instant) -> list[Text]:
     name = str(call.interaction_id) + (f" {call.track}" if call.track else "")
     behind = call.behind_bytes
     return [
-        Text(state, CONDITIONS.get(call.condition, "dim")),
+        Text(state, "bold red" if call.is_mute else CONDITIONS.get(call.condition, "dim")),
         Text(str(call.stream.tenant_id)),
         Text(printable(name)),
         Text(printable(call.dialect or "-")),
         Text(meter(call.level if is_flowing else None), "cyan" if is_flowing else "dim"),
+        Text(", ".join(call.findings) or "-", "bold red" if call.alarming else ""),
         Text(duration(call.ledger.audio_ms / 1_000)),
-        Text(f"{call.frames_per_second or 0:.0f}" if is_flowing else "-"),
+        Text(f"{call.frames_per_second:.0f}" if is_flowing and is_rated else "-"),
         Text(
             "-" if age is None else f"{age:.1f} s",
             "bold red" if call.condition is Condition.STILL else "",
@@ -212,16 +215,21 @@ def _line(
         return Group(title, Text("This call is not known any more."))
     counters = ", ".join(f"{name} {n:,}" for name, n in call.ledger.counters().items())
     facts = Text(f"{call.condition.value}, {printable(call.dialect)}, {call.sample_rate} Hz")
+    if call.findings:
+        facts.append(f", {', '.join(call.findings)}", "bold red" if call.alarming else "")
     told: list[RenderableType] = [title, facts, Text(f"ledger: {counters}"), Text("")]
     if line is None:
         return Group(*told, Text("its entries are read", style="dim"))
-    moments = line.moments(call.ledger, overview.outages, call.still_seconds(now))
-    room = max(2, height - len(told))
+    since = overview.opened_at and overview.opened_at.epoch_ms
+    moments = line.moments(call.ledger, overview.outages, call.still_seconds(now), since)
+    room = max(2, height - len(told) - 1)
     left_out = line.left_out + max(0, len(moments) - room)
     for number, moment in enumerate([*moments[:1], *moments[1:][-(room - 1) :]]):
         if number == 1 and left_out:
             told.append(Text(f"          … {left_out:,} moments left out", style="dim"))
         told.append(_moment(moment))
+    if not line.is_read:
+        told.append(Text("still reading: what came later is not here yet", style="dim"))
     return Group(*told)
 
 

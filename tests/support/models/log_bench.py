@@ -50,8 +50,8 @@ class LogBench(Process):
             self.budget,
             Linger(limits.linger_seconds, self.clock),
             retention_seconds=retention_seconds,
-            on_work=self.work.append,
         )
+        self.log.note_work = lambda: self.work.append(self.log)
 
     # What a session does
 

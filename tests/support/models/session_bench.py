@@ -25,6 +25,8 @@ class RecordingConnection:
         self.replies: list[str] = []
         self.acks: list[str] = []
         self.odd: list[OddStart] = []
+        self.told_drops: list[tuple[object, object, int | None]] = []
+        """Stream and dialect of each drop that was told, and its frames when it was over."""
         self.closing: Closing | None = None
         self.starts: list[Opening] = []
         self.session = Session(services, self, self._sender.token_names)
@@ -75,6 +77,7 @@ class RecordingConnection:
         """Drop all audio from now on, as if buffers were full."""
         for stream in self.session._tracks:
             stream.is_dropping = True
+            stream._tell_dropping()
 
     # Actions
 
@@ -117,3 +120,9 @@ class RecordingConnection:
     def report_odd_start(self, odd: Sequence[OddStart], context: Mapping[str, object]) -> None:
         del context
         self.odd += odd
+
+    def report_dropping(self, context: Mapping[str, object]) -> None:
+        self.told_drops.append((context.get("stream_id"), context["dialect"], None))
+
+    def report_dropped(self, frames: int, context: Mapping[str, object]) -> None:
+        self.told_drops.append((context.get("stream_id"), context["dialect"], frames))

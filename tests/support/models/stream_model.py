@@ -149,8 +149,8 @@ class Process:
             self.budget,
             Linger(limits.linger_seconds, self.clock),
             retention_seconds=1e9,
-            on_work=lambda _: None,
         )
+        self.log.note_work = lambda: None
         self.pending: PendingStart | None = None
         self.live: LiveStream | None = None
         self.session: Session | None = None

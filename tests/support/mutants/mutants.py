@@ -3,8 +3,10 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import count
+from time import time
 from typing import Any, ClassVar
 
 from adapters.outbound.in_memory import InMemory, InMemoryStore
@@ -261,6 +263,18 @@ class OneBufferForAllCalls(InMemoryStore):
         )
 
 
+class HeadsOfNoneAskNobody(InMemoryStore):
+    async def heads(self, streams: Sequence[StreamKey]) -> Heads:
+        return await super().heads(streams) if streams else Heads(round(time() * 1_000), [])
+
+
+class ClockStandsStill(InMemoryStore):
+    limit_seconds = 1.0
+
+    async def heads(self, streams: Sequence[StreamKey]) -> Heads:
+        return replace(await super().heads(streams), now_ms=1_700_000_000_000)
+
+
 class RefusesWhatIsUnreachable(InMemoryStore):
     async def heads(self, streams: Sequence[StreamKey]) -> Heads:
         try:
@@ -279,6 +293,17 @@ class WaitsForEver(InMemoryStore):
 
 class WaitsForEverInAProperty(WaitsForEver):
     pass
+
+
+class OwnThreadIsStuck(InMemoryStore):
+    """Python waits for such a thread when it ends."""
+
+    limit_seconds = 1.0
+
+    async def append(self, appends: Sequence[Append]) -> Sequence[Outcome]:
+        own = ThreadPoolExecutor(1)
+        await asyncio.get_running_loop().run_in_executor(own, threading.Event().wait)
+        return await super().append(appends)
 
 
 class BlocksTheLoop(InMemoryStore):

@@ -4,16 +4,18 @@ import asyncio
 import fcntl
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar
 
 from application.blocking import BlockingPlace
-from application.codec import Unreadable
 from application.ports.destination import DestinationOptions, StoreAdapter
-from application.ports.errors import BrokerRefused
-from application.ports.store import Append, Failed, Outcome
+from application.ports.errors import BrokerRefused, Unreadable
+from application.ports.reader import PublishedEntry
+from application.ports.store import Append, Failed, Heads, Outcome
 from domain.head import Head
 from domain.identifiers import StreamKey
 from file_store import FileStore
@@ -96,6 +98,33 @@ class UnreadableIsUnknown(FileStore):
             return {}
 
 
+class UnreadableIsNotKnownWithTheOthers(FileStore):
+    async def heads(self, streams: Sequence[StreamKey]) -> Heads:
+        return replace(await super().heads([]), heads=[await self.head(it) for it in streams])
+
+
+class UnreadableIsReadAsEmpty(FileStore):
+    def _read(self, stream: StreamKey, after: PublishedEntry | None) -> list[PublishedEntry]:
+        with suppress(Unreadable):
+            return super()._read(stream, after)
+        return []
+
+
+class HeartbeatOfALockedPlaceIsNotTranslated(FileStore):
+    def _change_heartbeats(self, change: Callable[[dict[str, float]], object]) -> None:
+        try:
+            super()._change_heartbeats(change)
+        except BlockingIOError as error:
+            raise RuntimeError("locked") from error
+
+
+class LockedIsALoss(FileStore):
+    def __init__(self, root: Path, options: DestinationOptions) -> None:
+        super().__init__(root, options)
+        self._place = BlockingPlace(lambda: identity(root), (OSError,))
+        self._run = self._place.run
+
+
 class UnreadableIsALoss(FileStore):
     def __init__(self, root: Path, options: DestinationOptions) -> None:
         super().__init__(root, options)
@@ -111,20 +140,38 @@ class HeartbeatsCountedByProcess(FileStore):
     async def heartbeat(self, streams: Sequence[StreamKey]) -> None:
         heartbeat = next(self.counted)
         names = [str(stream) for stream in streams]
-        await self._run(self._change_open, lambda it: it.update(dict.fromkeys(names, heartbeat)))
+        await self._run(
+            self._change_heartbeats, lambda it: it.update(dict.fromkeys(names, heartbeat))
+        )
+
+
+class BlocksTheLoopWhileAStreamIsStuck(FileStore):
+    """Waits for a lock where it is called: the test cannot be cancelled, and must release it."""
+
+    limit_seconds = 1.0
+
+    async def append(self, appends: Sequence[Append]) -> Sequence[Outcome]:
+        for path in (self._path(it.stream) for it in appends):
+            if path.exists():
+                _wait_for(path)
+        return await super().append(appends)
 
 
 class OneLockAndAStuckThread(FileStore):
-    limit_seconds = 3.0
+    limit_seconds = 1.0
     lock = threading.Lock()
 
     def _append(self, append: Append) -> Outcome:
         path = self._path(append.stream)
         with self.lock:
             if path.exists():
-                descriptor = os.open(path, os.O_RDONLY)
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX)
-                finally:
-                    os.close(descriptor)
+                _wait_for(path)
             return super()._append(append)
+
+
+def _wait_for(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    finally:
+        os.close(descriptor)

@@ -3,8 +3,9 @@
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from typing import ClassVar
 
-from adapters.outbound.in_memory import PAGE, InMemoryStore
+from adapters.outbound.in_memory import PAGE, InMemoryStore, Memory
 from application.ports.reader import Announcement, Newest, PublishedEntry
 from application.ports.store import Append, Outcome
 from domain.identifiers import StreamKey
@@ -39,6 +40,19 @@ class EmptyWhereUnreachable(InMemoryStore):
     ) -> AsyncIterator[PublishedEntry]:
         if self.memory.is_plugged:
             async for it in super().read(stream, after):
+                yield it
+
+
+class PagesByOffset(InMemoryStore):
+    """Counts a page's place among those that are kept."""
+
+    async def read(
+        self, stream: StreamKey, after: PublishedEntry | None = None
+    ) -> AsyncIterator[PublishedEntry]:
+        offset = 0
+        while page := [it async for it in super().read(stream, after)][offset : offset + 100]:
+            offset += len(page)
+            for it in page:
                 yield it
 
 
@@ -90,6 +104,24 @@ class PagesByTheMillisecond(InMemoryStore):
         since = 0 if after is None else int(after.partition(".")[0])
         announced = self.memory.contents.announced
         return [it for it in announced if int(it.cursor.partition(".")[0]) > since][:PAGE]
+
+
+class PagesFilledByAnotherInstallation(InMemoryStore):
+    """Takes a page of all installations, and leaves out what is of others."""
+
+    all_announced: ClassVar[list[tuple[Memory, Announcement]]] = []
+
+    async def append(self, appends: Sequence[Append]) -> Sequence[Outcome]:
+        outcomes = await super().append(appends)
+        announced = self.memory.contents.announced
+        self.all_announced.extend((self.memory, it) for it in announced)
+        announced.clear()
+        return outcomes
+
+    async def announcements(self, after: str | None = None) -> Sequence[Announcement]:
+        first = 0 if after is None else int(after) + 1
+        page = list(enumerate(self.all_announced))[first : first + PAGE]
+        return [replace(it, cursor=str(n)) for n, (memory, it) in page if memory is self.memory]
 
 
 class CountsCursorsAnewAfterALoss(InMemoryStore):

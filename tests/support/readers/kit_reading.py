@@ -1,4 +1,4 @@
-"""A worker of the readers' kit in the process of a test, and calls for it."""
+"""A worker of the readers' kit in the process of a test."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from broker_lab import BrokerLab
-from running import Caller
 
 from rtaa_reader import AsyncReader, Audio, Event, Options
 
@@ -45,24 +44,6 @@ async def reading(
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-
-
-@asynccontextmanager
-async def speaking(caller: Caller) -> AsyncIterator[list[int]]:
-    sent: list[int] = []
-
-    async def speak() -> None:
-        while True:
-            await caller.speak(len(sent))
-            sent.append(len(sent))
-            await asyncio.sleep(0.01)
-
-    task = asyncio.create_task(speak())
-    try:
-        yield sent
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 def keys(lab: BrokerLab, pattern: str) -> list[str]:

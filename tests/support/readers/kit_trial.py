@@ -15,9 +15,9 @@ from pathlib import Path
 from time import monotonic
 
 from broker_lab import BrokerLab
+from group_workers import workers
 from history import SentStream
 from kit_readers import KitReader, judge
-from redis.exceptions import ResponseError
 from resuming_sender import ResumingSender
 from running import service_process
 from waiting import until
@@ -80,15 +80,6 @@ async def trial(
         tell("worker b stopped")
         note(f"lost by b: {len(two.told('lost'))}; read by both: {doubled(one, two)}")
         return judge(streams, [two], [one])
-
-
-def workers(lab: BrokerLab) -> int:
-    """Count the workers that ask for calls."""
-    with lab.client() as broker:
-        try:
-            return len(broker.xinfo_consumers("rtaa:interactions", "asr"))
-        except ResponseError:  # there is no index yet
-            return 0
 
 
 def are_read(readers: list[KitReader], calls: int, frames: int) -> bool:

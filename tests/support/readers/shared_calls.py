@@ -86,7 +86,7 @@ class Sharing:
         )
 
     def judge(self, call: PacedCall) -> None:
-        """Each byte of the call once, in order, between one start and one end."""
+        """Each byte of the call once, in order, between one start and one end; no gap."""
         counted = committed(self.owned()[call.key])
         audio = [
             (it["seq"], base64.b64decode(it["data"])) for it in counted if it["type"] == "audio"
@@ -96,5 +96,6 @@ class Sharing:
         started = [it["data"]["resumed"] for it in counted if it["type"] == "started"]
         assert started[0] is False
         assert all(started[1:])
-        assert [it["type"] for it in counted].count("ended") == 1
+        types = [it["type"] for it in counted]
+        assert (types.count("ended"), types.count("gap")) == (1, 0)
         assert counted[-1]["data"]["ledger"] == call.ledger

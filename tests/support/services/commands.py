@@ -18,7 +18,7 @@ def run(
 
     Its port is a free one, unless that is given: `check` tries it.
     """
-    ours = ("PUBSUB", "REDIS", "NATS", "EXOTEL", "SUPPORT", "JWT")
+    ours = ("PUBSUB", "REDIS", "NATS", "EXOTEL", "SUPPORT", "JWT", "OTEL")
     clean = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
     return subprocess.run(
         [sys.executable, "-m", "entrypoints.cli", *arguments],

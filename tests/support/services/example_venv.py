@@ -6,6 +6,7 @@ import subprocess
 import sys
 import sysconfig
 import venv
+from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
@@ -15,14 +16,14 @@ class ExampleVenv:
     """A Python with the wheel and the example, and for the rest with what is installed here."""
 
     def __init__(self, example: Path, folder: Path) -> None:
-        self._example = example
+        self.folder = example
         path = os.pathsep.join(
             [str(Path(sys.executable).parent), os.environ["PATH"]]
         )  # of uv-build
         pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
         self._run(
             *pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder,
-            ROOT, example, PATH=path,
+            ROOT, example, variables={"PATH": path},
         )  # fmt: skip
         venv.create(folder / "venv", with_pip=False)
         self.python = folder / "venv" / "bin" / "python"
@@ -43,13 +44,25 @@ class ExampleVenv:
 
     def run(self, *arguments: str | Path, **environment: str) -> str:
         """Run its Python in the folder of the example, and return what it prints."""
-        return self._run(self.python, *arguments, **environment)
+        return self._run(self.python, *arguments, variables=environment)
 
-    def _run(self, *command: str | Path, **environment: str) -> str:
+    def shell(self, script: str, folder: Path, **environment: str) -> str:
+        """Run a script in which its Python, pytest and command come before all others."""
+        tests = f'pytest() {{ "{self.python}" -m pytest -q "$@"; }}\n'
+        path = os.pathsep.join([str(self.python.parent), os.environ["PATH"]])
+        command = ("/bin/sh", "-ec", tests + script)
+        return self._run(*command, folder=folder, variables={**environment, "PATH": path})
+
+    def _run(
+        self,
+        *command: str | Path,
+        folder: Path | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> str:
         found = subprocess.run(
             command,
-            env={**os.environ, **environment},
-            cwd=self._example,
+            env={**os.environ, **(variables or {})},
+            cwd=folder or self.folder,
             capture_output=True,
             text=True,
             check=False,

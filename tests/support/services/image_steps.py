@@ -31,6 +31,7 @@ class ImageSteps:
         text = DOCKERFILE.read_text(encoding="utf-8")
         text = re.sub(r"^#.*\n", "", text, flags=re.MULTILINE).replace("\\\n", "")
         _, build, self._final = text.split("\nFROM ")
+        self._arguments: dict[str, str] = {}
         venv.create(folder / "python", with_pip=True)
         for line in build.splitlines()[1:]:
             self._carry_out(*line.split(maxsplit=1))
@@ -42,6 +43,9 @@ class ImageSteps:
             case "COPY":
                 for source in rest.split()[:-1]:
                     self._copy(source.rstrip("/"))
+            case "ARG":
+                name, default = rest.split("=")
+                self._arguments[name] = default
             case "WORKDIR":
                 assert rest == BUILD
             case _:
@@ -63,6 +67,7 @@ class ImageSteps:
             cwd=self._build,
             env={
                 **os.environ,
+                **self._arguments,
                 "PATH": f"{self._folder}/python/bin{os.pathsep}{os.defpath}",
                 "PIP_NO_COMPILE": "1",  # half the time
             },

@@ -59,7 +59,7 @@ def alerts() -> list[Alert]:
             rule["for"],
             rule["labels"]["severity"],
             rule["annotations"]["summary"],
-            rule["annotations"]["runbook"],
+            rule["annotations"]["runbook_url"],
         )
         for rule in group["rules"]
     ]

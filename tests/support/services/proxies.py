@@ -76,7 +76,7 @@ KINDS = {
             "bind :443 ssl": "bind 127.0.0.1:{port} ssl",
             "    server one 127.0.0.1:8080\n": "{servers}",
             "/etc/ssl/rtaa-ingest/fullchain-and-key.pem": "{both}",
-            "maxconn 10000": "maxconn 200",
+            "maxconn 9900": "maxconn 200",
         },
         {},
     ),

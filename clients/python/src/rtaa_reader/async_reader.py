@@ -1,43 +1,56 @@
-"""The worker for programs with asyncio."""
+"""The worker for programs with asyncio: what it asks the broker, and makes of the answers."""
 
 import asyncio
+import json
 import logging
+import re
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from importlib.resources import files
+from math import inf
+from secrets import token_hex
+from time import monotonic
 from typing import TypeVar
 
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 
-from rtaa_reader.broker import Broker, Client, is_final
-from rtaa_reader.events import Event
-from rtaa_reader.worker import Options, Worker
+from rtaa_reader.broker import FINAL, Broker, Command
+from rtaa_reader.events import Call, Event
+from rtaa_reader.options import Options
+from rtaa_reader.owned import Owned
+from rtaa_reader.position import Position, numbers
 
 T = TypeVar("T")
 
-DEFAULTS, RETRY_SECONDS = Options(), 0.2
+POLL_SECONDS, FLUSH_SECONDS, RETRY_SECONDS, LIMIT_SECONDS = 0.02, 0.2, 0.2, 5.0
+PAGE_ENTRIES, PAGE_NOTICES, REMEMBERED = 100, 8, 1_000
 
-_log = logging.getLogger("rtaa_reader")
+_HOLD = files("rtaa_reader").joinpath("hold.lua").read_text()
 
 
 class AsyncReader(AsyncIterator[Event], AbstractAsyncContextManager["AsyncReader"]):
     """A worker of a group: yields events, in order within a stream, without a repeat.
 
-    `broker` is a URL, or a client with `protocol=2`, which the caller closes: of a cluster, or
-    behind Sentinels. Iterating waits for a broker that is away, and does not end before `close`.
-    The next event has to be asked for within `lease_seconds`. Other tasks may `commit` meanwhile.
+    Iterating waits for a broker that is away, and does not end before `close`. The next event has
+    to be asked for within `lease_seconds`. Other tasks may `commit` meanwhile.
 
     Raises:
-        ValueError: the group's name has other letters than it may.
+        ValueError: the group's name has other letters than it may, or the URL is none.
         RedisError: the broker refuses for good, for instance for a lack of rights.
 
     """
 
-    def __init__(
-        self, broker: str | Client, group: str, worker: str, options: Options = DEFAULTS
-    ) -> None:
-        self._broker, self._lock, self.is_closed = Broker(broker), asyncio.Lock(), False
-        self._worker = Worker(self._broker, group, worker, options)
-        self.pop = self._worker.pop
+    def __init__(self, url: str, group: str, worker: str, options: Options = Options()) -> None:  # noqa: B008 - it is frozen
+        if not re.fullmatch(r"[\w.~@+=-]{1,128}", group):
+            raise ValueError("a group's name has letters, digits and . _ ~ @ + = -")
+        self._broker, self._lock, self._options = Broker(url), asyncio.Lock(), options
+        self._ask, self._lease = self._broker.ask, options.lease_seconds
+        self._index, self._who = f"{options.prefix}:interactions", (group, worker)
+        self._key, self._token, self._cursor = f"{options.prefix}:reader:{group}", b"", b"0-0"
+        self._calls, self._batch = dict[str, Owned](), deque[Event]()
+        self._yielded: Event | None = None
+        self._settled_at, self._flush_at, self.is_closed = inf, 0.0, False
 
     async def __anext__(self) -> Event:
         while not self.is_closed:
@@ -46,13 +59,17 @@ class AsyncReader(AsyncIterator[Event], AbstractAsyncContextManager["AsyncReader
             await self.step()
         raise StopAsyncIteration
 
+    def pop(self) -> Event | None:
+        """Return the next event, or None: then take a `step`. What it returned before is done."""
+        if self._yielded is not None and self._options.autocommit:
+            self._note(self._yielded)
+        is_ready = self._batch and monotonic() < self._flush_at
+        self._yielded = self._batch.popleft() if is_ready else None
+        return self._yielded
+
     async def step(self) -> None:
-        """Renew, commit and read: what was read is for `pop`."""
-        task = asyncio.current_task()
-        before = task.cancelling() if task else 0
-        await self._attempt(self._worker.round)
-        if task and task.cancelling() > before:  # which `wait_for` in redis-py loses before 3.12
-            raise asyncio.CancelledError
+        """Renew and commit; where nothing is left to yield, look for calls and read."""
+        await self._attempt(self._step)
 
     async def commit(self, event: Event) -> bool:
         """Commit an event and all before it of its stream.
@@ -60,7 +77,10 @@ class AsyncReader(AsyncIterator[Event], AbstractAsyncContextManager["AsyncReader
         True if the broker has confirmed it. False if another worker has taken the stream over, or
         if the broker is away: then it is tried again as long as the stream stays with this worker.
         """
-        return await self._attempt(self._worker.commit, event) or False
+        call = self._note(event)
+        if call and call.stored.number < event.position.number:
+            await self._attempt(self._put, [call], self._lease)
+        return call is not None and call.stored.number >= event.position.number
 
     async def lag(self) -> dict[str, float] | None:
         """Return how much of each stream is published and not committed, in ms of speech.
@@ -68,28 +88,150 @@ class AsyncReader(AsyncIterator[Event], AbstractAsyncContextManager["AsyncReader
         Of the streams that this worker owns: the entries that are missing, times the last frame.
         None if the broker is away.
         """
-        return await self._attempt(self._worker.lag)
+        calls, lag = self._active(), dict[str, float]()
+        asked = [("HMGET", self._of("interaction", it.stream), "next", "trimmed") for it in calls]
+        replies = await self._attempt(self._broker.ask, asked)
+        for call, (end, trimmed) in zip(calls, replies or (), strict=replies is not None):
+            missing = int(end or 0) - max(numbers(call.committed.entry)[1] + 1, int(trimmed or 0))
+            lag[call.stream] = max(missing, 0) * call.tape.frame_ms
+        return None if replies is None else lag
 
-    async def close(self) -> None:
+    async def close(self, *_: object) -> None:
         """Commit what is done, let other workers take over at once, and disconnect."""
-        if not self.is_closed:
-            self.is_closed = True
-            await self._attempt(self._worker.leave)
+        self.is_closed = True
+        await self._attempt(self._put, self._active(), 0.0)
         await self._broker.disconnect()
 
-    async def __aexit__(self, *error: object) -> None:
-        await self.close()
+    __aexit__ = close
 
-    async def _attempt(self, step: Callable[..., Awaitable[T]], *of: Event) -> T | None:
+    async def _attempt(self, step: Callable[..., Awaitable[T]], *of: object) -> T | None:
         """Take a step; None if the broker is away or refuses for a while, after a pause."""
         try:
-            async with self._lock:
+            async with self._lock, asyncio.timeout(LIMIT_SECONDS):
                 return await step(*of)
-        except RedisError as error:
-            if is_final(error):
+        except (RedisError, TimeoutError) as error:
+            if isinstance(error, NoPermissionError) or str(error).startswith(FINAL):
                 raise
-            _log.warning("the broker is away: %s", error)
-            self._worker.is_stale = True
+            logging.getLogger("rtaa_reader").warning("the broker is away: %r", error)
+            self._settled_at = inf
             await self._broker.disconnect()
             await asyncio.sleep(RETRY_SECONDS)
             return None
+
+    async def _step(self) -> None:
+        if self._settled_at == inf:
+            await self._join()
+        now = monotonic()
+        if now >= self._flush_at and await self._put(self._active(), self._lease):
+            self._flush_at = now + FLUSH_SECONDS  # until then all calls are this worker's
+        for call in [it for it in self._calls.values() if it.is_released][:-REMEMBERED]:
+            del self._calls[call.stream]
+        await asyncio.sleep(0 if self._batch and now < self._flush_at else POLL_SECONDS)
+        if not self._batch:
+            if len(self._active()) < self._options.max_calls and now >= self._settled_at:
+                await self._find()
+            await self._read()
+
+    def _active(self) -> list[Owned]:
+        return [call for call in self._calls.values() if not call.is_released]
+
+    def _of(self, kind: str, stream: str) -> str:
+        return f"{self._options.prefix}:{kind}:{{{stream}}}"
+
+    def _note(self, event: Event) -> Owned | None:
+        """Take an event for done; None if it was read under another lease than its stream has."""
+        call = self._calls.get(event.stream)
+        if call is None or call.tape.lease != event.lease:
+            return None
+        call.committed = max(call.committed, event.position, key=lambda it: it.number)
+        return call
+
+    async def _join(self) -> None:
+        """Make the group if there is none, and release once more what was released of late.
+
+        The broker may have been rolled back or emptied. So calls that this worker does not know are
+        left alone for the time of a lease, in which their owners hold them once more.
+        """
+        is_known = not self._token and await self._broker.uptime() > self._lease
+        group = "XGROUP", "CREATE", self._index, self._who[0], "0", "MKSTREAM"
+        token = ("SET", self._key, token_hex(8), "NX"), ("GET", self._key)
+        _, self._token, _ = await self._ask([*token, group])
+        await self._put([it for it in self._calls.values() if it.is_released], 0.0)
+        self._settled_at = 0.0 if is_known else monotonic() + self._lease
+        self._flush_at = 0.0
+
+    async def _put(self, calls: list[Owned], seconds: float) -> bool:
+        """Write lease and position of calls, of which some may be another worker's.
+
+        False: one may not be, and is to be tried again.
+        """
+        asked, sent, is_sure = list[Command](), list[tuple[Position, float]](), True
+        calls = [call for call in calls if self._calls.get(call.stream) is call]
+        for call in calls:
+            sent.append((call.committed, 0 if call.is_over() else seconds))
+            key, milliseconds = f"{self._key}:{{{call.stream}}}", round(sent[-1][1] * 1000)
+            who = call.owner, self._who[1], milliseconds, call.fence
+            asked.append(("EVAL", _HOLD, 1, key, *who, call.committed.dumps()))
+        replies = zip(calls, sent, await self._ask(asked), strict=True)
+        for call, (position, lease), (is_taken, fence, text) in replies:
+            found, is_later = Position.loads(text), fence > call.fence
+            if is_taken:
+                call.fence, call.stored = fence, position
+                if found[:3] != position[:3]:  # of an owner who came later
+                    self._lose(call, found)
+                call.is_released = not lease
+            elif is_later or call.is_released or monotonic() >= self._settled_at:
+                self._lose(call, found)
+                del self._calls[call.stream]
+            else:  # of an older owner, after the broker was rolled back
+                is_sure = False
+        return is_sure
+
+    def _lose(self, call: Owned, found: Position) -> None:
+        call.begin(found, call.tape.call)
+        self._batch = deque(it for it in self._batch if it.stream != call.stream)
+        if not call.is_released:
+            self._options.on_lost(call.stream)
+
+    async def _find(self) -> None:
+        """Read the index, and own the calls that it leads to."""
+        page, idle = ("COUNT", PAGE_NOTICES), round(self._lease * 333)
+        new = "XREADGROUP", "GROUP", *self._who, *page, "STREAMS", self._index, ">"
+        left = "XAUTOCLAIM", self._index, *self._who, idle, self._cursor, *page
+        token, found, claimed = await self._ask([("GET", self._key), new, left])
+        if token != self._token:
+            raise RedisError("it has been emptied")
+        self._cursor, notices, *_ = claimed
+        notices += [notice for _, notices in found or () for notice in notices]
+        read = [entry for entry, fields in notices if await self._has_read(fields or {})]
+        await self._ask([("XACK", self._index, self._who[0], *read)] if read else [])
+
+    async def _has_read(self, fields: dict[bytes, bytes]) -> bool:
+        """Tell whether a run is read and committed; if not, try to own its stream.
+
+        Its notice stays pending, and is tried again by whichever worker claims it.
+        """
+        notice = {key.decode(): value.decode() for key, value in fields.items()}
+        if notice.get("type") != "started":
+            return True
+        stream = f"{notice['tenant_id']}/{notice['stream_id']}"
+        call = self._calls.get(stream) or Owned(stream)
+        if call.is_released:
+            facts = "HGET", self._of("interaction", stream), "started"
+            position = "HGET", f"{self._key}:{{{stream}}}", "position"
+            exists, started, text = await self._ask([("EXISTS", notice["key"]), facts, position])
+            if not exists or Position.loads(text).has_read(notice["run"]):
+                return True
+            call.begin(call.committed, Call.read({**notice, **json.loads(started or "{}")}))
+            self._calls[stream] = call
+            await self._put([call], self._lease)
+        call.tape.runs.setdefault(int(notice["generation"]), notice["run"])
+        return call.stored.has_read(notice["run"])
+
+    async def _read(self) -> None:
+        """Read what is new of all calls into the batch."""
+        calls, page = self._active(), ("+", "COUNT", PAGE_ENTRIES)
+        asked = [("XRANGE", self._of("audio", it.stream), it.tape.start, *page) for it in calls]
+        for call, entries in zip(calls, await self._ask(asked), strict=True):
+            self._batch += call.tape.read(entries)
+            call.unseen = 0 if entries else call.unseen + 1

@@ -1,32 +1,35 @@
 """Redis or Valkey, as a worker asks it."""
 
+import re
 from collections.abc import Sequence
 from contextlib import suppress
+from random import sample
 from typing import Any
+from urllib.parse import unquote
 
-from redis.asyncio import Redis, RedisCluster
+from redis.asyncio import Redis, RedisCluster, Sentinel
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoPermissionError, RedisError, ResponseError
+from redis.exceptions import RedisError, ResponseError
 
-Client = Redis | RedisCluster
 Command = tuple[str | bytes | int, ...]
 
-_LIMITS: dict[str, Any] = {"protocol": 2, "socket_timeout": 5.0, "socket_connect_timeout": 2.0}
-_FINAL = ("unknown command", "WRONGTYPE", "syntax error", "wrong number of arguments")
+# Without `socket_timeout`: with that redis-py loses a cancellation before Python 3.12.
+_OPTIONS: dict[str, Any] = {"protocol": 2, "socket_timeout": None, "socket_connect_timeout": 2.0}
+_SEVERAL = re.compile(r"(?i)(rediss?)\+(sentinel|cluster)://(.*@)?([^/?]*)/?([^/?]*)(.*)")
+FINAL = ("unknown command", "WRONGTYPE", "syntax error", "wrong number of arguments")
 
 
 class Broker:
-    """Asks a client, which the caller made and closes, or one of its own for a URL."""
+    """What a URL names: one server, the primary that Sentinels name, or a cluster."""
 
-    def __init__(self, broker: str | Client) -> None:
-        self._own = None
-        if isinstance(broker, str):
-            broker = self._own = Redis.from_url(broker, retry=Retry(NoBackoff(), 0), **_LIMITS)
-        self._client = broker
+    def __init__(self, url: str) -> None:
+        self._url, (self._client, *self._sentinels) = url, _clients(url)
 
-    async def ask(self, commands: Sequence[Command], allowed: str = "NOGROUP") -> list[Any]:
-        """Send commands together, and return the replies, of which some may be `allowed` errors.
+    async def ask(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands together, and return the replies. To make a group twice is no error.
 
         Raises:
             RedisError: the broker is away, or refuses.
@@ -35,9 +38,9 @@ class Broker:
         pipeline = self._client.pipeline(transaction=False)
         for command in commands:
             pipeline.execute_command(*command)
-        replies: list[Any] = await pipeline.execute(raise_on_error=False) if commands else []
+        replies: list[Any] = await pipeline.execute(raise_on_error=False)
         for reply in replies:
-            if isinstance(reply, RedisError) and not str(reply).startswith(allowed):
+            if isinstance(reply, RedisError) and not str(reply).startswith("BUSYGROUP"):
                 raise reply
         return replies
 
@@ -48,11 +51,32 @@ class Broker:
         return 0.0
 
     async def disconnect(self) -> None:
-        """Close the client, if it is its own; the next question connects."""
-        if self._own is not None:
-            await self._own.aclose()
+        """Close all connections; the next question makes others."""
+        clients = self._client, *self._sentinels
+        self._client, *self._sentinels = _clients(self._url)
+        for client in clients:
+            await client.aclose()
 
 
-def is_final(error: RedisError) -> bool:
-    """Tell whether to try once more is of no use."""
-    return isinstance(error, NoPermissionError) or str(error).startswith(_FINAL)
+def _clients(url: str) -> list[Redis | RedisCluster]:
+    """Return the client for a URL, and behind it those for the Sentinels that it asks.
+
+    Hosts are tried in any order: one that is frozen is not the first each time.
+    """
+    found, once = _SEVERAL.fullmatch(url), {**_OPTIONS, "retry": Retry(NoBackoff(), 0)}
+    if found is None:
+        return [Redis.from_url(url, **once)]
+    scheme, kind, login, hosts, name, rest = found.groups("")
+    urls = [f"{scheme}://{login}{host}{rest}" for host in hosts.split(",")]
+    places = [parse_url(it) for it in sample(urls, len(urls))]
+    if kind.lower() == "cluster":
+        nodes = [ClusterNode(it["host"], it.get("port", 6379)) for it in places]
+        return [RedisCluster.from_url(urls[0], startup_nodes=nodes, **_OPTIONS)]
+    server: dict[str, Any] = {**places[0], **once}
+    server["ssl"] = server.pop("connection_class", None) is not None
+    their = {key: server.pop(f"sentinel_{key}", None) for key in ("username", "password")}
+    if server.pop("sentinel_tls", "yes" if server["ssl"] else "no") == "yes":
+        their |= {key: it for key, it in server.items() if key.startswith("ssl_")} | {"ssl": True}
+    sentinels = [(it["host"], it.get("port", 26379)) for it in places]
+    group: Any = Sentinel(sentinels, sentinel_kwargs=once | their | {"socket_timeout": 1.0})  # type: ignore[no-untyped-call]
+    return [group.master_for(unquote(name), **server), *group.sentinels]

@@ -9,7 +9,10 @@ from rtaa_reader.position import Position
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Whose audio it is, and its format: `pcm16` is 16-bit little-endian, `mulaw` has 8 bits."""
+    """Whose audio it is, and its format: `pcm16` is 16-bit little-endian, `mulaw` has 8 bits.
+
+    `traceparent` (W3C Trace Context) is the parent of spans of one's own; None without a trace.
+    """
 
     tenant_id: str = ""
     interaction_id: str = ""
@@ -18,6 +21,7 @@ class Call:
     sample_rate: int = 8000
     encoding: str = "pcm16"
     channels: int = 1
+    traceparent: str | None = None
 
     @classmethod
     def read(cls, started: Mapping[str, Any]) -> Self:
@@ -29,48 +33,38 @@ class Call:
 class Event:
     """One entry of a stream.
 
-    `stream` is `TENANT/STREAM`; `seq` that of the frame, of the last frame that a gap misses, or of
-    the frame before anything else (-1: none); `entry` its id in the stream. `commit` needs
-    `position` and `lease`.
+    `type` is its name: `audio`. `stream` is `TENANT/STREAM`; `seq` that of the frame, of the last
+    frame that a gap misses, or of the frame before anything else (-1: none); `entry` its id in the
+    stream; `data` its JSON, where it is no audio. `commit` needs `position` and `lease`.
     """
 
+    type: str
     stream: str
     run: str
     seq: int
     entry: str
     call: Call
+    data: Mapping[str, Any] = field(default_factory=dict)
     position: Position = field(repr=False, compare=False)
     lease: str = field(repr=False, compare=False)
 
-    @property
-    def type(self) -> str:
-        """Its name, as the stream has it: `audio`."""
-        return type(self).__name__.lower()
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told(Event):
-    """What is no audio: `data` is the JSON of the entry."""
-
-    data: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Started(Told):
+class Started(Event):
     """A run begins; or, if it is `resumed`, continues in another generation."""
 
     resumed: bool
 
 
-class Dtmf(Told):
+class Dtmf(Event):
     """A key was pressed; `data` is the inner object of the carrier's event."""
 
 
-class Mark(Told):
+class Mark(Event):
     """A playback mark; `data` is the inner object of the carrier's event."""
 
 
-class Ended(Told):
+class Ended(Event):
     """The run is over; `data` has `reason`, `ledger`, and `recovered` if its process died."""
 
 
@@ -90,8 +84,7 @@ class Audio(Event):
     @property
     def pcm16(self) -> bytes:
         """The audio as 16-bit little-endian samples, whatever the encoding."""
-        is_linear = self.call.encoding != "mulaw"
-        return self.audio if is_linear else b"".join(map(_LINEAR.__getitem__, self.audio))
+        return b"".join(map(_linear, self.audio)) if self.call.encoding == "mulaw" else self.audio
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,10 +96,10 @@ class Gap(Event):
     declared: bool = True
 
 
-def _linear(code: int) -> bytes:
+def _decode(code: int) -> bytes:
     """Decode a byte of G.711 mu-law."""
     level = ((((~code & 0x0F) << 3) + 0x84) << ((~code & 0x70) >> 4)) - 0x84
     return (level if code & 0x80 else -level).to_bytes(2, "little", signed=True)
 
 
-_LINEAR = tuple(map(_linear, range(256)))
+_linear = tuple(map(_decode, range(256))).__getitem__

@@ -36,7 +36,7 @@ class Position(NamedTuple):
         """Return the next position."""
         others = [it for it in self.runs if it.run != progress.run]
         runs = (*others[1 - MAX_RUNS :], progress)
-        return self._replace(entry=entry, checksum=checksum, runs=runs, number=self.number + 1)
+        return type(self)(entry, checksum, runs, self.number + 1)
 
     def has_read(self, run: str) -> bool:
         """Tell whether a run is over, and was read to its end."""

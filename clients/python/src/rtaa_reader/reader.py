@@ -4,22 +4,16 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
-from rtaa_reader.async_reader import DEFAULTS, AsyncReader
-from rtaa_reader.broker import Client
+from rtaa_reader.async_reader import AsyncReader
 from rtaa_reader.events import Event
-from rtaa_reader.worker import Options
+from rtaa_reader.options import Options
 
 
 class Reader(Iterator[Event], AbstractContextManager["Reader"]):
-    """`AsyncReader` for `for`, with an event loop of its own; in one thread.
+    """`AsyncReader` for `for`, with an event loop of its own; in one thread."""
 
-    A client is one of `redis.asyncio` here too.
-    """
-
-    def __init__(
-        self, broker: str | Client, group: str, worker: str, options: Options = DEFAULTS
-    ) -> None:
-        self._runner, self._reader = asyncio.Runner(), AsyncReader(broker, group, worker, options)
+    def __init__(self, url: str, group: str, worker: str, options: Options = Options()) -> None:  # noqa: B008 - it is frozen
+        self._runner, self._reader = asyncio.Runner(), AsyncReader(url, group, worker, options)
 
     def __next__(self) -> Event:
         while not self._reader.is_closed:
@@ -36,10 +30,9 @@ class Reader(Iterator[Event], AbstractContextManager["Reader"]):
         """Return how much is published and not committed. See `AsyncReader.lag`."""
         return self._runner.run(self._reader.lag())
 
-    def close(self) -> None:
+    def close(self, *_: object) -> None:
         """Commit what is done, let other workers take over at once, and disconnect."""
         self._runner.run(self._reader.close())
         self._runner.close()
 
-    def __exit__(self, *error: object) -> None:
-        self.close()
+    __exit__ = close

@@ -19,7 +19,7 @@ class Resampler:
     """
 
     def __init__(self, sample_rate: int = 16_000) -> None:
-        self.sample_rate, self._filters = sample_rate, dict[tuple[str, str], Any]()
+        self._rate, self._filters = sample_rate, dict[tuple[str, str], Any]()
 
     def feed(self, event: Event) -> Samples:
         """Return the samples that are ready; none for what is neither a frame nor an end."""
@@ -28,8 +28,7 @@ class Resampler:
             frame = np.frombuffer(event.pcm16, "<i2").reshape(-1, event.call.channels)
             samples = (frame.mean(axis=1) / 32768).astype(np.float32)
             if key not in self._filters:
-                rates = event.call.sample_rate, self.sample_rate
-                self._filters[key] = soxr.ResampleStream(*rates, 1, dtype="float32")
+                self._filters[key] = soxr.ResampleStream(event.call.sample_rate, self._rate, 1)
         ends = isinstance(event, Ended)
         filter_ = self._filters.pop(key, None) if ends else self._filters.get(key)
         return samples if filter_ is None else np.asarray(filter_.resample_chunk(samples, ends))

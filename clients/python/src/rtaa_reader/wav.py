@@ -24,9 +24,7 @@ def to_wav(path: str | Path, events: Iterable[Event]) -> int:
             if isinstance(event, Audio):
                 if not frames:
                     file = stack.enter_context(wave.open(str(path), "wb"))
-                    file.setnchannels(event.call.channels)
-                    file.setsampwidth(2)
-                    file.setframerate(event.call.sample_rate)
+                    file.setparams((event.call.channels, 2, event.call.sample_rate, 0, "NONE", ""))
                 size = min(missing * len(silence), MAX_SILENCE_BYTES)
                 file.writeframesraw(bytes(size) + event.pcm16)
                 frames, missing, silence = frames + 1, 0, event.pcm16

@@ -6,11 +6,10 @@ how many bytes of the entries are valid. An append is stored at the moment of th
 
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from itertools import count
 from pathlib import Path
 from typing import Any
 
-from application import codec, storing
+from application import codec, packing, storing
 from application.blocking import BlockingPlace
 from application.ports.destination import Destination, DestinationOptions, StoreAdapter
 from application.ports.open_runs import OpenRuns
@@ -31,13 +30,13 @@ class FileStore(StreamStore, StreamReader, OpenRuns, Destination):
     def __init__(self, root: Path, options: DestinationOptions) -> None:
         self.store = self.reader = self.open_runs = self
         self._home = root / options.prefix
-        self._index, self._open = self._home / "index", self._home / "heartbeats"
+        self._index, self._heartbeats = self._home / "index", self._home / "heartbeats"
         self._place = BlockingPlace(lambda: identity(root), (OSError,), (BlockingIOError,))
         self._run = self._place.run
 
     async def heads(self, streams: Sequence[StreamKey]) -> Heads:
         await self._run(lambda: None)
-        heads = await storing.separately(lambda it: self._run(self._head, it), streams)
+        heads = await storing.separately(self.head, streams)
         return Heads(round(time.time() * 1_000), heads)
 
     async def append(self, appends: Sequence[Append]) -> Sequence[Outcome]:
@@ -60,20 +59,20 @@ class FileStore(StreamStore, StreamReader, OpenRuns, Destination):
 
     async def heartbeat(self, streams: Sequence[StreamKey]) -> None:
         names = [str(stream) for stream in streams]
-        await self._run(self._change_open, lambda it: it.update(dict.fromkeys(names, it[""])))
+        await self._run(self._change_heartbeats, lambda it: it.update(dict.fromkeys(names, it[""])))
 
     async def heartbeats(self) -> Mapping[StreamKey, float]:
-        given = await self._run(load, self._open)
+        given = await self._run(load, self._heartbeats)
         return {codec.read_stream_key(name): it for name, it in given.items() if name}
 
     async def forget(self, stream: StreamKey, heartbeat: float) -> None:
         name = str(stream)
         await self._run(
-            self._change_open, lambda it: it.pop(name) if it.get(name) == heartbeat else None
+            self._change_heartbeats, lambda it: it.pop(name) if it.get(name) == heartbeat else None
         )
 
     async def verify_writable(self) -> None:
-        await self._run(self._change_open, lambda _: None)
+        await self.heartbeat([])
 
     def _path(self, stream: StreamKey) -> Path:
         return self._home / "streams" / stream.tenant_id / stream.stream_id
@@ -93,9 +92,8 @@ class FileStore(StreamStore, StreamReader, OpenRuns, Destination):
             head = head_of(state)
             if append.expected != (None if head is None else head.revision):
                 return Conflict(head)
-            entries = [codec.pack(codec.plain_published(it)) for it in storing.entries_of(append)]
-            lengths = b"".join(len(it).to_bytes(4) + it for it in entries)
-            size = write(path / "entries", state.get("size", 0), lengths)
+            entries = packing.pack_all(map(codec.plain_published, storing.entries_of(append)))
+            size = write(path / "entries", state.get("size", 0), entries)
             due = [codec.plain_announcement(it) for it in storing.announcements_of(append)]
             save(path / "head", {"head": codec.plain_head(append.head), "size": size, "due": due})
             self._announce(path)
@@ -107,29 +105,21 @@ class FileStore(StreamStore, StreamReader, OpenRuns, Destination):
         if state.get("due"):
             with locked(self._home, LOCK_SECONDS):
                 whole, last = content(self._index).rfind(b"\n") + 1, max(self._lines(), default=0)
-                numbers = count(max(last + 1, time.time_ns()))  # above those of before a loss
-                lines = (b"%d %s" % (next(numbers), codec.pack(it)) for it in state["due"])
+                due = enumerate(state["due"], storing.number_above(last, time.time()))
+                lines = (b"%d %s" % (number, packing.pack(it)) for number, it in due)
                 write(self._index, whole, b"".join(lines))
             save(path / "head", state | {"due": []})
         return state
 
     def _read(self, stream: StreamKey, after: PublishedEntry | None) -> list[PublishedEntry]:
         state = load(self._path(stream) / "head")
-        head, found, place = head_of(state), [], 0
-        packed = content(self._path(stream) / "entries")
-        while head and place < state["size"]:
-            end = place + 4 + int.from_bytes(packed[place : place + 4])
-            entry = codec.read_published(codec.unpack(packed[place + 4 : end]))
-            found += [entry] if storing.is_kept(entry, head, after) else []
-            place = end
-        return found
+        head, packed = head_of(state), content(self._path(stream) / "entries")
+        entries = map(codec.read_published, packing.unpack_all(packed, state.get("size", 0)))
+        return [it for it in entries if head and storing.is_kept(it, head, after)]
 
     def _page(self, after: int) -> list[Announcement]:
         behind = [(number, line) for number, line in self._lines().items() if number > after]
-        return [
-            codec.read_announcement(codec.unpack(line), str(number))
-            for number, line in behind[:PAGE]
-        ]
+        return [codec.read_announcement(packing.unpack(it), str(n)) for n, it in behind[:PAGE]]
 
     def _lines(self) -> dict[int, bytes]:
         """Return the whole lines of the index by their numbers, which grow."""
@@ -137,18 +127,18 @@ class FileStore(StreamStore, StreamReader, OpenRuns, Destination):
         parted = (line.partition(b" ") for line in lines if line.endswith(b"\n"))
         return {int(number): line for number, _, line in parted}
 
-    def _change_open(self, change: Callable[[dict[str, float]], object]) -> None:
+    def _change_heartbeats(self, change: Callable[[dict[str, float]], object]) -> None:
         make(self._home)
         with locked(self._home, LOCK_SECONDS):
-            given = {"": 0} | load(self._open)
-            given[""] += 1  # the number of this change is the next heartbeat
+            given = load(self._heartbeats)
+            given[""] = storing.number_above(given.get("", 0), time.time())  # the next heartbeat
             change(given)
-            save(self._open, given)
+            save(self._heartbeats, given)
 
 
 def head_of(state: Mapping[str, Any]) -> Head | None:
     """Return the head in a state; None if the stream is unknown."""
-    return codec.read_head(state["head"]) if state else None
+    return codec.read_head(state.get("head", {})) if state else None
 
 
 class FileStoreAdapter(StoreAdapter):

@@ -1,7 +1,6 @@
 """Files that are whole and on the disk when a function returns."""
 
 import fcntl
-import json
 import os
 import time
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from application.codec import Unreadable
+from application import packing
 
 
 def make(directory: Path, levels: int = 1) -> None:
@@ -32,20 +31,20 @@ def identity(directory: Path) -> tuple[int, str]:
 @contextmanager
 def locked(directory: Path, seconds: float = 0.0) -> Iterator[None]:
     """Lock a directory for all processes; BlockingIOError if others have it for so long."""
-    until, descriptor = time.monotonic() + seconds, os.open(directory, os.O_RDONLY)
+    descriptor, until = os.open(directory, os.O_RDONLY), time.monotonic() + seconds
     try:
-        while not _lock(descriptor, fails=time.monotonic() >= until):
+        while not _is_locked(descriptor, tries_again=time.monotonic() < until):
             time.sleep(0.002)
         yield
     finally:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, *, fails: bool) -> bool:
+def _is_locked(descriptor: int, *, tries_again: bool) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        if fails:
+        if not tries_again:
             raise
         return False
     return True
@@ -53,10 +52,7 @@ def _lock(descriptor: int, *, fails: bool) -> bool:
 
 def content(path: Path) -> bytes:
     """Return the bytes of a file; none if it is not there."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return b""
+    return path.read_bytes() if path.exists() else b""
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -66,30 +62,25 @@ def load(path: Path) -> dict[str, Any]:
         Unreadable: it is damaged, which will not pass by itself.
 
     """
-    try:
-        found: dict[str, Any] = json.loads(content(path) or b"{}")
-    except ValueError as error:
-        raise Unreadable(f"{path} is damaged") from error
-    return found
+    return packing.unpack(path.read_bytes()) if path.exists() else {}
 
 
 def save(path: Path, value: dict[str, Any]) -> None:
     """Replace a file by a JSON object, in one step."""
     new = path.with_name(f"{path.name}.new")
-    write(new, 0, json.dumps(value).encode())
+    write(new, 0, packing.pack(value))
     new.rename(path)
     _sync(path.parent)
 
 
 def write(path: Path, size: int, behind: bytes) -> int:
     """Write bytes behind the first `size` of a file, which is cut there; return its new size."""
-    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as file:
         file.truncate(size)
-        file.seek(size)
         file.write(behind)
         file.flush()
         os.fsync(file.fileno())
-        return file.tell()
+    return size + len(behind)
 
 
 def _sync(directory: Path) -> None:

@@ -6,6 +6,9 @@ from types import MappingProxyType
 from typing import Any, Self
 from urllib.parse import parse_qsl
 
+from domain.errors import InvalidTraceParent
+from domain.trace_parent import TraceParent
+
 
 @dataclass(frozen=True, slots=True)
 class Handshake:
@@ -42,3 +45,17 @@ class Handshake:
     def header(self, name: str) -> tuple[bytes, ...]:
         """Return the values of a header, whose name is in lower case."""
         return self.headers.get(name, ())
+
+    @property
+    def traceparent(self) -> TraceParent | None:
+        """The trace that the sender calls in; None without one, or if it is not valid.
+
+        Its `tracestate` is not passed on.
+        """
+        lines = self.header("traceparent")
+        if len(lines) != 1:
+            return None
+        try:
+            return TraceParent.read(lines[0].decode("latin-1").strip(" \t"))
+        except InvalidTraceParent:
+            return None

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import hashlib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from importlib.resources import files
 from typing import Annotated, Any
 
@@ -19,7 +19,10 @@ from adapters.inbound.http.live_data import plain_line, plain_overview
 from application.overview.audience import Audience, TooManyViewers
 from application.overview.call_overview import CallOverview
 from application.overview.follower import Follower
+from application.overview.service import ServiceWatch
+from application.overview.words import Answer
 from application.ports.clock import Clock
+from application.ports.exposition import MetricsExposition
 from domain.errors import InvalidIdentifier
 from domain.identifiers import StreamId, StreamKey, TenantId
 
@@ -37,10 +40,16 @@ _encode = msgspec.json.Encoder().encode
 Text = Annotated[str, Parameter(max_length=MAX_QUERY)]
 
 
-def live_routes(audience: Audience, clock: Clock) -> list[HTTPRouteHandler]:
+def live_routes(
+    audience: Audience, clock: Clock, exposition: MetricsExposition
+) -> list[HTTPRouteHandler]:
     """Build the page and its events. They name tenants and calls: for operators only."""
     page = files(__package__).joinpath("live.html").read_text(encoding="utf-8")
     headers = {**_HEADERS, "content-security-policy": policy_of(page)}
+    watch_service = ServiceWatch()
+
+    def service() -> Answer:
+        return watch_service.answer(exposition.service_state(), clock.monotonic())
 
     @get("/live", sync_to_thread=False, media_type=MediaType.HTML, operation_id="LivePage")
     def live_page() -> Response[str]:
@@ -59,7 +68,7 @@ def live_routes(audience: Audience, clock: Clock) -> list[HTTPRouteHandler]:
         if request.headers.get("sec-fetch-site", "none") not in _OWN:
             raise PermissionDeniedException("not from another site")
         stream = _stream_of(watch) if watch else None
-        return Stream(_events(audience, clock, find, stream), headers=_HEADERS)
+        return Stream(_events(audience, clock, service, find, stream), headers=_HEADERS)
 
     return [live_page, live_events]
 
@@ -87,7 +96,11 @@ def policy_of(page: str) -> str:
 
 
 async def _events(
-    audience: Audience, clock: Clock, find: str, watch: StreamKey | None
+    audience: Audience,
+    clock: Clock,
+    service: Callable[[], Answer],
+    find: str,
+    watch: StreamKey | None,
 ) -> AsyncIterator[bytes]:
     viewer = object()
     try:
@@ -97,7 +110,7 @@ async def _events(
         return
     try:
         while (followed := audience.look(viewer)) is not None:
-            yield _event(*followed, clock, viewer, find, watch)
+            yield _event(*followed, clock, service(), viewer, find, watch)
             is_new = not followed[0].has_index
             await asyncio.sleep(EVERY_SECONDS / 4 if is_new else EVERY_SECONDS)
     finally:
@@ -108,6 +121,7 @@ def _event(
     overview: CallOverview,
     follower: Follower,
     clock: Clock,
+    service: Answer,
     viewer: object,
     find: str,
     watch: StreamKey | None,
@@ -115,7 +129,7 @@ def _event(
     now = clock.instant()
     selected = overview.select(find, MAX_ROWS)
     follower.shown[viewer] = [call.stream for call in selected.shown]
-    told = plain_overview(overview, selected.shown, selected.matching, now)
+    told = plain_overview(overview, selected.shown, selected.matching, service, now)
     if watch is not None:
         follower.watched[viewer] = watch
         call = overview.call(watch)

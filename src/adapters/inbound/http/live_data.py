@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from application.overview.answers import Answer, answer
+from application.overview.answers import answer
 from application.overview.call import Call
 from application.overview.call_overview import CallOverview
 from application.overview.time_line import TimeLine
+from application.overview.words import Answer
 from application.ports.clock import Instant
 
 SHOWN_CHARACTERS = 3
@@ -16,9 +17,13 @@ MIN_MASKED = 7
 
 
 def plain_overview(
-    overview: CallOverview, shown: Sequence[Call], matching: int, now: Instant
+    overview: CallOverview,
+    shown: Sequence[Call],
+    matching: int,
+    service: Answer,
+    now: Instant,
 ) -> dict[str, Any]:
-    """Return the answers, the calls that are `shown` and how many there are."""
+    """Return the answers, what the `service` says, and the calls that are `shown`."""
     answers = answer(overview, now)
     return {
         "now": now.epoch_ms,
@@ -27,6 +32,7 @@ def plain_overview(
         "complete": _answer(answers.complete),
         "calling": _answer(answers.calling),
         "wrong": [_answer(it) for it in answers.wrong],
+        "service": _answer(service),
         "live": len(overview.live),
         "matching": matching,
         "rows": [plain_call(call, now) for call in shown],
@@ -44,6 +50,7 @@ def plain_call(call: Call, now: Instant) -> dict[str, Any]:
         "track": call.track,
         "dialect": call.dialect,
         "condition": call.condition.value,
+        "is_mute": call.is_mute,
         "unread": call.is_unread,
         "seconds": call.ledger.audio_ms // 1_000,
         "rate": None if rate is None else round(rate, 1),
@@ -53,6 +60,8 @@ def plain_call(call: Call, now: Instant) -> dict[str, Any]:
         "latency_ms": call.latency_ms,
         "behind_bytes": call.behind_bytes,
         "level": None if call.level is None else round(call.level, 4),
+        "findings": [it.value for it in call.findings],
+        "is_odd": bool(call.alarming),
         "reason": None if call.end_reason is None else call.end_reason.value,
     }
 
@@ -61,8 +70,8 @@ def plain_line(
     overview: CallOverview, call: Call, line: TimeLine | None, now: Instant
 ) -> dict[str, Any]:
     """Return one call with its time line; numbers of caller and callee are masked."""
-    still = call.still_seconds(now)
-    moments = [] if line is None else line.moments(call.ledger, overview.outages, still)
+    still, since = call.still_seconds(now), overview.opened_at and overview.opened_at.epoch_ms
+    moments = [] if line is None else line.moments(call.ledger, overview.outages, still, since)
     return {
         "key": str(call.stream),
         "interaction": str(call.interaction_id),
@@ -75,7 +84,9 @@ def plain_line(
         "caller": masked(call.caller),
         "callee": masked(call.callee),
         "ledger": call.ledger.counters(),
+        "findings": [it.value for it in call.findings],
         "moments": [{**asdict(it), "kind": it.kind.value} for it in moments],
+        "is_read": line is not None and line.is_read,
         "left_out": 0 if line is None else line.left_out,
         "levels": [] if line is None else [[s, round(v, 4)] for s, v in line.levels.items()],
     }

@@ -51,12 +51,17 @@ class Origin:
         return self.trusted_hops > 0 and not self.entries
 
     @property
+    def is_forwarded_unread(self) -> bool:
+        """Whether a header came although no proxy is trusted: the peer may be a proxy."""
+        return self.trusted_hops == 0 and self.entries > 0
+
+    @property
     def reading(self) -> str:
         """How the address was read, to be put behind an explanation; empty if that is plain."""
         if self.bypassed_proxies:
             why = f"no X-Forwarded-For came, TRUSTED_PROXY_HOPS is {self.trusted_hops}"
             return f": {why}, so it is the peer's own"
-        if self.entries and not self.trusted_hops:
+        if self.is_forwarded_unread:
             return ": X-Forwarded-For came, TRUSTED_PROXY_HOPS is 0, so it is the peer's own"
         if self.address is not None:
             return ""

@@ -12,8 +12,9 @@ from application.ports.telemetry import Telemetry
 
 _log = logging.getLogger(__name__)
 
-PAST_PROXIES_SECONDS = 60.0
-"""How often at most it is told that connections come without the header of the proxies."""
+MISCOUNTED_PROXIES_SECONDS = 60.0
+"""How often at most it is told that connections come without the header of the proxies, or with one
+that is not read."""
 
 EXPECTED = frozenset({CloseCode.ENDED, CloseCode.RESTART})
 """Closes that are counted and not logged: the call is over, or continues elsewhere."""
@@ -35,9 +36,10 @@ class Reports:
         return Origin.of(peer, forwarded_for, self._trusted_proxy_hops)
 
     def accepted(self, origin: Origin) -> None:
-        """Tell of a handshake that is accepted, and once a minute of one without the header.
+        """Tell of a handshake that is accepted, and once a minute if proxies are miscounted.
 
-        Its peer is believed although proxies are trusted: it may have come past them.
+        The peer is believed although proxies are trusted: it may have come past them. Or it is
+        believed although something was forwarded: then it may be a proxy.
         """
         self._telemetry.handshake(Outcome.ACCEPTED.value)
         if origin.bypassed_proxies:
@@ -46,7 +48,15 @@ class Reports:
                 f"accepted without X-Forwarded-For although TRUSTED_PROXY_HOPS is"
                 f" {origin.trusted_hops}: the peer's own address is believed",
                 origin,
-                seconds=PAST_PROXIES_SECONDS,
+                seconds=MISCOUNTED_PROXIES_SECONDS,
+            )
+        elif origin.is_forwarded_unread:
+            self._write(
+                "unread header",
+                "accepted with X-Forwarded-For although TRUSTED_PROXY_HOPS is 0: the peer's own"
+                " address is believed, which is the proxy's if there is one",
+                origin,
+                seconds=MISCOUNTED_PROXIES_SECONDS,
             )
 
     def left(self, when: Leaving, origin: Origin, context: Mapping[str, object]) -> None:
@@ -77,6 +87,15 @@ class Reports:
                 "explanation": "; ".join(it.explanation for it in odd),
             },
         )
+
+    def dropping(self, origin: Origin, context: Mapping[str, object]) -> None:
+        """Tell that the audio of a stream is dropped from now on."""
+        self._write("dropping", "audio is dropped: the buffers are full", origin, context)
+
+    def dropped(self, frames: int, origin: Origin, context: Mapping[str, object]) -> None:
+        """Tell that no more audio of a stream is dropped, and how many frames were."""
+        lost = {"lost_frames": frames}
+        self._write("dropped", "audio is dropped no more", origin, {**lost, **context})
 
     def subprotocol_not_chosen(self, origin: Origin) -> None:
         """Tell of an accepted handshake whose offered subprotocols no dialect names.

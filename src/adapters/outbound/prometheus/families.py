@@ -136,6 +136,11 @@ def families(tally: Tally, known: Series) -> Iterator[Metric]:
         "Log lines that standard error did not take",
         tally.log_lines_dropped,
     )
+    yield _count(
+        "ingest_spans_dropped",
+        "Spans that the trace collector did not take",
+        tally.spans_dropped,
+    )
     yield from _audio_families(tally, known)
     yield _gauge("ingest_broker_up", "Whether the broker takes writes", int(tally.broker_up))
     yield _gauges(

@@ -43,6 +43,7 @@ class Tally(msgspec.Struct):
     replayed: int = 0
     rebased: int = 0
     log_lines_dropped: int = 0
+    spans_dropped: int = 0
     audio_found: dict[str, int] = {}
     audio_sampled: dict[str, int] = {}
     audio_ended: dict[str, dict[str, int]] = {}
@@ -57,10 +58,14 @@ class Tally(msgspec.Struct):
     draining: bool = False
     process: dict[str, float] = {}
 
+    @property
+    def lost(self) -> int:
+        """How many frames were lost, whatever the reason."""
+        return sum(count for (outcome, _), count in self.frames.items() if outcome == "lost")
+
     def without_gauges(self) -> "Tally":
         """Return what outlives the process."""
-        counted = {name: getattr(self, name) for name in _COUNTED}
-        return Tally(**counted)
+        return Tally(**{name: getattr(self, name) for name in _COUNTED})
 
     def add(self, other: "Tally") -> None:
         """Make this the tally of both: the broker is up for all or it is not."""
@@ -79,36 +84,28 @@ class Tally(msgspec.Struct):
 
     def add_counts(self, other: "Tally") -> None:
         """Add what outlives a process."""
-        for mine, theirs in (
-            (self.handshakes, other.handshakes),
-            (self.closes, other.closes),
-            (self.left, other.left),
-            (self.odd_starts, other.odd_starts),
-            (self.starts, other.starts),
-            (self.run_ends, other.run_ends),
-            (self.frames, other.frames),
-            (self.ignored, other.ignored),
-            (self.audio_found, other.audio_found),
-            (self.audio_sampled, other.audio_sampled),
-        ):
-            add_to(mine, theirs)
-        for tenant, runs in other.audio_ended.items():
-            add_to(self.audio_ended.setdefault(tenant, {}), runs)
-        self.confirm_counts = [
-            a + b for a, b in zip(self.confirm_counts, other.confirm_counts, strict=True)
-        ]
-        for name in _SUMMED:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name in _COUNTED:
+            setattr(self, name, _sum(getattr(self, name), getattr(other, name)))
 
 
-_COUNTED = (
-    "handshakes", "closes", "left", "odd_starts", "starts", "run_ends", "received", "frames",
-    "ignored", "confirm_counts", "confirm_sum", "rewind_short", "replayed", "rebased",
-    "log_lines_dropped", "audio_found", "audio_sampled", "audio_ended",
-)  # fmt: skip
-_SUMMED = (
-    "received", "confirm_sum", "rewind_short", "replayed", "rebased", "log_lines_dropped",
-)  # fmt: skip
+_GAUGES = frozenset({
+    "worker", "streams", "buffered_bytes", "kept_bytes", "max_buffered_bytes",
+    "oldest_unconfirmed_seconds", "broker_up", "broker_parts", "draining", "process",
+})  # fmt: skip
+_COUNTED = tuple(name for name in Tally.__struct_fields__ if name not in _GAUGES)
+"""All other fields are counts, which outlive their process."""
+
+
+def _sum(mine: Any, theirs: Any) -> Any:  # noqa: ANN401  # numbers, and what is made of numbers
+    """Add two counts: numbers, lists of as many, or dicts by label, where one may be absent."""
+    if isinstance(mine, dict):
+        both = dict(mine)
+        for label, count in theirs.items():
+            both[label] = _sum(both[label], count) if label in both else count
+        return both
+    if isinstance(mine, list):
+        return [_sum(*pair) for pair in zip(mine, theirs, strict=True)]
+    return mine + theirs
 
 
 def count_ended(ended: dict[str, dict[str, int]], tenant: str, findings: Iterable[str]) -> None:

@@ -34,7 +34,7 @@ from adapters.outbound.prometheus.tally import (
     decode,
     encode,
 )
-from application.ports.exposition import MetricsExposition
+from application.ports.exposition import MetricsExposition, ServiceState
 from application.ports.places import Places
 from application.ports.siblings import Siblings
 from application.ports.telemetry import HeldBytes, Losses, Telemetry
@@ -69,6 +69,8 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         self._oldest_seconds: Callable[[], float] = lambda: 0.0
         self._log_lines_dropped: Callable[[], int] = lambda: 0
         self._dropped_before = self._tally.log_lines_dropped
+        self._spans_dropped: Callable[[], int] = lambda: 0
+        self._spans_before = self._tally.spans_dropped
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -133,6 +135,10 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         """Ask `lines_dropped` how many log lines this process has dropped."""
         self._log_lines_dropped = lines_dropped
 
+    def watch_spans(self, dropped: Callable[[], int]) -> None:
+        """Ask `dropped` how many spans this process has dropped."""
+        self._spans_dropped = dropped
+
     def rewind_short(self, frames: int) -> None:
         """Count frames let go before their time."""
         self._tally.rewind_short += frames
@@ -160,8 +166,7 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
     def losses(self) -> Losses:
         """Return what this process has lost and replayed."""
         tally = self._tally
-        lost = sum(count for (outcome, _), count in tally.frames.items() if outcome == "lost")
-        return Losses(lost, tally.replayed, tally.rebased)
+        return Losses(tally.lost, tally.replayed, tally.rebased)
 
     def broker(self, *, up: bool, parts: Mapping[str, bool]) -> None:
         """Set whether the broker and its parts take writes."""
@@ -178,6 +183,17 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
             if monotonic() - self._process_read_at >= PROCESS_SECONDS:
                 self._read_process()
             self._siblings.say(self._words())
+
+    def service_state(self) -> ServiceState:
+        """Return how all processes stand. See `MetricsExposition.service_state`."""
+        tally = self._sum(self._living())
+        return ServiceState(
+            tally.broker_up,
+            sum(tally.streams.values()),
+            tally.buffered_bytes,
+            tally.oldest_unconfirmed_seconds,
+            tally.lost,
+        )
 
     media_type = CONTENT_TYPE_LATEST
 
@@ -201,6 +217,7 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
     def _words(self) -> bytes:
         """Write our tally, with what is asked for as of now."""
         self._tally.log_lines_dropped = self._dropped_before + self._log_lines_dropped()
+        self._tally.spans_dropped = self._spans_before + self._spans_dropped()
         self._tally.buffered_bytes, self._tally.kept_bytes = self._held_bytes()
         self._tally.oldest_unconfirmed_seconds = self._oldest_seconds()
         return encode(self._tally)

@@ -39,7 +39,7 @@ HELP = {
     ),
     CONFIRM_VARIABLE: VariableHelp(
         ACCEPTED_CONFIRM,
-        "what an ack means: `memory`, one server has it; `disk`, it has synced it (refused unless "
+        "what an ack means: `memory`, one server has it; `disk`, the server has synced it (needs "
         "`appendonly yes` and `appendfsync always`); `replica`, a replica has it too "
         "([several servers](several-servers.md#what-an-ack-means-redis_confirm))",
         Confirm.MEMORY.value,

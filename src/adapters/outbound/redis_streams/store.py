@@ -36,7 +36,7 @@ MAX_DUE = 4_096
 """Streams whose announcements may be outstanding; of others only the broker has the marks."""
 
 _Chain = tuple[tuple[Revision, tuple[Notice, ...]], ...]
-"""Appends of a stream that were sent one behind the other: their revisions, and what is to be
+"""Appends of a stream that were sent one after the other: their revisions, and what is to be
 announced of each. A stream that has one of these revisions has all up to it."""
 
 

@@ -1,0 +1,64 @@
+"""The variables of OpenTelemetry: which ask for traces, and which the SDK reads beside ours.
+
+Those of `setting_groups.Traces` are checked, because the SDK would answer a wrong one with another
+value, an exception, or a log line that repeats a secret. It reads them all itself.
+"""
+
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+
+EXPORTER = "OTEL_TRACES_EXPORTER"
+DISABLED = "OTEL_SDK_DISABLED"
+ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+
+NO_EXTRA = (
+    "asks for traces, which need the extra `traces`: there are none. "
+    "pip install 'rtaa-ingest[traces]', or set OTEL_TRACES_EXPORTER=none"
+)
+
+_DISTRIBUTION = "opentelemetry-exporter-otlp-proto-http"
+
+OF_THE_SDK = frozenset(
+    {
+        "OTEL_ATTRIBUTE_COUNT_LIMIT",
+        "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+        "OTEL_BSP_EXPORT_TIMEOUT",
+        "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS",
+        "OTEL_LOG_LEVEL",
+        "OTEL_PROPAGATORS",
+        "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT",
+        "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+        *(
+            f"OTEL_EXPORTER_OTLP_{signal}{name}"
+            for signal in ("", "TRACES_")
+            for name in (
+                "CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY", "COMPRESSION", "INSECURE",
+                "TIMEOUT",
+            )
+        ),
+        # Of logs: as long as those of spans, and nearly the same names.
+        *(
+            f"OTEL_BLRP_{name}"
+            for name in (
+                "EXPORT_TIMEOUT", "MAX_EXPORT_BATCH_SIZE", "MAX_QUEUE_SIZE", "SCHEDULE_DELAY",
+            )
+        ),
+    }
+)  # fmt: skip
+"""Standard names that are no misspelt ones of ours."""
+
+
+def traces_asked_by(texts: Mapping[str, str]) -> str | None:
+    """Return the variable that asks for traces; None if none does, or one forbids them."""
+    if texts.get(DISABLED, "").lower() == "true" or texts.get(EXPORTER, "").lower() == "none":
+        return None
+    return next((name for name in (EXPORTER, *ENDPOINTS) if name in texts), None)
+
+
+def is_installed() -> bool:
+    """Whether the extra `traces` is there. Imports nothing."""
+    try:
+        version(_DISTRIBUTION)
+    except PackageNotFoundError:
+        return False
+    return True

@@ -1,0 +1,29 @@
+"""What makes traces, if they are on. Nothing of OpenTelemetry is imported before."""
+
+import os
+
+from adapters.inbound.websocket.route import INGEST_PATH
+from application.ports.tracer import Tracer
+from entrypoints.setting_groups import Traces
+from entrypoints.settings import Settings
+from entrypoints.variables import declared
+from entrypoints.version import VERSION
+
+
+def connect_tracer(settings: Settings) -> Tracer | None:
+    """Return the tracer of this process, whose thread begins to run; None if traces are off.
+
+    The SDK reads the environment of the process: what comes from files is put there.
+    """
+    if settings.traces is None:
+        return None
+    names = [name for name, _, _ in declared(Traces) if name in settings.texts]
+    os.environ.update({name: settings.texts[name] for name in names})
+    from adapters.outbound.opentelemetry.tracer import OpenTelemetryTracer  # noqa: PLC0415
+
+    return OpenTelemetryTracer(
+        VERSION,
+        INGEST_PATH,
+        max_spans=settings.traces.otel_bsp_max_queue_size,
+        max_batch=settings.traces.otel_bsp_max_export_batch_size,
+    )
