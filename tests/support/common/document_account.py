@@ -239,6 +239,9 @@ ACCOUNT: dict[str, dict[str, Ran | NotHere]] = {
             "reading.md",
         ),
     },
+    "docs/design/mutation.md": {
+        "make mutate": NotHere("takes minutes for the smallest file, and an hour or two for all"),
+    },
     "docs/traces.md": {
         "pip install": REGISTRY,
         "export": ran(f"{TRACES}test_what_is_set_is_checked", "traces.md"),
