@@ -18,6 +18,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 _PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,64}\Z")
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?\Z")
+_BETWEEN_HEADERS = re.compile(r"[ \t]*,[ \t]*")
 _HEADER = re.compile(r"[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+[ \t]*=[ !#-+\--:<-\[\]-~]*\Z")
 """`name=value` as the OTLP exporter reads it: it logs whatever it cannot read."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -173,7 +174,7 @@ def _collector(text: str) -> str:
 
 
 def _http_headers(text: str) -> str:
-    if not all(_HEADER.match(part) for part in text.split(",") if part.strip()):
+    if not all(_HEADER.match(part) for part in _BETWEEN_HEADERS.split(text) if part):
         raise InvalidValue("a part that is no name=value")
     return text
 
