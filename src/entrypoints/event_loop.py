@@ -72,10 +72,10 @@ class CoalescingSelector(selectors.DefaultSelector):
 
 def run(main: Coroutine[Any, Any, None], coalesce_seconds: float) -> None:
     """Run a process's main coroutine in a loop whose wakes are coalesced; in a usual one with 0."""
-    factory = asyncio.SelectorEventLoop if not coalesce_seconds else _coalescing(coalesce_seconds)
-    with asyncio.Runner(loop_factory=factory) as runner:
+
+    def make_loop() -> asyncio.AbstractEventLoop:
+        selector = CoalescingSelector(coalesce_seconds) if coalesce_seconds else None
+        return asyncio.SelectorEventLoop(selector)
+
+    with asyncio.Runner(loop_factory=make_loop) as runner:
         runner.run(main)
-
-
-def _coalescing(seconds: float) -> Callable[[], asyncio.AbstractEventLoop]:
-    return lambda: asyncio.SelectorEventLoop(CoalescingSelector(seconds))

@@ -6,7 +6,7 @@ first, and when none is left there is back-pressure: the senders are not read.
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from application.delivery.batch import Batch
@@ -38,12 +38,11 @@ class BufferLimits:
     buffer_bytes: int = 256 * 1024 * 1024
     rewind_seconds: float = 5.0
     linger_seconds: float = 0.0
-    stream_entries: int = field(init=False)
-    """How many unconfirmed entries one stream may have, however little audio is in them."""
 
-    def __post_init__(self) -> None:
-        entries = max(MIN_ENTRIES, round(self.buffer_seconds * FRAMES_PER_SECOND))
-        object.__setattr__(self, "stream_entries", entries)
+    @property
+    def stream_entries(self) -> int:
+        """How many unconfirmed entries one stream may have, however little audio is in them."""
+        return max(MIN_ENTRIES, round(self.buffer_seconds * FRAMES_PER_SECOND))
 
     @property
     def stalled_seconds(self) -> float:

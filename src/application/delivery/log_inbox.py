@@ -85,10 +85,7 @@ class LogInbox(Log):
     @property
     def is_settled(self) -> bool:
         """Whether there is nothing to append, to ask, or to start."""
-        window = self._window
-        if window.open_entries or window.queued or window.in_flight or self._account_due:
-            return False
-        return self._doubts.are_proved and not self.is_starting
+        return self.is_empty and not self.is_starting
 
     @property
     def is_lingering(self) -> bool:
@@ -113,7 +110,7 @@ class LogInbox(Log):
         """Append entries of a generation, received at monotonic `received_at`."""
         if live.is_fenced:
             return
-        if self._starts.is_begun:
+        if self._starts.begun:
             self._starts.hold_back(entries, received_at)
             return
         size = 0
@@ -206,9 +203,8 @@ class LogInbox(Log):
             raise AssertionError("nothing is put without a generation")
         account = live.interaction.account(window.next_position + len(window.open_entries))
         batch = self._holdings.close_open(account)
-        since = self._unconfirmed_since
-        waits_long = since is not None and now - since > PACK_AFTER_SECONDS
-        if waits_long or self.backoff.failures or len(window.queued) > MAX_UNPACKED:
+        waits_long = self.backoff.failures or len(window.queued) > MAX_UNPACKED
+        if waits_long or self.stalled_seconds(now) > PACK_AFTER_SECONDS:
             batch.pack()
         self._account_due = False
         self._due_at = None

@@ -74,7 +74,7 @@ class LogTable(LogInbox):
             self.backoff.reset()
         self._holdings.revision = sent.head.revision
         self._doubts.note_answer()
-        if self._starts.is_begun:
+        if self._starts.begun:
             self._starts.prepare_confirmation()
             self._confirm(self._window.confirm())
             self._open(self._starts.finish())
@@ -90,7 +90,7 @@ class LogTable(LogInbox):
 
     def _on_head(self, head: Head | None) -> None:
         """Find out what it means that the store stands there. Nothing is in flight."""
-        if self._starts.is_begun:
+        if self._starts.begun:
             if head is not None and self._starts.is_stored(head):
                 self._on_start_stored(head)
                 return

@@ -23,7 +23,7 @@ HeldBack = tuple[tuple[Entry, ...], float]
 
 
 @dataclass(frozen=True, slots=True)
-class _Begun:
+class Begun:
     """A start whose append is queued or in flight, and what was before it."""
 
     begin: Begin
@@ -54,9 +54,8 @@ class Starts:
         self._holdings = holdings
         self.requested: list[PendingStart] = []
         """The starts that are not settled, in order; only to be looked at."""
-        self._begun: _Begun | None = None
-        self.is_begun = False
-        """Whether the append of a start is queued or in flight."""
+        self.begun: Begun | None = None
+        """The start whose append is queued or in flight; only to be looked at."""
         self._held_back: list[HeldBack] = []
 
     @property
@@ -83,7 +82,7 @@ class Starts:
 
     def is_queued(self, pending: PendingStart) -> bool:
         """Whether the start that is begun is of this request, and was never sent."""
-        is_first = self._begun is not None and self.requested[0] is pending
+        is_first = self.begun is not None and self.requested[0] is pending
         return is_first and not pending.is_attempted
 
     def remove(self, pending: PendingStart) -> bool:
@@ -129,18 +128,18 @@ class Starts:
 
     def finish(self) -> Opened:
         """Note that the start that is begun is stored."""
-        begun = self._begun
+        begun = self.begun
         if begun is None:
             raise AssertionError("no start is begun")
-        self._begun, self.is_begun = None, False
+        self.begun = None
         begin = begun.begin
         opened = self._open(begin.run, begin.lease, begin.account)
         return replace(opened, has_replaced=begin.ends_older_run)
 
     def prepare_confirmation(self) -> None:
         """Let go of what is retained if the start that is begun does not continue it."""
-        if self._begun is not None and not self._begun.continues:
-            begin = self._begun.begin
+        if self.begun is not None and not self.begun.continues:
+            begin = self.begun.begin
             self._holdings.retained.reset(begin.run, begin.account)
 
     def withdraw(self) -> list[HeldBack]:
@@ -148,11 +147,11 @@ class Starts:
 
         Returns the entries of the older generation that follow now.
         """
-        begun = self._begun
+        begun = self.begun
         if begun is not None:
             self.requested[0].retry(secrets.token_hex(8))
             self._holdings.withdraw(begun.tail, begun.next_position)
-            self._begun, self.is_begun = None, False
+            self.begun = None
         held_back, self._held_back = self._held_back, []
         return held_back
 
@@ -162,13 +161,12 @@ class Starts:
             pending.fail(BrokerUnavailable("the start could not be stored"))
         self.requested.clear()
         self._held_back.clear()
-        self._begun, self.is_begun = None, False
+        self.begun = None
 
     def _queue(self, head: Head | None, begin: Begin) -> None:
         holdings = self._holdings
         continues = holdings.is_at_end(head)
-        self._begun = _Begun(begin, continues, holdings.tail, holdings.window.next_position)
-        self.is_begun = True
+        self.begun = Begun(begin, continues, holdings.tail, holdings.window.next_position)
         holdings.begin(head, begin, continues=continues)
 
     def _open(self, run: Run, lease: Lease, account: Account) -> Opened:

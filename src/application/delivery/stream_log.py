@@ -105,7 +105,7 @@ class StreamLog(LogTable):
             if not (window.open_entries or self._account_due):
                 return self._take_probe()
             self._close_open(now)
-        if self._starts.is_begun:
+        if self._starts.begun:
             self._starts.note_attempt()
         append = self._sent = self._holdings.append(now)
         return append

@@ -69,7 +69,7 @@ class _CountedExport(SpanExporter):
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
-        self._words = _LastWords()
+        self._last_line = _LastLine()
         self._told_at = -TELL_SECONDS
         self._untold = 0
         self._is_failing = False
@@ -81,7 +81,7 @@ class _CountedExport(SpanExporter):
         try:
             result = self._exporter.export(spans)
         except Exception as error:  # noqa: BLE001  # of a library: the batch is lost, no more
-            self._words.text = f"{type(error).__name__}: {error}"
+            self._last_line.text = f"{type(error).__name__}: {error}"
             result = SpanExportResult.FAILURE
         if result is SpanExportResult.SUCCESS:
             self.exported += len(spans)
@@ -105,12 +105,12 @@ class _CountedExport(SpanExporter):
             return
         _log.warning(
             "spans dropped: the trace collector does not take them",
-            extra={"spans": self._untold, "error": self._words.text},
+            extra={"spans": self._untold, "error": self._last_line.text},
         )
         self._told_at, self._untold = now, 0
 
 
-class _LastWords(logging.Handler):
+class _LastLine(logging.Handler):
     """Keeps what the SDK's exporter has logged last, instead of its lines."""
 
     def __init__(self) -> None:
@@ -121,5 +121,5 @@ class _LastWords(logging.Handler):
         log.handlers[:] = [self]
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep the words of a line."""
+        """Keep the text of a line."""
         self.text = record.getMessage()

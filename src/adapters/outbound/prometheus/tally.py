@@ -101,7 +101,7 @@ def _sum(mine: Any, theirs: Any) -> Any:  # noqa: ANN401  # numbers, and what is
     if isinstance(mine, dict):
         both = dict(mine)
         for label, count in theirs.items():
-            both[label] = _sum(both[label], count) if label in both else count
+            both[label] = _sum(both.get(label, type(count)()), count)
         return both
     if isinstance(mine, list):
         return [_sum(*pair) for pair in zip(mine, theirs, strict=True)]
