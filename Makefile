@@ -34,12 +34,15 @@ soak: $(VENV)/installed-dev  ## Break the broker under a million frames and judg
 bench: $(VENV)/installed-bench  ## Measure what a frame costs, beside other programs (BENCH="--help")
 	$(BIN)/python -m benchmarks $(BENCH)
 
-check: $(VENV)/installed-dev  ## Check format, lint, types, import contracts and words
+check: $(VENV)/installed-dev  ## Check format, lint, types, imports, words, and that documents and files fit the code
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/plain_words.py
+	$(BIN)/pytest $(DRIFT)
+# What would drift from the code: documents, deployment files, dashboards, alerts, the reference of metrics.
+DRIFT := tests/architecture tests/integration/test_monitoring_files.py tests/integration/test_metrics_reference.py
 
 format: $(VENV)/installed-dev  ## Format the code and mend what lint can mend
 	$(BIN)/ruff format .

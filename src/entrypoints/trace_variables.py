@@ -12,8 +12,8 @@ DISABLED = "OTEL_SDK_DISABLED"
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
 NO_EXTRA = (
-    "asks for traces, which need the extra `traces`: there are none. "
-    "pip install 'rtaa-ingest[traces]', or set OTEL_TRACES_EXPORTER=none"
+    "asks for traces, but rtaa-ingest is installed without the extra 'traces': there are none. "
+    "Install it with the extra, or set OTEL_TRACES_EXPORTER=none"
 )
 
 _DISTRIBUTION = "opentelemetry-exporter-otlp-proto-http"

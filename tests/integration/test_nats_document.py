@@ -31,7 +31,7 @@ def shell(tmp_path: Path) -> Shell:
 def test_the_service_serves(shell: Shell) -> None:
     text = block("docs/nats.md", "pip install").text
     _, serve, embedded = block("docs/nats.md", "pip install").commands
-    assert "'rtaa-ingest[nats]'" in text
+    assert "whl[nats]'" in text
     with EmbeddedNats() as server:
         serve = replaced(serve, **{"nats://localhost:4222": server.url})
         for command in (serve, embedded):

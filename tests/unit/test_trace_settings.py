@@ -61,7 +61,7 @@ def test_traces_that_are_asked_for_without_the_extra_are_warned_about(
     (warning,) = settings.remarks
     assert warning in settings.warnings()
     assert warning.startswith(f"{name} asks for traces")
-    assert "pip install 'rtaa-ingest[traces]'" in warning
+    assert "the extra 'traces'" in warning
     assert read(**MINIMAL).remarks == ()
 
 
