@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from redis.exceptions import ResponseError
 
-from adapters.outbound.redis_streams import wire
+from adapters.outbound.redis_streams import protocol
 from adapters.outbound.redis_streams.address import Address
 from adapters.outbound.redis_streams.connection import Connection
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
@@ -57,7 +57,7 @@ async def connect() -> AsyncIterator[Connect]:
     for connection in made:
         await connection.close()
         assert connection._connecting.is_idle
-        assert connection._wire is None or not connection._wire._calls
+        assert connection._protocol is None or not connection._protocol._calls
     assert asyncio.all_tasks() - before == {asyncio.current_task()}
 
 
@@ -134,10 +134,10 @@ async def test_a_password_that_was_rotated_in_again_is_taken_by_the_same_connect
     connection = connect(f"redis://:first@127.0.0.1:{lab.port}")
     with password(lab, "first"):
         assert await ask(connection, "PING") == b"PONG"
-        wire = connection._wire
-        assert wire is not None
+        protocol = connection._protocol
+        assert protocol is not None
         with password(lab, "second"):
-            await until(lambda: wire.is_lost)
+            await until(lambda: protocol.is_lost)
             with pytest.raises(BrokerUnavailable):
                 await ask(connection, "PING")
         assert await ask(connection, "PING") == b"PONG"
@@ -502,10 +502,10 @@ async def test_every_new_connection_is_a_new_epoch_and_nothing_else_is(
         for _ in range(3):
             assert await ask(connection, "PING") == b"PONG"
             assert connection.epoch == epoch
-        wire = connection._wire
-        assert wire is not None
+        protocol = connection._protocol
+        assert protocol is not None
         proxy.reset()
-        await until(lambda: wire.is_lost)  # noqa: B023
+        await until(lambda: protocol.is_lost)  # noqa: B023
         assert connection.epoch == epoch  # until it is used
     proxy.refuse()
     with pytest.raises(BrokerUnavailable):
@@ -519,7 +519,7 @@ async def test_a_black_hole_is_given_up_and_the_connection_made_again(
 ) -> None:
     connection = connect(through(proxy))
     await ask(connection, "SET", "count", 0)
-    monkeypatch.setattr(wire, "STALLED_SECONDS", 0.1)
+    monkeypatch.setattr(protocol, "STALLED_SECONDS", 0.1)
     proxy.black_hole(new=False)
     waits = asyncio.create_task(connection.run([("INCR", "count")]))
     with pytest.raises(TimeoutError):
@@ -538,11 +538,11 @@ async def test_a_demoted_broker_answers_and_is_left(lab: BrokerLab, connect: Con
         found, refused = await connection.run([("GET", "nothing"), ("SET", "a", 1)])
         assert found is None
         assert str(refused).startswith("READONLY")
-        assert connection._wire is not None
-        assert connection._wire.is_lost
+        assert connection._protocol is not None
+        assert connection._protocol.is_lost
         script = "return redis.call('SET', KEYS[1], '1')"
         assert str(await ask(connection, "EVAL", script, 1, "a")).startswith("READONLY")
-        assert connection._wire.is_lost
+        assert connection._protocol.is_lost
         assert connection.epoch == 2
     assert await ask(connection, "SET", "a", 1) == b"OK"
     assert connection.epoch == 3

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from adapters.brokers.data import data_of
 from adapters.outbound.nats_jetstream import entries, messages
 from adapters.outbound.nats_jetstream.layout import Layout, stream_of
-from adapters.outbound.nats_jetstream.wire import Reply, Request, Wire
+from adapters.outbound.nats_jetstream.protocol import NatsProtocol, Reply, Request
 from application.ports.reader import PublishedEntry
 from application.storing import entries_of
 from application.testing import strategies
@@ -63,11 +63,11 @@ def test_replies_are_read_from_chunks_of_any_size(
     told: list[tuple[int, bytes]], sizes: list[int]
 ) -> None:
     async def read() -> None:
-        wire = Wire()
-        wire.connection_made(Mock(spec=asyncio.Transport))
-        wire.max_payload = 1_000
-        of = wire.send([Request("a")] * len(told))
-        inbox, data, expected = wire._inbox, b"INFO {}\r\nPING\r\n", []
+        protocol = NatsProtocol()
+        protocol.connection_made(Mock(spec=asyncio.Transport))
+        protocol.max_payload = 1_000
+        of = protocol.send([Request("a")] * len(told))
+        inbox, data, expected = protocol._inbox, b"INFO {}\r\nPING\r\n", []
         for number, (kind, payload) in enumerate(told, 1):
             at = b"%b.%d" % (inbox, number)
             heads = {1: b"NATS/1.0\r\nA: b\r\n\r\n", 2: b"NATS/1.0 503\r\n\r\n"}
@@ -81,10 +81,10 @@ def test_replies_are_read_from_chunks_of_any_size(
             expected.append(Reply(503 if kind == 2 else 0, head, payload))
         while data:
             size = sizes.pop() if sizes else len(data)
-            wire.data_received(data[:size])
+            protocol.data_received(data[:size])
             data = data[size:]
         assert of.done.done()
         assert of.replies == expected
-        wire.abort(ConnectionError("over"))
+        protocol.abort(ConnectionError("over"))
 
     asyncio.run(read())

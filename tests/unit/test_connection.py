@@ -8,7 +8,7 @@ import pytest
 from redis.exceptions import ResponseError
 
 from adapters.outbound.redis_streams import connection as subject
-from adapters.outbound.redis_streams import wire
+from adapters.outbound.redis_streams import protocol
 from adapters.outbound.redis_streams.address import Address
 from adapters.outbound.redis_streams.connection import Connection
 from application.ports.errors import BrokerRefused, BrokerUnavailable, PublisherError
@@ -308,7 +308,7 @@ async def test_a_stalled_connection_is_given_up_by_who_gives_up_waiting(
         calls[0].cancel()
         await asyncio.wait([calls[0]])
         assert not any(call.done() for call in calls[1:])  # so soon nothing is stalled
-        monkeypatch.setattr(wire, "STALLED_SECONDS", 0.0)
+        monkeypatch.setattr(protocol, "STALLED_SECONDS", 0.0)
         await asyncio.sleep(0.001)
         calls[1].cancel()
         outcomes = await asyncio.gather(*calls, return_exceptions=True)

@@ -13,8 +13,8 @@ from adapters.outbound.nats_jetstream.address import Address
 from adapters.outbound.nats_jetstream.connection import ANSWER_SECONDS, Connection
 from adapters.outbound.nats_jetstream.failures import STREAM_NOT_FOUND
 from adapters.outbound.nats_jetstream.layout import Layout
+from adapters.outbound.nats_jetstream.protocol import NatsProtocol, Reply, Request
 from adapters.outbound.nats_jetstream.streams import Streams
-from adapters.outbound.nats_jetstream.wire import Reply, Request, Wire
 from application.ports.destination import DestinationOptions
 from application.ports.errors import BrokerUnavailable, PublisherError
 
@@ -28,7 +28,7 @@ class Access:
         self.layout = layout
         self._streams = Streams(layout, options)
         self._connection = Connection(address, self._prepare)
-        self._wire: Wire | None = None
+        self._protocol: NatsProtocol | None = None
         self._places: dict[str, tuple[str, str]] = {}
         self._ensuring = SharedAttempt(self._make_again)
         self.is_lacking = False
@@ -82,17 +82,17 @@ class Access:
         await self._ensuring.close()
         await self._connection.close()
 
-    async def _prepare(self, wire: Wire) -> None:
-        await self._streams.ensure(wire)
-        self._wire = wire
+    async def _prepare(self, protocol: NatsProtocol) -> None:
+        await self._streams.ensure(protocol)
+        self._protocol = protocol
         self._places.clear()
         self.is_lacking = False
 
     async def _make_again(self) -> None:
         """Make the streams once more: they may have been there before."""
-        if self._wire is None:
+        if self._protocol is None:
             raise BrokerUnavailable("not connected yet")
-        await self._streams.ensure(self._wire)
+        await self._streams.ensure(self._protocol)
         self.is_lacking = False
         self._connection.doubt()
 

@@ -23,7 +23,7 @@ from adapters.outbound.nats_jetstream.failures import (
     unanswered,
     unreached,
 )
-from adapters.outbound.nats_jetstream.wire import Reply, Request, Wire
+from adapters.outbound.nats_jetstream.protocol import NatsProtocol, Reply, Request
 from application.ports.errors import BrokerRefused, BrokerUnavailable, PublisherError
 
 CONNECT_SECONDS = 1.5
@@ -48,11 +48,11 @@ class Connection:
     """
 
     def __init__(
-        self, address: Address, prepare: Callable[[Wire], Awaitable[None]] | None = None
+        self, address: Address, prepare: Callable[[NatsProtocol], Awaitable[None]] | None = None
     ) -> None:
         self._address = address
         self._prepare = prepare
-        self._wire: Wire | None = None
+        self._protocol: NatsProtocol | None = None
         self._connecting = SharedAttempt(self._connect)
         self._first = 0
         self._is_closed = False
@@ -94,12 +94,12 @@ class Connection:
     @property
     def max_payload(self) -> int:
         """How large a message may be, as the server says."""
-        return 0 if self._wire is None else self._wire.max_payload
+        return 0 if self._protocol is None else self._protocol.max_payload
 
     @property
     def is_clustered(self) -> bool:
         """Whether the server is one of several."""
-        return self._wire is not None and bool(self._wire.greeting.result().get("cluster"))
+        return self._protocol is not None and bool(self._protocol.greeting.result().get("cluster"))
 
     def doubt(self) -> None:
         """Note that the server may have lost something."""
@@ -107,8 +107,8 @@ class Connection:
 
     def give_up(self, why: str) -> None:
         """Lose the connection, so that the next one is another epoch; requests that wait fail."""
-        if self._wire is not None:
-            self._wire.abort(ConnectionError(why))
+        if self._protocol is not None:
+            self._protocol.abort(ConnectionError(why))
 
     async def close(self) -> None:
         """Disconnect for good. Requests that wait fail; calling it again does nothing."""
@@ -116,15 +116,15 @@ class Connection:
         await self._connecting.close()
         self.give_up(CLOSED)
 
-    async def _connected(self) -> Wire:
-        """Return the wire; wait for the one attempt that all callers share."""
+    async def _connected(self) -> NatsProtocol:
+        """Return the connected socket; wait for the one attempt that all callers share."""
         if self._is_closed:
             raise BrokerUnavailable(CLOSED)
-        if self._wire is not None and not self._wire.is_lost:
-            return self._wire
+        if self._protocol is not None and not self._protocol.is_lost:
+            return self._protocol
         return await self._connecting.result()
 
-    async def _connect(self) -> Wire:
+    async def _connect(self) -> NatsProtocol:
         """Try each address of each server until one lets us in; tell of each why it does not."""
         servers = self._address.servers
         failures: list[tuple[str, PublisherError]] = []
@@ -138,41 +138,41 @@ class Connection:
                 continue
             for place in places:
                 try:
-                    wire = await self._try(server, place)
+                    protocol = await self._try(server, place)
                 except PublisherError as error:
                     failures.append((place.name, error))
                 else:
                     self._first = number
                     self.epoch += 1
-                    self._wire = wire
-                    return wire
+                    self._protocol = protocol
+                    return protocol
         self._first += 1
         raise told_together(failures)
 
-    async def _try(self, server: Server, place: Place) -> Wire:
-        wire = Wire()
+    async def _try(self, server: Server, place: Place) -> NatsProtocol:
+        protocol = NatsProtocol()
         try:
-            greeting = await self._open(wire, server, place)
+            greeting = await self._open(protocol, server, place)
             async with limit(LOGIN_SECONDS, NO_LOGIN):
-                wire.log_in(self._options(greeting))
-                await wire.admitted
-            wire.subscribe()
+                protocol.log_in(self._options(greeting))
+                await protocol.admitted
+            protocol.subscribe()
             if self._prepare is not None:
-                await self._prepare(wire)
+                await self._prepare(protocol)
         except (OSError, UnicodeError) as error:  # with TimeoutError
-            wire.abort(error)
+            protocol.abort(error)
             raise unreached(error) from error
         except BaseException:
-            wire.abort(ConnectionError("given up"))
+            protocol.abort(ConnectionError("given up"))
             raise
-        return wire
+        return protocol
 
-    async def _open(self, wire: Wire, server: Server, place: Place) -> dict[str, Any]:
+    async def _open(self, protocol: NatsProtocol, server: Server, place: Place) -> dict[str, Any]:
         loop, address = asyncio.get_running_loop(), self._address
         socket_ = await connect_socket(place, CONNECT_SECONDS)
-        await loop.create_connection(lambda: wire, sock=socket_)
+        await loop.create_connection(lambda: protocol, sock=socket_)
         async with limit(HANDSHAKE_SECONDS, NO_GREETING):
-            greeting = await wire.greeting
+            greeting = await protocol.greeting
         self.version = str(greeting.get("version", ""))
         found = _VERSION.match(self.version)
         if found is None or tuple(map(int, found.groups())) < MIN_VERSION:
@@ -183,9 +183,9 @@ class Connection:
         if address.must_have_tls or greeting.get("tls_required"):
             async with limit(HANDSHAKE_SECONDS, NO_HANDSHAKE):
                 upgraded = await loop.start_tls(
-                    wire.transport, wire, address.tls, server_hostname=server.host
+                    protocol.transport, protocol, address.tls, server_hostname=server.host
                 )
-            wire.transport = cast("asyncio.Transport", upgraded)
+            protocol.transport = cast("asyncio.Transport", upgraded)
         return greeting
 
     def _options(self, greeting: dict[str, Any]) -> dict[str, Any]:
@@ -223,47 +223,47 @@ class Connection:
 
 
 async def ask(
-    wire: Wire, requests: Sequence[Request], seconds: float = ANSWER_SECONDS
+    protocol: NatsProtocol, requests: Sequence[Request], seconds: float = ANSWER_SECONDS
 ) -> Sequence[Reply | PublisherError]:
-    """Send requests over a wire; see `Connection.run`.
+    """Send requests over a connected socket; see `Connection.run`.
 
     Raises:
         PublisherError: the connection was lost.
 
     """
-    of = wire.send(requests)
+    of = protocol.send(requests)
     try:
         if not await _done_within(of.done, min(seconds, PING_SECONDS)):
-            wire.ping()
+            protocol.ping()
             await _done_within(of.done, seconds - PING_SECONDS)
         if of.done.done():
             of.done.result()
     finally:
-        wire.forget(of)
+        protocol.forget(of)
         if not of.done.done():
-            wire.abort_if_silent()
-    if wire.is_lost and not of.done.done():
+            protocol.abort_if_silent()
+    if protocol.is_lost and not of.done.done():
         raise unanswered(seconds)
     late = None if of.done.done() else unanswered(seconds)
     return [it if it is not None else late or unanswered(seconds) for it in of.replies]
 
 
-async def ask_many(wire: Wire, request: Request) -> Sequence[Reply]:
+async def ask_many(protocol: NatsProtocol, request: Request) -> Sequence[Reply]:
     """Send a request that is answered by many messages; see `Connection.run_many`.
 
     Raises:
         PublisherError: it was not answered, or the connection was lost.
 
     """
-    of = wire.send([request], is_many=True)
+    of = protocol.send([request], is_many=True)
     try:
         if not await _done_within(of.done, ANSWER_SECONDS):
             raise unanswered(ANSWER_SECONDS)
         of.done.result()
     finally:
-        wire.forget(of)
+        protocol.forget(of)
         if not of.done.done():
-            wire.abort_if_silent()
+            protocol.abort_if_silent()
     for reply in of.replies:
         if isinstance(reply, PublisherError):
             raise reply

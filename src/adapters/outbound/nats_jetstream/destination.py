@@ -16,11 +16,11 @@ from adapters.outbound.nats_jetstream.address import (
 from adapters.outbound.nats_jetstream.advice import advice
 from adapters.outbound.nats_jetstream.layout import Layout
 from adapters.outbound.nats_jetstream.open_runs import PROBE_TTL, JetStreamOpenRuns
+from adapters.outbound.nats_jetstream.protocol import Reply, Request
 from adapters.outbound.nats_jetstream.publication import publication
 from adapters.outbound.nats_jetstream.reader import JetStreamReader
 from adapters.outbound.nats_jetstream.rights import user_rule
 from adapters.outbound.nats_jetstream.store import JetStreamStore
-from adapters.outbound.nats_jetstream.wire import Reply, Request
 from application.ports.destination import (
     Destination,
     DestinationOptions,

@@ -11,8 +11,8 @@ from adapters.outbound.nats_jetstream import requests
 from adapters.outbound.nats_jetstream.access import Access
 from adapters.outbound.nats_jetstream.failures import NO_MESSAGE, told
 from adapters.outbound.nats_jetstream.layout import stream_of
+from adapters.outbound.nats_jetstream.protocol import Reply, Request
 from adapters.outbound.nats_jetstream.reading import ask_message, messages
-from adapters.outbound.nats_jetstream.wire import Reply, Request
 from application.ports.open_runs import OpenRuns
 from domain.identifiers import StreamKey
 

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 from adapters.outbound.nats_jetstream import requests
 from adapters.outbound.nats_jetstream.access import Access
 from adapters.outbound.nats_jetstream.connection import ANSWER_SECONDS
+from adapters.outbound.nats_jetstream.protocol import Reply, Request, header
 from adapters.outbound.nats_jetstream.requests import Stored
-from adapters.outbound.nats_jetstream.wire import Reply, Request, header
 from application.ports.errors import BrokerUnavailable
 
 PAGE_MESSAGES = 256

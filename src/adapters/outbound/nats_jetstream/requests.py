@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from adapters.outbound.nats_jetstream.failures import NO_MESSAGE, no_responders, told
-from adapters.outbound.nats_jetstream.wire import Reply, Request
+from adapters.outbound.nats_jetstream.protocol import Reply, Request
 from application.ports.errors import BrokerUnavailable, PublisherError
 
 API = "$JS.API"

@@ -19,7 +19,7 @@ from adapters.outbound.nats_jetstream.failures import (
     no_responders,
     told,
 )
-from adapters.outbound.nats_jetstream.wire import Reply, Request
+from adapters.outbound.nats_jetstream.protocol import Reply, Request
 from application.backoff import Backoff
 from application.ports.errors import BrokerUnavailable, PublisherError
 from application.ports.store import (

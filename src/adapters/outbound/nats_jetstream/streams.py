@@ -12,7 +12,7 @@ from adapters.outbound.nats_jetstream.failures import (
     told,
 )
 from adapters.outbound.nats_jetstream.layout import Layout
-from adapters.outbound.nats_jetstream.wire import Wire
+from adapters.outbound.nats_jetstream.protocol import NatsProtocol
 from application.ports.destination import DestinationOptions
 from application.ports.errors import BrokerRefused, BrokerUnavailable
 
@@ -42,7 +42,7 @@ class Streams:
         self.layout = layout
         self.max_age_seconds = options.retention_seconds + options.expire_seconds + SLACK_SECONDS
 
-    async def ensure(self, wire: Wire) -> None:
+    async def ensure(self, protocol: NatsProtocol) -> None:
         """Make what is missing, and check what is there.
 
         Raises:
@@ -51,13 +51,13 @@ class Streams:
 
         """
         for name, config in self._wanted().items():
-            found = await self._find(wire, name)
+            found = await self._find(protocol, name)
             if found is None:
-                found = await self._make(wire, name, config)
+                found = await self._make(protocol, name, config)
             check(found["config"], config)
 
-    async def _find(self, wire: Wire, name: str) -> dict[str, Any] | None:
-        (reply,) = await ask(wire, [requests.info(name)], ENSURE_SECONDS)
+    async def _find(self, protocol: NatsProtocol, name: str) -> dict[str, Any] | None:
+        (reply,) = await ask(protocol, [requests.info(name)], ENSURE_SECONDS)
         found = requests.answer(reply)
         error = found.get("error")
         if error is None:
@@ -66,25 +66,27 @@ class Streams:
             return None
         raise told(error)
 
-    async def _make(self, wire: Wire, name: str, config: Mapping[str, Any]) -> dict[str, Any]:
-        replicas = await self._replicas(wire)
+    async def _make(
+        self, protocol: NatsProtocol, name: str, config: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        replicas = await self._replicas(protocol)
         first = round(time.time() * 1_000) * SEQUENCES_PER_MS
         asked = {**config, "num_replicas": replicas, "first_seq": first}
-        (reply,) = await ask(wire, [requests.create(name, asked)], requests_seconds(replicas))
+        (reply,) = await ask(protocol, [requests.create(name, asked)], requests_seconds(replicas))
         found = requests.answer(reply)
         error = found.get("error")
         if error is None:
             return found
         if error.get("err_code") != STREAM_NAME_IN_USE:
             raise told(error)
-        other = await self._find(wire, name)  # another process has made it meanwhile
+        other = await self._find(protocol, name)  # another process has made it meanwhile
         if other is None:
             raise BrokerUnavailable("the stream comes and goes") from RuntimeError(name)
         return other
 
-    async def _replicas(self, wire: Wire) -> int:
+    async def _replicas(self, protocol: NatsProtocol) -> int:
         """Ask for the replicas of a clustered server with enough peers, else for one."""
-        greeting = wire.greeting.result()
+        greeting = protocol.greeting.result()
         urls = greeting.get("connect_urls") or []
         peers = {str(url).rpartition(":")[0] or url for url in urls}
         is_clustered = bool(greeting.get("cluster"))

@@ -9,9 +9,9 @@ from redis.exceptions import ResponseError
 from adapters.outbound.redis_streams.confirm import Confirm
 from adapters.outbound.redis_streams.failures import CLUSTER, translate
 from adapters.outbound.redis_streams.link import Link
+from adapters.outbound.redis_streams.protocol import Reply
 from adapters.outbound.redis_streams.resp import Command
 from adapters.outbound.redis_streams.target import Kind
-from adapters.outbound.redis_streams.wire import Reply
 from application.ports.errors import BrokerUnavailable
 
 ANSWER_SECONDS = 4.0

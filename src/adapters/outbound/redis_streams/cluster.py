@@ -16,11 +16,11 @@ from adapters.brokers.standing_task import StandingTask
 from adapters.outbound.redis_streams.cluster_node import Make, Node, Slots
 from adapters.outbound.redis_streams.link import Link
 from adapters.outbound.redis_streams.pipeline import is_elsewhere, is_redirect
+from adapters.outbound.redis_streams.protocol import Reply
 from adapters.outbound.redis_streams.resp import Command, Parts
 from adapters.outbound.redis_streams.slot_map import NodeName, SlotMap
 from adapters.outbound.redis_streams.slots import Key, slot_of
 from adapters.outbound.redis_streams.target import Target
-from adapters.outbound.redis_streams.wire import Reply
 from application.ports.errors import BrokerUnavailable, PublisherError
 
 ASK_EVERY_SECONDS = 1.0

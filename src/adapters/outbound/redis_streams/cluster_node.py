@@ -9,11 +9,11 @@ from adapters.outbound.redis_streams.address import Address
 from adapters.outbound.redis_streams.link import WHOLE
 from adapters.outbound.redis_streams.marks import MARK, Marks
 from adapters.outbound.redis_streams.pipeline import Pipeline, raise_if_error
+from adapters.outbound.redis_streams.protocol import Reply
 from adapters.outbound.redis_streams.resp import Command, Parts
 from adapters.outbound.redis_streams.slot_map import NodeName, SlotMap, agreed
 from adapters.outbound.redis_streams.slots import SLOTS, slot_of
 from adapters.outbound.redis_streams.target import Target
-from adapters.outbound.redis_streams.wire import Reply
 from application.ports.errors import BrokerRefused, BrokerUnavailable, PublisherError
 
 GUESS_SECONDS = 3.0

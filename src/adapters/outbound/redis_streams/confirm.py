@@ -13,8 +13,8 @@ from adapters.outbound.redis_streams.address import Address
 from adapters.outbound.redis_streams.connection import Admit, Connection, Find
 from adapters.outbound.redis_streams.marks import Marks
 from adapters.outbound.redis_streams.pipeline import Pipeline, ReplicatedPipeline, failure_of
+from adapters.outbound.redis_streams.protocol import Reply, RespProtocol
 from adapters.outbound.redis_streams.resp import Command
-from adapters.outbound.redis_streams.wire import Reply, Wire
 from application.ports.errors import BrokerRefused
 
 DISK_QUESTIONS: tuple[Command, ...] = (("INFO", "persistence"), ("CONFIG", "GET", "appendfsync"))
@@ -46,14 +46,14 @@ def pipeline_to(
     return Pipeline(connection)
 
 
-async def _admit_synced(wire: Wire) -> None:
+async def _admit_synced(protocol: RespProtocol) -> None:
     """Refuse a server that answers before it has synced.
 
     Raises:
         PublisherError: it does, or it does not tell.
 
     """
-    raise_unless_synced(*await wire.run(DISK_QUESTIONS))
+    raise_unless_synced(*await protocol.run(DISK_QUESTIONS))
 
 
 def raise_unless_synced(persistence: Reply, appendfsync: Reply) -> None:

@@ -22,8 +22,8 @@ from adapters.outbound.redis_streams.failures import (
     translate,
     unreached,
 )
+from adapters.outbound.redis_streams.protocol import Reply, RespProtocol
 from adapters.outbound.redis_streams.resp import Command, Parts
-from adapters.outbound.redis_streams.wire import Reply, Wire
 from application.ports.errors import BrokerUnavailable, PublisherError
 
 CONNECT_SECONDS = 1.5
@@ -35,7 +35,7 @@ LOGIN_SECONDS = 4.0
 """How long a server that is connected may take to let us in."""
 
 Find = Callable[[], Awaitable[Address]]
-Admit = Callable[[Wire], Awaitable[None]]
+Admit = Callable[[RespProtocol], Awaitable[None]]
 
 
 class Connection:
@@ -51,7 +51,7 @@ class Connection:
         self._address = address
         self._find = find
         self._admit = admit
-        self._wire: Wire | None = None
+        self._protocol: RespProtocol | None = None
         self._connecting = SharedAttempt(self._connect)
         self._epoch = 0
         self._is_closed = False
@@ -69,7 +69,7 @@ class Connection:
     @property
     def is_connected(self) -> bool:
         """Whether there is a connection, as far as is known."""
-        return self._wire is not None and not self._wire.is_lost
+        return self._protocol is not None and not self._protocol.is_lost
 
     async def run(self, commands: Sequence[Command | Parts]) -> list[Reply]:
         """Run commands in one round trip; an error reply stands in its place.
@@ -83,14 +83,14 @@ class Connection:
             return []
         if self._is_closed:
             raise BrokerUnavailable(CLOSED)
-        wire = self._wire
-        if wire is None or wire.is_lost:
-            wire = await self._connecting.result()
-        replies = await wire.run(commands)
+        protocol = self._protocol
+        if protocol is None or protocol.is_lost:
+            protocol = await self._connecting.result()
+        replies = await protocol.run(commands)
         for reply in replies:
             if isinstance(reply, ResponseError) and str(reply).startswith("READONLY"):
                 # A master that was demoted keeps its connections: look for the new one.
-                wire.abort(reply)
+                protocol.abort(reply)
                 break
         return replies
 
@@ -101,35 +101,35 @@ class Connection:
             PublisherError: no address of the broker lets us in.
 
         """
-        if self._wire is None or self._wire.is_lost:
+        if self._protocol is None or self._protocol.is_lost:
             await self._connecting.result()
 
     def give_up(self, why: str) -> None:
         """Lose the connection, so that the next one is another epoch; calls that wait fail."""
-        if self._wire is not None:
-            self._wire.abort(ConnectionError(why))
+        if self._protocol is not None:
+            self._protocol.abort(ConnectionError(why))
 
     async def close(self) -> None:
         """Disconnect for good. Calls that wait fail; calling it again does nothing."""
         self._is_closed = True
         await self._connecting.close()
-        if self._wire is not None:
-            self._wire.abort(ConnectionError(CLOSED))
+        if self._protocol is not None:
+            self._protocol.abort(ConnectionError(CLOSED))
 
-    async def _connect(self) -> Wire:
+    async def _connect(self) -> RespProtocol:
         """Try each address until one lets us in; tell of each why it does not."""
         if self._find is not None:
             self._address = await self._find()
         failures: list[tuple[str, PublisherError]] = []
         for name, place in await self._places():
             try:
-                wire = await self._try(place)
+                protocol = await self._try(place)
             except PublisherError as error:
                 failures.append((name, error))
             else:
                 self._epoch += 1
-                self._wire = wire
-                return wire
+                self._protocol = protocol
+                return protocol
         raise told_together(failures)
 
     async def _places(self) -> Sequence[tuple[str, Place | None]]:
@@ -142,34 +142,34 @@ class Connection:
         except BrokerUnavailable as error:
             raise told_together([(told(address.host, address.port), error)]) from error.__cause__
 
-    async def _try(self, place: Place | None) -> Wire:
+    async def _try(self, place: Place | None) -> RespProtocol:
         has_tls = self._address.tls is not None
-        wire = Wire(has_tls=has_tls)
+        protocol = RespProtocol(has_tls=has_tls)
         try:
-            await self._open(wire, place)
+            await self._open(protocol, place)
             async with limit(LOGIN_SECONDS, NO_LOGIN):
-                await self._log_in(wire)
+                await self._log_in(protocol)
                 for admit in self._admit:
-                    await admit(wire)
+                    await admit(protocol)
         except (OSError, UnicodeError) as error:  # with TimeoutError
-            wire.abort(error)
+            protocol.abort(error)
             raise unreached(error, has_tls=has_tls) from error
         except BaseException as error:
-            wire.abort(error)
+            protocol.abort(error)
             raise
-        return wire
+        return protocol
 
-    async def _open(self, wire: Wire, place: Place | None) -> None:
+    async def _open(self, protocol: RespProtocol, place: Place | None) -> None:
         loop, address = asyncio.get_running_loop(), self._address
         if place is None:
             async with limit(CONNECT_SECONDS, NO_CONNECTION):
-                await loop.create_unix_connection(lambda: wire, address.path)
+                await loop.create_unix_connection(lambda: protocol, address.path)
             return
         socket_ = await connect_socket(place, CONNECT_SECONDS)
         try:
             async with limit(HANDSHAKE_SECONDS, NO_HANDSHAKE):
                 await loop.create_connection(
-                    lambda: wire,
+                    lambda: protocol,
                     sock=socket_,
                     ssl=address.tls,
                     server_hostname=address.host if address.tls is not None else None,
@@ -178,7 +178,7 @@ class Connection:
             lost = unreached(error, has_tls=address.tls is not None)
             raise closed_before_an_answer(lost, has_tls=address.tls is not None) from error
 
-    async def _log_in(self, wire: Wire) -> None:
+    async def _log_in(self, protocol: RespProtocol) -> None:
         address = self._address
         commands: list[Command] = []
         if address.username is not None:
@@ -189,7 +189,7 @@ class Connection:
             commands.append(("SELECT", address.database))
         commands.append(("PING",))
         try:
-            replies = await wire.run(commands)
+            replies = await protocol.run(commands)
         except BrokerUnavailable as lost:
             if isinstance(lost.__cause__, ConnectionError):
                 raise closed_before_an_answer(lost, has_tls=address.tls is not None) from lost

@@ -11,9 +11,9 @@ from typing import Protocol
 from adapters.outbound.redis_streams.connection import Connection
 from adapters.outbound.redis_streams.marks import MARK
 from adapters.outbound.redis_streams.pipeline import Pipeline, raise_if_error
+from adapters.outbound.redis_streams.protocol import Reply
 from adapters.outbound.redis_streams.resp import Command, Parts
 from adapters.outbound.redis_streams.slots import Key
-from adapters.outbound.redis_streams.wire import Reply
 
 WHOLE = ""
 """The part that is all there is."""

@@ -10,8 +10,8 @@ from redis.exceptions import ResponseError
 from adapters.outbound.redis_streams.connection import Connection
 from adapters.outbound.redis_streams.failures import translate
 from adapters.outbound.redis_streams.marks import Marks
+from adapters.outbound.redis_streams.protocol import Reply
 from adapters.outbound.redis_streams.resp import Command, Parts
-from adapters.outbound.redis_streams.wire import Reply
 from application.ports.errors import BrokerUnavailable, PublisherError
 
 REPLICA_MS = 1_000

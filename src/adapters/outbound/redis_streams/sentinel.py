@@ -21,10 +21,10 @@ from adapters.outbound.redis_streams.address import Address
 from adapters.outbound.redis_streams.connection import Connection
 from adapters.outbound.redis_streams.link import ServerLink
 from adapters.outbound.redis_streams.pipeline import Pipeline, failure_of
+from adapters.outbound.redis_streams.protocol import Reply, RespProtocol
 from adapters.outbound.redis_streams.resp import Command, Parts
 from adapters.outbound.redis_streams.slots import Key
 from adapters.outbound.redis_streams.target import Target
-from adapters.outbound.redis_streams.wire import Reply, Wire
 from application.ports.errors import BrokerRefused, BrokerUnavailable, PublisherError
 
 ASK_EVERY_SECONDS = 0.5
@@ -161,14 +161,14 @@ def _of_sentinel(at: str, error: PublisherError) -> PublisherError:
     return found
 
 
-async def admit_primary(wire: Wire) -> None:
+async def admit_primary(protocol: RespProtocol) -> None:
     """Refuse a server that is not a primary by its own account.
 
     Raises:
         BrokerUnavailable: it is a replica: the Sentinels are about to tell another, or it is.
 
     """
-    (role,) = await wire.run([("ROLE",)])
+    (role,) = await protocol.run([("ROLE",)])
     failure = failure_of(role)
     if failure is not None:
         raise failure

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from adapters.outbound.redis_streams.protocol import Reply
 from adapters.outbound.redis_streams.slots import SLOTS
-from adapters.outbound.redis_streams.wire import Reply
 
 NodeName = tuple[str, int]
 """Host and port of a node, as the cluster names it."""

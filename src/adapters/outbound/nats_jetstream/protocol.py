@@ -66,7 +66,7 @@ class Round:
         return True
 
 
-class Wire(asyncio.Protocol):
+class NatsProtocol(asyncio.Protocol):
     """Requests with an inbox of the connection's own, and the replies."""
 
     def __init__(self) -> None:

@@ -37,7 +37,7 @@ class _Call:
     replies: list[Reply] = field(default_factory=list)
 
 
-class Wire(asyncio.Protocol):
+class RespProtocol(asyncio.Protocol):
     """One connected socket: matches replies to calls, in order."""
 
     def __init__(self, *, has_tls: bool) -> None:
