@@ -26,7 +26,8 @@ class Started:
 class Gap:
     """`missing` seqs from `first_missing` on are absent; stands before the frame that reveals it.
 
-    At most one stands in a row, and never in front of a seq that the run already has.
+    It never stands in front of a seq that the run already has. Where a lost stream was rewritten two
+    may stand in a row, the second behind the seqs of the first.
     """
 
     first_missing: int
