@@ -26,8 +26,8 @@ class Started:
 class Gap:
     """`missing` seqs from `first_missing` on are absent; stands before the frame that reveals it.
 
-    It never stands in front of a seq that the run already has. Where a lost stream was rewritten two
-    may stand in a row, the second behind the seqs of the first.
+    It never stands in front of a seq that the run already has. Where a lost stream was rewritten
+    two may stand in a row, the second behind the seqs of the first.
     """
 
     first_missing: int

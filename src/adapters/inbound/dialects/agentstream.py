@@ -1,5 +1,7 @@
 """The dialect `agentstream`: what Exotel's Stream and Voicebot applets send.
 
+A dialect is one file, whatever its length: its messages, their decoder and its replies.
+
 The carrier's pages disagree with each other and with its traffic, so: numbers may be strings,
 keys snake or camel case, `start` and `dtmf` nested or flat, most of it absent, and the JSON may
 come in binary messages. Loss is judged by `media.chunk`; a frame without a usable one takes the

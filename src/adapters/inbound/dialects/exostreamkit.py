@@ -1,5 +1,7 @@
 """The dialect `exostreamkit`: `start`, `audio` …, `end` as JSON, or raw PCM after `start`.
 
+A dialect is one file, whatever its length: its messages, their decoder and its replies.
+
 Unknown fields are ignored; of duplicate keys the last wins. `_read` defines what a message means;
 `_audio_decoder` is a short cut to the same for the one message that comes fifty times a second,
 and `_read_long` one more where that message is long. A binary message that is a JSON object with a
