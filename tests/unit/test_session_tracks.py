@@ -7,6 +7,7 @@ from starting_site import ENDED, KEY, START, TENANT, StartingSite, say, starting
 
 from adapters.inbound.dialects.agentstream import Agentstream
 from application.call.closing import ENDED as CLOSED
+from application.call.closing import SHUTDOWN
 from application.call.messages import Audio, Refusal
 from application.call.tracks import MAX_TRACKS
 from application.delivery.live_stream import LiveStream
@@ -92,3 +93,20 @@ async def test_a_sender_that_leaves_has_all_its_tracks_cut_and_ended(site: Start
         last = (await site.published(key))[-1]
         assert isinstance(last, Ended)
         assert last.ledger.published == 1
+
+
+async def test_a_track_that_is_granted_during_a_close_does_not_prolong_it(
+    site: StartingSite,
+) -> None:
+    await site.plug()
+    starting = site.starting(Agentstream())
+    say(starting, START, Audio(1, b"ab"))
+    await site.outcome(starting)
+    starting.put_early()
+    site.destination.memory.is_plugged = False
+    say(starting, Audio(2, b"cd"), Audio(1, b"cd", "outbound"))
+    starting.session.close(SHUTDOWN)
+    due_at = starting.session.due_at
+    starting.session.put_early()  # as when the track is granted
+    assert starting.closing is None
+    assert starting.session.due_at == due_at

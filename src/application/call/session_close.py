@@ -42,7 +42,7 @@ class SessionClose:
         self._has_ended = False
         self._closing: Closing | None = None
         self._is_closed = False
-        self._leave_at = 0.0
+        self._leave_at = 0.0  # 0 until all that was held is put
         self._is_draining = False
         self._flush_seconds = CLOSE_SECONDS
         self._reason_if_lost = EndReason.DISCONNECTED
@@ -225,7 +225,8 @@ class SessionClose:
         if closing.end is not None:
             self._end(closing.end)
         self._tracks.hurry()
-        self._leave_at = self.services.clock.monotonic() + self._flush_seconds
+        if not self._leave_at:  # or a track that is granted now would begin it again
+            self._leave_at = self.services.clock.monotonic() + self._flush_seconds
         if self._tracks.is_flushed or is_given_up:
             self._finish(closing)
         else:
