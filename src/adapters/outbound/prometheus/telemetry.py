@@ -7,7 +7,7 @@ the sums. Counts outlive a process that dies: its successor begins with them.
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from time import monotonic
+from time import monotonic, time
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -18,6 +18,7 @@ from prometheus_client import (
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from adapters.outbound.prometheus.counts import add_to
 from adapters.outbound.prometheus.families import (
     Build,
     Series,
@@ -26,10 +27,10 @@ from adapters.outbound.prometheus.families import (
     place_families,
     process_families,
 )
+from adapters.outbound.prometheus.lately import NO_BROKER, Costs, Memory
 from adapters.outbound.prometheus.tally import (
     CONFIRM_BUCKETS,
     Tally,
-    add_to,
     count_ended,
     decode,
     encode,
@@ -71,12 +72,15 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         self._dropped_before = self._tally.log_lines_dropped
         self._spans_dropped: Callable[[], int] = lambda: 0
         self._spans_before = self._tally.spans_dropped
+        self._memory = Memory(_epoch_ms())
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
-    def handshake(self, outcome: str) -> None:
-        """Count a handshake."""
+    def handshake(self, outcome: str, *, is_handshake: bool = True) -> None:
+        """Count a handshake, or another request that is refused."""
         add_to(self._tally.handshakes, {outcome: 1})
+        if is_handshake:
+            self._memory.handshake(outcome, _epoch_ms())
 
     def closed(self, code: int, reason: str) -> None:
         """Count a close."""
@@ -168,10 +172,12 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         tally = self._tally
         return Losses(tally.lost, tally.replayed, tally.rebased)
 
-    def broker(self, *, up: bool, parts: Mapping[str, bool]) -> None:
+    def broker(self, *, up: bool, parts: Mapping[str, bool], since_ms: int) -> None:
         """Set whether the broker and its parts take writes."""
         self._tally.broker_up = up
         self._tally.broker_parts = dict(parts)
+        is_partial = any(parts.values())
+        self._memory.broker(up=up, is_partial=is_partial, since_ms=since_ms, costs=self._costs())
 
     def draining(self) -> None:
         """Note that the service drains."""
@@ -193,6 +199,12 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
             tally.buffered_bytes,
             tally.oldest_unconfirmed_seconds,
             tally.lost,
+            tally.received,
+            tally.draining,
+            tally.lately.outages,
+            tally.lately.since_ms,
+            tally.lately.handshakes,
+            tally.lately.refused_at_ms,
         )
 
     media_type = CONTENT_TYPE_LATEST
@@ -220,7 +232,11 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         self._tally.spans_dropped = self._spans_before + self._spans_dropped()
         self._tally.buffered_bytes, self._tally.kept_bytes = self._held_bytes()
         self._tally.oldest_unconfirmed_seconds = self._oldest_seconds()
+        self._tally.lately = self._memory.lately(self._costs())
         return encode(self._tally)
+
+    def _costs(self) -> Costs:
+        return Costs(self._tally.lost, self._tally.handshakes.get(NO_BROKER, 0))
 
     def _read_process(self) -> None:
         """Look at what the process takes; where that cannot be looked at there is nothing."""
@@ -242,3 +258,7 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         for words in () if self._siblings is None else self._siblings.gone():
             tally.add_counts(decode(words))
         return tally
+
+
+def _epoch_ms() -> int:
+    return round(time() * 1_000)
