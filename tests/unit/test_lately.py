@@ -87,3 +87,26 @@ def test_what_a_service_remembers_is_that_of_all_its_workers() -> None:
         assert "wrong_path" not in state.handshakes
         assert set(state.refused_at_ms) == {"full"}
     assert 'ingest_handshakes_total{outcome="wrong_path"} 2.0' in one.render().decode()
+
+
+def test_what_a_worker_remembered_outlives_it() -> None:
+    board = WorkerBoard.make(2)
+    slots = [Slot(board, number, 9) for number in range(2)]
+    gone, left = (PrometheusTelemetry(slot) for slot in slots)
+    for up, seconds in ((False, 0), (True, 12), (False, 20)):
+        gone.broker(up=up, parts={}, since_ms=T0 + seconds * 1_000)
+    gone.handshake("full")
+    for telemetry in (gone, left):
+        telemetry.share()
+    over = BrokerOutage(T0, T0 + 12_000, 0, 0, is_partial=False)
+    lasting = BrokerOutage(T0 + 20_000, None, 0, 0, is_partial=False)
+    assert left.service_state().outages == [over, lasting]
+    board.free(0)
+
+    def is_remembered() -> bool:
+        state = left.service_state()
+        return state.outages == [over] and sum(state.handshakes["full"].values()) == 1
+
+    assert is_remembered()
+    PrometheusTelemetry(slots[0]).share()
+    assert is_remembered()

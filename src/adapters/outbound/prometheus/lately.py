@@ -29,6 +29,11 @@ class Lately(msgspec.Struct):
     handshakes: dict[str, dict[int, int]] = {}
     refused_at_ms: dict[str, int] = {}
 
+    def without_lasting(self) -> "Lately":
+        """Return what outlives the process: not an outage whose end it did not see."""
+        over = [it for it in self.outages if it.until_ms is not None]
+        return Lately(self.since_ms, over, self.handshakes, self.refused_at_ms)
+
     def add(self, other: "Lately") -> None:
         """Take what another process remembers too."""
         self.since_ms = min(self.since_ms, other.since_ms)
@@ -68,14 +73,18 @@ class _Away:
 
 
 class Memory:
-    """Remembers the handshakes of the last minutes and the last outages of the broker; bounded."""
+    """Remembers the handshakes of the last minutes and the last outages of the broker; bounded.
 
-    def __init__(self, now_ms: int) -> None:
-        self._since_ms = now_ms
-        self._over: deque[BrokerOutage] = deque(maxlen=MAX_OUTAGES)
+    `before` is what a process before this one remembered.
+    """
+
+    def __init__(self, now_ms: int, before: Lately | None = None) -> None:
+        before = Lately(now_ms) if before is None else before.without_lasting()
+        self._since_ms = before.since_ms
+        self._over: deque[BrokerOutage] = deque(before.outages, MAX_OUTAGES)
         self._away: _Away | None = None
-        self._handshakes: dict[str, dict[int, int]] = {}
-        self._refused_at_ms: dict[str, int] = {}
+        self._handshakes = before.handshakes
+        self._refused_at_ms = before.refused_at_ms
 
     def handshake(self, outcome: str, now_ms: int) -> None:
         """Take a handshake; what is older than the last minutes is let go."""

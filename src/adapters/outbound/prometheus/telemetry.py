@@ -63,7 +63,9 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         self._process = ProcessCollector(registry=None)
         self._process_read_at = -PROCESS_SECONDS
         snapshot = None if siblings is None else siblings.own()
-        self._tally = Tally() if snapshot is None else decode(snapshot).without_gauges()
+        before = None if snapshot is None else decode(snapshot)
+        self._tally = Tally() if before is None else before.without_gauges()
+        self._memory = Memory(_epoch_ms(), None if before is None else before.lately)
         self._tally.worker = 0 if siblings is None else siblings.number
         self._tally.max_buffered_bytes = buffer_bytes
         self._held_bytes: Callable[[], HeldBytes] = lambda: HeldBytes(0, 0)
@@ -72,7 +74,6 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         self._dropped_before = self._tally.log_lines_dropped
         self._spans_dropped: Callable[[], int] = lambda: 0
         self._spans_before = self._tally.spans_dropped
-        self._memory = Memory(_epoch_ms())
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -256,7 +257,9 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         for other in others:
             tally.add(other)
         for words in () if self._siblings is None else self._siblings.gone():
-            tally.add_counts(decode(words))
+            gone = decode(words)
+            tally.add_counts(gone)
+            tally.lately.add(gone.lately.without_lasting())
         return tally
 
 
