@@ -85,14 +85,16 @@ class CountingTelemetry(Telemetry):
         self.rebased_streams = 0
         self.broker_is_up: list[bool] = []
         self.broker_parts: list[dict[str, bool]] = []
+        self.other_requests: Counter[str] = Counter()
         self.broker_since_ms: list[int] = []
         self.drains = 0
         self.findings: Counter[str] = Counter()
         self.ended_runs: list[tuple[str, tuple[str, ...]]] = []
         self.samples: Counter[str] = Counter()
 
-    def handshake(self, outcome: str, *, is_handshake: bool = True) -> None:  # noqa: ARG002
+    def handshake(self, outcome: str, *, is_handshake: bool = True) -> None:
         self.handshakes[outcome] += 1
+        self.other_requests[outcome] += not is_handshake
 
     def closed(self, code: int, reason: str) -> None:
         self.closes[code, reason] += 1
