@@ -138,6 +138,19 @@ def test_since_when_the_broker_is_away_is_known_from_the_service() -> None:
     )
 
 
+def test_the_service_may_know_that_the_broker_is_away_before_the_view() -> None:
+    away = state(takes_writes=False, outages=[BrokerOutage(ago(33), None, 0, 0, is_partial=False)])
+    opened, quiet = CallOverview(), healthy()
+    opened.opened(NOW)
+    quiet.asked(NOW)
+    now = Instant(NOW.monotonic + 1, NOW.epoch_ms + 1_000)
+    for overview in (opened, quiet):
+        told = answers(away, now, overview)
+        assert (told.broker.tone, told.broker.text) == (Tone.BAD, "broker away for 34 s")
+        assert told.wrong == (told.broker,)
+        assert answer(overview, now).broker.tone is Tone.UNKNOWN
+
+
 def test_a_broker_that_answers_and_takes_no_writes_is_wrong() -> None:
     away = BrokerOutage(ago(12), None, 0, 0, is_partial=False)
     assert wrong(state(takes_writes=False, outages=[away])) == [

@@ -71,9 +71,11 @@ def answer(overview: CallOverview, now: Instant, service: ServiceReport | None =
 
 
 def _broker(overview: CallOverview, now: Instant, service: ServiceReport | None) -> Answer:
-    away, quiet = overview.away_seconds(now), overview.quiet_seconds(now)
+    quiet, noted = overview.quiet_seconds(now), None if service is None else service.away
+    away = overview.away_seconds(now)
+    if away is None and noted is not None and (quiet is not None or not overview.has_answered):
+        away = 0.0  # the service has noticed it before the view
     if away is not None:
-        noted = None if service is None else service.away
         at_least = "" if overview.has_answered or noted is not None else "at least "
         away = away if noted is None else max(away, noted.seconds(now))
         why = f": {overview.failure}" if overview.failure else ""
