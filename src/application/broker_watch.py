@@ -115,7 +115,13 @@ class BrokerWatch:
             told = (all(watch.is_writable for watch in watches), parts)
             if told != self._told:
                 self._told = told
-                self._telemetry.broker(up=told[0], parts=parts)
+                self._telemetry.broker(up=told[0], parts=parts, since_ms=self._since_ms())
+
+    def _since_ms(self) -> int:
+        """Return when the part answered last that is away the longest; now, without one."""
+        now = self._clock.instant()
+        away = [it.away_since for it in self._watches.values() if it.away_since is not None]
+        return now.epoch_ms - round((now.monotonic - min(away, default=now.monotonic)) * 1_000)
 
 
 async def _check(watches: Collection[PartWatch]) -> None:

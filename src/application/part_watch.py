@@ -68,6 +68,11 @@ class PartWatch:
         """Whether the part takes writes, and has all that it once confirmed."""
         return self.is_writable and self._sender.is_in_sync(self.part.name)
 
+    @property
+    def away_since(self) -> float | None:
+        """When the part answered last, monotonic, while it takes no writes."""
+        return None if self._outage is None or self.is_writable else self._outage.since
+
     async def run(self) -> None:
         """Watch for ever: more often while the part takes no writes, or is in doubt."""
         backoff = store_backoff()

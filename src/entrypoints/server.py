@@ -237,6 +237,7 @@ def build_server(settings: Settings, slot: Slot | None = None) -> IngestServer:
             {
                 "request_seconds": settings.calls.start_timeout_seconds,
                 "reports": container.reports(),
+                "operations_port": settings.listening.operations_port,
             },
         ),
         ws=WebSocketGuard,

@@ -3,7 +3,9 @@
 import asyncio
 import http.client
 import json
+import re
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,6 +20,7 @@ from ports import quiet_port
 from published_calls import PublishedCall, PublishedCalls
 from running import Caller, Service, service_process
 from waiting import until, wait_until
+from websockets.exceptions import InvalidStatus
 
 from adapters.outbound.nats_jetstream.embedded import EmbeddedNats
 from adapters.outbound.redis_streams.destination import RedisDestination
@@ -117,7 +120,7 @@ async def test_a_call_flows_stands_still_is_cut_and_ends(start_service: Any, nam
     speaking.cancel()
     await asyncio.gather(speaking, return_exceptions=True)
     told = await see(port, lambda it: row(it, name).get("condition") == "still", find=name)
-    assert row(told, name)["age"] >= 2.0
+    assert float(row(told, name)["age"].removesuffix(" s")) >= 2.0
     assert any("without audio" in it["text"] for it in told["wrong"])
     await caller.speak(seq + 3)  # three that never came
     caller.reset()
@@ -138,8 +141,12 @@ async def test_a_call_flows_stands_still_is_cut_and_ends(start_service: Any, nam
     assert row(told, name)["reason"] == "ended"
     line = told["watched"]
     kinds = [it["kind"] for it in line["moments"]]
-    assert kinds == ["started", "gap", "silence", "resumed", "ended"]
-    gap = line["moments"][1]
+    assert sorted(kinds[:-1]) == ["cut", "gap", "resumed", "silence", "started"]
+    assert (kinds[0], kinds[-1]) == ("started", "ended")
+    assert kinds.index("cut") < kinds.index("resumed")
+    times = [it["at_ms"] for it in line["moments"]]
+    assert times == sorted(times)
+    gap = line["moments"][kinds.index("gap")]
     assert (gap["text"], gap["cause"]) == (
         f"3 frames missing from seq {seq}", "the sender did not send them",
     )  # fmt: skip
@@ -174,7 +181,8 @@ async def test_a_broker_that_is_away_is_told_with_the_time_and_then_the_calls_ar
             events.until(lambda it: row(it, name))
             lab.kill()
             told = events.until(lambda it: it["broker"]["text"].startswith("broker away for "))
-            assert told["arriving"]["tone"] == told["complete"]["tone"] == "unknown"
+            assert told["calling"]["tone"] == told["complete"]["tone"] == "unknown"
+            assert "; published: not known for " in told["arriving"]["text"]
             told = events.until(lambda it: "takes no writes" in it["service"]["text"])
             assert "1 call open" in told["service"]["text"]
             assert told["service"]["tone"] == "bad"
@@ -187,6 +195,55 @@ async def test_a_broker_that_is_away_is_told_with_the_time_and_then_the_calls_ar
             ))  # fmt: skip
 
     await asyncio.to_thread(go_through_it)
+    await caller.end()
+
+
+async def test_a_view_opened_in_an_outage_or_after_it_knows_what_the_service_has_noted(
+    start_service: Any, lab: BrokerLab, name: str
+) -> None:
+    service, port = watched(start_service, REDIS_URL=lab.url)
+    caller = await Caller.dial(service.url)
+    await caller.start(name)
+    await caller.speak(0)
+    lab.kill()
+    began_ms = time.time() * 1_000
+    await until(lambda: service.get("/health/ready")[0] == 503)
+    with pytest.raises(InvalidStatus):
+        await Caller.dial(service.url)
+
+    def calls_are_read(told: dict[str, Any]) -> bool:
+        return bool(told["watched"] and told["watched"]["is_read"] and told["broker"]["tone"])
+
+    def look_in_it() -> None:
+        with LiveEvents(port, watch=f"tenant-abc/{name}") as events:
+            told = events.until(lambda it: it["broker"]["text"].startswith("broker away for "))
+            assert "at least" not in told["broker"]["text"]  # nor since the view was opened
+            assert told["is_dated"]
+            told = events.until(lambda it: "this service receives" in it["arriving"]["text"])
+            told = events.until(lambda it: "receives no audio" in it["arriving"]["text"])
+            assert told["arriving"]["tone"] == "bad"
+            lab.start()
+            told = events.until(lambda it: calls_are_read(it) and it["broker"]["tone"] == "good")
+            (outage,) = [it for it in told["watched"]["moments"] if it["kind"] == "outage"]
+            assert re.match(r"broker away for [\d.]+ (s|min)", outage["text"])
+            assert "at least" not in outage["text"]
+
+    await asyncio.to_thread(look_in_it)
+    await until(lambda: service.get("/health/ready")[0] == 200)
+
+    def texts(told: dict[str, Any], tone: str) -> list[str]:
+        return [it["text"] for it in told["wrong"] if it["tone"] == tone]
+
+    told = await see(port, lambda it: any("back since" in text for text in texts(it, "past")))
+    (outage,) = [it for it in told["wrong"] if it["text"].endswith("back since")]
+    assert re.fullmatch(
+        r"broker away for \d+ s, no frame lost, 1 handshake refused, back since", outage["text"]
+    )
+    assert began_ms < outage["at_ms"] <= time.time() * 1_000
+    assert any(
+        re.fullmatch(r"1 of 2 handshakes refused in the last 10 min: no_broker 1; .*", it)
+        for it in texts(told, "bad")
+    )
     await caller.end()
 
 

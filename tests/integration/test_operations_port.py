@@ -50,6 +50,29 @@ async def test_each_port_has_its_own_and_health_is_on_both(
     await until(are_all_shown)
 
 
+async def test_a_silent_connection_is_no_fault_where_browsers_open_spare_ones(
+    process: Any,
+) -> None:
+    operations = OperationsPort(quiet_port())
+    service = process(
+        OPERATIONS_PORT=str(operations.port), START_TIMEOUT_SECONDS="1", LOG_LEVEL="debug"
+    )
+    silent = socket.create_connection(("127.0.0.1", operations.port))
+    silent.settimeout(20)
+    assert silent.recv(100) == b""
+    silent.close()
+    await until(lambda: lines_of(service.log, "silent connection closed"))
+    assert lines_of(service.log, "handshake refused") == []
+    assert operations.metric("ingest_handshakes_total", outcome="timed_out") == 0
+    for port, sent in ((operations.port, b"GET /li"), (service.port, b"")):
+        with socket.create_connection(("127.0.0.1", port)) as slow:
+            slow.settimeout(20)
+            slow.sendall(sent)
+            assert slow.recv(100).startswith(b"HTTP/1.1 408 ")
+    await until(lambda: len(lines_of(service.log, "handshake refused")) == 2)
+    assert operations.metric("ingest_handshakes_total", outcome="timed_out") == 2
+
+
 async def test_a_call_cannot_be_made_on_the_operations_port(process: Any) -> None:
     operations = OperationsPort(quiet_port())
     service = process(OPERATIONS_PORT=str(operations.port))

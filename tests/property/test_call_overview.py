@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from application.overview.answers import answer
-from application.overview.call import STILL_SECONDS, Condition
+from application.overview.call import STILL_SECONDS
 from application.overview.call_overview import CallOverview
+from application.overview.condition import Condition
 from application.overview.words import Tone
 from application.ports.clock import Instant
 from application.ports.reader import Announcement, Newest, PublishedEntry

@@ -163,6 +163,9 @@ async def test_a_broker_that_is_back_is_told_with_what_the_outage_came_to(
     assert (figures["waited_bytes"], figures["waited_streams"]) == (7_000, 0)
     assert (figures["replayed_frames"], figures["lost_frames"]) == (11, 2)
     assert figures["rebased_streams"] == 1
+    began_ms, back_ms = bench.telemetry.broker_since_ms[-2:]
+    assert back_ms == clock.epoch_ms()
+    assert back_ms - began_ms == 14_000
 
 
 async def test_each_cause_of_an_outage_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -11,8 +11,8 @@ from waiting import until
 from adapters.outbound.in_memory import InMemory, InMemoryStore
 from adapters.outbound.system_clock import SystemClock
 from application.overview import follower as module
-from application.overview.call import Condition
 from application.overview.call_overview import CallOverview
+from application.overview.condition import Condition
 from application.overview.follower import Follower
 from application.ports.destination import DestinationOptions
 from application.ports.errors import BrokerRefused, BrokerUnavailable
@@ -32,6 +32,8 @@ class Counting(InMemoryStore):
         self.looks: Counter[StreamKey] = Counter()
         self.damaged: set[StreamKey] = set()
         self.is_away = False
+        self.answers = asyncio.Event()
+        self.answers.set()
 
     async def newest(self, stream: StreamKey) -> Newest | None:
         self.looks[stream] += 1
@@ -42,6 +44,7 @@ class Counting(InMemoryStore):
     async def announcements(self, after: str | None = None) -> Sequence[Announcement]:
         if self.is_away:
             raise BrokerUnavailable("away")
+        await self.answers.wait()
         return await super().announcements(after)
 
 
@@ -113,6 +116,21 @@ async def test_a_store_that_is_away_is_told_and_read_again(following: Following)
     await PublishedCalls(following.store).start([PublishedCall("later")])
     await until(lambda: following.overview.live)
     assert following.store.looks[call.key] == looks  # a call that is over is left alone
+
+
+async def test_a_store_that_does_not_answer_is_told_before_any_question_fails(
+    following: Following,
+) -> None:
+    await following.start(1)
+    await until(lambda: following.overview.live)
+    following.store.answers.clear()
+    clock = SystemClock()
+    await until(lambda: following.overview.quiet_seconds(clock.instant()) is not None)
+    assert following.overview.away_seconds(clock.instant()) is None
+    assert not following.overview.failure
+    following.store.answers.set()
+    await until(lambda: following.overview.quiet_seconds(clock.instant()) is None)
+    assert not following.overview.outages
 
 
 async def test_a_time_line_is_read_while_its_call_is_watched(following: Following) -> None:

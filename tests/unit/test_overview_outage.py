@@ -4,16 +4,20 @@ import pytest
 from overview_bench import SPEECH, OverviewBench
 
 from application.overview.answers import answer
-from application.overview.call import MUTE_SECONDS, Condition
+from application.overview.call import MUTE_SECONDS
 from application.overview.call_overview import CallOverview
+from application.overview.condition import Condition
 from application.overview.service import LOSING_SECONDS, ServiceWatch
-from application.overview.words import Tone, duration
+from application.overview.words import Answer, Tone, duration
 from application.ports.clock import Instant
 from application.ports.exposition import ServiceState
 from domain.events import EndReason
 from domain.ledger import Ledger
 
-CALM = ServiceState(takes_writes=True, calls=9, buffered_bytes=0, oldest_seconds=0.0, lost=0)
+CALM = ServiceState(
+    takes_writes=True, calls=9, buffered_bytes=0, oldest_seconds=0.0, lost=0, received=0,
+    is_draining=False, outages=(), watches_since_ms=0, handshakes={}, refused_at_ms={},
+)  # fmt: skip
 
 
 def speaking() -> OverviewBench:
@@ -35,7 +39,8 @@ def test_a_view_that_was_opened_in_an_outage_says_that_it_knows_nothing(*, fails
         overview.failed("refused", Instant(101.0, 101_000))
     told = answer(overview, Instant(138.0, 138_000))
     assert told.broker.tone is Tone.BAD
-    assert told.broker.text.startswith("broker away for 38 s, since this view was opened")
+    at_least = "broker away for at least 38 s, since before this view was opened"
+    assert told.broker.text.startswith(at_least)
     for it in (told.arriving, told.complete, told.calling):
         assert it.tone is Tone.UNKNOWN
         assert it.text == "nothing is known yet: this view has waited for 38 s"
@@ -56,7 +61,7 @@ def test_what_was_seen_before_an_outage_is_not_told_as_known() -> None:
     for it in (told.arriving, told.complete, told.calling):
         assert it.tone is Tone.UNKNOWN
         assert it.text.startswith("not known for 12 s; last seen: ")
-    assert told.complete.text.endswith("nothing missing in 1 call, and 0 that are over")
+    assert told.complete.text.endswith("nothing missing in 1 live call")
     assert [it.text for it in told.wrong] == ["broker away for 12 s: refused"]
 
 
@@ -186,20 +191,25 @@ def test_the_first_picture_has_no_rate() -> None:
 
 def test_the_service_says_what_waits_and_what_it_loses() -> None:
     watch = ServiceWatch()
-    assert watch.answer(CALM, 100.0).text == "9 calls open"
+
+    def card(state: ServiceState, now: float, watching: ServiceWatch = watch) -> Answer:
+        return watching.report(state, Instant(now, round(now * 1_000))).card
+
+    assert card(CALM, 100.0).text == "9 calls open"
     on_its_way = CALM._replace(buffered_bytes=320, oldest_seconds=0.1)
-    assert watch.answer(on_its_way, 100.0).text == "9 calls open"
+    assert card(on_its_way, 100.0).text == "9 calls open"
     away = CALM._replace(takes_writes=False, buffered_bytes=5 << 20, oldest_seconds=38.0)
-    told = watch.answer(away, 101.0)
+    told = card(away, 101.0)
     assert told.tone is Tone.BAD
     assert told.text == (
-        "the broker takes no writes; 9 calls open, 5,120 kB of audio wait (the oldest for 38 s)"
+        "the broker takes no writes; 9 calls open, 5,120 kB of audio waiting (the oldest for 38 s)"
     )
-    assert watch.answer(CALM._replace(lost=7), 102.0).tone is Tone.BAD
-    later = watch.answer(CALM._replace(lost=7), 102.0 + LOSING_SECONDS)
+    assert card(CALM._replace(lost=7), 102.0).tone is Tone.BAD
+    later = card(CALM._replace(lost=7), 102.0 + LOSING_SECONDS)
     assert later.tone is Tone.PAST
     assert later.text == "9 calls open, 7 frames received and lost, the last 10 s ago"
-    assert "since it started" in ServiceWatch().answer(CALM._replace(lost=7), 0.0).text
+    assert "since it started" in card(CALM._replace(lost=7), 0.0, ServiceWatch()).text
+    assert card(CALM._replace(is_draining=True), 200.0).text.startswith("it stops")
 
 
 def test_a_duration_has_the_unit_that_fits() -> None:

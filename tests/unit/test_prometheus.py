@@ -100,16 +100,16 @@ def test_gauges_show_the_last_value() -> None:
     telemetry = PrometheusTelemetry()
     held = [HeldBytes(10, 5_000), HeldBytes(7, 20)]
     telemetry.watch(held.pop)
-    telemetry.broker(up=True, parts={})
+    telemetry.broker(up=True, parts={}, since_ms=0)
     assert one(telemetry, "ingest_buffered_bytes") == 7
     assert one(telemetry, "ingest_kept_bytes") == 5_000
     telemetry.watch(lambda: HeldBytes(0, 0))
     assert one(telemetry, "ingest_broker_up") == 1
-    telemetry.broker(up=False, parts={"shard-1": True, "shard-2": False})
+    telemetry.broker(up=False, parts={"shard-1": True, "shard-2": False}, since_ms=0)
     assert one(telemetry, "ingest_broker_up") == 0
     assert one(telemetry, "ingest_broker_part_up", part="shard-1") == 1
     assert one(telemetry, "ingest_broker_part_up", part="shard-2") == 0
-    telemetry.broker(up=True, parts={"shard-1": True})
+    telemetry.broker(up=True, parts={"shard-1": True}, since_ms=0)
     assert "shard-2" not in telemetry.render().decode()
 
 

@@ -2,9 +2,11 @@ import re
 from pathlib import Path
 
 import pytest
+from bench import CountingTelemetry
 
 from adapters.inbound.reporting.log_limiter import MAX_KINDS
 from adapters.inbound.reporting.refusals import Outcome, Refusal
+from adapters.inbound.reporting.reports import Reports
 from application.call.closing import CLOSES, CloseCode, CloseReason
 
 DOCUMENT = Path(__file__, "../../../docs/connecting.md").resolve().read_text()
@@ -34,3 +36,14 @@ def test_every_cause_of_a_close_has_a_code_and_every_code_a_cause() -> None:
 
 def test_no_kind_of_line_shares_one_with_another() -> None:
     assert len(Outcome) + 2 * len(CloseReason) < MAX_KINDS
+
+
+async def test_a_request_that_is_no_handshake_is_counted_as_that() -> None:
+    telemetry = CountingTelemetry()
+    reports = Reports(telemetry, trusted_proxy_hops=0)
+    refusal, origin = Refusal(Outcome.WRONG_PATH, ""), reports.origin("127.0.0.1", [])
+    reports.refused(refusal, origin)
+    reports.refused(refusal, origin, is_handshake=False)
+    reports.close()
+    assert telemetry.handshakes == {"wrong_path": 2}
+    assert telemetry.other_requests == {"wrong_path": 1}

@@ -103,7 +103,7 @@ def test_a_scrape_of_one_shows_the_sums_of_all() -> None:
         telemetry.watch(lambda count=count: HeldBytes(100 * count, 0))  # type: ignore[misc]
         telemetry.watch_oldest(lambda count=count: count / 2)  # type: ignore[misc]
         telemetry.run_ended("idle")
-        telemetry.broker(up=True, parts={})
+        telemetry.broker(up=True, parts={}, since_ms=0)
         telemetry.share()
     for telemetry in (one, two):
         lines = telemetry.render().decode().splitlines()
@@ -121,7 +121,7 @@ def test_a_scrape_of_one_shows_the_sums_of_all() -> None:
         assert 'ingest_starts_total{dialect="exostreamkit"} 2.0' in lines
         assert 'ingest_runs_ended_total{reason="idle"} 2.0' in lines
         assert "ingest_broker_up 1.0" in lines
-    two.broker(up=False, parts={})
+    two.broker(up=False, parts={}, since_ms=0)
     two.share()
     assert "ingest_broker_up 0.0" in one.render().decode().splitlines()
 
@@ -129,9 +129,9 @@ def test_a_scrape_of_one_shows_the_sums_of_all() -> None:
 def test_a_part_of_the_broker_is_up_when_it_is_so_for_all_workers() -> None:
     board = WorkerBoard.make(3)
     one, two, three = (PrometheusTelemetry(Slot(board, number, 9)) for number in range(3))
-    one.broker(up=True, parts={"a": True, "b": True})
-    two.broker(up=False, parts={"a": True, "b": False})
-    three.broker(up=False, parts={})  # it does not know the parts yet
+    one.broker(up=True, parts={"a": True, "b": True}, since_ms=0)
+    two.broker(up=False, parts={"a": True, "b": False}, since_ms=0)
+    three.broker(up=False, parts={}, since_ms=0)  # it does not know the parts yet
     for telemetry in (two, three):
         telemetry.share()
     for telemetry in (one, two):
@@ -144,7 +144,7 @@ def test_a_part_of_the_broker_is_up_when_it_is_so_for_all_workers() -> None:
 
 def test_a_store_of_one_part_has_no_part_that_is_up_or_not() -> None:
     telemetry = PrometheusTelemetry()
-    telemetry.broker(up=True, parts={})
+    telemetry.broker(up=True, parts={}, since_ms=0)
     assert "ingest_broker_part_up{" not in telemetry.render().decode()
 
 
@@ -155,8 +155,8 @@ def test_of_a_worker_that_is_gone_the_counts_are_shown_and_not_the_gauges() -> N
         telemetry.received(3)
         telemetry.stream_opened("agentstream")
         telemetry.watch(lambda: HeldBytes(640, 0))
-        telemetry.broker(up=True, parts={})
-    gone.broker(up=False, parts={})
+        telemetry.broker(up=True, parts={}, since_ms=0)
+    gone.broker(up=False, parts={}, since_ms=0)
     gone.share()
     board.free(0)
     lines = left.render().decode().splitlines()
@@ -183,7 +183,7 @@ def test_a_successor_continues_with_the_counts_and_not_with_the_gauges() -> None
     first.stream_opened("agentstream")
     first.run_ended("idle")
     first.watch(lambda: HeldBytes(640, 0))
-    first.broker(up=True, parts={})
+    first.broker(up=True, parts={}, since_ms=0)
     first.share()
     lines = PrometheusTelemetry(Slot(board, 0, 9)).render().decode().splitlines()
     assert 'ingest_frames_total{outcome="received",reason=""} 3.0' in lines

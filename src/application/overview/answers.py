@@ -3,17 +3,30 @@
     arriving   is audio arriving?      calling   who is calling?
     complete   is it complete?         wrong     what is wrong?
 
-What is not known is not good: before the index is read nothing is known, and while the store is
-away an answer is what was seen last. Trouble of calls that are over stands behind the rest, and
-says when it was.
+What is not known is not good: before the index is read nothing is known, and while the store does
+not answer an answer is what was seen last. Trouble that is over stands behind the rest, and says
+when it was. The service of a page adds what it knows: what arrives, outages, refused handshakes.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from application.overview.call import Condition
+from application.overview import outages
 from application.overview.call_overview import CallOverview
+from application.overview.condition import Condition
+from application.overview.service import ServiceReport, all_outages
 from application.overview.tally import Tally, Trouble
-from application.overview.words import Answer, Tone, calls, counts, duration, frames, last
+from application.overview.words import (
+    Answer,
+    Tone,
+    are,
+    calls,
+    counts,
+    duration,
+    frames,
+    last,
+    number_of,
+)
 from application.ports.clock import Instant
 
 NO_CALLS = "no live calls"
@@ -21,47 +34,97 @@ NO_CALLS = "no live calls"
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """The answers to the four questions, and the store's state; `wrong` is never empty."""
+    """The answers to the four questions, and the store's state; `wrong` is never empty.
+
+    `is_dated`: what is shown of calls is what was seen last.
+    """
 
     broker: Answer
     arriving: Answer
     complete: Answer
     calling: Answer
     wrong: tuple[Answer, ...]
+    is_dated: bool = False
 
 
-def answer(overview: CallOverview, now: Instant) -> Answers:
+def answer(overview: CallOverview, now: Instant, service: ServiceReport | None = None) -> Answers:
     """Answer the four questions, in one pass over the calls."""
-    broker = _broker(overview, now)
+    broker, quiet = _broker(overview, now, service), overview.quiet_seconds(now)
+    around = _around(overview, now, service, broker)
     if not overview.has_index:
         nothing = Answer(Tone.UNKNOWN, _nothing_known(overview, now))
-        return Answers(broker, nothing, nothing, nothing, (broker,))
+        arriving = _with_service(nothing, service) if broker.tone is Tone.BAD else nothing
+        return Answers(broker, arriving, nothing, nothing, _in_order([], around, []), is_dated=True)
     tally = Tally()
     for call in overview.calls:
         tally.take(call, now)
     arriving, complete, calling = _arriving(tally), _complete(tally, now), _calling(tally)
-    away = overview.away_seconds(now)
-    if away is not None:
+    if quiet is not None:
         arriving, complete, calling = (
-            Answer(Tone.UNKNOWN, f"not known for {duration(away)}; last seen: {it.text}")
+            Answer(Tone.UNKNOWN, f"not known for {duration(quiet)}; last seen: {it.text}")
             for it in (arriving, complete, calling)
         )
-    return Answers(
-        broker, arriving, complete, calling, _wrong(tally, broker, overview.unfollowed, now)
-    )
+        arriving = _with_service(arriving, service)
+    present = _present(tally, overview.unfollowed, now, is_away=quiet is not None)
+    wrong = _in_order(present, around, _past(tally, now))
+    return Answers(broker, arriving, complete, calling, wrong, is_dated=quiet is not None)
 
 
-def _broker(overview: CallOverview, now: Instant) -> Answer:
+def _broker(overview: CallOverview, now: Instant, service: ServiceReport | None) -> Answer:
+    quiet, noted = overview.quiet_seconds(now), None if service is None else service.away
     away = overview.away_seconds(now)
+    if away is None and noted is not None and (quiet is not None or not overview.has_answered):
+        away = 0.0  # the service has noticed it before the view
     if away is not None:
+        at_least = "" if overview.has_answered or noted is not None else "at least "
+        away = away if noted is None else max(away, noted.seconds(now))
         why = f": {overview.failure}" if overview.failure else ""
-        since = "" if overview.has_answered else ", since this view was opened"
-        return Answer(Tone.BAD, f"broker away for {duration(away)}{since}{why}")
+        opened = ", since before this view was opened" if at_least else ""
+        return Answer(Tone.BAD, f"broker away for {at_least}{duration(away)}{opened}{why}")
     if not overview.has_answered:
         return Answer(Tone.UNKNOWN, "the broker is asked")
+    if quiet is not None:
+        return Answer(Tone.UNKNOWN, f"the broker has not answered for {duration(quiet)}")
     if not overview.has_index:
         return Answer(Tone.UNKNOWN, "the index of calls is read")
     return Answer(Tone.GOOD, "broker answers")
+
+
+def _around(
+    overview: CallOverview, now: Instant, service: ServiceReport | None, broker: Answer
+) -> list[Answer]:
+    """Return what is, or was, wrong with the broker and at the door of the service."""
+    found = [] if broker.tone is Tone.GOOD else [broker]
+    known = all_outages(overview.outages, service)
+    if service is not None:
+        if not service.takes_writes and broker.tone is not Tone.BAD:
+            away = service.away
+            for_long = "" if away is None else f" for {duration(away.seconds(now))}"
+            part = "a part of the broker" if away is not None and away.is_partial else "the broker"
+            found.append(Answer(Tone.BAD, f"{part} takes no writes of this service{for_long}"))
+        if service.refusals is not None:
+            found.append(service.refusals)
+    past = outages.over(known, now)
+    return found if past is None else [*found, past]
+
+
+def _in_order(
+    present: Iterable[str], around: Iterable[Answer], past: Iterable[str]
+) -> tuple[Answer, ...]:
+    """Return what is wrong now, what is not known, and behind it what was."""
+    found = [*around, *(Answer(Tone.BAD, text) for text in present)]
+    found.sort(key=lambda it: (it.tone is not Tone.BAD, it.tone is Tone.PAST))
+    found += [Answer(Tone.PAST, text) for text in past]
+    if found and found[0].tone is not Tone.PAST:
+        return tuple(found)
+    return (Answer(Tone.GOOD, "nothing now" if found else "nothing"), *found)
+
+
+def _with_service(seen: Answer, service: ServiceReport | None) -> Answer:
+    """Put what the service receives before what is not known of the published calls."""
+    if service is None:
+        return seen
+    return Answer(service.arriving.tone, f"{service.arriving.text}; published: {seen.text}")
 
 
 def _nothing_known(overview: CallOverview, now: Instant) -> str:
@@ -90,14 +153,14 @@ def _complete(tally: Tally, now: Instant) -> Answer:
     if live.calls:
         tone, text = Tone.BAD, f"{_absent(live, 'live ')}, {last(live.last_at, now.monotonic)}"
         if past.calls:
-            text += f"; and {_absent(past)} that {_are(past)} over"
+            text += f"; and {_absent(past)} that {are(past.calls)} over"
     elif past.calls:
         tone = Tone.PAST
         now_text = f"nothing missing in {calls(tally.live, 'live ')}" if tally.live else NO_CALLS
         text = f"{now_text}; {_past_absent(past, now)}"
     elif tally.live or tally.over:
         tone = Tone.GOOD
-        text = f"nothing missing in {calls(tally.live)}, and {tally.over} that are over"
+        text = f"nothing missing in {_live_and_over(tally)}"
     else:
         tone, text = Tone.GOOD, NO_CALLS
     if unseen:
@@ -106,36 +169,30 @@ def _complete(tally: Tally, now: Instant) -> Answer:
     return Answer(tone, text)
 
 
+def _live_and_over(tally: Tally) -> str:
+    if not tally.over:
+        return calls(tally.live, "live ")
+    if not tally.live:
+        return f"{calls(tally.over)} that {are(tally.over)} over"
+    return f"{calls(tally.live, 'live ')}, and {tally.over:,} that {are(tally.over)} over"
+
+
 def _absent(trouble: Trouble, kind: str = "") -> str:
     lost = f", {trouble.lost:,} received and lost," if trouble.lost else ""
     return f"{frames(trouble.missing)} missing{lost} in {calls(trouble.calls, kind)}"
 
 
 def _past_absent(past: Trouble, now: Instant) -> str:
-    return f"{_absent(past)} that {_are(past)} over, {last(past.last_at, now.monotonic)}"
-
-
-def _are(trouble: Trouble) -> str:
-    return "is" if trouble.calls == 1 else "are"
+    return f"{_absent(past)} that {are(past.calls)} over, {last(past.last_at, now.monotonic)}"
 
 
 def _calling(tally: Tally) -> Answer:
     tenants = tally.tenants
     if not tenants:
         return Answer(Tone.GOOD, "no tenant")
-    count = f"{len(tenants):,} tenant" + ("" if len(tenants) == 1 else "s")
-    text = f"{count}: {counts(tenants)}; dialects: {counts(tally.dialects) or '-'}"
-    return Answer(Tone.GOOD, text)
-
-
-def _wrong(tally: Tally, broker: Answer, unfollowed: int, now: Instant) -> tuple[Answer, ...]:
-    """Return what is wrong now, and behind it what was."""
-    present = [broker.text] if broker.tone is Tone.BAD else []
-    present += _present(tally, unfollowed, now, is_away=bool(present))
-    past = [Answer(Tone.PAST, text) for text in _past(tally, now)]
-    if present:
-        return (*(Answer(Tone.BAD, text) for text in present), *past)
-    return (Answer(Tone.GOOD, "nothing now" if past else "nothing"), *past)
+    dialects = "dialect" if len(tally.dialects) == 1 else "dialects"
+    text = f"{number_of(len(tenants), 'tenant')}: {counts(tenants)}; {dialects}: "
+    return Answer(Tone.GOOD, text + (counts(tally.dialects) or "-"))
 
 
 def _present(tally: Tally, unfollowed: int, now: Instant, *, is_away: bool) -> list[str]:
@@ -156,7 +213,7 @@ def _present(tally: Tally, unfollowed: int, now: Instant, *, is_away: bool) -> l
     if odd := tally.odd_audio.calls:
         what = counts(tally.odd_audio.names)
         found.append(f"{calls(odd)} with audio that is not as it should be: {what}")
-    if tally.unread:
+    if not is_away and tally.unread:
         found.append(f"{calls(tally.unread)} cannot be read")
     if unfollowed:
         found.append(f"{calls(unfollowed)} more than can be followed")
@@ -175,7 +232,7 @@ def _past(tally: Tally, now: Instant) -> list[str]:
         found.append(f"{text}, {last(tally.odd_ends.last_at, now.monotonic)}")
     if odd := tally.past_odd_audio.calls:
         what = counts(tally.past_odd_audio.names)
-        text = f"{calls(odd)} that {_are(tally.past_odd_audio)} over, with audio that is not as"
+        text = f"{calls(odd)} that {are(odd)} over, with audio that is not as"
         when = last(tally.past_odd_audio.last_at, now.monotonic)
         found.append(f"{text} it should be: {what}, {when}")
     return found

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 
+from application.overview.condition import Condition
 from application.ports.clock import Instant
 from application.ports.reader import Announcement, Newest
 from domain.account import State
@@ -31,28 +31,6 @@ CLOCKS_DIFFER_MS = 1_000
 """A frame from so far in the future tells of two clocks, and nothing of a latency."""
 
 
-class Condition(StrEnum):
-    """What a call is doing."""
-
-    UNSEEN = "unseen"
-    """It is announced and was not looked at yet."""
-    WAITING = "waiting"
-    """It has started; no audio yet."""
-    FLOWING = "flowing"
-    STILL = "still"
-    """It is live, and no audio comes."""
-    CUT = "cut"
-    """Its sender is lost, and may resume."""
-    ENDED = "ended"
-    GONE = "gone"
-    """Its stream is not in the store any more, and nothing tells of an end."""
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing more is expected of it."""
-        return self in (Condition.ENDED, Condition.GONE)
-
-
 @dataclass(slots=True, eq=False)
 class Call:
     """A stream with its latest run. Instants named `…_at` are monotonic seconds.
@@ -60,8 +38,8 @@ class Call:
     `level` is that of the last frame, 0 to 1. `findings` tell what is wrong with the audio, as far
     as looks have measured it: the last frame of each. `frames_per_second` is None before the second
     look, `latency_ms` before a frame came between two looks. `is_unread`: the last look has failed.
-    `hurt_at` is when a look found more frames absent, `over_at` when it was found to be over: None
-    if that was before the view was opened.
+    `hurt_at` is when a look found more frames absent, `cut_at` when it was found without its
+    sender, `over_at` when it was found to be over: None if that was before the view was opened.
     """
 
     stream: StreamKey
@@ -87,6 +65,7 @@ class Call:
     moved_at: float | None = None
     is_unread: bool = False
     hurt_at: float | None = None
+    cut_at: float | None = None
     over_at: float | None = None
     _waits_since: float | None = None
     _waits_long: bool = False
@@ -130,7 +109,9 @@ class Call:
         if before is not None and _absent(ledger) > _absent(self.ledger):
             self.hurt_at = now.monotonic
         self.ledger, self.looked_at, self.is_unread = ledger, now.monotonic, False
-        self.condition = self._judge(head, now, back_at)
+        was, self.condition = self.condition, self._judge(head, now, back_at)
+        if self.condition is Condition.CUT and was is not Condition.CUT:
+            self.cut_at = None if before is None else now.monotonic
         self._waits_long = self._judge_wait(now, back_at)
         if self.condition is Condition.ENDED and self._meter is not None:
             if self._is_whole:
@@ -140,7 +121,7 @@ class Call:
     @property
     def is_incomplete(self) -> bool:
         """Whether frames of it are absent."""
-        return self.ledger.missing > 0 or self.ledger.lost > 0
+        return _absent(self.ledger) > 0
 
     @property
     def alarming(self) -> Sequence[Finding]:
@@ -216,7 +197,7 @@ class Call:
 
     def _forget_run(self) -> None:
         self.level, self.findings, self._meter = None, (), None
-        self.hurt_at = self.over_at = self._waits_since = None
+        self.hurt_at = self.cut_at = self.over_at = self._waits_since = None
 
     def _take_rate(self, rate: float) -> None:
         old = self.frames_per_second

@@ -4,14 +4,16 @@ announced   a start or an end: the call is known, the look that follows tells mo
 looked      a look at its stream: where it stands, and its last entry
 absent      a look that found no stream
 unread      a look that failed
-heard       the store has answered · failed   it has not
+asked       the store is asked · heard   it has answered · failed   it has not
 """
 
 from collections import deque
 from collections.abc import Collection
-from dataclasses import dataclass
 
-from application.overview.call import Call, Condition
+from application.overview.call import Call
+from application.overview.condition import Condition
+from application.overview.outages import Outage
+from application.overview.selection import Selected, select
 from application.ports.clock import Instant
 from application.ports.reader import Announcement, Newest
 from domain.identifiers import StreamKey
@@ -23,36 +25,13 @@ MAX_OVER = 200
 MAX_OUTAGES = 50
 
 SILENT_SECONDS = 3.0
-"""A store that has not answered for so long is away, whether it has failed or not."""
+"""A store that is asked, and has not answered for so long, is away, also if it has not failed."""
 
-RANK = {
-    Condition.STILL: 0,  # also a call that has sent nothing for too long
-    Condition.CUT: 1,
-    Condition.GONE: 2,
-    Condition.WAITING: 5,
-    Condition.FLOWING: 6,
-    Condition.UNSEEN: 6,
-    Condition.ENDED: 7,
-}
-INCOMPLETE_RANK = 3
-FINDING_RANK = 4
-RANKS = 8
+QUIET_SECONDS = 1.0
+"""A question that the store has not answered for so long: what is shown is not known any more."""
 
-
-@dataclass(slots=True)
-class Outage:
-    """A time in which the store did not answer; `until_ms` None while it lasts."""
-
-    since_ms: int
-    until_ms: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Selected:
-    """The calls of a selection, cut to what is shown, and how many there are."""
-
-    shown: tuple[Call, ...]
-    matching: int
+COST_SECONDS = 15.0
+"""Frames that are found to be lost so soon behind an outage were lost in it."""
 
 
 class CallOverview:
@@ -67,6 +46,8 @@ class CallOverview:
         self.opened_at: Instant | None = None
         """When the view was opened that asks the store."""
         self.heard_at: Instant | None = None
+        self._asked_at: float | None = None
+        """When the store was asked what it has not answered."""
         self.has_answered = False
         self.back_at: float | None = None
         """When the store was back the last time."""
@@ -96,6 +77,7 @@ class CallOverview:
     def opened(self, now: Instant) -> None:
         """Note that the store is asked from now on."""
         self.opened_at = now
+        self.asked(now)
 
     def announced(self, announced: Announcement, now: Instant) -> None:
         """Take an announcement."""
@@ -118,8 +100,11 @@ class CallOverview:
         call = self._live.get(stream) or self._over.get(stream)
         if call is None:
             return
-        was_over = call.condition.is_over
+        was_over, run = call.condition.is_over, call.run
+        before = None if call.looked_at is None else call.ledger.lost
         call.look(newest, now, self.back_at)
+        if before is not None and call.run == run:
+            self._charge(max(0, call.ledger.lost - before), now)
         if call.condition.is_over != was_over:
             self._remove(stream)
             if call.condition.is_over or not self._is_full:  # else its announcement comes
@@ -146,29 +131,57 @@ class CallOverview:
             if call.condition is Condition.UNSEEN:
                 call.looked_at = now.monotonic
 
+    def asked(self, now: Instant) -> None:
+        """Note that the store is asked, and has not answered yet."""
+        if self._asked_at is None:
+            self._asked_at = now.monotonic
+
     def heard(self, now: Instant) -> None:
         """Note that the store has answered."""
-        if self.outages and self.outages[-1].until_ms is None:
-            self.outages[-1].until_ms = now.epoch_ms
         if self.away_seconds(now) is not None:
+            self._note_outage(now).until_ms = now.epoch_ms
             self.back_at = now.monotonic
         self.heard_at, self.failure, self.has_answered = now, "", True
+        self._asked_at = None
 
     def failed(self, why: str, now: Instant) -> None:
         """Note that the store has not answered."""
         if not self.failure:
-            since = self.heard_at or self.opened_at or now
-            self.outages.append(Outage(since.epoch_ms))
-            self.heard_at = since
+            self._note_outage(now)
+            self.heard_at = self.heard_at or self.opened_at or now
         self.failure = why or "no answer"
 
     def away_seconds(self, now: Instant) -> float | None:
         """Return how long the store has not answered; None if it does."""
-        since = self.heard_at or self.opened_at
-        if since is None:
+        seconds = self._unheard_seconds(now)
+        is_silent = self._asked_at is not None and seconds >= SILENT_SECONDS
+        return seconds if self.failure or is_silent else None
+
+    def quiet_seconds(self, now: Instant) -> float | None:
+        """Return how long the store has not answered, from when on that is odd; None before."""
+        if self.away_seconds(now) is not None:
+            return self.away_seconds(now)
+        if self._asked_at is None or not self.has_answered:
             return None
-        seconds = max(0.0, now.monotonic - since.monotonic)
-        return seconds if self.failure or seconds >= SILENT_SECONDS else None
+        is_quiet = now.monotonic - self._asked_at >= QUIET_SECONDS
+        return self._unheard_seconds(now) if is_quiet else None
+
+    def _unheard_seconds(self, now: Instant) -> float:
+        since = self.heard_at or self.opened_at
+        return 0.0 if since is None else max(0.0, now.monotonic - since.monotonic)
+
+    def _note_outage(self, now: Instant) -> Outage:
+        """Return the outage that lasts: it began when the store answered last."""
+        if not self.outages or self.outages[-1].until_ms is not None:
+            since = self.heard_at or self.opened_at or now
+            self.outages.append(Outage(since.epoch_ms, is_seen_late=not self.has_answered))
+        return self.outages[-1]
+
+    def _charge(self, lost: int, now: Instant) -> None:
+        """Note what an outage has cost, as far as looks in it, and soon behind it, tell."""
+        is_near = self.back_at is not None and now.monotonic - self.back_at <= COST_SECONDS
+        if self.outages and is_near:
+            self.outages[-1].lost = (self.outages[-1].lost or 0) + lost
 
     @property
     def live(self) -> Collection[Call]:
@@ -185,14 +198,7 @@ class CallOverview:
 
         A word is looked for in tenant, interaction, stream, track, dialect, condition and findings.
         """
-        words = text.lower().split()
-        ranks: list[list[Call]] = [[] for _ in range(RANKS)]
-        for call in [*self._live.values(), *reversed(self._over.values())]:
-            if not words or _has(call, words):
-                ranks[_rank(call)].append(call)
-        ranks[RANK[Condition.STILL]].sort(key=_moved_at)
-        matching = [call for rank in ranks for call in rank]
-        return Selected(tuple(matching[:limit]), len(matching))
+        return select(self._live.values(), self._over.values(), text, limit)
 
     @property
     def _is_full(self) -> bool:
@@ -216,26 +222,3 @@ class CallOverview:
                 self._over.pop(next(iter(self._over)))
         else:
             self._live[call.stream] = call
-
-
-def _has(call: Call, words: Collection[str]) -> bool:
-    stream = call.stream
-    text = (
-        f"{stream.tenant_id} {call.interaction_id} {stream.stream_id} {call.track or ''} "
-        f"{call.dialect} {call.condition.value} {' '.join(call.findings)}"
-    ).lower()
-    return all(word in text for word in words)
-
-
-def _rank(call: Call) -> int:
-    rank = RANK[Condition.STILL if call.is_mute else call.condition]
-    if INCOMPLETE_RANK < rank < RANK[Condition.ENDED]:
-        if call.is_incomplete:
-            return INCOMPLETE_RANK
-        if call.alarming:
-            return FINDING_RANK
-    return rank
-
-
-def _moved_at(call: Call) -> float:
-    return call.announced_at if call.moved_at is None else call.moved_at

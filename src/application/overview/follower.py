@@ -32,6 +32,9 @@ INDEX_PAGES = 8
 ENTRIES = 2_000
 """How many entries of a watched call are read in a round."""
 
+ENTRIES_HEARD = 100
+"""After so many the store is noted to have answered."""
+
 MAX_WATCHED = 8
 MAX_NEW = 10_000
 """How many calls that are announced wait for their first look before all others."""
@@ -120,6 +123,7 @@ class Follower:
 
     async def _read_index(self) -> None:
         for _ in range(INDEX_PAGES):
+            self._overview.asked(self._clock.instant())
             page = await self._reader.announcements(self._cursor)
             now = self._clock.instant()
             self._overview.heard(now)
@@ -166,6 +170,7 @@ class Follower:
         streams = [it for it in streams if self._overview.call(it) is not None]
         if not streams:
             return True
+        self._overview.asked(self._clock.instant())
         found = await asyncio.gather(
             *(self._reader.newest(it) for it in streams), return_exceptions=True
         )
@@ -190,6 +195,7 @@ class Follower:
             await self._watched.pop(stream).stop()
         for stream in wanted:
             watched = self._watched.setdefault(stream, _Watched())
+            self._overview.asked(self._clock.instant())
             try:
                 await self._read(stream, watched)
             except PublisherError:
@@ -200,8 +206,10 @@ class Follower:
     async def _read(self, stream: StreamKey, watched: _Watched) -> None:
         if watched.reading is None:
             watched.reading = self._reader.read(stream, watched.last)
-        for _ in range(ENTRIES):
+        for number in range(ENTRIES):
             published = await anext(watched.reading, None)
+            if number % ENTRIES_HEARD == 0:
+                self._overview.heard(self._clock.instant())
             if published is None:
                 watched.reading, watched.line.is_read = None, True
                 return

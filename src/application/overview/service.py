@@ -1,7 +1,14 @@
 """What the service of a page says of itself: what its metrics count, over all its workers."""
 
-from application.overview.words import Answer, Tone, calls, duration, frames
-from application.ports.exposition import ServiceState
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from application.overview.door import refusals
+from application.overview.outages import Outage, current, united
+from application.overview.words import KIB, Answer, Tone, ago, calls, duration, frames
+from application.ports.clock import Instant
+from application.ports.exposition import BrokerOutage, ServiceState
 
 LOSING_SECONDS = 10.0
 """Frames that were lost so lately are being lost."""
@@ -9,33 +16,105 @@ LOSING_SECONDS = 10.0
 WAITS_SECONDS = 1.0
 """Audio that is not confirmed for so long waits; before that it is on its way."""
 
-KIB = 1_024
+RATE_SECONDS = 4.0
+MIN_RATE_SECONDS = 1.0
+"""Over how long frames a second are counted, and the shortest time that tells a rate."""
+
+MIN_SAMPLE_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceReport:
+    """What a service says: its card, what it receives, and what is wrong with it.
+
+    It noted each outage of its broker since `watches_since_ms`.
+    """
+
+    card: Answer
+    arriving: Answer
+    refusals: Answer | None
+    takes_writes: bool
+    outages: Sequence[Outage]
+    watches_since_ms: int
+
+    @property
+    def away(self) -> Outage | None:
+        """The outage of its broker that lasts."""
+        return current(self.outages)
 
 
 class ServiceWatch:
-    """Remembers when the count of lost frames grew."""
+    """Remembers when the count of lost frames grew, and how many frames came lately."""
 
     def __init__(self) -> None:
         self._lost: int | None = None
         self._lost_at: float | None = None
+        self._received: deque[tuple[float, int]] = deque()
 
-    def answer(self, it: ServiceState, now: float) -> Answer:
-        """Say how the service stands at a monotonic instant."""
+    def report(self, it: ServiceState, now: Instant) -> ServiceReport:
+        """Say how the service stands."""
+        outages = united((_outage(each) for each in it.outages), sum)
+        return ServiceReport(
+            self._card(it, now.monotonic),
+            self._arriving(it, now.monotonic),
+            refusals(it, now),
+            it.takes_writes,
+            outages,
+            it.watches_since_ms,
+        )
+
+    def _card(self, it: ServiceState, now: float) -> Answer:
         if self._lost is not None and it.lost > self._lost:
             self._lost_at = now
         self._lost = it.lost
         is_losing = self._lost_at is not None and now - self._lost_at < LOSING_SECONDS
         text = f"{calls(it.calls)} open"
         if it.oldest_seconds >= WAITS_SECONDS:
-            waits = f"{it.buffered_bytes / KIB:,.0f} kB of audio wait"
-            text += f", {waits} (the oldest for {duration(it.oldest_seconds)})"
+            waiting = f"{it.buffered_bytes / KIB:,.0f} kB of audio waiting"
+            text += f", {waiting} (the oldest for {duration(it.oldest_seconds)})"
         if it.lost:
             when = "since it started"
             if self._lost_at is not None:
-                when = f"the last {duration(now - self._lost_at)} ago"
+                when = f"the last {ago(self._lost_at, now)}"
             text += f", {frames(it.lost)} received and lost, {when}"
+        if it.is_draining:
+            text = f"it stops, and takes no new calls; {text}"
         if not it.takes_writes:
             text = f"the broker takes no writes; {text}"
         if is_losing or not it.takes_writes:
             return Answer(Tone.BAD, text)
-        return Answer(Tone.PAST if it.lost else Tone.GOOD, text)
+        return Answer(Tone.PAST if it.lost or it.is_draining else Tone.GOOD, text)
+
+    def _arriving(self, it: ServiceState, now: float) -> Answer:
+        """Say what the service receives, whatever becomes of it."""
+        rate = self._rate(it.received, now)
+        if it.calls == 0:
+            return Answer(Tone.GOOD, "this service has no open calls")
+        where = f"in {calls(it.calls, 'open ')}"
+        if rate is None:
+            return Answer(Tone.UNKNOWN, f"this service receives - frames/s {where}")
+        if rate > 0:
+            return Answer(Tone.GOOD, f"this service receives {rate:,.0f} frames/s {where}")
+        why = ": none comes, or its buffers are full" if it.oldest_seconds >= WAITS_SECONDS else ""
+        return Answer(Tone.BAD, f"this service receives no audio {where}{why}")
+
+    def _rate(self, received: int, now: float) -> float | None:
+        """Return the frames a second of the last seconds; None before they tell it."""
+        samples = self._received
+        while samples and now - samples[0][0] > RATE_SECONDS:
+            samples.popleft()
+        if not samples or now - samples[-1][0] >= MIN_SAMPLE_SECONDS:
+            samples.append((now, received))
+        began, before = samples[0]
+        passed = now - began
+        return None if passed < MIN_RATE_SECONDS else max(0, received - before) / passed
+
+
+def _outage(it: BrokerOutage) -> Outage:
+    return Outage(it.since_ms, it.until_ms, it.lost, it.turned_away, is_partial=it.is_partial)
+
+
+def all_outages(seen: Iterable[Outage], service: ServiceReport | None) -> Sequence[Outage]:
+    """Return the outages that a view has seen, and those that its service has noted."""
+    noted = () if service is None else service.outages
+    return united([*seen, *noted], max)

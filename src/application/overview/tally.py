@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from application.overview.call import Call, Condition
+from application.overview.call import Call
+from application.overview.condition import Condition
 from application.ports.clock import Instant
 from domain.events import EndReason
 

@@ -11,15 +11,27 @@ A gap has a cause as far as what is published tells it:
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 
-from application.overview.call_overview import Outage
+from application.overview.moments import (
+    CUTS,
+    IDLE,
+    RECOVERED,
+    REPLACED,
+    Kind,
+    Moment,
+    Seen,
+    outage_of,
+    sorted_by_time,
+    standing,
+    with_cause,
+)
+from application.overview.words import age, frames
 from application.ports.reader import PublishedEntry
 from domain.audio_health import AudioMeter, Finding, MeasuredFrame
 from domain.audio_level import level_of
 from domain.entries import Ended, Gap, SignalNoted, Started
-from domain.ledger import Ledger
+from domain.events import EndReason
 from domain.media import AudioFrame
 
 SILENCE_MS = 2_000
@@ -30,34 +42,6 @@ MAX_MOMENTS = 200
 
 MAX_LEVELS = 120
 """For how many seconds of audio the level is kept."""
-
-
-class Kind(StrEnum):
-    """What happened."""
-
-    STARTED = "started"
-    RESUMED = "resumed"
-    REWRITTEN = "rewritten"
-    """The service wrote the stream on behind what a store had left of it."""
-    GAP = "gap"
-    AUDIO = "audio"
-    """Its audio is not as it should be."""
-    SILENCE = "silence"
-    SIGNAL = "signal"
-    OUTAGE = "outage"
-    """The broker was away, as seen from here."""
-    ENDED = "ended"
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """Something that happened; `at_ms` is the wall clock, None where no frame tells it."""
-
-    kind: Kind
-    at_ms: int | None
-    text: str
-    cause: str = ""
-    until_ms: int | None = None
 
 
 class TimeLine:
@@ -92,8 +76,7 @@ class TimeLine:
                 self._start(entry, published.position)
                 return
             case Gap(first_missing, missing):
-                frames = "frame" if missing == 1 else "frames"
-                text = f"{missing:,} {frames} missing from seq {first_missing}"
+                text = f"{frames(missing)} missing from seq {first_missing}"
                 gap = Moment(Kind.GAP, self._last_ms, text, self._behind_start)
                 self._settle_gap(None)
                 self._gap = gap
@@ -103,49 +86,40 @@ class TimeLine:
                 self._settle_gap(None)
                 if self._meter is not None and self._is_whole:
                     self._note_findings(self._meter.end())
-                by = ", written by another process" if recovered else ""
-                self._note(Moment(Kind.ENDED, self._last_ms, f"{reason.value}{by}"))
+                self._end(reason, is_recovered=recovered)
                 self.ended = entry
         self._behind_start = ""
 
-    def moments(
-        self,
-        ledger: Ledger,
-        outages: Iterable[Outage] = (),
-        still_seconds: float | None = None,
-        watched_since_ms: int | None = None,
-    ) -> list[Moment]:
-        """Return what happened, in order, with the outages of the store during the call.
+    def moments(self, seen: Seen) -> list[Moment]:
+        """Return what happened, in order of time, with what the view has seen beside it.
 
-        `ledger` is that of the run as it stands; `still_seconds` tells that it stands still now;
-        outages before `watched_since_ms` are not known.
+        Outages of the broker are told that were during the call.
         """
         found = [*([] if self._first is None else [self._first]), *self._moments]
         if self._gap is not None:
             found.append(self._gap)
         began = next((it.at_ms for it in found if it.at_ms is not None), None)
         away = [
-            _outage(it)
-            for it in outages
+            outage_of(it, seen.now)
+            for it in seen.outages
             if began is not None
             and (it.until_ms is None or it.until_ms >= began)
             and (self.ended is None or self._last_ms is None or it.since_ms <= self._last_ms)
         ]
-        told = [_with_cause(it, ledger, away, watched_since_ms) for it in found]
-        for outage in away:
-            later = (n for n, it in enumerate(told) if _at(it) > _at(outage))
-            told.insert(next(later, len(told)), outage)
-        if still_seconds is not None and self.ended is None:
-            text = f"no audio for {still_seconds:.0f} s, still"
-            told.append(Moment(Kind.SILENCE, self._last_ms, text))
-        return told
+        told = sorted_by_time(with_cause(it, seen, away) for it in found)
+        last = None if self.ended is not None else standing(seen, self._last_ms)
+        if last is not None:
+            told.append(last)
+        if self.ended is not None and told and told[-1].at_ms is None:
+            told[-1] = replace(told[-1], at_ms=seen.ended_at_ms)
+        return sorted_by_time([*told, *away])
 
     def _frame(self, frame: AudioFrame) -> None:
         at_ms = frame.received_at_ms
         self._settle_gap(at_ms)
         if self._last_ms is not None and at_ms - self._last_ms - self._frame_ms >= SILENCE_MS:
             seconds = (at_ms - self._last_ms - self._frame_ms) / 1_000
-            text = f"no audio for {seconds:.1f} s"
+            text = f"no audio for {age(seconds)}"
             self._note(Moment(Kind.SILENCE, self._last_ms, text, until_ms=at_ms))
         self._last_ms, self._frame_ms, self._behind_start = at_ms, frame.audio_ms, ""
         second, level = at_ms // 1_000, level_of(frame.audio, frame.media.encoding).share
@@ -175,8 +149,26 @@ class TimeLine:
         else:
             self._behind_start = "the sender was cut off and did not send them when it resumed"
             moment = Moment(Kind.RESUMED, at_ms, number)
+            self._note(self._cut_before(opening.started_at_ms))
         self._started = started
         self._note(moment)
+
+    def _cut_before(self, resumed_at_ms: int) -> Moment:
+        """Return the cut that a resumption tells of: somewhere behind the last frame."""
+        text = "no sender"
+        if self._last_ms is not None:
+            text += f" for {age(max(0, resumed_at_ms - self._last_ms) / 1_000)} at most"
+        return Moment(Kind.CUT, self._last_ms, text, REPLACED, resumed_at_ms)
+
+    def _end(self, reason: EndReason, *, is_recovered: bool) -> None:
+        """Note an end; one that the sender asked for came with the last frame."""
+        by = ", written by another process" if is_recovered else ""
+        cause = RECOVERED if is_recovered else CUTS.get(reason)
+        at_ms = self._last_ms if cause is None and reason is not EndReason.IDLE else None
+        if cause is not None:
+            self._note(Moment(Kind.CUT, self._last_ms, "no sender from here on", cause))
+        why = IDLE if reason is EndReason.IDLE else ""
+        self._note(Moment(Kind.ENDED, at_ms, f"{reason.value}{by}", why))
 
     def _measure(self, frame: AudioFrame) -> None:
         """Measure one frame of each second."""
@@ -200,39 +192,3 @@ class TimeLine:
             return
         self.left_out += len(self._moments) == MAX_MOMENTS
         self._moments.append(moment)
-
-
-def _with_cause(
-    moment: Moment, ledger: Ledger, outages: Iterable[Moment], watched_since_ms: int | None
-) -> Moment:
-    if moment.kind is not Kind.GAP or moment.cause:
-        return moment
-    cause = "the sender did not send them"
-    if ledger.lost:
-        lost = f"({ledger.lost:,} lost in the run)"
-        cause = f"not sent, or dropped while buffers were full {lost}"
-        if any(_overlaps(moment, it) for it in outages):
-            cause = f"dropped while the broker was away {lost}"
-        elif watched_since_ms is not None and _at(moment) < watched_since_ms:
-            cause += "; whether the broker was away is not known: this view was not open then"
-    return replace(moment, cause=cause)
-
-
-def _overlaps(gap: Moment, outage: Moment) -> bool:
-    if gap.at_ms is None or outage.at_ms is None:
-        return False
-    is_before = outage.until_ms is not None and outage.until_ms < gap.at_ms
-    is_behind = gap.until_ms is not None and outage.at_ms > gap.until_ms
-    return not is_before and not is_behind
-
-
-def _outage(outage: Outage) -> Moment:
-    if outage.until_ms is None:
-        return Moment(Kind.OUTAGE, outage.since_ms, "broker away, still")
-    seconds = (outage.until_ms - outage.since_ms) / 1_000
-    text = f"broker away for {seconds:.1f} s"
-    return Moment(Kind.OUTAGE, outage.since_ms, text, until_ms=outage.until_ms)
-
-
-def _at(moment: Moment) -> int:
-    return -1 if moment.at_ms is None else moment.at_ms

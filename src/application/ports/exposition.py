@@ -1,6 +1,20 @@
 """The port that renders what `Telemetry` counted."""
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
+
+
+class BrokerOutage(NamedTuple):
+    """A time in which the broker of one process took no writes; `until_ms` None while it lasts."""
+
+    since_ms: int
+    until_ms: int | None
+    lost: int
+    """Frames that were lost in it."""
+    turned_away: int
+    """Handshakes that were refused because of it."""
+    is_partial: bool
+    """Whether a part of the broker took writes all the time."""
 
 
 class ServiceState(NamedTuple):
@@ -14,6 +28,17 @@ class ServiceState(NamedTuple):
     """The age of the oldest frame that is not confirmed."""
     lost: int
     """Frames that were received and lost."""
+    received: int
+    """Frames that were received."""
+    is_draining: bool
+    outages: Sequence[BrokerOutage]
+    """The last ones, of each process by itself."""
+    watches_since_ms: int
+    """Since when outages of the broker are noted."""
+    handshakes: Mapping[str, Mapping[int, int]]
+    """Handshakes of the last minutes, by outcome and by minute since 1970."""
+    refused_at_ms: Mapping[str, int]
+    """When the last handshake was refused, by outcome."""
 
 
 class MetricsExposition(Protocol):

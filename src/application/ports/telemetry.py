@@ -47,8 +47,11 @@ SAMPLES = ("measured", "dropped")
 class Telemetry(Protocol):
     """Takes counts as they arise. Called on the hot path: it neither waits nor fails."""
 
-    def handshake(self, outcome: str) -> None:
-        """Count a handshake by what became of it (`accepted` or the refusal's reason)."""
+    def handshake(self, outcome: str, *, is_handshake: bool = True) -> None:
+        """Count a handshake by what became of it (`accepted` or the refusal's reason).
+
+        `is_handshake` is false for another request that is refused.
+        """
         ...
 
     def closed(self, code: int, reason: str) -> None:
@@ -127,8 +130,11 @@ class Telemetry(Protocol):
         """Return what was counted until now. Not called on the hot path."""
         ...
 
-    def broker(self, *, up: bool, parts: Mapping[str, bool]) -> None:
-        """Set whether all of the broker takes writes, and which parts do; no parts if it is one."""
+    def broker(self, *, up: bool, parts: Mapping[str, bool], since_ms: int) -> None:
+        """Set whether all of the broker takes writes, and which parts do; no parts if it is one.
+
+        `since_ms` is when it was back, or, of one that is away, when it answered last.
+        """
         ...
 
     def draining(self) -> None:

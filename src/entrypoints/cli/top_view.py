@@ -9,10 +9,14 @@ from rich.table import Table
 from rich.text import Text
 
 from application.overview.answers import Answers, answer
-from application.overview.call import Call, Condition
-from application.overview.call_overview import CallOverview, Selected
-from application.overview.time_line import Kind, Moment, TimeLine
-from application.overview.words import Answer, Tone
+from application.overview.call import Call
+from application.overview.call_line import moments_of
+from application.overview.call_overview import CallOverview
+from application.overview.condition import Condition
+from application.overview.moments import Kind, Moment
+from application.overview.selection import Selected
+from application.overview.time_line import TimeLine
+from application.overview.words import Answer, Tone, age, calls, length, number_of, size
 from application.ports.clock import Instant
 from domain.identifiers import StreamKey
 
@@ -20,14 +24,15 @@ MAX_ROWS = 200
 MAX_FIND = 100
 METER = 10
 METER_DB = 60.0
-HOUR, MINUTE = 3_600, 60
 
 STYLES = {Tone.GOOD: "green", Tone.BAD: "bold red", Tone.PAST: "none", Tone.UNKNOWN: "dim"}
 CONDITIONS = {
     Condition.STILL: "bold red", Condition.GONE: "bold red", Condition.CUT: "yellow",
     Condition.WAITING: "yellow", Condition.FLOWING: "green",
 }  # fmt: skip
-ALARMING = frozenset({Kind.GAP, Kind.AUDIO, Kind.SILENCE, Kind.OUTAGE, Kind.REWRITTEN})
+ALARMING = frozenset({
+    Kind.GAP, Kind.AUDIO, Kind.SILENCE, Kind.CUT, Kind.OUTAGE, Kind.REWRITTEN,
+})  # fmt: skip
 COLUMNS = ("state", "tenant", "call", "dialect", "level", "finding", "seconds", "frames/s",
            "last frame", "missing", "latency", "buffered")  # fmt: skip
 NUMBERS_FROM = 6
@@ -88,7 +93,8 @@ class TopView:
             shown = _line(overview, self.watched, call, line, now, height - used)
             return Group(*head, shown, Text("Esc back   q quit", style="dim"))
         selected = self.select(overview, height - used)
-        return Group(*head, self._table(selected, now, width), self._foot(selected))
+        table = self._table(selected, now, width, is_dated=answers.is_dated)
+        return Group(*head, table, self._foot(selected))
 
     def _type(self, key: str) -> None:
         if key in {"enter", "escape"}:
@@ -108,7 +114,8 @@ class TopView:
         by = 0 if now is None and key == "down" else steps.get(key, 0)
         self._chosen = shown[min(max((now or 0) + by, 0), len(shown) - 1)]
 
-    def _table(self, selected: Selected, now: Instant, width: int) -> Table:
+    def _table(self, selected: Selected, now: Instant, width: int, *, is_dated: bool) -> Table:
+        """Return the rows, dim while they are what was seen last."""
         hidden = {name for name, least in HIDDEN_BELOW.items() if width < least}
         columns = [number for number, name in enumerate(COLUMNS) if name not in hidden]
         table = Table(expand=True, box=None, pad_edge=False, header_style="dim")
@@ -118,12 +125,14 @@ class TopView:
         for call in selected.shown:
             style = "reverse" if call.stream == self._chosen else ""
             row = _row(call, now)
+            if is_dated:
+                row = [Text(cell.plain, "dim") for cell in row]
             table.add_row(*(row[number] for number in columns), style=style)
         return table
 
     def _foot(self, selected: Selected) -> Text:
         shown = len(selected.shown)
-        count = f"{shown} calls" if shown == selected.matching else (
+        count = calls(shown) if shown == selected.matching else (
             f"showing {shown} of {selected.matching}"
         )  # fmt: skip
         find = f"filter: {self.find}" + ("▏" if self.is_typing else "")
@@ -145,17 +154,18 @@ def meter(level: float | None) -> str:
     return "█" * full + "·" * (METER - full)
 
 
-def duration(seconds: float) -> str:
-    """Write seconds, minutes or hours as people do."""
-    whole = int(seconds)
-    if whole >= HOUR:
-        return f"{whole // HOUR}:{whole % HOUR // MINUTE:02}:{whole % MINUTE:02}"
-    return f"{whole // MINUTE}:{whole % MINUTE:02}"
+def time_of_day(epoch_ms: int) -> str:
+    """Write an instant by the clock of the terminal."""
+    return f"{datetime.fromtimestamp(epoch_ms / 1_000, UTC).astimezone():%H:%M:%S}"
 
 
 def _title(answers: Answers) -> Text:
     title = Text("Live calls   ", style="bold")
-    return title.append(printable(answers.broker.text), STYLES[answers.broker.tone])
+    return title.append(_words(answers.broker), STYLES[answers.broker.tone])
+
+
+def _words(it: Answer) -> str:
+    return printable(it.text) + ("" if it.at_ms is None else f" {time_of_day(it.at_ms)}")
 
 
 def _answers(answers: Answers) -> Table:
@@ -167,13 +177,13 @@ def _answers(answers: Answers) -> Table:
         *(("" if number else "What is wrong?", it) for number, it in enumerate(answers.wrong)),
     ]
     for question, it in rows:
-        grid.add_row(Text(question, style="dim"), Text(printable(it.text), STYLES[it.tone]))
+        grid.add_row(Text(question, style="dim"), Text(_words(it), STYLES[it.tone]))
     grid.add_row()
     return grid
 
 
 def _row(call: Call, now: Instant) -> list[Text]:
-    age, is_flowing = call.frame_age(now), call.condition is Condition.FLOWING
+    last_frame, is_flowing = call.frame_age(now), call.condition is Condition.FLOWING
     is_rated = call.frames_per_second is not None
     state = "unread" if call.is_unread else call.condition.value
     if call.end_reason is not None and call.condition is Condition.ENDED:
@@ -190,15 +200,15 @@ def _row(call: Call, now: Instant) -> list[Text]:
         Text(printable(call.dialect or "-")),
         Text(meter(call.level if is_flowing else None), "cyan" if is_flowing else "dim"),
         Text(", ".join(call.findings) or "-", "bold red" if call.alarming else ""),
-        Text(duration(call.ledger.audio_ms / 1_000)),
+        Text(length(call.ledger.audio_ms / 1_000)),
         Text(f"{call.frames_per_second:.0f}" if is_flowing and is_rated else "-"),
         Text(
-            "-" if age is None else f"{age:.1f} s",
+            "-" if last_frame is None else age(last_frame),
             "bold red" if call.condition is Condition.STILL else "",
         ),
         Text(missing, "bold red" if call.is_incomplete else ""),
         Text("-" if call.latency_ms is None else f"{call.latency_ms} ms"),
-        Text("-" if behind is None else f"{behind / 1_024:.1f} kB"),
+        Text("-" if behind is None else size(behind)),
     ]
 
 
@@ -220,13 +230,12 @@ def _line(
     told: list[RenderableType] = [title, facts, Text(f"ledger: {counters}"), Text("")]
     if line is None:
         return Group(*told, Text("its entries are read", style="dim"))
-    since = overview.opened_at and overview.opened_at.epoch_ms
-    moments = line.moments(call.ledger, overview.outages, call.still_seconds(now), since)
+    moments = moments_of(overview, call, line, now)
     room = max(2, height - len(told) - 1)
     left_out = line.left_out + max(0, len(moments) - room)
     for number, moment in enumerate([*moments[:1], *moments[1:][-(room - 1) :]]):
         if number == 1 and left_out:
-            told.append(Text(f"          … {left_out:,} moments left out", style="dim"))
+            told.append(Text(f"          … {number_of(left_out, 'moment')} left out", style="dim"))
         told.append(_moment(moment))
     if not line.is_read:
         told.append(Text("still reading: what came later is not here yet", style="dim"))
@@ -234,9 +243,7 @@ def _line(
 
 
 def _moment(moment: Moment) -> Text:
-    at = "--:--:--"
-    if moment.at_ms is not None:
-        at = f"{datetime.fromtimestamp(moment.at_ms / 1_000, UTC).astimezone():%H:%M:%S}"
+    at = "--:--:--" if moment.at_ms is None else time_of_day(moment.at_ms)
     text = Text(f"{at}  ", style="dim")
     text.append(f"{moment.kind.value:<10}", "bold red" if moment.kind in ALARMING else "bold")
     text.append(printable(moment.text), "none")

@@ -85,13 +85,16 @@ class CountingTelemetry(Telemetry):
         self.rebased_streams = 0
         self.broker_is_up: list[bool] = []
         self.broker_parts: list[dict[str, bool]] = []
+        self.other_requests: Counter[str] = Counter()
+        self.broker_since_ms: list[int] = []
         self.drains = 0
         self.findings: Counter[str] = Counter()
         self.ended_runs: list[tuple[str, tuple[str, ...]]] = []
         self.samples: Counter[str] = Counter()
 
-    def handshake(self, outcome: str) -> None:
+    def handshake(self, outcome: str, *, is_handshake: bool = True) -> None:
         self.handshakes[outcome] += 1
+        self.other_requests[outcome] += not is_handshake
 
     def closed(self, code: int, reason: str) -> None:
         self.closes[code, reason] += 1
@@ -151,9 +154,10 @@ class CountingTelemetry(Telemetry):
     def losses(self) -> Losses:
         return Losses(self.total("lost"), self.replayed_frames, self.rebased_streams)
 
-    def broker(self, *, up: bool, parts: Mapping[str, bool]) -> None:
+    def broker(self, *, up: bool, parts: Mapping[str, bool], since_ms: int) -> None:
         self.broker_is_up.append(up)
         self.broker_parts.append(dict(parts))
+        self.broker_since_ms.append(since_ms)
 
     def draining(self) -> None:
         self.drains += 1

@@ -4,7 +4,8 @@ from dataclasses import dataclass, field, replace
 
 from application.overview.call import Call
 from application.overview.call_overview import CallOverview
-from application.overview.time_line import Kind, TimeLine
+from application.overview.moments import Kind, Seen
+from application.overview.time_line import TimeLine
 from application.ports.clock import Instant
 from application.ports.reader import Announcement, Newest, PublishedEntry
 from application.ports.store import Append
@@ -86,5 +87,5 @@ class OverviewBench:
 
     @property
     def moments(self) -> list[str]:
-        told = self.line.moments(self.call.ledger)
+        told = self.line.moments(Seen(self.instant, self.call.ledger))
         return [it.text for it in told if it.kind is Kind.AUDIO]

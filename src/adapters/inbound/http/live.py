@@ -19,8 +19,7 @@ from adapters.inbound.http.live_data import plain_line, plain_overview
 from application.overview.audience import Audience, TooManyViewers
 from application.overview.call_overview import CallOverview
 from application.overview.follower import Follower
-from application.overview.service import ServiceWatch
-from application.overview.words import Answer
+from application.overview.service import ServiceReport, ServiceWatch
 from application.ports.clock import Clock
 from application.ports.exposition import MetricsExposition
 from domain.errors import InvalidIdentifier
@@ -28,6 +27,9 @@ from domain.identifiers import StreamId, StreamKey, TenantId
 
 MAX_ROWS = 200
 EVERY_SECONDS = 1.0
+LOOKS = 4
+"""How often a second it is looked whether the store answers."""
+
 MAX_QUERY = 300
 """Characters of a query parameter; a stream's two names are 257."""
 
@@ -48,8 +50,8 @@ def live_routes(
     headers = {**_HEADERS, "content-security-policy": policy_of(page)}
     watch_service = ServiceWatch()
 
-    def service() -> Answer:
-        return watch_service.answer(exposition.service_state(), clock.monotonic())
+    def service() -> ServiceReport:
+        return watch_service.report(exposition.service_state(), clock.instant())
 
     @get("/live", sync_to_thread=False, media_type=MediaType.HTML, operation_id="LivePage")
     def live_page() -> Response[str]:
@@ -98,7 +100,7 @@ def policy_of(page: str) -> str:
 async def _events(
     audience: Audience,
     clock: Clock,
-    service: Callable[[], Answer],
+    service: Callable[[], ServiceReport],
     find: str,
     watch: StreamKey | None,
 ) -> AsyncIterator[bytes]:
@@ -111,17 +113,26 @@ async def _events(
     try:
         while (followed := audience.look(viewer)) is not None:
             yield _event(*followed, clock, service(), viewer, find, watch)
-            is_new = not followed[0].has_index
-            await asyncio.sleep(EVERY_SECONDS / 4 if is_new else EVERY_SECONDS)
+            await _until_next(followed[0], clock)
     finally:
         audience.leave(viewer)
+
+
+async def _until_next(overview: CallOverview, clock: Clock) -> None:
+    """Wait a second; less while nothing is known, and when the store is silent or back."""
+    was_quiet = overview.quiet_seconds(clock.instant()) is not None
+    for _ in range(LOOKS):
+        await asyncio.sleep(EVERY_SECONDS / LOOKS)
+        is_quiet = overview.quiet_seconds(clock.instant()) is not None
+        if is_quiet is not was_quiet or not overview.has_index:
+            return
 
 
 def _event(
     overview: CallOverview,
     follower: Follower,
     clock: Clock,
-    service: Answer,
+    service: ServiceReport,
     viewer: object,
     find: str,
     watch: StreamKey | None,
@@ -133,7 +144,7 @@ def _event(
     if watch is not None:
         follower.watched[viewer] = watch
         call = overview.call(watch)
-        told["watched"] = call and plain_line(overview, call, follower.line(watch), now)
+        told["watched"] = call and plain_line(overview, call, follower.line(watch), service, now)
     return b"data: " + _encode(told) + b"\n\n"
 
 

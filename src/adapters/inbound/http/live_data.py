@@ -6,9 +6,11 @@ from typing import Any
 
 from application.overview.answers import answer
 from application.overview.call import Call
+from application.overview.call_line import moments_of
 from application.overview.call_overview import CallOverview
+from application.overview.service import ServiceReport
 from application.overview.time_line import TimeLine
-from application.overview.words import Answer
+from application.overview.words import Answer, age, length, number_of, size
 from application.ports.clock import Instant
 
 SHOWN_CHARACTERS = 3
@@ -20,11 +22,11 @@ def plain_overview(
     overview: CallOverview,
     shown: Sequence[Call],
     matching: int,
-    service: Answer,
+    service: ServiceReport,
     now: Instant,
 ) -> dict[str, Any]:
     """Return the answers, what the `service` says, and the calls that are `shown`."""
-    answers = answer(overview, now)
+    answers = answer(overview, now, service)
     return {
         "now": now.epoch_ms,
         "broker": _answer(answers.broker),
@@ -32,7 +34,8 @@ def plain_overview(
         "complete": _answer(answers.complete),
         "calling": _answer(answers.calling),
         "wrong": [_answer(it) for it in answers.wrong],
-        "service": _answer(service),
+        "service": _answer(service.card),
+        "is_dated": answers.is_dated,
         "live": len(overview.live),
         "matching": matching,
         "rows": [plain_call(call, now) for call in shown],
@@ -40,8 +43,8 @@ def plain_overview(
 
 
 def plain_call(call: Call, now: Instant) -> dict[str, Any]:
-    """Return a row: seconds, bytes, frames, milliseconds as the names say; None is not known."""
-    age, rate = call.frame_age(now), call.frames_per_second
+    """Return a row: ages, lengths and sizes in words, numbers else; None is not known."""
+    last_frame, rate, behind = call.frame_age(now), call.frames_per_second, call.behind_bytes
     return {
         "key": str(call.stream),
         "tenant": str(call.stream.tenant_id),
@@ -52,13 +55,13 @@ def plain_call(call: Call, now: Instant) -> dict[str, Any]:
         "condition": call.condition.value,
         "is_mute": call.is_mute,
         "unread": call.is_unread,
-        "seconds": call.ledger.audio_ms // 1_000,
+        "length": length(call.ledger.audio_ms / 1_000),
         "rate": None if rate is None else round(rate, 1),
-        "age": None if age is None else round(age, 1),
+        "age": None if last_frame is None else age(last_frame),
         "missing": call.ledger.missing,
         "lost": call.ledger.lost,
         "latency_ms": call.latency_ms,
-        "behind_bytes": call.behind_bytes,
+        "behind": None if behind is None else size(behind),
         "level": None if call.level is None else round(call.level, 4),
         "findings": [it.value for it in call.findings],
         "is_odd": bool(call.alarming),
@@ -67,11 +70,15 @@ def plain_call(call: Call, now: Instant) -> dict[str, Any]:
 
 
 def plain_line(
-    overview: CallOverview, call: Call, line: TimeLine | None, now: Instant
+    overview: CallOverview,
+    call: Call,
+    line: TimeLine | None,
+    service: ServiceReport,
+    now: Instant,
 ) -> dict[str, Any]:
     """Return one call with its time line; numbers of caller and callee are masked."""
-    still, since = call.still_seconds(now), overview.opened_at and overview.opened_at.epoch_ms
-    moments = [] if line is None else line.moments(call.ledger, overview.outages, still, since)
+    moments = moments_of(overview, call, line, now, service)
+    left_out = 0 if line is None else line.left_out
     return {
         "key": str(call.stream),
         "interaction": str(call.interaction_id),
@@ -87,7 +94,7 @@ def plain_line(
         "findings": [it.value for it in call.findings],
         "moments": [{**asdict(it), "kind": it.kind.value} for it in moments],
         "is_read": line is not None and line.is_read,
-        "left_out": 0 if line is None else line.left_out,
+        "left_out": number_of(left_out, "moment") if left_out else "",
         "levels": [] if line is None else [[s, round(v, 4)] for s, v in line.levels.items()],
     }
 
@@ -99,5 +106,5 @@ def masked(number: str | None) -> str | None:
     return "…" + (number[-SHOWN_CHARACTERS:] if len(number) >= MIN_MASKED else "")
 
 
-def _answer(it: Answer) -> dict[str, str]:
-    return {"tone": it.tone.value, "text": it.text}
+def _answer(it: Answer) -> dict[str, Any]:
+    return {"tone": it.tone.value, "text": it.text, "at_ms": it.at_ms}

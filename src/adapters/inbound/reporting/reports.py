@@ -120,7 +120,7 @@ class Reports:
     ) -> None:
         """Tell of a handshake, or another request, that is refused; of a bug with its `error`."""
         outcome = refusal.outcome.value
-        self._telemetry.handshake(outcome)
+        self._telemetry.handshake(outcome, is_handshake=is_handshake)
         self._write(
             (refusal.status, outcome),
             "handshake refused" if is_handshake else "request refused",

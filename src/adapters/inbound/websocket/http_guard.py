@@ -3,13 +3,16 @@
 Written against uvicorn 0.54.0, whose internals are used; a test fails when that changes. What a
 hostile peer could do to the stock class, and what becomes of it here:
 
-    connect and be silent, or send a request slowly     408 after START_TIMEOUT_SECONDS
+    connect and be silent, or send a request slowly     408 after START_TIMEOUT_SECONDS; closed
+                                                        without a word at `OPERATIONS_PORT` if no
+                                                        byte came: a browser's spare connection
     send what is no request                             400, reported once a second at most
     send a handshake with long or many header lines     431; the WebSocket parser would never answer
     send a request with an endless body                 413; nothing here takes one
 """
 
 import asyncio
+import logging
 from contextlib import suppress
 from typing import Any
 
@@ -37,6 +40,8 @@ from adapters.inbound.websocket.socket_reads import (
     shared_reads,
 )
 from adapters.inbound.websocket.websocket_guard import WebSocketGuard
+
+_log = logging.getLogger(__name__)
 
 WRITTEN_AGAINST = "0.54.0"
 
@@ -72,10 +77,14 @@ class HttpGuard(H11Protocol, asyncio.BufferedProtocol):
     reports: Reports | None = None
     """Gets the refusals; set on the class."""
 
+    operations_port: int | None = None
+    """The port of operators, where a silent connection is no fault; set on the class."""
+
     def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401  # uvicorn's own
         super().__init__(*arguments, **named)
         self.conn = _Requests(h11.SERVER, MAX_REQUEST_BYTES)
         self._request_timer: asyncio.TimerHandle | None = None
+        self._has_read = False
         self._to_forget: int | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -100,6 +109,7 @@ class HttpGuard(H11Protocol, asyncio.BufferedProtocol):
             if self._to_forget < 0:
                 self.transport.abort()
             return
+        self._has_read = True
         before = self.scope
         is_between = self.cycle is None or self.cycle.response_complete
         if is_between and self._request_timer is None:
@@ -179,4 +189,9 @@ class HttpGuard(H11Protocol, asyncio.BufferedProtocol):
 
     def _on_no_request(self) -> None:
         self._request_timer = None
-        self._refuse(TIMED_OUT, [])
+        is_operations = self.server is not None and self.server[1] == self.operations_port
+        if is_operations and not self._has_read:
+            _log.debug("silent connection closed", extra={"port": self.operations_port})
+            self.transport.close()
+        else:
+            self._refuse(TIMED_OUT, [])

@@ -5,6 +5,9 @@ from typing import Any
 
 import msgspec
 
+from adapters.outbound.prometheus.counts import add_to
+from adapters.outbound.prometheus.lately import Lately
+
 CONFIRM_BUCKETS = (
     0.001, 0.002, 0.005, 0.01, 0.02, 0.04, 0.06, 0.1, 0.15, 0.2, 0.4, 1.0, 2.0, 5.0, 10.0, 20.0,
     45.0, 90.0,
@@ -57,6 +60,7 @@ class Tally(msgspec.Struct):
     broker_parts: dict[str, bool] = {}
     draining: bool = False
     process: dict[str, float] = {}
+    lately: Lately = msgspec.field(default_factory=Lately)
 
     @property
     def lost(self) -> int:
@@ -81,6 +85,7 @@ class Tally(msgspec.Struct):
         for part, is_up in other.broker_parts.items():
             self.broker_parts[part] = self.broker_parts.get(part, True) and is_up
         self.draining = self.draining or other.draining
+        self.lately.add(other.lately)
 
     def add_counts(self, other: "Tally") -> None:
         """Add what outlives a process."""
@@ -90,7 +95,7 @@ class Tally(msgspec.Struct):
 
 _GAUGES = frozenset({
     "worker", "streams", "buffered_bytes", "kept_bytes", "max_buffered_bytes",
-    "oldest_unconfirmed_seconds", "broker_up", "broker_parts", "draining", "process",
+    "oldest_unconfirmed_seconds", "broker_up", "broker_parts", "draining", "process", "lately",
 })  # fmt: skip
 _COUNTED = tuple(name for name in Tally.__struct_fields__ if name not in _GAUGES)
 """All other fields are counts, which outlive their process."""
@@ -118,9 +123,3 @@ def count_ended(ended: dict[str, dict[str, int]], tenant: str, findings: Iterabl
 
 encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(Tally).decode
-
-
-def add_to(mine: dict[Any, int], theirs: dict[Any, int]) -> None:
-    """Add counts to those of the same labels."""
-    for label, count in theirs.items():
-        mine[label] = mine.get(label, 0) + count

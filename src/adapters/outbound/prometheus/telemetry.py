@@ -7,7 +7,7 @@ the sums. Counts outlive a process that dies: its successor begins with them.
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from time import monotonic
+from time import monotonic, time
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -18,6 +18,7 @@ from prometheus_client import (
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from adapters.outbound.prometheus.counts import add_to
 from adapters.outbound.prometheus.families import (
     Build,
     Series,
@@ -26,10 +27,10 @@ from adapters.outbound.prometheus.families import (
     place_families,
     process_families,
 )
+from adapters.outbound.prometheus.lately import NO_BROKER, Costs, Memory
 from adapters.outbound.prometheus.tally import (
     CONFIRM_BUCKETS,
     Tally,
-    add_to,
     count_ended,
     decode,
     encode,
@@ -62,7 +63,9 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         self._process = ProcessCollector(registry=None)
         self._process_read_at = -PROCESS_SECONDS
         snapshot = None if siblings is None else siblings.own()
-        self._tally = Tally() if snapshot is None else decode(snapshot).without_gauges()
+        before = None if snapshot is None else decode(snapshot)
+        self._tally = Tally() if before is None else before.without_gauges()
+        self._memory = Memory(_epoch_ms(), None if before is None else before.lately)
         self._tally.worker = 0 if siblings is None else siblings.number
         self._tally.max_buffered_bytes = buffer_bytes
         self._held_bytes: Callable[[], HeldBytes] = lambda: HeldBytes(0, 0)
@@ -74,9 +77,11 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
-    def handshake(self, outcome: str) -> None:
-        """Count a handshake."""
+    def handshake(self, outcome: str, *, is_handshake: bool = True) -> None:
+        """Count a handshake, or another request that is refused."""
         add_to(self._tally.handshakes, {outcome: 1})
+        if is_handshake:
+            self._memory.handshake(outcome, _epoch_ms())
 
     def closed(self, code: int, reason: str) -> None:
         """Count a close."""
@@ -168,10 +173,12 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         tally = self._tally
         return Losses(tally.lost, tally.replayed, tally.rebased)
 
-    def broker(self, *, up: bool, parts: Mapping[str, bool]) -> None:
+    def broker(self, *, up: bool, parts: Mapping[str, bool], since_ms: int) -> None:
         """Set whether the broker and its parts take writes."""
         self._tally.broker_up = up
         self._tally.broker_parts = dict(parts)
+        is_partial = any(parts.values())
+        self._memory.broker(up=up, is_partial=is_partial, since_ms=since_ms, costs=self._costs())
 
     def draining(self) -> None:
         """Note that the service drains."""
@@ -193,6 +200,12 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
             tally.buffered_bytes,
             tally.oldest_unconfirmed_seconds,
             tally.lost,
+            tally.received,
+            tally.draining,
+            tally.lately.outages,
+            tally.lately.since_ms,
+            tally.lately.handshakes,
+            tally.lately.refused_at_ms,
         )
 
     media_type = CONTENT_TYPE_LATEST
@@ -220,7 +233,11 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         self._tally.spans_dropped = self._spans_before + self._spans_dropped()
         self._tally.buffered_bytes, self._tally.kept_bytes = self._held_bytes()
         self._tally.oldest_unconfirmed_seconds = self._oldest_seconds()
+        self._tally.lately = self._memory.lately(self._costs())
         return encode(self._tally)
+
+    def _costs(self) -> Costs:
+        return Costs(self._tally.lost, self._tally.handshakes.get(NO_BROKER, 0))
 
     def _read_process(self) -> None:
         """Look at what the process takes; where that cannot be looked at there is nothing."""
@@ -240,5 +257,11 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         for other in others:
             tally.add(other)
         for words in () if self._siblings is None else self._siblings.gone():
-            tally.add_counts(decode(words))
+            gone = decode(words)
+            tally.add_counts(gone)
+            tally.lately.add(gone.lately.without_lasting())
         return tally
+
+
+def _epoch_ms() -> int:
+    return round(time() * 1_000)

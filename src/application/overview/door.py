@@ -1,0 +1,69 @@
+"""Handshakes that were refused of late, as far as an operator should act on them."""
+
+from collections import Counter
+from collections.abc import Mapping
+
+from application.overview.words import MINUTE, Answer, Tone, ago, counts, number_of
+from application.ports.clock import Instant
+from application.ports.exposition import ServiceState
+
+WINDOW_MINUTES = 10
+
+ACCEPTED = "accepted"
+TURNED_AWAY = frozenset({"full", "no_broker", "failed"})
+"""The sender was allowed: one of these is wrong for a minute."""
+
+REFUSED = TURNED_AWAY | {
+    "unauthenticated", "too_many_failures", "address_refused", "address_unknown", "wrong_path",
+    "wrong_method", "no_upgrade", "wrong_version", "headers_too_large", "unreadable", "draining",
+}  # fmt: skip
+"""All that is told. Peers that never ask for a WebSocket are left to the log and the metrics."""
+
+RED_SHARE = 0.1
+"""From this share of the last handshakes on refusals are wrong: the alert has the same limit."""
+
+LATELY_SECONDS = 60.0
+MILLI = 1_000
+MINUTE_MS = MINUTE * MILLI
+
+
+def refusals(state: ServiceState, now: Instant) -> Answer | None:
+    """Say which handshakes were refused in the last minutes, and why; None without any."""
+    minute = now.epoch_ms // MINUTE_MS
+    refused = _refused(state.handshakes, minute - WINDOW_MINUTES)
+    if not refused:
+        return None
+    last_ms = max(state.refused_at_ms.get(outcome, 0) for outcome in refused)
+    handshakes = refused.total() + _accepted(state.handshakes, minute - WINDOW_MINUTES)
+    window = f"in the last {WINDOW_MINUTES} min"
+    when = ago(last_ms / MILLI, now.epoch_ms / MILLI)
+    text = (
+        f"{refused.total():,} of {number_of(handshakes, 'handshake')} refused {window}:"
+        f" {counts(refused)}; the last {when}"
+    )
+    return Answer(Tone.BAD if _is_wrong_now(state, now, minute) else Tone.PAST, text)
+
+
+def _is_wrong_now(state: ServiceState, now: Instant, minute: int) -> bool:
+    """Tell whether senders who may call are turned away now, or many who may not call try."""
+    since_ms = now.epoch_ms - round(LATELY_SECONDS * MILLI)
+    lately = {it for it in REFUSED if state.refused_at_ms.get(it, 0) > since_ms} - {"draining"}
+    if lately & TURNED_AWAY:
+        return True
+    refused = _refused(state.handshakes, minute - 2).total()
+    accepted = _accepted(state.handshakes, minute - 2)
+    return bool(lately) and refused > RED_SHARE * (refused + accepted)
+
+
+def _refused(handshakes: Mapping[str, Mapping[int, int]], after: int) -> Counter[str]:
+    """Count the refusals behind a minute, by outcome."""
+    counted = Counter({it: _behind(handshakes.get(it, {}), after) for it in REFUSED})
+    return +counted
+
+
+def _accepted(handshakes: Mapping[str, Mapping[int, int]], after: int) -> int:
+    return _behind(handshakes.get(ACCEPTED, {}), after)
+
+
+def _behind(by_minute: Mapping[int, int], after: int) -> int:
+    return sum(count for minute, count in by_minute.items() if minute > after)
