@@ -105,7 +105,7 @@ async def test_a_call_stays_with_an_owner_that_is_the_last_to_find_the_broker_ag
     assert len(it.owned()[call.key]) == 1
 
 
-async def test_a_call_stays_with_its_owner_if_the_broker_is_emptied_while_another_worker_asks_for_it(
+async def test_a_call_stays_with_its_owner_if_the_broker_is_emptied_while_another_asks_for_it(
     lab: BrokerLab, its_service: Service, start_node: Start, name: str
 ) -> None:
     """The other one has looked whether the broker was emptied, and it had not been."""
