@@ -82,7 +82,7 @@ export interface Call extends AsyncIterable<Event> {
   /** The fencing number of the lease: grows with each owner of the call. */
   readonly fence: number;
   readonly state: CallState;
-  /** Of the newest `started`; undefined before the first event. */
+  /** Of the newest `started` given, or of the run that is taken over; undefined before. */
   readonly media: Media | undefined;
   /** What is committed. An owner continues behind `position.entry` of the owner before. */
   readonly position: Position;
@@ -147,3 +147,13 @@ export declare function toWav(
   media: Pick<Media, "sample_rate" | "encoding" | "channels">,
   events: Iterable<Pick<Event, "type"> & { audio?: Uint8Array; data?: any }>,
 ): Buffer;
+
+/**
+ * Makes samples of events: mono, between -1 and 1, at one sample rate (16,000 by default), of each run
+ * in order. The filter holds some milliseconds back: they come with the next frame, or with `ended`.
+ */
+export declare class Resampler {
+  constructor(sampleRate?: number);
+  /** The samples that are ready; none for what is neither a frame nor an end. */
+  feed(event: Event): Float32Array;
+}

@@ -160,7 +160,9 @@ async def test_another_run_on_an_emptied_broker_is_not_taken_for_the_first(
     ]
 
 
-CONSUMER, HANDLER = re.findall(r"```js\n(.*?)```", (CLIENT / "README.md").read_text(), re.DOTALL)
+CONSUMER, SAMPLES, HANDLER = re.findall(
+    r"```js\n(.*?)```", (CLIENT / "README.md").read_text(), re.DOTALL
+)
 IMPORTS = """
 import { writeFile } from "node:fs/promises";
 import { toWav } from "rtaa-reader";
@@ -214,6 +216,30 @@ async def test_the_consumer_of_the_readme_hears_a_call_over_a_broker_that_is_kil
     assert await asyncio.to_thread(script.stop) == 0
 
 
+async def test_the_samples_of_the_readme_are_as_long_as_the_call(
+    its_service: Service,
+    start_script: Callable[[str], ExampleReader],
+    tmp_path: Path,
+    name: str,
+) -> None:
+    assert len(SAMPLES.strip().splitlines()) <= 10
+    start_script(SAMPLES)
+    caller = await Caller.dial(its_service.url)
+    await caller.start(name)
+    await caller.speak(*range(10))
+    await caller.end()
+
+    def lines() -> list[list[str]]:
+        return [line.split() for line in (tmp_path / "one.jsonl").read_text().splitlines()]
+
+    seconds, rate = 0.2, 16_000
+    await until(
+        lambda: sum(len(line[3].split(",")) for line in lines()) == seconds * rate  # with the end
+    )
+    assert {line[0] for line in lines()} == {f"tenant-abc/{name}"}
+    assert [int(line[2]) for line in lines()] == [*range(10), 9]
+
+
 JOIN = CONSUMER[: CONSUMER.index("for await")]
 LAG = """
 await reader.run(async (call) => {
@@ -245,6 +271,31 @@ async def test_the_handler_of_the_readme_writes_a_wav_file(
     with wave.open(str(path)) as wav:
         assert (wav.getframerate(), wav.getnchannels(), wav.getsampwidth()) == (8000, 1, 2)
         assert wav.readframes(480) == pcm(0) + bytes(320) + pcm(2)
+
+
+FORMATS = """
+for await (const event of reader) {
+  const { media } = event.call;
+  if (event.type === "ended") console.log(media.sample_rate, media.run === event.run);
+}
+"""
+
+
+async def test_the_media_of_a_call_is_that_of_the_run_at_hand(
+    its_service: Service,
+    start_script: Callable[[str], ExampleReader],
+    tmp_path: Path,
+    name: str,
+) -> None:
+    for rate in (8_000, 16_000):  # both are there before they are read
+        caller = await Caller.dial(its_service.url)
+        await caller.start(name, sample_rate=rate)
+        await caller.speak(*range(5))
+        await caller.end()
+    start_script(JOIN + FORMATS)
+    printed = tmp_path / "one.jsonl"
+    await until(lambda: printed.exists() and printed.read_text().count("\n") == 2)
+    assert printed.read_text().split() == ["8000", "true", "16000", "true"]
 
 
 async def test_lag_counts_what_is_not_handled_and_a_commit_is_kept(

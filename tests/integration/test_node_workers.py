@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from broker_lab import BrokerLab
+from chaos_proxy import ChaosProxy
 from example_reader import ExampleReader
 from group_workers import pending, until_workers_wait
 from node_reader import CLIENT, node_worker
@@ -102,6 +103,63 @@ async def test_a_call_stays_with_an_owner_that_is_the_last_to_find_the_broker_ag
     await until(lambda: it.workers["one"].of_type("ended"))
     it.judge(call)
     assert len(it.owned()[call.key]) == 1
+
+
+async def test_a_call_stays_with_its_owner_if_the_broker_is_emptied_while_another_asks_for_it(
+    lab: BrokerLab, its_service: Service, start_node: Start, name: str
+) -> None:
+    """The other one has looked whether the broker was emptied, and it had not been."""
+    it = Sharing()
+    it.workers["one"] = start_node("one")
+    call = PacedCall(its_service.url, name, 1, INTERVAL_SECONDS)
+    it.calls.append(call)
+    await until(lambda: call.key in it.owned())
+    with ChaosProxy(lab.port) as proxy, lab.client() as client:
+        broker: Any = client
+        lease = f"rtaa:reader:asr:{{tenant-abc/{name}}}"
+        proxy.hold(b"EVALSHA")
+        it.workers["two"] = start_node("two", lab.url.replace(str(lab.port), str(proxy.port)))
+        await until_workers_wait(lab, 2)
+        while not proxy.is_holding:  # until it is the one that is told, and claims the call in vain
+            call.cut()
+            await it.until_all_progress(10)
+        freeze_process(it.workers["one"].process.pid)
+        lab.forget_all_keys()
+        proxy.hold(b"EVALSHA")
+        await until(lambda: broker.hget(lease, "worker") == b"two")
+        it.workers["one"].process.send_signal(signal.SIGCONT)
+        await until(lambda: proxy.is_holding and broker.exists("rtaa:reader:asr"))
+        proxy.heal()
+        await it.until_all_progress(10)
+        await call.end()
+        await until(lambda: it.workers["one"].of_type("ended"))
+        for worker in it.workers.values():
+            assert await asyncio.to_thread(worker.stop) == 0
+    it.judge(call)
+    assert [turn.worker for turn in it.owned()[call.key]] == ["one"]
+
+
+async def test_an_owner_that_finds_the_lease_of_another_on_an_emptied_broker_waits_for_its_end(
+    lab: BrokerLab, process: Any, start_node: Start, name: str
+) -> None:
+    """No notice tells it that the broker was emptied: the service is gone."""
+    worker = start_node("one", lease_ms=2000, settle_ms=4000)
+    dying = process(REDIS_URL=lab.url)
+    caller = await Caller.dial(dying.url)
+    await caller.start(name)
+    await caller.speak(*range(5))
+    await until(lambda: worker.seqs(name) == [0, 1, 2, 3, 4])
+    dying.kill()
+    lease = f"rtaa:reader:asr:{{tenant-abc/{name}}}"
+    with lab.client() as client:
+        broker: Any = client
+        theirs = {"owner": "another", "worker": "two", "fence": 1, "position": ""}
+        with broker.pipeline() as together:
+            together.flushall()
+            together.hset(lease, mapping={**theirs, "until": broker.time()[0] * 1000 + 2000})
+            together.execute()
+        await until(lambda: broker.hget(lease, "worker") == b"one")
+        assert broker.hget(lease, "position") != b""
 
 
 async def test_a_call_that_had_ended_when_the_broker_came_back_empty_is_not_read_again(

@@ -8,6 +8,7 @@ import { behind, hasRead, numbers, progressOf } from "./position.js";
  * @typedef {import("../index.d.ts").Call} Api
  * @typedef {import("../index.d.ts").CallState} CallState
  * @typedef {import("../index.d.ts").Event} Event
+ * @typedef {import("../index.d.ts").Media} Media
  * @typedef {import("../index.d.ts").Position} Position
  * @typedef {import("./leases.js").Leases} Leases
  * @typedef {import("./tape.js").Entry} Entry
@@ -40,6 +41,8 @@ export class Call {
   #keeping;
   /** @type {News[]} */
   #waiting = [];
+  /** @type {Media | undefined} */
+  #media;
   /** @type {Mark} */
   #given;
   /** @type {Mark} */
@@ -66,7 +69,7 @@ export class Call {
   }
 
   get media() {
-    return this.tape.media;
+    return this.#media ?? this.tape.media;
   }
 
   get position() {
@@ -106,6 +109,7 @@ export class Call {
     const news = this.hasNext ? this.#waiting.shift() : undefined;
     if (!news) return undefined;
     const { position, ...event } = news;
+    if (event.type === "started") this.#media = event.data; // the tape is ahead
     this.#given = { count: this.#given.count + 1, position };
     return /** @type {Event} */ ({ ...event, call: this });
   }

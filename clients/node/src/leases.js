@@ -79,9 +79,12 @@ export class Leases {
     this.#server = "another";
   }
 
-  /** Whether the broker has lost all that it had, without a connection being lost. */
-  async isAnother() {
-    return `${await this.#link.send("GET", this.group)}` !== this.#token;
+  /**
+   * Whether the broker has lost all that it had, without a connection being lost.
+   * @param {string} token of the broker as it was known
+   */
+  async isAnother(token = this.#token) {
+    return `${await this.#link.send("GET", this.group)}` !== token;
   }
 
   /** Tell a broker that has come back, perhaps younger or empty, what this worker has. */
@@ -155,9 +158,16 @@ export class Leases {
   async #claim(stream) {
     const known = this.#left.get(stream), owner = randomUUID(), at = performance.now();
     const lease = { stream, owner, fence: known?.fence ?? 0 };
-    const position = known?.position ?? NOTHING;
+    const position = known?.position ?? NOTHING, token = this.#token;
     const { isHeld, fence, text } = await this.#hold(lease, position, this.options.lease);
-    if (isHeld) this.#open({ stream, owner, fence }, loads(text), at);
+    if (!isHeld) return;
+    const held = { stream, owner, fence };
+    this.#left.set(stream, { ...held, position: loads(text), at }); // released, if this goes wrong
+    if (await this.isAnother(token)) {
+      this.unsettle(); // emptied a moment ago: its owner may only have had no time to return
+      throw new NotSettled();
+    }
+    this.#open(held, loads(text), at);
   }
 
   /**
@@ -188,7 +198,11 @@ export class Leases {
       call.fence = fence;
       return "held";
     }
-    if (!isHeld && fence <= call.fence && !this.isSettled) return "doubtful"; // of an older owner
+    if (!isHeld && fence <= call.fence) {
+      // The broker has lost this lease, and perhaps just now.
+      if (this.isSettled && (await this.isAnother())) this.unsettle();
+      if (!this.isSettled) return "doubtful";
+    }
     if (this.calls.get(stream) !== call) return "lost";
     this.calls.delete(stream);
     call.close("lost");

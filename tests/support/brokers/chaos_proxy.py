@@ -44,6 +44,11 @@ class ChaosProxy(Closing):
         """How many connections are being carried."""
         return len(self._wires)
 
+    @property
+    def is_holding(self) -> bool:
+        """Whether a connection is in a black hole."""
+        return any(wire.conditions.is_black_hole for wire in list(self._wires.values()))
+
     def impose(self, conditions: Conditions, *, existing: bool = True, new: bool = True) -> None:
         """Let connections go through `conditions`."""
         self._do(lambda: self._impose(conditions, existing=existing, new=new))
@@ -79,6 +84,13 @@ class ChaosProxy(Closing):
     def black_hole(self, *, existing: bool = True, new: bool = True) -> None:
         """Pass no byte and no end of a connection, either way, and reset nothing."""
         self.impose(Conditions(is_black_hole=True), existing=existing, new=new)
+
+    def hold(self, word: bytes) -> None:
+        """Let what is held pass, and hold the next bytes to the server with this among them.
+
+        What follows them on their connection is held as well, either way.
+        """
+        self.impose(Conditions(black_hole_before=word))
 
     def reset(self) -> None:
         """Send RST to both ends of all connections, now."""

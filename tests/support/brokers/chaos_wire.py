@@ -25,6 +25,8 @@ class Conditions:
     bytes_to_client: int | None = None
     swallows_replies: bool = False
     is_black_hole: bool = False
+    black_hole_before: bytes = b""
+    """The wire becomes a black hole when these are among the bytes to the server."""
 
 
 PLAIN = Conditions()
@@ -115,6 +117,10 @@ class Wire:
             if due > clock():
                 await asyncio.sleep(due - clock())
             await self._clear.wait()
+            word = self.conditions.black_hole_before
+            if to_server and word and word in data:
+                self.impose(Conditions(is_black_hole=True))
+                await self._clear.wait()
             if not data:
                 sink.write_eof()
                 return

@@ -94,6 +94,9 @@ ACCOUNT: dict[str, dict[str, Ran | NotHere]] = {
             f"{NODE}::test_the_consumer_of_the_readme_hears_a_call_over_a_broker_that_is_killed",
             "README.md",
         ),
+        'import { Reader, Resampler } from "rtaa-reader";': ran(
+            f"{NODE}::test_the_samples_of_the_readme_are_as_long_as_the_call", "README.md"
+        ),
         "await reader.run(": ran(
             f"{NODE}::test_the_handler_of_the_readme_writes_a_wav_file", "README.md"
         ),
