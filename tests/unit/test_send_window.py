@@ -151,6 +151,7 @@ def test_what_the_store_has_of_the_queue_is_confirmed_and_the_rest_is_marked() -
     assert window.unconfirmed == 4 * SIZE
     window.take()
     window.confirm()
+    batches[1].note_confirmed()
     assert batches[1].stored == 0, "all of it is there"
 
 

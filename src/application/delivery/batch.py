@@ -7,6 +7,7 @@ from domain.account import Account
 from domain.entries import Entry
 from domain.fold import Segment
 from domain.head import Head, Lease, Revision, Run
+from domain.media import AudioFrame
 
 
 @dataclass(slots=True, eq=False)
@@ -15,9 +16,10 @@ class Batch:
 
     `begun_at` is the position of the lease's `Started`. `audio_bytes` counts audio and the details
     of signals. `received_at` has a monotonic time for each frame, and is None once the batch was
-    confirmed. The first `stored` entries are in the store already. A batch that is not `numbered`
-    stands in the store at positions that are not known. One that `is_foreign` ends a run of another
-    process: it is never written again, since that run is not held here.
+    confirmed; `received_from` and `received_to` are the first and the last then. The first `stored`
+    entries are in the store already. A batch that is not `numbered` stands in the store at
+    positions that are not known. One that `is_foreign` ends a run of another process: it is never
+    written again, since that run is not held here.
     """
 
     run: Run
@@ -29,6 +31,8 @@ class Batch:
     audio_bytes: int = 0
     frames: int = 0
     received_at: list[float] | None = None
+    received_from: float | None = None
+    received_to: float | None = None
     stored: int = 0
     retained_at: float = 0.0
     is_retained: bool = False
@@ -51,6 +55,13 @@ class Batch:
         """The position behind the last entry."""
         return self.account.next_position
 
+    def note_confirmed(self) -> None:
+        """Note that the store has it: of its frames' times only the first and last are kept."""
+        if self.received_at:
+            self.received_from, self.received_to = self.received_at[0], self.received_at[-1]
+        self.received_at = None
+        self.stored = 0
+
     def segment(self) -> Segment:
         """Return all of it, for a rebase."""
         return Segment(self.run, self.lease.generation, tuple(self.unpacked()), self.account)
@@ -61,6 +72,12 @@ class Batch:
         if self.stored:
             entries = entries[self.stored :]
         return Segment(self.run, self.lease.generation, entries, self.account)
+
+    def frames_not_stored(self) -> int:
+        """Count the frames among what is not stored yet."""
+        if not self.stored:
+            return self.frames
+        return sum(type(entry) is AudioFrame for entry in self.unpacked()[self.stored :])
 
     def head(self, revision: Revision, first_kept: int) -> Head:
         """Return the stream's head behind the batch."""

@@ -13,7 +13,7 @@ from application.delivery.retained import Retained
 from application.delivery.rewriting import Rewritten, rewrite
 from application.delivery.send_window import SendWindow
 from application.delivery.trimming import Trimming
-from application.ports.store import Append
+from application.ports.store import Append, Mark
 from application.ports.telemetry import Telemetry
 from domain.account import Account
 from domain.head import Head, Lease, Revision, Run
@@ -65,8 +65,7 @@ class Holdings:
         """Return the append of the next batches that are queued, and move them into flight."""
         batches = self.window.take()
         last, tail = batches[-1], self._held_tail()
-        end = last.account.next_position
-        keep_from = self._trimming.first_to_keep(now, last.lease.generation, end)
+        keep_from = self._trimming.first_to_keep(now)
         if keep_from.position > tail.first_kept:
             self.tail = tail = replace(tail, first_kept=keep_from.position)
         self._revisions += 1
@@ -74,6 +73,10 @@ class Holdings:
         segments = [batch.rest() for batch in batches if batch.count > batch.stored]
         head = last.head(revision, tail.first_kept)
         return Append(self._stream, self.revision, segments, head, keep_from)
+
+    def note_stored(self, last: Batch, now: float) -> None:
+        """Note that the store has all up to the end of a batch."""
+        self._trimming.note_stored(Mark(last.lease.generation, last.end), now)
 
     # Where the store stands
 
@@ -95,13 +98,29 @@ class Holdings:
         """Whether the store has exactly what is held."""
         return self.tail is not None and self.place(head) == At(self.window.next_position)
 
+    def lost_to(self, head: Head) -> int:
+        """Return how many confirmed frames the head of a newer lease has nothing of.
+
+        Of a run that another process has only ended, the accounts tell. Else what stands from its
+        `Started` on was lost, and of another run also what its end of this one replaced.
+        """
+        tail, run, retained = self._held_tail(), head.run, self.retained
+        is_of_run = run is not None and run.name == tail.run.name
+        if is_of_run and head.lease.generation == tail.lease.generation:
+            return max(0, retained.account.ledger.published - head.account.ledger.published)
+        first = head.begun_at
+        if not is_of_run and not retained.has_end_at(first - 1):
+            first -= 1
+        return retained.frames_from(first)
+
     def align(self, head: Head, position: int) -> list[Batch]:
         """Queue again what the store lacks; return what it has of the queue: it is confirmed."""
         self.revision = head.revision
         confirmed = self.window.confirm_below(position)
         replays = self.retained.take_from(position)
-        for batch in replays:
-            batch.received_at = None
+        if replays:  # they are young again, whatever was trimmed in what is lost
+            self._trimming.reset_to(position)
+            self.tail = replace(self._held_tail(), first_kept=head.first_kept)
         self.window.replay(replays, position)
         return confirmed
 

@@ -59,6 +59,7 @@ class LogInbox(Log):
             or window.count >= self._max_entries
             or self._budget.is_full
             or self._holds > 0
+            or self._starts.begun is not None
         )
 
     @property
@@ -110,6 +111,8 @@ class LogInbox(Log):
         """Append entries of a generation, received at monotonic `received_at`."""
         if live.is_fenced:
             return
+        if self._unconfirmed_since is None:
+            self._unconfirmed_since = received_at
         if self._starts.begun:
             self._starts.hold_back(entries, received_at)
             return
@@ -121,8 +124,6 @@ class LogInbox(Log):
                 size += len(entry.details)
         window = self._window
         is_first = not window.open_entries
-        if self._unconfirmed_since is None:
-            self._unconfirmed_since = received_at
         is_full = window.put(entries, received_at, size)
         if is_full:
             self._close_open(received_at)
@@ -175,6 +176,9 @@ class LogInbox(Log):
         """Write nothing more of a generation; what is retained of it gets old."""
         live.note_caught_up()
         if self._live is live:
+            if self._window.open_entries:  # they need the account that only it has
+                self._close_open(self._clock.monotonic())
+                self.note_work()
             self._live = None
             self._account_due = False
 

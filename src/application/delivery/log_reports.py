@@ -29,7 +29,7 @@ class LogReports:
         frames = 0
         for batch in batches:
             if batch.was_confirmed:
-                self._telemetry.replayed(batch.frames)
+                self._telemetry.replayed(batch.frames_not_stored())
             elif batch.received_at:
                 frames += len(batch.received_at)
                 self._telemetry.confirmed([now - at for at in batch.received_at])

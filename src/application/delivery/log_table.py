@@ -132,8 +132,9 @@ class LogTable(LogInbox):
         now, retained, live = self._clock.monotonic(), self._holdings.retained, self._live
         frames = self._reports.confirmed(batches, now)
         is_of_live = False
+        self._holdings.note_stored(batches[-1], now)
         for batch in batches:
-            batch.received_at = None
+            batch.note_confirmed()
             if not batch.is_foreign:
                 retained.add(batch, now)
             if live is not None and live.run.name == batch.run.name:
@@ -185,7 +186,7 @@ class LogTable(LogInbox):
         self._drop_unconfirmed("superseded")
         if self.state is not LogState.FENCED:
             self.state = LogState.FENCED
-            self._reports.fenced(self._holdings.retained.frames_from(head.begun_at))
+            self._reports.fenced(self._holdings.lost_to(head))
         self._let_go_of_live()
 
     def _close(self, lost_reason: str = "superseded") -> None:

@@ -6,6 +6,7 @@ from application.delivery.batch import Batch
 from application.delivery.byte_budget import JOINED_SECONDS, REWIND_SHARE, ByteBudget, Holder
 from application.ports.telemetry import Telemetry
 from domain.account import Account
+from domain.entries import Ended
 from domain.head import Run
 from domain.media import AudioFrame
 
@@ -34,8 +35,6 @@ class Retained(Holder):
         self._batches: list[Batch] = []
         self._audio_bytes = self._frames = 0
         self._rewind_seconds = budget.limits.rewind_seconds
-        self._max_seconds = REWIND_SHARE * self._rewind_seconds
-        self._max_frames = round(self._max_seconds * RETAINED_FRAMES_PER_SECOND)
 
     @property
     def is_empty(self) -> bool:
@@ -46,6 +45,19 @@ class Retained(Holder):
     def numbered(self) -> list[Batch]:
         """The batches whose positions are known; they follow those that stand somewhere."""
         return [batch for batch in self._batches if batch.is_numbered]
+
+    @property
+    def account(self) -> Account:
+        """The run behind all that is retained."""
+        return self._batches[-1].account if self._batches else self.base
+
+    def has_end_at(self, position: int) -> bool:
+        """Whether the end of a run is retained at this position."""
+        return any(
+            type(batch.unpacked()[position - batch.first_position]) is Ended
+            for batch in self._batches
+            if batch.is_numbered and batch.first_position <= position < batch.end
+        )
 
     def add(self, batch: Batch, now: float) -> None:
         """Retain a batch that is confirmed `now`, monotonic seconds; it follows all others."""
@@ -67,6 +79,7 @@ class Retained(Holder):
             last.count += count
             last.audio_bytes += batch.audio_bytes
             last.frames += batch.frames
+            last.received_to = batch.received_to or last.received_to
             self._budget.grow_retained(batch.audio_bytes)
         else:
             if last is not None and last.audio_bytes < SMALL_FRAME_BYTES * last.frames:
@@ -74,10 +87,7 @@ class Retained(Holder):
             batch.is_retained, batch.retained_at = True, now
             batches.append(batch)
             self._budget.retain(self, batch)
-        max_bytes = self._max_seconds * batch.run.opening.media.bytes_per_second
-        while len(batches) > 1 and (
-            self._audio_bytes > max_bytes or self._frames > self._max_frames
-        ):
+        while len(batches) > 1 and self._is_too_much():
             self._telemetry.rewind_short(batches[0].frames)
             self.let_go(batches[0])
 
@@ -117,6 +127,26 @@ class Retained(Holder):
         taken = [self._take_out(batch) for batch in self._batches]
         self._batches.clear()
         return taken
+
+    def _is_too_much(self) -> bool:
+        """Whether it came faster than `REWIND_SHARE` times real time.
+
+        What waited for a store that was away is confirmed at once, and came no faster for that.
+        """
+        first, last = self._batches[0], self._batches[-1]
+        seconds = REWIND_SHARE * self._rewind_seconds
+        bytes_per_second = last.run.opening.media.bytes_per_second
+        if (
+            self._audio_bytes <= seconds * bytes_per_second
+            and self._frames <= seconds * RETAINED_FRAMES_PER_SECOND
+        ):
+            return False
+        if first.received_from is not None and last.received_to is not None:
+            seconds = max(seconds, REWIND_SHARE * (last.received_to - first.received_from))
+        return (
+            self._audio_bytes > seconds * bytes_per_second
+            or self._frames > seconds * RETAINED_FRAMES_PER_SECOND
+        )
 
     def _take_out(self, batch: Batch) -> Batch:
         """Return a batch of its own: the budget still knows of the one that was retained."""

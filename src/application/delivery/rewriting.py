@@ -104,6 +104,8 @@ def _add(
             _audio_bytes(segment),
             frames,
             received_at,
+            received_from=None if source is None else source.received_from,
+            received_to=None if source is None else source.received_to,
             is_foreign=is_foreign,
         )
     )

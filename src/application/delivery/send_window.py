@@ -123,7 +123,6 @@ class SendWindow:
         confirmed, self.in_flight = self.in_flight, []
         for batch in confirmed:
             self._grow(-batch.count, -batch.audio_bytes)
-            batch.stored = 0
         return confirmed
 
     def confirm_below(self, position: int) -> list[Batch]:

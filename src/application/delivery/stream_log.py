@@ -89,7 +89,7 @@ class StreamLog(LogTable):
 
     def abandon(self) -> None:
         """Give up everything: the store was away for longer than the stream would live there."""
-        self._starts.abandon()
+        self._reports.lost(self._starts.abandon(), "not_stored")
         self._close("not_stored")
         self._note_change()
 

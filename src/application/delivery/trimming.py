@@ -7,26 +7,26 @@ STEP_SECONDS = 1.0
 
 
 class Trimming:
-    """Remembers when positions were taken."""
+    """Remembers when positions were stored; times are monotonic, in seconds."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._keep_from = BEGINNING
-        self._taken: list[tuple[float, Mark]] = []
+        self._stored: list[tuple[float, Mark]] = []
 
-    def first_to_keep(self, now: float, generation: int, next_position: int) -> Mark:
-        """Return the newest mark that is older than retention; `next_position` is taken now.
+    def note_stored(self, end: Mark, now: float) -> None:
+        """Note that all below `end` is stored."""
+        if not self._stored or self._stored[-1][0] + STEP_SECONDS <= now:
+            self._stored.append((now, end))
 
-        `now` is monotonic, in seconds.
-        """
-        if not self._taken or self._taken[-1][0] + STEP_SECONDS <= now:
-            self._taken.append((now, Mark(generation, next_position)))
-        while self._taken and self._taken[0][0] + self._seconds <= now:
-            self._keep_from = self._taken.pop(0)[1]
+    def first_to_keep(self, now: float) -> Mark:
+        """Return the newest mark below which all is older than retention."""
+        while self._stored and self._stored[0][0] + self._seconds <= now:
+            self._keep_from = self._stored.pop(0)[1]
         return self._keep_from
 
     def reset_to(self, position: int) -> None:
         """Forget the ages of positions from `position` on: they are written again."""
-        self._taken = [it for it in self._taken if it[1].position < position]
+        self._stored = [it for it in self._stored if it[1].position < position]
         if self._keep_from.position >= position:
             self._keep_from = BEGINNING

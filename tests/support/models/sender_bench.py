@@ -71,6 +71,7 @@ class Stores(StreamStore):
         self.epoch = 0
         self.is_away = False
         self.answers_lost = 0
+        self.takes_no_appends = False
         self.failing: dict[StreamKey, PublisherError] = {}
         self.may_answer = asyncio.Event()
         self.may_answer.set()
@@ -107,6 +108,8 @@ class Stores(StreamStore):
         streams = [append.stream for append in copies]
         assert len(set(streams)) == len(streams), "at most one append for a stream"
         await self._pass(Call("append", self.clock.now, streams, copies))
+        if self.takes_no_appends:
+            raise BrokerUnavailable("away")
         outcomes: list[Outcome] = [
             Failed(self.failing[it.stream])
             if it.stream in self.failing

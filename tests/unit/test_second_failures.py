@@ -1,0 +1,184 @@
+"""A second failure on top of the first: nothing acked is lost, and what is lost is told once."""
+
+import asyncio
+from itertools import count
+
+import pytest
+from log_bench import LogBench
+from sender_bench import SenderBench, ears, stream_key, timeless, until
+
+from application.delivery.byte_budget import BufferLimits
+from application.ports.errors import BrokerUnavailable
+from application.ports.store import Failed
+from application.recover_runs import _end_of
+from application.start_interaction import RetryBudget
+from domain.entries import Gap
+from domain.events import NEW_RUN, Continuation, Resume
+
+LIMITS = BufferLimits(45, 1 << 28, rewind_seconds=5)
+ROOMY = BufferLimits(45, 1 << 30, rewind_seconds=5)
+FRAME_SECONDS = 0.02
+
+
+async def hear_for(bench: SenderBench, seqs: "count[int]", seconds: float) -> None:
+    """Hear a sender at real time."""
+    live = bench.log().live
+    assert live is not None
+    for _ in range(round(seconds / FRAME_SECONDS)):
+        bench.hear(live, next(seqs))
+        await asyncio.sleep(FRAME_SECONDS)
+
+
+async def settled(bench: SenderBench) -> None:
+    await until(lambda: bench.sender.unpublished() == 0 and bench.sender.is_in_sync())
+
+
+@pytest.mark.parametrize("away", [15, 40])
+@timeless(limits=LIMITS)
+async def test_a_backlog_that_was_confirmed_at_once_is_replayed_whole(
+    bench: SenderBench, away: int
+) -> None:
+    live, seqs = await bench.begin(), count()
+    await hear_for(bench, seqs, 0.1)
+    await settled(bench)
+    bench.store.is_away = True
+    await hear_for(bench, seqs, away)
+    before = len(bench.store.of().past)
+    bench.store.is_away = False
+    await settled(bench)
+    acked = ears(live).acked[-1] or 0
+    bench.store.of().roll_back(len(bench.store.of().past) - before)
+    bench.store.epoch += 1
+    await hear_for(bench, seqs, 0.1)
+    await settled(bench)
+    assert set(range(acked)) <= set(bench.store.seqs())
+    assert bench.telemetry.total("lost") == 0
+    assert not [it for it in bench.store.entries() if isinstance(it, Gap)]
+
+
+@pytest.mark.parametrize("away", [60, 310])
+@timeless(limits=LIMITS, retention_seconds=300.0)
+async def test_what_is_replayed_is_as_young_as_its_replay(bench: SenderBench, away: int) -> None:
+    await bench.begin()
+    seqs = count()
+    await hear_for(bench, seqs, 2)
+    await settled(bench)
+    before = len(bench.store.of().past)
+    await hear_for(bench, seqs, 2)
+    await settled(bench)
+    lost = len(bench.store.of().past) - before
+    bench.store.is_away = True
+    await hear_for(bench, seqs, 2)
+    await asyncio.sleep(away)
+    bench.store.of().roll_back(lost)
+    bench.store.epoch += 1
+    bench.store.is_away = False
+    await settled(bench)
+    assert bench.store.seqs() == list(range(300))
+    head = bench.store.of().head
+    assert head is not None
+    assert head.first_kept == 0
+    assert all(append.keep_from.position == 0 for append in bench.store.calls[-1].appends)
+
+
+@timeless(limits=LIMITS)
+async def test_a_run_that_another_process_has_only_ended_has_lost_nothing(
+    bench: SenderBench,
+) -> None:
+    frozen = SenderBench(bench.clock, beside=bench)
+    live = await frozen.begin(stream=stream_key("frozen"))
+    frozen.hear(live, *range(50))
+    await until(lambda: frozen.sender.unpublished() == 0)
+    end = _end_of(live.key, bench.store.of(live.key).head)
+    assert end is not None
+    await bench.store.append([end])
+    frozen.log(live.key).doubt()
+    await until(lambda: live.is_fenced)
+    assert frozen.telemetry.total("lost") == 0
+    await frozen.close()
+
+
+@pytest.mark.parametrize("continuation", [NEW_RUN, Resume()])
+@pytest.mark.parametrize("lost", [0, 1, 2])
+@timeless(limits=LIMITS)
+async def test_frames_that_another_process_has_begun_without_are_counted_exactly(
+    bench: SenderBench, lost: int, continuation: Continuation
+) -> None:
+    other = SenderBench(bench.clock, beside=bench)
+    live = await bench.begin()
+    for seq in range(5):
+        bench.hear(live, seq)
+        await until(lambda: bench.sender.unpublished() == 0)
+    await asyncio.sleep(0.1)
+    bench.store.of().roll_back(lost)
+    await other.begin(continuation)
+    bench.log().doubt()
+    await until(lambda: live.is_fenced)
+    assert bench.telemetry.total("lost") == lost
+    await other.close()
+
+
+@timeless(limits=LIMITS)
+async def test_a_sender_is_not_read_while_a_start_may_be_stored(bench: SenderBench) -> None:
+    """Given up or not: what it sends would be held back, in no buffer that is bounded."""
+    live = await bench.begin()
+    bench.hear(live, 0)
+    await settled(bench)
+    bench.store.takes_no_appends = True
+    budget = RetryBudget(30)
+    task = bench.asking(live.interaction.opening, budget=budget)
+    await asyncio.sleep(1)
+    budget.give_up()
+    await asyncio.gather(task, return_exceptions=True)
+    log = bench.log()
+    assert log.is_full
+    bench.hear(live, 1)  # came before the socket was not read
+    await asyncio.sleep(LIMITS.stalled_seconds + 5)
+    assert ears(live).stalled
+    bench.store.takes_no_appends = False
+    await settled(bench)
+
+
+async def test_only_what_the_store_lacks_of_joined_batches_counts_as_replayed() -> None:
+    bench = LogBench(limits=ROOMY)
+    bench.start()
+    for seq in range(10):
+        bench.hear(seq)
+        bench.settle()
+        bench.clock.now += FRAME_SECONDS
+    bench.store.roll_back(1)
+    bench.doubt()
+    bench.settle()
+    assert bench.stored_seqs() == list(range(10))
+    assert bench.telemetry.replayed_frames == 1
+
+
+def begun_and_failed(bench: LogBench) -> None:
+    """Have a second start attempted that may be stored."""
+    bench.request(Resume())
+    bench.probe()
+    bench.answer_probe()
+    bench.append()
+
+
+async def test_frames_that_are_held_back_are_lost_with_their_log() -> None:
+    bench = LogBench(limits=ROOMY)
+    bench.start()
+    bench.confirm(0)
+    begun_and_failed(bench)
+    bench.hear(1, 2, 3)
+    bench.log.settle_append(Failed(BrokerUnavailable("away")))
+    bench.log.abandon()
+    assert bench.telemetry.counted["lost", "not_stored"] == 3
+
+
+async def test_what_a_session_leaves_open_is_still_stored() -> None:
+    bench = LogBench(limits=ROOMY)
+    live = bench.start()
+    bench.hear(0)
+    bench.append()
+    bench.hear(1)
+    bench.log.settle_append(Failed(BrokerUnavailable("away")))
+    bench.log.leave(live)
+    bench.settle()
+    assert bench.stored_seqs() == [0, 1]
