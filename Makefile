@@ -4,6 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
+# Empty is unset. A machine may keep Python from writing bytecode, as containers do: then each of the
+# hundreds of processes of `make test` compiles all of src again, and pytest all tests.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help demo install serve test cover mutate soak bench check format docs lock dist image clean
 .DEFAULT_GOAL := help
 

@@ -1,5 +1,6 @@
 """What all tests share: Hypothesis without a clock, one broker, one key pair."""
 
+import gc
 import logging
 import os
 import signal
@@ -12,6 +13,7 @@ import redis
 from absent_programs import pytest_sessionfinish, pytest_terminal_summary  # noqa: F401  # hooks
 from hypothesis import HealthCheck, Phase, settings
 from running import Keys, Service
+from shared_rewriting import pytest_collection  # noqa: F401  # a hook
 
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
 from examples import examples
@@ -40,7 +42,17 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # would inherit that and not know Ctrl-C; what is handled, by any function, is default in them.
     signal.signal(signal.SIGINT, lambda *_: None)
 
+OBJECTS_OF_A_TEST = 10_000
+"""So many are made before the cycle collector looks at them; the service takes more."""
+
 _names = count(1)
+
+
+def pytest_collection_finish() -> None:
+    """Have the collector never look through seven thousand tests again: they stay to the end."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(OBJECTS_OF_A_TEST, *gc.get_threshold()[1:])
 
 
 @pytest.fixture(scope="session")

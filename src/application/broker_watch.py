@@ -25,7 +25,9 @@ class BrokerWatch:
         sender: Sender,
         clock: Clock,
         telemetry: Telemetry,
+        find_parts_seconds: float = FIND_PARTS_SECONDS,
     ) -> None:
+        self._find_parts_seconds = find_parts_seconds
         self._destination = destination
         self._sender = sender
         self._clock = clock
@@ -61,7 +63,7 @@ class BrokerWatch:
                 for watch in self._watches.values():
                     if watch not in tasks:
                         tasks[watch] = group.create_task(watch.run())
-                await asyncio.sleep(FIND_PARTS_SECONDS)
+                await asyncio.sleep(self._find_parts_seconds)
 
     async def check(self) -> None:
         """Try each part once, also those that are known only then."""

@@ -1,12 +1,15 @@
 """Entry points of other distributions: found by their group, loaded by their name."""
 
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib.metadata import EntryPoint, distributions
+from importlib.metadata import Distribution, EntryPoint, distributions
 from inspect import getattr_static
 from typing import TypeVar
 
 _T = TypeVar("_T")
+
+_NAME = re.compile(r"^Name:[ \t]*(\S+)[ \t]*$", re.MULTILINE)
 
 _log = logging.getLogger(__name__)
 
@@ -96,10 +99,16 @@ def _entry_points(group: str) -> Iterator[EntryPoint]:
     seen: set[str] = set()
     for distribution in distributions():
         try:
-            name, points = distribution.name, distribution.entry_points.select(group=group)
+            name, points = _name(distribution), distribution.entry_points.select(group=group)
         except Exception as error:  # noqa: BLE001  # of a distribution that is not ours
             _log.warning("a distribution's metadata cannot be read", extra={"error": told(error)})
             continue
         if name not in seen:  # the first on the path is the one that is imported
             seen.add(name)
             yield from points
+
+
+def _name(distribution: Distribution) -> str:
+    """Return its name without parsing all metadata: of a hundred distributions that takes 0.1 s."""
+    found = _NAME.search(distribution.read_text("METADATA") or "")
+    return distribution.name if found is None else found[1]

@@ -131,10 +131,14 @@ import mutants_of_files
 import mutants_of_reading
 import pytest
 from application.testing import OpenRunsContract, ReaderContract, StreamStoreContract, running
+from hypothesis import Phase, settings
 from test_file_store import FileTrial
 from test_in_memory_store import InMemoryTrial
 
 running.RELEASE_SECONDS = 2.0
+# The first example that fails is enough: a smaller one is not looked for.
+settings.register_profile("catch", phases=[Phase.explicit, Phase.generate])
+settings.load_profile("catch")
 
 
 def find(name):

@@ -19,13 +19,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from redis.exceptions import ResponseError
 
 from adapters.outbound.redis_streams import protocol
 from adapters.outbound.redis_streams.address import Address
 from adapters.outbound.redis_streams.connection import Connection
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
-from adapters.outbound.redis_streams.resp import Command
+from adapters.outbound.redis_streams.resp import Command, ErrorReply
 from application.ports.errors import BrokerRefused, BrokerUnavailable
 
 Connect = Callable[[str], Connection]
@@ -340,7 +339,7 @@ async def test_an_error_reply_stands_in_its_place_and_what_follows_is_run(
     assert (first, last) == (b"OK", b"x")
     assert str(wrong).startswith("ERR value is not an integer")
     assert str(unknown).startswith("ERR unknown command")
-    assert {type(wrong), type(unknown)} == {ResponseError}
+    assert {type(wrong), type(unknown)} == {ErrorReply}
     commands: list[Command] = [
         ("MULTI",),
         ("SET", "b", 1),
@@ -351,7 +350,7 @@ async def test_an_error_reply_stands_in_its_place_and_what_follows_is_run(
     *queued, (done, nested, found) = await connection.run(commands)
     assert queued == [b"OK", b"QUEUED", b"QUEUED", b"QUEUED"]
     assert (done, found) == (b"OK", b"1")
-    assert isinstance(nested, ResponseError)
+    assert isinstance(nested, ErrorReply)
     assert str(nested).startswith("WRONGTYPE")
     assert connection.epoch == 1
 
@@ -430,7 +429,7 @@ def encoded(reply: Any) -> bytes:
             return b"$-1\r\n"
         case list():
             return b"*%d\r\n" % len(reply) + b"".join(encoded(part) for part in reply)
-        case ResponseError():
+        case ErrorReply():
             return f"-{reply}\r\n".encode()
     return b"$%d\r\n%b\r\n" % (len(reply), reply)
 

@@ -144,7 +144,7 @@ def messages(draw: st.DrawFn) -> str:
     return text
 
 
-@settings(deadline=None, max_examples=examples(1_500))
+@settings(deadline=None, max_examples=examples(600))
 @given(messages())
 @example('{"event":"audio","data":"AAA=","seq":1,"x":' + DEEP + "}")
 @example('{"event":"audio","data":"AAA=","seq":' + DEEP + "}")
@@ -230,7 +230,7 @@ PCM_LIKE_JSON = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=examples(1_200))
+@settings(deadline=None, max_examples=examples(500))
 @given(messages().map(str.encode) | PCM_LIKE_JSON)
 @example(b'{"event":"end"}')
 @example(b'\xef\xbb\xbf\n {"event":"end"}\n\0')
@@ -275,7 +275,7 @@ def is_name(value: object) -> bool:
     )
 
 
-@settings(deadline=None, max_examples=examples(800))
+@settings(deadline=None, max_examples=examples(400))
 @given(
     st.lists(
         st.tuples(st.sampled_from([*list(START)[1:], "resume", "unknown"]), START_VALUES),

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
-from redis.exceptions import ResponseError
 from scripted_node import OK, Asked, ScriptedNode, array, bulk, error, number
 
 from adapters.outbound.redis_streams import cluster as subject
@@ -13,7 +12,7 @@ from adapters.outbound.redis_streams.cluster import MAX_REDIRECTS, ClusterLink
 from adapters.outbound.redis_streams.confirm import Confirm, pipeline_to
 from adapters.outbound.redis_streams.link import WHOLE
 from adapters.outbound.redis_streams.pipeline import SCRIPTS, failure_of
-from adapters.outbound.redis_streams.resp import Command
+from adapters.outbound.redis_streams.resp import Command, ErrorReply
 from adapters.outbound.redis_streams.slots import SLOTS, slot_of
 from adapters.outbound.redis_streams.target import Target
 from application.ports.errors import BrokerRefused, BrokerUnavailable, PublisherError
@@ -164,7 +163,7 @@ async def test_what_passes_by_itself_stands_in_its_place(text: str) -> None:
         a.answers["GET"] = error(text)
         keys = [it.key_of(a), it.key_of(b)]
         replies = await link.run([("GET", key) for key in keys], keys)
-        assert isinstance(replies[0], ResponseError)
+        assert isinstance(replies[0], ErrorReply)
         assert isinstance(failure_of(replies[0]), BrokerUnavailable)
         assert replies[1] == str(b.port).encode()
         assert len(a.asked_for("GET")) == 1

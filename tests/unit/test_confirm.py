@@ -6,13 +6,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from redis.exceptions import ResponseError
 from scripted_node import OK, Asked, ScriptedNode, bulk, error, number
 
 from adapters.outbound.redis_streams.address import Address
 from adapters.outbound.redis_streams.confirm import Confirm, pipeline_to, raise_unless_synced
 from adapters.outbound.redis_streams.marks import OneMark
 from adapters.outbound.redis_streams.pipeline import SCRIPTS, Pipeline
+from adapters.outbound.redis_streams.resp import ErrorReply
 from application.ports.errors import BrokerRefused, BrokerUnavailable
 
 SCRIPT = SCRIPTS["append"]
@@ -99,9 +99,9 @@ def test_a_server_that_syncs_each_write_is_taken() -> None:
         (b"aof_enabled:10\r\n", [b"appendfsync", b"always"], "appendonly yes"),
         (b"not_aof_enabled:1\r\n", [b"appendfsync", b"always"], "appendonly yes"),
         (b"", [b"appendfsync", b"always"], "appendonly yes"),
-        (ResponseError("NOPERM no"), [b"appendfsync", b"always"], "cannot be verified"),
-        (SYNCED, ResponseError("ERR unknown command 'CONFIG'"), "cannot be verified"),
-        (ResponseError("LOADING"), ResponseError("LOADING"), "cannot be verified"),
+        (ErrorReply("NOPERM no"), [b"appendfsync", b"always"], "cannot be verified"),
+        (SYNCED, ErrorReply("ERR unknown command 'CONFIG'"), "cannot be verified"),
+        (ErrorReply("LOADING"), ErrorReply("LOADING"), "cannot be verified"),
     ],
 )
 def test_a_server_that_may_answer_before_it_has_synced_is_refused(

@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 import pytest
-from redis.exceptions import ResponseError
 
 from adapters.outbound.redis_streams import connection as subject
 from adapters.outbound.redis_streams import protocol
 from adapters.outbound.redis_streams.address import Address
 from adapters.outbound.redis_streams.connection import Connection
+from adapters.outbound.redis_streams.resp import ErrorReply
 from application.ports.errors import BrokerRefused, BrokerUnavailable, PublisherError
 
 PONG = b"+PONG\r\n"
@@ -116,7 +116,7 @@ async def test_a_reply_in_single_bytes_is_one_reply() -> None:
         it.segment = 1
         ((first, error, last),) = await connection.run([("EXEC",)])
         assert (first, str(error), last) == (b"ab", "ERR no", 5)
-        assert isinstance(error, ResponseError)
+        assert isinstance(error, ErrorReply)
 
 
 @pytest.mark.parametrize("reply", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"$x\r\n"])
@@ -212,7 +212,7 @@ async def test_a_broker_that_does_not_let_us_in_is_told_and_tried_again(
         for _ in range(2):
             with pytest.raises(kind) as raised:
                 await connection.run([("GET", "x")])
-            assert isinstance(raised.value.__cause__, ResponseError)
+            assert isinstance(raised.value.__cause__, ErrorReply)
         assert (it.connections, connection.epoch) == (2, 0)
         it.pong = PONG
         assert await connection.run([("GET", "x")]) == [b"PONG"]

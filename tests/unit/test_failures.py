@@ -2,9 +2,9 @@ import re
 from pathlib import Path
 
 import pytest
-from redis.exceptions import ResponseError
 
 from adapters.outbound.redis_streams.failures import translate
+from adapters.outbound.redis_streams.resp import ErrorReply
 from application.ports.errors import BrokerRefused, BrokerUnavailable, PublisherError
 
 REPLIES: list[tuple[str, type[PublisherError]]] = [
@@ -32,7 +32,7 @@ REPLIES: list[tuple[str, type[PublisherError]]] = [
 
 @pytest.mark.parametrize(("reply", "kind"), REPLIES, ids=[text[:12] for text, _ in REPLIES])
 def test_an_error_reply_is_passing_or_for_good(reply: str, kind: type[PublisherError]) -> None:
-    error = ResponseError(reply)
+    error = ErrorReply(reply)
     failure = translate(error)
     assert type(failure) is kind
     assert failure.__cause__ is error
@@ -65,7 +65,7 @@ HINTS = {
 @pytest.mark.parametrize("reply", HINTS)
 def test_an_error_reply_is_followed_by_what_is_likely_and_what_to_do(reply: str) -> None:
     happened, hint = reply.partition(",")[0].partition("svc")[0].rstrip("."), HINTS[reply]
-    told = str(translate(ResponseError(reply)))
+    told = str(translate(ErrorReply(reply)))
     assert hint in told
     assert told.startswith(happened.replace("User ", "the user"))
 
@@ -73,15 +73,15 @@ def test_an_error_reply_is_followed_by_what_is_likely_and_what_to_do(reply: str)
 def test_nothing_secret_of_a_reply_is_repeated() -> None:
     """A server that does not know a command repeats its arguments: of AUTH the password."""
     unknown = "ERR unknown command 'AUTH', with args beginning with: 'svc' 's3cret' \n's3cret'"
-    assert "s3cret" not in str(translate(ResponseError(unknown)))
+    assert "s3cret" not in str(translate(ErrorReply(unknown)))
     refused = "NOPERM User svc has no permissions to access one of the keys"
-    assert "svc" not in str(translate(ResponseError(refused)))
-    assert "permissions to access one of the keys" in str(translate(ResponseError(refused)))
-    assert len(str(translate(ResponseError("ERR " + "x" * 100_000)))) < 1_000
+    assert "svc" not in str(translate(ErrorReply(refused)))
+    assert "permissions to access one of the keys" in str(translate(ErrorReply(refused)))
+    assert len(str(translate(ErrorReply("ERR " + "x" * 100_000)))) < 1_000
 
 
 def test_a_reply_that_is_no_text_is_translated_all_the_same() -> None:
-    assert type(translate(ResponseError(b"\xff\xfe".decode(errors="replace")))) is BrokerRefused
+    assert type(translate(ErrorReply(b"\xff\xfe".decode(errors="replace")))) is BrokerRefused
 
 
 def test_every_message_that_the_documentation_lists_is_one_that_is_told() -> None:

@@ -1,31 +1,29 @@
 """A destination in a process of its own: what is shared must be seen there, and memory is not.
 
 The process is another Python with the same path. Calls and answers are pickles with their length in
-front, over its standard input and output.
+front, over its standard input and output. See `child_process` for what it runs.
 """
 
 import asyncio
 import os
 import pickle
-import struct
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, BinaryIO
+from typing import Any
 
 from application.ports.destination import Destination, DestinationOptions, StoreAdapter
 from application.ports.open_runs import OpenRuns
 from application.ports.reader import Announcement, PublishedEntry, StreamReader
 from application.ports.store import Append, Heads, Outcome, StreamStore
+from application.testing import child_process
+from application.testing.child_process import LENGTH, SERVE, packed
 from domain.head import Head
 from domain.identifiers import StreamKey
 
 CLOSE_SECONDS = 5.0
 """How long the process may take to end by itself; then it is killed."""
-
-_LENGTH = struct.Struct(">I")
-_PROGRAM = "from application.testing.other_process import main; main()"
 
 
 class OtherProcess(Destination, StreamStore, StreamReader, OpenRuns):
@@ -44,7 +42,7 @@ class OtherProcess(Destination, StreamStore, StreamReader, OpenRuns):
         cls, adapter: StoreAdapter, options: DestinationOptions, environment: Mapping[str, str]
     ) -> "OtherProcess":
         """Start the process and connect there."""
-        other = cls(await start_python(_PROGRAM))
+        other = cls(await start_child(SERVE))
         await other._call("connect", adapter, options, dict(environment))
         return other
 
@@ -145,70 +143,12 @@ class OtherProcess(Destination, StreamStore, StreamReader, OpenRuns):
                 future.set_exception(RuntimeError("the other process is gone"))
 
 
-def main() -> None:
-    """Serve calls until standard input ends."""
-    asyncio.run(_serve(sys.stdin.buffer, answers_of_this_process()))
-
-
-async def _serve(calls: BinaryIO, answers: BinaryIO) -> None:
-    served: dict[str, Destination] = {}
-    tasks: set[asyncio.Task[None]] = set()
-    while (call := await asyncio.to_thread(read_call, calls)) is not None:
-        number, name, arguments = call
-        task = asyncio.create_task(_answer(served, answers, number, name, arguments))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-    await asyncio.gather(*tasks)
-    if served:
-        await served["it"].close()
-
-
-async def _answer(
-    served: dict[str, Destination],
-    answers: BinaryIO,
-    number: int,
-    name: str,
-    arguments: Sequence[Any],
-) -> None:
-    answer: tuple[int, Any, Exception | None, str | None]
-    try:
-        answer = (number, await _called(served, name, arguments), None, None)
-    except Exception as error:  # noqa: BLE001  # whatever it is, the caller gets it
-        cause = None if error.__cause__ is None else repr(error.__cause__)
-        answer = (number, None, error, cause)
-    answers.write(packed(answer))
-    answers.flush()
-
-
-async def _called(served: dict[str, Destination], name: str, arguments: Sequence[Any]) -> Any:
-    if name == "connect":
-        adapter, options, environment = arguments
-        served["it"] = adapter.connect(options, environment)
-        return None
-    it = served["it"]
-    if name == "read":
-        return [entry async for entry in it.reader.read(*arguments)]
-    if name == "epochs":
-        return {stream: it.store.epoch_of(stream) for stream in arguments[0]}
-    for port in (it.store, it.reader, it.open_runs, it):
-        if hasattr(port, name):
-            return await getattr(port, name)(*arguments)
-    raise AttributeError(name)
-
-
-async def start_python(program: str) -> Process:
+async def start_child(what: str) -> Process:
     """Start another Python with the same path; it is spoken to over pipes."""
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-c", program, stdin=PIPE, stdout=PIPE,
+        sys.executable, "-P", child_process.__file__, what, stdin=PIPE, stdout=PIPE,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
-
-
-def answers_of_this_process() -> BinaryIO:
-    """Take standard output for answers: nothing printed gets between them."""
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    return answers
 
 
 async def read_answer(process: Process) -> Any:
@@ -220,21 +160,6 @@ async def read_answer(process: Process) -> Any:
     """
     if process.stdout is None:
         raise AssertionError("the process has no pipe")
-    head = await process.stdout.readexactly(_LENGTH.size)
-    body = await process.stdout.readexactly(_LENGTH.unpack(head)[0])
+    head = await process.stdout.readexactly(LENGTH.size)
+    body = await process.stdout.readexactly(LENGTH.unpack(head)[0])
     return pickle.loads(body)  # noqa: S301  # of our own child
-
-
-def read_call(calls: BinaryIO) -> Any:
-    """Return the next that the parent asks, None in the end."""
-    head = calls.read(_LENGTH.size)
-    return pickle.loads(calls.read(_LENGTH.unpack(head)[0])) if head else None  # noqa: S301  # of our own parent
-
-
-def packed(value: object) -> bytes:
-    """Pack what is sent over a pipe."""
-    try:
-        body = pickle.dumps(value)
-    except Exception as error:
-        raise RuntimeError(f"a call or answer cannot be pickled: {value!r:.200}") from error
-    return _LENGTH.pack(len(body)) + body

@@ -36,7 +36,13 @@ class Process:
             self.connection, clock, self.telemetry, limits, retention_seconds=math.inf
         )
         self.background = Background()
-        self.watch = BrokerWatch(self.connection, self.sender, clock, self.telemetry)
+        self.watch = BrokerWatch(
+            self.connection,
+            self.sender,
+            clock,
+            self.telemetry,
+            find_parts_seconds=math.inf,  # a lossy broker is always one part
+        )
         self.end = EndInteraction(clock, self.telemetry, self.background, expire_seconds=math.inf)
         self.cut = CutInteraction(
             self.end,

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import venv
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,16 +21,19 @@ class ExampleVenv:
         path = os.pathsep.join(
             [str(Path(sys.executable).parent), os.environ["PATH"]]
         )  # of uv-build
-        pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
-        self._run(
-            *pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder,
-            ROOT, example, variables={"PATH": path},
-        )  # fmt: skip
+        for source in (ROOT, example):
+            backend = tomllib.loads((source / "pyproject.toml").read_text(encoding="utf-8"))
+            name = backend["build-system"]["build-backend"]
+            build = f"import {name}; {name}.build_wheel({str(folder)!r})"  # as pip has it built
+            self._run(sys.executable, "-c", build, folder=source, variables={"PATH": path})
         venv.create(folder / "venv", with_pip=False)
         self.python = folder / "venv" / "bin" / "python"
         wheels = sorted(folder.glob("*.whl"))
         assert len(wheels) == 2
-        self._run(*pip, "--python", self.python, "install", "--no-deps", "--no-index", *wheels)
+        self._run(
+            sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet",
+            "--python", self.python, "install", "--no-deps", "--no-index", "--no-compile", *wheels,
+        )  # fmt: skip
         own, here = (
             Path(
                 self._run(

@@ -4,13 +4,11 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from redis.exceptions import ResponseError
-
 from adapters.outbound.redis_streams.confirm import Confirm
 from adapters.outbound.redis_streams.failures import CLUSTER, translate
 from adapters.outbound.redis_streams.link import Link
 from adapters.outbound.redis_streams.protocol import Reply
-from adapters.outbound.redis_streams.resp import Command
+from adapters.outbound.redis_streams.resp import Command, ErrorReply
 from adapters.outbound.redis_streams.target import Kind
 from application.ports.errors import BrokerUnavailable
 
@@ -111,7 +109,7 @@ def _setting(reply: Reply) -> Mapping[str, str]:
 
 
 def _untold(reply: Reply) -> Sequence[str]:
-    if not isinstance(reply, ResponseError):
+    if not isinstance(reply, ErrorReply):
         return []
     return [
         (

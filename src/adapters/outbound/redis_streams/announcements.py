@@ -11,14 +11,12 @@ from dataclasses import dataclass
 from itertools import islice
 from time import monotonic
 
-from redis.exceptions import ResponseError
-
 from adapters.outbound.redis_streams import layout
 from adapters.outbound.redis_streams.entries import read_entry_id
 from adapters.outbound.redis_streams.link import Link
 from adapters.outbound.redis_streams.pipeline import failure_of, raise_if_error
 from adapters.outbound.redis_streams.protocol import Reply
-from adapters.outbound.redis_streams.resp import Command
+from adapters.outbound.redis_streams.resp import Command, ErrorReply
 from application.ports.destination import DestinationOptions
 from application.ports.errors import PublisherError
 from application.ports.store import Mark
@@ -191,7 +189,7 @@ class Announcements:
         )
         standing = []
         for notice, entries in zip(missing, found, strict=True):
-            if isinstance(entries, ResponseError) and str(entries).startswith(_WRONG_TYPE):
+            if isinstance(entries, ErrorReply) and str(entries).startswith(_WRONG_TYPE):
                 continue  # the key is another program's now
             raise_if_error(entries)
             if entries:

@@ -9,8 +9,6 @@ What is read back goes over a second one of its kind, so that long pages keep no
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from redis.exceptions import ResponseError
-
 from adapters.brokers.dialling import Place, connect_socket, limit, look_up, told, told_together
 from adapters.brokers.shared_attempt import CLOSED, SharedAttempt
 from adapters.brokers.telling import NO_CONNECTION
@@ -23,7 +21,7 @@ from adapters.outbound.redis_streams.failures import (
     unreached,
 )
 from adapters.outbound.redis_streams.protocol import Reply, RespProtocol
-from adapters.outbound.redis_streams.resp import Command, Parts
+from adapters.outbound.redis_streams.resp import Command, ErrorReply, Parts
 from application.ports.errors import BrokerUnavailable, PublisherError
 
 CONNECT_SECONDS = 1.5
@@ -88,7 +86,7 @@ class Connection:
             protocol = await self._connecting.result()
         replies = await protocol.run(commands)
         for reply in replies:
-            if isinstance(reply, ResponseError) and str(reply).startswith("READONLY"):
+            if isinstance(reply, ErrorReply) and str(reply).startswith("READONLY"):
                 # A master that was demoted keeps its connections: look for the new one.
                 protocol.abort(reply)
                 break
@@ -195,5 +193,5 @@ class Connection:
                 raise closed_before_an_answer(lost, has_tls=address.tls is not None) from lost
             raise
         for reply in replies:
-            if isinstance(reply, ResponseError):
+            if isinstance(reply, ErrorReply):
                 raise translate(reply)

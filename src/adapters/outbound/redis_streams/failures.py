@@ -7,9 +7,9 @@ import re
 import ssl
 
 import hiredis
-from redis.exceptions import ResponseError
 
 from adapters.brokers.telling import tell_of_socket, with_hint
+from adapters.outbound.redis_streams.resp import ErrorReply
 from application.ports.errors import BrokerRefused, BrokerUnavailable, PublisherError
 
 PASSING_CODES = frozenset({
@@ -130,7 +130,7 @@ NO_LOGIN = "connected, but no answer in time: the broker is frozen or overloaded
 """What each silence of a broker means; the texts of the `TimeoutError`s that are raised for it."""
 
 
-def translate(error: ResponseError) -> PublisherError:
+def translate(error: ErrorReply) -> PublisherError:
     """Return the port's error for an error reply, which is its cause."""
     text = str(error)
     code = text.partition(" ")[0]

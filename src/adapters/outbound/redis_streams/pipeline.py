@@ -5,13 +5,11 @@ from collections.abc import Callable, Sequence
 from hashlib import sha1
 from importlib.resources import files
 
-from redis.exceptions import ResponseError
-
 from adapters.outbound.redis_streams.connection import Connection
 from adapters.outbound.redis_streams.failures import translate
 from adapters.outbound.redis_streams.marks import Marks
 from adapters.outbound.redis_streams.protocol import Reply
-from adapters.outbound.redis_streams.resp import Command, Parts
+from adapters.outbound.redis_streams.resp import Command, ErrorReply, Parts
 from application.ports.errors import BrokerUnavailable, PublisherError
 
 REPLICA_MS = 1_000
@@ -113,21 +111,21 @@ class ReplicatedPipeline(Pipeline):
 
 def is_elsewhere(reply: Reply) -> bool:
     """Tell whether a node of a cluster has not the slot of a key, or no more all of its keys."""
-    return type(reply) is ResponseError and str(reply).startswith(("MOVED ", "ASK ", "TRYAGAIN"))
+    return type(reply) is ErrorReply and str(reply).startswith(("MOVED ", "ASK ", "TRYAGAIN"))
 
 
 def is_redirect(reply: Reply) -> bool:
     """Tell whether a node of a cluster says that another has the slot, or will have it."""
-    return type(reply) is ResponseError and _REDIRECT.fullmatch(str(reply)) is not None
+    return type(reply) is ErrorReply and _REDIRECT.fullmatch(str(reply)) is not None
 
 
 def _is_unknown_script(reply: Reply) -> bool:
-    return isinstance(reply, ResponseError) and str(reply).startswith("NOSCRIPT")
+    return isinstance(reply, ErrorReply) and str(reply).startswith("NOSCRIPT")
 
 
 def failure_of(reply: Reply) -> PublisherError | None:
     """Return the port's error for an error reply, or for a server that was not reached."""
-    if isinstance(reply, ResponseError):
+    if isinstance(reply, ErrorReply):
         return translate(reply)
     return reply if isinstance(reply, PublisherError) else None
 

@@ -10,14 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import hiredis
-from redis.exceptions import ResponseError
 
 from adapters.outbound.redis_streams.failures import unreached
-from adapters.outbound.redis_streams.resp import Command, Parts, pack
+from adapters.outbound.redis_streams.resp import Command, ErrorReply, Parts, pack
 from application.ports.errors import BrokerUnavailable
 
 Reply = Any
-"""What hiredis makes of a RESP2 reply: bytes, int, None, a list of them, or a `ResponseError`."""
+"""What hiredis makes of a RESP2 reply: bytes, int, None, a list of them, or an `ErrorReply`."""
 
 STALLED_SECONDS = 4.0
 """How long the oldest call may have waited when one is given up: after more the connection counts
@@ -43,7 +42,7 @@ class RespProtocol(asyncio.Protocol):
     def __init__(self, *, has_tls: bool) -> None:
         self._has_tls = has_tls
         self._loop = asyncio.get_running_loop()
-        self._reader = hiredis.Reader(replyError=ResponseError)
+        self._reader = hiredis.Reader(replyError=ErrorReply)
         self._calls: deque[_Call] = deque()
         self._transport: asyncio.Transport | None = None
         self._lost: BrokerUnavailable | None = None

@@ -14,6 +14,14 @@ Command = tuple[bytes | str | int, ...]
 Parts = list[bytes]
 """A command that is written already; joined they are what is sent."""
 
+
+class ErrorReply(Exception):
+    """The broker answers with an error, and this is its text.
+
+    It is not that of redis-py, which takes a third of the start to import.
+    """
+
+
 pack: Callable[[Command], bytes] = hiredis.pack_command  # type: ignore[assignment]  # its stub
 
 

@@ -13,8 +13,6 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from redis.exceptions import ResponseError
-
 from adapters.brokers.standing_task import StandingTask
 from adapters.brokers.telling import with_hint
 from adapters.outbound.redis_streams.address import Address
@@ -22,7 +20,7 @@ from adapters.outbound.redis_streams.connection import Connection
 from adapters.outbound.redis_streams.link import ServerLink
 from adapters.outbound.redis_streams.pipeline import Pipeline, failure_of
 from adapters.outbound.redis_streams.protocol import Reply, RespProtocol
-from adapters.outbound.redis_streams.resp import Command, Parts
+from adapters.outbound.redis_streams.resp import Command, ErrorReply, Parts
 from adapters.outbound.redis_streams.slots import Key
 from adapters.outbound.redis_streams.target import Target
 from application.ports.errors import BrokerRefused, BrokerUnavailable, PublisherError
@@ -154,7 +152,7 @@ def _of_sentinel(at: str, error: PublisherError) -> PublisherError:
     """Name the Sentinel; if it does not let us in, say how to log in at Sentinels."""
     cause = error.__cause__
     text = str(error)
-    if isinstance(cause, ResponseError) and _NO_LOGIN.search(str(cause)):
+    if isinstance(cause, ErrorReply) and _NO_LOGIN.search(str(cause)):
         text = with_hint(str(cause).partition(" ")[0], LOGIN)
     found = type(error)(f"Sentinel {at}: {text}")
     found.__cause__ = cause

@@ -5,14 +5,12 @@ With short-lived keys of its own; with those that all streams share, what change
 
 from collections.abc import Sequence
 
-from redis.exceptions import ResponseError
-
 from adapters.outbound.redis_streams import layout
 from adapters.outbound.redis_streams.confirm import DISK_QUESTIONS, Confirm, raise_unless_synced
 from adapters.outbound.redis_streams.link import Link
 from adapters.outbound.redis_streams.pipeline import SCRIPTS, raise_if_error
 from adapters.outbound.redis_streams.protocol import Reply
-from adapters.outbound.redis_streams.resp import Command
+from adapters.outbound.redis_streams.resp import Command, ErrorReply
 from application.ports.errors import PublisherError
 
 PROBE_MS = 10_000
@@ -57,7 +55,7 @@ class Writable:
             self._raise_unless_synced(marks[-1], replies[: len(self._questions)])
         replies += await self._link.run(shared, [str(command[1]) for command in shared])
         for reply in replies:
-            if not (isinstance(reply, ResponseError) and IMPOSSIBLE_ID in str(reply)):
+            if not (isinstance(reply, ErrorReply) and IMPOSSIBLE_ID in str(reply)):
                 raise_if_error(reply)
         return int(replies[-1]) if has_index else None
 
