@@ -37,10 +37,7 @@ class Segment:
 
 
 def highest_seq(account: Account) -> int | None:
-    """Return the highest seq accepted, also of frames that were dropped; None before the first.
-
-    None, too, for a run that was resumed while all of it was dropped: it may come again.
-    """
+    """Return the highest seq accepted, also of frames that were dropped; None before the first."""
     spanned = account.ledger.published + account.ledger.missing
     if account.first_seq is None or not spanned:
         return None
@@ -104,7 +101,9 @@ class Fold:
         self._lost += max(0, new.lost - old.lost)
         if new.lost > old.lost:
             reached = highest_seq(before)
-            first = after.first_seq if reached is None else reached + 1
+            first = after.first_seq
+            if reached is not None and first == before.first_seq:
+                first = reached + 1
             self._extend(first, highest_seq(after))
 
     def lose(self, frames: int, upto: int | None) -> None:
@@ -151,6 +150,8 @@ class Fold:
     def _extend(self, first: int | None, last: int | None) -> None:
         if self._first_seq is None:
             self._first_seq = first
+        elif first is not None and self._last_seq is None:  # all so far was dropped
+            self._first_seq = min(first, self._first_seq)
         if last is not None and (self._highest_seq is None or last > self._highest_seq):
             self._highest_seq = last
 

@@ -59,6 +59,7 @@ class Interaction:
     __slots__ = (
         "_bytes",
         "_duplicate",
+        "_duplicates_upto",
         "_first_seq",
         "_highest_seq",
         "_last_seq",
@@ -70,6 +71,7 @@ class Interaction:
         "_unnumbered_seq",
     )
     _first_seq: int | None
+    _duplicates_upto: int | None
     _highest_seq: int | None
     _last_seq: int | None
     _unnumbered_seq: int
@@ -84,7 +86,8 @@ class Interaction:
         self._state = State.LIVE
         self._adopt(account)
         # A sender that resumes continues behind what is published: it may resend dropped frames.
-        self._highest_seq = account.last_seq
+        # Those that it does not resend are missing.
+        self._duplicates_upto = account.last_seq
         self._unnumbered_seq = 0 if account.last_seq is None else account.last_seq + 1
 
     @property
@@ -153,7 +156,9 @@ class Interaction:
             self._unnumbered_seq = seq + 1
         self._published += 1
         self._bytes += len(frame.audio)
-        self._highest_seq = self._last_seq = seq
+        self._duplicates_upto = self._last_seq = seq
+        if is_next or self._highest_seq is None or seq > self._highest_seq:
+            self._highest_seq = seq
         return (*gap, frame) if gap else (frame,)
 
     def refuse(self, messages: int = 1, *, unnumbered: bool = False) -> None:
@@ -178,7 +183,9 @@ class Interaction:
             self._duplicate += frames
             return False
         self._note_first(seq - frames + 1 if first_seq is None else first_seq)
-        self._highest_seq = seq
+        self._duplicates_upto = seq
+        if self._highest_seq is None or seq > self._highest_seq:
+            self._highest_seq = seq
         self._unnumbered_seq = max(self._unnumbered_seq, seq + 1)
         self._lost += frames
         return True
@@ -186,11 +193,11 @@ class Interaction:
     def rebase(self, account: Account) -> None:
         """Continue from the account of the run as its writer writes it now."""
         self._advance(Verb.REBASE)
-        highest, unnumbered = self._highest_seq, self._unnumbered_seq
         self._adopt(account)
-        ends = [it for it in (highest, self._highest_seq) if it is not None]
-        self._highest_seq = max(ends, default=None)
-        self._unnumbered_seq = max([unnumbered, *(end + 1 for end in ends)])
+        if account.last_seq is not None:
+            upto = self._duplicates_upto
+            self._duplicates_upto = max(account.last_seq, -1 if upto is None else upto)
+            self._unnumbered_seq = max(self._unnumbered_seq, account.last_seq + 1)
 
     def cut(self) -> None:
         """Note that the sender is gone; the run may be resumed."""
@@ -212,13 +219,13 @@ class Interaction:
         self._state = state
 
     def _is_duplicate(self, seq: int) -> bool:
-        """Tell whether a seq is at or below the highest that was accepted."""
-        return self._highest_seq is not None and seq <= self._highest_seq
+        """Tell whether a seq was accepted by this generation, or is at or below one that was."""
+        return self._duplicates_upto is not None and seq <= self._duplicates_upto
 
     def _note_first(self, seq: int) -> None:
         """Take the baseline of the run; it may be lower again if all before was dropped."""
         first = self._first_seq
-        if self._highest_seq is None and (first is None or seq < first):
+        if first is None or (self._duplicates_upto is None and seq < first):
             self._first_seq = seq
 
     def _declare_missing(self, seq: int) -> tuple[Entry, ...]:

@@ -43,6 +43,7 @@ class Run:
     duplicates: int = 0
     refused: int = 0
     highest: int | None = None
+    reached: int | None = None
     numbers: list[int] = field(default_factory=list)
 
     @property
@@ -61,9 +62,9 @@ class Run:
 
     def missing(self) -> int:
         """Count what is not published from the first seq to the highest, between neighbours."""
-        if self.first_seq is None or self.highest is None:
+        if self.first_seq is None or self.reached is None:
             return 0
-        marks = [self.first_seq - 1, *sorted(self.seqs), self.highest + 1]
+        marks = [self.first_seq - 1, *sorted(self.seqs), self.reached + 1]
         return sum(max(0, after - before - 1) for before, after in pairwise(marks))
 
     def ledger(self) -> Ledger:
@@ -88,6 +89,7 @@ class Run:
 
     def accept(self, seq: int) -> None:
         self.highest = seq
+        self.reached = seq if self.reached is None else max(seq, self.reached)
         self.numbers.append(seq)
 
     def undeclared(self, below: int) -> tuple[Entry, ...]:
@@ -125,7 +127,7 @@ class InteractionAgainstLists(RuleBasedStateMachine):
     @precondition(lambda self: self.state != "ended")
     @rule()
     def resume(self) -> None:
-        """What was dropped behind the last that is declared may come again."""
+        """What was dropped behind the last that is declared may come again, or is missing."""
         account = self.run.account(self.length, self.state)
         self.interaction, self.state = Interaction(OPENING, account), "live"
         last_seq = self.run.highest = self.run.last_seq
@@ -201,8 +203,8 @@ class InteractionAgainstLists(RuleBasedStateMachine):
     def end(self, reason: EndReason) -> None:
         if self._do("end", lambda: self.interaction.end(reason)):
             entries = self.interaction.end(reason)
-            highest = self.run.highest
-            gap = () if highest is None else self.run.undeclared(highest + 1)
+            reached = self.run.reached
+            gap = () if reached is None else self.run.undeclared(reached + 1)
             assert entries == (*gap, Ended(reason, self.run.ledger()))
             self.length += len(entries)
 

@@ -208,16 +208,60 @@ def test_a_run_of_which_everything_was_dropped_resumes_at_any_seq(seq: int) -> N
     interaction = Interaction(OPENING, dropped_at_the_end(5, 6))
     gap = [Gap(5, seq - 5)] if seq > 5 else []
     assert hear(interaction, seq) == [*gap, frame(seq)]
-    assert interaction.ledger == Ledger(
-        3, 1, lost=2, missing=max(0, seq - 5), bytes=320, audio_ms=20
-    )
+    spanned = max(seq, 6) - min(seq, 5) + 1
+    assert interaction.ledger == Ledger(3, 1, lost=2, missing=spanned - 1, bytes=320, audio_ms=20)
 
 
 def test_a_run_of_which_everything_was_dropped_may_be_resumed_and_dropped_lower() -> None:
     interaction = Interaction(OPENING, dropped_at_the_end(5, 6))
     assert interaction.drop(3)
-    assert interaction.ledger == Ledger(3, lost=3, missing=1)
-    assert interaction.end(EndReason.ENDED)[0] == Gap(3, 1)
+    assert interaction.ledger == Ledger(3, lost=3, missing=4)
+    assert interaction.end(EndReason.ENDED)[0] == Gap(3, 4)
+
+
+@pytest.mark.parametrize("resumes", [1, 2])
+def test_what_was_dropped_and_does_not_come_again_is_declared_at_the_end(resumes: int) -> None:
+    interaction = live()
+    hear(interaction, 0, 1, 2)
+    interaction.drop(4, frames=2)
+    for _ in range(resumes):
+        interaction.cut()
+        interaction = Interaction(OPENING, interaction.account(4))
+    ledger = Ledger(5, 3, lost=2, missing=2, bytes=960, audio_ms=60)
+    assert interaction.account(4) == Account(4, 0, 2, ledger)
+    assert interaction.unnumbered_seq == 3
+    assert interaction.end(EndReason.ENDED) == (Gap(3, 2), Ended(EndReason.ENDED, ledger))
+    assert interaction.account(6) == Account(6, 0, 4, ledger, State.ENDED)
+
+
+def test_of_what_was_dropped_the_rest_is_declared_if_only_some_comes_again() -> None:
+    interaction = live()
+    hear(interaction, 0)
+    interaction.drop(3, frames=3)
+    interaction = Interaction(OPENING, interaction.account(2))
+    assert hear(interaction, 2, 2, 1) == [Gap(1, 1), frame(2)]
+    ledger = Ledger(7, 2, 2, lost=3, missing=2, bytes=640, audio_ms=40)
+    assert interaction.end(EndReason.ENDED) == (Gap(3, 1), Ended(EndReason.ENDED, ledger))
+
+
+def test_what_was_dropped_before_a_resume_stays_missing_after_a_rebase_and_may_come_again() -> None:
+    interaction = live()
+    hear(interaction, 0)
+    interaction.drop(2, frames=2)
+    interaction = Interaction(OPENING, interaction.account(2))
+    interaction.rebase(interaction.account(3))
+    assert interaction.unnumbered_seq == 1
+    assert interaction.ledger.missing == 2
+    assert hear(interaction, 1) == [frame(1)]
+    assert interaction.end(EndReason.ENDED)[0] == Gap(2, 1)
+
+
+def test_a_rebase_may_begin_another_run_whose_baseline_is_its_next_frame() -> None:
+    interaction = live()
+    hear(interaction, 0, 1, 2)
+    interaction.rebase(Account(next_position=9))
+    assert hear(interaction, 2, 3) == [frame(3)]
+    assert interaction.account(10) == Account(10, 3, 3, Ledger(2, 1, 1, bytes=320, audio_ms=20))
 
 
 def test_frames_without_a_number_are_numbered_from_0() -> None:

@@ -5,12 +5,13 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stream_parts import head_of, live_account
+from stream_parts import OPENING, head_of, live_account
 
 from domain.account import Account, State
 from domain.entries import Ended, Gap
 from domain.events import EndReason
 from domain.head import Head, Lease
+from domain.interaction import Interaction
 from domain.ledger import Ledger
 from domain.orphans import end_orphan
 from domain.placement import Newer, Reach, place
@@ -48,6 +49,20 @@ def test_what_was_dropped_last_is_declared_before_the_end() -> None:
         Gap(10, 2),
         Ended(EndReason.DISCONNECTED, ledger, recovered=True),
     )
+
+
+def test_what_was_dropped_before_a_resume_is_declared_before_the_end() -> None:
+    dropping = Interaction(OPENING, LIVE.account)
+    dropping.drop(11, frames=2)
+    resumed = Interaction(OPENING, dropping.account(LIVE.next_position))
+    account = resumed.account(LIVE.next_position + 1)
+    end = end_orphan(replace(LIVE, account=account), "finder")
+    assert end is not None
+    assert end.segment.entries == (
+        Gap(10, 2),
+        Ended(EndReason.DISCONNECTED, account.ledger, recovered=True),
+    )
+    assert (account.ledger.lost, account.ledger.missing) == (2, 4)
 
 
 def test_a_run_without_a_frame_is_ended_too() -> None:

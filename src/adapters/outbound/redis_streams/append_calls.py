@@ -16,7 +16,7 @@ What the script takes and answers:
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from adapters.brokers.data import data_of
 from adapters.outbound.redis_streams import layout
@@ -39,7 +39,6 @@ from adapters.outbound.redis_streams.resp import (
 from application.ports.store import BEGINNING, Append, Mark
 from domain.account import State
 from domain.entries import Ended, Entry, Started
-from domain.events import Resume
 from domain.fold import Segment
 from domain.head import Revision
 from domain.identifiers import StreamKey
@@ -53,19 +52,29 @@ _ARGUMENTS = 15
 _ENTRY_ARGUMENTS = 4
 
 MAX_SENT = 16_384
-"""Streams of which is remembered what was sent, some 700 bytes each."""
+"""Streams of which is remembered what was sent, some 800 bytes each."""
+
+
+class _Begun(NamedTuple):
+    """What a `Started` says of its generation."""
+
+    generation: int
+    run: str
+    resumed: bool
 
 
 @dataclass(slots=True)
 class _Sent:
     """The state of a stream that was sent last: its revision, and of its head what seldom changes.
 
-    A revision names one state: a stream that has this revision has these fields.
+    A revision names one state: a stream that has this revision has these fields. A head does not
+    tell whether its generation resumed, so that is remembered of the `Started` sent last.
     """
 
     prefix: bytes
     revision: Revision | None = None
     seldom: tuple[Any, ...] = ()
+    begun: _Begun | None = None
 
 
 @dataclass(slots=True)
@@ -74,6 +83,7 @@ class _Noted:
 
     notices: list[Notice] = field(default_factory=list)
     started: Command = ()
+    begun: _Begun | None = None
 
 
 class AppendCalls:
@@ -100,6 +110,8 @@ class AppendCalls:
             count += len(segment.entries)
         first_position = account.next_position - count
         noted = _add_entries(parts, append, first_position)
+        if noted is not None and noted.begun is not None:
+            sent.begun = noted.begun
         seldom = (
             head.lease, head.run, head.begun_at, head.first_kept, append.keep_from,
             account.first_seq, account.last_seq is None, account.state,
@@ -107,7 +119,7 @@ class AppendCalls:
         other: Command = ()
         keep_from = ""
         if sent.revision != append.expected or sent.seldom != seldom:
-            other = (*other_fields(head), *_start_of(append, noted))
+            other = (*other_fields(head), *_start_of(append, noted, sent.begun))
             if append.keep_from != BEGINNING:
                 keep_from = entry_id(append.keep_from)
             sent.seldom = seldom
@@ -177,6 +189,7 @@ def _add_other(parts: Parts, noted: _Noted, segment: Segment, mark: Mark, entry:
         announced = notice.mark_value
     if isinstance(entry, Started):
         noted.started = fields_of_start(data, entry.opening.continuation)
+        noted.begun = _Begun(mark.generation, entry.run, entry.resumed)
     parts.append(pack_arguments((kind, mark.generation, announced, data)))
 
 
@@ -192,15 +205,21 @@ def _notice_of(segment: Segment, mark: Mark, entry: Started | Ended) -> Notice:
     )
 
 
-def _start_of(append: Append, noted: _Noted | None) -> Command:
-    """Return the fields of the latest `Started`; none if they are there and stay."""
+def _start_of(append: Append, noted: _Noted | None, begun: _Begun | None) -> Command:
+    """Return the fields of the latest `Started`; none if they are there and stay.
+
+    `begun` is of the one sent last. Without it the lease tells: a start that begins a run
+    names the run by its own token.
+    """
     if noted is not None and noted.started:
         return noted.started
     head, expected = append.head, append.expected
     has_head = expected is not None and not expected.startswith(ACCOUNT_LOST)
     if has_head or head.run is None:
         return ()
-    continuation = head.run.opening.continuation
-    resumed = isinstance(continuation, Resume)
-    started = Started(head.lease.generation, head.run.name, resumed, head.run.opening)
-    return fields_of_start(data_of(started)[1], continuation)
+    generation, run = head.lease.generation, head.run
+    resumed = head.lease.owner != run.name
+    if begun is not None and (begun.generation, begun.run) == (generation, run.name):
+        resumed = begun.resumed
+    started = Started(generation, run.name, resumed, run.opening)
+    return fields_of_start(data_of(started)[1], run.opening.continuation)
