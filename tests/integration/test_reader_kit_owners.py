@@ -13,13 +13,14 @@ from chaos_proxy import ChaosProxy
 from group_workers import workers
 from history import SentStream
 from kit_readers import KitReader, judge
-from kit_reading import LEASE, keys, reading, through
+from kit_reading import LEASE, Reading, keys, reading, through
 from resuming_sender import ResumingSender
 from running import Caller, Service, ServiceProcess
 from speaking import speaking
 from waiting import freeze_process, until
 
-from rtaa_reader import AsyncReader, Ended, Options
+from rtaa_reader import AsyncReader, Ended, Event, Options
+from rtaa_reader.async_reader import PAGE_ENTRIES
 
 
 @pytest.fixture
@@ -188,6 +189,37 @@ async def test_an_owner_that_finds_the_lease_of_another_on_an_emptied_broker_wai
             proxy.heal()
             await until(lambda: worker_of(lab, name) == b"one")
             assert broker.hget(lease, "position") != b""
+
+
+async def test_a_worker_that_has_always_something_to_yield_takes_calls_over(
+    lab: BrokerLab, its_service: Service, name: str
+) -> None:
+    """What it has read at once takes it five leases to yield."""
+    mine: list[Event] = []
+    options = Options(lease_seconds=LEASE, max_calls=1)
+
+    async def yield_slowly(reader: AsyncReader) -> None:
+        async for event in reader:
+            mine.append(event)
+            await asyncio.sleep(5 * LEASE / PAGE_ENTRIES)
+
+    async with AsyncReader(lab.url, "asr", "dying", options) as dying:
+        caller = await Caller.dial(its_service.url)
+        await caller.start(name)
+        dead = asyncio.create_task(Reading(dying).read())
+        await until(lambda: worker_of(lab, name) == b"dying")
+        caller = await Caller.dial(its_service.url)
+        await caller.start(f"{name}-long")
+        await caller.speak(*range(2 * PAGE_ENTRIES))
+        await caller.hear_ack(2 * PAGE_ENTRIES - 1)
+        async with AsyncReader(lab.url, "asr", "busy", Options(lease_seconds=LEASE)) as busy:
+            task = asyncio.create_task(yield_slowly(busy))
+            await until(lambda: mine)
+            dead.cancel()
+            await until(lambda: worker_of(lab, name) == b"busy")
+            assert len(mine) < PAGE_ENTRIES
+            task.cancel()
+            await asyncio.gather(task, dead, return_exceptions=True)
 
 
 async def test_a_call_that_was_read_before_the_broker_was_emptied_is_not_read_by_another_worker(

@@ -68,7 +68,7 @@ class AsyncReader(AsyncIterator[Event], AbstractAsyncContextManager["AsyncReader
         return self._yielded
 
     async def step(self) -> None:
-        """Renew and commit; where nothing is left to yield, look for calls and read."""
+        """Renew and commit, and look for calls; where nothing is left to yield, read."""
         await self._attempt(self._step)
 
     async def commit(self, event: Event) -> bool:
@@ -127,9 +127,9 @@ class AsyncReader(AsyncIterator[Event], AbstractAsyncContextManager["AsyncReader
         for call in [it for it in self._calls.values() if it.is_released][:-REMEMBERED]:
             del self._calls[call.stream]
         await asyncio.sleep(0 if self._batch and now < self._flush_at else POLL_SECONDS)
+        if len(self._active()) < self._options.max_calls and now >= self._settled_at:
+            await self._find()
         if not self._batch:
-            if len(self._active()) < self._options.max_calls and now >= self._settled_at:
-                await self._find()
             await self._read()
 
     def _active(self) -> list[Owned]:
