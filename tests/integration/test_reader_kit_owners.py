@@ -9,29 +9,39 @@ from typing import Any
 
 import pytest
 from broker_lab import BrokerLab
+from chaos_proxy import ChaosProxy
 from group_workers import workers
 from history import SentStream
 from kit_readers import KitReader, judge
-from kit_reading import LEASE, keys, reading
+from kit_reading import LEASE, Reading, keys, reading, through
 from resuming_sender import ResumingSender
-from running import Caller, Service
+from running import Caller, Service, ServiceProcess
 from speaking import speaking
 from waiting import freeze_process, until
 
-from rtaa_reader import AsyncReader, Ended, Options
+from rtaa_reader import AsyncReader, Ended, Event, Options
+from rtaa_reader.async_reader import PAGE_ENTRIES
 
 
 @pytest.fixture
 def start_reader(lab: BrokerLab, tmp_path: Path) -> Iterator[Callable[..., KitReader]]:
     started: list[KitReader] = []
 
-    def start(worker: str, lease: float = LEASE) -> KitReader:
-        started.append(KitReader(lab.url, tmp_path, worker, lease))
+    def start(worker: str, lease: float = LEASE, url: str = lab.url) -> KitReader:
+        started.append(KitReader(url, tmp_path, worker, lease))
         return started[-1]
 
     yield start
     for reader in started:
         reader.kill()
+
+
+def worker_of(lab: BrokerLab, name: str) -> bytes | None:
+    """Return the worker whose lease a call has."""
+    with lab.client() as client:
+        broker: Any = client
+        found: bytes | None = broker.hget(f"rtaa:reader:asr:{{tenant-abc/{name}}}", "worker")
+    return found
 
 
 async def test_a_worker_that_leaves_hands_its_calls_over_at_once(
@@ -122,6 +132,94 @@ async def test_on_an_emptied_broker_calls_wait_for_their_owner(
     (frames,) = owner.frames.values()
     assert [seq for seq, _ in frames] == list(range(len(sent)))
     assert other.lines == []
+
+
+async def test_a_call_stays_with_its_owner_if_the_broker_is_emptied_while_another_worker_claims_it(
+    lab: BrokerLab, its_service: Service, start_reader: Callable[..., KitReader], name: str
+) -> None:
+    """The other one has looked whether the broker was emptied, and it had not been."""
+    owner = start_reader("owner")
+    await until(lambda: workers(lab) == 1)
+    caller = await Caller.dial(its_service.url)
+    await caller.start(name)
+    with ChaosProxy(lab.port) as proxy, lab.client() as client:
+        broker: Any = client
+        async with speaking(caller) as sent:
+            await until(lambda: len(owner.of_type("audio")) >= 30)
+            proxy.hold(b"EVAL")
+            other = start_reader("other", url=through(proxy, lab))
+            await until(lambda: proxy.is_holding)
+            freeze_process(owner.process.pid)
+            lab.forget_all_keys()
+            proxy.hold(b"EVAL")
+            await until(lambda: worker_of(lab, name) == b"other")
+            await until(lambda: proxy.is_holding and broker.exists("rtaa:reader:asr"))
+            owner.process.send_signal(signal.SIGCONT)
+            proxy.heal()
+            before = len(sent)
+            await until(lambda: len(owner.of_type("audio")) >= before + 30)
+        await caller.end()
+        await until(lambda: owner.of_type("ended"))
+    (frames,) = owner.frames.values()
+    assert [seq for seq, _ in frames] == list(range(len(sent)))
+    assert other.lines == []
+
+
+async def test_an_owner_that_finds_the_lease_of_another_on_an_emptied_broker_waits_for_its_end(
+    lab: BrokerLab, process: Callable[..., ServiceProcess], name: str
+) -> None:
+    """No notice tells it that the broker was emptied: the service is gone."""
+    lease = f"rtaa:reader:asr:{{tenant-abc/{name}}}"
+    with ChaosProxy(lab.port) as proxy, lab.client() as client:
+        broker: Any = client
+        async with reading(lab, "one", url=through(proxy, lab)) as one:
+            service = process(REDIS_URL=lab.url)
+            caller = await Caller.dial(service.url)
+            await caller.start(name)
+            await caller.speak(*range(5))
+            await until(lambda: len(one.seqs) == 5)
+            service.kill()
+            proxy.hold(b"EVAL")
+            await until(lambda: proxy.is_holding)
+            theirs = {"owner": "another", "worker": "two", "fence": 1, "position": ""}
+            with broker.pipeline() as together:
+                together.flushall()
+                together.hset(lease, mapping={**theirs, "until": broker.time()[0] * 1000 + 2000})
+                together.execute()
+            proxy.heal()
+            await until(lambda: worker_of(lab, name) == b"one")
+            assert broker.hget(lease, "position") != b""
+
+
+async def test_a_worker_that_has_always_something_to_yield_takes_calls_over(
+    lab: BrokerLab, its_service: Service, name: str
+) -> None:
+    """What it has read at once takes it five leases to yield."""
+    mine: list[Event] = []
+    options = Options(lease_seconds=LEASE, max_calls=1)
+
+    async def yield_slowly(reader: AsyncReader) -> None:
+        async for event in reader:
+            mine.append(event)
+            await asyncio.sleep(5 * LEASE / PAGE_ENTRIES)
+
+    async with AsyncReader(lab.url, "asr", "dying", options) as dying:
+        caller = await Caller.dial(its_service.url)
+        await caller.start(name)
+        dead = asyncio.create_task(Reading(dying).read())
+        await until(lambda: worker_of(lab, name) == b"dying")
+        caller = await Caller.dial(its_service.url)
+        await caller.start(f"{name}-long")
+        await caller.speak(*range(2 * PAGE_ENTRIES))
+        await caller.hear_ack(2 * PAGE_ENTRIES - 1)
+        async with AsyncReader(lab.url, "asr", "busy", Options(lease_seconds=LEASE)) as busy:
+            task = asyncio.create_task(yield_slowly(busy))
+            await until(lambda: mine)
+            dead.cancel()
+            await until(lambda: worker_of(lab, name) == b"busy")
+            assert len(mine) < PAGE_ENTRIES
+            task.cancel()
+            await asyncio.gather(task, dead, return_exceptions=True)
 
 
 async def test_a_call_that_was_read_before_the_broker_was_emptied_is_not_read_by_another_worker(

@@ -27,9 +27,8 @@ def has_tls(client: Any) -> bool:
 @pytest.mark.parametrize("url", URLS)
 def test_a_url_is_understood_as_by_the_service(url: str) -> None:
     target = Target.of(url)
-    broker = Broker(url)
-    client: Any = broker._client
-    sentinels = broker._sentinels
+    clients: Any = Broker(url)._clients
+    client, *sentinels = clients
     seeds = {(it.host, it.port) for it in target.seeds}
     if target.kind is Kind.CLUSTER:
         assert isinstance(client, RedisCluster)

@@ -17,7 +17,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from rtaa_reader import AsyncReader, Audio, Event, Options, Started
+from rtaa_reader import AsyncReader, Audio, Event, Gap, Options, Started
 from rtaa_reader.broker import Broker
 
 RETRY_SECONDS = 0.05
@@ -52,11 +52,15 @@ async def lease_of(broker: Broker, stream: str) -> tuple[str, int]:
 
 
 def data_of(event: Event) -> Any:
-    """Return the audio in base64, or what an entry of another type has."""
+    """Return the audio in base64, or what an entry of another type tells this worker.
+
+    What is published may tell more: of a gap, frames that were read before.
+    """
     if isinstance(event, Audio):
         return base64.b64encode(event.audio).decode()
-    more = {"resumed": event.resumed} if isinstance(event, Started) else {}
-    return {**event.data, **more}
+    if isinstance(event, Gap):
+        return {it: getattr(event, it) for it in ("first_missing", "missing", "declared")}
+    return {**event.data, "resumed": event.resumed} if isinstance(event, Started) else event.data
 
 
 def say(*words: Any) -> None:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from broker_lab import BrokerLab
+from chaos_proxy import ChaosProxy
 
 from rtaa_reader import AsyncReader, Audio, Event, Options
 
@@ -33,9 +34,9 @@ class Reading:
 
 @asynccontextmanager
 async def reading(
-    lab: BrokerLab, worker: str = "one", lease: float = LEASE
+    lab: BrokerLab, worker: str = "one", lease: float = LEASE, url: str = ""
 ) -> AsyncIterator[Reading]:
-    async with AsyncReader(lab.url, "asr", worker, Options(lease_seconds=lease)) as reader:
+    async with AsyncReader(url or lab.url, "asr", worker, Options(lease_seconds=lease)) as reader:
         found = Reading(reader)
         task = asyncio.create_task(found.read())
         try:
@@ -44,6 +45,11 @@ async def reading(
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+
+def through(proxy: ChaosProxy, lab: BrokerLab) -> str:
+    """Return the URL of the broker behind a proxy."""
+    return lab.url.replace(str(lab.port), str(proxy.port))
 
 
 def keys(lab: BrokerLab, pattern: str) -> list[str]:

@@ -11,7 +11,7 @@ from importlib.resources import files
 from math import inf
 from secrets import token_hex
 from time import monotonic
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from redis.exceptions import NoPermissionError, RedisError
 
@@ -68,7 +68,7 @@ class AsyncReader(AsyncIterator[Event], AbstractAsyncContextManager["AsyncReader
         return self._yielded
 
     async def step(self) -> None:
-        """Renew and commit; where nothing is left to yield, look for calls and read."""
+        """Renew and commit, and look for calls; where nothing is left to yield, read."""
         await self._attempt(self._step)
 
     async def commit(self, event: Event) -> bool:
@@ -113,7 +113,7 @@ class AsyncReader(AsyncIterator[Event], AbstractAsyncContextManager["AsyncReader
             if isinstance(error, NoPermissionError) or str(error).startswith(FINAL):
                 raise
             logging.getLogger("rtaa_reader").warning("the broker is away: %r", error)
-            self._settled_at = inf
+            self._settled_at, self._flush_at = inf, 0.0
             await self._broker.disconnect()
             await asyncio.sleep(RETRY_SECONDS)
             return None
@@ -127,9 +127,9 @@ class AsyncReader(AsyncIterator[Event], AbstractAsyncContextManager["AsyncReader
         for call in [it for it in self._calls.values() if it.is_released][:-REMEMBERED]:
             del self._calls[call.stream]
         await asyncio.sleep(0 if self._batch and now < self._flush_at else POLL_SECONDS)
+        if len(self._active()) < self._options.max_calls and now >= self._settled_at:
+            await self._find()
         if not self._batch:
-            if len(self._active()) < self._options.max_calls and now >= self._settled_at:
-                await self._find()
             await self._read()
 
     def _active(self) -> list[Owned]:
@@ -158,28 +158,37 @@ class AsyncReader(AsyncIterator[Event], AbstractAsyncContextManager["AsyncReader
         _, self._token, _ = await self._ask([*token, group])
         await self._put([it for it in self._calls.values() if it.is_released], 0.0)
         self._settled_at = 0.0 if is_known else monotonic() + self._lease
-        self._flush_at = 0.0
+
+    async def _ask_same(self, commands: list[Command]) -> list[Any]:
+        """Ask the broker; fail if it was emptied before it did what was asked.
+
+        Otherwise a worker could take calls of owners that have not had time to hold them again.
+        """
+        *replies, token = await self._ask([*commands, ("GET", self._key)])
+        if token != self._token:
+            raise RedisError("it has been emptied")
+        return replies
 
     async def _put(self, calls: list[Owned], seconds: float) -> bool:
         """Write lease and position of calls, of which some may be another worker's.
 
-        False: one may not be, and is to be tried again.
+        False: one may not be, and is to be tried again. On an emptied broker nothing is learned
+        of the calls: `_join` releases those that were to be taken, and holds the others once more.
         """
-        asked, sent, is_sure = list[Command](), list[tuple[Position, float]](), True
         calls = [call for call in calls if self._calls.get(call.stream) is call]
-        for call in calls:
-            sent.append((call.committed, 0 if call.is_over() else seconds))
-            key, milliseconds = f"{self._key}:{{{call.stream}}}", round(sent[-1][1] * 1000)
-            who = call.owner, self._who[1], milliseconds, call.fence
-            asked.append(("EVAL", _HOLD, 1, key, *who, call.committed.dumps()))
-        replies = zip(calls, sent, await self._ask(asked), strict=True)
-        for call, (position, lease), (is_taken, fence, text) in replies:
+        sent = [(it, it.committed, 0 if it.is_over() else round(seconds * 1000)) for it in calls]
+        asked, is_sure = list[Command](), True
+        for call, position, milliseconds in sent:
+            key, who = f"{self._key}:{{{call.stream}}}", (call.owner, self._who[1])
+            asked.append(("EVAL", _HOLD, 1, key, *who, milliseconds, call.fence, position.dumps()))
+        replies = zip(sent, await self._ask_same(asked) if asked else [], strict=True)
+        for (call, position, milliseconds), (is_taken, fence, text) in replies:
             found, is_later = Position.loads(text), fence > call.fence
             if is_taken:
                 call.fence, call.stored = fence, position
                 if found[:3] != position[:3]:  # of an owner who came later
                     self._lose(call, found)
-                call.is_released = not lease
+                call.is_released = not milliseconds
             elif is_later or call.is_released or monotonic() >= self._settled_at:
                 self._lose(call, found)
                 del self._calls[call.stream]
@@ -198,9 +207,7 @@ class AsyncReader(AsyncIterator[Event], AbstractAsyncContextManager["AsyncReader
         page, idle = ("COUNT", PAGE_NOTICES), round(self._lease * 333)
         new = "XREADGROUP", "GROUP", *self._who, *page, "STREAMS", self._index, ">"
         left = "XAUTOCLAIM", self._index, *self._who, idle, self._cursor, *page
-        token, found, claimed = await self._ask([("GET", self._key), new, left])
-        if token != self._token:
-            raise RedisError("it has been emptied")
+        found, claimed = await self._ask_same([new, left])
         self._cursor, notices, *_ = claimed
         notices += [notice for _, notices in found or () for notice in notices]
         read = [entry for entry, fields in notices if await self._has_read(fields or {})]

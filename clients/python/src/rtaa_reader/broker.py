@@ -26,7 +26,7 @@ class Broker:
     """What a URL names: one server, the primary that Sentinels name, or a cluster."""
 
     def __init__(self, url: str) -> None:
-        self._url, (self._client, *self._sentinels) = url, _clients(url)
+        self._url, self._clients = url, _clients(url)
 
     async def ask(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands together, and return the replies. To make a group twice is no error.
@@ -35,7 +35,7 @@ class Broker:
             RedisError: the broker is away, or refuses.
 
         """
-        pipeline = self._client.pipeline(transaction=False)
+        pipeline = self._clients[0].pipeline(transaction=False)
         for command in commands:
             pipeline.execute_command(*command)
         replies: list[Any] = await pipeline.execute(raise_on_error=False)
@@ -47,13 +47,12 @@ class Broker:
     async def uptime(self) -> float:
         """Return for how many seconds it has been running; 0 if it does not tell."""
         with suppress(ResponseError, KeyError):  # it is not allowed; it is a cluster
-            return float((await self._client.info("server"))["uptime_in_seconds"])
+            return float((await self._clients[0].info("server"))["uptime_in_seconds"])
         return 0.0
 
     async def disconnect(self) -> None:
         """Close all connections; the next question makes others."""
-        clients = self._client, *self._sentinels
-        self._client, *self._sentinels = _clients(self._url)
+        clients, self._clients = self._clients, _clients(self._url)
         for client in clients:
             await client.aclose()
 
