@@ -96,9 +96,7 @@ class BrokerWatch:
         self._on_change()
 
     def _watch(self, part: Part) -> PartWatch:
-        return PartWatch(
-            part, self._destination, self._sender, self._clock, self._telemetry, self._on_change
-        )
+        return PartWatch(part, self._destination, self._sender, self._clock, self._on_change)
 
     def _on_doubt(self, part: str) -> None:
         watch = self._watches.get(part)

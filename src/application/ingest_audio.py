@@ -77,4 +77,6 @@ class IngestAudio:
         is_new = interaction.drop(last, frames, first_seq)
         self._telemetry.received(frames)
         self._telemetry.frames("lost" if is_new else "duplicate", frames)
+        if is_new:
+            stream.log.note_dropped(frames)
         return is_new

@@ -13,7 +13,7 @@ from application.delivery.sender import Sender
 from application.ports.clock import Clock
 from application.ports.destination import Destination, Part
 from application.ports.errors import PublisherError
-from application.ports.telemetry import Losses, Telemetry
+from application.ports.telemetry import Losses
 from application.time_limit import answered_within, store_backoff
 
 CHECK_EVERY_SECONDS = 1.0
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Outage:
-    """What has come of one: `before` is what was lost and replayed until it began."""
+    """What has come of one, in its part; `before` is what was lost and replayed until it began."""
 
     since: float
     before: Losses
@@ -47,7 +47,6 @@ class PartWatch:
         destination: Destination,
         sender: Sender,
         clock: Clock,
-        telemetry: Telemetry,
         on_change: Callable[[], None],
     ) -> None:
         self.part = part
@@ -55,7 +54,6 @@ class PartWatch:
         self._destination = destination
         self._sender = sender
         self._clock = clock
-        self._telemetry = telemetry
         self._on_change = on_change
         self._doubt = asyncio.Event()
         self.is_tried = False
@@ -114,7 +112,7 @@ class PartWatch:
             return
         if trouble is not None and self._outage is None and (self.is_writable or error):
             alive_at = self._sender.alive_at(self.part.name)
-            self._outage = _Outage(alive_at, self._telemetry.losses())
+            self._outage = _Outage(alive_at, self._sender.losses(self.part.name))
             self._measure_outage()
         self.is_tried, self._trouble = True, trouble
         self.is_writable = trouble is None
@@ -131,18 +129,17 @@ class PartWatch:
 
     def _measure_outage(self) -> None:
         """Note how much waits for the destination, if the part is away."""
-        outage, sender = self._outage, self._sender
+        outage, sender, name = self._outage, self._sender, self.part.name
         if outage is not None:
-            waiting = sender.budget.held_bytes.unconfirmed
-            outage.waited_bytes = max(outage.waited_bytes, waiting)
-            outage.waited_streams = max(outage.waited_streams, sender.unpublished(self.part.name))
+            outage.waited_bytes = max(outage.waited_bytes, sender.unconfirmed_bytes(name))
+            outage.waited_streams = max(outage.waited_streams, sender.unpublished(name))
 
     def _log_up(self) -> None:
         outage, self._outage = self._outage, None
         if outage is None:
             _log.info("the broker takes writes", extra=self._names())
             return
-        before, now = outage.before, self._telemetry.losses()
+        before, now = outage.before, self._sender.losses(self.part.name)
         lost = now.lost - before.lost
         _log.log(
             logging.WARNING if lost else logging.INFO,

@@ -5,12 +5,16 @@ their sender included. A heartbeat that stays the same for longer than a run wai
 of a process that is gone, or that is frozen and will find itself fenced. It is looked at so many
 times, HEARTBEAT_SECONDS apart: no clock is compared with another, and a pause of this process, or
 of the store, in which no heartbeat could be given, counts as one look at most.
+
+The runs of each part of the store are ended by themselves: a part that is away keeps no other
+waiting.
 """
 
 import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 
 from application.call_context import call_context
 from application.delivery.sender import Sender
@@ -30,7 +34,7 @@ GRACE_SECONDS = 10.0
 """How much longer than a run waits for its sender a heartbeat may stay the same: two rounds."""
 
 ENDED_AT_ONCE = 50
-"""Runs that are ended side by side: a process that is gone may have held thousands."""
+"""Runs of a part that are ended in one call: a process that is gone may have held thousands."""
 
 _log = logging.getLogger(__name__)
 
@@ -56,6 +60,8 @@ class RecoverRuns:
         self._looks = -int(-(resume_seconds + GRACE_SECONDS) / HEARTBEAT_SECONDS // 1)
         self._seen: dict[StreamKey, tuple[float, int]] = {}
         self._refused: set[StreamKey] = set()
+        self._unreached: set[StreamKey] = set()
+        self._busy: set[str] = set()
         self._failing: set[Callable[[], Awaitable[None]]] = set()
 
     async def run(self) -> None:
@@ -65,7 +71,7 @@ class RecoverRuns:
         """
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._repeat(self._heartbeat))
-            tasks.create_task(self._repeat(self._look))
+            tasks.create_task(self._repeat(partial(self._look, tasks)))
 
     async def _repeat(self, step: Callable[[], Awaitable[None]]) -> None:
         """Do a step for ever. Where one fails heartbeats are missing: looks are counted from 0.
@@ -88,11 +94,11 @@ class RecoverRuns:
         async with answered_within():
             await self._open_runs.heartbeat(self._sender.streams())
 
-    async def _look(self) -> None:
+    async def _look(self, tasks: asyncio.TaskGroup) -> None:
         async with answered_within():
             heartbeats = await self._open_runs.heartbeats()
         self._count(heartbeats)
-        await self._recover()
+        self._recover(tasks)
 
     def _count(self, heartbeats: Mapping[StreamKey, float]) -> None:
         """Count at how many looks in a row each stream has had the same heartbeat."""
@@ -100,64 +106,88 @@ class RecoverRuns:
         for stream, heartbeat in heartbeats.items():
             last, looks = seen.get(stream, (heartbeat, 0))
             self._seen[stream] = (heartbeat, looks + 1 if heartbeat == last else 1)
+            if heartbeat != last:
+                self._unreached.discard(stream)
         self._refused &= self._seen.keys()
+        self._unreached &= self._seen.keys()
 
-    async def _recover(self) -> None:
-        """End the runs whose heartbeat has expired, some at a time."""
-        expired = [
-            (stream, heartbeat)
-            for stream, (heartbeat, looks) in self._seen.items()
-            if looks > self._looks
-        ]
-        for first in range(0, len(expired), ENDED_AT_ONCE):
-            await self._end(expired[first : first + ENDED_AT_ONCE])
+    def _recover(self, tasks: asyncio.TaskGroup) -> None:
+        """End the runs whose heartbeat has expired: one task for each part that has some."""
+        expired: dict[str, list[Expired]] = {}
+        for stream, (heartbeat, looks) in self._seen.items():
+            if looks > self._looks:
+                expired.setdefault(self._store.part_of(stream), []).append((stream, heartbeat))
+        for part in expired.keys() - self._busy:
+            self._busy.add(part)
+            tasks.create_task(self._recover_part(part, expired[part]))
 
-    async def _end(self, expired: Sequence[Expired]) -> None:
-        """End some runs, and forget their heartbeats. A stream may fail by itself.
+    async def _recover_part(self, part: str, expired: Sequence[Expired]) -> None:
+        """End runs of one part, some at a time. What is left is tried again after the next look."""
+        try:
+            for first in range(0, len(expired), ENDED_AT_ONCE):
+                some = expired[first : first + ENDED_AT_ONCE]
+                try:
+                    await self._end(part, some)
+                except PublisherError as error:
+                    self._note_unreached(part, error, *[stream for stream, _ in some])
+                    break
+        finally:
+            self._busy.discard(part)
+
+    async def _end(self, part: str, expired: Sequence[Expired]) -> None:
+        """End some runs of a part, and forget their heartbeats. A stream may fail by itself.
 
         A start gives a heartbeat before it begins a run. So a head that is read while the heartbeat
         is still the expired one is of the run that has expired, and the append compares it.
+
+        Raises:
+            PublisherError: the part was not reached, or the heartbeats were not.
+
         """
         async with answered_within():
             heads = (await self._store.heads([stream for stream, _ in expired])).heads
         async with answered_within():
             heartbeats = await self._open_runs.heartbeats()
-        ended: list[Append] = []
+        ends: list[Append] = []
+        over: list[StreamKey] = []
         for (stream, heartbeat), head in zip(expired, heads, strict=True):
             if heartbeats.get(stream) != heartbeat:
                 continue
             if isinstance(head, Failed):
-                self._tell(stream, head)
+                self._note_failed(part, stream, head)
             elif (append := _end_of(stream, head)) is not None:
-                ended.append(append)
+                ends.append(append)
             else:
-                async with answered_within():
-                    await self._open_runs.forget(stream, heartbeat)
+                over.append(stream)
         async with answered_within():
-            outcomes = await self._store.append(ended) if ended else ()
-        heartbeats = dict(expired)
-        for append, outcome in zip(ended, outcomes, strict=True):
+            outcomes = await self._store.append(ends) if ends else ()
+        for append, outcome in zip(ends, outcomes, strict=True):
             if isinstance(outcome, Appended):
                 self._telemetry.run_ended("recovered")
                 _log.warning("run of a dead process ended", extra=_context(append))
-                async with answered_within():
-                    await self._open_runs.forget(append.stream, heartbeats[append.stream])
+                over.append(append.stream)
             elif isinstance(outcome, Failed):
-                self._tell(append.stream, outcome)
+                self._note_failed(part, append.stream, outcome)
+        for stream in over:
+            async with answered_within():
+                await self._open_runs.forget(stream, heartbeats[stream])
+            self._unreached.discard(stream)
 
-    def _tell(self, stream: StreamKey, failed: Failed) -> None:
-        """Log once that a run cannot be ended yet.
-
-        Raises:
-            PublisherError: the store was not reached.
-
-        """
+    def _note_failed(self, part: str, stream: StreamKey, failed: Failed) -> None:
+        """Log once that a run cannot be ended yet: a failed stream keeps no other waiting."""
         if not isinstance(failed.error, BrokerRefused):
-            raise failed.error
-        if stream not in self._refused:
+            self._note_unreached(part, failed.error, stream)
+        elif stream not in self._refused:
             self._refused.add(stream)
             why = {**_names(stream), "error": str(failed.error)}
             _log.warning("a run of a dead process cannot be ended yet", extra=why)
+
+    def _note_unreached(self, part: str, error: PublisherError, *streams: StreamKey) -> None:
+        """Log that a part was not reached, once until the runs that waited for it are ended."""
+        if part not in {self._store.part_of(stream) for stream in self._unreached}:
+            why = {**({"part": part} if part else {}), "error": str(error)}
+            _log.warning("runs of dead processes cannot be ended yet", extra=why)
+        self._unreached.update(streams)
 
 
 def _end_of(stream: StreamKey, head: Head | None) -> Append | None:

@@ -79,6 +79,9 @@ class RecordingLog:
     def note_caught_up(self) -> None:
         pass
 
+    def note_dropped(self, frames: int) -> None:
+        pass
+
 
 @dataclass
 class Pending:

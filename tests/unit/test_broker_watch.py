@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 import pytest
 from begun import hold_a_stream
 from bench import CountingTelemetry, HandDrivenClock, clock_of, timeless_runner
+from sender_bench import SenderBench, stream_key, timeless, until
 
 from adapters.outbound.in_memory import InMemory, InMemoryStore
 from application import part_watch
@@ -437,6 +438,69 @@ async def test_a_doubt_of_a_part_is_one_of_that_part_alone() -> None:
     await bench.check()
     bench.sender.note_failure("b")
     assert (bench.watch.is_up, bench.watch.away) == (True, ["b"])
+
+
+@timeless()
+async def test_a_part_that_is_back_is_told_with_what_the_outage_came_to_there(
+    bench: SenderBench, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys = stream_key("one"), stream_key("two")
+    bench.store.parts = dict(zip(keys, "ab", strict=True))
+    one, two = [await bench.begin(stream=key) for key in keys]
+    for live in (one, two):
+        bench.hear(live, *range(5))
+    await until(lambda: bench.sender.unpublished() == 0)
+    destination = PartedDestination(bench.clock, [A, B])
+    watch = BrokerWatch(destination, bench.sender, bench.clock, bench.telemetry)
+    await watch.check()
+    bench.store.parted = destination.away = {"a", "b"}
+    bench.hear(one, 5)
+    bench.hear(two, *range(5, 105))
+    await watch.check()
+    bench.ingest.drop(two, 205, 100)
+    bench.ingest.drop(two, 205, 1)  # a duplicate
+    for key in keys:
+        bench.store.of(key).roll_back(1)
+    await watch.check()
+    bench.store.parted, destination.away = set(), set()
+    await watch.check()
+    await until(lambda: bench.sender.unpublished() == 0)
+    with caplog.at_level("INFO", "application"):
+        await watch.check()
+    a, b = (it.__dict__ for it in caplog.records if "the broker is back" in it.message)
+    assert (a["part"], a["message"]) == ("a", "the broker is back, nothing is lost")
+    assert (a["waited_streams"], a["waited_bytes"]) == (1, 320)
+    assert (a["replayed_frames"], a["rebased_streams"], a["lost_frames"]) == (5, 0, 0)
+    assert (b["part"], b["message"]) == ("b", "the broker is back, frames are lost")
+    assert (b["waited_streams"], b["waited_bytes"]) == (1, 100 * 320)
+    assert (b["replayed_frames"], b["rebased_streams"], b["lost_frames"]) == (5, 0, 100)
+
+
+@timeless()
+async def test_a_stream_that_a_part_lost_is_of_its_figures_alone(
+    bench: SenderBench, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys = stream_key("one"), stream_key("two")
+    bench.store.parts = dict(zip(keys, "ab", strict=True))
+    one, two = [await bench.begin(stream=key) for key in keys]
+    for live in (one, two):
+        bench.hear(live, *range(5))
+    await until(lambda: bench.sender.unpublished() == 0)
+    destination = PartedDestination(bench.clock, [A, B])
+    watch = BrokerWatch(destination, bench.sender, bench.clock, bench.telemetry)
+    await watch.check()
+    bench.store.parted = destination.away = {"a", "b"}
+    await watch.check()
+    await asyncio.sleep(60)
+    bench.store.of(two.key).wipe()
+    bench.store.parted, destination.away = set(), set()
+    await watch.check()
+    await until(lambda: bench.sender.unpublished() == 0)
+    with caplog.at_level("INFO", "application"):
+        await watch.check()
+    a, b = (it.__dict__ for it in caplog.records if "the broker is back" in it.message)
+    assert (a["part"], a["rebased_streams"], a["lost_frames"]) == ("a", 0, 0)
+    assert (b["part"], b["rebased_streams"]) == ("b", 1)
 
 
 def test_a_part_that_is_stuck_keeps_no_other_from_being_tried() -> None:

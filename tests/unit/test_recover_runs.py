@@ -9,7 +9,7 @@ from sender_bench import Heartbeats, SenderBench, stream_key, timeless, until
 from stream_parts import seqs_of
 
 from application.ports.errors import BrokerRefused, BrokerUnavailable
-from application.ports.store import Heads
+from application.ports.store import Append, Failed, Heads, Outcome
 from application.recover_runs import (
     ENDED_AT_ONCE,
     GRACE_SECONDS,
@@ -283,6 +283,69 @@ async def test_a_stream_that_does_not_answer_is_no_refusal(bench: SenderBench) -
         assert DEAD in bench.heartbeats.latest
         bench.store.failing.clear()
         await until(lambda: is_ended(bench, DEAD))
+
+
+# Parts of the store
+
+
+def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.message for record in caplog.records]
+
+
+@pytest.mark.parametrize("fault", ["parted", "stuck"])
+@timeless()
+async def test_a_part_that_is_away_keeps_no_run_of_another_from_its_end_and_is_told_once(
+    bench: SenderBench, caplog: pytest.LogCaptureFixture, fault: str
+) -> None:
+    away, first, later = stream_key("away"), stream_key("first"), stream_key("later")
+    bench.store.parts = {away: "b", first: "a", later: "a"}
+    await leave_behind(bench, away, first)
+    setattr(bench.store, fault, {"b"})
+    async with recovering(bench):
+        await until(lambda: is_ended(bench, first), RESUME_SECONDS + 30)
+        await asyncio.sleep(3_600)
+        await leave_behind(bench, later)
+        await until(lambda: is_ended(bench, later), RESUME_SECONDS + 30)
+        assert not is_ended(bench, away)
+        (told,) = (record for record in caplog.records if "cannot be ended yet" in record.message)
+        assert told.part == "b"  # type: ignore[attr-defined]
+        assert "open runs are not looked after" not in messages(caplog)
+        setattr(bench.store, fault, set())
+        await until(lambda: is_ended(bench, away), RESUME_SECONDS + 30)
+        await until(lambda: away not in bench.heartbeats.latest)
+        assert bench.telemetry.run_ends == {"recovered": 3}
+        caplog.clear()
+        setattr(bench.store, fault, {"b"})
+        again = stream_key("again")
+        bench.heartbeats.latest[again] = -1.0
+        bench.store.parts[again] = "b"
+        await until(lambda: messages(caplog) == ["runs of dead processes cannot be ended yet"])
+
+
+@timeless()
+async def test_an_end_that_fails_by_itself_keeps_no_other_from_being_told(
+    bench: SenderBench, caplog: pytest.LogCaptureFixture
+) -> None:
+    stuck = stream_key("stuck")
+    await leave_behind(bench, stuck, DEAD)
+    append = bench.store.append
+
+    async def fail_one(appends: Sequence[Append]) -> Sequence[Outcome]:
+        failed = Failed(BrokerUnavailable("OOM"))
+        outcomes = iter(await append([it for it in appends if it.stream != stuck]))
+        return [failed if it.stream == stuck else next(outcomes) for it in appends]
+
+    bench.store.append = fail_one  # type: ignore[method-assign]
+    async with recovering(bench):
+        await until(lambda: DEAD not in bench.heartbeats.latest)
+        await looked(bench, 3 * LOOKS)
+        assert bench.telemetry.run_ends == {"recovered": 1}
+        assert sorted(messages(caplog)) == [
+            "run of a dead process ended",
+            "runs of dead processes cannot be ended yet",
+        ]
+        bench.store.append = append  # type: ignore[method-assign]
+        await until(lambda: is_ended(bench, stuck))
 
 
 @timeless()

@@ -160,7 +160,7 @@ def test_what_is_let_go_is_freed_at_once() -> None:
     """The budget knows of a batch until its time is over, and must not hold its audio."""
     shelf = Shelf(BRIEF)
     shelf.keep_frames(100)
-    held = [batch for _, batch in shelf.budget._retained]
+    held = [batch for _, batch in shelf.budget._retained[""]]
     assert len(held) == 100
     assert sum(bool(batch.entries) or batch.packed is not None for batch in held) <= 20
 

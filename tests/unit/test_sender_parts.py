@@ -4,7 +4,7 @@ import asyncio
 
 from sender_bench import SenderBench, ears, stream_key, timeless, until
 
-from application.delivery.byte_budget import JOINED_SECONDS
+from application.delivery.byte_budget import JOINED_SECONDS, BufferLimits
 from application.delivery.live_stream import LiveStream
 from application.delivery.log_registry import TICK_SECONDS
 from application.time_limit import ANSWER_SECONDS
@@ -164,27 +164,65 @@ async def test_a_doubt_that_is_being_settled_goes_where_its_stream_goes(
     assert await until(lambda: bench.sender.is_in_sync("b")) < ANSWER_SECONDS + SOON
 
 
-def kept(bench: SenderBench) -> int:
-    return bench.sender.budget.held_bytes.kept
+def kept(bench: SenderBench, live: LiveStream) -> int:
+    """How many frames of a stream are retained."""
+    return bench.log(live.key)._holdings.retained.frames_from(0)
 
 
 @timeless()
-async def test_nothing_is_let_go_while_a_part_with_logs_has_not_proved_what_it_has(
+async def test_a_part_lets_go_of_nothing_while_it_has_not_proved_what_it_has(
     bench: SenderBench,
 ) -> None:
-    _, two = await one_in_each(bench)
-    held = kept(bench)
-    assert held == 2 * 320
+    one, two = await one_in_each(bench)
     bench.store.parted = {"a"}
     bench.sender.note_failure("a")
-    for seq in range(1, 5):
-        await asyncio.sleep(REWIND)
-        bench.hear(two, seq)
-    await until(lambda: is_acked(two, 4))
-    assert kept(bench) == held + 4 * 320
+    await asyncio.sleep(10 * REWIND)
+    assert kept(bench, one) == 1
     bench.store.parted = set()
     await until(lambda: bench.sender.is_in_sync("a"))
-    await until(lambda: kept(bench) < held, REWIND)
+    await until(lambda: not kept(bench, one) and not kept(bench, two), 3 * REWIND)
+
+
+@timeless()
+async def test_what_is_retained_gets_old_with_its_own_part(bench: SenderBench) -> None:
+    """A part that is away makes the process hold no more of the others."""
+    one, two = await one_in_each(bench)
+    bench.store.parted = {"a"}
+    bench.hear(one, 1)
+    for seq in range(1, 1_000):
+        bench.hear(two, seq)
+        await asyncio.sleep(0.1)
+        assert kept(bench, two) <= (REWIND + JOINED_SECONDS + TICK_SECONDS) / 0.1
+    assert kept(bench, one) == 1
+    assert bench.telemetry.short_frames == 0
+
+
+@timeless(limits=BufferLimits(45, 10 * 320, REWIND))
+async def test_the_bound_is_of_all_parts_together_and_the_oldest_makes_room(
+    bench: SenderBench,
+) -> None:
+    one, two = await one_in_each(bench)
+    bench.store.parted = {"a"}
+    bench.hear(one, *range(1, 5))
+    for seq in range(1, 10):
+        bench.hear(two, seq)
+        await until(lambda seq=seq: is_acked(two, seq))  # type: ignore[misc]
+        await asyncio.sleep(2 * JOINED_SECONDS)
+        assert sum(bench.sender.budget.held_bytes) <= 10 * 320
+    assert (kept(bench, one), kept(bench, two)) == (0, 6)
+    assert bench.telemetry.short_frames == 5
+
+
+@timeless()
+async def test_what_is_retained_gets_old_with_the_part_that_has_its_stream_now(
+    bench: SenderBench,
+) -> None:
+    one, two = await one_in_each(bench)
+    bench.store.parted = {"a"}
+    bench.sender.note_failure("a")
+    bench.store.parts[one.key] = "b"
+    await until(lambda: not kept(bench, one) and not kept(bench, two), 3 * REWIND)
+    assert bench.telemetry.short_frames == 0
 
 
 @timeless()
@@ -199,7 +237,7 @@ async def test_a_part_without_logs_keeps_nothing_held_however_long_it_is_away(
         bench.hear(one, seq)
         bench.hear(two, seq)
     await until(lambda: is_acked(one, 3) and is_acked(two, 3))
-    assert kept(bench) < 8 * 320
+    assert kept(bench, one) + kept(bench, two) < 8
 
 
 @timeless()

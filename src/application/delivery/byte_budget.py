@@ -1,7 +1,8 @@
 """The bytes of audio that a process may hold: what is not confirmed yet, and what is retained.
 
 Both share one bound. What is not confirmed comes first: retained audio makes room for it, oldest
-first, and when none is left there is back-pressure: the senders are not read.
+first, and when none is left there is back-pressure: the senders are not read. What is retained gets
+old with its part of the store: a part that is away keeps no audio of another.
 """
 
 import asyncio
@@ -51,7 +52,9 @@ class BufferLimits:
 
 
 class Holder(Protocol):
-    """Retains batches of one stream."""
+    """Retains batches of one stream, which is in `part` of the store."""
+
+    part: str = ""
 
     def let_go(self, batch: Batch) -> None:
         """Forget the oldest batch that is retained."""
@@ -59,14 +62,14 @@ class Holder(Protocol):
 
 
 class ByteBudget:
-    """Counts what all streams hold, and in which order it was confirmed."""
+    """Counts what all streams hold, and in which order it was confirmed in each part."""
 
     def __init__(self, limits: BufferLimits, telemetry: Telemetry) -> None:
         self.limits = limits
         self._buffer_bytes = limits.buffer_bytes
         self._telemetry = telemetry
         self._unconfirmed_bytes = 0
-        self._retained: deque[tuple[Holder, Batch]] = deque()
+        self._retained: dict[str, _Queue] = {}
         self._retained_bytes = 0
         self._room = asyncio.Event()
         self.is_full = False
@@ -98,7 +101,7 @@ class ByteBudget:
 
     def retain(self, holder: Holder, batch: Batch) -> None:
         """Count a batch that is retained from now on; what is retained later is let go later."""
-        self._retained.append((holder, batch))
+        self._queue_of(holder).append((holder, batch))
         self.grow_retained(batch.audio_bytes)
 
     def grow_retained(self, audio_bytes: int) -> None:
@@ -107,21 +110,46 @@ class ByteBudget:
         if self._unconfirmed_bytes + retained > self._buffer_bytes:
             self._make_room()
 
-    def let_go_of_old(self, alive_at: float) -> None:
-        """Let go of what was confirmed long enough before `alive_at`, when the store had it."""
+    def let_go_of_old(self, alive_at: float, part: str = "") -> None:
+        """Let go of what a part confirmed long enough before `alive_at`, when it still had it."""
         oldest = alive_at - self.limits.rewind_seconds - JOINED_SECONDS
-        while self._retained and self._retained[0][1].retained_at <= oldest:
-            self._let_go_of_first()
+        queue = self._retained.get(part)
+        while queue and queue[0][1].retained_at <= oldest:
+            _let_go_of_first(queue)
+
+    def regroup(self) -> None:
+        """Have what is retained get old with the part that its stream is in now."""
+        queues, self._retained = self._retained, {}
+        held = (one for queue in queues.values() for one in queue if one[1].is_retained)
+        for holder, batch in sorted(held, key=_retained_at):
+            self._queue_of(holder).append((holder, batch))
+
+    def _queue_of(self, holder: Holder) -> "_Queue":
+        queue = self._retained.get(holder.part)
+        if queue is None:
+            queue = self._retained[holder.part] = deque()
+        return queue
 
     def _make_room(self) -> None:
-        while (
-            self._retained and self._unconfirmed_bytes + self._retained_bytes > self._buffer_bytes
-        ):
-            self._telemetry.rewind_short(self._let_go_of_first())
+        while self._unconfirmed_bytes + self._retained_bytes > self._buffer_bytes:
+            queues = [queue for queue in self._retained.values() if queue]
+            if not queues:
+                return
+            oldest = min(queues, key=lambda queue: _retained_at(queue[0]))
+            self._telemetry.rewind_short(_let_go_of_first(oldest))
 
-    def _let_go_of_first(self) -> int:
-        holder, batch = self._retained.popleft()
-        if not batch.is_retained:  # it is queued again, or its log is closed
-            return 0
-        holder.let_go(batch)
-        return batch.frames
+
+_Queue = deque[tuple[Holder, Batch]]
+"""What one part confirmed, in order."""
+
+
+def _retained_at(one: tuple[Holder, Batch]) -> float:
+    return one[1].retained_at
+
+
+def _let_go_of_first(queue: _Queue) -> int:
+    holder, batch = queue.popleft()
+    if not batch.is_retained:  # it is queued again, or its log is closed
+        return 0
+    holder.let_go(batch)
+    return batch.frames

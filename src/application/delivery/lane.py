@@ -3,6 +3,7 @@
 import asyncio
 from functools import partial
 
+from application.delivery.log_reports import LossTally
 from application.delivery.stream_log import StreamLog
 
 
@@ -17,6 +18,7 @@ class Lane:
     def __init__(self, part: str, alive_at: float) -> None:
         self.part = part
         self.alive_at = alive_at
+        self.losses = LossTally()
         self.epoch = -1
         """The epoch of its server when its logs were looked at last."""
         self.is_in_doubt = False
@@ -33,7 +35,7 @@ class Lane:
 
     def add(self, log: StreamLog) -> None:
         """Serve a log: from now on it is of this part."""
-        log.part = self.part
+        log.join(self.part, self.losses)
         log.note_work = partial(self.note_work, log)
         self.logs.add(log)
 

@@ -53,6 +53,10 @@ class Log(Protocol):
         """Write nothing more of a generation; what is retained of it gets old."""
         ...
 
+    def note_dropped(self, frames: int) -> None:
+        """Note accepted frames that are dropped: the caller counts them as lost."""
+        ...
+
     def abandon(self) -> None:
         """Give up what is not stored."""
         ...

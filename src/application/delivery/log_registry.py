@@ -12,8 +12,9 @@ from application.delivery.lane import Lane
 from application.delivery.linger import Linger
 from application.delivery.stream_log import StreamLog
 from application.ports.clock import Clock
+from application.ports.destination import WHOLE
 from application.ports.store import StreamStore
-from application.ports.telemetry import Telemetry
+from application.ports.telemetry import Losses, Telemetry
 from domain.identifiers import StreamKey
 
 TICK_SECONDS = 1.0
@@ -86,6 +87,19 @@ class LogRegistry:
         logs = self._logs.values() if part is None else self._lane(part).logs
         return sum(not log.is_settled for log in logs)
 
+    def unconfirmed_bytes(self, part: str = "") -> int:
+        """Return how much audio of a part is not confirmed; of the whole also what has no start."""
+        if part == WHOLE.name:
+            return self.budget.held_bytes.unconfirmed
+        return sum(log.unconfirmed_bytes for log in self._lane(part).logs)
+
+    def losses(self, part: str = "") -> Losses:
+        """Return what streams of a part lost; of the whole also what was never started."""
+        if part == WHOLE.name:
+            return self._telemetry.losses()
+        tally = self._lane(part).losses
+        return Losses(tally.lost, tally.replayed, tally.rebased)
+
     def oldest_unconfirmed_seconds(self) -> float:
         """Return the age of the oldest frame that is not confirmed; 0 without one."""
         times = [at for log in self._logs.values() if (at := log.oldest_received_at) is not None]
@@ -140,17 +154,10 @@ class LogRegistry:
         """Have what the logs of a lane have to send sent."""
         raise NotImplementedError
 
-    def _let_go_of_old(self) -> None:
-        """Let go of what is old, unless a part that has logs still has to prove something."""
-        alive_at = None
-        for lane in self._lanes.values():
-            if not lane.logs:  # nor does a part that is gone, and was away before
-                continue
-            if not lane.is_in_sync:
-                return
-            alive_at = lane.alive_at if alive_at is None else min(alive_at, lane.alive_at)
-        if alive_at is not None:
-            self.budget.let_go_of_old(alive_at)
+    def _let_go_of_old(self, lane: Lane) -> None:
+        """Let go of what is old in a part, unless it still has to prove something."""
+        if lane.is_in_sync:
+            self.budget.let_go_of_old(lane.alive_at, lane.part)
 
     # Doubts
 
@@ -174,9 +181,11 @@ class LogRegistry:
 
     def _move(self) -> None:
         """Serve each log by the lane of the part that has its stream now."""
+        has_moved = False
         for log in self._logs.values():
             part = self._store.part_of(log.stream)
             if part != log.part:
+                has_moved = True
                 old = self._lanes[log.part]
                 is_out_of_sync, has_work = log in old.out_of_sync, log in old.with_work
                 is_paused = log in old.paused
@@ -191,6 +200,8 @@ class LogRegistry:
                     lane.note_work(log)
                 if old.is_in_doubt:
                     self._doubt(log)
+        if has_moved:
+            self.budget.regroup()
 
     # Time
 
@@ -201,7 +212,8 @@ class LogRegistry:
             now = self._clock.monotonic()
             self._move()
             self._look_at_epochs()
-            self._let_go_of_old()
+            for lane in self._lanes.values():
+                self._let_go_of_old(lane)
             for log in list(self._logs.values()):
                 if log.is_done:
                     del self._logs[log.stream]

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from application.call_context import call_context
 from application.delivery.batch import Batch
@@ -16,20 +17,35 @@ from domain.identifiers import StreamKey
 _log = logging.getLogger(__name__)
 
 
+@dataclass(slots=True)
+class LossTally:
+    """What has come of the streams of one part until now: see `Losses`."""
+
+    lost: int = 0
+    replayed: int = 0
+    rebased: int = 0
+
+
 class LogReports:
-    """Tells the operator what becomes of a stream, with the call that it belongs to."""
+    """Tells the operator what becomes of a stream, with the call that it belongs to.
+
+    `losses` are of the part that the stream is in.
+    """
 
     def __init__(self, stream: StreamKey, holdings: Holdings, telemetry: Telemetry) -> None:
         self._stream = stream
         self._holdings = holdings
         self._telemetry = telemetry
+        self.losses = LossTally()
 
     def confirmed(self, batches: Sequence[Batch], now: float) -> int:
         """Count what is stored by now; return how many frames are for the first time."""
         frames = 0
         for batch in batches:
             if batch.was_confirmed:
-                self._telemetry.replayed(batch.frames_not_stored())
+                replayed = batch.frames_not_stored()
+                self._telemetry.replayed(replayed)
+                self.losses.replayed += replayed
             elif batch.received_at:
                 frames += len(batch.received_at)
                 self._telemetry.confirmed([now - at for at in batch.received_at])
@@ -48,7 +64,8 @@ class LogReports:
         self._telemetry.confirmed([now - at for at in rewritten.found_at])
         lost = rewritten.rebased.lost
         self._telemetry.rebased()
-        self._telemetry.frames("lost", lost, reason="rolled_back")
+        self.losses.rebased += 1
+        self._count_lost(lost, "rolled_back")
         self._telemetry.frames("missing", lost)
         _log.warning(
             "stream rebased: the broker came back without what was confirmed",
@@ -62,7 +79,7 @@ class LogReports:
     def fenced(self, lost_frames: int) -> None:
         """Count what another process has begun without: it was confirmed, and is gone."""
         if lost_frames:
-            self._telemetry.frames("lost", lost_frames, reason="rolled_back")
+            self._count_lost(lost_frames, "rolled_back")
             _log.error(
                 "audio is lost: the broker came back without it, and another process began",
                 extra={**self._context(), "lost_frames": lost_frames},
@@ -70,7 +87,7 @@ class LogReports:
 
     def lost(self, frames: int, reason: str) -> None:
         """Count and log frames that are not appended."""
-        self._telemetry.frames("lost", frames, reason=reason)
+        self._count_lost(frames, reason)
         if frames:
             extra = {**self._context(), "reason": reason, "lost_frames": frames}
             _log.warning("audio is lost: it was not published", extra=extra)
@@ -80,6 +97,10 @@ class LogReports:
         self.lost(opened.dropped_frames, "superseded")
         if opened.has_replaced:
             self._telemetry.run_ended("replaced")
+
+    def _count_lost(self, frames: int, reason: str) -> None:
+        self._telemetry.frames("lost", frames, reason=reason)
+        self.losses.lost += frames
 
     def _context(self) -> dict[str, object]:
         """Which call a log line is about."""

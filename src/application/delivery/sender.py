@@ -115,7 +115,7 @@ class Sender(LogRegistry):
             self.note_alive(sent_at, lane.part)
         else:
             lane.alive_at = max(lane.alive_at, sent_at)
-        self._let_go_of_old()
+        self._let_go_of_old(lane)
         return True
 
     def _take_round(self, lane: Lane) -> Taken:

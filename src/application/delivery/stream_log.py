@@ -8,6 +8,7 @@ outcome; `log_table` defines what each answer means.
 
 from application.delivery.byte_budget import ByteBudget
 from application.delivery.linger import Linger
+from application.delivery.log_reports import LossTally
 from application.delivery.log_state import OUT_OF_SYNC, LogState, Probe, Work
 from application.delivery.log_table import LogTable
 from application.delivery.pending_start import PendingStart
@@ -36,8 +37,17 @@ class StreamLog(LogTable):
             stream, clock, telemetry, budget, linger, retention_seconds=retention_seconds
         )
         self.epoch = 0
-        self.part = ""
         self._sent: Work | None = None
+
+    @property
+    def part(self) -> str:
+        """The part of the store that the stream is in."""
+        return self._holdings.retained.part
+
+    def join(self, part: str, losses: LossTally) -> None:
+        """Be of a part from now on, and count there what is lost."""
+        self._holdings.retained.part = part
+        self._reports.losses = losses
 
     @property
     def is_in_sync(self) -> bool:
@@ -48,6 +58,11 @@ class StreamLog(LogTable):
     def is_done(self) -> bool:
         """Whether nothing is held, and no one writes to it."""
         return self.is_settled and self._live is None and self._holdings.retained.is_empty
+
+    @property
+    def unconfirmed_bytes(self) -> int:
+        """How much audio is not confirmed."""
+        return self._window.audio_bytes
 
     @property
     def in_flight_bytes(self) -> int:
@@ -86,6 +101,10 @@ class StreamLog(LogTable):
         if self.state is not LogState.CLOSED:
             self._doubts.add()
             self.note_work()
+
+    def note_dropped(self, frames: int) -> None:
+        """Note accepted frames that are dropped: the caller counts them as lost."""
+        self._reports.losses.lost += frames
 
     def abandon(self) -> None:
         """Give up everything: the store was away for longer than the stream would live there."""
