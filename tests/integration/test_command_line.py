@@ -160,6 +160,19 @@ def test_simulate_plays_calls_in_both_forms_with_every_credential(
         assert service.stop() == 0
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["ws://[::1/v1", "ws://127.0.0.1:99999/v1", "ws://", "ws://u:hidden:x/v1", "ws://u:%ff@127.0.0.1",
+     "ws://hidden@127.0.0.1/v1", "http://127.0.0.1/hidden", "wss://127.0.0.1:hidden/v1", "hidden"],
+)  # fmt: skip
+def test_simulate_refuses_an_address_that_is_none_and_repeats_nothing_of_it(url: str) -> None:
+    done = run("simulate", "--url", url)
+    assert done.returncode == 2, done.stderr
+    assert "Invalid value for --url: needed: ws:// or wss://" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "hidden" not in done.stderr
+
+
 def test_simulate_judges_carriers_by_the_ledgers_of_an_address_or_of_the_environment(
     valkey: EmbeddedValkey, tmp_path: Path
 ) -> None:

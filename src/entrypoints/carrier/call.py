@@ -13,6 +13,7 @@ from websockets.exceptions import (
     InvalidURI,
 )
 from websockets.http11 import USER_AGENT
+from websockets.uri import parse_uri
 
 from entrypoints.carrier.account import NORMAL_CLOSURE, CallAccount
 from entrypoints.carrier.recording import Recording
@@ -69,6 +70,17 @@ class Plan:
         """Cut its audio into frames."""
         for _ in range(self.repeat):
             yield from self.recording.frames(self.frame_ms)
+
+
+def complaint_of_url(url: str) -> str | None:
+    """Say why no call can be made to a URL, repeating nothing of it; None if one can."""
+    try:
+        parse_uri(url)
+    except InvalidURI as error:
+        return error.msg
+    except ValueError:
+        return "its host, its port or its login cannot be read"
+    return None
 
 
 async def make_call(

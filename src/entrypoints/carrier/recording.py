@@ -10,6 +10,9 @@ SAMPLE_WIDTH_BYTES = 2
 MAX_WAV_BYTES = 512 * 1024 * 1024
 """A recording is held in memory, once for all the calls that play it."""
 
+UNKNOWN_BYTES = 2**32 - 1
+"""What a program writes for the length of audio that it writes to a pipe."""
+
 SPEECH_DIRECTORY = Path(__file__).parent / "speech"
 
 
@@ -53,20 +56,25 @@ def read_recording(path: Path) -> Recording:
     """Read a WAV file.
 
     Raises:
-        UnusableRecording: it cannot be read, or is of another format.
+        UnusableRecording: it cannot be read, is of another format, or is cut.
 
     """
     try:
-        if path.stat().st_size > MAX_WAV_BYTES:
+        size = path.stat().st_size
+        if size > MAX_WAV_BYTES:
             raise UnusableRecording(f"{path}: larger than {MAX_WAV_BYTES >> 20} MiB")
         with wave.open(str(path), "rb") as wav:
             sample_rate = wav.getframerate()
             _check_format(path, wav.getsampwidth(), wav.getnchannels(), sample_rate)
-            pcm = wav.readframes(wav.getnframes())
+            frames = wav.getnframes()
+            pcm = wav.readframes(min(frames, size // SAMPLE_WIDTH_BYTES))
     except OSError as error:
         raise UnusableRecording(f"{path}: {error.strerror or 'cannot be read'}") from error
     except (wave.Error, EOFError) as error:
         raise UnusableRecording(f"{path}: no PCM WAV file ({error or 'it is cut'})") from error
+    found = len(pcm) // SAMPLE_WIDTH_BYTES
+    if found < frames != UNKNOWN_BYTES // SAMPLE_WIDTH_BYTES:
+        raise UnusableRecording(f"{path}: it is cut: {found} of {frames} frames")
     if not pcm or len(pcm) % SAMPLE_WIDTH_BYTES:
         raise UnusableRecording(f"{path}: no audio in it, or its last sample is cut")
     return Recording(path.name, sample_rate, pcm)

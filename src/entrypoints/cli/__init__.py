@@ -6,8 +6,11 @@ load, which a mere `token` or `simulate` does not need.
 
 import gc
 from importlib import import_module
+from typing import Any
 
 import click
+
+from entrypoints.cli.standard_output import tell_of_unwritable_output
 
 COMMANDS = ("serve", "check", "demo", "simulate", "top", "tail", "export", "token")
 """In the order in which a newcomer needs them; each is a function of that name in its module."""
@@ -18,6 +21,10 @@ look through it took a tenth of the start."""
 
 
 class _CommandByName(click.Group):
+    def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # click's
+        tell_of_unwritable_output()
+        return super().main(*args, **kwargs)
+
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's
         return list(COMMANDS)
 

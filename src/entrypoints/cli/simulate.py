@@ -17,7 +17,7 @@ from domain.account import State
 from domain.errors import DomainError
 from domain.identifiers import StreamId, StreamKey, TenantId
 from entrypoints.carrier.account import CallAccount
-from entrypoints.carrier.call import Plan, make_call
+from entrypoints.carrier.call import Plan, complaint_of_url, make_call
 from entrypoints.carrier.recording import (
     Recording,
     UnusableRecording,
@@ -127,8 +127,8 @@ def simulate(
     with --redis-url, its calls are judged by their published ledgers, else only by how they were
     closed.
     """
-    if not url.startswith(("ws://", "wss://")):
-        raise click.BadParameter("needed: ws:// or wss://", param_hint="--url")
+    if (complaint := complaint_of_url(url)) is not None:
+        raise click.BadParameter(f"needed: ws:// or wss://, {complaint}", param_hint="--url")
     wires = BINARY_WIRES if binary else WIRES
     if dialect not in wires:
         raise click.UsageError(f"{dialect} has frames of one form only: leave --binary out")

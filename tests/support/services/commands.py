@@ -12,7 +12,10 @@ OPEN = {"PUBSUB_ADAPTER": "redis_streams", "SUPPORT_EXOTEL": "true"}
 
 
 def run(
-    *arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None = None
+    *arguments: str,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdout: int = subprocess.PIPE,
 ) -> subprocess.CompletedProcess[str]:
     """Run `rtaa-ingest` with only the given variables beside the machine's own.
 
@@ -24,7 +27,8 @@ def run(
         [sys.executable, "-m", "entrypoints.cli", *arguments],
         env={**clean, "COLUMNS": "200", "PORT": str(quiet_port()), **(env or {})},
         cwd=cwd,
-        capture_output=True,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
         text=True,
         timeout=60,
         check=False,

@@ -1,0 +1,46 @@
+"""Which WAV files a simulated call can be made of."""
+
+import struct
+import wave
+from pathlib import Path
+
+import pytest
+
+from entrypoints.carrier.recording import UNKNOWN_BYTES, UnusableRecording, read_recording
+
+FRAMES = 800
+HEADER_BYTES = 44
+LENGTH_AT = HEADER_BYTES - 4
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    found = tmp_path / "a.wav"
+    with wave.open(str(found), "wb") as wav:
+        wav.setnchannels(1)
+        wav.setsampwidth(2)
+        wav.setframerate(8_000)
+        wav.writeframes(b"\1\2" * FRAMES)
+    return found
+
+
+def test_a_whole_file_is_read(path: Path) -> None:
+    assert read_recording(path).pcm == b"\1\2" * FRAMES
+
+
+@pytest.mark.parametrize(("kept_bytes", "kept_frames"), [(0, 0), (256, 128), (257, 128)])
+def test_a_file_that_is_cut_is_refused(path: Path, kept_bytes: int, kept_frames: int) -> None:
+    path.write_bytes(path.read_bytes()[: HEADER_BYTES + kept_bytes])
+    with pytest.raises(UnusableRecording, match=f"it is cut: {kept_frames} of {FRAMES} frames"):
+        read_recording(path)
+
+
+def test_a_file_whose_length_its_writer_did_not_know_is_read_to_its_end(path: Path) -> None:
+    """ffmpeg cannot return to the header of a file that it writes to a pipe."""
+    whole = bytearray(path.read_bytes())
+    struct.pack_into("<I", whole, LENGTH_AT, UNKNOWN_BYTES)
+    path.write_bytes(whole)
+    assert read_recording(path).pcm == b"\1\2" * FRAMES
+    path.write_bytes(whole[:-1])
+    with pytest.raises(UnusableRecording, match="cut"):
+        read_recording(path)
