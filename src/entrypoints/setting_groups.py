@@ -163,13 +163,14 @@ class Buffers(Group, frozen=True):
         whole(1024**2, 1024**4, "a whole number of bytes from {low} to {high}"),
         "268435456",
         "how much audio of all streams a process buffers: 256 MiB hold the default 45 s of some "
-        "370 calls at 8 kHz. When it is full, senders are not read",
+        "370 calls at 8 kHz. When it is full, senders are not read. Calls that have not started get "
+        "at most a quarter of it",
     )
     rewind_seconds: float = setting(
         seconds(0, 3600),
         "5",
-        "how long confirmed audio is retained, to be replayed to a broker that lost it; per stream "
-        "at most four times that much audio, and 400 frames for each of its seconds. All of it is "
+        "how long confirmed audio is retained, to be replayed to a broker that lost it; of "
+        "a sender faster than four times real time, or than 400 frames a second, less. All of it is "
         "inside `BUFFER_BYTES`, where unconfirmed audio comes first. 0 retains nothing",
     )
     publish_linger_ms: int = setting(

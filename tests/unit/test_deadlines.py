@@ -54,9 +54,11 @@ def test_a_sender_that_is_not_read_is_not_silent(is_started: bool) -> None:
     assert deadlines.due_at == CALL
 
 
-def test_a_sender_that_has_ended_need_not_be_heard() -> None:
+@pytest.mark.parametrize("is_started", [False, True])
+def test_a_sender_that_has_ended_need_not_be_heard(is_started: bool) -> None:
     deadlines = Deadlines(LIMITS, 0.0)
-    deadlines.is_requested, deadlines.live_since, deadlines.has_ended = True, 0.0, True
+    deadlines.is_requested, deadlines.has_ended = True, True
+    deadlines.live_since = 0.0 if is_started else None
     assert deadlines.due_at == CALL
 
 

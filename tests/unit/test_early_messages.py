@@ -13,7 +13,7 @@ from application.call.messages import (
     Refused,
     SignalMessage,
 )
-from application.delivery.byte_budget import MIN_ENTRIES, BufferLimits, ByteBudget
+from application.delivery.byte_budget import EARLY_SHARE, MIN_ENTRIES, BufferLimits, ByteBudget
 from domain.events import EndReason, Signal
 from domain.media import MAX_FRAME_BYTES, MediaFormat
 
@@ -80,7 +80,7 @@ def test_a_frame_that_could_never_be_published_is_not_held() -> None:
 
 
 def test_before_the_start_nothing_is_full_and_few_frames_are_held() -> None:
-    subject = early(limits=BufferLimits(buffer_bytes=320))
+    subject = early(limits=BufferLimits(buffer_bytes=EARLY_SHARE * MAX_BEFORE_START * 320))
     for _ in range(MAX_BEFORE_START + 5):
         take(subject, FRAME)
         assert not subject.is_full
@@ -269,3 +269,24 @@ def test_nothing_is_lost_of_a_sender_that_never_started() -> None:
             ("received", ""): 2,
             ("rejected", "no_start"): 2,
         }
+
+
+def test_calls_that_have_not_started_take_a_part_of_the_buffer_and_no_more() -> None:
+    telemetry = CountingTelemetry()
+    budget = ByteBudget(BufferLimits(buffer_bytes=EARLY_SHARE * SECOND), telemetry)
+    subjects = [EarlyMessages(MAX_BEFORE_START, budget, telemetry) for _ in range(4)]
+    for subject in subjects:
+        take(subject, *[FRAME] * MAX_BEFORE_START)
+    assert budget.held_bytes.unconfirmed == SECOND
+    assert telemetry.counted["rejected", Refusal.UNEXPECTED_EVENT] == 3 * MAX_BEFORE_START
+    take(subjects[0], START)  # what it holds is of a call that has started
+    take(subjects[1], *[FRAME] * MAX_BEFORE_START)
+    assert budget.held_bytes.unconfirmed == 2 * SECOND
+    subjects[1].discard(refused_for=None)
+    take(subjects[2], *[FRAME] * MAX_BEFORE_START)
+    assert budget.held_bytes.unconfirmed == 2 * SECOND
+    for subject in subjects:
+        subject.discard(refused_for=None)
+    assert budget.held_bytes.unconfirmed == 0
+    assert budget.takes_early(SECOND)
+    assert not budget.takes_early(SECOND + 1)

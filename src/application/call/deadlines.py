@@ -47,8 +47,10 @@ class Deadlines:
         if self.live_since is None:
             if not self.is_requested:
                 return self._opened_at + limits.start_seconds
-            silence = limits.call_seconds if self.is_unread else limits.idle_seconds
-            return min(self.heard_at + silence, self._opened_at + limits.call_seconds)
+            too_long_at = self._opened_at + limits.call_seconds
+            if self.has_ended or self.is_unread:  # it waits for us
+                return too_long_at
+            return min(self.heard_at + limits.idle_seconds, too_long_at)
         too_long_at = self.live_since + limits.call_seconds
         if self.has_ended or self.is_unread:
             return too_long_at

@@ -94,10 +94,13 @@ class EarlyMessages:
         return (
             len(self._held) >= self._max_before_start
             or self._held_bytes + size > MAX_BYTES_BEFORE_START
+            or not self._budget.takes_early(size)
         )
 
     def note_start(self, media: MediaFormat) -> None:
         """Hold as much from now on as a stream of this format may."""
+        if self._media is None:
+            self._budget.add_early(-self._held_bytes)
         self._media = media
 
     def hold(self, message: Audio | SignalMessage | Refused) -> None:
@@ -188,6 +191,8 @@ class EarlyMessages:
     def _grow(self, size: int) -> None:
         self._held_bytes += size
         self._budget.add(size)
+        if self._media is None:
+            self._budget.add_early(size)
 
     def _count_refused(self, reason: str, messages: int = 1) -> None:
         self._telemetry.received(messages)

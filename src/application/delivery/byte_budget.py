@@ -27,6 +27,11 @@ REWIND_SHARE = 4
 faster than real time."""
 
 
+EARLY_SHARE = 4
+"""Of the bytes, calls that have not started may take so great a part: who does not start a call
+must not leave those that have started without a buffer."""
+
+
 @dataclass(frozen=True, slots=True)
 class BufferLimits:
     """How much may be held: per stream in seconds of its audio, of all streams in bytes.
@@ -68,7 +73,7 @@ class ByteBudget:
         self.limits = limits
         self._buffer_bytes = limits.buffer_bytes
         self._telemetry = telemetry
-        self._unconfirmed_bytes = 0
+        self._unconfirmed_bytes = self._early_bytes = 0
         self._retained: dict[str, _Queue] = {}
         self._retained_bytes = 0
         self._room = asyncio.Event()
@@ -92,6 +97,14 @@ class ByteBudget:
         self.is_full = unconfirmed >= limit
         if audio_bytes < 0 and not self.is_full:
             self._room.set()
+
+    def takes_early(self, audio_bytes: int) -> bool:
+        """Tell whether so much more may be held of calls that have not started."""
+        return self._early_bytes + audio_bytes <= self._buffer_bytes // EARLY_SHARE
+
+    def add_early(self, audio_bytes: int) -> None:
+        """Note how much of what is not confirmed is of calls that have not started."""
+        self._early_bytes += audio_bytes
 
     async def wait_for_room(self) -> None:
         """Wait until it is not full."""
