@@ -121,7 +121,7 @@ def test_our_close_while_nothing_is_read_reads_its_echo(observed: ObservedServer
 
 
 @pytest.mark.usefixtures("little_may_wait")
-def test_a_connection_is_forgotten_that_is_lost_after_its_application(
+def test_no_connection_is_kept_that_is_lost_after_its_application(
     observed: ObservedServer,
 ) -> None:
     with observed.dial(takes=0) as peer:
