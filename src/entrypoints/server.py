@@ -16,6 +16,7 @@ from typing import Any
 import uvicorn
 
 from adapters.inbound.websocket.http_guard import HttpGuard
+from adapters.inbound.websocket.socket_reads import cut_off
 from adapters.inbound.websocket.websocket_guard import WebSocketGuard
 from adapters.outbound.worker_board import Slot
 from application.call.roster import Roster
@@ -33,7 +34,11 @@ from entrypoints.stop_signals import AT_ONCE, STOP_SIGNALS, StopSignals
 MAX_MESSAGE_BYTES = 256 * 1024
 """Largest WebSocket message; 100,000 bytes of audio are 133,336 characters of base64."""
 
-SHUTDOWN_SECONDS = 10
+SHUTDOWN_SECONDS = 2
+"""How long connections and their tasks may last on after the drain, which has let them end."""
+
+UNREAD_SECONDS = 0.5
+"""How long a peer has then to read what is left for it."""
 
 KEEP_ALIVE_SECONDS = 75
 """How long an HTTP connection may be idle: longer than the 60 s of most balancers. The side that
@@ -144,8 +149,20 @@ class IngestServer(uvicorn.Server):
         if not self.has_failed:
             await self._drain()
         await self._on_drained()
-        await super().shutdown(sockets)
+        cutting = asyncio.create_task(self._cut_off_unread(), name="cutting off")
+        try:
+            await super().shutdown(sockets)
+        finally:
+            cutting.cancel()
         await self._reload.close()
+
+    async def _cut_off_unread(self) -> None:
+        """Abort the connections of peers that do not read: they would hold up the end."""
+        while True:
+            await asyncio.sleep(UNREAD_SECONDS)
+            for connection in tuple(self.server_state.connections):
+                if connection.transport.get_write_buffer_size():
+                    cut_off(connection.transport)
 
     async def _drain(self) -> None:
         """Bring calls to their end, then publish what is left: of calls that are over as well.

@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 import uvicorn
-from raw_peer import dial
+from raw_peer import dial, read_to_the_end
 from raw_streams import HANDSHAKE, LIMIT_SECONDS, answer, connect
 from running import Service
 
 from adapters.inbound.websocket.http_guard import FORGET_BYTES, WRITTEN_AGAINST
+
+COUNTS = "ingest_handshakes_total{"
+ASKED_FOR = b"GET /asyncapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 def test_the_protocols_were_written_against_this_uvicorn() -> None:
@@ -55,6 +58,55 @@ async def test_a_request_with_a_body_is_answered_413(service: Service, body: byt
     writer.write(b"POST /health HTTP/1.1\r\nHost: x\r\n" + body)
     assert (await answer(reader)).startswith(b"HTTP/1.1 413 ")
     writer.close()
+
+
+@pytest.mark.parametrize(
+    "request_line", [b"POST /v1/ingest", b"GET /v1/ingest", b"POST /nope", b"GET /health/live"]
+)
+async def test_a_request_with_a_body_is_refused_once(
+    start_service: Any, request_line: bytes
+) -> None:
+    service = start_service()
+    reader, writer = await connect(service)
+    writer.write(request_line + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello")
+    assert (await answer(reader)).startswith(b"HTTP/1.1 413 ")
+    writer.close()
+    assert await refusals(service) == {"body": 1}
+
+
+async def refusals(service: Service) -> dict[str, int]:
+    """The refusals that are counted, by their outcome."""
+    reader, writer = await connect(service)
+    writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    lines = (await answer(reader)).decode().splitlines()
+    writer.close()
+    counts = (line.split('"')[1::2] + line.split()[-1:] for line in lines if COUNTS in line)
+    return {outcome: int(float(count)) for outcome, count in counts if float(count)}
+
+
+async def test_a_peer_that_does_not_read_its_answers_is_cut_off(start_service: Any) -> None:
+    service = start_service(START_TIMEOUT_SECONDS="0.5")
+    sock = await dial(service.port)
+    with pytest.raises(ConnectionError):
+        await ask_endlessly(sock)
+    sock.close()
+    assert await refusals(service) == {"timed_out": 1}
+
+
+async def ask_endlessly(sock: socket.socket) -> None:
+    async with asyncio.timeout(LIMIT_SECONDS):
+        while True:
+            await asyncio.get_running_loop().sock_sendall(sock, ASKED_FOR * 100)
+
+
+async def test_a_peer_that_reads_its_answers_late_is_given_them_all(service: Service) -> None:
+    sock = await dial(service.port)
+    asked = 60
+    closing = ASKED_FOR.replace(b"Host: x", b"Host: x\r\nConnection: close")
+    request = ASKED_FOR * (asked - 1) + closing
+    await asyncio.get_running_loop().sock_sendall(sock, request)
+    assert (await read_to_the_end(sock)).count(b"HTTP/1.1 200 ") == asked
+    sock.close()
 
 
 async def send_endlessly(sock: socket.socket) -> int:

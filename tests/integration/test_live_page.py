@@ -266,6 +266,25 @@ def test_only_so_many_may_look_and_a_place_is_free_again_when_one_leaves(
         wait_until(is_let_in)
 
 
+def test_head_of_the_events_ends_with_the_headers_and_takes_no_place(start_service: Any) -> None:
+    _, port = watched(start_service)
+    for _ in range(MAX_VIEWERS + 1):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        connection.request("HEAD", "/live/events")
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (200, b"")
+        assert str(answer.getheader("content-type")).startswith("text/event-stream")
+        connection.request("GET", "/health/live")  # which waits for the end of the answer
+        assert connection.getresponse().read() == b'{"status":"alive"}'
+        connection.close()
+
+    def is_let_in() -> bool:
+        with LiveEvents(port) as viewer:
+            return bool(viewer.next())
+
+    wait_until(is_let_in)
+
+
 async def test_the_broker_is_read_only_while_one_looks(lab: BrokerLab) -> None:
     def connect() -> RedisDestination:
         return RedisDestination(DestinationOptions(), lab.url)

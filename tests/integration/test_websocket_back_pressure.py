@@ -4,6 +4,7 @@ import pytest
 from observed_ends import closed, ended, until
 from observed_websocket import MAX_BYTES, ObservedServer, SessionPeer, wait_for
 from raw_websocket import BINARY, PING, PONG, TEXT, Frame, close, frame
+from waiting import wait_until
 from wrong_text import pattern
 
 from adapters.inbound.websocket import inbox
@@ -117,6 +118,20 @@ def test_our_close_while_nothing_is_read_reads_its_echo(observed: ObservedServer
 
 
 # The end without a close
+
+
+@pytest.mark.usefixtures("little_may_wait")
+def test_no_connection_is_kept_that_is_lost_after_its_application(
+    observed: ObservedServer,
+) -> None:
+    with observed.dial(takes=0) as peer:
+        protocol = peer.session.protocol
+        with observed.standing_still():
+            peer.send(*[frame(BINARY, pattern(1_000))] * 100)
+        wait_for(lambda: protocol.read_paused)
+        observed.turn(100)
+        peer.session.leave()
+        wait_until(lambda: protocol not in protocol.connections)
 
 
 @pytest.mark.parametrize("number", [0, 64, 3_000])

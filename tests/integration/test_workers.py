@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from agentstream_sender import AgentstreamSender
 from published import Broker, audio, entries
+from raw_peer import dial
 from running import Caller, ServiceProcess, pcm
 from waiting import until
 from websockets.exceptions import InvalidStatus
@@ -159,6 +160,26 @@ async def test_a_call_taken_over_by_another_worker_is_as_across_machines(
 def are_all_answered(service: ServiceProcess, path: str, status: int, times: int = 20) -> bool:
     """The process that the kernel gives a connection to answers it."""
     return {service.get(path)[0] for _ in range(times)} == {status}
+
+
+@pytest.mark.parametrize("seconds", ["0", "1"])
+async def test_a_drain_ends_also_with_peers_that_do_not_read(workers: Any, seconds: str) -> None:
+    service = workers(DRAIN_SECONDS=seconds, START_TIMEOUT_SECONDS="60")
+    sock = await dial(service.port)
+    request = b"GET /asyncapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
+    with pytest.raises(TimeoutError):  # nothing more is read of who does not read
+        await send_endlessly(sock, request * 100)
+    service.process.send_signal(signal.SIGTERM)
+    assert await asyncio.to_thread(service.process.wait, 30) == 0
+    assert "exceeded" not in service.log.read_text()
+    sock.close()
+
+
+async def send_endlessly(sock: socket.socket, data: bytes) -> None:
+    """Send until nothing is taken for a while."""
+    while True:
+        async with asyncio.timeout(2):
+            await asyncio.get_running_loop().sock_sendall(sock, data)
 
 
 async def test_while_some_workers_drain_no_request_waits_for_those_that_are_done(

@@ -67,7 +67,7 @@ class Session:
     ) -> None:
         self.messages: list[str | bytes] = []
         self.disconnects: list[tuple[int, str]] = []
-        self.is_over = False
+        self.is_over = self._is_leaving = False
         self.protocol: Any = None
         self._send: Any = None
         self._accepting = asyncio.Event()
@@ -89,6 +89,8 @@ class Session:
             while not (self.protocol.disconnected and self.protocol.queue.is_empty):
                 if self._permits is not None:
                     await self._permits.acquire()
+                if self._is_leaving:
+                    return
                 await self._take(await receive())
                 _tell()
         finally:
@@ -130,6 +132,11 @@ class Session:
                 self._permits.release()
 
         self._loop.call_soon_threadsafe(release)
+
+    def leave(self) -> None:
+        """Have an application that waits until it may take more end, without a close."""
+        self._is_leaving = True
+        self.take(1)
 
     def close(self, code: int, reason: str = "") -> None:
         """Have the application close."""

@@ -8,7 +8,7 @@ from litestar.types import ASGIApp, Receive, Send
 class Front:
     """Hands a request to the application of its port, a HEAD as the GET that it asks about.
 
-    The server leaves the body of an answer to HEAD out by itself.
+    The answer to HEAD ends with its headers: an endless body would never end it.
     """
 
     def __init__(
@@ -27,7 +27,21 @@ class Front:
             await self._public(scope, receive, send)
             return
         if scope["type"] == "http" and scope["method"] == "HEAD":
-            scope = {**scope, "method": "GET"}
+            scope, send = {**scope, "method": "GET"}, _without_body(send)
         server = scope["server"]
         is_operations = server is not None and server[1] == self._operations_port
         await (self._operations if is_operations else self._public)(scope, receive, send)
+
+
+def _without_body(send: Send) -> Send:
+    """Return a `send` that ends an answer with its headers; to the application the peer leaves."""
+    has_ended = False
+
+    async def send_head(message: Any) -> None:  # noqa: ANN401  # ASGI
+        nonlocal has_ended
+        if not has_ended:
+            has_ended = True
+            await send(message)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    return send_head

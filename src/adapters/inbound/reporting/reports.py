@@ -131,6 +131,11 @@ class Reports:
             error=error,
         )
 
+    def answer_unread(self, origin: Origin) -> None:
+        """Tell of a peer that did not read the answer to its request in time: it is cut off."""
+        self._telemetry.handshake(Outcome.TIMED_OUT.value, is_handshake=False)
+        self._write("answer unread", "answer not read in time: connection cut off", origin)
+
     def closed(
         self,
         closing: Closing,

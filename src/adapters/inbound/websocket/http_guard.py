@@ -9,6 +9,8 @@ hostile peer could do to the stock class, and what becomes of it here:
     send what is no request                             400, reported once a second at most
     send a handshake with long or many header lines     431; the WebSocket parser would never answer
     send a request with an endless body                 413; nothing here takes one
+    not read an answer                                  cut off when a piece of it has waited for
+                                                        START_TIMEOUT_SECONDS
 """
 
 import asyncio
@@ -19,6 +21,7 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from adapters.inbound.reporting.origin import Origin
 from adapters.inbound.reporting.refusals import Headers, Refusal
 from adapters.inbound.reporting.reports import Reports, values
 from adapters.inbound.websocket.handshake_rules import (
@@ -55,18 +58,24 @@ it unread would take back the answer."""
 
 
 class _NoRequest(Exception):
-    """What came is no request."""
+    """What came is no request, or has a body: the refusal of it, and its headers."""
 
 
 class _Requests(h11.Connection):
     """Reads requests; what is none is not logged by uvicorn, a line for each, but refused by us."""
 
     def next_event(self) -> Any:  # noqa: ANN401  # h11's events and sentinels
-        """Return the next event; raise `_NoRequest` where h11 raises."""
+        """Return the next event; raise `_NoRequest` where h11 raises, and before a body."""
         try:
-            return super().next_event()
+            event = super().next_event()
         except h11.RemoteProtocolError as error:
-            raise _NoRequest(error.error_status_hint) from error
+            is_too_large = error.error_status_hint == HEADERS_TOO_LARGE.status
+            raise _NoRequest(HEADERS_TOO_LARGE if is_too_large else UNREADABLE, []) from error
+        if isinstance(event, h11.Request):
+            headers = list(event.headers)
+            if has_body(headers) and not asks_for_websocket(headers):  # it has rules of its own
+                raise _NoRequest(BODY_NOT_TAKEN, headers)
+        return event
 
 
 class HttpGuard(H11Protocol, asyncio.BufferedProtocol):
@@ -84,6 +93,7 @@ class HttpGuard(H11Protocol, asyncio.BufferedProtocol):
         super().__init__(*arguments, **named)
         self.conn = _Requests(h11.SERVER, MAX_REQUEST_BYTES)
         self._request_timer: asyncio.TimerHandle | None = None
+        self._unread_timer: asyncio.TimerHandle | None = None
         self._has_read = False
         self._to_forget: int | None = None
 
@@ -91,19 +101,32 @@ class HttpGuard(H11Protocol, asyncio.BufferedProtocol):
         """Begin to wait for a request."""
         super().connection_made(transport)
         self.client = self.client or accepted_from(transport)
+        transport.set_write_buffer_limits(0)  # we are told of every byte that is not read
         self._expect_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
         self._stop_expecting()
+        self._stop_waiting_for_reader()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Begin to wait for the peer to read."""
+        super().pause_writing()
+        self._stop_waiting_for_reader()
+        self._unread_timer = self.loop.call_later(self.request_seconds, self._on_unread)
+
+    def resume_writing(self) -> None:
+        """Note that the peer has read all."""
+        self._stop_waiting_for_reader()
+        super().resume_writing()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # a hint
         """Return what is read into: little, so that a body is noticed before much of it is read."""
         return shared_reads.view[:EARLY_BYTES]
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Parse, and wait no more once a request is complete; one with a body is refused."""
+        """Parse, and wait no more once a request is complete."""
         if self._to_forget is not None:
             self._to_forget -= nbytes
             if self._to_forget < 0:
@@ -124,19 +147,16 @@ class HttpGuard(H11Protocol, asyncio.BufferedProtocol):
         self._note_request(before)
 
     def _note_request(self, before: Any) -> None:  # noqa: ANN401  # uvicorn's scope
-        """Wait no more if a request is complete since `before`; refuse it if it has a body."""
+        """Wait no more if a request is complete since `before`."""
         if self.scope is not before:
             self._stop_expecting()
-            if has_body(self.headers):
-                self._refuse(BODY_NOT_TAKEN, self.headers)
 
     def handle_events(self) -> None:
-        """Handle what was read; what is no request is refused."""
+        """Handle what was read; what is no request, or has a body, is refused."""
         try:
             super().handle_events()
         except _NoRequest as error:
-            is_too_large = error.args[0] == HEADERS_TOO_LARGE.status
-            self._refuse(HEADERS_TOO_LARGE if is_too_large else UNREADABLE, [])
+            self._refuse(*error.args)
 
     def _get_upgrade(self) -> bytes | None:
         """Return `websocket` if that is asked for."""
@@ -149,10 +169,14 @@ class HttpGuard(H11Protocol, asyncio.BufferedProtocol):
             self._refuse(refusal, self.headers)
             return
         self.headers = list(with_plain_upgrade(self.headers))
+        self._stop_waiting_for_reader()
+        self.transport.set_write_buffer_limits()
         super().handle_websocket_upgrade(event)
         websocket = self.transport.get_protocol()
         if not isinstance(websocket, WebSocketGuard):
             return
+        if self.flow.write_paused:  # an answer before the handshake is not read yet
+            websocket.pause_writing()
         if not websocket.is_handshake_taken:
             self._report(UNREADABLE_HANDSHAKE, self.headers)
         early, _ = self.conn.trailing_data
@@ -175,9 +199,11 @@ class HttpGuard(H11Protocol, asyncio.BufferedProtocol):
 
     def _report(self, refusal: Refusal, headers: Headers) -> None:
         if self.reports is not None:
-            forwarded_for = values(headers, b"x-forwarded-for")
-            origin = self.reports.origin(self.client and self.client[0], forwarded_for)
-            self.reports.refused(refusal, origin)
+            self.reports.refused(refusal, self._origin(self.reports, headers))
+
+    def _origin(self, reports: Reports, headers: Headers) -> Origin:
+        forwarded_for = values(headers, b"x-forwarded-for")
+        return reports.origin(self.client and self.client[0], forwarded_for)
 
     def _expect_request(self) -> None:
         self._request_timer = self.loop.call_later(self.request_seconds, self._on_no_request)
@@ -186,6 +212,17 @@ class HttpGuard(H11Protocol, asyncio.BufferedProtocol):
         if self._request_timer is not None:
             self._request_timer.cancel()
             self._request_timer = None
+
+    def _stop_waiting_for_reader(self) -> None:
+        if self._unread_timer is not None:
+            self._unread_timer.cancel()
+            self._unread_timer = None
+
+    def _on_unread(self) -> None:
+        self._unread_timer = None
+        cut_off(self.transport)
+        if self.reports is not None and self._to_forget is None:  # else it is told already
+            self.reports.answer_unread(self._origin(self.reports, self.headers or []))
 
     def _on_no_request(self) -> None:
         self._request_timer = None

@@ -74,7 +74,7 @@ class WebSocketGuard(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
         self.take: Callable[[], Message | None] = self._reader.take
         """Return a message that has come: whether it is text, then in UTF-8, and its bytes."""
         self._view = shared_reads.view
-        self._is_reading_on = self._is_lost = False
+        self._is_reading_on = self._is_lost = self._is_over = False
         self._lost: tuple[Exception | None] | None = None
         self.last_reply: Callable[[], str | None] | None = None
         """Returns a last reply to a peer whose messages cannot be read any more."""
@@ -120,7 +120,8 @@ class WebSocketGuard(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
         """Have what was read before the connection was lost taken, then say that it is."""
         self._is_lost = self._reader.drops_pings = True
         self.writable.set()
-        has_rest = self._reader.rest and self.handshake_complete and not self.close_sent
+        is_taken = self.handshake_complete and not (self.close_sent or self._is_over)
+        has_rest = self._reader.rest and is_taken
         if has_rest and not self.read_paused:  # in its turns
             self.loop.call_soon(self.connection_lost, exc)
         elif has_rest:  # when there is room
@@ -293,7 +294,7 @@ class WebSocketGuard(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
         """Run the application; a peer that does not read the end of it is cut off."""
         self.scope["extensions"][DIRECT] = {"peer": self}
         await super().run_asgi()
+        self._is_over = True
         if self._lost is not None:
-            self._reader.forget()
             self.connection_lost(*self._lost)
         self.loop.call_later(LINGER_SECONDS, cut_off, self.transport)
