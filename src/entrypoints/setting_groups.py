@@ -163,15 +163,15 @@ class Buffers(Group, frozen=True):
         whole(1024**2, 1024**4, "a whole number of bytes from {low} to {high}"),
         "268435456",
         "how much audio of all streams a process buffers: 256 MiB hold the default 45 s of some "
-        "370 calls at 8 kHz. When it is full, senders are not read. Calls that have not started get "
-        "at most a quarter of it",
+        "370 calls at 8 kHz. When it is full, senders are not read. Calls that have not started "
+        "get at most a quarter of it",
     )
     rewind_seconds: float = setting(
         seconds(0, 3600),
         "5",
         "how long confirmed audio is retained, to be replayed to a broker that lost it; of "
-        "a sender faster than four times real time, or than 400 frames a second, less. All of it is "
-        "inside `BUFFER_BYTES`, where unconfirmed audio comes first. 0 retains nothing",
+        "a sender faster than four times real time, or than 400 frames a second, less. All of it "
+        "is inside `BUFFER_BYTES`, where unconfirmed audio comes first. 0 retains nothing",
     )
     publish_linger_ms: int = setting(
         whole(0, 200, "a whole number of milliseconds from {low} to {high}"),
