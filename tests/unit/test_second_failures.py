@@ -182,3 +182,16 @@ async def test_what_a_session_leaves_open_is_still_stored() -> None:
     bench.log.leave(live)
     bench.settle()
     assert bench.stored_seqs() == [0, 1]
+
+
+async def test_frames_that_are_held_back_are_lost_if_nothing_continues() -> None:
+    bench = LogBench(limits=ROOMY)
+    live = bench.start()
+    bench.confirm(0)
+    begun_and_failed(bench)
+    bench.hear(1, 2)
+    bench.log.settle_append(Failed(BrokerUnavailable("away")))
+    bench.log.leave(live)
+    bench.doubt()
+    bench.settle()
+    assert bench.telemetry.total("lost") == 2

@@ -212,6 +212,8 @@ class LogTable(LogInbox):
 
     def _withdraw_start(self) -> None:
         """Have the older generation continue, with what was held back of it."""
+        if self._live is None:  # its session has left: nothing continues
+            self._reports.lost(self._starts.drop_held_back(), "not_stored")
         for entries, received_at in self._starts.withdraw():
             if self._live is not None:
                 self.put(self._live, entries, received_at)

@@ -155,13 +155,18 @@ class Starts:
         held_back, self._held_back = self._held_back, []
         return held_back
 
+    def drop_held_back(self) -> int:
+        """Drop what is held back; return how many frames it was."""
+        held_back, self._held_back = self._held_back, []
+        return sum(type(entry) is AudioFrame for entries, _ in held_back for entry in entries)
+
     def abandon(self) -> int:
         """Give up every request; return how many frames were held back for them."""
         for pending in self.requested:
             pending.fail(BrokerUnavailable("the start could not be stored"))
         self.requested.clear()
         self.begun = None
-        return self._take_held_back()
+        return self.drop_held_back()
 
     def _queue(self, head: Head | None, begin: Begin) -> None:
         holdings = self._holdings
@@ -170,9 +175,4 @@ class Starts:
         holdings.begin(head, begin, continues=continues)
 
     def _open(self, run: Run, lease: Lease, account: Account) -> Opened:
-        return Opened(self.requested.pop(0), run, lease, account, self._take_held_back())
-
-    def _take_held_back(self) -> int:
-        """Drop what is held back; return how many frames it was."""
-        held_back, self._held_back = self._held_back, []
-        return sum(type(entry) is AudioFrame for entries, _ in held_back for entry in entries)
+        return Opened(self.requested.pop(0), run, lease, account, self.drop_held_back())
