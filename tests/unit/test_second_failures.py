@@ -9,7 +9,7 @@ from sender_bench import SenderBench, ears, stream_key, timeless, until
 
 from application.delivery.byte_budget import BufferLimits
 from application.ports.errors import BrokerUnavailable
-from application.ports.store import Failed
+from application.ports.store import Conflict, Failed
 from application.recover_runs import _end_of
 from application.start_interaction import RetryBudget
 from domain.entries import Gap
@@ -190,8 +190,6 @@ async def test_frames_that_are_held_back_are_lost_if_nothing_continues() -> None
     bench.confirm(0)
     begun_and_failed(bench)
     bench.hear(1, 2)
-    bench.log.settle_append(Failed(BrokerUnavailable("away")))
     bench.log.leave(live)
-    bench.doubt()
-    bench.settle()
-    assert bench.telemetry.total("lost") == 2
+    bench.log.settle_append(Conflict(bench.head))  # the start is withdrawn
+    assert bench.telemetry.counted["lost", "not_stored"] == 2
