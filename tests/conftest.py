@@ -2,7 +2,6 @@
 
 import gc
 import logging
-import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -16,7 +15,7 @@ from running import Keys, Service
 from shared_rewriting import pytest_collection  # noqa: F401  # a hook
 
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
-from examples import examples
+from examples import PROFILE, examples
 
 # CI judges a change by the same examples each time; at a desk every run looks at new ones.
 # `HYPOTHESIS_PROFILE=soak` looks at twenty times as many, `mutate` at a fifth: `make mutate` tries
@@ -33,9 +32,7 @@ settings.register_profile(
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.too_slow],  # of a busy machine, not of the mutant
 )
-settings.load_profile(
-    os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "desk")
-)
+settings.load_profile(PROFILE)
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts a job in the background with SIGINT ignored. Processes that the tests start
