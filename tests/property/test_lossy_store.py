@@ -432,6 +432,10 @@ def test_a_run_whose_end_is_retained_no_more_is_not_rebased() -> None:
         machine.come_back_empty()
 
 
+SECONDS = 3_600.0
+"""For a soak, on a machine that does something else."""
+
+
 def check(machine: type[LossyStore]) -> None:
     run_state_machine_as_test(
         machine,
@@ -444,13 +448,16 @@ def check(machine: type[LossyStore]) -> None:
     )
 
 
+@pytest.mark.timeout(SECONDS)
 def test_no_frame_is_lost_while_the_store_loses_only_what_is_retained() -> None:
     check(LossyStore)
 
 
+@pytest.mark.timeout(SECONDS)
 def test_what_is_lost_is_declared_when_the_store_loses_more() -> None:
     check(LossyStoreBeyondRewind)
 
 
+@pytest.mark.timeout(SECONDS)
 def test_what_is_lost_is_declared_when_another_process_takes_over() -> None:
     check(Shared)
