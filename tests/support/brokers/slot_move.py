@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from redis.exceptions import ResponseError
 from valkey_node import ValkeyNode
 
 MIGRATE_MS = 5_000
@@ -65,5 +66,9 @@ class SlotMove:
         """Tell the new master first: it takes a higher epoch; others hear of it at the latest."""
         others = [node for node in self._nodes if node not in first and node.is_able]
         for node in (*first, *others):
-            if node.role() == "master":
+            try:
                 node.ask("CLUSTER", "SETSLOT", self.slot, "NODE", name)
+            except ResponseError:
+                # Replicas take no slots, and a master is one once it hears that its last has gone.
+                if node.role() == "master":
+                    raise
