@@ -11,6 +11,7 @@ from adapters.outbound.in_memory import InMemory, InMemoryStore
 from application import part_watch
 from application.broker_watch import BrokerWatch
 from application.delivery.byte_budget import BufferLimits
+from application.delivery.live_stream import LiveStream
 from application.delivery.sender import Sender
 from application.part_watch import MAX_CAUSES
 from application.ports.clock import Clock
@@ -440,10 +441,10 @@ async def test_a_doubt_of_a_part_is_one_of_that_part_alone() -> None:
     assert (bench.watch.is_up, bench.watch.away) == (True, ["b"])
 
 
-@timeless()
-async def test_a_part_that_is_back_is_told_with_what_the_outage_came_to_there(
-    bench: SenderBench, caplog: pytest.LogCaptureFixture
-) -> None:
+async def watched_parts(
+    bench: SenderBench,
+) -> tuple[LiveStream, LiveStream, PartedDestination, BrokerWatch]:
+    """Have a stream in each of two parts, five frames of each confirmed, and watch the parts."""
     keys = stream_key("one"), stream_key("two")
     bench.store.parts = dict(zip(keys, "ab", strict=True))
     one, two = [await bench.begin(stream=key) for key in keys]
@@ -453,14 +454,22 @@ async def test_a_part_that_is_back_is_told_with_what_the_outage_came_to_there(
     destination = PartedDestination(bench.clock, [A, B])
     watch = BrokerWatch(destination, bench.sender, bench.clock, bench.telemetry)
     await watch.check()
+    return one, two, destination, watch
+
+
+@timeless()
+async def test_a_part_that_is_back_is_told_with_what_the_outage_came_to_there(
+    bench: SenderBench, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, two, destination, watch = await watched_parts(bench)
     bench.store.parted = destination.away = {"a", "b"}
     bench.hear(one, 5)
     bench.hear(two, *range(5, 105))
     await watch.check()
     bench.ingest.drop(two, 205, 100)
     bench.ingest.drop(two, 205, 1)  # a duplicate
-    for key in keys:
-        bench.store.of(key).roll_back(1)
+    for live in (one, two):
+        bench.store.of(live.key).roll_back(1)
     await watch.check()
     bench.store.parted, destination.away = set(), set()
     await watch.check()
@@ -480,15 +489,7 @@ async def test_a_part_that_is_back_is_told_with_what_the_outage_came_to_there(
 async def test_a_stream_that_a_part_lost_is_of_its_figures_alone(
     bench: SenderBench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    keys = stream_key("one"), stream_key("two")
-    bench.store.parts = dict(zip(keys, "ab", strict=True))
-    one, two = [await bench.begin(stream=key) for key in keys]
-    for live in (one, two):
-        bench.hear(live, *range(5))
-    await until(lambda: bench.sender.unpublished() == 0)
-    destination = PartedDestination(bench.clock, [A, B])
-    watch = BrokerWatch(destination, bench.sender, bench.clock, bench.telemetry)
-    await watch.check()
+    _, two, destination, watch = await watched_parts(bench)
     bench.store.parted = destination.away = {"a", "b"}
     await watch.check()
     await asyncio.sleep(60)

@@ -3,10 +3,10 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.outbound.prometheus.lately import MAX_OUTAGES, MINUTE_MS, MINUTES, Costs, Memory
+from adapters.outbound.prometheus.lately import MAX_OUTAGES, MINUTE_MS, Costs, Memory
 from adapters.outbound.prometheus.telemetry import PrometheusTelemetry
 from adapters.outbound.worker_board import Slot, WorkerBoard
-from application.ports.exposition import BrokerOutage
+from application.ports.exposition import HANDSHAKE_MINUTES, BrokerOutage
 
 NOTHING = Costs(0, 0)
 T0 = 30_000_000 * MINUTE_MS
@@ -24,9 +24,9 @@ def test_handshakes_are_counted_by_the_minute_and_let_go(steps: list[tuple[str, 
     for outcome in OUTCOMES:
         times = [at for kind, at in all_of_them if kind == outcome]
         counted = lately.handshakes.get(outcome, {})
-        assert len(counted) <= MINUTES
+        assert len(counted) <= HANDSHAKE_MINUTES
         if times:
-            since = times[-1] // MINUTE_MS - MINUTES
+            since = times[-1] // MINUTE_MS - HANDSHAKE_MINUTES
             assert sum(counted.values()) == sum(at // MINUTE_MS > since for at in times)
         last = times[-1] if times and outcome != "accepted" else None
         assert lately.refused_at_ms.get(outcome) == last

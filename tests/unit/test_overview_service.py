@@ -8,12 +8,13 @@ from overview_bench import EPOCH_MS, SPEECH, OverviewBench
 from adapters.inbound.reporting.refusals import Outcome
 from application.overview.answers import Answers, answer
 from application.overview.call_overview import CallOverview
-from application.overview.door import ACCEPTED, REFUSED, WINDOW_MINUTES
+from application.overview.door import REFUSED
 from application.overview.outages import TOLD_SECONDS
 from application.overview.service import ServiceWatch, all_outages
 from application.overview.words import Answer, Tone
 from application.ports.clock import Instant
-from application.ports.exposition import BrokerOutage, ServiceState
+from application.ports.exposition import HANDSHAKE_MINUTES, BrokerOutage, ServiceState
+from application.ports.telemetry import ACCEPTED
 from domain.ledger import Ledger
 
 NOW = Instant(1_000.0, EPOCH_MS + 1_000_000)
@@ -263,7 +264,7 @@ def test_refused_handshakes_are_wrong_with_their_count_and_reason(
 
 def test_refusals_of_long_ago_and_of_no_handshake_are_not_told() -> None:
     for state_of_service in (
-        handshakes(accepted=1, minutes_ago=WINDOW_MINUTES, full=9),
+        handshakes(accepted=1, minutes_ago=HANDSHAKE_MINUTES, full=9),
         handshakes(timed_out=9, body=2),
         handshakes(accepted=9),
     ):

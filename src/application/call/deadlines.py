@@ -44,17 +44,17 @@ class Deadlines:
     def due_at(self) -> float:
         """When the connection is closed, unless a message comes before."""
         limits = self._limits
-        if self.live_since is None:
-            if not self.is_requested:
-                return self._opened_at + limits.start_seconds
-            too_long_at = self._opened_at + limits.call_seconds
-            if self.has_ended or self.is_unread:  # it waits for us
-                return too_long_at
-            return min(self.heard_at + limits.idle_seconds, too_long_at)
-        too_long_at = self.live_since + limits.call_seconds
-        if self.has_ended or self.is_unread:
+        if self.live_since is None and not self.is_requested:
+            return self._opened_at + limits.start_seconds
+        too_long_at = self._began_at + limits.call_seconds
+        if self.has_ended or self.is_unread:  # it waits for us
             return too_long_at
         return min(self.heard_at + limits.idle_seconds, too_long_at)
+
+    @property
+    def _began_at(self) -> float:
+        """When the run began; when the connection was opened, as long as there is none."""
+        return self._opened_at if self.live_since is None else self.live_since
 
     def overdue(self, now: float) -> Closing | None:
         """Return how to close; None if no deadline has passed.
@@ -66,7 +66,6 @@ class Deadlines:
         if now < self.due_at:
             return None
         is_started = self.live_since is not None
-        began = self._opened_at if self.live_since is None else self.live_since
-        if (is_started or self.is_requested) and now >= began + self._limits.call_seconds:
+        if (is_started or self.is_requested) and now >= self._began_at + self._limits.call_seconds:
             return TOO_LONG
         return IDLE if is_started else NO_START

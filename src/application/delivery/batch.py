@@ -73,11 +73,11 @@ class Batch:
             entries = entries[self.stored :]
         return Segment(self.run, self.lease.generation, entries, self.account)
 
-    def frames_not_stored(self) -> int:
-        """Count the frames among what is not stored yet."""
-        if not self.stored:
+    def frames_behind(self, entries: int) -> int:
+        """Count the frames behind the first `entries`."""
+        if not entries:
             return self.frames
-        return sum(type(entry) is AudioFrame for entry in self.unpacked()[self.stored :])
+        return sum(type(entry) is AudioFrame for entry in self.unpacked()[entries:])
 
     def head(self, revision: Revision, first_kept: int) -> Head:
         """Return the stream's head behind the batch."""

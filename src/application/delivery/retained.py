@@ -8,7 +8,6 @@ from application.ports.telemetry import Telemetry
 from domain.account import Account
 from domain.entries import Ended
 from domain.head import Run
-from domain.media import AudioFrame
 
 BATCH_ENTRIES = 128
 BATCH_BYTES = 512 * 1024
@@ -98,13 +97,11 @@ class Retained(Holder):
 
     def frames_from(self, position: int) -> int:
         """Return how many frames are retained at this position or behind it."""
-        frames = 0
-        for batch in self._batches:
-            if not batch.is_numbered or batch.end <= position:
-                continue
-            skipped = max(0, position - batch.first_position)
-            frames += sum(type(entry) is AudioFrame for entry in batch.unpacked()[skipped:])
-        return frames
+        return sum(
+            batch.frames_behind(max(0, position - batch.first_position))
+            for batch in self.numbered
+            if batch.end > position
+        )
 
     def let_go(self, batch: Batch) -> None:
         """Forget the first batch. See `Holder`."""

@@ -5,12 +5,10 @@ from collections.abc import Mapping
 
 from application.overview.words import MINUTE, Answer, Tone, ago, counts, number_of
 from application.ports.clock import Instant
-from application.ports.exposition import ServiceState
+from application.ports.exposition import HANDSHAKE_MINUTES, ServiceState
+from application.ports.telemetry import ACCEPTED, NO_BROKER
 
-WINDOW_MINUTES = 10
-
-ACCEPTED = "accepted"
-TURNED_AWAY = frozenset({"full", "no_broker", "failed"})
+TURNED_AWAY = frozenset({"full", NO_BROKER, "failed"})
 """The sender was allowed: one of these is wrong for a minute."""
 
 REFUSED = TURNED_AWAY | {
@@ -30,12 +28,12 @@ MINUTE_MS = MINUTE * MILLI
 def refusals(state: ServiceState, now: Instant) -> Answer | None:
     """Say which handshakes were refused in the last minutes, and why; None without any."""
     minute = now.epoch_ms // MINUTE_MS
-    refused = _refused(state.handshakes, minute - WINDOW_MINUTES)
+    refused = _refused(state.handshakes, minute - HANDSHAKE_MINUTES)
     if not refused:
         return None
     last_ms = max(state.refused_at_ms.get(outcome, 0) for outcome in refused)
-    handshakes = refused.total() + _accepted(state.handshakes, minute - WINDOW_MINUTES)
-    window = f"in the last {WINDOW_MINUTES} min"
+    handshakes = refused.total() + _accepted(state.handshakes, minute - HANDSHAKE_MINUTES)
+    window = f"in the last {HANDSHAKE_MINUTES} min"
     when = ago(last_ms / MILLI, now.epoch_ms / MILLI)
     text = (
         f"{refused.total():,} of {number_of(handshakes, 'handshake')} refused {window}:"

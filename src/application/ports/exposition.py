@@ -3,6 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+HANDSHAKE_MINUTES = 10
+"""Of so many minutes handshakes are remembered."""
+
 
 class BrokerOutage(NamedTuple):
     """A time in which the broker of one process took no writes; `until_ms` None while it lasts."""
@@ -36,7 +39,7 @@ class ServiceState(NamedTuple):
     watches_since_ms: int
     """Since when outages of the broker are noted."""
     handshakes: Mapping[str, Mapping[int, int]]
-    """Handshakes of the last minutes, by outcome and by minute since 1970."""
+    """Handshakes of the last `HANDSHAKE_MINUTES`, by outcome and by minute since 1970."""
     refused_at_ms: Mapping[str, int]
     """When the last handshake was refused, by outcome."""
 

@@ -40,6 +40,9 @@ IGNORED = ("unknown", "back_pressure")
 """Messages that leave no other trace."""
 
 
+ACCEPTED, NO_BROKER = "accepted", "no_broker"
+"""What became of a handshake: it was taken, or refused since the broker takes no writes."""
+
 SAMPLES = ("measured", "dropped")
 """Outcomes of frames that are to be measured."""
 

@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from http import HTTPStatus
 
+from application.ports import telemetry
+
 Headers = Sequence[tuple[bytes, bytes]]
 
 
 class Outcome(StrEnum):
     """What became of a handshake: the label of the metric and the reason in the log."""
 
-    ACCEPTED = "accepted"
+    ACCEPTED = telemetry.ACCEPTED
     UNREADABLE = "unreadable"
     """No HTTP request, or a handshake whose headers cannot be used."""
     UNAUTHENTICATED = "unauthenticated"
@@ -29,7 +31,7 @@ class Outcome(StrEnum):
     FAILED = "failed"
     """A bug of ours."""
     FULL = "full"
-    NO_BROKER = "no_broker"
+    NO_BROKER = telemetry.NO_BROKER
     DRAINING = "draining"
 
 

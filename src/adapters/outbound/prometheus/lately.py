@@ -7,15 +7,11 @@ from dataclasses import dataclass
 import msgspec
 
 from adapters.outbound.prometheus.counts import add_to
-from application.ports.exposition import BrokerOutage
+from application.ports.exposition import HANDSHAKE_MINUTES, BrokerOutage
+from application.ports.telemetry import ACCEPTED
 
 MAX_OUTAGES = 8
-MINUTES = 10
-"""For how many minutes handshakes are remembered by the minute."""
-
 MINUTE_MS = 60_000
-ACCEPTED = "accepted"
-NO_BROKER = "no_broker"
 
 MIN_OUTAGE_MS = 1_000
 """A shorter outage that cost nothing is not remembered: a new connection, for instance."""
@@ -90,7 +86,7 @@ class Memory:
         """Take a handshake; what is older than the last minutes is let go."""
         by_minute, minute = self._handshakes.setdefault(outcome, {}), now_ms // MINUTE_MS
         add_to(by_minute, {minute: 1})
-        for old in [it for it in by_minute if it <= minute - MINUTES]:
+        for old in [it for it in by_minute if it <= minute - HANDSHAKE_MINUTES]:
             del by_minute[old]
         if outcome != ACCEPTED:
             self._refused_at_ms[outcome] = now_ms

@@ -27,7 +27,7 @@ from adapters.outbound.prometheus.families import (
     place_families,
     process_families,
 )
-from adapters.outbound.prometheus.lately import NO_BROKER, Costs, Memory
+from adapters.outbound.prometheus.lately import Costs, Memory
 from adapters.outbound.prometheus.tally import (
     CONFIRM_BUCKETS,
     Tally,
@@ -38,7 +38,7 @@ from adapters.outbound.prometheus.tally import (
 from application.ports.exposition import MetricsExposition, ServiceState
 from application.ports.places import Places
 from application.ports.siblings import Siblings
-from application.ports.telemetry import HeldBytes, Losses, Telemetry
+from application.ports.telemetry import NO_BROKER, HeldBytes, Losses, Telemetry
 
 PROCESS_SECONDS = 5.0
 """How old what the other processes show of their memory and descriptors may be: it takes a while to
