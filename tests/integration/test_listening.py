@@ -14,7 +14,7 @@ from commands import run
 from ports import quiet_port
 from running import LIMIT_SECONDS, ServiceProcess
 from waiting import wait_until
-from worker_processes import children
+from worker_processes import children, descriptors
 
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
 from entrypoints.listening import bind, find_endpoints, problems_of, too_late
@@ -205,7 +205,7 @@ def lines(service: ServiceProcess) -> list[dict[str, Any]]:
 
 def listening_ports(pid: int) -> set[int]:
     """The ports of the sockets that a process listens at, of IPv4."""
-    held = {str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()}
+    held = descriptors(pid)
     table = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return {
         int(fields[1].split(":")[1], 16)

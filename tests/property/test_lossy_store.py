@@ -440,7 +440,7 @@ def check(machine: type[LossyStore]) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=examples(100, ci=500, soak=5_000),
+            max_examples=examples(100, ci=200, soak=5_000),
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ports import quiet_port
+from warm_start import can_be_warm, run_warm
 
 OPEN = {"PUBSUB_ADAPTER": "redis_streams", "SUPPORT_EXOTEL": "true"}
 
@@ -23,9 +24,12 @@ def run(
     """
     ours = ("PUBSUB", "REDIS", "NATS", "EXOTEL", "SUPPORT", "JWT", "OTEL")
     clean = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
+    variables = {**clean, "COLUMNS": "200", "PORT": str(quiet_port()), **(env or {})}
+    if stdout == subprocess.PIPE and can_be_warm(variables):
+        return run_warm(arguments, variables, cwd)
     return subprocess.run(
         [sys.executable, "-m", "entrypoints.cli", *arguments],
-        env={**clean, "COLUMNS": "200", "PORT": str(quiet_port()), **(env or {})},
+        env=variables,
         cwd=cwd,
         stdout=stdout,
         stderr=subprocess.PIPE,

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from ports import quiet_port
 from waiting import wait_until
+from warm_start import Process, WarmProcess, can_be_warm
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
@@ -31,6 +32,9 @@ from entrypoints.registry import destination_adapters
 from entrypoints.server import build_server
 
 LIMIT_SECONDS = 15.0
+
+CLI = ("-m", "entrypoints.cli")
+"""What Python is told to run for `rtaa-ingest`."""
 
 
 def free_port() -> int:
@@ -114,31 +118,39 @@ class Service(Served):
 
 
 class ServiceProcess(Served):
-    """`rtaa-ingest serve` as a process of its own, with its log in a file."""
+    """`rtaa-ingest serve` as a process of its own, with its log in a file.
+
+    With this Python and the installed program it is started warm.
+    """
 
     def __init__(
         self,
         environment: Mapping[str, str],
         log: Path,
         arguments: Sequence[str] = (),
-        program: Sequence[str] = ("-m", "entrypoints.cli"),
+        program: Sequence[str] = CLI,
         stderr: int | None = None,
         python: str | Path = sys.executable,
     ) -> None:
         self.port = quiet_port()
         self.log = log
         self._command = [str(python), *program, "serve", *arguments]
+        self._arguments = arguments
+        self._is_warm = stderr is None and (python, tuple(program)) == (sys.executable, CLI)
         self.url = f"ws://127.0.0.1:{self.port}/v1/ingest"
         self._environment = {"HOST": "127.0.0.1", "PORT": str(self.port), **environment}
         self._stderr = stderr
         log.unlink(missing_ok=True)
         self.process = self._spawn()
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
+    def _spawn(self) -> Process:
+        environment = {**os.environ, **self._environment}
         with self.log.open("ab") as lines:
+            if self._is_warm and can_be_warm(environment):
+                return WarmProcess(["serve", *self._arguments], environment, lines, lines)
             return subprocess.Popen(
                 self._command,
-                env={**os.environ, **self._environment},
+                env=environment,
                 stdout=lines,
                 stderr=lines if self._stderr is None else self._stderr,
             )

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from running import Caller, ServiceProcess
@@ -44,10 +45,18 @@ def children(service: ServiceProcess) -> list[int]:
 def listens(pid: int) -> bool:
     """Whether it has begun to serve: it waits in an event loop by then."""
     try:
-        links = [str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()]
+        return any("eventpoll" in link for link in descriptors(pid))
     except OSError:
         return False
-    return any("eventpoll" in link for link in links)
+
+
+def descriptors(pid: int) -> set[str]:
+    """What a process has open, as the kernel calls it, without what it closes meanwhile."""
+    links = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            links.add(str(descriptor.readlink()))
+    return links
 
 
 def is_alive(pid: int) -> bool:
@@ -70,7 +79,6 @@ def worker_of_port(port: int, service: ServiceProcess) -> int:
         if int(fields[2].split(":")[1], 16) == port:
             inodes.add(f"socket:[{fields[9]}]")
     for pid in children(service):
-        for fd in Path(f"/proc/{pid}/fd").iterdir():
-            if str(fd.readlink()) in inodes:
-                return pid
+        if inodes & descriptors(pid):
+            return pid
     raise AssertionError("no worker holds it")
