@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from application.ports.errors import InvalidToken
 from application.ports.tokens import TokenVerifier
-from domain.access import Sender
+from domain.access import Principal
 from domain.errors import InvalidIdentifier
 from domain.identifiers import InteractionId, TenantId
 
@@ -90,7 +90,7 @@ class AdmitSender:
         """Whether a user name and password can be accepted."""
         return self._policy.carriers and bool(self._policy.pairs)
 
-    def __call__(self, credential: Credential, address: Address | None) -> Sender:
+    def __call__(self, credential: Credential, address: Address | None) -> Principal:
         """Return who the sender is. `address` is None when it cannot be told.
 
         Raises:
@@ -99,23 +99,23 @@ class AdmitSender:
 
         """
         if isinstance(credential, TokenCredential):
-            sender = self._verify_token(credential.token)
+            principal = self._verify_token(credential.token)
         else:
             self._verify_without_token(credential)
-            sender = Sender(open_tenants=self._policy.tenants)
+            principal = Principal(open_tenants=self._policy.tenants)
         if address is None:
             raise AddressRefused("the address cannot be told")
-        if not sender.has_token and not self._is_inside(address):
+        if not principal.has_token and not self._is_inside(address):
             raise AddressRefused("the address is not among those allowed")
-        return sender
+        return principal
 
-    def _verify_token(self, token: str) -> Sender:
+    def _verify_token(self, token: str) -> Principal:
         if self._token_verifier is None:
             raise Unauthenticated("a token is shown while no key to verify it is configured")
         try:
             claims = self._token_verifier.verify(token)
             interaction_id = claims.interaction_id
-            return Sender(
+            return Principal(
                 token_tenant=TenantId(claims.tenant_id),
                 token_interaction=None if interaction_id is None else InteractionId(interaction_id),
             )

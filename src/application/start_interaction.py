@@ -12,12 +12,12 @@ from application.call_context import call_context
 from application.cut_interaction import CutInteraction
 from application.delivery.live_stream import LiveStream
 from application.delivery.pending_start import Granted, PendingStart
-from application.delivery.sender import Sender as LogSender
+from application.delivery.sender import Sender
 from application.ports.clock import Clock
 from application.ports.errors import BrokerUnavailable, PublisherError
 from application.ports.open_runs import OpenRuns
 from application.time_limit import ANSWER_SECONDS, answered_within
-from domain.access import Sender
+from domain.access import Principal
 from domain.events import Opening
 from domain.head import Access
 from domain.starting import StartRequest
@@ -61,7 +61,7 @@ class StartInteraction:
     def __init__(
         self,
         open_runs: OpenRuns,
-        sender: LogSender,
+        sender: Sender,
         cut_interaction: CutInteraction,
         clock: Clock,
     ) -> None:
@@ -73,7 +73,7 @@ class StartInteraction:
     async def __call__(
         self,
         opening: Opening,
-        sender: Sender,
+        principal: Principal,
         *,
         requested_at: float | None = None,
         budget: RetryBudget | None = None,
@@ -92,12 +92,12 @@ class StartInteraction:
             PublisherError: the start could not be stored within the budget.
 
         """
-        sender.check_may_start(opening.stream.tenant_id, opening.interaction_id)
+        principal.check_may_start(opening.stream.tenant_id, opening.interaction_id)
         budget = budget or RetryBudget()
         told = {**call_context(opening), **(context or {})}
         began_at = self._clock.monotonic()
         log = self._sender.log_of(opening.stream)
-        access = Access.TOKEN if sender.has_token else Access.OPEN
+        access = Access.TOKEN if principal.has_token else Access.OPEN
         pending = PendingStart(
             StartRequest(opening, secrets.token_hex(16), access),
             began_at if requested_at is None else requested_at,

@@ -8,7 +8,7 @@ from domain.identifiers import InteractionId, TenantId
 
 
 @dataclass(frozen=True, slots=True)
-class Sender:
+class Principal:
     """The party at the other end of a connection, as far as its credentials tell.
 
     `token_tenant` is the tenant of a verified token, None for a sender that was admitted without

@@ -34,7 +34,7 @@ from application.delivery.live_stream import LiveStream
 from application.delivery.log_state import LogState
 from application.ports.errors import PublisherError
 from application.start_interaction import RetryBudget
-from domain.access import Sender
+from domain.access import Principal
 from domain.entries import Ended, Entry, Gap, SignalNoted, Started
 from domain.events import NEW_RUN, Opening, Resume
 from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
@@ -123,7 +123,7 @@ class LossyStore(RuleBasedStateMachine):
         )
         self.broker.has_unanswered_start |= bool(to.connection.faults) or self.broker.is_down
         try:
-            stream = self.runner.run(to.start(opening, Sender(), budget=RetryBudget(0.0)))
+            stream = self.runner.run(to.start(opening, Principal(), budget=RetryBudget(0.0)))
         except PublisherError:
             self.broker.has_unanswered_start = True
             return

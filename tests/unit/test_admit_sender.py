@@ -15,7 +15,7 @@ from application.admit_sender import (
 )
 from application.ports.errors import InvalidToken
 from application.ports.tokens import TokenClaims, TokenVerifier
-from domain.access import Sender
+from domain.access import Principal
 from domain.identifiers import InteractionId, TenantId
 
 INSIDE, OUTSIDE = ip_address("203.0.113.7"), ip_address("198.51.100.1")
@@ -48,8 +48,8 @@ TOKENS = TheseTokens(
 
 def test_a_right_token_is_admitted_with_what_it_proves() -> None:
     admit = AdmitSender(AccessPolicy(), TOKENS)
-    assert admit(TokenCredential("of_alice"), OUTSIDE) == Sender(token_tenant=TenantId("alice"))
-    assert admit(TokenCredential("of_alices_call"), OUTSIDE) == Sender(
+    assert admit(TokenCredential("of_alice"), OUTSIDE) == Principal(token_tenant=TenantId("alice"))
+    assert admit(TokenCredential("of_alices_call"), OUTSIDE) == Principal(
         token_tenant=TenantId("alice"), token_interaction=InteractionId("call")
     )
 
@@ -74,7 +74,7 @@ def test_a_token_needs_no_allowed_address_and_no_open_tenant() -> None:
         carriers=True, pairs=(PAIR,), networks=NETWORKS, tenants=frozenset({TenantId("bob")})
     )
     sender = AdmitSender(policy, TOKENS)(TokenCredential("of_alice"), OUTSIDE)
-    assert sender == Sender(token_tenant=TenantId("alice"))
+    assert sender == Principal(token_tenant=TenantId("alice"))
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_without_exotel_only_a_token_is_let_in(credential: Credential) -> None:
 
 
 def test_without_a_configured_pair_no_credential_is_needed() -> None:
-    assert AdmitSender(AccessPolicy(carriers=True), None)(NoCredential(), OUTSIDE) == Sender()
+    assert AdmitSender(AccessPolicy(carriers=True), None)(NoCredential(), OUTSIDE) == Principal()
 
 
 @pytest.mark.parametrize(
@@ -101,13 +101,13 @@ def test_a_header_that_is_present_is_not_treated_as_absent(credential: Credentia
 
 def test_the_configured_pair_is_let_in() -> None:
     admit = AdmitSender(AccessPolicy(carriers=True, pairs=(PAIR,)), None)
-    assert admit(PairCredential(PAIR), OUTSIDE) == Sender()
+    assert admit(PairCredential(PAIR), OUTSIDE) == Principal()
 
 
 def test_while_a_password_is_rotated_the_old_and_the_new_one_are_let_in() -> None:
     admit = AdmitSender(AccessPolicy(carriers=True, pairs=(PAIR, NEXT_PAIR)), None)
-    assert admit(PairCredential(PAIR), OUTSIDE) == Sender()
-    assert admit(PairCredential(NEXT_PAIR), OUTSIDE) == Sender()
+    assert admit(PairCredential(PAIR), OUTSIDE) == Principal()
+    assert admit(PairCredential(NEXT_PAIR), OUTSIDE) == Principal()
     with pytest.raises(Unauthenticated):
         admit(PairCredential(b"exotel:oldnew"), OUTSIDE)
 
@@ -129,7 +129,7 @@ def test_any_other_pair_is_refused(pair: bytes) -> None:
 def test_a_password_beyond_ascii_is_compared_as_bytes(password: str) -> None:
     configured = f"exotel:{password}".encode()
     admit = AdmitSender(AccessPolicy(carriers=True, pairs=(configured,)), None)
-    assert admit(PairCredential(configured), INSIDE) == Sender()
+    assert admit(PairCredential(configured), INSIDE) == Principal()
     for wrong in (b"exotel:\xff\xfe", f"exotel:{password}".encode("utf-16"), b"exotel:?"):
         with pytest.raises(Unauthenticated):
             admit(PairCredential(wrong), INSIDE)
@@ -147,7 +147,7 @@ def test_every_configured_check_must_pass(credential: Credential) -> None:
     pairs = (PAIR,) if isinstance(credential, PairCredential) else ()
     admit = AdmitSender(AccessPolicy(carriers=True, pairs=pairs, networks=NETWORKS), None)
     for address in (INSIDE, INSIDE_V6):
-        assert admit(credential, address) == Sender()
+        assert admit(credential, address) == Principal()
     for address in (OUTSIDE, OUTSIDE_V6):
         with pytest.raises(AddressRefused):
             admit(credential, address)
@@ -179,9 +179,9 @@ def test_an_empty_list_of_networks_admits_no_sender() -> None:
 def test_the_tenants_open_without_a_token_are_those_of_the_policy() -> None:
     tenants = frozenset({TenantId("bob")})
     policy = AccessPolicy(carriers=True, tenants=tenants)
-    assert AdmitSender(policy, TOKENS)(NoCredential(), INSIDE) == Sender(open_tenants=tenants)
+    assert AdmitSender(policy, TOKENS)(NoCredential(), INSIDE) == Principal(open_tenants=tenants)
     with_pair = AccessPolicy(carriers=True, pairs=(PAIR,), tenants=tenants)
-    assert AdmitSender(with_pair, TOKENS)(PairCredential(PAIR), INSIDE) == Sender(
+    assert AdmitSender(with_pair, TOKENS)(PairCredential(PAIR), INSIDE) == Principal(
         open_tenants=tenants
     )
 
@@ -247,7 +247,7 @@ def test_a_refusal_repeats_nothing_of_the_credential() -> None:
 def test_rules_that_are_replaced_hold_for_what_follows() -> None:
     admit = AdmitSender(AccessPolicy(carriers=True, pairs=(PAIR,)), TOKENS)
     admit.replace(AccessPolicy(carriers=True, pairs=(NEXT_PAIR,), networks=NETWORKS), None)
-    assert admit(PairCredential(NEXT_PAIR), INSIDE) == Sender()
+    assert admit(PairCredential(NEXT_PAIR), INSIDE) == Principal()
     assert not admit.takes_tokens
     for credential in (PairCredential(PAIR), TokenCredential("of_alice"), NoCredential()):
         with pytest.raises(Unauthenticated):

@@ -19,11 +19,11 @@ from application.broker_watch import BrokerWatch
 from application.call.roster import Roster
 from application.capacity import Capacity
 from application.delivery.byte_budget import BufferLimits
-from application.delivery.sender import Sender as LogSender
+from application.delivery.sender import Sender
 from application.ports.destination import DestinationOptions
 from application.ports.errors import InvalidToken
 from application.ports.tokens import TokenClaims, TokenVerifier
-from domain.access import Sender
+from domain.access import Principal
 from domain.events import Opening
 from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
 from domain.media import MediaFormat
@@ -63,7 +63,7 @@ class Bench:
         policy = AccessPolicy(carriers=True, pairs=pairs, networks=(ip_network("203.0.113.0/24"),))
         telemetry, clock = PrometheusTelemetry(), SystemClock()
         self.destination = InMemory().connect(DestinationOptions(), {})
-        self.sender = LogSender(
+        self.sender = Sender(
             self.destination, clock, telemetry, BufferLimits(), retention_seconds=60
         )
         self.watch = BrokerWatch(self.destination, self.sender, clock, telemetry)
@@ -82,11 +82,11 @@ class Bench:
     def is_full(self) -> bool:
         return self.capacity.is_full
 
-    async def enter(self, peer: str | None, *headers: tuple[bytes, bytes]) -> Sender | Refusal:
+    async def enter(self, peer: str | None, *headers: tuple[bytes, bytes]) -> Principal | Refusal:
         await self.watch.check()
         return await self.ask(peer, *headers)
 
-    async def ask(self, peer: str | None, *headers: tuple[bytes, bytes]) -> Sender | Refusal:
+    async def ask(self, peer: str | None, *headers: tuple[bytes, bytes]) -> Principal | Refusal:
         """Ask the gate, and not the broker before."""
         handshake = handshake_of(peer, *headers)
         origin = self.reports.origin(peer, handshake.header("x-forwarded-for"))
@@ -103,12 +103,12 @@ def values(headers: Headers, name: bytes) -> list[bytes]:
 
 async def test_a_sender_that_passes_every_check_enters_and_holds_a_place() -> None:
     bench = Bench()
-    assert await bench.enter(INSIDE, RIGHT) == Sender()
+    assert await bench.enter(INSIDE, RIGHT) == Principal()
     assert bench.is_full()
     bench.gate.leave()
     assert not bench.is_full()
     token = (b"AUTHORIZATION", b"Bearer of-alice")
-    assert await bench.enter(OUTSIDE, token) == Sender(token_tenant=TenantId("alice"))
+    assert await bench.enter(OUTSIDE, token) == Principal(token_tenant=TenantId("alice"))
 
 
 async def test_refusals_come_in_the_order_of_the_contract(
@@ -158,7 +158,7 @@ async def test_a_handshake_that_meets_no_broker_waits_for_it() -> None:
     await asyncio.sleep(0)
     assert not waiting.done()
     await bench.watch.check()
-    assert await asyncio.wait_for(waiting, 1) == Sender()
+    assert await asyncio.wait_for(waiting, 1) == Principal()
 
 
 async def test_a_handshake_waits_for_a_broker_that_has_not_proved_yet_what_it_has() -> None:
@@ -179,7 +179,7 @@ async def test_a_handshake_waits_for_a_broker_that_has_not_proved_yet_what_it_ha
         while not bench.sender.is_in_sync():
             await asyncio.sleep(0)
         await bench.watch.check()
-        assert await waiting == Sender()
+        assert await waiting == Principal()
     publishing.cancel()
     await asyncio.gather(publishing, return_exceptions=True)
 

@@ -23,7 +23,7 @@ from adapters.inbound.dialects.exostreamkit import Exostreamkit
 from application.call.closing import ENDED as CLOSED
 from application.call.messages import Audio, BadStart, Refusal, Refused, SignalMessage, Start
 from application.delivery.live_stream import LiveStream
-from domain.access import Sender
+from domain.access import Principal
 from domain.account import State as Life
 from domain.entries import Ended, Gap, SignalNoted, Started
 from domain.events import EndReason, Opening, Resume, ResumeAbove, Signal
@@ -213,7 +213,7 @@ async def test_where_the_start_of_one_that_is_gone_is_not_allowed_its_audio_is_l
     site: StartingSite,
 ) -> None:
     await site.plug()
-    starting = site.starting(Agentstream(), Sender(token_tenant=TenantId("another")))
+    starting = site.starting(Agentstream(), Principal(token_tenant=TenantId("another")))
     say(starting, START, Audio(1, b"ab"))
     starting.leave()
     await site.until(lambda: site.container.background().is_idle)
@@ -224,7 +224,7 @@ async def test_where_the_start_of_one_that_is_gone_is_not_allowed_its_audio_is_l
 async def test_an_end_that_was_left_to_a_newer_connection_is_sent_again_if_that_fails(
     site: StartingSite,
 ) -> None:
-    older = site.starting(Exostreamkit(), Sender(token_tenant=TENANT))
+    older = site.starting(Exostreamkit(), Principal(token_tenant=TENANT))
     newer = site.starting(Exostreamkit())
     start = Start(TENANT, CALL, STREAM, MEDIA, Resume())
     say(older, start, Audio(0, b"ab"), ENDED)

@@ -29,7 +29,7 @@ from application.call.messages import Audio, SignalMessage, Start
 from application.call.session import State
 from application.delivery.live_stream import LiveStream
 from application.start_interaction import RetryBudget
-from domain.access import Sender
+from domain.access import Principal
 from domain.entries import Ended
 from domain.events import Opening, ResumeAbove, Signal
 from domain.identifiers import TenantId
@@ -63,7 +63,7 @@ async def test_a_start_that_is_granted_makes_the_session_live_once_what_is_held_
 
 async def test_a_start_that_is_not_allowed_closes(site: StartingSite) -> None:
     await site.plug()
-    starting = site.starting(Exostreamkit(), Sender(token_tenant=TenantId("another")))
+    starting = site.starting(Exostreamkit(), Principal(token_tenant=TenantId("another")))
     say(starting, START)
     closing = await site.outcome(starting)
     assert isinstance(closing, Closing)

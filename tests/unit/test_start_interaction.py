@@ -17,7 +17,7 @@ from stream_parts import OTHER_MEDIA, now, opening
 from application.ports.errors import BrokerRefused, BrokerUnavailable
 from application.start_interaction import MAX_AGAIN_SECONDS, RetryBudget
 from application.time_limit import ANSWER_SECONDS
-from domain.access import Sender as Credentials
+from domain.access import Principal
 from domain.account import State
 from domain.entries import Ended, Started
 from domain.errors import NotAllowed, Superseded
@@ -26,7 +26,7 @@ from domain.head import Access
 from domain.identifiers import InteractionId, TenantId
 from domain.starting import AwaitFirstFrame
 
-WITH_TOKEN = Credentials(TenantId("tenant"))
+WITH_TOKEN = Principal(TenantId("tenant"))
 
 
 def kinds(bench: SenderBench) -> list[type]:
@@ -161,19 +161,19 @@ async def test_a_start_that_cannot_be_decided_yet_changes_nothing(bench: SenderB
 
 
 @pytest.mark.parametrize(
-    "credentials",
+    "principal",
     [
-        Credentials(TenantId("another")),
-        Credentials(TenantId("tenant"), InteractionId("another")),
-        Credentials(open_tenants=frozenset({TenantId("another")})),
+        Principal(TenantId("another")),
+        Principal(TenantId("tenant"), InteractionId("another")),
+        Principal(open_tenants=frozenset({TenantId("another")})),
     ],
 )
 @timeless()
 async def test_a_sender_without_the_right_is_refused_before_anything_is_asked(
-    bench: SenderBench, credentials: Credentials
+    bench: SenderBench, principal: Principal
 ) -> None:
     with pytest.raises(NotAllowed):
-        await bench.ask(credentials=credentials)
+        await bench.ask(principal=principal)
     assert bench.store.calls == []
     assert bench.heartbeats.given == 0
     assert bench.logs == 0
@@ -183,7 +183,7 @@ async def test_a_sender_without_the_right_is_refused_before_anything_is_asked(
 async def test_an_open_run_that_was_begun_with_a_token_is_not_taken_without_one(
     bench: SenderBench,
 ) -> None:
-    live = await bench.begin(credentials=WITH_TOKEN)
+    live = await bench.begin(principal=WITH_TOKEN)
     assert live.run.access is Access.TOKEN
     with pytest.raises(NotAllowed):
         await bench.ask(opening(Resume()))
@@ -191,7 +191,7 @@ async def test_an_open_run_that_was_begun_with_a_token_is_not_taken_without_one(
     assert not live.log.is_full
     bench.hear(live, 0)
     await until(lambda: live.log.is_empty)
-    resumed = await bench.begin(Resume(), credentials=WITH_TOKEN)
+    resumed = await bench.begin(Resume(), principal=WITH_TOKEN)
     assert resumed.run.access is Access.TOKEN
 
 

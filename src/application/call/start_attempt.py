@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from application.delivery.pending_start import Granted
 from application.start_interaction import RetryBudget, StartInteraction
-from domain.access import Sender
+from domain.access import Principal
 from domain.events import Opening
 
 Settled = Granted | Exception
@@ -19,7 +19,7 @@ class StartAttempt:
         self,
         start: StartInteraction,
         opening: Opening,
-        sender: Sender,
+        principal: Principal,
         *,
         requested_at: float,
         budget: RetryBudget,
@@ -29,7 +29,7 @@ class StartAttempt:
         self._budget = budget
         self._on_settled = on_settled
         self._task = asyncio.create_task(
-            start(opening, sender, requested_at=requested_at, budget=budget, context=context)
+            start(opening, principal, requested_at=requested_at, budget=budget, context=context)
         )
         self._task.add_done_callback(self._settle)
 

@@ -24,7 +24,7 @@ from application.ports.errors import BrokerUnavailable, PublisherError
 from application.ports.open_runs import OpenRuns
 from application.ports.store import Append, Failed, Heads, Outcome, StreamStore
 from application.start_interaction import RetryBudget, StartInteraction
-from domain.access import Sender as Credentials
+from domain.access import Principal
 from domain.entries import Ended, Entry
 from domain.events import NEW_RUN, Continuation, Opening
 from domain.head import Head
@@ -231,21 +231,21 @@ class SenderBench:
         continuation: Continuation = NEW_RUN,
         stream: StreamKey = STREAM,
         *,
-        credentials: Credentials | None = None,
+        principal: Principal | None = None,
     ) -> LiveStream:
         """Start a stream, and have a session listen to it."""
-        granted = await self.ask(opening(continuation, stream=stream), credentials)
+        granted = await self.ask(opening(continuation, stream=stream), principal)
         return listened_to(granted)
 
     async def ask(
         self,
         of: Opening = OPENING,
-        credentials: Credentials | None = None,
+        principal: Principal | None = None,
         budget: RetryBudget | None = None,
         requested_at: float | None = None,
     ) -> Granted:
         return await self.start(
-            of, credentials or Credentials(), budget=budget, requested_at=requested_at
+            of, principal or Principal(), budget=budget, requested_at=requested_at
         )
 
     def asking(self, of: Opening = OPENING, **named: Any) -> "asyncio.Task[Granted]":

@@ -12,16 +12,16 @@ from application.call.start_attempt import Settled, StartAttempt
 from application.call.wire import Wire
 from application.delivery.live_stream import LiveStream
 from application.start_interaction import RetryBudget
-from domain.access import Sender
+from domain.access import Principal
 from domain.events import EndReason, Opening
 
 
 class RecordingConnection:
     """Carries out the actions of its session: replies are recorded, use cases are called."""
 
-    def __init__(self, services: Services, wire: Wire, sender: Sender | None = None) -> None:
+    def __init__(self, services: Services, wire: Wire, principal: Principal | None = None) -> None:
         self._services = services
-        self._sender = sender or Sender()
+        self._principal = principal or Principal()
         self.replies: list[str] = []
         self.acks: list[str] = []
         self.odd: list[OddStart] = []
@@ -29,7 +29,7 @@ class RecordingConnection:
         """Stream and dialect of each drop that was told, and its frames when it was over."""
         self.closing: Closing | None = None
         self.starts: list[Opening] = []
-        self.session = Session(services, self, self._sender.token_names)
+        self.session = Session(services, self, self._principal.token_names)
         self.session.on_wire(wire)
 
     # What a sender does
@@ -104,7 +104,7 @@ class RecordingConnection:
         return StartAttempt(
             self._services.start,
             opening,
-            self._sender,
+            self._principal,
             requested_at=requested_at,
             budget=budget,
             context={},

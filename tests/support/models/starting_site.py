@@ -12,7 +12,7 @@ from adapters.outbound.in_memory import InMemory, InMemoryStore
 from application.call.closing import Closing
 from application.call.messages import End, Message, Start
 from application.delivery.live_stream import LiveStream
-from domain.access import Sender
+from domain.access import Principal
 from domain.entries import Entry
 from domain.events import EndReason
 from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
@@ -47,8 +47,8 @@ class StartingSite:
         self.destination = destination
         self.destination.memory.is_plugged = False
 
-    def starting(self, dialect: Dialect, sender: Sender | None = None) -> RecordingConnection:
-        return RecordingConnection(self.container.services(), dialect, sender)
+    def starting(self, dialect: Dialect, principal: Principal | None = None) -> RecordingConnection:
+        return RecordingConnection(self.container.services(), dialect, principal)
 
     async def plug(self) -> None:
         self.destination.memory.plug()

@@ -12,7 +12,7 @@ from application.admit_sender import AddressRefused, AdmitSender, Unauthenticate
 from application.broker_watch import BrokerWatch
 from application.call.roster import Roster
 from application.ports.places import Places
-from domain.access import Sender
+from domain.access import Principal
 
 BROKER_WAIT_SECONDS = 5.0
 """How long a handshake waits for the broker: carriers give up after 10 s and retry only once."""
@@ -40,7 +40,7 @@ class Gate:
         self._brake = brake
         self._reports = reports
 
-    async def enter(self, handshake: Handshake, origin: Origin) -> Sender | Refusal:
+    async def enter(self, handshake: Handshake, origin: Origin) -> Principal | Refusal:
         """Return who enters, holding a place to be given back by `leave`; or the refusal."""
         admitted = await self._admit(handshake, origin)
         if isinstance(admitted, Refusal):
@@ -49,13 +49,13 @@ class Gate:
             self._reports.accepted(origin)
         return admitted
 
-    async def _admit(self, handshake: Handshake, origin: Origin) -> Sender | Refusal:
-        sender = await self._identify(handshake, origin)
-        if isinstance(sender, Refusal):
-            return sender
-        return await self._take_place() or sender
+    async def _admit(self, handshake: Handshake, origin: Origin) -> Principal | Refusal:
+        principal = await self._identify(handshake, origin)
+        if isinstance(principal, Refusal):
+            return principal
+        return await self._take_place() or principal
 
-    async def _identify(self, handshake: Handshake, origin: Origin) -> Sender | Refusal:
+    async def _identify(self, handshake: Handshake, origin: Origin) -> Principal | Refusal:
         credential = read_credential(handshake.header("authorization"))
         try:
             return self._admit_sender(credential, origin.address)

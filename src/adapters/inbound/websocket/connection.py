@@ -34,7 +34,7 @@ from application.call.closing import (
 from application.call.services import Services
 from application.call.session import Session
 from application.call.session_close import CLOSE_SECONDS
-from domain.access import Sender
+from domain.access import Principal
 
 UNREAD_SECONDS = 5.0
 """How long a sender whose connection must not be closed is not read while buffers are full; then
@@ -54,7 +54,7 @@ class Connection:
         services: Services,
         reports: Reports,
         dialects: Iterable[Dialect],
-        sender: Sender,
+        principal: Principal,
         origin: Origin,
         handshake: Handshake,
         peer: Peer,
@@ -71,9 +71,9 @@ class Connection:
         self._replies = Replies(peer.say, self._send_text, self._on_replies_unread)
         self._trace = CallTrace(services.tracer, handshake.traceparent, services.clock)
         self._actions = ConnectionActions(
-            services, reports, sender, origin, self._replies, self._trace
+            services, reports, principal, origin, self._replies, self._trace
         )
-        self.session = Session(services, self._actions, sender.token_names)
+        self.session = Session(services, self._actions, principal.token_names)
         peer.last_reply = self.session.last_ack
         peer.on_closed = self._on_closed_by_protocol
         self._closed_by_protocol: Closing | None = None

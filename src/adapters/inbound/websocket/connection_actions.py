@@ -14,7 +14,7 @@ from application.call.services import Services
 from application.call.start_attempt import Settled, StartAttempt
 from application.delivery.live_stream import LiveStream
 from application.start_interaction import RetryBudget
-from domain.access import Sender
+from domain.access import Principal
 from domain.events import EndReason, Opening
 
 
@@ -30,14 +30,14 @@ class ConnectionActions:
         self,
         services: Services,
         reports: Reports,
-        sender: Sender,
+        principal: Principal,
         origin: Origin,
         replies: Replies,
         trace: CallTrace,
     ) -> None:
         self._services = services
         self._reports = reports
-        self._sender = sender
+        self._principal = principal
         self._origin = origin
         self._replies = replies
         self._trace = trace
@@ -80,7 +80,7 @@ class ConnectionActions:
         return StartAttempt(
             self._services.start,
             self._trace.note_start(opening),
-            self._sender,
+            self._principal,
             requested_at=requested_at,
             budget=budget,
             context=self._origin.context(),

@@ -24,7 +24,7 @@ from adapters.inbound.websocket.websocket_guard import DIRECT
 from application.call.closing import Leaving
 from application.call.roster import Roster
 from application.call.services import Services
-from domain.access import Sender
+from domain.access import Principal
 
 INGEST_PATH = "/v1/ingest"
 
@@ -35,7 +35,7 @@ def ingest_route(
     """Build the route over which carriers send audio."""
     spoken = frozenset(name for dialect in dialects for name in dialect.subprotocols)
 
-    async def admit(handshake: Handshake, origin: Origin) -> Sender | Refusal:
+    async def admit(handshake: Handshake, origin: Origin) -> Principal | Refusal:
         try:
             return await gate.enter(handshake, origin)
         except Exception as error:  # noqa: BLE001  # a bug refuses this handshake, and says so
