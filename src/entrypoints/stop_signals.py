@@ -8,6 +8,7 @@ therefore counts only if it arrives `REPEATED_SECONDS` after the first signal, w
 
 import atexit
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,37 @@ AT_ONCE = signal.SIGQUIT
 """By this the parent of the workers tells them of a repetition, which it alone counts."""
 
 
+INTERRUPTED = 128 + signal.SIGINT
+"""What a shell takes as ended by Ctrl-C."""
+
+
+class EarlyStop:
+    """Ends a process at a stop signal, until its server listens to them itself.
+
+    It raises SystemExit where the signal is taken. A KeyboardInterrupt would not do: one that comes
+    while a dataclass is made, as imports do, ends Python by that signal, although it is caught.
+    """
+
+    def __init__(self) -> None:
+        self._status: int | None = None
+
+    def listen(self) -> None:
+        """End at the first signal; one that is ignored stays so."""
+        signal.signal(signal.SIGTERM, self._on_signal)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, self._on_signal)
+
+    def check(self) -> None:
+        """End now if a signal has come: what was raised then may have been swallowed."""
+        if self._status is not None:
+            sys.exit(self._status)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        ignore_stop_signals()
+        self._status = INTERRUPTED if number == signal.SIGINT else 0
+        sys.exit(self._status)
+
+
 class StopSignals:
     """Counts the stop signals of one process: `numbers` are those that it listens to."""
 
@@ -36,6 +68,8 @@ class StopSignals:
         self._first_at: float | None = None
         self.first: int | None = None
         self.is_repeated = False
+        self.on_first: Callable[[], None] | None = None
+        """Called at the first signal, in its handler."""
 
     def note(self, number: int) -> None:
         """Take a signal."""
@@ -47,6 +81,8 @@ class StopSignals:
             self.is_repeated |= waited >= REPEATED_SECONDS[signal.Signals(number)]
         if self._first_at is None:
             self._first_at, self.first = now, number
+            if self.on_first is not None:
+                self.on_first()
 
     @property
     def is_interrupt(self) -> bool:

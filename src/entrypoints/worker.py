@@ -1,17 +1,19 @@
 """One worker of `serve --workers N`, started by the parent with what it inherits.
 
-    python -m entrypoints.worker SOCKETS BOARD ALIVE NUMBER
+    python -m entrypoints.worker SOCKETS BOARD ALIVE STOP NUMBER
 
-SOCKETS (comma-separated), BOARD and ALIVE are descriptors: where to listen, what the workers share,
-and a pipe that closes when the parent is gone, however that dies. NUMBER is the slot. The stop
-signals and SIGHUP are held back until the server listens to them.
+SOCKETS (comma-separated), BOARD, ALIVE and STOP are descriptors: where to listen, what the workers
+share, a pipe that closes when the parent is gone, however that dies, and one by which the parent is
+told of a stop signal. NUMBER is the slot. The stop signals and SIGHUP are held back until the
+server listens to them.
 """
 
 import asyncio
 import os
 import socket
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from functools import partial
 
 from adapters.outbound.worker_board import Slot, WorkerBoard
 from entrypoints.cli.descriptors import allow_descriptors
@@ -27,13 +29,14 @@ from entrypoints.server import IngestServer, build_server
 def main(arguments: list[str]) -> int:
     """Serve until told to stop, or until the parent is gone; return the exit status."""
     listening, *numbers = arguments
-    board, alive, number = map(int, numbers)
+    board, alive, stop, number = map(int, numbers)
     log_unraisable()
     allow_descriptors()
     try:
         settings = read_settings(destination_adapters(), os.environ)
         slot = Slot(WorkerBoard(board), number, settings.calls.max_streams)
         server = build_server(settings, slot)
+        server.stop_signals.on_first = partial(_tell_to_stop, stop)
     except (InvalidSettings, UnusableDialect) as error:  # the parent could use them
         sys.stderr.write(f"Error: {error}\n")
         return FAILED
@@ -44,6 +47,12 @@ def main(arguments: list[str]) -> int:
         ]
         run(_serve(server, sockets, alive), settings.coalesce_seconds)
     return FAILED if server.has_failed or server.force_exit else 0
+
+
+def _tell_to_stop(stop: int) -> None:
+    """Tell the parent that all are to stop; it may have said so itself."""
+    with suppress(OSError):  # it is gone: so are we, soon
+        os.write(stop, b"!")
 
 
 async def _serve(server: IngestServer, sockets: list[socket.socket], alive: int) -> None:

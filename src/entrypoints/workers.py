@@ -5,7 +5,8 @@ spreads connections over them, and those that wait for a worker that has died wa
 one in its slot. Where no next one follows at once none listens, and the others are given all. A
 worker that dies is replaced; its calls are resumed or ended as after the death of a machine, and
 no other's are touched. One that stands still for long is killed, and so replaced: connections
-would wait for it. The parent serves nothing and holds no call.
+would wait for it. The parent serves nothing and holds no call. A stop signal to a worker stops all:
+it tells the parent.
 """
 
 import logging
@@ -94,6 +95,7 @@ class Workers:
         self._board = WorkerBoard.make(count)
         self._workers = [_Worker(number, endpoints) for number in range(count)]
         self._alive, self._alive_end = os.pipe()
+        self._told_to_stop, self._tell_to_stop = os.pipe()
         self._stop = StopSignals()
         self._has_to_reload = False
         self._told = 0
@@ -121,8 +123,13 @@ class Workers:
                 if self._is_stopping and not any(worker.process for worker in self._workers):
                     _log.info("stopped", extra={"has_failed": self._has_failed})
                     return not self._has_failed
-                if select.select([wake], [], [], self._seconds_to_wait())[0]:
-                    os.read(wake, 1_024)
+                ready, _, _ = select.select(
+                    [wake, self._told_to_stop], [], [], self._seconds_to_wait()
+                )
+                for descriptor in ready:
+                    os.read(descriptor, 1_024)
+                if self._told_to_stop in ready and not self._is_stopping:
+                    self._stop.note(signal.SIGTERM)
 
     def _note_reload(self) -> None:
         self._has_to_reload = True
@@ -206,7 +213,7 @@ class Workers:
     def _start(self, worker: _Worker, now: float) -> None:
         """Start it in a session of its own: a Ctrl-C in the terminal is ours to pass on."""
         listening = [bound.fileno() for bound in worker.sockets]
-        inherited = (self._board.fd, self._alive)
+        inherited = (self._board.fd, self._alive, self._tell_to_stop)
         with held_back(*HELD_BACK):
             worker.process = subprocess.Popen(  # noqa: S603  # our own words and numbers
                 [

@@ -69,12 +69,17 @@ def signal_children(service: ServiceProcess, number: int) -> None:
     os.kill(service.process.pid, number)
 
 
+def signal_one_worker(service: ServiceProcess, number: int) -> None:
+    os.kill(children(service)[0], number)
+
+
 async def exit_status(service: ServiceProcess, seconds: float = 20) -> int:
     return await asyncio.to_thread(service.process.wait, seconds)
 
 
 @pytest.mark.parametrize(
-    "send", [signal_group, signal_group_twice, signal_parent_twice, signal_children]
+    "send",
+    [signal_group, signal_group_twice, signal_parent_twice, signal_children, signal_one_worker],
 )
 async def test_sigterm_to_any_of_the_processes_is_one_drain(
     workers: Any, broker: Broker, name: str, send: Callable[[ServiceProcess, int], None]
@@ -197,7 +202,8 @@ def test_a_sigterm_that_is_repeated_while_it_starts_is_status_0(
     valkey: EmbeddedValkey, tmp_path: Path
 ) -> None:
     environment = {"PUBSUB_ADAPTER": "redis_streams", "REDIS_URL": valkey.url}
-    service = ServiceProcess({**environment, "SUPPORT_EXOTEL": "true"}, tmp_path / "log")
+    environment["SUPPORT_EXOTEL"] = "true"
+    service = ServiceProcess(environment, tmp_path / "log", warm=False)
     try:
         wait_until(lambda: listens_to_sigterm(service.process.pid))
         for _ in range(20):
@@ -212,7 +218,8 @@ def test_a_ctrl_c_while_it_starts_is_told_by_the_status(
     valkey: EmbeddedValkey, tmp_path: Path
 ) -> None:
     environment = {"PUBSUB_ADAPTER": "redis_streams", "REDIS_URL": valkey.url}
-    service = ServiceProcess({**environment, "SUPPORT_EXOTEL": "true"}, tmp_path / "log")
+    environment["SUPPORT_EXOTEL"] = "true"
+    service = ServiceProcess(environment, tmp_path / "log", warm=False)
     try:
         wait_until(lambda: listens_to_sigterm(service.process.pid))
         service.process.send_signal(signal.SIGINT)

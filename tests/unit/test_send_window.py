@@ -168,12 +168,17 @@ def test_confirmed_batches_are_queued_again_in_front() -> None:
     window = Window(10)
     later = window.queue_frames(1)
     replays = [frames_at(4, 0, 1, 2), frames_at(7, 3, 4, 5)]
+    for batch in replays:
+        batch.note_confirmed()
     window.replay(replays, 5)
     assert window.queued == [*replays, *later]
     assert [batch.stored for batch in window.queued] == [1, 0, 0]
     assert replays[0].rest().entries == [frame(1), frame(2)]
     assert window.count == 7
     assert window.unconfirmed == 7 * SIZE
+    assert window.replayed_bytes == 6 * SIZE
+    window.take()
+    assert window.replayed_bytes == 6 * SIZE
 
 
 def test_a_batch_that_was_packed_is_sent_as_it_was() -> None:

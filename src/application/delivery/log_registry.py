@@ -88,9 +88,10 @@ class LogRegistry:
         return sum(not log.is_settled for log in logs)
 
     def unconfirmed_bytes(self, part: str = "") -> int:
-        """Return how much audio of a part is not confirmed; of the whole also what has no start."""
+        """Return how much audio of a part was never confirmed; of the whole also the early one."""
         if part == WHOLE.name:
-            return self.budget.held_bytes.unconfirmed
+            replayed = sum(log.replayed_bytes for log in self._logs.values())
+            return self.budget.held_bytes.unconfirmed - replayed
         return sum(log.unconfirmed_bytes for log in self._lane(part).logs)
 
     def losses(self, part: str = "") -> Losses:

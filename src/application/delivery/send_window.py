@@ -57,6 +57,12 @@ class SendWindow:
                 return batch.received_at[0]
         return self.open_received_at[0] if self.open_received_at else None
 
+    @property
+    def replayed_bytes(self) -> int:
+        """How much audio the store had once, and gets again."""
+        batches = (*self.in_flight, *self.queued)
+        return sum(batch.audio_bytes for batch in batches if batch.was_confirmed)
+
     def put(self, entries: tuple[Entry, ...], received_at: float, size: int) -> bool:
         """Add entries to the open batch, with `size` bytes; True if it is full then."""
         held = self.open_entries

@@ -60,9 +60,14 @@ class StreamLog(LogTable):
         return self.is_settled and self._live is None and self._holdings.retained.is_empty
 
     @property
+    def replayed_bytes(self) -> int:
+        """How much audio the store had once, and gets again."""
+        return self._window.replayed_bytes
+
+    @property
     def unconfirmed_bytes(self) -> int:
-        """How much audio is not confirmed."""
-        return self._window.audio_bytes
+        """How much audio was never confirmed."""
+        return self._window.audio_bytes - self._window.replayed_bytes
 
     @property
     def in_flight_bytes(self) -> int:

@@ -2,11 +2,9 @@
 
 import logging
 import os
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from types import FrameType
 
 import click
 
@@ -22,11 +20,8 @@ from entrypoints.reload import hold_back
 from entrypoints.setting_groups import ADAPTER
 from entrypoints.settings import Settings
 from entrypoints.start_line import log_start
-from entrypoints.stop_signals import ignore_stop_signals
+from entrypoints.stop_signals import INTERRUPTED, EarlyStop
 from entrypoints.workers import Workers
-
-INTERRUPTED = 128 + signal.SIGINT
-"""What a shell takes as ended by Ctrl-C."""
 
 FAILED = 70
 """EX_SOFTWARE of sysexits.h: a platform that restarts on failure does so."""
@@ -56,7 +51,8 @@ _log = logging.getLogger(__name__)
 def serve(*, embedded: bool, workers: int) -> None:
     """Run the service, configured by the environment, until SIGTERM or Ctrl-C."""
     try:
-        signal.signal(signal.SIGTERM, _leave)  # until the server listens to signals itself
+        stop = EarlyStop()
+        stop.listen()
         hold_back()
         open_standard_streams()
         log_unraisable()
@@ -65,14 +61,14 @@ def serve(*, embedded: bool, workers: int) -> None:
             environment: Mapping[str, str] = os.environ
             if embedded:
                 environment = _embed(stack)
-            _run(environment, workers)
+            _run(environment, workers, stop)
     except (InvalidSettings, UnusableAdapter, UnusableDialect, NoEmbeddedServer) as error:
         raise click.ClickException(str(error)) from None
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
 
 
-def _run(environment: Mapping[str, str], workers: int) -> None:
+def _run(environment: Mapping[str, str], workers: int, stop: EarlyStop) -> None:
     settings = read_settings(destination_adapters(), environment, problems_of)
     installed_dialects()  # one that cannot be used ends this process, and not each worker
     endpoints = find_endpoints(settings.listening.host, settings.ports)
@@ -82,6 +78,7 @@ def _run(environment: Mapping[str, str], workers: int) -> None:
                 f"--workers {workers} with PUBSUB_ADAPTER={settings.adapter.name}: each process "
                 "would have streams of its own"
             )
+        stop.check()
         _run_workers(settings, environment, workers, endpoints)
         return
     sockets = bind(endpoints)
@@ -90,6 +87,7 @@ def _run(environment: Mapping[str, str], workers: int) -> None:
     server = build_server(settings)
     for warning in settings.warnings():
         _log.warning(warning)
+    stop.check()
     server.run(sockets)
     if server.stop_signals.is_interrupt:
         raise KeyboardInterrupt
@@ -134,8 +132,3 @@ def _embed(stack: ExitStack) -> Mapping[str, str]:
         bold=True,
     )
     return environment
-
-
-def _leave(_signal: int, _frame: FrameType | None) -> None:
-    ignore_stop_signals()
-    sys.exit(0)

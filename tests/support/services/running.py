@@ -120,7 +120,7 @@ class Service(Served):
 class ServiceProcess(Served):
     """`rtaa-ingest serve` as a process of its own, with its log in a file.
 
-    With this Python and the installed program it is started warm.
+    With this Python and the installed program it is started `warm`: see `warm_start`.
     """
 
     def __init__(
@@ -131,12 +131,16 @@ class ServiceProcess(Served):
         program: Sequence[str] = CLI,
         stderr: int | None = None,
         python: str | Path = sys.executable,
+        *,
+        warm: bool = True,
     ) -> None:
         self.port = quiet_port()
         self.log = log
         self._command = [str(python), *program, "serve", *arguments]
         self._arguments = arguments
-        self._is_warm = stderr is None and (python, tuple(program)) == (sys.executable, CLI)
+        self._is_warm = (
+            warm and stderr is None and (python, tuple(program)) == (sys.executable, CLI)
+        )
         self.url = f"ws://127.0.0.1:{self.port}/v1/ingest"
         self._environment = {"HOST": "127.0.0.1", "PORT": str(self.port), **environment}
         self._stderr = stderr

@@ -6,9 +6,9 @@ again every second, when a node says that a slot is not its own, and when one do
 """
 
 import asyncio
-import random
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from random import SystemRandom
 
 from adapters.brokers.dialling import told_together
 from adapters.brokers.shared_attempt import CLOSED, SharedAttempt
@@ -44,6 +44,8 @@ MAX_SLOTS_KNOWN = 16_384
 """Streams of which the slot is remembered."""
 
 _ASKING: Command = ("ASKING",)
+
+_random = SystemRandom()
 
 _Sent = Command | Parts
 
@@ -259,7 +261,7 @@ class ClusterLink(Link):
                     await self._stale.wait()
             self._stale.clear()
             nodes = [self._slots.node(name) for name in self._slots.map.primaries]
-            told = await self._ask(random.sample(nodes, min(ASKED, len(nodes))), ASK_SECONDS)
+            told = await self._ask(_random.sample(nodes, min(ASKED, len(nodes))), ASK_SECONDS)
             if all(isinstance(it, PublisherError) for it in told.values()):
                 await self._ask(self._seeds, ASK_SECONDS)
             await self._slots.let_go(asyncio.get_running_loop().time())
