@@ -53,6 +53,10 @@ class Lease:
         """What orders the starts of a stream: the latest holds it, and two are never equal."""
         return self.granted_at_ms, start_of(self.owner)
 
+    def of_orphan_end(self, owner: str) -> "Lease":
+        """Return the lease under which another process ends the run of this one's dead writer."""
+        return Lease(self.generation, owner, self.granted_at_ms + 1)
+
     def rebased(self, suffix: str) -> "Lease":
         """Return the lease of the same start for another head, under the next generation."""
         return Lease(self.generation + 1, another_owner(self.owner, suffix), self.granted_at_ms)

@@ -26,7 +26,4 @@ def end_orphan(head: Head | None, owner: str) -> OrphanEnd | None:
         return None
     fold = Fold(head.run, head.account)
     fold.end(EndReason.DISCONNECTED, recovered=True)
-    generation = head.lease.generation
-    return OrphanEnd(
-        Lease(generation, owner, head.lease.granted_at_ms + 1), fold.segment(generation)
-    )
+    return OrphanEnd(head.lease.of_orphan_end(owner), fold.segment(head.lease.generation))

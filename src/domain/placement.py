@@ -56,11 +56,19 @@ def place(head: Head | None, reach: Reach) -> Placement:
         return Elsewhere()
     is_held = reach.first_position <= head.next_position <= reach.next_position
     if head.account_lost:
-        written = [it[1] for it in reach.generations if it[0] < head.next_position]
-        is_ours = is_held and written[-1:] == [head.lease.generation]
+        written = _generation_below(head.next_position, reach)
+        is_ours = is_held and written == head.lease.generation
         return At(head.next_position) if is_ours else Elsewhere()
     if head.lease.owner in reach.owners:
         return At(head.next_position) if is_held and not head.entries_lost else Elsewhere()
     is_of_same_start = start_of(head.lease.owner) == start_of(reach.lease.owner)
     is_newer = head.lease.order > reach.lease.order and not is_of_same_start
     return Newer() if is_newer else Elsewhere()
+
+
+def _generation_below(position: int, reach: Reach) -> int:
+    """Return the generation of the entry below a position of the log; it may be held no more."""
+    written = [generation for first, generation in reach.generations if first < position]
+    if written:
+        return written[-1]
+    return reach.generations[0][1] if reach.generations else reach.lease.generation

@@ -14,6 +14,7 @@ from application.call.messages import (
     SignalMessage,
 )
 from application.delivery.byte_budget import EARLY_SHARE, MIN_ENTRIES, BufferLimits, ByteBudget
+from application.ports.clock import Instant
 from domain.events import EndReason, Signal
 from domain.media import MAX_FRAME_BYTES, MediaFormat
 
@@ -22,6 +23,8 @@ START = MediaFormat(8_000)
 
 SECOND = 16_000
 """Bytes of a second of audio at 8 kHz, 16 bits."""
+
+HEARD = Instant(7.0, 1_700_000_000_000)
 
 FRAME = Audio(1, bytes(320))
 DTMF = SignalMessage(Signal.DTMF, '{"digit":"5"}')
@@ -40,9 +43,9 @@ def take(subject: EarlyMessages, *messages: Message | MediaFormat) -> None:
             case MediaFormat():
                 subject.note_start(message)
             case End():
-                subject.hold_end(message)
+                subject.hold_end(message, HEARD)
             case Audio() | SignalMessage() | Refused():
-                subject.hold(message)
+                subject.hold(message, HEARD)
             case _:
                 raise AssertionError
 
@@ -60,7 +63,9 @@ def buffered(subject: EarlyMessages) -> int:
 
 def held(subject: EarlyMessages) -> list[object]:
     found: list[object] = []
-    while (message := subject.release()) is not None:
+    while (one := subject.release()) is not None:
+        message, heard = one
+        assert heard == HEARD
         found.append(message)
     return found
 

@@ -94,7 +94,10 @@ def made_of_the_last_entry(generation: int, position: int) -> Head:
         (3, 14, Elsewhere()),  # that position is held, and was written by a later generation
         (4, 13, Elsewhere()),
         (5, 15, Elsewhere()),
-        (3, 9, Elsewhere()),  # nothing that is held tells whose entry it is
+        (3, 9, At(10)),  # it is held no more, and what is held behind it is of its generation
+        (2, 9, Elsewhere()),
+        (4, 9, Elsewhere()),
+        (3, 8, Elsewhere()),
         (4, 20, Elsewhere()),
         (4, 2, Elsewhere()),
     ],
@@ -103,6 +106,17 @@ def test_a_head_made_of_the_last_entry_is_the_writers_if_it_wrote_that_entry(
     generation: int, position: int, expected: Placement
 ) -> None:
     assert place(made_of_the_last_entry(generation, position), REACH) == expected
+
+
+@pytest.mark.parametrize(
+    ("generation", "position", "expected"),
+    [(4, 19, At(20)), (3, 19, Elsewhere()), (4, 18, Elsewhere()), (4, 20, Elsewhere())],
+)
+def test_a_writer_that_holds_nothing_knows_its_last_entry_by_its_lease(
+    generation: int, position: int, expected: Placement
+) -> None:
+    empty = replace(REACH, first_position=20, generations=())
+    assert place(made_of_the_last_entry(generation, position), empty) == expected
 
 
 @given(

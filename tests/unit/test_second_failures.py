@@ -1,19 +1,29 @@
 """A second failure on top of the first: nothing acked is lost, and what is lost is told once."""
 
 import asyncio
+from collections.abc import Callable
 from itertools import count
 
 import pytest
 from log_bench import LogBench
 from sender_bench import SenderBench, ears, stream_key, timeless, until
+from session_bench import RecordingConnection
+from stream_parts import STREAM
 
-from application.delivery.byte_budget import BufferLimits
+from adapters.inbound.dialects.agentstream import Agentstream
+from application.call.deadlines import TimeLimits
+from application.call.messages import Audio, Start
+from application.call.services import Services
+from application.delivery.byte_budget import JOINED_SECONDS, BufferLimits
+from application.delivery.live_stream import LiveStream
 from application.ports.errors import BrokerUnavailable
 from application.ports.store import Conflict, Failed
 from application.recover_runs import _end_of
 from application.start_interaction import RetryBudget
 from domain.entries import Gap
-from domain.events import NEW_RUN, Continuation, Resume
+from domain.events import NEW_RUN, Continuation, EndReason, Resume, ResumeAbove, Signal
+from domain.identifiers import InteractionId
+from domain.media import AudioFrame, MediaFormat
 
 LIMITS = BufferLimits(45, 1 << 28, rewind_seconds=5)
 ROOMY = BufferLimits(45, 1 << 30, rewind_seconds=5)
@@ -33,10 +43,23 @@ async def settled(bench: SenderBench) -> None:
     await until(lambda: bench.sender.unpublished() == 0 and bench.sender.is_in_sync())
 
 
+def note_key(bench: SenderBench, live: LiveStream) -> None:
+    bench.ingest.note(live, Signal.DTMF, '{"digit":"1"}')
+
+
+def end(bench: SenderBench, live: LiveStream) -> None:
+    bench.end(live, EndReason.ENDED)
+
+
+def nothing(bench: SenderBench, live: LiveStream) -> None:
+    del bench, live
+
+
 @pytest.mark.parametrize("away", [15, 40])
+@pytest.mark.parametrize("then", [nothing, note_key, end])
 @timeless(limits=LIMITS)
 async def test_a_backlog_that_was_confirmed_at_once_is_replayed_whole(
-    bench: SenderBench, away: int
+    bench: SenderBench, away: int, then: Callable[[SenderBench, LiveStream], None]
 ) -> None:
     live, seqs = await bench.begin(), count()
     await hear_for(bench, seqs, 0.1)
@@ -47,13 +70,51 @@ async def test_a_backlog_that_was_confirmed_at_once_is_replayed_whole(
     bench.store.is_away = False
     await settled(bench)
     acked = ears(live).acked[-1] or 0
+    await asyncio.sleep(2 * JOINED_SECONDS)
+    then(bench, live)
+    await settled(bench)
     bench.store.of().roll_back(len(bench.store.of().past) - before)
     bench.store.epoch += 1
-    await hear_for(bench, seqs, 0.1)
+    bench.log().doubt()
     await settled(bench)
     assert set(range(acked)) <= set(bench.store.seqs())
     assert bench.telemetry.total("lost") == 0
     assert not [it for it in bench.store.entries() if isinstance(it, Gap)]
+
+
+@timeless(limits=LIMITS)
+async def test_the_backlog_of_a_call_that_began_in_an_outage_has_its_own_times(
+    bench: SenderBench,
+) -> None:
+    services = Services(
+        bench.start, bench.ingest, bench.end, bench.cut, bench.background, bench.sender.budget,
+        bench.clock, bench.telemetry, 10, TimeLimits(10, 60, 3600, 90, 30),
+    )  # fmt: skip
+    connection = RecordingConnection(services, Agentstream())
+    bench.store.is_away = True
+    names = STREAM.tenant_id, InteractionId("call"), STREAM.stream_id
+    connection.send(Start(*names, MediaFormat(8_000), ResumeAbove()))
+    for seq in range(2_000):
+        connection.send(Audio(seq, bytes(320)))
+        await asyncio.sleep(FRAME_SECONDS)
+    bench.store.is_away = False
+    await until(lambda: connection.session.is_behind)
+    before = len(bench.store.of().past)
+    connection.put_early()
+    log = bench.log()
+    assert log.stalled_seconds(bench.clock.now) == 0
+    await settled(bench)
+    frames = [it for it in bench.store.entries() if isinstance(it, AudioFrame)]
+    assert [it.received_at_ms - frames[0].received_at_ms for it in frames] == [
+        round(1_000 * FRAME_SECONDS) * seq for seq in range(2_000)
+    ]
+    assert max(bench.telemetry.confirm_seconds) > 40
+    bench.store.of().roll_back(len(bench.store.of().past) - before)
+    log.doubt()
+    await settled(bench)
+    assert bench.store.seqs() == list(range(2_000))
+    assert bench.telemetry.total("lost") == 0
+    connection.leave()
 
 
 @pytest.mark.parametrize("away", [60, 310])
@@ -116,6 +177,95 @@ async def test_frames_that_another_process_has_begun_without_are_counted_exactly
     await until(lambda: live.is_fenced)
     assert bench.telemetry.total("lost") == lost
     await other.close()
+
+
+@pytest.mark.parametrize("spoken", [0, 3, 5])
+@timeless(limits=LIMITS)
+async def test_frames_are_counted_also_behind_a_generation_of_the_same_number(
+    bench: SenderBench, spoken: int
+) -> None:
+    """A resumed generation is rolled back, and the sender resumes at another process."""
+    other = SenderBench(bench.clock, beside=bench)
+    bench.hear(await bench.begin(), 0, 1)
+    await settled(bench)
+    before = len(bench.store.of().past)
+    live = await bench.begin(Resume())
+    bench.hear(live, *range(2, 7))
+    await settled(bench)
+    bench.store.of().roll_back(len(bench.store.of().past) - before)
+    other.hear(await other.begin(Resume()), *range(7, 7 + spoken))
+    await settled(other)
+    bench.log().doubt()
+    await until(lambda: live.is_fenced)
+    assert bench.telemetry.total("lost") == 5
+    assert other.telemetry.total("lost") == 0
+    await other.close()
+
+
+@pytest.mark.parametrize("is_fenced", [True, False])
+@pytest.mark.parametrize("continuation", [NEW_RUN, Resume()])
+@pytest.mark.parametrize("lost", [5, 7])
+@timeless(limits=LIMITS)
+async def test_what_is_lost_behind_another_process_is_counted_once_by_one_of_both(
+    bench: SenderBench, lost: int, continuation: Continuation, *, is_fenced: bool
+) -> None:
+    """Also where the older process is fenced already; the newer one finds the loss first."""
+    other = SenderBench(bench.clock, beside=bench)
+    live = await bench.begin()
+    for seq in range(7):
+        bench.hear(live, seq)
+        await settled(bench)
+    before = len(bench.store.of().past) - lost
+    other.hear(await other.begin(continuation), 7, 8)
+    await settled(other)
+    if is_fenced:
+        bench.log().doubt()
+        await until(lambda: live.is_fenced)
+        assert bench.telemetry.total("lost") == 0
+    if lost == 7:
+        bench.store.of().wipe()
+    else:
+        bench.store.of().roll_back(len(bench.store.of().past) - before)
+    other.log().doubt()
+    await settled(other)
+    bench.log().doubt()
+    await until(lambda: live.is_fenced)
+    await settled(bench)
+    assert bench.telemetry.total("lost") + other.telemetry.total("lost") == lost
+    assert bench.store.seqs() == [*range(7 - lost), 7, 8]
+    await other.close()
+
+
+async def test_what_another_process_continues_is_not_lost_although_its_answer_is() -> None:
+    bench = LogBench(limits=ROOMY)
+    bench.start()
+    bench.confirm(0)
+    bench.hear(*range(1, 51))
+    bench.store.append(bench.append())
+    bench.log.settle_append(Failed(BrokerUnavailable("the answer was lost")))
+    bench.hear(51)  # which is never stored
+    other = LogBench("b", beside=bench)
+    other.start(Resume())
+    other.confirm(51, 52)
+    bench.settle()
+    assert bench.heard_by.is_fenced
+    assert bench.here.published.last_seq == 50
+    assert (bench.lost(), other.lost()) == (1, 0)
+    assert bench.stored_seqs() == list(range(53))
+
+
+async def test_what_was_not_stored_is_lost_when_another_process_continues() -> None:
+    bench = LogBench(limits=ROOMY)
+    bench.start()
+    bench.confirm(0)
+    bench.hear(1)
+    bench.append()
+    bench.log.settle_append(Failed(BrokerUnavailable("away")))
+    other = LogBench("b", beside=bench)
+    other.start(Resume())
+    bench.settle()
+    assert bench.here.published.last_seq == 0
+    assert bench.lost() == 1
 
 
 @timeless(limits=LIMITS)

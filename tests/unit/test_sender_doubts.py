@@ -276,3 +276,42 @@ async def test_back_pressure_ends_when_the_store_is_back(bench: SenderBench) -> 
     await until(lambda: live.log.is_empty)
     assert bench.store.seqs() == list(range(500))
     assert bench.sender.budget.held_bytes.unconfirmed == 0
+
+
+@pytest.mark.parametrize("refused", [["one"], ["one", "two"]])
+@timeless()
+async def test_what_a_refused_stream_retains_stays_until_the_store_has_proved_it(
+    bench: SenderBench, refused: list[str]
+) -> None:
+    """The broker is back without what it confirmed, and lacks a right for a while."""
+    logs = await two_quiet(bench)
+    for log in logs:
+        bench.store.of(log.stream).wipe()
+        if log.stream.stream_id in refused:
+            bench.store.failing[log.stream] = BrokerRefused("NOPERM")
+    bench.store.epoch += 1
+    for _ in range(round(4 * REWIND)):
+        bench.sender.note_failure()  # as the watch tells, whose probe is refused as well
+        await asyncio.sleep(0.5)
+        if len(refused) == 1:
+            bench.sender.note_alive(bench.clock.now)
+        await asyncio.sleep(0.5)
+    bench.store.failing.clear()
+    bench.sender.note_alive(bench.clock.now)
+    await until(bench.sender.is_in_sync, 10)
+    await until(lambda: bench.sender.unpublished() == 0)
+    assert [bench.store.seqs(log.stream) for log in logs] == [[0], [0]]
+    assert bench.telemetry.total("lost") == 0
+
+
+@timeless()
+async def test_what_others_retain_gets_old_beside_a_refused_stream(bench: SenderBench) -> None:
+    one, two = await two_quiet(bench)
+    bench.store.failing[one.stream] = BrokerRefused("NOPERM")
+    bench.store.epoch += 1
+    bench.sender.note_failure()
+    bench.sender.note_alive(bench.clock.now)
+    await asyncio.sleep(REWIND + JOINED_SECONDS + 3 * TICK_SECONDS)
+    assert two.retained.is_empty
+    assert not one.retained.is_empty
+    assert bench.sender.is_in_sync()

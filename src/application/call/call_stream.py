@@ -15,6 +15,7 @@ from application.call.start_attempt import Settled
 from application.call.stream_messages import StreamMessages
 from application.call.stream_start import StreamStart
 from application.delivery.live_stream import LiveStream
+from application.ports.clock import Instant
 from domain.account import State
 from domain.events import EndReason
 from domain.starting import AwaitFirstFrame
@@ -118,17 +119,17 @@ class CallStream(StreamMessages):
     def put_early(self, limit: int) -> None:
         """Put up to `limit` messages that are held; note when that was all."""
         for _ in range(limit):
-            message = self.start.early.release()
-            if message is None:
+            held = self.start.early.release()
+            if held is None:
                 self._declare_dropped()
                 self._note_caught_up()
                 return
-            self._put(message)
+            self._put(*held)
 
-    def _put(self, message: EarlyMessage) -> None:
+    def _put(self, message: EarlyMessage, heard: Instant) -> None:
         match message:
             case Audio():
-                self.hear(message)
+                self.hear(message, heard)
             case SignalMessage():
                 self.note(message)
             case Refused():

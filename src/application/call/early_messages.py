@@ -10,10 +10,14 @@ from dataclasses import dataclass, field
 
 from application.call.messages import Audio, End, Refusal, Refused, SignalMessage
 from application.delivery.byte_budget import ByteBudget
+from application.ports.clock import Instant
 from application.ports.telemetry import Telemetry
 from domain.media import MAX_FRAME_BYTES, MediaFormat
 
 EarlyMessage = Audio | SignalMessage | End | Refused
+
+Held = tuple[EarlyMessage, Instant]
+"""A message, and when it was heard."""
 
 MAX_BYTES_BEFORE_START = 512 * 1024
 """What one stream may hold before its start: 50 frames of 200 ms at 24 kHz, and some more."""
@@ -71,7 +75,7 @@ class EarlyMessages:
         self._budget = budget
         self._telemetry = telemetry
         self._media: MediaFormat | None = None
-        self._held: deque[EarlyMessage] = deque()
+        self._held: deque[Held] = deque()
         self._held_bytes = 0
         self._dropped = Dropped()
         self.has_ended = False
@@ -103,7 +107,7 @@ class EarlyMessages:
             self._budget.add_early(-self._held_bytes)
         self._media = media
 
-    def hold(self, message: Audio | SignalMessage | Refused) -> None:
+    def hold(self, message: Audio | SignalMessage | Refused, heard: Instant) -> None:
         """Hold a message, or count it if the buffer is full."""
         size = _size(message)
         is_full = self.is_full if self._media is not None else self._is_bound_reached(size)
@@ -117,15 +121,15 @@ class EarlyMessages:
             self._dropped.refused[message.refusal] += 1
         else:
             self._grow(size)
-            self._held.append(message)
+            self._held.append((message, heard))
             if isinstance(message, Audio) and message.track == self._track:
                 self._dropped.note_held(message.seq)
 
-    def hold_end(self, end: End) -> None:
+    def hold_end(self, end: End, heard: Instant) -> None:
         """Hold the end; there is one."""
         if not self.has_ended:
             self.has_ended = True
-            self._held.append(end)
+            self._held.append((end, heard))
 
     def drop(self, message: Audio | SignalMessage) -> None:
         """Note a message that is dropped while the buffer is full: a frame is lost."""
@@ -136,26 +140,26 @@ class EarlyMessages:
 
     def first_audio(self) -> Audio | None:
         """Return the first frame of the track that is held."""
-        held = (it for it in self._held if isinstance(it, Audio) and it.track == self._track)
+        held = (it for it, _ in self._held if isinstance(it, Audio) and it.track == self._track)
         return next(held, None)
 
-    def release(self) -> EarlyMessage | None:
+    def release(self) -> Held | None:
         """Return what is held, one at a time and in order; None when nothing is left."""
         if not self._held:
             return None
-        message = self._held.popleft()
-        self._grow(-_size(message))
-        return message
+        held = self._held.popleft()
+        self._grow(-_size(held[0]))
+        return held
 
-    def release_tracks(self) -> list[Audio]:
-        """Return the frames of other tracks, in order."""
-        held, self._held, others = self._held, deque[EarlyMessage](), list[Audio]()
-        for message in held:
+    def release_tracks(self) -> list[tuple[Audio, Instant]]:
+        """Return the frames of other tracks, in order, each with when it was heard."""
+        held, self._held, others = self._held, deque[Held](), list[tuple[Audio, Instant]]()
+        for message, heard in held:
             if isinstance(message, Audio) and message.track != self._track:
                 self._grow(-_size(message))
-                others.append(message)
+                others.append((message, heard))
             else:
-                self._held.append(message)
+                self._held.append((message, heard))
         return others
 
     @property
@@ -172,7 +176,8 @@ class EarlyMessages:
         """Drop and count everything: as rejected for a reason, or as lost where that is None."""
         dropped = self.take_dropped()
         frames, refused = dropped.frames, dropped.refused
-        while (message := self.release()) is not None:
+        while (held := self.release()) is not None:
+            message, _ = held
             if isinstance(message, Audio):
                 frames += 1
             elif isinstance(message, Refused):

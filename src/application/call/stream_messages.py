@@ -15,6 +15,7 @@ from application.call.messages import Audio, Refusal, Refused, SignalMessage, re
 from application.call.stream_start import StreamStart
 from application.call_context import call_context
 from application.delivery.live_stream import LiveStream
+from application.ports.clock import Instant
 from domain.errors import InvalidAudio, InvalidSequenceNumber
 
 MAX_DUPLICATES_IN_A_ROW = 50
@@ -49,17 +50,17 @@ class StreamMessages:
         self._duplicates_in_a_row = 0
         self._duplicates_below = 0
 
-    def hear(self, message: Audio) -> None:
-        """Take a frame: to the log, or to be held. This is the hot path."""
+    def hear(self, message: Audio, heard: Instant | None = None) -> None:
+        """Take a frame, heard now or then: to the log, or to be held. This is the hot path."""
         live = self.live
         if live is None:
-            self._hold(message)
+            self._hold(message, heard)
             return
         if self.is_dropping and not self._has_room_again(live):
             self._dropped_frames += self._ingest.drop(live, message.seq)
             return
         try:
-            is_new = self._ingest(live, message.seq, message.audio, self._host.heard)
+            is_new = self._ingest(live, message.seq, message.audio, heard or self._host.heard)
         except (InvalidAudio, InvalidSequenceNumber) as why:
             self.refuse(Refused(refusal_of(why), str(why)), message)
         else:
@@ -81,7 +82,7 @@ class StreamMessages:
         """Count and answer a message that cannot be used; each kind is logged once."""
         live = self.live
         if live is None:
-            self.start.early.hold(refused)
+            self.start.early.hold(refused, self._host.heard)
             return
         seq, is_unnumbered = refused.seq, False
         if audio is not None:
@@ -100,11 +101,11 @@ class StreamMessages:
             code, reason = CloseCode.POLICY, CloseReason.TOO_MANY_REFUSED
             self._host.close(Closing(code, reason, explanation))
 
-    def _hold(self, message: Audio | SignalMessage) -> None:
+    def _hold(self, message: Audio | SignalMessage, heard: Instant | None = None) -> None:
         if self.is_dropping and self.start.is_pending:
             self.start.early.drop(message)
         else:
-            self.start.hold(message)
+            self.start.hold(message, heard)
 
     def _has_room_again(self, live: LiveStream) -> bool:
         self.is_dropping = live.log.is_full

@@ -9,6 +9,7 @@ from application.call.early_messages import EarlyMessages
 from application.call.host import Host
 from application.call.messages import Audio, End, SignalMessage, Start
 from application.call.start_attempt import Settled
+from application.ports.clock import Instant
 from application.start_interaction import RetryBudget
 from domain.events import EndReason, Opening, Resume, ResumeAbove
 from domain.identifiers import StreamKey
@@ -58,16 +59,16 @@ class StreamStart:
         self.early.note_start(start.media)
         self._request()
 
-    def hold(self, message: Audio | SignalMessage) -> None:
-        """Hold a message until the start is granted."""
-        self.early.hold(message)
+    def hold(self, message: Audio | SignalMessage, heard: Instant | None = None) -> None:
+        """Hold a message, heard now or then, until the start is granted."""
+        self.early.hold(message, heard or self._host.heard)
         if isinstance(message, Audio):
             self._request()
 
     def end(self, reason: EndReason) -> None:
         """Hold the end, behind all else."""
         if self.message is not None:
-            self.early.hold_end(End(reason))
+            self.early.hold_end(End(reason), self._host.heard)
             self._request()
 
     def try_again(self) -> bool:

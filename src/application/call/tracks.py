@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from application.call.call_stream import CallStream
 from application.call.host import Host
 from application.call.messages import Audio, Refusal, Refused, Start
+from application.ports.clock import Instant
 from domain.errors import InvalidIdentifier
 from domain.events import EndReason
 from domain.identifiers import StreamId
@@ -54,17 +55,17 @@ class Tracks:
         """Request the stream itself, and those of tracks whose frames came before the start."""
         others = main.start.early.release_tracks()
         main.start.take(start)
-        for audio in others:
-            self.hear(main, audio)
+        for audio, heard in others:
+            self.hear(main, audio, heard)
 
-    def hear(self, main: CallStream, message: Audio) -> None:
+    def hear(self, main: CallStream, message: Audio, heard: Instant | None = None) -> None:
         """Take a frame; with the first of its track its stream is opened."""
         stream = self.streams.get(message.track) or self._open(main, message.track)
         if stream is None:
             explanation = "audio of a track that cannot be used"
             main.refuse(Refused(Refusal.UNSUPPORTED_TRACK, explanation, message.seq))
         else:
-            stream.hear(message)
+            stream.hear(message, heard)
 
     def end(self, reason: EndReason) -> None:
         """End every stream."""

@@ -7,6 +7,7 @@ old with its part of the store: a part that is away keeps no audio of another.
 
 import asyncio
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -123,12 +124,23 @@ class ByteBudget:
         if self._unconfirmed_bytes + retained > self._buffer_bytes:
             self._make_room()
 
-    def let_go_of_old(self, alive_at: float, part: str = "") -> None:
-        """Let go of what a part confirmed long enough before `alive_at`, when it still had it."""
+    def let_go_of_old(
+        self, alive_at: float, part: str = "", but: Collection[Holder] = frozenset()
+    ) -> None:
+        """Let go of what a part confirmed long enough before `alive_at`, when it still had it.
+
+        What some holders retain stays, whatever its age.
+        """
         oldest = alive_at - self.limits.rewind_seconds - JOINED_SECONDS
         queue = self._retained.get(part)
+        staying: list[tuple[Holder, Batch]] = []
         while queue and queue[0][1].retained_at <= oldest:
-            _let_go_of_first(queue)
+            if but and queue[0][0] in but:
+                staying.append(queue.popleft())
+            else:
+                _let_go_of_first(queue)
+        if queue is not None:
+            queue.extendleft(reversed(staying))
 
     def regroup(self) -> None:
         """Have what is retained get old with the part that its stream is in now."""

@@ -58,13 +58,13 @@ class Holdings:
 
     def close_open(self, account: Account) -> Batch:
         """Queue what is open; `account` is the run behind it."""
-        tail = self._held_tail()
+        tail = self.last
         return self.window.close(tail.run, tail.lease, tail.begun_at, account)
 
     def append(self, now: float) -> Append:
         """Return the append of the next batches that are queued, and move them into flight."""
         batches = self.window.take()
-        last, tail = batches[-1], self._held_tail()
+        last, tail = batches[-1], self.last
         keep_from = self._trimming.first_to_keep(now)
         if keep_from.position > tail.first_kept:
             self.tail = tail = replace(tail, first_kept=keep_from.position)
@@ -82,7 +82,7 @@ class Holdings:
 
     def place(self, head: Head | None) -> Placement:
         """Tell where the store stands, seen from here."""
-        tail, window = self._held_tail(), self.window
+        tail, window = self.last, self.window
         numbered = [*self.retained.numbered, *window.queued]
         first = numbered[0].first_position if numbered else window.next_position
         reach = Reach(
@@ -98,20 +98,17 @@ class Holdings:
         """Whether the store has exactly what is held."""
         return self.tail is not None and self.place(head) == At(self.window.next_position)
 
-    def lost_to(self, head: Head) -> int:
-        """Return how many confirmed frames the head of a newer lease has nothing of.
+    def stored_before(self, head: Head) -> list[Batch]:
+        """Return, and queue no more, what the head of a newer lease of the run continues.
 
-        Of a run that another process has only ended, the accounts tell. Else what stands from its
-        `Started` on was lost, and of another run also what its end of this one replaced.
+        It was stored, although its answer was lost.
         """
-        tail, run, retained = self._held_tail(), head.run, self.retained
-        is_of_run = run is not None and run.name == tail.run.name
-        if is_of_run and head.lease.generation == tail.lease.generation:
-            return max(0, retained.account.ledger.published - head.account.ledger.published)
-        first = head.begun_at
-        if not is_of_run and not retained.has_end_at(first - 1):
-            first -= 1
-        return retained.frames_from(first)
+        is_there = any(batch.count and batch.end == head.begun_at for batch in self.window.queued)
+        return self.window.confirm_below(head.begun_at) if is_there and self.is_of_run(head) else []
+
+    def is_of_run(self, head: Head) -> bool:
+        """Tell whether a head is of the run that is held last."""
+        return head.run is not None and head.run.name == self.last.run.name
 
     def align(self, head: Head, position: int) -> list[Batch]:
         """Queue again what the store lacks; return what it has of the queue: it is confirmed."""
@@ -120,13 +117,13 @@ class Holdings:
         replays = self.retained.take_from(position)
         if replays:  # they are young again, whatever was trimmed in what is lost
             self._trimming.reset_to(position)
-            self.tail = replace(self._held_tail(), first_kept=head.first_kept)
+            self.tail = replace(self.last, first_kept=head.first_kept)
         self.window.replay(replays, position)
         return confirmed
 
     def rewrite(self, head: Head | None, now: float) -> Rewritten | None:
         """Write all that is held behind another head; None if nothing is held."""
-        tail = self._held_tail()
+        tail = self.last
         run, base = self.retained.run or tail.run, self.retained.base
         batches = [*self.retained.take_all(), *self.window.drop()]
         if not batches:
@@ -209,7 +206,9 @@ class Holdings:
             run, head.lease, head.begun_at, owners, head.next_position, head.first_kept
         )
 
-    def _held_tail(self) -> Tail:
+    @property
+    def last(self) -> Tail:
+        """The tail, once there was a start."""
         if self.tail is None:
             raise AssertionError("nothing is held before the first start")
         return self.tail

@@ -23,6 +23,9 @@ class Lane:
         """The epoch of its server when its logs were looked at last."""
         self.is_in_doubt = False
         self.out_of_sync: set[StreamLog] = set()
+        self.refused: set[StreamLog] = set()
+        """Those that the store refuses while it has not proved what was confirmed: they do not
+        count as out of sync, and what they retain does not get old."""
         self.logs: set[StreamLog] = set()
         self.with_work: dict[StreamLog, None] = {}
         self.paused: set[StreamLog] = set()
@@ -43,6 +46,7 @@ class Lane:
         """Serve a log no more."""
         self.logs.discard(log)
         self.out_of_sync.discard(log)
+        self.refused.discard(log)
         self.with_work.pop(log, None)
         self.paused.discard(log)
 

@@ -111,8 +111,9 @@ class LogInbox(Log):
         """Append entries of a generation, received at monotonic `received_at`."""
         if live.is_fenced:
             return
-        if self._unconfirmed_since is None:
-            self._unconfirmed_since = received_at
+        if self._unconfirmed_since is None:  # early entries were received long ago
+            early = live.is_catching_up
+            self._unconfirmed_since = self._clock.monotonic() if early else received_at
         if self._starts.begun:
             self._starts.hold_back(entries, received_at)
             return

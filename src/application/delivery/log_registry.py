@@ -158,7 +158,8 @@ class LogRegistry:
     def _let_go_of_old(self, lane: Lane) -> None:
         """Let go of what is old in a part, unless it still has to prove something."""
         if lane.is_in_sync:
-            self.budget.let_go_of_old(lane.alive_at, lane.part)
+            refused = {log.retained for log in lane.refused}
+            self.budget.let_go_of_old(lane.alive_at, lane.part, refused)
 
     # Doubts
 
@@ -189,12 +190,14 @@ class LogRegistry:
                 has_moved = True
                 old = self._lanes[log.part]
                 is_out_of_sync, has_work = log in old.out_of_sync, log in old.with_work
-                is_paused = log in old.paused
+                is_paused, is_refused = log in old.paused, log in old.refused
                 old.remove(log)
                 lane = self._lane(part)
                 lane.add(log)
                 if is_out_of_sync:
                     lane.out_of_sync.add(log)
+                if is_refused:
+                    lane.refused.add(log)
                 if is_paused:
                     lane.pause(log)
                 if has_work:

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 from application.call_context import call_context
 from application.delivery.batch import Batch
+from application.delivery.fenced_losses import FencedLosses
 from application.delivery.holdings import Holdings
 from application.delivery.rewriting import Rewritten
 from application.delivery.starts import Opened
 from application.ports.errors import BrokerRefused
 from application.ports.store import Failed
 from application.ports.telemetry import Telemetry
+from domain.head import Head
 from domain.identifiers import StreamKey
 
 _log = logging.getLogger(__name__)
@@ -36,6 +38,7 @@ class LogReports:
         self._stream = stream
         self._holdings = holdings
         self._telemetry = telemetry
+        self._fenced_losses = FencedLosses(holdings)
         self.losses = LossTally()
 
     def confirmed(self, batches: Sequence[Batch], now: float) -> int:
@@ -76,8 +79,10 @@ class LogReports:
             },
         )
 
-    def fenced(self, lost_frames: int) -> None:
-        """Count what another process has begun without: it was confirmed, and is gone."""
+    def fenced(self, head: Head | None) -> None:
+        """Count what another process has begun without, or what is gone with the whole stream."""
+        fenced = self._fenced_losses
+        lost_frames = fenced.with_stream() if head is None else fenced.to(head)
         if lost_frames:
             self._count_lost(lost_frames, "rolled_back")
             _log.error(

@@ -115,6 +115,7 @@ class LogTable(LogInbox):
             case Newer() if head is not None:
                 self._enter_fenced(head)
             case _ if self.state is LogState.FENCED:  # elsewhere, and another process held it
+                self._reports.fenced(None)
                 self._close()
             case _:
                 self._rebase(head)
@@ -183,10 +184,10 @@ class LogTable(LogInbox):
 
     def _enter_fenced(self, head: Head) -> None:
         """Append nothing new: a newer lease holds the stream. What is retained stays so."""
+        self._confirm(self._holdings.stored_before(head))
         self._drop_unconfirmed("superseded")
-        if self.state is not LogState.FENCED:
-            self.state = LogState.FENCED
-            self._reports.fenced(self._holdings.lost_to(head))
+        self.state = LogState.FENCED
+        self._reports.fenced(head)
         self._let_go_of_live()
 
     def _close(self, lost_reason: str = "superseded") -> None:

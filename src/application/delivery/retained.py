@@ -78,6 +78,7 @@ class Retained(Holder):
             last.count += count
             last.audio_bytes += batch.audio_bytes
             last.frames += batch.frames
+            last.received_from = last.received_from or batch.received_from
             last.received_to = batch.received_to or last.received_to
             self._budget.grow_retained(batch.audio_bytes)
         else:
@@ -130,16 +131,18 @@ class Retained(Holder):
 
         What waited for a store that was away is confirmed at once, and came no faster for that.
         """
-        first, last = self._batches[0], self._batches[-1]
-        seconds = REWIND_SHARE * self._rewind_seconds
-        bytes_per_second = last.run.opening.media.bytes_per_second
+        batches, seconds = self._batches, REWIND_SHARE * self._rewind_seconds
+        bytes_per_second = batches[-1].run.opening.media.bytes_per_second
         if (
             self._audio_bytes <= seconds * bytes_per_second
             and self._frames <= seconds * RETAINED_FRAMES_PER_SECOND
         ):
             return False
-        if first.received_from is not None and last.received_to is not None:
-            seconds = max(seconds, REWIND_SHARE * (last.received_to - first.received_from))
+        first = next((it for it in batches if it.received_from is not None), None)
+        last = next((it for it in reversed(batches) if it.received_to is not None), None)
+        if first is not None and last is not None:
+            received = (last.received_to or 0.0) - (first.received_from or 0.0)
+            seconds = max(seconds, REWIND_SHARE * received)
         return (
             self._audio_bytes > seconds * bytes_per_second
             or self._frames > seconds * RETAINED_FRAMES_PER_SECOND

@@ -109,6 +109,8 @@ class Sender(LogRegistry):
             )
             return False
         self._settle(taken, outcomes, heads, is_reached=True)
+        if all(isinstance(answer, Failed) for answer in (*outcomes, *heads.heads)):
+            return True  # a refusal proves nothing
         epoch = self._store.epoch_of(taken[0][0].stream)  # a part is one server
         if lane.is_in_doubt or epoch != lane.epoch:
             lane.epoch = epoch
@@ -157,9 +159,9 @@ class Sender(LogRegistry):
                 # A session that listens to one stream must not stop the others.
                 names = {"tenant_id": log.stream.tenant_id, "stream_id": log.stream.stream_id}
                 _log.exception("outcome not taken", extra=names)
-            out_of_sync = self._lanes[log.part].out_of_sync
-            if out_of_sync and (log.is_in_sync or _is_refused(answer)):
-                out_of_sync.discard(log)
+            lane = self._lanes[log.part]
+            if lane.out_of_sync or lane.refused:
+                self._note_proof(lane, log, is_refused=_is_refused(answer))
             if log.has_lost:
                 self.look_wider(log.part)
             if log.is_settled or log.is_lingering:
@@ -168,6 +170,16 @@ class Sender(LogRegistry):
                 self.pause(log)
             else:
                 log.note_work()
+
+    @staticmethod
+    def _note_proof(lane: Lane, log: StreamLog, *, is_refused: bool) -> None:
+        """Note whether the store has proved what it confirmed of a log, or refuses to."""
+        if log.is_in_sync:
+            lane.out_of_sync.discard(log)
+            lane.refused.discard(log)
+        elif is_refused:
+            lane.out_of_sync.discard(log)
+            lane.refused.add(log)
 
 
 def _is_refused(answer: Outcome | Head | None) -> bool:

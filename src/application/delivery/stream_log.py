@@ -12,6 +12,7 @@ from application.delivery.log_reports import LossTally
 from application.delivery.log_state import OUT_OF_SYNC, LogState, Probe, Work
 from application.delivery.log_table import LogTable
 from application.delivery.pending_start import PendingStart
+from application.delivery.retained import Retained
 from application.ports.clock import Clock
 from application.ports.store import Append, Appended, Conflict, Failed, Outcome
 from application.ports.telemetry import Telemetry
@@ -58,6 +59,11 @@ class StreamLog(LogTable):
     def is_done(self) -> bool:
         """Whether nothing is held, and no one writes to it."""
         return self.is_settled and self._live is None and self._holdings.retained.is_empty
+
+    @property
+    def retained(self) -> Retained:
+        """What of it is confirmed and retained."""
+        return self._holdings.retained
 
     @property
     def replayed_bytes(self) -> int:

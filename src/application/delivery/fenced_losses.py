@@ -1,0 +1,45 @@
+"""What a process that has taken a stream over began without, of what the log here had confirmed."""
+
+from application.delivery.holdings import Holdings
+from domain.head import Head
+
+
+class FencedLosses:
+    """Counts the frames of one log, each once, whatever heads of newer leases are seen."""
+
+    def __init__(self, holdings: Holdings) -> None:
+        self._holdings = holdings
+        self._counted_of = ""
+        self._counted = 0
+        self._is_run_continued = False
+
+    def to(self, head: Head) -> int:
+        """Return how many frames more the head of a newer lease has nothing of.
+
+        Of a run that another process has only ended, the accounts tell. Else what stands from its
+        `Started` on was lost: of another run also what its end of this one replaced, of the same
+        run without what its account declares.
+        """
+        holdings, ledger = self._holdings, head.account.ledger
+        last, retained = holdings.last, holdings.retained
+        is_of_run = self._is_run_continued = holdings.is_of_run(head)
+        if is_of_run and head.lease == last.lease.of_orphan_end(head.lease.owner):
+            return self._count(retained.account.ledger.published - ledger.published)
+        first = head.begun_at
+        if not is_of_run and not retained.has_end_at(first - 1):
+            first -= 1
+        declared = max(0, ledger.lost - retained.account.ledger.lost) if is_of_run else 0
+        return self._count(retained.frames_from(first) - declared)
+
+    def with_stream(self) -> int:
+        """Return how many frames more are gone with the stream; who continues its run counts."""
+        return 0 if self._is_run_continued else self._count(self._holdings.retained.frames_from(0))
+
+    def _count(self, frames: int) -> int:
+        """Return what was not counted yet, since this lease was taken."""
+        owner = self._holdings.last.lease.owner
+        if owner != self._counted_of:
+            self._counted_of, self._counted = owner, 0
+        newly = max(0, frames - self._counted)
+        self._counted += newly
+        return newly
