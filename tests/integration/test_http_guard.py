@@ -2,14 +2,18 @@
 
 import asyncio
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
 import uvicorn
+from log_lines import REFUSED, complaints_of, lines_of, total
 from raw_peer import dial, read_to_the_end
 from raw_streams import HANDSHAKE, LIMIT_SECONDS, answer, connect
-from running import Service
+from running import Served, Service, service_process
+from waiting import until
 
+from adapters.inbound.websocket import http_guard
 from adapters.inbound.websocket.http_guard import FORGET_BYTES, WRITTEN_AGAINST
 
 COUNTS = "ingest_handshakes_total{"
@@ -74,7 +78,7 @@ async def test_a_request_with_a_body_is_refused_once(
     assert await refusals(service) == {"body": 1}
 
 
-async def refusals(service: Service) -> dict[str, int]:
+async def refusals(service: Served) -> dict[str, int]:
     """The refusals that are counted, by their outcome."""
     reader, writer = await connect(service)
     writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
@@ -176,3 +180,45 @@ async def test_a_handshake_with_a_body_is_answered_413(service: Service) -> None
     writer.write(HANDSHAKE + b"Content-Length: 5\r\n\r\nhello")
     assert (await answer(reader)).startswith(b"HTTP/1.1 413 ")
     writer.close()
+
+
+UNREADABLE = [
+    *(b"X: a%cb\r\n" % byte for byte in (*range(9), *range(0x0B, 0x20), 0x7F) if byte != 0x0D),
+    b"Content-Length: 00\r\n",
+]
+"""Lines of a handshake that no peer needs: `websockets` reads none of them, h11 most."""
+
+
+async def test_each_unreadable_header_of_a_handshake_is_answered_400_counted_and_told(
+    tmp_path: Path,
+) -> None:
+    environment = {
+        "PUBSUB_ADAPTER": "in_memory",
+        "SUPPORT_EXOTEL": "true",
+    }
+    with service_process(environment, tmp_path / "log") as service:
+        for line in UNREADABLE:
+            reader, writer = await connect(service)
+            writer.write(HANDSHAKE + line + b"\r\n")
+            assert (await answer(reader)).startswith(b"HTTP/1.1 400 "), line
+            writer.close()
+        await until(lambda: total(lines_of(service.log, REFUSED)) == len(UNREADABLE))
+        assert await refusals(service) == {"unreadable": len(UNREADABLE)}
+        told = lines_of(service.log, REFUSED)
+        assert {line["level"] for line in complaints_of(service.log)} == {"warning"}
+        assert {line["address"] for line in told} == {"127.0.0.1"}
+        assert len(told) < len(UNREADABLE)
+
+
+@pytest.mark.parametrize("before", [b"", ASKED_FOR], ids=["first", "behind another request"])
+async def test_a_handshake_that_websockets_cannot_read_is_refused_all_the_same(
+    start_service: Any, monkeypatch: pytest.MonkeyPatch, before: bytes
+) -> None:
+    """No rule for it may be missing; where one is, the peer is answered, and not kept."""
+    service = start_service()
+    monkeypatch.setattr(http_guard, "refusal_of_handshake", lambda *_: None)
+    reader, writer = await connect(service)
+    writer.write(before + HANDSHAKE + b"X: a\x01b\r\n\r\n" + bytes(10_000))
+    assert b"HTTP/1.1 400 " in await answer(reader)
+    writer.close()
+    assert await refusals(service) == {"unreadable": 1}

@@ -3,11 +3,17 @@
 from base64 import b64encode
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from hypothesis import given, settings
+import h11
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from raw_streams import HANDSHAKE
+from websockets.http11 import Request
+from websockets.server import ServerProtocol
 
 from adapters.inbound.access.authorization import read_credential
 from adapters.inbound.reporting.origin import Address, Origin
+from adapters.inbound.reporting.refusals import Headers
+from adapters.inbound.websocket.handshake_rules import refusal_of_handshake, with_plain_upgrade
 from application.admit_sender import (
     NoCredential,
     PairCredential,
@@ -130,3 +136,46 @@ def test_a_pair_is_read_exactly_where_it_has_a_colon(pair: bytes) -> None:
         assert credential == PairCredential(pair)
     else:
         assert isinstance(credential, UnusableCredential)
+
+
+LINES = st.builds(
+    lambda name, value: b"%b: %b\r\n" % (name, value),
+    st.one_of(
+        st.sampled_from(
+            [b"X", b"Content-Length", b"Sec-WebSocket-Protocol", b"Origin", b"Upgrade"]
+        ),
+        st.binary(min_size=1, max_size=4),
+    ),
+    st.one_of(st.binary(max_size=8), st.sampled_from([b"0", b"00", b"0, 0", b"a, b", b"a\r\n b"])),
+)
+
+
+def read_by_h11(handshake: bytes) -> tuple[bytes, bytes, bytes, Headers] | None:
+    """Read a request as `HttpGuard` does; None if it is none."""
+    requests = h11.Connection(h11.SERVER)
+    requests.receive_data(handshake)
+    try:
+        event = requests.next_event()
+    except h11.RemoteProtocolError:
+        return None
+    assert isinstance(event, h11.Request)
+    return event.method, event.target, event.http_version, list(event.headers)
+
+
+@settings(deadline=None, max_examples=examples(500))
+@given(st.lists(LINES, min_size=1, max_size=3), st.binary(max_size=4))
+@example([b"X: a\x01b\r\n"], b"")
+@example([b"Content-Length: 00\r\n"], b"")
+def test_what_is_taken_for_a_handshake_is_one_for_websockets_too(
+    lines: list[bytes], path: bytes
+) -> None:
+    """It never answers what it cannot read; what it refuses, it answers."""
+    handshake = HANDSHAKE.replace(b"ingest", path) + b"".join(lines) + b"\r\n"
+    read = read_by_h11(handshake)
+    if read is None or refusal_of_handshake(*read) is not None:
+        return
+    method, target, _, headers = read
+    written = [b"%b: %b\r\n" % header for header in with_plain_upgrade(headers)]
+    server = ServerProtocol()
+    server.receive_data(b"%b %b HTTP/1.1\r\n%b\r\n" % (method, target, b"".join(written)))
+    assert [type(event) for event in server.events_received()] == [Request]

@@ -81,7 +81,6 @@ def test_lines_are_bounded_in_length_and_number() -> None:
         ((b"content-length", b"5"), True),
         ((b"content-length", b"10"), True),
         ((b"content-length", b"0"), False),
-        ((b"content-length", b"00 "), False),
         ((b"transfer-encoding", b"chunked"), True),
         ((b"transfer-encoding", b"identity"), True),
     ],
@@ -89,6 +88,20 @@ def test_lines_are_bounded_in_length_and_number() -> None:
 def test_a_body_is_told_by_its_headers(header: tuple[bytes, bytes], has: bool) -> None:
     assert has_body([*PLAIN, header]) is has
     assert outcome(PLAIN, header) is (Outcome.BODY if has else None)
+
+
+@pytest.mark.parametrize("length", [b"00", b"0 ", b"000"])
+def test_no_body_has_the_length_0_and_no_other_zero(length: bytes) -> None:
+    header = (b"content-length", length)
+    assert not has_body([*PLAIN, header])
+    assert outcome(PLAIN, header) is Outcome.UNREADABLE
+
+
+def test_a_header_value_holds_no_control_character() -> None:
+    taken = {byte for byte in range(256) if outcome(PLAIN, (b"x", b"a%cb" % byte)) is None}
+    assert taken == {0x09, *range(0x20, 0x7F), *range(0x80, 0x100)}
+    assert outcome(PLAIN, (b"x", b"a\x01")) is Outcome.UNREADABLE
+    assert outcome(PLAIN, (b"x", b"\n")) is Outcome.UNREADABLE
 
 
 @pytest.mark.parametrize(

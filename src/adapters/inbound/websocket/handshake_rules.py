@@ -1,6 +1,7 @@
 """What a request must be to become a WebSocket (RFC 6455, 4.2.1), or to be taken at all."""
 
 import binascii
+import re
 
 from adapters.inbound.reporting.refusals import Headers, Outcome, Refusal
 
@@ -34,6 +35,9 @@ OTHER_VERSION = Refusal(
         (b"sec-websocket-version", WEBSOCKET_VERSION),
     ],
 )
+
+_CONTROL = re.compile(rb"[^\t\x20-\x7e\x80-\xff]")
+"""What no header value holds (RFC 9110, 5.5). h11 takes some of it, `websockets` none."""
 
 _UPGRADE = {b"connection": b"Upgrade", b"upgrade": b"websocket"}
 
@@ -70,6 +74,8 @@ def refusal_of_handshake(
         refusal = HEADERS_TOO_LARGE
     elif has_body(headers):
         refusal = BODY_NOT_TAKEN
+    elif not all(_is_readable(name, value) for name, value in headers):
+        refusal = UNREADABLE_HANDSHAKE
     elif method != b"GET":
         refusal = NOT_GET
     elif http_version != b"1.1":
@@ -84,6 +90,11 @@ def refusal_of_handshake(
 def _options(headers: Headers, name: bytes) -> set[bytes]:
     lines = (value for key, value in headers if key == name)
     return {option.strip().lower() for line in lines for option in line.split(b",")}
+
+
+def _is_readable(name: bytes, value: bytes) -> bool:
+    """Tell whether `websockets` reads a header: it takes no length but `0`, not even `00`."""
+    return not _CONTROL.search(value) and (name != b"content-length" or value == b"0")
 
 
 def _is_key(value: bytes) -> bool:

@@ -8,6 +8,7 @@ hostile peer could do to the stock class, and what becomes of it here:
                                                         byte came: a browser's spare connection
     send what is no request                             400, reported once a second at most
     send a handshake with long or many header lines     431; the WebSocket parser would never answer
+    send one with a control character in a header       400; it would not answer this either
     send a request with an endless body                 413; nothing here takes one
     not read an answer                                  cut off when a piece of it has waited for
                                                         START_TIMEOUT_SECONDS
@@ -174,6 +175,12 @@ class HttpGuard(H11Protocol, asyncio.BufferedProtocol):
         super().handle_websocket_upgrade(event)
         websocket = self.transport.get_protocol()
         if not isinstance(websocket, WebSocketGuard):
+            return
+        if not websocket.handshake_initiated:  # it could not read the handshake, and says nothing
+            self.transport.set_protocol(self)
+            self.connections.discard(websocket)
+            self.connections.add(self)
+            self._refuse(UNREADABLE_HANDSHAKE, self.headers)
             return
         if self.flow.write_paused:  # an answer before the handshake is not read yet
             websocket.pause_writing()
