@@ -5,8 +5,9 @@ from ipaddress import ip_network
 import pytest
 from begun import hold_a_stream
 
+from adapters.inbound.access import brake
 from adapters.inbound.access import gate as gate_module
-from adapters.inbound.access.brake import Brake
+from adapters.inbound.access.brake import FREE_FAILURES, Brake
 from adapters.inbound.access.gate import Gate
 from adapters.inbound.access.handshake import Handshake
 from adapters.inbound.reporting.refusals import Headers, Refusal
@@ -135,6 +136,38 @@ async def test_a_401_names_each_method_on_offer_and_not_what_was_wrong() -> None
         assert answer.all_headers == answers[0].all_headers
         challenges = values(answer.headers, b"www-authenticate")
         assert [challenge.split()[0] for challenge in challenges] == [b"Bearer", b"Basic"]
+
+
+@pytest.mark.parametrize(
+    ("address", "other", "hops"),
+    [
+        ("2001:db8::{}", "2001:db8:0:1::1", 0),
+        ("2001:db8::{}", "2001:db8:0:1::1", 1),  # without the header: the peer's own
+        ("fe80::{}%eth0", "fe80:0:0:1::1%eth0", 0),
+    ],
+)
+async def test_guesses_from_one_network_of_ipv6_are_those_of_one_host(
+    address: str, other: str, hops: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(brake, "MAX_WAITING", 0)  # who is to be delayed is refused at once
+    bench = Bench(hops=hops)
+    told = [await bench.status(address.format(n), WRONG) for n in range(1, FREE_FAILURES + 1)]
+    assert told == [401] * (FREE_FAILURES - 1) + [429]
+    assert await bench.status(other, WRONG) == 401
+
+
+async def test_guesses_from_addresses_that_are_not_known_are_their_peers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(brake, "MAX_WAITING", 0)
+    bench = Bench(hops=1)
+    unknown = (b"x-forwarded-for", b"unknown")
+    told = [
+        await bench.status(f"2001:db8::{n}", WRONG, unknown) for n in range(1, FREE_FAILURES + 1)
+    ]
+    assert told[-2:] == [401, 429]
+    assert await bench.status("10.0.0.1", WRONG, unknown) == 401
+    assert await bench.status(None, WRONG) == 401
 
 
 @pytest.mark.parametrize("is_down", [True, False])

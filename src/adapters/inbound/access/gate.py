@@ -64,7 +64,7 @@ class Gate:
             outcome = Outcome.ADDRESS_REFUSED if is_known else Outcome.ADDRESS_UNKNOWN
             return Refusal(outcome, f"{why}{origin.reading}")
         except Unauthenticated as why:
-            if await self._brake.on_failure(str(origin.address or origin.peer)):
+            if await self._brake.on_failure(origin.host):
                 return Refusal(Outcome.UNAUTHENTICATED, str(why), self._challenges())
             return Refusal(Outcome.TOO_MANY_FAILURES, str(why), [_RETRY_AFTER])
 

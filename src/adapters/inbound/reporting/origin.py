@@ -3,9 +3,12 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 Address = IPv4Address | IPv6Address
+
+HOST_PREFIX = 64
+"""A host with IPv6 has a network of this length, and may take any address of it (RFC 4291)."""
 
 _PORT = r"(?::[0-9]{1,5})?"
 _BRACKETED = re.compile(rf"\[([^\[\]]*)\]{_PORT}\Z", re.ASCII)
@@ -44,6 +47,14 @@ class Origin:
         entry = entries[-trusted_hops].strip() if len(entries) >= trusted_hops else None
         address = None if entry is None else _parse_entry(entry)
         return cls(peer, address, entry, len(entries), trusted_hops)
+
+    @property
+    def host(self) -> str:
+        """What one host cannot change: its address, or the /64 of IPv6; the peer's if unknown."""
+        address = self.address or _parse(self.peer or "")
+        if isinstance(address, IPv6Address):
+            return str(IPv6Network((int(address), HOST_PREFIX), strict=False))
+        return str(address or self.peer)
 
     @property
     def bypassed_proxies(self) -> bool:
