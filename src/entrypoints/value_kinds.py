@@ -23,6 +23,8 @@ _HEADER = re.compile(r"[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+[ \t]*=[ !#-+\--:<-\[\]-
 """`name=value` as the OTLP exporter reads it: it logs whatever it cannot read."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _TRUE, _FALSE = frozenset({"true", "1", "yes", "on"}), frozenset({"false", "0", "no", "off", ""})
+_MAPPED_PREFIX = 96
+"""Length of ::ffff:0:0/96, the network of IPv4-mapped addresses (RFC 4291, 2.5.5.2)."""
 _SHOWN = 60
 
 
@@ -93,10 +95,19 @@ def _networks(text: str) -> tuple[Network, ...]:
     networks = []
     for part in _parts(text):
         try:
-            networks.append(ipaddress.ip_network(part))
+            networks.append(_unmapped(ipaddress.ip_network(part)))
         except ValueError:
             raise InvalidValue(show(part)) from None
     return tuple(networks)
+
+
+def _unmapped(network: Network) -> Network:
+    """Return a network of IPv4-mapped addresses as that of IPv4: senders' addresses are so too."""
+    if isinstance(network, ipaddress.IPv6Network) and network.prefixlen >= _MAPPED_PREFIX:
+        mapped = network.network_address.ipv4_mapped
+        if mapped is not None:
+            return ipaddress.IPv4Network((mapped, network.prefixlen - _MAPPED_PREFIX))
+    return network
 
 
 def _tenants(text: str) -> frozenset[TenantId]:

@@ -319,6 +319,22 @@ def test_the_policy_is_what_was_configured() -> None:
     assert read(**MINIMAL).access_policy.tenants is None
 
 
+@pytest.mark.parametrize(
+    ("told", "network"),
+    [
+        ("::ffff:127.0.0.0/104", "127.0.0.0/8"),
+        ("::ffff:203.0.113.7", "203.0.113.7/32"),
+        ("::ffff:0:0/96", "0.0.0.0/0"),
+        ("::/0", "::/0"),
+        ("::fffe:0:0/95", "::fffe:0:0/95"),
+        ("2001:db8::/104", "2001:db8::/104"),
+    ],
+)
+def test_a_network_of_mapped_addresses_is_that_of_ipv4(told: str, network: str) -> None:
+    policy = read(**MINIMAL, EXOTEL_ALLOWED_IPS=told).access_policy
+    assert policy.networks == (ip_network(network),)
+
+
 def test_the_destination_is_told_prefix_and_life() -> None:
     options = read(**MINIMAL, STREAM_PREFIX="prod", EXPIRE_SECONDS="1000").destination_options
     assert (options.prefix, options.expire_seconds) == ("prod", 1000)
