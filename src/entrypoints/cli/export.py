@@ -15,7 +15,7 @@ from domain.errors import InvalidIdentifier
 from domain.head import Head
 from domain.identifiers import StreamId, StreamKey, TenantId
 from entrypoints.cli.destination import read_destination_settings
-from entrypoints.cli.run_export import RunExport, TooLongForWav
+from entrypoints.cli.run_export import RunExport
 from entrypoints.cli.screen import Tally, console, table, watched
 from entrypoints.cli.stereo import pairs, write_stereo
 from entrypoints.settings import Settings
@@ -49,7 +49,7 @@ def export(*, tenant: str, name: str, output: Path) -> None:
         accounts, stereo = asyncio.run(_export(settings, key, output))
     except InvalidIdentifier as error:
         raise click.BadParameter(str(error)) from None
-    except (PublisherError, TooLongForWav) as error:
+    except PublisherError as error:
         raise click.ClickException(str(error)) from None
     except OSError as error:
         raise click.ClickException(f"{error.filename or output}: {error.strerror}") from None

@@ -23,10 +23,6 @@ SILENCE_RULE = (
 )
 
 
-class TooLongForWav(Exception):
-    """A run has more audio than a WAV file can count."""
-
-
 @dataclass(slots=True)
 class Silence:
     """A gap as it is written down; `silence_ms` None where no silence stands for it."""
@@ -47,6 +43,7 @@ class RunExport:
         self.frames = self.gap_count = self._silence_bytes = 0
         self.started: Started | None = None
         self.ended: Ended | None = None
+        self._is_full = False
         self.first_received_at_ms: int | None = None
         self._generations: list[int] = []
         self._gaps: list[Silence] = []
@@ -58,12 +55,7 @@ class RunExport:
         self._wav: WavFile | None = None
 
     def add(self, published: PublishedEntry) -> None:
-        """Write one entry.
-
-        Raises:
-            TooLongForWav: a WAV file cannot hold it.
-
-        """
+        """Write one entry; audio as long as the WAV file has room for it."""
         entry = published.entry
         self._note_position(published.position)
         if published.generation not in self._generations[-1:]:
@@ -109,14 +101,18 @@ class RunExport:
         if self._waiting is not None:
             self._write_silence(wav, self._waiting, frame)
             self._waiting = None
-        if not wav.has_room_for(len(frame.audio)):
-            raise TooLongForWav(f"{self.wav_path}: a WAV file holds at most 4 GiB")
-        wav.write(frame.audio)
         self.frames += 1
+        if self._has_room(wav, len(frame.audio)):
+            wav.write(frame.audio)
         if self.first_received_at_ms is None:
             silence = wav.media.duration_ms(self._silence_bytes)
             self.first_received_at_ms = frame.received_at_ms - silence
         self._last_frame = frame
+
+    def _has_room(self, wav: WavFile, size: int) -> bool:
+        """Whether the WAV file takes this; it ends at the first that it does not take."""
+        self._is_full = self._is_full or not wav.has_room_for(size)
+        return not self._is_full
 
     def _note_gap(self, gap: Silence) -> None:
         self.gap_count += 1
@@ -130,7 +126,7 @@ class RunExport:
     def _write_silence(self, wav: WavFile, gap: Silence, model: AudioFrame) -> None:
         size = gap.missing * len(model.audio)
         silence_ms = model.media.duration_ms(size)
-        if silence_ms <= MAX_SILENCE_MS and wav.has_room_for(size):
+        if silence_ms <= MAX_SILENCE_MS and self._has_room(wav, size):
             wav.write_silence(size)
             gap.silence_ms = silence_ms
             self._silence_bytes += size
@@ -179,6 +175,8 @@ class RunExport:
             found.append("the beginning is no longer kept")
         if self._holes:
             found.append("positions are absent")
+        if self._is_full:
+            found.append("the WAV file is full: it holds at most 4 GiB")
         if self.ended is None:
             return [*found, "the run has not ended"]
         ledger = self.ended.ledger

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from domain.events import Opening
 from entrypoints.cli.run_export import RunExport
-from entrypoints.cli.wav_file import WavFile
+from entrypoints.cli.wav_file import MAX_AUDIO_BYTES, WavFile
 
 MAX_LEAD_MS = 3_600_000
 """Tracks that begin further apart are not of one conversation."""
@@ -20,7 +20,7 @@ SAMPLE_BYTES = 2
 
 
 def pairs(runs: Sequence[RunExport]) -> Iterator[tuple[RunExport, RunExport]]:
-    """Yield runs that are two tracks of one socket, and have audio: left, right.
+    """Yield runs that are two tracks of one socket, and have audio for one file: left, right.
 
     Another track than the first is named by it: `STREAM.TRACK`.
     """
@@ -74,7 +74,14 @@ def _lead_ms(left: RunExport, right: RunExport) -> int | None:
     began, its = left.first_received_at_ms, right.first_received_at_ms
     if began is None or its is None or abs(its - began) > MAX_LEAD_MS:
         return None
-    return its - began
+    return its - began if _fit(left.wav, right.wav, its - began) else None
+
+
+def _fit(left: WavFile, right: WavFile, lead_ms: int) -> bool:
+    """Whether both, the lead of one included, fit into one file."""
+    longest_ms = max(it.media.duration_ms(it.audio_bytes) for it in (left, right)) + abs(lead_ms)
+    samples = longest_ms * left.media.sample_rate // 1_000
+    return 2 * SAMPLE_BYTES * samples <= MAX_AUDIO_BYTES
 
 
 class _Side:
