@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from application.admit_sender import Network
+from application.delivery.byte_budget import REWIND_SHARE
+from application.delivery.retained import RETAINED_FRAMES_PER_SECOND
 from domain.identifiers import TenantId
 from entrypoints.value_kinds import (
     BOOLEAN,
@@ -170,7 +172,8 @@ class Buffers(Group, frozen=True):
         seconds(0, 3600),
         "5",
         "how long confirmed audio is retained, to be replayed to a broker that lost it; of "
-        "a sender faster than four times real time, or than 400 frames a second, less. All of it "
+        f"a sender faster than {REWIND_SHARE} times real time, or than "
+        f"{REWIND_SHARE * RETAINED_FRAMES_PER_SECOND:,} frames a second, less. All of it "
         "is inside `BUFFER_BYTES`, where unconfirmed audio comes first. 0 retains nothing",
     )
     publish_linger_ms: int = setting(

@@ -74,3 +74,13 @@ def test_what_make_offers_is_what_the_makefile_has() -> None:
         it for document in DOCUMENTS for it in re.findall(r"`make (\w+)", document.read_text())
     }
     assert named <= offered
+
+
+def test_the_log_lines_that_documents_quote_are_in_the_code() -> None:
+    code = "\n".join(it.read_text(encoding="utf-8") for it in (ROOT / "src").rglob("*.py"))
+    for document in DOCUMENTS:
+        for quoted in re.findall(
+            r"\blog(?: line)? `([^`…]+)", document.read_text(encoding="utf-8")
+        ):
+            words = re.sub(r"\d+", r"(?:\\d+|{\\w+})", re.escape(quoted.strip()))
+            assert re.search(words, code), f"{document.name}: {quoted}"
