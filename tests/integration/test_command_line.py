@@ -163,7 +163,8 @@ def test_simulate_plays_calls_in_both_forms_with_every_credential(
 @pytest.mark.parametrize(
     "url",
     ["ws://[::1/v1", "ws://127.0.0.1:99999/v1", "ws://", "ws://u:hidden:x/v1", "ws://u:%ff@127.0.0.1",
-     "ws://hidden@127.0.0.1/v1", "http://127.0.0.1/hidden", "wss://127.0.0.1:hidden/v1", "hidden"],
+     "ws://hidden@127.0.0.1/v1", "ws://127.0.0.1:0/hidden", "http://127.0.0.1/hidden",
+     "wss://127.0.0.1:hidden/v1", "hidden"],
 )  # fmt: skip
 def test_simulate_refuses_an_address_that_is_none_and_repeats_nothing_of_it(url: str) -> None:
     done = run("simulate", "--url", url)
@@ -171,6 +172,12 @@ def test_simulate_refuses_an_address_that_is_none_and_repeats_nothing_of_it(url:
     assert "Invalid value for --url: needed: ws:// or wss://" in done.stderr
     assert "Traceback" not in done.stderr
     assert "hidden" not in done.stderr
+
+
+def test_simulate_takes_no_time_limit_that_is_no_number() -> None:
+    done = run("simulate", "--time-limit", "nan")
+    assert done.returncode == 2, done.stderr
+    assert "Invalid value for '--time-limit': nan is no number of seconds" in done.stderr
 
 
 def test_simulate_judges_carriers_by_the_ledgers_of_an_address_or_of_the_environment(

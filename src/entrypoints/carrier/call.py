@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import (
@@ -76,11 +77,18 @@ def complaint_of_url(url: str) -> str | None:
     """Say why no call can be made to a URL, repeating nothing of it; None if one can."""
     try:
         parse_uri(url)
+        if urlsplit(url).port == 0:  # read as no port at all
+            return "port 0 is none"
     except InvalidURI as error:
         return error.msg
     except ValueError:
         return "its host, its port or its login cannot be read"
     return None
+
+
+def with_query(url: str, query: str) -> str:
+    """Return a URL with this query too, behind its own if it has one."""
+    return url + ("&" if "?" in url else "?") + query if query else url
 
 
 async def make_call(
@@ -129,7 +137,7 @@ async def _connect(plan: Plan, wire: Wire) -> ClientConnection:
 async def _shake_hands(plan: Plan, wire: Wire) -> ClientConnection:
     # As carriers do: no pings, no compression, and no proxy that the environment may name.
     return await connect(
-        f"{plan.url}?{wire.query}" if wire.query else plan.url,
+        with_query(plan.url, wire.query),
         additional_headers=dict(plan.headers),
         user_agent_header=wire.user_agent or USER_AGENT,
         compression=None,

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import math
 import os
 import secrets
 import sys
@@ -41,6 +42,13 @@ GRACE_SECONDS = 30.0
 
 EACH_SHOWN = 20
 """Calls up to which each has its row; complaints are shown of as many."""
+
+
+def _number(_: click.Context, __: click.Parameter, value: float | None) -> float | None:
+    """Refuse `nan`, which is inside every range."""
+    if value is not None and math.isnan(value):
+        raise click.BadParameter("nan is no number of seconds")
+    return value
 
 
 @click.command()
@@ -84,6 +92,7 @@ EACH_SHOWN = 20
 @click.option(
     "--time-limit",
     type=click.FloatRange(0.1),
+    callback=_number,
     help=f"Seconds that a call may take.  [default: its audio's length + {GRACE_SECONDS:g}]",
 )
 @click.option(
