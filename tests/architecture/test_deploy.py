@@ -21,9 +21,12 @@ from platforms import (
     with_secrets,
 )
 
+from adapters.inbound.websocket.inbox import MAX_WAITING_BYTES
+from adapters.inbound.websocket.socket_reads import READ_BYTES
+from adapters.inbound.websocket.websocket_guard import MAX_UNREAD_BYTES
 from entrypoints.configuration import known_names, read_settings
 from entrypoints.registry import destination_adapters
-from entrypoints.server import SHUTDOWN_SECONDS
+from entrypoints.server import MAX_MESSAGE_BYTES, SHUTDOWN_SECONDS
 from entrypoints.workers import DRAINED_SECONDS
 
 ROOT = Path(__file__).parents[2]
@@ -178,3 +181,23 @@ def test_the_context_of_the_image_has_what_is_copied_and_no_secret() -> None:
     assert "*" in ignored
     assert {it[1:] for it in ignored if it.startswith("!")} == copied
     assert all((ROOT / it).exists() for it in copied)
+
+
+HOSTILE_BYTES = MAX_MESSAGE_BYTES + MAX_WAITING_BYTES + READ_BYTES + MAX_UNREAD_BYTES
+"""What one connection can make the process hold outside of `BUFFER_BYTES`."""
+PROCESS_BYTES, CALL_BYTES = 70_000_000, 25_000
+"""As docs/scaling.md has them."""
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/scaling.md", "docs/failures.md"])
+def test_documents_say_what_a_hostile_connection_can_take(document: str) -> None:
+    assert f" {HOSTILE_BYTES // 1024} KiB" in (ROOT / document).read_text(encoding="utf-8")
+
+
+def test_the_memory_of_a_pod_holds_what_hostile_senders_can_take(tmp_path: Path) -> None:
+    environment = variables_of("kubernetes/environment")
+    settings = read_settings(ADAPTERS, with_secrets(environment, tmp_path))
+    [container] = read("kubernetes/deployment.yaml")["spec"]["template"]["spec"]["containers"]
+    limit = int(container["resources"]["limits"]["memory"].removesuffix("Mi")) * 1024**2
+    calls = settings.calls.max_streams * (CALL_BYTES + HOSTILE_BYTES)
+    assert PROCESS_BYTES + settings.buffers.buffer_bytes + calls <= limit

@@ -83,6 +83,27 @@ def _until_settled(service: Service, broker: Broker, name: str) -> int:
     return len(audio(broker, name))
 
 
+async def test_a_message_that_drips_and_has_no_end_is_closed_as_silence(
+    start_service: Any, name: str
+) -> None:
+    service = start_service(IDLE_TIMEOUT_SECONDS="1")
+    reader, writer = await connect(service)
+    start = json.dumps(start_message(name)).encode()
+    writer.write(HANDSHAKE + b"\r\n" + frame(1, start))
+    dripping = asyncio.create_task(drip(writer, frame(1, bytes(200_000))[:-1]))
+    assert await close_code(reader) == 4408
+    dripping.cancel()
+    await asyncio.gather(dripping, return_exceptions=True)
+    writer.close()
+    assert service.metric("ingest_closes_total", code="4408", reason="idle") == 1
+
+
+async def drip(writer: asyncio.StreamWriter, piece: bytes) -> None:
+    for byte in piece:
+        writer.write(bytes([byte]))
+        await asyncio.sleep(0.02)
+
+
 def resident_bytes(pid: int) -> int:
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
