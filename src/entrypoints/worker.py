@@ -17,7 +17,7 @@ from functools import partial
 
 from adapters.outbound.worker_board import Slot, WorkerBoard
 from entrypoints.cli.descriptors import allow_descriptors
-from entrypoints.cli.serve import FAILED
+from entrypoints.cli.serve import FAILED, failure_logged
 from entrypoints.configuration import InvalidSettings, read_settings
 from entrypoints.dialects import UnusableDialect
 from entrypoints.event_loop import run
@@ -37,15 +37,15 @@ def main(arguments: list[str]) -> int:
         slot = Slot(WorkerBoard(board), number, settings.calls.max_streams)
         server = build_server(settings, slot)
         server.stop_signals.on_first = partial(_tell_to_stop, stop)
+        with failure_logged(), ExitStack() as stack:
+            sockets = [
+                stack.enter_context(socket.socket(fileno=int(descriptor)))
+                for descriptor in listening.split(",")
+            ]
+            run(_serve(server, sockets, alive), settings.coalesce_seconds)
     except (InvalidSettings, UnusableDialect) as error:  # the parent could use them
         sys.stderr.write(f"Error: {error}\n")
         return FAILED
-    with ExitStack() as stack:
-        sockets = [
-            stack.enter_context(socket.socket(fileno=int(descriptor)))
-            for descriptor in listening.split(",")
-        ]
-        run(_serve(server, sockets, alive), settings.coalesce_seconds)
     return FAILED if server.has_failed or server.force_exit else 0
 
 

@@ -18,12 +18,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import inf
 from types import FrameType
 
 from adapters.outbound.worker_board import WorkerBoard
 from application.backoff import Backoff
+from entrypoints.configuration import InvalidSettings
 from entrypoints.listening import Endpoint, bind
 from entrypoints.reload import obeyed
 from entrypoints.stop_signals import AT_ONCE, STOP_SIGNALS, StopSignals, held_back
@@ -72,11 +73,24 @@ class _Worker:
         """Let no connection wait here any more."""
         for listening in self.sockets:
             listening.close()
+        self.sockets = []
 
-    def leave_listening(self) -> None:
-        """Have only the next worker listen, once it is there to serve."""
+    def bind(self) -> None:
+        """Have sockets for the next worker.
+
+        Raises:
+            InvalidSettings: this machine does not give them now.
+
+        """
+        if not self.sockets:
+            self.sockets = bind(self._endpoints, is_shared=True)
+
+    def start_later(self, now: float) -> None:
+        """Wait longer than before, and have only the next worker listen, once it is there."""
+        self.start_at = now + self.backoff.note_failure()
         self.stop_listening()
-        self.sockets = bind(self._endpoints, is_shared=True)
+        with suppress(InvalidSettings):  # the start tells it
+            self.bind()
 
 
 class Workers:
@@ -199,23 +213,38 @@ class Workers:
             worker.stop_listening()
             return
         if now - worker.started_at < STEADY_SECONDS:
-            worker.backoff.note_failure()
-            worker.leave_listening()
+            worker.start_later(now)
         else:
             worker.backoff.reset()
+            worker.start_at = now
         wait = worker.backoff.seconds
-        worker.start_at = now + wait
         _log.error(
             "worker has died and is replaced",
             extra={"worker": worker.number, "status": status, "after_seconds": wait},
         )
 
     def _start(self, worker: _Worker, now: float) -> None:
+        """Start it, or try again later: the others serve meanwhile."""
+        try:
+            worker.bind()
+            worker.process = self._spawn(worker)
+        except (OSError, InvalidSettings) as error:
+            worker.start_later(now)
+            cause, wait = " ".join(str(error).split()), worker.backoff.seconds
+            _log.error(
+                "worker cannot be started",
+                extra={"worker": worker.number, "error": cause, "after_seconds": wait},
+            )
+            return
+        worker.started_at = now
+        worker.silent_looks = 0
+
+    def _spawn(self, worker: _Worker) -> subprocess.Popen[bytes]:
         """Start it in a session of its own: a Ctrl-C in the terminal is ours to pass on."""
         listening = [bound.fileno() for bound in worker.sockets]
         inherited = (self._board.fd, self._alive, self._tell_to_stop)
         with held_back(*HELD_BACK):
-            worker.process = subprocess.Popen(  # noqa: S603  # our own words and numbers
+            return subprocess.Popen(  # noqa: S603  # our own words and numbers
                 [
                     *(sys.executable, "-m", "entrypoints.worker"),
                     ",".join(map(str, listening)),
@@ -225,8 +254,6 @@ class Workers:
                 pass_fds=(*listening, *inherited),
                 start_new_session=True,
             )
-        worker.started_at = now
-        worker.silent_looks = 0
 
     def _seconds_to_wait(self) -> float:
         now = time.monotonic()

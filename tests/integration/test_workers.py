@@ -2,7 +2,9 @@
 
 import asyncio
 import errno
+import json
 import os
+import resource
 import signal
 import socket
 import urllib.request
@@ -210,6 +212,61 @@ async def test_no_request_waits_for_a_worker_that_cannot_be_replaced(
     assert "Traceback" not in service.log.read_text()
     secret.write_text("s3cret")
     await until(lambda: len(children(service)) == 2 and all(map(listens, children(service))))
+
+
+def first_free_descriptor(pid: int) -> int:
+    taken = {int(it.name) for it in Path(f"/proc/{pid}/fd").iterdir()}
+    return min(set(range(len(taken) + 1)) - taken)
+
+
+@pytest.mark.parametrize("fails", ["the start", "the binding"])
+async def test_no_request_waits_for_a_worker_that_the_machine_cannot_start(
+    workers: Any, fails: str
+) -> None:
+    service = workers()
+    pid = service.process.pid
+    old, other = children(service)
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    fewer = 0 if fails == "the binding" else first_free_descriptor(pid)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (fewer, hard))
+    os.kill(old, signal.SIGKILL)
+    await until(lambda: service.log.read_text().count('"worker cannot be started"') > 1)
+    told = service.log.read_text()
+    assert "Too many open files" in told
+    assert ("HOST" in told) is (fails == "the binding")
+    assert children(service) == [other]
+    assert await asyncio.to_thread(are_all_answered, service, "/health/live", 200)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+    await until(lambda: len(children(service)) == 2 and all(map(listens, children(service))))
+    assert "Traceback" not in service.log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "broken"),
+    [
+        ([], "entrypoints.server.IngestServer.run"),
+        (["--workers", "2"], "entrypoints.workers.Workers._look_after"),
+    ],
+)
+def test_what_nothing_has_caught_is_a_line_and_status_70(
+    valkey: EmbeddedValkey, tmp_path: Path, arguments: list[str], broken: str
+) -> None:
+    module, name, method = broken.rsplit(".", 2)
+    program = (
+        f"from {module} import {name}; {name}.{method} = lambda *_: 1 / 0\n"
+        "from entrypoints.cli import main; main()"
+    )
+    environment = {"PUBSUB_ADAPTER": "redis_streams", "REDIS_URL": valkey.url}
+    service = ServiceProcess(
+        {**environment, "SUPPORT_EXOTEL": "true"}, tmp_path / "log", arguments, ["-c", program]
+    )
+    try:
+        assert service.process.wait(20) == FAILED
+    finally:
+        service.stop()
+    line = json.loads(service.log.read_text().splitlines()[-1])
+    assert line["event"] == "the service has failed"
+    assert "ZeroDivisionError" in line["exception"]
 
 
 async def test_workers_do_not_outlive_their_parent(workers: Any) -> None:

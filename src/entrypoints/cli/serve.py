@@ -3,8 +3,8 @@
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 
 import click
 
@@ -88,7 +88,8 @@ def _run(environment: Mapping[str, str], workers: int, stop: EarlyStop) -> None:
     for warning in settings.warnings():
         _log.warning(warning)
     stop.check()
-    server.run(sockets)
+    with failure_logged():
+        server.run(sockets)
     if server.stop_signals.is_interrupt:
         raise KeyboardInterrupt
     if server.has_failed or server.force_exit:
@@ -103,11 +104,24 @@ def _run_workers(
         _log.warning(warning)
     parent = Workers(workers, environment, endpoints, drain_seconds=settings.calls.drain_seconds)
     log_start(settings, parent.sockets, workers)
-    has_succeeded = parent.run()
+    with failure_logged():
+        has_succeeded = parent.run()
     if parent.is_interrupted:
         raise KeyboardInterrupt
     if not has_succeeded:
         sys.exit(FAILED)
+
+
+@contextmanager
+def failure_logged() -> Iterator[None]:
+    """Log what nothing has caught as one line, and exit with `FAILED`; not wrong settings."""
+    try:
+        yield
+    except InvalidSettings:
+        raise
+    except Exception as error:
+        _log.exception("the service has failed")
+        raise SystemExit(FAILED) from error
 
 
 def _embed(stack: ExitStack) -> Mapping[str, str]:
