@@ -1,3 +1,7 @@
+import os
+from functools import partial
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -5,7 +9,7 @@ from hypothesis import strategies as st
 from adapters.outbound.prometheus.families import Series
 from adapters.outbound.prometheus.tally import MAX_TENANTS
 from adapters.outbound.prometheus.telemetry import PrometheusTelemetry
-from adapters.outbound.worker_board import MAX_SNAPSHOT_BYTES, Slot, WorkerBoard
+from adapters.outbound.worker_board import MAX_SNAPSHOT_BYTES, SLOT_BYTES, Slot, WorkerBoard
 from application.ports.telemetry import HeldBytes
 from domain.audio_health import Finding
 from domain.identifiers import MAX_LENGTH
@@ -63,6 +67,27 @@ def test_what_is_written_last_stays_on_its_slot(snapshots: list[bytes], other: b
         assert (board.read(1), board.taken(1), board.heartbeat(1)) == (snapshot, 0, 0)
     for slot in (0, 2):
         assert (board.read(slot), board.taken(slot), board.heartbeat(slot)) == (other, 7, 1)
+
+
+def test_a_board_needs_no_file_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+    board = WorkerBoard.make(2)
+    board.write(1, b"here")
+    assert WorkerBoard(board.fd).read(1) == b"here"
+
+
+def test_the_memory_of_a_board_is_there_from_the_start() -> None:
+    board = WorkerBoard.make(3)
+    assert os.fstat(board.fd).st_blocks * 512 >= 3 * SLOT_BYTES
+
+
+def test_a_board_without_space_is_an_error_and_not_a_signal_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr("os.memfd_create")
+    monkeypatch.setattr("tempfile.TemporaryFile", partial(Path("/dev/full").open, "w+b"))
+    with pytest.raises(OSError, match="No space left"):
+        WorkerBoard.make(2)
 
 
 def test_snapshots_that_do_not_fit_are_refused() -> None:

@@ -21,6 +21,7 @@ import os
 import struct
 import tempfile
 from collections.abc import Sequence
+from typing import BinaryIO
 from zlib import crc32
 
 from application.ports.places import Places
@@ -38,6 +39,14 @@ _COPY_BYTES = (SLOT_BYTES - _COPIES_AT) // 2
 MAX_SNAPSHOT_BYTES = _COPY_BYTES - _COPY.size
 
 
+def _nameless_file() -> BinaryIO:
+    """Open a file in memory; where there is none, or it is not allowed, a temporary one."""
+    try:
+        return os.fdopen(os.memfd_create("workers"), "w+b")
+    except (AttributeError, OSError):
+        return tempfile.TemporaryFile()
+
+
 def _checksum(number: int, words: bytes) -> int:
     return crc32(words, crc32(_NUMBER.pack(number)))
 
@@ -52,9 +61,15 @@ class WorkerBoard:
 
     @classmethod
     def make(cls, slots: int) -> "WorkerBoard":
-        """Make a board of empty slots; it is gone with the last process that has it."""
-        with tempfile.TemporaryFile() as file:
-            file.truncate(slots * SLOT_BYTES)
+        """Make a board of empty slots; it is gone with the last process that has it.
+
+        Raises:
+            OSError: there is no space for it.
+
+        """
+        with _nameless_file() as file:
+            file.write(bytes(slots * SLOT_BYTES))  # a hole would be filled, or not, when it is used
+            file.flush()
             return cls(os.dup(file.fileno()))
 
     def free(self, slot: int) -> None:

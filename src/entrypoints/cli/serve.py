@@ -102,7 +102,11 @@ def _run_workers(
     configure_logs(settings.logging.log_level, settings.logging.log_format)
     for warning in settings.warnings():
         _log.warning(warning)
-    parent = Workers(workers, environment, endpoints, drain_seconds=settings.calls.drain_seconds)
+    drain_seconds = settings.calls.drain_seconds
+    try:
+        parent = Workers(workers, environment, endpoints, drain_seconds=drain_seconds)
+    except OSError as error:
+        raise click.ClickException(f"--workers {workers}: no memory to share: {error}") from None
     log_start(settings, parent.sockets, workers)
     with failure_logged():
         has_succeeded = parent.run()
