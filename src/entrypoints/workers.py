@@ -31,7 +31,8 @@ from entrypoints.stop_signals import AT_ONCE, STOP_SIGNALS, StopSignals, held_ba
 
 BACKLOG = 2_048
 STEADY_SECONDS = 5.0
-"""A worker that dies sooner is not replaced at once, but after a while that doubles each time."""
+"""A worker that dies sooner, or without a sign of life, is not replaced at once, but after a while
+that doubles each time."""
 
 FIRST_WAIT_SECONDS = 0.1
 MAX_WAIT_SECONDS = 5.0
@@ -44,8 +45,10 @@ DRAINED_SECONDS = 10.0
 LOOK_SECONDS = 1.0
 SILENT_LOOKS = 10
 MAX_SILENT_LOOKS = 30
-"""In how many looks a worker may show no life before that is logged, and before it is killed. Looks
-are counted, not time: when everything stood still no worker has shown any."""
+MAX_START_LOOKS = 300
+"""In how many looks a worker may show no life before that is logged, and before it is killed, if it
+has shown some since its start and if not. Looks are counted, not time: when everything stood still
+no worker has shown any."""
 
 HELD_BACK = (*STOP_SIGNALS, AT_ONCE, signal.SIGHUP)
 """The signals that a worker is born without: each waits until the worker listens to it."""
@@ -186,8 +189,8 @@ class Workers:
             process = worker.process
             if process is not None and process.poll() is not None:
                 worker.process = None
-                self._board.free(worker.number)
                 self._note_end(worker, process.returncode, now)
+                self._board.free(worker.number)
             if worker.process is None and not self._is_stopping and now >= worker.start_at:
                 self._start(worker, now)
         if now >= self._look_at:
@@ -204,7 +207,7 @@ class Workers:
         worker.silent_looks += 1
         if worker.silent_looks == SILENT_LOOKS:
             _log.error("worker shows no life", extra={"worker": worker.number})
-        if worker.silent_looks >= MAX_SILENT_LOOKS:
+        if worker.silent_looks >= (MAX_SILENT_LOOKS if heartbeat else MAX_START_LOOKS):
             worker.process.kill()
 
     def _note_end(self, worker: _Worker, status: int, now: float) -> None:
@@ -212,7 +215,8 @@ class Workers:
             self._has_failed = self._has_failed or status != 0
             worker.stop_listening()
             return
-        if now - worker.started_at < STEADY_SECONDS:
+        has_lived = self._board.heartbeat(worker.number) != 0
+        if not has_lived or now - worker.started_at < STEADY_SECONDS:
             worker.start_later(now)
         else:
             worker.backoff.reset()
