@@ -175,7 +175,9 @@ class Workers:
                 self._kill_at = now + seconds
                 self._tell(number)
         if now >= self._kill_at:
-            self._kill_at = now + LOOK_SECONDS
+            self._kill_at = inf
+            late = [worker.number for worker in self._workers if worker.process is not None]
+            _log.error("workers have not ended in time and are killed", extra={"workers": late})
             self._tell(signal.SIGKILL)
 
     def _tell(self, number: int) -> None:
@@ -212,7 +214,12 @@ class Workers:
 
     def _note_end(self, worker: _Worker, status: int, now: float) -> None:
         if self._is_stopping:
-            self._has_failed = self._has_failed or status != 0
+            if status != 0:
+                self._has_failed = True
+                _log.error(
+                    "worker has failed in the drain",
+                    extra={"worker": worker.number, "status": status},
+                )
             worker.stop_listening()
             return
         has_lived = self._board.heartbeat(worker.number) != 0

@@ -159,6 +159,12 @@ async def test_a_call_taken_over_by_another_worker_is_as_across_machines(
     assert audio(broker, name) == [(n, pcm(n)) for n in range(40)]
 
 
+def lines(service: ServiceProcess) -> dict[str, dict[str, Any]]:
+    """The last log line of each event."""
+    told = map(json.loads, service.log.read_text().splitlines())
+    return {line["event"]: line for line in told}
+
+
 def are_all_answered(service: ServiceProcess, path: str, status: int, times: int = 20) -> bool:
     """The process that the kernel gives a connection to answers it."""
     return {service.get(path)[0] for _ in range(times)} == {status}
@@ -304,6 +310,23 @@ async def test_a_drain_ends_also_with_a_worker_that_stands_still(workers: Any) -
     os.kill(children(service)[0], signal.SIGSTOP)
     service.process.send_signal(signal.SIGTERM)
     assert await asyncio.to_thread(service.process.wait, 25) == FAILED
+    told = lines(service)
+    late = told["workers have not ended in time and are killed"]["workers"]
+    failed = told["worker has failed in the drain"]
+    assert ([failed["worker"]], failed["status"]) == (late, -signal.SIGKILL)
+
+
+async def test_a_worker_that_dies_in_the_drain_is_told(workers: Any, name: str) -> None:
+    service = workers(DRAIN_SECONDS="60")
+    carrier = await AgentstreamSender.dial(service.url)
+    await carrier.begin(name)
+    await carrier.send_chunks(name, 1)
+    service.process.send_signal(signal.SIGTERM)
+    await until(lambda: len(children(service)) == 1)
+    os.kill(children(service)[0], signal.SIGKILL)
+    assert await asyncio.to_thread(service.process.wait, 20) == FAILED
+    told = lines(service)["worker has failed in the drain"]
+    assert (told["level"], told["status"]) == ("error", -signal.SIGKILL)
 
 
 async def test_a_worker_that_stands_still_is_killed_and_replaced(
