@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any
 
 from application.ports.destination import Problem
 from entrypoints.configuration import InvalidSettings
@@ -21,6 +22,29 @@ ANY_IPV4 = "0.0.0.0"
 
 _OF_ANOTHER_MACHINE = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EINVAL})
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM})
+
+OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+class ListeningSocket(socket.socket):
+    """Out of descriptors it fails once and then says that no connection waits.
+
+    In one turn asyncio accepts until none waits, at most as many as may wait. At each failure it
+    complains, and sets a timer to listen again: 2,048 of them hold the loop up for 0.1 s.
+    """
+
+    _has_failed = False
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Accept a connection. See `socket.socket.accept`."""
+        if self._has_failed:
+            self._has_failed = False
+            raise BlockingIOError
+        try:
+            return super().accept()
+        except OSError as error:
+            self._has_failed = error.errno in OUT_OF_DESCRIPTORS
+            raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +175,7 @@ def _literal(host: str) -> IPv4Address | IPv6Address | None:
 def _bind_one(endpoint: Endpoint, *, is_shared: bool) -> socket.socket:
     with ExitStack() as on_failure:
         # asyncio sends small replies at once only where the protocol is named
-        bound = socket.socket(endpoint.family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        bound = ListeningSocket(endpoint.family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         on_failure.callback(bound.close)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(is_shared))

@@ -2,7 +2,6 @@
 
 import asyncio
 import ctypes
-import errno
 import gc
 import logging
 import os
@@ -24,7 +23,7 @@ from entrypoints.advice import log_advice
 from entrypoints.app import create_app
 from entrypoints.container import Container
 from entrypoints.event_loop import run
-from entrypoints.listening import too_late
+from entrypoints.listening import OUT_OF_DESCRIPTORS, too_late
 from entrypoints.logs import configure_logs
 from entrypoints.reload import Reload
 from entrypoints.settings import Settings
@@ -54,7 +53,6 @@ KEPT_FREE_BYTES = 8 * 1024 * 1024
 FROM_KERNEL_BYTES = 1024 * 1024
 """So much memory that is free is kept, and pieces up to so much are taken from it."""
 
-OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 COMPLAIN_SECONDS = 1.0
 
 _log = logging.getLogger(__name__)
@@ -63,8 +61,8 @@ _log = logging.getLogger(__name__)
 class LoopFailures:
     """Handles what was not caught in the event loop; `asyncio` gives the shape of `context`.
 
-    Out of descriptors the loop complains for every connection that waits to be accepted, hundreds
-    at once: that is logged once in a while. Everything else is logged as always.
+    Out of descriptors the loop complains of each listening socket: that is logged once in a while.
+    Everything else is logged as always.
     """
 
     def __init__(self) -> None:

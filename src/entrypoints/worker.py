@@ -21,6 +21,7 @@ from entrypoints.cli.serve import FAILED, failure_logged
 from entrypoints.configuration import InvalidSettings, read_settings
 from entrypoints.dialects import UnusableDialect
 from entrypoints.event_loop import run
+from entrypoints.listening import ListeningSocket
 from entrypoints.logs import log_unraisable
 from entrypoints.registry import destination_adapters
 from entrypoints.server import IngestServer, build_server
@@ -38,8 +39,8 @@ def main(arguments: list[str]) -> int:
         server = build_server(settings, slot)
         server.stop_signals.on_first = partial(_tell_to_stop, stop)
         with failure_logged(), ExitStack() as stack:
-            sockets = [
-                stack.enter_context(socket.socket(fileno=int(descriptor)))
+            sockets: list[socket.socket] = [
+                stack.enter_context(ListeningSocket(fileno=int(descriptor)))
                 for descriptor in listening.split(",")
             ]
             run(_serve(server, sockets, alive), settings.coalesce_seconds)

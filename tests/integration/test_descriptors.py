@@ -1,11 +1,15 @@
 """A process that may hold few sockets, and more peers than that."""
 
 import asyncio
+import errno
 import os
+import resource
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from published import Broker
@@ -14,6 +18,7 @@ from running import ServiceProcess
 from steady_calls import ExostreamkitCall, steady_calls
 
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
+from entrypoints.listening import bind, find_endpoints
 
 DESCRIPTORS = 60
 PEERS = 100
@@ -53,6 +58,27 @@ def confined(valkey: EmbeddedValkey, tmp_path: Path) -> Iterator[ServiceProcess]
 
 def log_lines(service: ServiceProcess) -> int:
     return len(service.log.read_bytes().splitlines())
+
+
+async def test_without_descriptors_the_loop_complains_once_a_turn() -> None:
+    complaints: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: complaints.append(context))
+    (listening,) = bind(find_endpoints("127.0.0.1", {"PORT": 0}))
+    server = await loop.create_server(asyncio.Protocol, sock=listening, backlog=2_048)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket() as peer:
+        peer.setblocking(False)
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+            await loop.sock_connect(peer, listening.getsockname())
+            while not complaints:
+                await asyncio.sleep(0)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        server.close()
+    (complaint,) = complaints
+    assert complaint["exception"].errno == errno.EMFILE
 
 
 async def test_without_descriptors_calls_continue_new_ones_wait_and_the_log_stays_short(
