@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _tell_to_stop(stop: int) -> None:
-    """Tell the parent that all are to stop; it may have said so itself."""
+    """Tell the parent that all are to stop; it may know already."""
     with suppress(OSError):  # it is gone: so are we, soon
         os.write(stop, b"!")
 

@@ -168,7 +168,7 @@ def _serve_starts(requests: socket.socket) -> Sequence[str] | None:
             if ready in ends:
                 pid, tell = ends.pop(ready)
                 code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-                with suppress(BrokenPipeError):  # nobody waits for it any more
+                with suppress(BrokenPipeError):  # the test has let go of it
                     os.write(tell, NUMBER.pack(code))
                 poll.unregister(ready)
                 os.close(ready)
