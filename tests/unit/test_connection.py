@@ -149,6 +149,21 @@ async def test_a_reply_without_a_request_is_the_end_of_the_connection(
     assert caplog.records == []  # asyncio would close it too, as a bug of ours
 
 
+async def test_a_demoted_broker_of_redis_6_is_left_when_it_refuses_a_script() -> None:
+    async def answer(_: bytes) -> bytes:
+        return (
+            b"-ERR Error running script (call to f_14f5f44ade7a8e1563aa9747c53368fe29151550): "
+            b"@user_script:31: @user_script: 31: "
+            b"-READONLY You can't write against a read only replica.\r\n"
+        )
+
+    async with server(answer) as (it, connection):
+        for _ in range(2):
+            (refused,) = await connection.run([("EVALSHA", "x", 0)])
+            assert str(refused) == "READONLY You can't write against a read only replica."
+        assert (it.connections, connection.epoch) == (2, 2)
+
+
 async def test_nothing_to_run_is_nothing_and_does_not_connect() -> None:
     async with server(echo_nothing) as (it, connection):
         assert await connection.run([]) == []

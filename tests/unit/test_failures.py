@@ -38,6 +38,63 @@ def test_an_error_reply_is_passing_or_for_good(reply: str, kind: type[PublisherE
     assert failure.__cause__ is error
 
 
+RUNNING = "ERR Error running script (call to f_14f5f44ade7a8e1563aa9747c53368fe29151550): "
+
+SCRIPT_REPLIES: list[tuple[str, str, type[PublisherError]]] = [
+    (
+        f"{RUNNING}@user_script:31: @user_script: 31: ",
+        "-OOM command not allowed when used memory > 'maxmemory'.",
+        BrokerUnavailable,
+    ),
+    (
+        "@user_script: 34: ",
+        "-OOM command not allowed when used memory > 'maxmemory'.",
+        BrokerUnavailable,
+    ),
+    (
+        f"{RUNNING}@user_script:31: @user_script: 31: ",
+        "-READONLY You can't write against a read only replica.",
+        BrokerUnavailable,
+    ),
+    (
+        f"{RUNNING}@user_script:31: @user_script: 31: ",
+        "-NOREPLICAS Not enough good replicas to write.",
+        BrokerUnavailable,
+    ),
+    (
+        f"{RUNNING}@user_script:8: @user_script: 8: ",
+        "-MISCONF Redis is configured to save RDB snapshots",
+        BrokerUnavailable,
+    ),
+    (
+        f"{RUNNING}@user_script:8: ",
+        "WRONGTYPE Operation against a key holding the wrong kind of value",
+        BrokerRefused,
+    ),
+    (
+        f"{RUNNING}@user_script:8: ",
+        "ERR The ID specified in XADD must be greater than 0-0",
+        BrokerRefused,
+    ),
+    (
+        f"{RUNNING}@user_script:9: @user_script: 9: ",
+        "The user executing the script can't run this command or subcommand",
+        BrokerRefused,
+    ),
+]
+"""As Redis 6.2.14 answers: where the script is, and why the command is refused."""
+
+
+@pytest.mark.parametrize(("place", "why", "kind"), SCRIPT_REPLIES)
+def test_a_command_of_a_script_is_refused_as_it_is_alone(
+    place: str, why: str, kind: type[PublisherError]
+) -> None:
+    alone = translate(ErrorReply(why.removeprefix("-")))
+    failure = translate(ErrorReply(place + why))
+    assert type(failure) is type(alone) is kind
+    assert str(failure) == str(alone)
+
+
 HINTS = {
     "MOVED 14533 127.0.0.1:7001": "redis+cluster://",
     "ASK 14533 127.0.0.1:7001": "node of a cluster",
@@ -53,6 +110,7 @@ HINTS = {
     "ERR DB index is out of range": "no database of that number",
     "NOPERM User svc has no permissions to run the 'xadd' command": "rtaa-ingest check",
     "ERR ACL failure in script: User svc has no permissions to run the 'xadd' command": "check",
+    "The user executing the script can't run this command or subcommand": "rtaa-ingest check",
     "DENIED Redis is running in protected mode because": "protected-mode",
     "READONLY You can't write against a read only replica.": "must name the primary",
     "OOM command not allowed when used memory > 'maxmemory'.": "raise it",

@@ -65,7 +65,7 @@ _HINTS = tuple(
         ),
         (r"DB index", "the broker has no database of that number: REDIS_URL names it"),
         (
-            r"^NOPERM|ACL failure in script",
+            r"^NOPERM|ACL failure in script|^The user executing the script can't",
             "the broker's ACL lacks this right: `rtaa-ingest check` prints the rule that is needed",
         ),
         (

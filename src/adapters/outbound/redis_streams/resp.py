@@ -5,6 +5,7 @@ is written in parts here: what stands between the frames, and the frames as they
 many commands are joined when they are sent, and never before.
 """
 
+import re
 from collections.abc import Callable
 
 import hiredis
@@ -15,11 +16,18 @@ Parts = list[bytes]
 """A command that is written already; joined they are what is sent."""
 
 
+_OF_A_SCRIPT = re.compile(r"^(ERR Error running script \([^)]*\): )?(@user_script: ?\d+: )+-?")
+
+
 class ErrorReply(Exception):
     """The broker answers with an error, and this is its text.
 
-    It is not that of redis-py, which takes a third of the start to import.
+    Brokers before Redis 7 write where in a script a command was refused before what it was refused
+    for; that is left out. It is not that of redis-py, which takes a third of the start to import.
     """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(_OF_A_SCRIPT.sub("", text))
 
 
 pack: Callable[[Command], bytes] = hiredis.pack_command  # type: ignore[assignment]  # its stub
