@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import os
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -20,6 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from adapters.brokers import tls
 from adapters.outbound.redis_streams import protocol
 from adapters.outbound.redis_streams.address import Address
 from adapters.outbound.redis_streams.connection import Connection
@@ -317,6 +319,55 @@ async def test_a_broker_that_asks_who_we_are_is_shown_our_certificate(
         with pytest.raises(BrokerUnavailable):
             await ask(hidden, "PING")
         await hidden.close()
+
+
+async def test_certificates_that_are_renewed_are_those_of_the_next_connection(
+    lab: BrokerLab, authority: Authority, tmp_path: Path
+) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(authority.path))
+    context.load_cert_chain(*authority.issue("127.0.0.1"))
+    context.verify_mode = ssl.CERT_REQUIRED
+    trusted, certificate, key = (tmp_path / name for name in ("trusted", "certificate", "key"))
+    old, renewed = Authority(tmp_path), authority.issue("client")
+    replaced = old.issue("client")
+
+    def put(*files: tuple[Path, Path]) -> None:
+        for place, content in files:
+            place.write_bytes(content.read_bytes())
+
+    put((trusted, authority.path), (certificate, replaced[0]), (key, replaced[1]))
+    options = f"ssl_ca_certs={trusted}&ssl_certfile={certificate}&ssl_keyfile={key}"
+    async with tls_end(lab, context) as port:
+        connection = Connection(Address.of(f"rediss://127.0.0.1:{port}?{options}"))
+        with pytest.raises(BrokerUnavailable):
+            await ask(connection, "PING")
+        key.unlink()
+        with pytest.raises(BrokerUnavailable, match="cannot be read: No such file"):
+            await ask(connection, "PING")
+        put((certificate, renewed[0]), (key, replaced[1]))
+        with pytest.raises(BrokerUnavailable, match="cannot be used: KEY_VALUES_MISMATCH"):
+            await ask(connection, "PING")
+        put((key, renewed[1]))
+        assert await ask(connection, "PING") == b"PONG"
+        put((trusted, old.path))
+        assert await ask(connection, "PING") == b"PONG"
+        connection.give_up("by the test")
+        with pytest.raises(BrokerUnavailable, match="certificate is not accepted"):
+            await ask(connection, "PING")
+        assert connection.epoch == 1
+        await connection.close()
+
+
+async def test_certificates_that_a_file_system_does_not_give_are_not_waited_for(
+    lab: BrokerLab, connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls, "FILES_SECONDS", 0.05)
+    silent = tmp_path / "silent"
+    os.mkfifo(silent)
+    connection = connect(f"rediss://127.0.0.1:{lab.port}?ssl_ca_certs={silent}")
+    with pytest.raises(BrokerUnavailable, match="not read in time"):
+        await ask(connection, "PING")
+    silent.write_bytes(b"")
 
 
 async def test_a_broker_that_speaks_no_tls_is_away(lab: BrokerLab, connect: Connect) -> None:

@@ -149,6 +149,28 @@ async def test_a_client_certificate_is_shown_where_the_server_asks_for_one(tmp_p
         await refusal(url)
 
 
+async def test_certificates_that_are_renewed_are_those_of_the_next_connection(
+    tmp_path: Path,
+) -> None:
+    authority = Authority(tmp_path)
+    ours = authority.sign("rtaa")
+    renewed, replaced = ours.cert.read_bytes(), Authority(tmp_path, "old").sign("rtaa")
+    ours.cert.write_bytes(replaced.cert.read_bytes())
+    key = ours.key.read_bytes()
+    ours.key.write_bytes(replaced.key.read_bytes())
+    more = f'ca_file: "{authority.path}", verify: true'
+    files = f"ssl_ca_certs={authority.path}&ssl_certfile={ours.cert}&ssl_keyfile={ours.key}"
+    with EmbeddedNats(tls(authority, more)) as server:
+        async with connected({"NATS_URL": f"tls://127.0.0.1:{server.port}?{files}"}) as it:
+            with pytest.raises(BrokerUnavailable):
+                await it.verify_writable()
+            ours.cert.write_bytes(renewed)
+            with pytest.raises(BrokerUnavailable, match="cannot be used: KEY_VALUES_MISMATCH"):
+                await it.verify_writable()
+            ours.key.write_bytes(key)
+            await it.verify_writable()
+
+
 async def test_tls_is_never_given_up_where_the_url_asks_for_it(server: EmbeddedNats) -> None:
     told = await refusal(f"tls://127.0.0.1:{server.port}")
     assert isinstance(told, BrokerRefused)

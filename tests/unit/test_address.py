@@ -49,7 +49,7 @@ def test_rediss_verifies_the_broker_unless_told_otherwise(
 ) -> None:
     tls = Address.of("rediss://broker" + options).tls
     assert tls is not None
-    assert (tls.verify_mode, tls.check_hostname) == (mode, checks_host)
+    assert (tls.load().verify_mode, tls.load().check_hostname) == (mode, checks_host)
 
 
 def test_the_password_is_not_shown() -> None:

@@ -1,4 +1,4 @@
-"""What the URLs of brokers have in common: what is wrong with one, and whom to trust over TLS.
+"""What the URLs of brokers have in common: what is wrong with one.
 
 What is not understood is told before the start: an option that is misspelt must not become a
 connection whose certificate is not verified. Nothing of a URL is repeated.
@@ -8,18 +8,14 @@ import ssl
 from collections.abc import Callable, Collection, Mapping, Sequence
 from urllib.parse import unquote
 
+from adapters.brokers.tls import VERIFY_MODES
+
 ENDS_A_HOST = frozenset("#/?[]")
 """Characters that end the host, the port or the whole where they stand in a login unescaped."""
 
 KEY_PAIR = {"ssl_certfile", "ssl_keyfile"}
 TLS_OPTIONS = {"ssl_ca_certs", "ssl_cert_reqs", *KEY_PAIR}
 """Named as redis-py names them."""
-
-_VERIFY_MODES = {
-    "required": ssl.CERT_REQUIRED,
-    "optional": ssl.CERT_OPTIONAL,
-    "none": ssl.CERT_NONE,
-}
 
 
 def first_wrong(wrong: Mapping[str, object]) -> str | None:
@@ -51,26 +47,10 @@ def wrong_options(
             "an option twice": len(pairs) > len(options),
             "an option without a value": not all(options.values()),
             f"options of TLS without {tls_scheme}": not has_tls and options.keys() & TLS_OPTIONS,
-            f"ssl_cert_reqs other than {', '.join(_VERIFY_MODES)}": mode not in _VERIFY_MODES,
+            f"ssl_cert_reqs other than {', '.join(VERIFY_MODES)}": mode not in VERIFY_MODES,
             "ssl_keyfile without ssl_certfile": options.keys() & KEY_PAIR == {"ssl_keyfile"},
         }
     )
-
-
-def tls_context(options: Mapping[str, str]) -> ssl.SSLContext:
-    """Make the context that options with which nothing is wrong ask for.
-
-    Raises:
-        OSError: the certificates that they name cannot be read.
-
-    """
-    context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
-    mode = _VERIFY_MODES[options.get("ssl_cert_reqs", "required")]
-    context.check_hostname = mode is not ssl.CERT_NONE
-    context.verify_mode = mode
-    if "ssl_certfile" in options:
-        context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"))
-    return context
 
 
 def unquoted(part: str | None) -> str | None:

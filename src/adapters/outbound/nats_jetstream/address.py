@@ -1,17 +1,16 @@
 """Where the servers are: what `NATS_URL` and the credentials say, and what is wrong with them."""
 
-import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from adapters.brokers.dialling import told
+from adapters.brokers.tls import Tls
 from adapters.brokers.urls import (
     ENDS_A_HOST,
     TLS_OPTIONS,
     complaint_of,
     first_wrong,
-    tls_context,
     unquoted,
     wrong_options,
 )
@@ -64,7 +63,7 @@ class Address:
 
     servers: Sequence[Server]
     login: Login
-    tls: ssl.SSLContext
+    tls: Tls
     must_have_tls: bool
 
     @classmethod
@@ -72,7 +71,6 @@ class Address:
         """Read a URL with which nothing is wrong.
 
         Raises:
-            OSError: the certificates that it names cannot be read.
             UnusableCredentials: the credentials are none.
 
         """
@@ -88,7 +86,7 @@ class Address:
         return cls(
             servers=[Server(it.hostname or "", it.port or DEFAULT_PORT) for it in parts],
             login=login,
-            tls=tls_context(dict(parse_qsl(query))),
+            tls=Tls.of(dict(parse_qsl(query))),
             must_have_tls=first.scheme == "tls",
         )
 
@@ -108,8 +106,11 @@ def _complaint(url: str) -> str | None:
     has_tls = parts[0].scheme == "tls"
     found = _of_places(parts) or wrong_options(pairs, TLS_OPTIONS, "tls://", has_tls=has_tls)
     if found is None:
-        for server in Address.of(url).servers:
+        address = Address.of(url)
+        for server in address.servers:
             server.host.encode("idna")
+        if address.must_have_tls:
+            address.tls.load()
     return found
 
 

@@ -181,9 +181,10 @@ class Connection:
         if address.must_have_tls and not has_tls:
             raise BrokerRefused("this server has no TLS: use nats://, or configure it there")
         if address.must_have_tls or greeting.get("tls_required"):
+            tls = await address.tls.context()
             async with limit(HANDSHAKE_SECONDS, NO_HANDSHAKE):
                 upgraded = await loop.start_tls(
-                    protocol.transport, protocol, address.tls, server_hostname=server.host
+                    protocol.transport, protocol, tls, server_hostname=server.host
                 )
             protocol.transport = cast("asyncio.Transport", upgraded)
         return greeting

@@ -83,7 +83,7 @@ _ERROR_HINTS = tuple(
             ),
             True,
         ),
-        (r"authentication expired", "the credentials have expired: renew them", True),
+        (r"authentication expired", "the credentials have expired: renew them and restart", True),
         (r"authentication timeout", "the server is frozen or overloaded", True),
         (
             r"permissions violation",

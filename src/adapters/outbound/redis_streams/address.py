@@ -1,15 +1,14 @@
 """Where the broker is: what `REDIS_URL` says, and what may be wrong with it."""
 
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+from adapters.brokers.tls import Tls
 from adapters.brokers.urls import (
     ENDS_A_HOST,
     TLS_OPTIONS,
     complaint_of,
-    tls_context,
     unquoted,
     wrong_options,
 )
@@ -39,16 +38,11 @@ class Address:
     username: str | None
     password: str | None = field(repr=False)
     database: int
-    tls: ssl.SSLContext | None
+    tls: Tls | None
 
     @classmethod
     def of(cls, url: str) -> "Address":
-        """Read a URL with which nothing is wrong.
-
-        Raises:
-            OSError: the certificates that it names cannot be read.
-
-        """
+        """Read a URL with which nothing is wrong."""
         parts = urlsplit(url)
         options = dict(parse_qsl(parts.query))
         return cls(
@@ -58,7 +52,7 @@ class Address:
             username=unquoted(parts.username),
             password=unquoted(parts.password),
             database=int(_database(parts, options)),
-            tls=tls_context(options) if parts.scheme == "rediss" else None,
+            tls=Tls.of(options) if parts.scheme == "rediss" else None,
         )
 
 
@@ -81,7 +75,10 @@ def _complaint(url: str) -> str | None:
         or _of_database(parts, dict(pairs))
     )
     if found is None:
-        Address.of(url).host.encode("idna")
+        address = Address.of(url)
+        address.host.encode("idna")
+        if address.tls is not None:
+            address.tls.load()
     return found
 
 

@@ -165,12 +165,17 @@ class Connection:
             return
         socket_ = await connect_socket(place, CONNECT_SECONDS)
         try:
+            tls = None if address.tls is None else await address.tls.context()
+        except BaseException:
+            socket_.close()
+            raise
+        try:
             async with limit(HANDSHAKE_SECONDS, NO_HANDSHAKE):
                 await loop.create_connection(
                     lambda: protocol,
                     sock=socket_,
-                    ssl=address.tls,
-                    server_hostname=address.host if address.tls is not None else None,
+                    ssl=tls,
+                    server_hostname=None if tls is None else address.host,
                 )
         except ConnectionError as error:
             lost = unreached(error, has_tls=address.tls is not None)

@@ -53,12 +53,7 @@ class Target:
 
     @classmethod
     def of(cls, url: str) -> "Target":
-        """Read a URL with which nothing is wrong.
-
-        Raises:
-            OSError: the certificates that it names cannot be read.
-
-        """
+        """Read a URL with which nothing is wrong."""
         several = _Several.of(url)
         if several is None:
             address = Address.of(url)
