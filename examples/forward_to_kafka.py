@@ -100,12 +100,13 @@ class Forwarder:
             elif time.monotonic() > run.alive + LEASE and not broker.exists(run.key):
                 run.over = True
                 tell(run.key, "the stream is gone, its end is not forwarded")
+        claim = partial(broker.xclaim, self.index, self.group, self.worker, justid=True)
         if ours := [notice for notice in owner if owner[notice] == me]:
-            broker.xclaim(self.index, self.group, self.worker, 0, ours, justid=True)
-        if len(self.runs) < MAX_RUNS:
-            dead = broker.xautoclaim(self.index, self.group, self.worker, LEASE * 1000)
-            for notice, call in dead[1]:
-                self.take(broker, call, {notice})
+            claim(0, ours)
+        left = [it["message_id"] for it in pending if it["time_since_delivered"] > LEASE * 1000]
+        for notice in claim(LEASE * 1000, left[:100]) if left and len(self.runs) < MAX_RUNS else ():
+            found = broker.xrange(self.index, notice, notice)  # nothing, if it is trimmed
+            self.take(broker, found[0][1] if found else {}, {notice})
 
     def copy(self, broker, run):
         """Give Kafka what is new of a run; return whether there was room for it."""

@@ -5,6 +5,7 @@ what Apache Kafka fences, refuses or keeps.
 """
 
 import asyncio
+import importlib
 import json
 import re
 import shutil
@@ -16,6 +17,7 @@ from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from agentstream_sender import AgentstreamSender
@@ -313,6 +315,52 @@ async def test_the_calls_of_a_dead_forwarder_are_taken_by_another(
     await caller.end()
     await until(lambda: ends(kafka, name))
     assert plain(without_repeats(of(kafka, name))) == stream(lab, name)
+
+
+INDEX = "rtaa:interactions"
+
+
+def announce(broker: Any, name: str) -> None:
+    """Begin a call, as the service does."""
+    names = {"tenant_id": "tenant-abc", "interaction_id": name, "stream_id": name}
+    entry = {"generation": 1, "run": name, "resumed": 0, "entry": "1-0"}
+    broker.xadd(key_of(name), {"type": "started", "data": json.dumps({"run": name})}, id="1-0")
+    broker.xadd(INDEX, {"type": "started", "key": key_of(name), **names, **entry})
+
+
+async def test_the_calls_of_a_dead_forwarder_are_taken_however_many_are_live(
+    lab: BrokerLab, kafka: MockKafka, start: Start, name: str
+) -> None:
+    with lab.client() as broker:
+        broker.xgroup_create(INDEX, "kafka", id="0", mkstream=True)
+        with broker.pipeline(transaction=False) as calls:
+            for number in range(1_101):
+                announce(calls, f"{name}-{number}")
+            calls.execute()
+        broker.xreadgroup("kafka", "one", {INDEX: ">"}, count=1_100)
+        broker.xreadgroup("kafka", "dead", {INDEX: ">"})
+        found: Any = broker.xinfo_stream(INDEX)
+        broker.xclaim(INDEX, "kafka", "dead", 0, [found["last-generated-id"]], idle=60_000)
+    start("one")
+    await until(lambda: of(kafka, f"{name}-1100"))
+
+
+def test_a_notice_that_is_trimmed_is_taken_from_a_dead_forwarder_on_redis_6() -> None:
+    """From Redis 7 on XCLAIM leaves it out, and forgets it."""
+    sys.path.insert(0, str(REPOSITORY / "examples"))
+    module: Any = importlib.import_module("forward_to_kafka")
+    sys.path.pop(0)
+    broker = Mock()
+    broker.xpending_range.return_value = [
+        {"message_id": b"1-0", "consumer": b"dead", "time_since_delivered": 60_000}
+    ]
+    broker.xautoclaim.return_value = (b"0-0", [(None, None)])
+    broker.xclaim.return_value = [b"1-0"]
+    broker.xrange.return_value = []
+    forwarder = module.Forwarder("", "kafka", "one", {}, TOPIC)
+    forwarder.renew(broker)
+    broker.xack.assert_called_once_with(INDEX, "kafka", b"1-0")
+    assert forwarder.runs == {}
 
 
 async def test_a_forwarder_that_was_frozen_leaves_its_call_to_the_one_that_took_it(
