@@ -13,6 +13,7 @@ from nats_identities import Nkey, make_operator
 from ports import quiet_port
 from tls_front import Authority
 
+from adapters.outbound.nats_jetstream import store as nats_store
 from adapters.outbound.nats_jetstream.destination import JetStreamDestination, NatsJetStream
 from adapters.outbound.nats_jetstream.embedded import EmbeddedNats
 from adapters.outbound.nats_jetstream.layout import Layout
@@ -450,3 +451,32 @@ async def test_a_dead_peer_is_given_up_although_every_probe_is_cancelled(
                         await destination.verify_writable()
         await until_answered(destination)
         assert destination.store.epoch_of(CALL) > before
+
+
+async def test_heads_behind_large_messages_are_read_within_what_a_server_holds_for_a_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After an outage each call has one; a server that holds more closes the connection."""
+    calls = [stream(f"call-{number}") for number in range(64)]
+    with EmbeddedNats("max_pending: 16MB") as server:
+        async with connected({"NATS_URL": server.url}) as it:
+            await it.verify_writable()
+            heads = []
+            for call in calls:
+                first = begin(call, None)
+                large = following(first.head, *(frame(call, seq, size=60_000) for seq in range(8)))
+                await store(it, first)
+                await store(it, large)
+                heads.append(large.head)
+            epoch = it.store.epoch_of(CALL)
+            assert (await it.store.heads(calls)).heads == heads
+            it._access.connection.give_up("by the test")
+            pairs = zip(calls, heads, strict=True)
+            more = [following(head, frame(call, 8)) for call, head in pairs]
+            assert await it.store.append(more) == [APPENDED] * len(calls)
+            assert it.store.epoch_of(CALL) == epoch + 1
+
+            monkeypatch.setattr(nats_store, "HEADS_SECONDS", 0)
+            found = (await it.store.heads(calls)).heads
+            assert found[: nats_store.PAGE] == [append.head for append in more[: nats_store.PAGE]]
+            assert all(isinstance(head, Failed) for head in found[nats_store.PAGE :])

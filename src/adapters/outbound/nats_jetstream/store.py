@@ -37,8 +37,9 @@ from domain.identifiers import StreamKey
 MAX_KNOWN = 16_384
 """Streams whose last sequence is remembered."""
 
-PAGE = 200
-"""Heads that are read in one round trip."""
+PAGE = 16
+"""Heads that are read in one round trip. Each comes with its message, of up to 700 kB: a server
+closes a connection for which it holds 64 MB."""
 
 ATTEMPTS = 4
 FIRST_AGAIN_SECONDS, MAX_AGAIN_SECONDS = 0.02, 0.08
@@ -46,6 +47,7 @@ FIRST_AGAIN_SECONDS, MAX_AGAIN_SECONDS = 0.02, 0.08
 so while another write of the stream is in process."""
 
 TOTAL_SECONDS = 4.5
+HEADS_SECONDS = 4.0
 READ_SECONDS = 1.0
 
 _CONFLICTS = frozenset({WRONG_LAST_SEQUENCE, WRITE_IN_PROCESS})
@@ -97,9 +99,8 @@ class JetStreamStore(StreamStore):
 
     async def heads(self, streams: Sequence[StreamKey]) -> Heads:
         """Return where streams stand. See `StreamStore.heads`."""
-        found: list[Head | Failed | None] = []
-        for first in range(0, len(streams), PAGE):
-            found += await self._read_heads(streams[first : first + PAGE])
+        until = asyncio.get_running_loop().time() + HEADS_SECONDS
+        found = await self._read_heads(streams, until)
         (reply,) = await self._access.run([requests.info(self._layout.audio)], READ_SECONDS)
         answer = requests.answer(reply)
         self._access.note_lacking(answer)
@@ -132,7 +133,7 @@ class JetStreamStore(StreamStore):
         await self._access.connection.connect()
         unknown = [place for place in places if self._expected(appends[place]) is None]
         if unknown:
-            await self._look_up(appends, outcomes, unknown)
+            await self._look_up(appends, outcomes, unknown, until - READ_SECONDS)
         sent: list[int] = []
         messages_: list[Request] = []
         for place in places:
@@ -194,22 +195,44 @@ class JetStreamStore(StreamStore):
         return APPENDED
 
     async def _look_up(
-        self, appends: Sequence[Append], outcomes: list[Outcome | None], places: Sequence[int]
+        self,
+        appends: Sequence[Append],
+        outcomes: list[Outcome | None],
+        places: Sequence[int],
+        until: float,
     ) -> None:
         """Ask the leader where streams stand, and answer those that stand elsewhere."""
-        heads = await self._read_heads([appends[place].stream for place in places])
+        heads = await self._read_heads([appends[place].stream for place in places], until)
         for place, head in zip(places, heads, strict=True):
             if isinstance(head, Failed):
                 outcomes[place] = head
             elif appends[place].expected != (None if head is None else head.revision):
                 outcomes[place] = Conflict(head)
 
-    async def _read_heads(self, streams: Sequence[StreamKey]) -> list[Head | Failed | None]:
+    async def _read_heads(
+        self, streams: Sequence[StreamKey], until: float
+    ) -> list[Head | Failed | None]:
+        """Read heads page by page; those for which no time is left fail."""
+        clock = asyncio.get_running_loop().time
+        found: list[Head | Failed | None] = []
+        for first in range(0, len(streams), PAGE):
+            left = until - clock()
+            if first and left < READ_SECONDS:
+                return [*found, *[_too_many()] * (len(streams) - first)]
+            found += await self._read_page(streams[first : first + PAGE], left - READ_SECONDS)
+        return found
+
+    async def _read_page(
+        self, streams: Sequence[StreamKey], again_seconds: float
+    ) -> list[Head | Failed | None]:
         """Ask the leader for the last message of streams; once more where it is silent."""
         asked = [requests.last(self._layout.audio, self._layout.all_of(it)) for it in streams]
-        replies = await self._access.run(asked, READ_SECONDS)
-        if any(isinstance(it, PublisherError) or it.status for it in replies):
-            replies = await self._access.run(asked, READ_SECONDS)
+        replies = list(await self._access.run(asked, READ_SECONDS))
+        silent = [i for i, it in enumerate(replies) if isinstance(it, PublisherError) or it.status]
+        seconds = min(READ_SECONDS, again_seconds)
+        again = await self._access.run([asked[i] for i in silent], seconds)
+        for i, reply in zip(silent, again, strict=True):
+            replies[i] = reply
         pairs = list(zip(streams, replies, strict=True))
         for _, reply in pairs:
             if isinstance(reply, Reply) and not reply.status:
@@ -240,4 +263,12 @@ class JetStreamStore(StreamStore):
 def _in_process() -> Failed:
     failure = BrokerUnavailable("another write of the stream is in process")
     failure.__cause__ = RuntimeError(str(WRITE_IN_PROCESS))
+    return Failed(failure)
+
+
+def _too_many() -> Failed:
+    failure = BrokerUnavailable(
+        "the heads of these streams take too long to read: the rest is asked for once more"
+    )
+    failure.__cause__ = TimeoutError()
     return Failed(failure)
