@@ -255,7 +255,7 @@ export class Leases {
    * @param {string} stream
    * @returns {Promise<Media | undefined>}
    */
-  async media(stream) {
+  async started(stream) {
     const key = `${this.options.prefix}:interaction:{${stream}}`;
     const started = await this.#link.send("HGET", key, "started");
     return started ? JSON.parse(`${started}`) : undefined;

@@ -72,7 +72,7 @@ async function check(leases, link, call) {
   const { start } = tape;
   const page = await link.send("XRANGE", call.key, start || "-", "+", "COUNT", MAX_CHECKED);
   if (tape.start !== start) return;
-  tape.media ??= await leases.media(call.stream);
+  if (!tape.media) tape.know(await leases.started(call.stream));
   call.add(page, page.length < MAX_CHECKED);
   if (tape.isChecked) [call.checkedAt, call.checkedOn] = [now, number];
   if (page.length || start) call.absentSince = undefined;

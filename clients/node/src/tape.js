@@ -59,6 +59,16 @@ export class Tape {
   }
 
   /**
+   * Take in what a generation was started with. Its `started` may be trimmed.
+   * @param {Media | undefined} media
+   */
+  know(media) {
+    if (!media) return;
+    this.media = media;
+    this.runs.set(media.generation, media.run);
+  }
+
+  /**
    * @param {Entry[]} page behind `start`, or from it on if that is not checked
    * @returns {News[]}
    */

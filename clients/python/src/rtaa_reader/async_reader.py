@@ -207,8 +207,7 @@ class AsyncReader(AsyncIterator[Event], AbstractAsyncContextManager["AsyncReader
         page, idle = ("COUNT", PAGE_NOTICES), round(self._lease * 333)
         new = "XREADGROUP", "GROUP", *self._who, *page, "STREAMS", self._index, ">"
         left = "XAUTOCLAIM", self._index, *self._who, idle, self._cursor, *page
-        found, claimed = await self._ask_same([new, left])
-        self._cursor, notices, *_ = claimed
+        found, (self._cursor, notices, *_) = await self._ask_same([new, left])
         notices += [notice for _, notices in found or () for notice in notices]
         read = [entry for entry, fields in notices if await self._has_read(fields or {})]
         await self._ask([("XACK", self._index, self._who[0], *read)] if read else [])
@@ -229,9 +228,11 @@ class AsyncReader(AsyncIterator[Event], AbstractAsyncContextManager["AsyncReader
             exists, started, text = await self._ask([("EXISTS", notice["key"]), facts, position])
             if not exists or Position.loads(text).has_read(notice["run"]):
                 return True
-            call.begin(call.committed, Call.read({**notice, **json.loads(started or "{}")}))
+            latest = {**notice, **json.loads(started or "{}")}
+            call.begin(call.committed, Call.read(latest))
             self._calls[stream] = call
             await self._put([call], self._lease)
+            call.tape.runs[int(latest["generation"])] = latest["run"]
         call.tape.runs.setdefault(int(notice["generation"]), notice["run"])
         return call.stored.has_read(notice["run"])
 

@@ -34,9 +34,8 @@ class Position(NamedTuple):
 
     def behind(self, entry: str, checksum: int, progress: Progress) -> Self:
         """Return the next position."""
-        others = [it for it in self.runs if it.run != progress.run]
-        runs = (*others[1 - MAX_RUNS :], progress)
-        return type(self)(entry, checksum, runs, self.number + 1)
+        others = [it for it in self.runs if it.run != progress.run][1 - MAX_RUNS :]
+        return type(self)(entry, checksum, (*others, progress), self.number + 1)
 
     def has_read(self, run: str) -> bool:
         """Tell whether a run is over, and was read to its end."""

@@ -43,9 +43,8 @@ class Tape:
         if last != [it[:2] for it in entries[: len(last)]]:
             del self._places[-STEP_BACK:]
             return []
-        events = [event for it in entries[len(last) :] for event in self._read(*it)]
         del self._places[:-MAX_PLACES]
-        return events
+        return [event for it in entries[len(last) :] for event in self._read(*it)]
 
     def _read(self, entry: str, checksum: int, fields: Mapping[bytes, bytes]) -> Iterator[Event]:
         kind, data = fields[b"type"].decode(), json.loads(fields.get(b"data", b"{}"))
@@ -53,8 +52,7 @@ class Tape:
         if kind == "started":
             self.runs[generation], self.call = data["run"], Call.read(data)
         run = self.runs.get(generation, "")
-        here = self._places[-1][2] if self._places else Progress()
-        here = here if here.run == run else Progress(run)
+        here = next((it[2] for it in self._places[-1:] if it[2].run == run), Progress(run))
         first = seq = int(fields.get(b"seq", here.seq))
         if kind == "gap":
             first, seq = data["first_missing"], data["first_missing"] + data["missing"] - 1
