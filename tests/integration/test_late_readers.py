@@ -1,16 +1,19 @@
 """Workers of both kits that come when the start of a call is trimmed, or in the middle of it."""
 
+import asyncio
+import json
+import subprocess
 from collections.abc import Callable
 from typing import Any
 
 from broker_lab import BrokerLab
-from example_reader import ExampleReader
+from example_reader import REPOSITORY, ExampleReader
 from group_workers import pending
-from kit_reading import reading
+from kit_reading import LEASE, reading
 from running import Caller, Service
 from waiting import until
 
-from rtaa_reader import Ended
+from rtaa_reader import AsyncReader, Audio, Ended, Options
 from rtaa_reader.async_reader import PAGE_NOTICES
 
 Start = Callable[..., ExampleReader]
@@ -59,3 +62,55 @@ async def test_a_call_whose_starts_are_trimmed_is_read_under_the_name_of_its_run
     assert late.seqs(name) == list(range(10, 20))
     (run,) = {it["run"] for it in late.events if it["type"] != "open"}
     assert run
+
+
+RATES = (8_000, 16_000)
+
+
+async def half_read_call(lab: BrokerLab, service: Service, name: str) -> list[str]:
+    """Speak two runs in two formats, and let a worker commit the first three frames.
+
+    Return the names of the runs.
+    """
+    for rate in RATES:
+        caller = await Caller.dial(service.url)
+        await caller.start(name, sample_rate=rate)
+        await caller.speak(*range(5))
+        await caller.end()
+    options = Options(lease_seconds=LEASE, autocommit=False)
+    async with AsyncReader(lab.url, "asr", "first", options) as first:
+        events = [await anext(first) for _ in range(14)]
+        assert await first.commit(events[3])
+    return list(dict.fromkeys(it.run for it in events))
+
+
+async def test_who_continues_in_the_middle_of_a_run_has_the_format_of_that_run(
+    lab: BrokerLab, its_service: Service, name: str
+) -> None:
+    runs = await half_read_call(lab, its_service, name)
+    async with reading(lab) as late:
+        await until(lambda: len(late.of(Ended)) == len(RATES))
+    found = {(it.run, it.call.sample_rate) for it in late.events if isinstance(it, Audio)}
+    assert found == set(zip(runs, RATES, strict=True))
+
+
+FORMATS = """
+import { Reader } from "./clients/node/src/index.js";
+const reader = await Reader.join({ url: process.argv[1], group: "asr", lease: 2000 });
+const found = new Set();
+for await (const event of reader) {
+  found.add(`${event.run} ${event.call.media.sample_rate}`);
+  if (event.type === "ended" && event.call.media.sample_rate === 16_000) break;
+}
+console.log(JSON.stringify([...found]));
+"""
+
+
+async def test_who_continues_in_the_middle_of_a_run_has_the_format_of_that_run_in_node(
+    lab: BrokerLab, its_service: Service, node_packages: None, name: str
+) -> None:
+    runs = await half_read_call(lab, its_service, name)
+    command = ["node", "--input-type=module", "--eval", FORMATS, lab.url]
+    more: Any = {"cwd": REPOSITORY, "capture_output": True, "text": True, "timeout": 30}
+    done = await asyncio.to_thread(lambda: subprocess.run(command, check=True, **more))
+    assert json.loads(done.stdout) == [f"{it} {rate}" for it, rate in zip(runs, RATES, strict=True)]

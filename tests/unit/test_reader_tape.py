@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rtaa_reader import Audio, Call, Dtmf, Ended, Event, Gap, Started, to_wav
-from rtaa_reader.position import Position, numbers
+from rtaa_reader.position import Position
 from rtaa_reader.resample import Resampler
 from rtaa_reader.tape import Tape
 
@@ -40,6 +40,10 @@ def ended(entry_id: str) -> Entry:
 
 def tape(position: Position = Position()) -> Tape:  # noqa: B008 - it is frozen
     return Tape("t/s", "lease", position, Call("t", "i", "s"))
+
+
+def numbers(entry_id: str) -> tuple[int, ...]:
+    return tuple(map(int, entry_id.split("-")))
 
 
 def stored(entries: Sequence[Entry], start: str) -> list[Entry]:

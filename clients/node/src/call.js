@@ -69,7 +69,7 @@ export class Call {
   }
 
   get media() {
-    return this.#media ?? this.tape.media;
+    return this.#media;
   }
 
   get position() {
@@ -80,6 +80,16 @@ export class Call {
 
   get wantsMore() {
     return this.state === "open" && this.#waiting.length < MAX_WAITING;
+  }
+
+  /**
+   * Take in what the entries that are read next were started with.
+   * @param {Media | undefined} media
+   */
+  know(media) {
+    if (!media) return;
+    this.tape.know(media);
+    this.#media = media;
   }
 
   /**

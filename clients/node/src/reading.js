@@ -1,9 +1,12 @@
 /** Reads the streams of all calls that this worker owns, over one connection. */
 
+import { startedBy } from "./tape.js";
+
 /**
  * @typedef {import("./call.js").Call} Call
  * @typedef {import("./leases.js").Leases} Leases
  * @typedef {import("./link.js").Link} Link
+ * @typedef {import("../index.d.ts").Media} Media
  */
 
 const MAX_ENTRIES = 32;
@@ -58,6 +61,19 @@ function startOf({ tape }) {
 }
 
 /**
+ * What is read next was started with this, or if that is trimmed, the stream was with this last.
+ * @param {Leases} leases
+ * @param {Link} link
+ * @param {Call} call
+ * @returns {Promise<Media | undefined>}
+ */
+async function started(leases, link, { key, stream, tape }) {
+  const [generation] = tape.start.split("-");
+  const page = await link.send("XRANGE", key, generation || "-", "+", "COUNT", 1);
+  return startedBy(page[0]) ?? leases.started(stream);
+}
+
+/**
  * After each connection, and from time to time: a broker that was rolled back or emptied may have
  * other entries under the ids that were read.
  * @param {Leases} leases
@@ -72,7 +88,7 @@ async function check(leases, link, call) {
   const { start } = tape;
   const page = await link.send("XRANGE", call.key, start || "-", "+", "COUNT", MAX_CHECKED);
   if (tape.start !== start) return;
-  if (!tape.media) tape.know(await leases.started(call.stream));
+  if (!tape.media) call.know(await started(leases, link, call));
   call.add(page, page.length < MAX_CHECKED);
   if (tape.isChecked) [call.checkedAt, call.checkedOn] = [now, number];
   if (page.length || start) call.absentSince = undefined;

@@ -60,10 +60,9 @@ export class Tape {
 
   /**
    * Take in what a generation was started with. Its `started` may be trimmed.
-   * @param {Media | undefined} media
+   * @param {Media} media
    */
   know(media) {
-    if (!media) return;
     this.media = media;
     this.runs.set(media.generation, media.run);
   }
@@ -147,6 +146,16 @@ export class Tape {
     this.position = behind(this.position, entry, checksum, progress);
     return { type, id, run: progress.run, seq: progress.seq, data, position: this.position };
   }
+}
+
+/**
+ * What a generation was started with, if this entry says so.
+ * @param {Entry | undefined} entry
+ * @returns {Media | undefined}
+ */
+export function startedBy(entry) {
+  const { type, body } = fieldsOf(entry?.[1] ?? []);
+  return type === "started" ? JSON.parse(`${body}`) : undefined;
 }
 
 /** @param {Pick<Media, "sample_rate" | "channels" | "encoding"> | undefined} media */

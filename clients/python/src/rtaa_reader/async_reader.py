@@ -19,7 +19,7 @@ from rtaa_reader.broker import FINAL, Broker, Command
 from rtaa_reader.events import Call, Event
 from rtaa_reader.options import Options
 from rtaa_reader.owned import Owned
-from rtaa_reader.position import Position, numbers
+from rtaa_reader.position import Position
 
 T = TypeVar("T")
 
@@ -92,7 +92,9 @@ class AsyncReader(AsyncIterator[Event], AbstractAsyncContextManager["AsyncReader
         asked = [("HMGET", self._of("interaction", it.stream), "next", "trimmed") for it in calls]
         replies = await self._attempt(self._broker.ask, asked)
         for call, (end, trimmed) in zip(calls, replies or (), strict=replies is not None):
-            missing = int(end or 0) - max(numbers(call.committed.entry)[1] + 1, int(trimmed or 0))
+            missing = int(end or 0) - max(
+                int(call.committed.entry.partition("-")[2] or -1) + 1, int(trimmed or 0)
+            )
             lag[call.stream] = max(missing, 0) * call.tape.frame_ms
         return None if replies is None else lag
 
@@ -226,13 +228,17 @@ class AsyncReader(AsyncIterator[Event], AbstractAsyncContextManager["AsyncReader
             facts = "HGET", self._of("interaction", stream), "started"
             position = "HGET", f"{self._key}:{{{stream}}}", "position"
             exists, started, text = await self._ask([("EXISTS", notice["key"]), facts, position])
-            if not exists or Position.loads(text).has_read(notice["run"]):
+            at = Position.loads(text)
+            if not exists or at.has_read(notice["run"]):
                 return True
-            latest = {**notice, **json.loads(started or "{}")}
-            call.begin(call.committed, Call.read(latest))
+            first = "XRANGE", notice["key"], at.entry.partition("-")[0] or "-", "+", "COUNT", 1
+            for _, entry in (await self._ask([first]))[0]:
+                started = entry[b"data"] if entry[b"type"] == b"started" else started
+            known = {**notice, **json.loads(started or "{}")}
+            call.begin(call.committed, Call.read(known))
             self._calls[stream] = call
             await self._put([call], self._lease)
-            call.tape.runs[int(latest["generation"])] = latest["run"]
+            call.tape.runs[int(known["generation"])] = known["run"]
         call.tape.runs.setdefault(int(notice["generation"]), notice["run"])
         return call.stored.has_read(notice["run"])
 

@@ -50,9 +50,3 @@ class Position(NamedTuple):
         """Read what `dumps` wrote; nothing is before all entries."""
         entry, checksum, runs = json.loads(text or '["", 0, []]')
         return cls(entry, checksum, tuple(Progress(*run) for run in runs))
-
-
-def numbers(entry: str) -> tuple[int, int]:
-    """Return generation and position of an entry's id; -1 for none."""
-    generation, _, position = entry.partition("-")
-    return int(generation or -1), int(position or -1)

@@ -8,8 +8,6 @@ from numpy.typing import NDArray
 
 from rtaa_reader.events import Audio, Ended, Event
 
-Samples = NDArray[np.float32]
-
 
 class Resampler:
     """Makes mono float samples between -1 and 1 at `sample_rate` of each run's frames, in order.
@@ -21,7 +19,7 @@ class Resampler:
     def __init__(self, sample_rate: int = 16_000) -> None:
         self._rate, self._filters = sample_rate, dict[tuple[str, str], Any]()
 
-    def feed(self, event: Event) -> Samples:
+    def feed(self, event: Event) -> NDArray[np.float32]:
         """Return the samples that are ready; none for what is neither a frame nor an end."""
         key, samples = (event.stream, event.run), np.zeros(0, np.float32)
         if isinstance(event, Audio):

@@ -6,7 +6,7 @@ from typing import Any
 from zlib import crc32
 
 from rtaa_reader.events import Audio, Call, Dtmf, Ended, Event, Gap, Mark, Started
-from rtaa_reader.position import Position, Progress, numbers
+from rtaa_reader.position import Position, Progress
 
 Place = tuple[str, int, Progress]
 """An entry that was read, by id and checksum, and how far its run is read there."""
@@ -48,7 +48,7 @@ class Tape:
 
     def _read(self, entry: str, checksum: int, fields: Mapping[bytes, bytes]) -> Iterator[Event]:
         kind, data = fields[b"type"].decode(), json.loads(fields.get(b"data", b"{}"))
-        generation = numbers(entry)[0]
+        generation = int(entry.partition("-")[0])
         if kind == "started":
             self.runs[generation], self.call = data["run"], Call.read(data)
         run = self.runs.get(generation, "")
