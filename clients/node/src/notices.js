@@ -91,7 +91,7 @@ export class Notices {
     const idle = [worker, lease, this.#cursor, "COUNT", PAGE];
     const [cursor, notices] = await this.#link.send("XAUTOCLAIM", this.#index, group, ...idle);
     this.#cursor = `${cursor}`;
-    await this.#consider(notices);
+    await this.#consider(notices.filter(Boolean)); // Redis 6 has nothing of one that is trimmed
     if (this.#cursor === "0-0") this.#claimedAt = now; // else there are more
   }
 

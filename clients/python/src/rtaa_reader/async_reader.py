@@ -211,7 +211,8 @@ class AsyncReader(AsyncIterator[Event], AbstractAsyncContextManager["AsyncReader
         left = "XAUTOCLAIM", self._index, *self._who, idle, self._cursor, *page
         found, (self._cursor, notices, *_) = await self._ask_same([new, left])
         notices += [notice for _, notices in found or () for notice in notices]
-        read = [entry for entry, fields in notices if await self._has_read(fields or {})]
+        # Redis 6 has nothing of a notice that is trimmed, not even its id.
+        read = [entry for entry, fields in notices if entry and await self._has_read(fields)]
         await self._ask([("XACK", self._index, self._who[0], *read)] if read else [])
 
     async def _has_read(self, fields: dict[bytes, bytes]) -> bool:
