@@ -15,6 +15,7 @@ from waiting import until
 
 from rtaa_reader import AsyncReader, Audio, Ended, Options
 from rtaa_reader.async_reader import PAGE_NOTICES
+from rtaa_reader.position import MAX_RUNS
 
 Start = Callable[..., ExampleReader]
 
@@ -114,3 +115,33 @@ async def test_who_continues_in_the_middle_of_a_run_has_the_format_of_that_run_i
     more: Any = {"cwd": REPOSITORY, "capture_output": True, "text": True, "timeout": 30}
     done = await asyncio.to_thread(lambda: subprocess.run(command, check=True, **more))
     assert json.loads(done.stdout) == [f"{it} {rate}" for it, rate in zip(runs, RATES, strict=True)]
+
+
+async def many_runs(service: Service, name: str) -> int:
+    """Speak more runs of a stream than a position remembers; return how many."""
+    for _ in range(MAX_RUNS + 4):
+        caller = await Caller.dial(service.url)
+        await caller.start(name)
+        await caller.speak(0)
+        await caller.end()
+    return MAX_RUNS + 4
+
+
+async def test_a_stream_of_many_runs_is_done_with_when_all_are_read(
+    lab: BrokerLab, its_service: Service, name: str
+) -> None:
+    count = await many_runs(its_service, name)
+    async with reading(lab) as late:
+        await until(lambda: len(late.of(Ended)) == count)
+        await until(lambda: pending(lab) == 0)
+        assert len(late.seqs) == count
+
+
+async def test_a_stream_of_many_runs_is_done_with_when_all_are_read_in_node(
+    lab: BrokerLab, its_service: Service, start_node: Start, name: str
+) -> None:
+    count = await many_runs(its_service, name)
+    late = start_node("late")
+    await until(lambda: len(late.of_type("ended")) == count)
+    await until(lambda: pending(lab) == 0)
+    assert len(late.frames) == count

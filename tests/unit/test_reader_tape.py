@@ -153,6 +153,15 @@ def test_a_second_run_counts_from_its_own_start() -> None:
     assert not events[-1].position.has_read("next")
 
 
+def test_a_run_before_all_that_are_remembered_is_read() -> None:
+    starts = [started(f"{n}-{n}", f"r{n}") for n in range(10, 20)]
+    position = read(tape(), starts)[-1].position
+    assert [it.generation for it in position.runs] == list(range(12, 20))
+    assert position.has_read("r11", 11, 19)
+    assert not position.has_read("new", 20, 20)
+    assert not position.has_read("new", 1, 2)  # on a broker that was emptied
+
+
 def test_entries_of_unknown_types_are_ignored() -> None:
     unknown = entry("1-6", "hologram", {"first_missing": 1})
     assert brief(read(tape(), [*FIRST, unknown, frame("1-7", 5)]))[-1] == ("audio", 5)

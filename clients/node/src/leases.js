@@ -4,7 +4,7 @@ import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { Call } from "./call.js";
 import { script } from "./link.js";
-import { dumps, hasRead, loads, NOTHING } from "./position.js";
+import { dumps, hasRead, isEarlier, loads, NOTHING } from "./position.js";
 
 /**
  * @typedef {import("../index.d.ts").Position} Position
@@ -135,10 +135,15 @@ export class Leases {
    * Whether the group has read a run to its end.
    * @param {string} stream
    * @param {string} run
+   * @param {number} generation
    */
-  async hasRead(stream, run) {
-    const text = await this.#link.send("HGET", this.#keyOf(stream), "position");
-    return hasRead(loads(`${text ?? ""}`), run);
+  async hasRead(stream, run, generation) {
+    const [text, newest] = await Promise.all([
+      this.#link.send("HGET", this.#keyOf(stream), "position"),
+      this.#link.send("HGET", `${this.options.prefix}:interaction:{${stream}}`, "generation"),
+    ]);
+    const position = loads(`${text ?? ""}`);
+    return hasRead(position, run) || isEarlier(position, generation, Number(newest ?? -1));
   }
 
   /**

@@ -129,7 +129,7 @@ export class Notices {
   async #isRead({ key = "", run = "", generation = "", tenant_id: tenant, stream_id: name }) {
     const stream = `${tenant}/${name}`;
     if (!(await this.#link.send("EXISTS", key))) return true; // it has expired
-    if (await this.#leases.hasRead(stream, run)) return true;
+    if (await this.#leases.hasRead(stream, run, +generation)) return true;
     if (this.#leases.hasRoom) await this.#leases.claim(stream);
     const call = this.#leases.calls.get(stream);
     if (call) call.tape.isChecked = false;

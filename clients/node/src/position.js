@@ -50,6 +50,18 @@ export function hasRead({ runs }, run) {
   return runs.some((it, at) => it.run === run && (it.ended || at < runs.length - 1));
 }
 
+/**
+ * Whether a run is before all that are remembered. Not where a broker was emptied, and generations
+ * start at 1 once more: there the stream's newest is less than those.
+ * @param {Position} position
+ * @param {number} generation of the run
+ * @param {number} newest of the stream
+ */
+export function isEarlier({ runs }, generation, newest) {
+  const known = runs.map((it) => it.generation);
+  return known.length === MAX_RUNS && generation < Math.min(...known) && Math.max(...known) <= newest;
+}
+
 /** @param {Position} position */
 export function dumps({ entry, checksum, runs }) {
   const rows = runs.map((it) => [it.run, it.generation, it.seq, it.signals, it.ended]);

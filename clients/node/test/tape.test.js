@@ -1,7 +1,7 @@
 // What is new of a stream, and what comes a second time.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { dumps, hasRead, loads, NOTHING } from "../src/position.js";
+import { dumps, hasRead, isEarlier, loads, NOTHING } from "../src/position.js";
 import { Tape } from "../src/tape.js";
 
 /** @typedef {import("../src/tape.js").Entry} Entry */
@@ -106,4 +106,14 @@ test("another owner continues behind what is committed", () => {
   assert.match(text, /^\["1-3",\d+,\[\["a",1,1,0,false\]\]\]$/);
   const more = [audio("1-4", 2), started("2-5", "a", true)];
   assert.deepEqual(read(new Tape(loads(text)), ...CALL, ...more), ["audio 2", "started 2"]);
+});
+
+test("a run before all that are remembered is read, unless generations start at 1 once more", () => {
+  const starts = Array.from({ length: 10 }, (_, at) => started(`${at + 10}-${at}`, `r${at + 10}`));
+  const tape = new Tape(NOTHING);
+  tape.read(starts);
+  assert.deepEqual(tape.position.runs.map((it) => it.generation), [12, 13, 14, 15, 16, 17, 18, 19]);
+  assert.ok(isEarlier(tape.position, 11, 19));
+  assert.ok(!isEarlier(tape.position, 20, 20));
+  assert.ok(!isEarlier(tape.position, 1, 2));
 });

@@ -92,9 +92,8 @@ class AsyncReader(AsyncIterator[Event], AbstractAsyncContextManager["AsyncReader
         asked = [("HMGET", self._of("interaction", it.stream), "next", "trimmed") for it in calls]
         replies = await self._attempt(self._broker.ask, asked)
         for call, (end, trimmed) in zip(calls, replies or (), strict=replies is not None):
-            missing = int(end or 0) - max(
-                int(call.committed.entry.partition("-")[2] or -1) + 1, int(trimmed or 0)
-            )
+            done = int(call.committed.entry.partition("-")[2] or -1) + 1
+            missing = int(end or 0) - max(done, int(trimmed or 0))
             lag[call.stream] = max(missing, 0) * call.tape.frame_ms
         return None if replies is None else lag
 
@@ -226,11 +225,12 @@ class AsyncReader(AsyncIterator[Event], AbstractAsyncContextManager["AsyncReader
         stream = f"{notice['tenant_id']}/{notice['stream_id']}"
         call = self._calls.get(stream) or Owned(stream)
         if call.is_released:
-            facts = "HGET", self._of("interaction", stream), "started"
-            position = "HGET", f"{self._key}:{{{stream}}}", "position"
-            exists, started, text = await self._ask([("EXISTS", notice["key"]), facts, position])
-            at = Position.loads(text)
-            if not exists or at.has_read(notice["run"]):
+            asked = [("EXISTS", notice["key"]), ("HGET", f"{self._key}:{{{stream}}}", "position")]
+            facts = self._of("interaction", stream)
+            asked += [("HGET", facts, it) for it in ("started", "generation")]
+            exists, text, started, newest = await self._ask(asked)
+            at, generation = Position.loads(text), int(notice["generation"])
+            if not exists or at.has_read(notice["run"], generation, int(newest or -1)):
                 return True
             first = "XRANGE", notice["key"], at.entry.partition("-")[0] or "-", "+", "COUNT", 1
             for _, entry in (await self._ask([first]))[0]:

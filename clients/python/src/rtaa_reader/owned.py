@@ -24,8 +24,7 @@ class Owned:
     def begin(self, position: Position, call: Call) -> None:
         """Read on from a position; what was read before belongs to an older lease."""
         self.committed = self.stored = position._replace(number=0)
-        self.unseen = 0
-        self.tape = Tape(self.stream, token_hex(8), self.committed, call)
+        self.unseen, self.tape = 0, Tape(self.stream, token_hex(8), self.committed, call)
 
     def is_over(self) -> bool:
         """Tell whether all is read and committed, and its last run has ended; or it is gone."""

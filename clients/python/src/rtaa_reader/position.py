@@ -37,9 +37,15 @@ class Position(NamedTuple):
         others = [it for it in self.runs if it.run != progress.run][1 - MAX_RUNS :]
         return type(self)(entry, checksum, (*others, progress), self.number + 1)
 
-    def has_read(self, run: str) -> bool:
-        """Tell whether a run is over, and was read to its end."""
-        return self.of(run).ended or any(it.run == run for it in self.runs[:-1])
+    def has_read(self, run: str, generation: int = 0, newest: int = -1) -> bool:
+        """Tell whether a run is over, and was read to its end.
+
+        Also one of a `generation` before all that are remembered; but not where the `newest` of the
+        stream is less than those: there a broker was emptied, and generations start at 1 once more.
+        """
+        known = sorted(it.generation for it in self.runs)
+        is_earlier = len(known) == MAX_RUNS and generation < known[0] <= known[-1] <= newest
+        return is_earlier or self.of(run).ended or any(it.run == run for it in self.runs[:-1])
 
     def dumps(self) -> str:
         """Write it as JSON."""

@@ -27,7 +27,7 @@ class Tape:
 
     def __init__(self, stream: str, lease: str, position: Position, call: Call) -> None:
         self.lease, self.position, self.call = lease, position, call
-        self.frame_ms, self._stream = 0.0, stream
+        self.frame_ms, self._common = 0.0, dict[str, Any](stream=stream, lease=lease)
         self.runs = {it.generation: it.run for it in position.runs}
         self._places: list[Place] = [(*position[:2], it) for it in position.runs[-1:]]
 
@@ -83,6 +83,5 @@ class Tape:
 
     def _event(self, kind: str, place: Place, more: Mapping[str, Any]) -> Event:
         self.position, (entry, _, progress) = self.position.behind(*place), place
-        common: dict[str, Any] = {"run": progress.run, "seq": progress.seq, "entry": entry}
-        common |= {"stream": self._stream, "call": self.call, "lease": self.lease}
-        return _TYPES[kind](type=kind, position=self.position, **common, **more)
+        common = self._common | {"run": progress.run, "seq": progress.seq, "entry": entry}
+        return _TYPES[kind](type=kind, call=self.call, position=self.position, **common, **more)
