@@ -145,3 +145,39 @@ async def test_a_stream_of_many_runs_is_done_with_when_all_are_read_in_node(
     await until(lambda: len(late.of_type("ended")) == count)
     await until(lambda: pending(lab) == 0)
     assert len(late.frames) == count
+
+
+async def speak(service: Service, name: str) -> None:
+    caller = await Caller.dial(service.url)
+    await caller.start(name)
+    await caller.speak(*range(5))
+    await caller.end()
+
+
+async def two_calls(lab: BrokerLab, service: Service, name: str) -> None:
+    """Speak two calls; the key of the first one's stream has another type then."""
+    for call in (name, f"{name}-other"):
+        await speak(service, call)
+    with lab.client() as broker:
+        broker.set(f"rtaa:audio:{{tenant-abc/{name}}}", "no stream")
+
+
+async def test_a_key_of_another_type_concerns_its_stream_alone(
+    lab: BrokerLab, its_service: Service, name: str
+) -> None:
+    await two_calls(lab, its_service, name)
+    async with reading(lab) as late:
+        await until(lambda: late.of(Ended))
+        assert {it.stream for it in late.events} == {f"tenant-abc/{name}-other"}
+
+
+async def test_a_key_of_another_type_concerns_its_stream_alone_in_node(
+    lab: BrokerLab, its_service: Service, start_node: Start, name: str
+) -> None:
+    await two_calls(lab, its_service, name)
+    late = start_node("late")
+    await until(lambda: late.of_type("ended"))
+    await until(lambda: "WRONGTYPE" in late.errors.read_text())
+    await speak(its_service, f"{name}-third")
+    await until(lambda: len(late.of_type("ended")) == 2)
+    assert late.errors.read_text().count("WRONGTYPE") == 1

@@ -51,11 +51,13 @@ export class Leases {
    * @param {Link} link
    * @param {Options} options
    * @param {(call: Call) => void} onCall
+   * @param {(error: Error) => void} report
    */
-  constructor(link, options, onCall) {
+  constructor(link, options, onCall, report) {
     this.#link = link;
     this.options = options;
     this.onCall = onCall;
+    this.report = report;
     this.group = `${options.prefix}:reader:${options.group}`;
   }
 

@@ -52,7 +52,7 @@ export class Reader {
       this.#leases.restore().catch(report);
     });
     this.#streams = new Link(url, report);
-    this.#leases = new Leases(this.#main, own, (call) => this.#opened(call));
+    this.#leases = new Leases(this.#main, own, (call) => this.#opened(call), report);
     this.#notices = new Notices(this.#leases, this.#main);
   }
 

@@ -1,5 +1,6 @@
 /** Reads the streams of all calls that this worker owns, over one connection. */
 
+import { isRefusal } from "./link.js";
 import { startedBy } from "./tape.js";
 
 /**
@@ -19,6 +20,7 @@ const GATHER_MS = 5;
 /** From look to look, where a command for each call does not wait at its server. */
 const POLL_MS = 20;
 const GONE_MS = 60_000;
+const WRONG_TYPE = "WRONGTYPE";
 
 /**
  * Give each call what is new of it, and return how long to wait before the next time.
@@ -28,10 +30,15 @@ const GONE_MS = 60_000;
 export async function readOnce(leases, link) {
   const { number } = link;
   const wanting = [...leases.calls.values()].filter((call) => call.wantsMore);
-  await Promise.all(wanting.map((call) => check(leases, link, call)));
+  await Promise.all(wanting.map((call) => check(leases, link, call).catch((error) => spare(leases, call, error))));
   const ready = wanting.filter((it) => it.wantsMore && it.tape.isChecked);
   if (!ready.length || link.number !== number) return GATHER_MS;
-  const ids = ready.map(startOf), found = await read(link, ready);
+  const ids = ready.map(startOf);
+  const found = await read(link, ready).catch((error) => {
+    if (!isRefusal(error, WRONG_TYPE)) throw error;
+    for (const { tape } of ready) tape.isChecked = false; // of one of them: each is asked alone
+    return [];
+  });
   const pages = new Map(found.map(([key, page]) => [`${key}`, page]));
   for (const [at, call] of ready.entries()) {
     const page = pages.get(call.key) ?? [];
@@ -92,6 +99,28 @@ async function check(leases, link, call) {
   call.add(page, page.length < MAX_CHECKED);
   if (tape.isChecked) [call.checkedAt, call.checkedOn] = [now, number];
   if (page.length || start) call.absentSince = undefined;
-  else call.absentSince ??= now;
-  if (call.absentSince && now - call.absentSince > GONE_MS) await leases.leave(call, "gone");
+  else await miss(leases, call);
+}
+
+/**
+ * Where a key of one stream has another type, the calls of other streams are read on.
+ * @param {Leases} leases
+ * @param {Call} call
+ * @param {Error} error
+ */
+async function spare(leases, call, error) {
+  if (!isRefusal(error, WRONG_TYPE)) throw error;
+  call.tape.isChecked = false;
+  if (!call.absentSince) leases.report(new Error(`${call.stream}: ${error.message}`));
+  await miss(leases, call);
+}
+
+/**
+ * @param {Leases} leases
+ * @param {Call} call
+ */
+async function miss(leases, call) {
+  const now = performance.now();
+  call.absentSince ??= now;
+  if (now - call.absentSince > GONE_MS) await leases.leave(call, "gone");
 }

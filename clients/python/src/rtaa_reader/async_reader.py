@@ -26,6 +26,7 @@ T = TypeVar("T")
 POLL_SECONDS, FLUSH_SECONDS, RETRY_SECONDS, LIMIT_SECONDS = 0.02, 0.2, 0.2, 5.0
 PAGE_ENTRIES, PAGE_NOTICES, REMEMBERED = 100, 8, 1_000
 
+_warn = logging.getLogger("rtaa_reader").warning
 _HOLD = files("rtaa_reader").joinpath("hold.lua").read_text()
 
 
@@ -111,9 +112,9 @@ class AsyncReader(AsyncIterator[Event], AbstractAsyncContextManager["AsyncReader
             async with self._lock, asyncio.timeout(LIMIT_SECONDS):
                 return await step(*of)
         except (RedisError, TimeoutError) as error:
-            if isinstance(error, NoPermissionError) or str(error).startswith(FINAL):
+            if isinstance(error, NoPermissionError) or FINAL.search(str(error)):
                 raise
-            logging.getLogger("rtaa_reader").warning("the broker is away: %r", error)
+            _warn("the broker is away: %s: %s", type(error).__name__, error)
             self._settled_at, self._flush_at = inf, 0.0
             await self._broker.disconnect()
             await asyncio.sleep(RETRY_SECONDS)
@@ -222,18 +223,17 @@ class AsyncReader(AsyncIterator[Event], AbstractAsyncContextManager["AsyncReader
         notice = {key.decode(): value.decode() for key, value in fields.items()}
         if notice.get("type") != "started":
             return True
-        stream = f"{notice['tenant_id']}/{notice['stream_id']}"
+        stream, key = f"{notice['tenant_id']}/{notice['stream_id']}", notice["key"]
         call = self._calls.get(stream) or Owned(stream)
         if call.is_released:
-            asked = [("EXISTS", notice["key"]), ("HGET", f"{self._key}:{{{stream}}}", "position")]
-            facts = self._of("interaction", stream)
-            asked += [("HGET", facts, it) for it in ("started", "generation")]
-            exists, text, started, newest = await self._ask(asked)
-            at, generation = Position.loads(text), int(notice["generation"])
-            if not exists or at.has_read(notice["run"], generation, int(newest or -1)):
+            facts = "HGET", self._of("interaction", stream), "started"
+            asked = ("EXISTS", key), ("HGET", f"{self._key}:{{{stream}}}", "position"), facts
+            exists, text, started = await self._ask(asked, "WRONGTYPE")
+            at, newest = Position.loads(text), json.loads(started or "{}").get("generation", -1)
+            if not exists or at.has_read(notice["run"], int(notice["generation"]), newest):
                 return True
-            first = "XRANGE", notice["key"], at.entry.partition("-")[0] or "-", "+", "COUNT", 1
-            for _, entry in (await self._ask([first]))[0]:
+            first = "XRANGE", key, at.entry.partition("-")[0] or "-", "+", "COUNT", 1
+            for _, entry in (await self._ask([first], "WRONGTYPE"))[0] or ():
                 started = entry[b"data"] if entry[b"type"] == b"started" else started
             known = {**notice, **json.loads(started or "{}")}
             call.begin(call.committed, Call.read(known))
@@ -244,9 +244,9 @@ class AsyncReader(AsyncIterator[Event], AbstractAsyncContextManager["AsyncReader
         return call.stored.has_read(notice["run"])
 
     async def _read(self) -> None:
-        """Read what is new of all calls into the batch."""
+        """Read what is new of all calls into the batch; nothing where a key has another type."""
         calls, page = self._active(), ("+", "COUNT", PAGE_ENTRIES)
         asked = [("XRANGE", self._of("audio", it.stream), it.tape.start, *page) for it in calls]
-        for call, entries in zip(calls, await self._ask(asked), strict=True):
-            self._batch += call.tape.read(entries)
+        for call, entries in zip(calls, await self._ask(asked, "WRONGTYPE"), strict=True):
+            self._batch += call.tape.read(entries or ())
             call.unseen = 0 if entries else call.unseen + 1

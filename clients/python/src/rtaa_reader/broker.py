@@ -19,7 +19,8 @@ Command = tuple[str | bytes | int, ...]
 # Without `socket_timeout`: with that redis-py loses a cancellation before Python 3.12.
 _OPTIONS: dict[str, Any] = {"protocol": 2, "socket_timeout": None, "socket_connect_timeout": 2.0}
 _SEVERAL = re.compile(r"(?i)(rediss?)\+(sentinel|cluster)://(.*@)?([^/?]*)/?([^/?]*)(.*)")
-FINAL = ("unknown command", "WRONGTYPE", "syntax error", "wrong number of arguments")
+# The last is how Redis 6 tells that a script lacks a right.
+FINAL = re.compile("unknown command|WRONGTYPE|syntax error|wrong number of|ACL failure|can't run")
 
 
 class Broker:
@@ -28,11 +29,11 @@ class Broker:
     def __init__(self, url: str) -> None:
         self._url, self._clients = url, _clients(url)
 
-    async def ask(self, commands: Sequence[Command]) -> list[Any]:
-        """Send commands together, and return the replies. To make a group twice is no error.
+    async def ask(self, commands: Sequence[Command], spared: str = "BUSYGROUP") -> list[Any]:
+        """Send commands together, and return the replies.
 
         Raises:
-            RedisError: the broker is away, or refuses.
+            RedisError: the broker is away, or refuses; None for a refusal that is `spared`.
 
         """
         pipeline = self._clients[0].pipeline(transaction=False)
@@ -40,9 +41,9 @@ class Broker:
             pipeline.execute_command(*command)
         replies: list[Any] = await pipeline.execute(raise_on_error=False)
         for reply in replies:
-            if isinstance(reply, RedisError) and not str(reply).startswith("BUSYGROUP"):
+            if isinstance(reply, RedisError) and not str(reply).startswith(spared):
                 raise reply
-        return replies
+        return [None if isinstance(it, RedisError) else it for it in replies]
 
     async def uptime(self) -> float:
         """Return for how many seconds it has been running; 0 if it does not tell."""
