@@ -35,7 +35,7 @@ export interface Audio extends Common {
 }
 export interface Gap extends Common {
   type: "gap";
-  /** Not `declared`: the frames were older than RETENTION_SECONDS when the group came to read them. */
+  /** Not `declared`: retention removed them of a run that the group had begun to read. */
   data: { first_missing: number; missing: number; declared: boolean };
 }
 /** A key press or a playback mark: the inner object of the carrier's event. */

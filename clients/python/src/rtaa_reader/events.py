@@ -89,7 +89,7 @@ class Audio(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gap(Event):
-    """Frames that do not come. Not `declared`: trimmed by retention before they were read."""
+    """Frames that do not come. Not `declared`: trimmed from a run that was partly read."""
 
     first_missing: int
     missing: int

@@ -9,7 +9,8 @@ class Options:
     """Of a reader. Workers of one group need the same `prefix` and `lease_seconds`.
 
     An event is done when the next one is asked for; without `autocommit`, when it is committed. A
-    worker owns `max_calls` at most. `on_lost` is told a stream that another worker has taken over.
+    worker that owns `max_calls` looks for no more; it finds several at once, so it may own 15 more.
+    `on_lost` is told a stream that another worker has taken over.
     """
 
     prefix: str = "rtaa"
