@@ -346,7 +346,7 @@ async def test_the_calls_of_a_dead_forwarder_are_taken_however_many_are_live(
 
 
 def test_a_notice_that_is_trimmed_is_taken_from_a_dead_forwarder_on_redis_6() -> None:
-    """From Redis 7 on XCLAIM leaves it out, and forgets it."""
+    """From Redis 7 on XCLAIM leaves it out, and has it no longer pending."""
     sys.path.insert(0, str(REPOSITORY / "examples"))
     module: Any = importlib.import_module("forward_to_kafka")
     sys.path.pop(0)
