@@ -218,7 +218,7 @@ class Workers:
                 self._has_failed = True
                 _log.error(
                     "worker has failed in the drain",
-                    extra={"worker": worker.number, "status": status},
+                    extra=self._told_of(worker, status),
                 )
             worker.stop_listening()
             return
@@ -231,8 +231,13 @@ class Workers:
         wait = worker.backoff.seconds
         _log.error(
             "worker has died and is replaced",
-            extra={"worker": worker.number, "status": status, "after_seconds": wait},
+            extra={**self._told_of(worker, status), "replaced_in_seconds": wait},
         )
+
+    def _told_of(self, worker: _Worker, status: int) -> dict[str, object]:
+        """Return what a line says of a worker that has ended; its connections were cut."""
+        connections = self._board.taken(worker.number)
+        return {"worker": worker.number, "status": status, "connections": connections}
 
     def _start(self, worker: _Worker, now: float) -> None:
         """Start it, or try again later: the others serve meanwhile."""
@@ -244,7 +249,7 @@ class Workers:
             cause, wait = " ".join(str(error).split()), worker.backoff.seconds
             _log.error(
                 "worker cannot be started",
-                extra={"worker": worker.number, "error": cause, "after_seconds": wait},
+                extra={"worker": worker.number, "error": cause, "again_in_seconds": wait},
             )
             return
         worker.started_at = now

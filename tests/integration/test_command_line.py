@@ -210,7 +210,7 @@ def test_simulate_fails_when_the_service_is_killed_under_it(
     with (
         service_process(environment, tmp_path / "log") as service,
         subprocess.Popen(
-            [sys.executable, "-m", "entrypoints.cli", "simulate", "--url", service.url],
+            [sys.executable, "-m", "entrypoints.program", "simulate", "--url", service.url],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         ) as simulate,
@@ -258,7 +258,7 @@ async def test_tail_lists_the_live_calls_and_follows_them(
     log = tmp_path / "tail"
     with log.open("wb") as lines:
         process = subprocess.Popen(
-            [sys.executable, "-m", "entrypoints.cli", "tail"],
+            [sys.executable, "-m", "entrypoints.program", "tail"],
             env={**os.environ, "PUBSUB_ADAPTER": "redis_streams", "REDIS_URL": valkey.url},
             stdout=lines,
             stderr=lines,
@@ -360,7 +360,7 @@ def test_an_embedded_broker_is_announced_and_gone_with_the_service(tmp_path: Pat
     log = tmp_path / "log"
     with log.open("wb") as lines:
         process = subprocess.Popen(
-            [sys.executable, "-m", "entrypoints.cli", "serve", "--embedded"],
+            [sys.executable, "-m", "entrypoints.program", "serve", "--embedded"],
             env={**os.environ, "SUPPORT_EXOTEL": "true", "PORT": str(free_port())},
             stdout=lines,
             stderr=lines,

@@ -33,7 +33,7 @@ class ConfinedService(ServiceProcess):
         confined = f'ulimit -n {DESCRIPTORS}; exec "$@"'
         with self.log.open("ab") as lines:
             return subprocess.Popen(
-                ["sh", "-c", confined, "sh", sys.executable, "-m", "entrypoints.cli", "serve"],
+                ["sh", "-c", confined, "sh", sys.executable, "-m", "entrypoints.program", "serve"],
                 env={**os.environ, **self._environment},
                 stdout=lines,
                 stderr=lines,

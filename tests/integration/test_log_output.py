@@ -165,7 +165,7 @@ async def test_a_standard_error_that_is_closed_is_no_socket_of_ours(
 ) -> None:
     without = (
         "import os, sys; os.close(2);"
-        "os.execv(sys.executable, [sys.executable, '-m', 'entrypoints.cli', *sys.argv[1:]])"
+        "os.execv(sys.executable, [sys.executable, '-m', 'entrypoints.program', *sys.argv[1:]])"
     )
     service = start_with(None, *arguments, program=["-c", without])
     for pid in (service.process.pid, *children(service)):

@@ -101,7 +101,7 @@ def test_an_embedded_server_is_announced_and_gone_with_the_service(tmp_path: Pat
     log = tmp_path / "log"
     with log.open("wb") as lines:
         process = subprocess.Popen(
-            [sys.executable, "-m", "entrypoints.cli", "serve", "--embedded"],
+            [sys.executable, "-m", "entrypoints.program", "serve", "--embedded"],
             env={**os.environ, **NATS, "SUPPORT_EXOTEL": "true", "PORT": str(quiet_port())},
             stdout=lines,
             stderr=lines,
@@ -183,7 +183,7 @@ async def test_export_and_tail_read_what_was_published(
     log = tmp_path / "tail"
     with log.open("wb") as lines:
         process = subprocess.Popen(
-            [sys.executable, "-m", "entrypoints.cli", "tail"],
+            [sys.executable, "-m", "entrypoints.program", "tail"],
             env={**os.environ, **environment},
             stdout=lines,
             stderr=lines,

@@ -229,6 +229,24 @@ def test_a_ctrl_c_while_it_starts_is_told_by_the_status(
     assert "Traceback" not in service.log.read_text()
 
 
+def test_a_ctrl_c_while_it_imports_is_no_traceback(valkey: EmbeddedValkey, tmp_path: Path) -> None:
+    environment = {"PUBSUB_ADAPTER": "redis_streams", "REDIS_URL": valkey.url}
+    environment["SUPPORT_EXOTEL"] = "true"
+    service = ServiceProcess(environment, tmp_path / "log", warm=False)
+    try:
+        wait_until(lambda: has_imported(service.process.pid, "msgspec"))
+        service.process.send_signal(signal.SIGINT)
+        assert service.process.wait(20) in (-signal.SIGINT, INTERRUPTED)
+    finally:
+        service.kill()
+    assert service.log.read_text() == ""
+
+
+def has_imported(pid: int, library: str) -> bool:
+    """Whether the process has loaded compiled code of a library."""
+    return library in Path(f"/proc/{pid}/maps").read_text()
+
+
 def listens_to_sigterm(pid: int) -> bool:
     """Whether the process has a handler for it."""
     status = Path(f"/proc/{pid}/status").read_text()

@@ -34,7 +34,7 @@ def tailing(lab: BrokerLab, log: Path, *arguments: str) -> Iterator[Callable[[],
     """Run `tail` with its lines in a file."""
     with log.open("wb") as lines:
         process = subprocess.Popen(
-            [sys.executable, "-m", "entrypoints.cli", "tail", *arguments],
+            [sys.executable, "-m", "entrypoints.program", "tail", *arguments],
             env={**os.environ, **environment(lab)},
             stdout=lines,
             stderr=lines,

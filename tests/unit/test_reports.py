@@ -47,3 +47,19 @@ async def test_a_request_that_is_no_handshake_is_counted_as_that() -> None:
     reports.close()
     assert telemetry.handshakes == {"wrong_path": 2}
     assert telemetry.other_requests == {"wrong_path": 1}
+
+
+async def test_a_flood_of_one_cause_hides_no_other_of_the_same_reason(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    reports = Reports(CountingTelemetry(), trusted_proxy_hops=0)
+    origin = reports.origin("127.0.0.1", [])
+    for seconds in range(50):
+        reports.refused(Refusal(Outcome.UNAUTHENTICATED, "no credential is shown"), origin)
+        reports.refused(Refusal(Outcome.UNAUTHENTICATED, f"expired {seconds} s ago"), origin)
+    reports.refused(Refusal(Outcome.UNAUTHENTICATED, "wrong password"), origin)
+    written = [vars(record)["explanation"] for record in caplog.records]
+    assert written == ["no credential is shown", "expired 0 s ago", "wrong password"]
+    reports.close()
+    counts = [(vars(it)["explanation"], vars(it)["count"]) for it in caplog.records[3:]]
+    assert counts == [("no credential is shown", 49), ("expired 49 s ago", 49)]

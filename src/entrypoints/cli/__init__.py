@@ -5,6 +5,7 @@ load, which a mere `token` or `simulate` does not need.
 """
 
 import gc
+import signal
 from importlib import import_module
 from typing import Any
 
@@ -33,6 +34,8 @@ class _CommandByName(click.Group):
             return None
         gc.set_threshold(OBJECTS_OF_IMPORTS, *gc.get_threshold()[1:])
         command: click.Command = getattr(import_module(f"{__name__}.{cmd_name}"), cmd_name)
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see `entrypoints.program`
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         return command
 
 

@@ -55,7 +55,7 @@ def running_service(settings: Mapping[str, str], log_path: Path) -> Iterator[str
 def _start(environment: Mapping[str, str], log: BinaryIO) -> subprocess.Popen[bytes]:
     """Start it in a session of its own: a Ctrl-C in the terminal is ours to answer."""
     return subprocess.Popen(
-        [sys.executable, "-m", "entrypoints.cli", "serve"],
+        [sys.executable, "-m", "entrypoints.program", "serve"],
         env=dict(environment),
         stdin=subprocess.DEVNULL,
         stdout=log,

@@ -28,7 +28,7 @@ def run(
     if stdout == subprocess.PIPE and can_be_warm(variables):
         return run_warm(arguments, variables, cwd)
     return subprocess.run(
-        [sys.executable, "-m", "entrypoints.cli", *arguments],
+        [sys.executable, "-m", "entrypoints.program", *arguments],
         env=variables,
         cwd=cwd,
         stdout=stdout,

@@ -33,7 +33,7 @@ from entrypoints.server import build_server
 
 LIMIT_SECONDS = 15.0
 
-CLI = ("-m", "entrypoints.cli")
+CLI = ("-m", "entrypoints.program")
 """What Python is told to run for `rtaa-ingest`."""
 
 

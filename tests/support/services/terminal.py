@@ -71,7 +71,7 @@ def terminal(
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
     process = subprocess.Popen(
-        [sys.executable, "-m", "entrypoints.cli", *arguments],
+        [sys.executable, "-m", "entrypoints.program", *arguments],
         env={
             **os.environ,
             "TERM": "xterm-256color",

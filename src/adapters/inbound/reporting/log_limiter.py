@@ -8,7 +8,7 @@ from dataclasses import dataclass
 SECONDS = 1.0
 """A kind of line is written at most once in so long, unless it is told otherwise."""
 
-MAX_KINDS = 100
+MAX_KINDS = 200
 """Kinds that are told apart at a time; further ones share one."""
 
 MAX_ADDRESSES = 100

@@ -1,6 +1,7 @@
 """What the service decides about connections, told to the operator: one count and one log line."""
 
 import logging
+import re
 from collections.abc import Hashable, Mapping, Sequence
 
 from adapters.inbound.reporting.log_limiter import SECONDS, LogLimiter
@@ -11,6 +12,8 @@ from application.call.messages import OddStart
 from application.ports.telemetry import Telemetry
 
 _log = logging.getLogger(__name__)
+
+_NUMBER = re.compile(r"\d+")
 
 MISCOUNTED_PROXIES_SECONDS = 60.0
 """How often at most it is told that connections come without the header of the proxies, or with one
@@ -122,7 +125,7 @@ class Reports:
         outcome = refusal.outcome.value
         self._telemetry.handshake(outcome, is_handshake=is_handshake)
         self._write(
-            (refusal.status, outcome),
+            (refusal.status, outcome, _kind_of(refusal.explanation)),
             "handshake refused" if is_handshake else "request refused",
             origin,
             context,
@@ -150,7 +153,7 @@ class Reports:
         if closing.code in EXPECTED:
             return
         self._write(
-            (code, reason),
+            (code, reason, _kind_of(closing.explanation)),
             "connection closed",
             origin,
             context,
@@ -184,6 +187,14 @@ class Reports:
             seconds=seconds,
             address=origin.peer if origin.address is None else str(origin.address),
         )
+
+
+def _kind_of(explanation: str) -> str:
+    """Return what tells one cause from another: an explanation without its numbers.
+
+    A flood of one cause hides no other then, and a peer that varies a number makes no more lines.
+    """
+    return _NUMBER.sub("0", explanation)
 
 
 def values(headers: Headers, name: bytes) -> Sequence[bytes]:
