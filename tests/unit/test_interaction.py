@@ -371,6 +371,14 @@ def test_a_rebase_takes_back_no_number_that_was_given() -> None:
     assert interaction.unnumbered_seq == 4
 
 
+def test_a_run_that_is_rebased_before_its_next_frame_takes_the_one_behind_its_last() -> None:
+    account = Account(2, 0, 0, Ledger(1, 1, bytes=320, audio_ms=20))
+    interaction = Interaction(OPENING, account)
+    interaction.rebase(account)
+    assert interaction.hear(frame(1)) == (frame(1),)
+    assert interaction.hear(frame(0)) == ()
+
+
 def test_a_frame_that_another_writer_published_is_a_duplicate_after_a_rebase() -> None:
     interaction = live()
     hear(interaction, 0)

@@ -141,6 +141,29 @@ async def test_what_is_lost_of_a_run_is_counted_once_however_many_generations_ho
     assert bench.lost() == 2
 
 
+@pytest.mark.parametrize("rolled_back", [0, 5])
+async def test_what_was_let_go_of_a_run_is_lost_although_a_newer_run_follows(
+    rolled_back: int,
+) -> None:
+    """However often the store loses it; `rolled_back` is to its first frame."""
+    bench = await live(0, 1, 2, limits=FIVE_SECONDS)
+    age(bench)
+    bench.confirm(3)
+    bench.start()
+    bench.confirm(4)
+    if rolled_back:
+        bench.store.roll_back(rolled_back)
+        bench.doubt()
+        bench.settle()
+        assert bench.lost() == 2
+    bench.store.wipe()
+    bench.doubt()
+    bench.settle()
+    assert bench.stored_seqs() == [3, 4]
+    assert declared_in(bench.stored()) == [0, 1, 2]
+    assert bench.lost() == 3
+
+
 async def test_frames_that_an_older_holder_published_are_found_and_not_written_again() -> None:
     """The store came back to the time of the older holder, to which the sender had sent them."""
     older = await live(0)
@@ -151,8 +174,10 @@ async def test_frames_that_an_older_holder_published_are_found_and_not_written_a
     older.confirm(1)
     assert not now(older.heard_by.is_fenced)
     newer.hear(1, 2)
+    newer.clock.now += 3
     newer.settle()
     assert newer.stored_seqs() == [0, 1, 2]
+    assert newer.telemetry.confirm_seconds == [3, 3]
     assert newer.heard_by.acked == 2
     assert newer.published() == 2
     assert newer.lost() == 0
@@ -326,9 +351,25 @@ async def test_a_start_behind_evicted_entries_declares_them() -> None:
     other = LogBench("b", beside=bench)
     other.start(Resume())
     assert declared_in(other.stored()) == [0, 1]
+    generations = [generation for generation, _ in other.store.now.entries]
+    assert generations == [1, 2], "the gap is of the generation that lost them"
     assert other.account.ledger.lost == 2
     other.confirm(2)
     assert other.stored_seqs() == [2]
+
+
+async def test_entries_of_a_start_that_are_evicted_before_its_answer_are_written_again() -> None:
+    bench = LogBench()
+    pending = bench.request()
+    bench.probe()
+    bench.answer_probe()
+    bench.step("answer lost")
+    bench.store.evict_entries()
+    bench.settle()
+    live = bench.adopt(pending)
+    assert kinds(bench) == [Started]
+    assert not live.is_fenced
+    assert bench.log.is_empty
 
 
 # Trimming
@@ -433,7 +474,7 @@ async def test_all_that_a_fenced_log_had_not_stored_is_lost_in_flight_and_open()
     newer.start()
     older.answer(sent)
     assert older.state is LogState.FENCED
-    assert older.lost() == 3
+    assert older.lost() == older.telemetry.counted["lost", "superseded"] == 3
 
 
 async def test_each_rebase_takes_a_lease_of_its_own_and_the_head_names_its_start() -> None:

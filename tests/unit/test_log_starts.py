@@ -12,6 +12,7 @@ from application.delivery.live_stream import LiveStream
 from application.delivery.log_state import LogState, Probe
 from application.delivery.pending_start import PendingStart
 from application.ports.errors import BrokerUnavailable
+from application.ports.store import Conflict
 from domain.account import State
 from domain.entries import Ended, Started
 from domain.errors import NotAllowed, Superseded
@@ -304,14 +305,52 @@ async def test_a_start_that_was_withdrawn_and_arrives_late_is_found_to_be_held()
     live = bench.adopt(pending)
     assert len(bench.stored()) == 1
     assert live.lease.owner == bench.head.lease.owner
-    bench.confirm(0)
-    assert bench.stored_seqs() == [0]
+    bench.hear(0)
+    bench.answer(bench.append())
+    assert bench.stored_seqs() == [0], "it is appended behind the head that was found"
+    assert bench.head.begun_at == 0
+    bench.clock.now += 1.0
     bench.hear(1)
     bench.answer(bench.append())
     bench.store.roll_back(1)
     bench.doubt()
     bench.settle()
     assert bench.stored() == [bench.stored()[0], frame(0), frame(1)], "positions are as they were"
+
+
+async def test_what_follows_a_start_that_was_found_to_be_held_is_written_again() -> None:
+    bench = LogBench()
+    other = LogBench("b", beside=bench)
+    pending = bench.request()
+    decide(bench)
+    first = bench.append()
+    bench.log.settle_append(LOST)
+    second = bench.append()
+    other.start()
+    bench.answer(second)
+    bench.store.roll_back(2)
+    bench.store.append(first)
+    bench.settle()
+    bench.adopt(pending)
+    bench.confirm(0)
+    bench.store.wipe()
+    bench.doubt()
+    bench.settle()
+    assert bench.stored_seqs() == [0]
+    assert bench.lost() == 0
+
+
+async def test_a_start_whose_answer_was_lost_is_followed_by_what_is_heard_at_once() -> None:
+    bench = LogBench()
+    pending = bench.request()
+    decide(bench)
+    bench.step("answer lost")
+    bench.append()
+    bench.log.settle_append(Conflict(bench.head))
+    bench.adopt(pending)
+    bench.hear(0)
+    bench.answer(bench.append())
+    assert bench.stored_seqs() == [0]
 
 
 # A start that is given up
@@ -396,6 +435,21 @@ async def test_a_start_that_was_given_up_is_not_decided_once_more() -> None:
     assert bench.log.is_done
     other.confirm(0)
     assert not holder.is_fenced
+
+
+async def test_a_start_that_is_given_up_when_it_was_withdrawn_leaves_the_older_one_alone() -> None:
+    bench = LogBench()
+    older = bench.start()
+    pending = bench.request()
+    decide(bench)
+    bench.append()
+    bench.log.settle_append(Conflict(bench.head))
+    assert not bench.log.is_full, "its sender is read again"
+    pending.give_up()
+    bench.settle()
+    assert not older.is_fenced
+    bench.confirm(0)
+    assert bench.stored_seqs() == [0]
 
 
 async def test_a_given_up_start_whose_append_arrives_late_is_not_live() -> None:
@@ -531,7 +585,7 @@ async def test_a_process_that_abandons_its_stream_gives_up_every_start() -> None
     bench.log.abandon()
     assert isinstance(failure(pending), BrokerUnavailable)
     assert bench.here.is_fenced
-    assert bench.lost() == 1
+    assert bench.lost() == bench.telemetry.counted["lost", "not_stored"] == 1
     assert bench.unconfirmed == 0
     assert bench.state is LogState.CLOSED
 
@@ -552,6 +606,20 @@ async def test_an_append_that_is_answered_after_all_was_abandoned_changes_nothin
         assert bench.log.is_done
         bench.start()
     assert bench.lost() == 2
+
+
+async def test_a_log_that_was_abandoned_while_a_start_was_in_flight_takes_frames_again() -> None:
+    bench = LogBench()
+    bench.start()
+    bench.request()
+    decide(bench)
+    bench.append()
+    bench.log.abandon()
+    bench.log.settle_append(LOST)
+    assert not bench.log.is_full
+    bench.start()
+    bench.confirm(0)
+    assert bench.stored_seqs() == [0]
 
 
 def test_a_request_is_settled_once() -> None:

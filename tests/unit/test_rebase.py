@@ -241,6 +241,17 @@ def test_what_was_found_between_frames_and_is_gone_again_is_declared_there() -> 
     assert second.lost == 1
 
 
+def test_several_frames_that_were_found_and_are_gone_again_are_declared_by_one_gap() -> None:
+    writer = writer_of("hear", "drop x2", "hear")
+    older = writer_of("hear x2", stored=writer.past[2], name="older")
+    first = rebase(older.past[-1].head, all_of(writer), LEASE)
+    assert (first.found, entries(first)) == (2, [resumed(9), frame(3)])
+    segments = [it.segment for it in (*first.standing, *first.written)]
+    held = held_runs(segments, "us-run1", Account())
+    second = rebase(None, held, LEASE.rebased("2"))
+    assert entries(second) == [new(10), frame(0), Gap(1, 2), frame(3)]
+
+
 def test_what_was_found_and_is_gone_is_lost_beside_what_no_one_holds() -> None:
     first, held = found_between()
     base, rest = held[0].segments[1].account, held[0].segments[2:]

@@ -18,9 +18,10 @@ from application.delivery.retained import (
     Retained,
 )
 from domain.account import Account, State
-from domain.entries import Entry, SignalNoted
-from domain.events import Signal
+from domain.entries import Ended, Entry, SignalNoted
+from domain.events import EndReason, Signal
 from domain.head import Lease
+from domain.ledger import Ledger
 from examples import examples
 
 ROOMY = BufferLimits(45, 1 << 30, rewind_seconds=5)
@@ -45,6 +46,15 @@ class Shelf(Retained):
     def keep_frames(self, count: int, size: int = SIZE, apart: float = JOINED_SECONDS) -> None:
         for _ in range(count):
             self.keep(frames_at(self.position, self.position, size=size), apart=apart)
+            self.position += 1
+
+    def keep_received(self, count: int, at: float, size: int = SIZE) -> None:
+        """Keep frames that all came at the same time."""
+        for _ in range(count):
+            batch = frames_at(self.position, self.position, size=size)
+            batch.received_at = [at]
+            batch.note_confirmed()
+            self.keep(batch)
             self.position += 1
 
     @property
@@ -136,6 +146,39 @@ def test_one_stream_retains_few_signals() -> None:
     for position in range(100):
         shelf.keep(batch_of([SignalNoted(Signal.DTMF, "{}")], position))
     assert len(shelf.numbered) == 160 // OTHER_ENTRY_FRAMES
+
+
+@pytest.mark.parametrize(
+    ("size", "frames"),
+    [(SIZE, REWIND_SHARE * 16_000 // 4 // SIZE), (2, RETAINED_FRAMES_PER_SECOND)],
+)
+def test_what_came_in_a_longer_time_is_retained_up_to_four_times_that_time(
+    size: int, frames: int
+) -> None:
+    """It waited for a store that was away: a quarter of a second of frames is confirmed at once."""
+    shelf = Shelf(BRIEF)
+    shelf.keep(batch_of([SignalNoted(Signal.DTMF, "{}")], 0))
+    shelf.budget.let_go_of_old(shelf.now + 9)
+    shelf.position = 1
+    shelf.keep_received(1, 100.0, size)
+    shelf.keep_received(frames - 1, 100.25, size)
+    assert shelf.short == 0
+    assert len(shelf.seqs()) == frames
+    shelf.keep_received(1, 100.25, size)
+    assert shelf.short > 0
+
+
+@pytest.mark.parametrize("noted", ["before", "behind"])
+def test_a_signal_beside_them_does_not_make_frames_come_faster(noted: str) -> None:
+    shelf = Shelf(BRIEF)
+    if noted == "before":
+        shelf.keep(batch_of([SignalNoted(Signal.DTMF, "{}")], 0))
+        shelf.position = 1
+    shelf.keep_received(1, 100.0)
+    shelf.keep_received(40, 100.25)
+    if noted == "behind":
+        shelf.keep(batch_of([SignalNoted(Signal.DTMF, "{}")], shelf.position))
+    assert shelf.short == 0
 
 
 def test_one_batch_is_retained_however_large_it_is() -> None:
@@ -239,6 +282,14 @@ def test_frames_from_a_position_on_are_counted() -> None:
     assert shelf.frames_from(0) == 3
     shelf.keep(replace(frames_at(20, 3), is_numbered=False))
     assert shelf.frames_from(0) == 3
+
+
+def test_the_end_of_a_run_is_found_at_its_own_position_alone() -> None:
+    shelf = Shelf()
+    end = Ended(EndReason.ENDED, Ledger())
+    shelf.keep(batch_of([frame(0), end], 4), batch_of([end, frame(1)], 7))
+    shelf.keep(replace(batch_of([end], 20), is_numbered=False))
+    assert [position for position in range(3, 25) if shelf.has_end_at(position)] == [5, 7]
 
 
 def test_a_reset_retains_nothing_and_knows_what_follows() -> None:

@@ -73,6 +73,16 @@ def test_what_was_never_confirmed_keeps_its_times_of_reception() -> None:
     assert (result.standing, result.found_at) == ([], [])
 
 
+def test_what_was_confirmed_keeps_the_times_of_its_first_and_last_frame() -> None:
+    """What came while the store was away is retained for as long as it took to come."""
+    held = batches_of(writer_of("hear x2", "hear x3"), 0)
+    for batch in held:
+        batch.note_confirmed()
+    result = rewritten(None, held)
+    times = [(batch.received_from, batch.received_to) for batch in result.batches]
+    assert times == [(None, None), (101.0, 101.1), (102.0, 102.2)]
+
+
 def test_what_the_store_is_found_to_have_is_confirmed_by_its_times() -> None:
     """Its answer was lost: a part of the second batch is there, and all of the first."""
     writer = writer_of("hear x2", "hear x2", "hear x3")
@@ -87,11 +97,17 @@ def test_what_the_store_is_found_to_have_is_confirmed_by_its_times() -> None:
         audio_bytes=5 * SIZE,
         received_at=[102.0, 102.1, 103.0, 103.1, 103.2],
     )
+    joined.stored = 1
+    joined.pack()
     result = rewritten(writer.past[3].head, [held[0], whole, joined])
     check_counts([*result.batches, *result.standing])
     assert result.found_at == [102.0, 102.1, 101.0, 101.1]
     assert [batch.received_at for batch in result.batches] == [[103.0, 103.1, 103.2]]
     assert [seqs_of(batch.entries) for batch in result.standing] == [[], [0, 1], [2, 3]]
+    assert [batch.account.last_seq for batch in result.standing] == [None, 1, 3]
+    for batch in result.standing:
+        batch.pack()
+    assert [seqs_of(batch.unpacked()) for batch in result.standing] == [[], [0, 1], [2, 3]]
 
 
 def test_what_stands_has_no_known_position_and_is_not_new() -> None:

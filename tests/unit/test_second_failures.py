@@ -16,6 +16,7 @@ from application.call.messages import Audio, Start
 from application.call.services import Services
 from application.delivery.byte_budget import JOINED_SECONDS, BufferLimits
 from application.delivery.live_stream import LiveStream
+from application.delivery.log_state import LogState
 from application.ports.errors import BrokerUnavailable
 from application.ports.store import Conflict, Failed
 from application.recover_runs import _end_of
@@ -254,6 +255,89 @@ async def test_what_another_process_continues_is_not_lost_although_its_answer_is
     assert bench.stored_seqs() == list(range(53))
 
 
+@pytest.mark.parametrize("lost", [0, 1, 2, 3])
+async def test_frames_of_a_run_that_was_ended_and_that_another_process_began_without_are_counted(
+    lost: int,
+) -> None:
+    bench = LogBench(limits=ROOMY)
+    bench.start()
+    bench.confirm(*range(5))
+    bench.end()
+    bench.settle()
+    if lost:
+        bench.store.roll_back(lost + 1)
+    other = LogBench("b", beside=bench)
+    other.start()
+    bench.doubt()
+    bench.settle()
+    assert bench.state is LogState.FENCED
+    assert bench.lost() == lost
+
+
+async def test_what_was_dropped_before_is_not_taken_for_what_another_process_has_declared() -> None:
+    bench = LogBench(limits=ROOMY)
+    bench.start()
+    bench.confirm(0)
+    bench.here.interaction.drop(1)
+    bench.confirm(*range(2, 6))
+    bench.store.roll_back(2)
+    other = LogBench("b", beside=bench)
+    other.start(Resume())
+    bench.doubt()
+    bench.settle()
+    assert bench.lost() == 2
+
+
+@pytest.mark.parametrize(("continuation", "lost"), [(NEW_RUN, 3), (Resume(), 0)])
+async def test_what_is_gone_with_its_stream_is_counted_unless_another_process_continues_the_run(
+    continuation: Continuation, lost: int
+) -> None:
+    bench = LogBench(limits=ROOMY)
+    bench.start()
+    bench.confirm(*range(3))
+    other = LogBench("b", beside=bench)
+    other.start(continuation)
+    bench.doubt()
+    bench.settle()
+    bench.store.wipe()
+    bench.doubt()
+    bench.settle()
+    assert bench.state is LogState.CLOSED
+    assert bench.lost() == lost
+
+
+async def test_what_is_lost_behind_each_of_two_other_leases_is_counted() -> None:
+    bench = LogBench(limits=ROOMY)
+    other = LogBench("b", beside=bench)
+    seqs = count()
+    for lost in (2, 1):
+        bench.clock.now += 1
+        bench.start()
+        bench.confirm(*(next(seqs) for _ in range(4)))
+        bench.store.roll_back(lost)
+        bench.clock.now += 1
+        other.start()
+        bench.doubt()
+        bench.settle()
+        assert bench.state is LogState.FENCED
+    assert bench.lost() == 2 + 1
+
+
+async def test_each_frame_that_is_lost_behind_newer_leases_is_counted_once() -> None:
+    bench = LogBench(limits=ROOMY)
+    bench.start()
+    bench.confirm(*range(5))
+    counted: list[int] = []
+    for lost in (1, 2, 1, 1):  # of these, but for the first, one is the start of before
+        bench.store.roll_back(lost)
+        bench.clock.now += 1
+        LogBench(f"b{len(counted)}", beside=bench).start()
+        bench.doubt()
+        bench.settle()
+        counted.append(bench.lost())
+    assert counted == [1, 2, 2, 2]
+
+
 async def test_what_was_not_stored_is_lost_when_another_process_continues() -> None:
     bench = LogBench(limits=ROOMY)
     bench.start()
@@ -322,14 +406,18 @@ async def test_frames_that_are_held_back_are_lost_with_their_log() -> None:
     assert bench.telemetry.counted["lost", "not_stored"] == 3
 
 
-async def test_what_a_session_leaves_open_is_still_stored() -> None:
+@pytest.mark.parametrize("has_failed", [True, False])
+async def test_what_a_session_leaves_open_is_still_stored(*, has_failed: bool) -> None:
     bench = LogBench(limits=ROOMY)
     live = bench.start()
     bench.hear(0)
-    bench.append()
+    sent = bench.append()
     bench.hear(1)
-    bench.log.settle_append(Failed(BrokerUnavailable("away")))
+    if has_failed:
+        bench.log.settle_append(Failed(BrokerUnavailable("away")))
     bench.log.leave(live)
+    if not has_failed:
+        bench.answer(sent)
     bench.settle()
     assert bench.stored_seqs() == [0, 1]
 
