@@ -153,3 +153,14 @@ def test_a_stream_may_have_so_many_entries_however_little_audio_is_in_them(
 
 def test_a_sender_is_kept_twice_as_long_as_is_buffered() -> None:
     assert BufferLimits(buffer_seconds=45).stalled_seconds == 90
+
+
+def test_calls_that_have_not_started_may_hold_a_quarter_of_the_bytes_together() -> None:
+    budget = CheckedBudget(BufferLimits(45, 4 * 640, 5))
+    budget.add_early(320)
+    assert budget.takes_early(320)
+    assert not budget.takes_early(321)
+    budget.add_early(320)
+    assert not budget.takes_early(1)
+    budget.add_early(-640)
+    assert budget.takes_early(640)

@@ -75,6 +75,22 @@ async def test_batches_of_streams_that_are_due_soon_leave_together(bench: Sender
 
 
 @timeless(limits=LINGERING)
+async def test_a_batch_that_is_due_later_waits_its_own_time(
+    bench: SenderBench, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, later = [await bench.begin(stream=stream_key(name)) for name in ("first", "later")]
+    began = len(bench.store.calls)
+    bench.hear(first, 0)
+    await asyncio.sleep(LINGER / 2)
+    put_at = bench.clock.now
+    bench.hear(later, 0)
+    await until(lambda: bench.sender.unpublished() == 0)
+    assert len(bench.store.calls) - began == 2
+    assert bench.store.calls[-1].at - put_at == pytest.approx(LINGER)
+    assert not caplog.records, "no timer fails"
+
+
+@timeless(limits=LINGERING)
 async def test_an_end_a_full_batch_and_a_flush_wait_for_nothing(bench: SenderBench) -> None:
     ended, full, flushed = [await bench.begin(stream=stream_key(name)) for name in "abc"]
     at = bench.clock.now

@@ -203,6 +203,24 @@ async def test_a_stream_that_fails_by_itself_holds_up_no_other(
 
 
 @timeless()
+async def test_a_call_that_the_store_refuses_is_told_of_with_its_error(
+    bench: SenderBench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(appends: object) -> None:
+        raise BrokerRefused("NOAUTH")
+
+    live = await bench.begin()
+    monkeypatch.setattr(bench.store, "append", refuse)
+    bench.hear(live, 0)
+    await asyncio.sleep(1)
+    told = [it for it in caplog.records if "refuses a stream" in it.message]
+    assert [it.error for it in told] == ["NOAUTH"]  # type: ignore[attr-defined]
+    monkeypatch.undo()
+    await until(lambda: live.log.is_empty)
+    assert bench.store.seqs() == [0]
+
+
+@timeless()
 async def test_a_store_that_answers_for_one_stream_only_is_up(bench: SenderBench) -> None:
     """A stream that is refused is no doubt about all the others."""
     broken, well = [await bench.begin(stream=stream_key(name)) for name in ("broken", "well")]
@@ -230,7 +248,8 @@ async def test_a_listener_that_raises_stops_no_other_stream(
     await asyncio.sleep(1)
     assert bench.store.seqs(rude.key) == bench.store.seqs(well.key) == [0]
     assert ears(well).acked == [0]
-    assert "outcome not taken" in caplog.text
+    (told,) = [it for it in caplog.records if it.message == "outcome not taken"]
+    assert (told.tenant_id, told.stream_id) == ("tenant", "rude")  # type: ignore[attr-defined]
 
 
 # What is left over
@@ -320,3 +339,26 @@ async def test_a_sender_of_which_something_is_confirmed_is_not_stalled(bench: Se
         bench.hear(live, seq)
         await asyncio.sleep(2)
     assert ears(live).stalled == 0
+
+
+@timeless()
+async def test_a_store_that_is_one_part_is_asked_about_without_its_name(
+    bench: SenderBench,
+) -> None:
+    live = await bench.begin()
+    bench.hear(live, 0)
+    await until(lambda: live.log.is_empty)
+    answered_at = bench.clock.now
+    bench.store.is_away = True
+    bench.hear(live, 1)
+    bench.sender.budget.add(100)  # of a call that has not started
+    live.log.note_dropped(2)
+    bench.telemetry.frames("lost", 2)
+    await asyncio.sleep(1)
+    assert bench.sender.unconfirmed_bytes() == 320 + 100
+    assert bench.sender.losses().lost == 2
+    assert bench.sender.alive_at() == pytest.approx(answered_at, abs=0.05)
+    bench.sender.budget.add(-100)
+    bench.store.is_away = False
+    await until(lambda: live.log.is_empty)
+    assert bench.sender.alive_at() > answered_at + 0.9

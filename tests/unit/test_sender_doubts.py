@@ -57,6 +57,20 @@ async def test_another_epoch_is_found_by_the_next_append_or_within_a_second(
 
 
 @timeless()
+async def test_another_epoch_of_the_server_of_some_streams_is_found_by_the_next_append(
+    bench: SenderBench,
+) -> None:
+    one, two = await two_quiet(bench)
+    assert one.live is not None
+    bench.hear(one.live, 1)
+    await until(lambda: one.is_empty)
+    bench.store.epochs = dict.fromkeys((one.stream, two.stream), 1)
+    bench.hear(one.live, 2)
+    await asyncio.sleep(0.01)
+    assert one.epoch == two.epoch == 1
+
+
+@timeless()
 async def test_an_epoch_of_one_stream_is_a_doubt_about_that_alone(bench: SenderBench) -> None:
     one, two = await two_quiet(bench)
     bench.store.epochs[one.stream] = 1

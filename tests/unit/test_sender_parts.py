@@ -1,13 +1,16 @@
 """A store of several parts: what one of them does is no matter of the others."""
 
 import asyncio
+from itertools import pairwise
 
 from sender_bench import SenderBench, ears, stream_key, timeless, until
 
 from application.delivery.byte_budget import JOINED_SECONDS, BufferLimits
 from application.delivery.live_stream import LiveStream
 from application.delivery.log_registry import TICK_SECONDS
-from application.time_limit import ANSWER_SECONDS
+from application.ports.errors import BrokerRefused
+from application.ports.telemetry import Losses
+from application.time_limit import ANSWER_SECONDS, MAX_RETRY_SECONDS
 
 REWIND = 5.0
 SOON = 0.3
@@ -248,3 +251,64 @@ async def test_a_part_that_comes_while_the_sender_runs_is_served(bench: SenderBe
     live = await bench.begin(stream=key)
     bench.hear(live, 0)
     assert await until(lambda: is_acked(live, 0)) < SOON
+
+
+@timeless()
+async def test_a_stream_that_moves_is_counted_by_the_part_that_has_it(bench: SenderBench) -> None:
+    one, two = await one_in_each(bench)
+    bench.store.parted = {"a", "b"}
+    bench.hear(one, 1)
+    bench.hear(two, 1)
+    await until(lambda: not bench.sender.is_in_sync("a"))
+    bench.store.parts[one.key] = "b"
+    await asyncio.sleep(TICK_SECONDS + 0.1)
+    assert [bench.sender.unpublished(part) for part in "ab"] == [0, 2]
+    assert [bench.sender.unconfirmed_bytes(part) for part in "ab"] == [0, 640]
+
+
+@timeless()
+async def test_a_stream_that_pauses_when_it_moves_is_not_tried_before_its_time(
+    bench: SenderBench,
+) -> None:
+    one, _ = await one_in_each(bench)
+    bench.store.failing[one.key] = BrokerRefused("WRONGTYPE")
+    bench.hear(one, 1)
+    await asyncio.sleep(2 * MAX_RETRY_SECONDS)
+    bench.store.parts[one.key] = "b"
+    before = len(bench.store.appended(one.key))
+    for _ in range(100):
+        one.log.doubt()
+        await asyncio.sleep(TICK_SECONDS / 50)
+    tries = [call.at for call in bench.store.appended(one.key)[before:]]
+    assert min(later - at for at, later in pairwise(tries)) > 0.9 * MAX_RETRY_SECONDS
+
+
+@timeless()
+async def test_what_a_refused_stream_retains_stays_when_its_stream_moves(
+    bench: SenderBench,
+) -> None:
+    """The broker is back without it, and lacks a right for a while."""
+    one, two = await one_in_each(bench)
+    bench.store.of(one.key).wipe()
+    bench.store.failing[one.key] = BrokerRefused("NOPERM")
+    bench.store.epochs[one.key] = 1
+    await until(lambda: not bench.log(one.key).is_in_sync)
+    await until(lambda: bench.sender.is_in_sync("a"))
+    bench.store.parts[one.key] = "b"
+    await until(lambda: not kept(bench, two), 4 * REWIND)
+    assert kept(bench, one) == 1
+    bench.store.failing.clear()
+    await until(lambda: bench.store.seqs(one.key) == [0])
+    assert bench.telemetry.total("lost") == 0
+
+
+@timeless()
+async def test_what_each_part_lost_and_replayed_adds_up(bench: SenderBench) -> None:
+    one, _ = await one_in_each(bench)
+    for _ in range(2):
+        bench.store.of(one.key).wipe()
+        one.log.note_dropped(3)
+        bench.log(one.key).doubt()
+        await until(lambda: bench.sender.unpublished() == 0)
+    assert bench.sender.losses("a") == Losses(lost=6, replayed=2, rebased=2)
+    assert bench.sender.losses("b") == Losses(0, 0, 0)
