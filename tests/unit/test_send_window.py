@@ -155,6 +155,14 @@ def test_what_the_store_has_of_the_queue_is_confirmed_and_the_rest_is_marked() -
     assert batches[1].stored == 0, "all of it is there"
 
 
+def test_a_batch_of_which_the_store_has_all_is_confirmed() -> None:
+    window = Window(1)
+    batches = window.queue_frames(2, 3)
+    assert window.confirm_below(batches[0].end) == batches[:1]
+    assert window.queued == batches[1:]
+    assert batches[1].stored == 0
+
+
 @pytest.mark.parametrize("position", [0, 1])
 def test_a_store_that_has_nothing_of_the_queue_confirms_nothing(position: int) -> None:
     window = Window(1)
