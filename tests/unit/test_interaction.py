@@ -371,12 +371,12 @@ def test_a_rebase_takes_back_no_number_that_was_given() -> None:
     assert interaction.unnumbered_seq == 4
 
 
-def test_a_run_that_is_rebased_before_its_next_frame_takes_the_one_behind_its_last() -> None:
-    account = Account(2, 0, 0, Ledger(1, 1, bytes=320, audio_ms=20))
-    interaction = Interaction(OPENING, account)
-    interaction.rebase(account)
-    assert interaction.hear(frame(1)) == (frame(1),)
+def test_a_rebase_before_the_first_frame_continues_behind_what_another_writer_published() -> None:
+    interaction = live()
+    interaction.rebase(Account(2, 0, 0, Ledger(1, 1, bytes=320, audio_ms=20)))
     assert interaction.hear(frame(0)) == ()
+    assert interaction.drop(1), "it is no duplicate"
+    assert interaction.hear(frame(2)) == (Gap(1, 1), frame(2))
 
 
 def test_a_frame_that_another_writer_published_is_a_duplicate_after_a_rebase() -> None:
