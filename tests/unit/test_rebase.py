@@ -261,6 +261,15 @@ def test_what_was_found_and_is_gone_is_lost_beside_what_no_one_holds() -> None:
     assert first.lost == 0
 
 
+def test_drops_before_the_first_frame_are_all_missing_however_often_they_were_told() -> None:
+    writer = writer_of("drop", "note", "drop", "note", "hear")
+    rebased = rebase(None, all_of(writer), LEASE)
+    assert entries(rebased) == [new(9), NOTED, NOTED, Gap(0, 2), frame(2)]
+    account = rebased.written[-1].segment.account
+    assert account.ledger == writer.appends[-1].account.ledger
+    assert (account.first_seq, account.ledger.missing) == (0, 2)
+
+
 def test_a_gap_stays_behind_what_was_noted_before_it() -> None:
     writer = writer_of("hear")
     for verb in ("drop", "note", "hear"):
