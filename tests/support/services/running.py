@@ -2,12 +2,14 @@
 
 import asyncio
 import base64
+import fcntl
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import termios
 import threading
 import time
 import urllib.error
@@ -32,6 +34,9 @@ from entrypoints.registry import destination_adapters
 from entrypoints.server import build_server
 
 LIMIT_SECONDS = 15.0
+
+TAKEN_SECONDS = 1.0
+"""How long a reset waits for a peer that does not take what was sent."""
 
 CLI = ("-m", "entrypoints.program")
 """What Python is told to run for `rtaa-ingest`."""
@@ -269,8 +274,21 @@ class Caller:
             return closed.rcvd.code if closed.rcvd else None
 
     def reset(self) -> None:
-        """Reset the connection without a word."""
+        """Reset the connection without a word, once the other side has what was sent.
+
+        A reset drops what this side still holds, as where the other does not read for a while.
+        """
+        transport, until = self.socket.transport, time.monotonic() + TAKEN_SECONDS
+        while not transport.is_closing() and unsent(transport) and time.monotonic() < until:
+            time.sleep(0.001)
         reset_connection(self.socket)
+
+
+def unsent(transport: asyncio.Transport) -> int:
+    """Return how many bytes the other side has not acknowledged."""
+    sock: socket.socket = transport.get_extra_info("socket")
+    queued = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4))
+    return int.from_bytes(queued, sys.byteorder) + transport.get_write_buffer_size()
 
 
 def reset_connection(connection: ClientConnection) -> None:
