@@ -190,15 +190,21 @@ async def send_endlessly(sock: socket.socket, data: bytes) -> None:
             await asyncio.get_running_loop().sock_sendall(sock, data)
 
 
-async def test_while_some_workers_drain_no_request_waits_for_those_that_are_done(
-    workers: Any, name: str
-) -> None:
-    service = workers(DRAIN_SECONDS="60")
+async def draining_with_a_call(workers: Any, name: str) -> tuple[ServiceProcess, AgentstreamSender]:
+    """Have a service drain, of which one worker is left, with one call."""
+    service: ServiceProcess = workers(DRAIN_SECONDS="60")
     carrier = await AgentstreamSender.dial(service.url)
     await carrier.begin(name)
     await carrier.send_chunks(name, 1)
     service.process.send_signal(signal.SIGTERM)
     await until(lambda: len(children(service)) == 1)
+    return service, carrier
+
+
+async def test_while_some_workers_drain_no_request_waits_for_those_that_are_done(
+    workers: Any, name: str
+) -> None:
+    service, carrier = await draining_with_a_call(workers, name)
     assert await asyncio.to_thread(are_all_answered, service, "/health/ready", 503)
     assert await carrier.stop(name) == 1000
     assert await asyncio.to_thread(service.process.wait, 20) == 0
@@ -317,16 +323,12 @@ async def test_a_drain_ends_also_with_a_worker_that_stands_still(workers: Any) -
 
 
 async def test_a_worker_that_dies_in_the_drain_is_told(workers: Any, name: str) -> None:
-    service = workers(DRAIN_SECONDS="60")
-    carrier = await AgentstreamSender.dial(service.url)
-    await carrier.begin(name)
-    await carrier.send_chunks(name, 1)
-    service.process.send_signal(signal.SIGTERM)
-    await until(lambda: len(children(service)) == 1)
+    service, _ = await draining_with_a_call(workers, name)
     os.kill(children(service)[0], signal.SIGKILL)
     assert await asyncio.to_thread(service.process.wait, 20) == FAILED
     told = lines(service)["worker has failed in the drain"]
     assert (told["level"], told["status"]) == ("error", -signal.SIGKILL)
+    assert told["connections"] == 1
 
 
 async def test_a_worker_that_stands_still_is_killed_and_replaced(

@@ -289,8 +289,8 @@ async def test_a_start_that_arrives_late_is_the_same_start() -> None:
     assert bench.stored_seqs() == [0]
 
 
-async def test_a_start_that_was_withdrawn_and_arrives_late_is_found_to_be_held() -> None:
-    bench = LogBench()
+def withdrawn_and_arrived_late(bench: LogBench) -> PendingStart:
+    """Have a start withdrawn, since another process began, and then found in the store."""
     other = LogBench("b", beside=bench)
     pending = bench.request()
     decide(bench)
@@ -302,6 +302,12 @@ async def test_a_start_that_was_withdrawn_and_arrives_late_is_found_to_be_held()
     bench.store.roll_back(2)
     bench.store.append(first)
     bench.settle()
+    return pending
+
+
+async def test_a_start_that_was_withdrawn_and_arrives_late_is_found_to_be_held() -> None:
+    bench = LogBench()
+    pending = withdrawn_and_arrived_late(bench)
     live = bench.adopt(pending)
     assert len(bench.stored()) == 1
     assert live.lease.owner == bench.head.lease.owner
@@ -320,17 +326,7 @@ async def test_a_start_that_was_withdrawn_and_arrives_late_is_found_to_be_held()
 
 async def test_what_follows_a_start_that_was_found_to_be_held_is_written_again() -> None:
     bench = LogBench()
-    other = LogBench("b", beside=bench)
-    pending = bench.request()
-    decide(bench)
-    first = bench.append()
-    bench.log.settle_append(LOST)
-    second = bench.append()
-    other.start()
-    bench.answer(second)
-    bench.store.roll_back(2)
-    bench.store.append(first)
-    bench.settle()
+    pending = withdrawn_and_arrived_late(bench)
     bench.adopt(pending)
     bench.confirm(0)
     bench.store.wipe()

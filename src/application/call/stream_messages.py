@@ -51,7 +51,7 @@ class StreamMessages:
         self._duplicates_below = 0
 
     def hear(self, message: Audio, heard: Instant | None = None) -> None:
-        """Take a frame, heard now or then: to the log, or to be held. This is the hot path."""
+        """Take a frame: to the log, or to be held. An early one came at `heard`. The hot path."""
         live = self.live
         if live is None:
             self._hold(message, heard)

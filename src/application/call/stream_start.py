@@ -60,7 +60,7 @@ class StreamStart:
         self._request()
 
     def hold(self, message: Audio | SignalMessage, heard: Instant | None = None) -> None:
-        """Hold a message, heard now or then, until the start is granted."""
+        """Hold a message until the start is granted; it came now, or at `heard`."""
         self.early.hold(message, heard or self._host.heard)
         if isinstance(message, Audio):
             self._request()

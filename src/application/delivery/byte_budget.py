@@ -125,17 +125,17 @@ class ByteBudget:
             self._make_room()
 
     def let_go_of_old(
-        self, alive_at: float, part: str = "", but: Collection[Holder] = frozenset()
+        self, alive_at: float, part: str = "", spared: Collection[Holder] = frozenset()
     ) -> None:
         """Let go of what a part confirmed long enough before `alive_at`, when it still had it.
 
-        What some holders retain stays, whatever its age.
+        What holders retain that are `spared` stays, whatever its age.
         """
         oldest = alive_at - self.limits.rewind_seconds - JOINED_SECONDS
         queue = self._retained.get(part)
         staying: list[tuple[Holder, Batch]] = []
         while queue and queue[0][1].retained_at <= oldest:
-            if but and queue[0][0] in but:
+            if spared and queue[0][0] in spared:
                 staying.append(queue.popleft())
             else:
                 _let_go_of_first(queue)

@@ -32,7 +32,7 @@ class FencedLosses:
         return self._count(retained.frames_from(first) - declared)
 
     def with_stream(self) -> int:
-        """Return how many frames more are gone with the stream; who continues its run counts."""
+        """Return how many frames more are gone with the stream: none if its run is continued."""
         return 0 if self._is_run_continued else self._count(self._holdings.retained.frames_from(0))
 
     def _count(self, frames: int) -> int:

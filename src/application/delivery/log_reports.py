@@ -80,7 +80,7 @@ class LogReports:
         )
 
     def fenced(self, head: Head | None) -> None:
-        """Count what another process has begun without, or what is gone with the whole stream."""
+        """Count what the head of another process lacks; without a head all that is retained."""
         fenced = self._fenced_losses
         lost_frames = fenced.with_stream() if head is None else fenced.to(head)
         if lost_frames:

@@ -109,7 +109,7 @@ class Sender(LogRegistry):
             )
             return False
         self._settle(taken, outcomes, heads, is_reached=True)
-        if all(isinstance(answer, Failed) for answer in (*outcomes, *heads.heads)):
+        if all(isinstance(it, Failed) for answers in (outcomes, heads.heads) for it in answers):
             return True  # a refusal proves nothing
         epoch = self._store.epoch_of(taken[0][0].stream)  # a part is one server
         if lane.is_in_doubt or epoch != lane.epoch:
