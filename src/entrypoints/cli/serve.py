@@ -106,7 +106,7 @@ def _run_workers(
     try:
         parent = Workers(workers, environment, endpoints, drain_seconds=drain_seconds)
     except OSError as error:
-        raise click.ClickException(f"--workers {workers}: no memory to share: {error}") from None
+        raise click.ClickException(f"--workers {workers} cannot start: {error}") from None
     log_start(settings, parent.sockets, workers)
     with failure_logged():
         has_succeeded = parent.run()
