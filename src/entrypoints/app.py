@@ -30,6 +30,9 @@ from entrypoints.version import VERSION
 FLUSH_SECONDS = 2.0
 """What is left to be published when the service stops gets so long, and spans once more."""
 
+NAMED_STREAMS = 20
+"""So many of the streams that are left unpublished are named in the log."""
+
 SHARE_SECONDS = 0.5
 """How old what a scrape shows of the other processes may be. It also tells that this one lives."""
 
@@ -70,8 +73,9 @@ def create_app(container: Container, on_failure: Callable[[], None]) -> Front:
             reports.close()
             await container.audience().close()
             await sender.flush(FLUSH_SECONDS)
-            if left := sender.unpublished():
-                _log.error("stopped with audio that is not published", extra={"streams": left})
+            if left := sender.unpublished_streams():
+                extra = {"streams": len(left), "first": [str(it) for it in left[:NAMED_STREAMS]]}
+                _log.error("stopped with audio that is not published", extra=extra)
                 on_failure()
             await container.background().close()
             if (tracer := container.tracer()) is not None:

@@ -87,6 +87,10 @@ class LogRegistry:
         logs = self._logs.values() if part is None else self._lane(part).logs
         return sum(not log.is_settled for log in logs)
 
+    def unpublished_streams(self) -> list[StreamKey]:
+        """Return the streams that have something not stored, or a start."""
+        return [log.stream for log in self._logs.values() if not log.is_settled]
+
     def unconfirmed_bytes(self, part: str = "") -> int:
         """Return how much audio of a part was never confirmed; of the whole also the early one."""
         if part == WHOLE.name:
