@@ -23,6 +23,8 @@ from worker_processes import children, is_alive, listens, worker_of
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
 from entrypoints.cli.serve import FAILED
 
+pytestmark = pytest.mark.long
+
 
 def scrape(service: ServiceProcess) -> dict[str, float]:
     with urllib.request.urlopen(f"http://127.0.0.1:{service.port}/metrics", timeout=5) as answer:
