@@ -128,7 +128,7 @@ class Retained(Holder):
         return taken
 
     def _is_too_much(self) -> bool:
-        """Whether it was received faster than `REWIND_SHARE` × real time.
+        """Whether it was received faster than `REWIND_SHARE` times real time.
 
         The time of reception counts: after an outage many frames are confirmed at once.
         """

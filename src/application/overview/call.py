@@ -152,7 +152,7 @@ class Call:
 
     @property
     def behind_bytes(self) -> int | None:
-        """An estimate of its received but unpublished audio: latency × rate."""
+        """An estimate of its received but unpublished audio: latency times rate."""
         if self.latency_ms is None or self.condition is not Condition.FLOWING:
             return None
         return self.latency_ms * self.bytes_per_second // 1_000
