@@ -3,9 +3,9 @@
     arriving   is audio arriving?      calling   who is calling?
     complete   is it complete?         wrong     what is wrong?
 
-What is not known is not good: before the index is read nothing is known, and while the store does
-not answer an answer is what was seen last. Trouble that is over stands behind the rest, and says
-when it was. The service of a page adds what it knows: what arrives, outages, refused handshakes.
+Unknown never counts as good: before the index is read nothing is known, and while the store does
+not answer, an answer shows the last known state. Past trouble comes after current trouble, with its
+time. The service of a page adds its own facts: incoming audio, outages, refused handshakes.
 """
 
 from collections.abc import Iterable
@@ -36,7 +36,7 @@ NO_CALLS = "no live calls"
 class Answers:
     """The answers to the four questions, and the store's state; `wrong` is never empty.
 
-    `is_dated`: what is shown of calls is what was seen last.
+    `is_dated`: the calls are shown in their last known state.
     """
 
     broker: Answer
@@ -93,7 +93,7 @@ def _broker(overview: CallOverview, now: Instant, service: ServiceReport | None)
 def _around(
     overview: CallOverview, now: Instant, service: ServiceReport | None, broker: Answer
 ) -> list[Answer]:
-    """Return what is, or was, wrong with the broker and at the door of the service."""
+    """Return current and past trouble of the broker, and refused handshakes."""
     found = [] if broker.tone is Tone.GOOD else [broker]
     known = all_outages(overview.outages, service)
     if service is not None:
@@ -111,7 +111,7 @@ def _around(
 def _in_order(
     present: Iterable[str], around: Iterable[Answer], past: Iterable[str]
 ) -> tuple[Answer, ...]:
-    """Return what is wrong now, what is not known, and behind it what was."""
+    """Return current trouble, unknowns, and then past trouble."""
     found = [*around, *(Answer(Tone.BAD, text) for text in present)]
     found.sort(key=lambda it: (it.tone is not Tone.BAD, it.tone is Tone.PAST))
     found += [Answer(Tone.PAST, text) for text in past]
@@ -121,7 +121,7 @@ def _in_order(
 
 
 def _with_service(seen: Answer, service: ServiceReport | None) -> Answer:
-    """Put what the service receives before what is not known of the published calls."""
+    """Put the service's incoming audio before the unknown state of the published calls."""
     if service is None:
         return seen
     return Answer(service.arriving.tone, f"{service.arriving.text}; published: {seen.text}")

@@ -1,4 +1,4 @@
-"""Reads a store and feeds the overview: so much a second, whatever the number of calls.
+"""Reads a store and feeds the overview, at a limited rate for any number of calls.
 
 the index     a few pages a round, until its end, then what is new
 looks         at calls that are shown, up to once a second each; at the others in turn
@@ -22,10 +22,10 @@ from domain.identifiers import StreamKey
 ROUND_SECONDS = 0.5
 MIN_PAUSE_SECONDS = 0.05
 SHOWN_SECONDS = 0.9
-"""A call that is shown is looked at again after so long."""
+"""The time between two looks at a visible call."""
 
 GROUP = 16
-"""How many looks are under way at once."""
+"""How many looks run concurrently."""
 
 GROUP_PAUSE_SECONDS = 0.01
 INDEX_PAGES = 8
@@ -33,23 +33,23 @@ ENTRIES = 2_000
 """How many entries of a watched call are read in a round."""
 
 ENTRIES_HEARD = 100
-"""After so many the store is noted to have answered."""
+"""After this many entries the store counts as having answered."""
 
 MAX_WATCHED = 8
 MAX_NEW = 10_000
-"""How many calls that are announced wait for their first look before all others."""
+"""How many announced calls wait for their first look, which comes before all others."""
 
 
 @dataclass(slots=True)
 class _Watched:
-    """A call whose entries are read; `reading` is where that stands."""
+    """A call whose entries are read; `reading` is the reading in progress."""
 
     line: TimeLine = field(default_factory=TimeLine)
     last: PublishedEntry | None = None
     reading: AsyncIterator[PublishedEntry] | None = None
 
     async def stop(self) -> None:
-        """Give up the reading, if there is one."""
+        """Cancel the reading, if there is one."""
         reading, self.reading = self.reading, None
         if isinstance(reading, AsyncGenerator):
             with suppress(PublisherError):
@@ -57,7 +57,7 @@ class _Watched:
 
 
 class Follower:
-    """Follows a store for views, which say what they show and which calls they watch."""
+    """Follows a store for views, which name their visible and their watched calls."""
 
     def __init__(
         self,
@@ -76,12 +76,12 @@ class Follower:
         self._watched: dict[StreamKey, _Watched] = {}
         self._backoff = Backoff(ROUND_SECONDS, cap=2.0)
         self.shown: dict[object, Sequence[StreamKey]] = {}
-        """The calls that each view shows."""
+        """The visible calls of each view."""
         self.watched: dict[object, StreamKey] = {}
         """The call that a view watches; at most `MAX_WATCHED` are read."""
 
     def line(self, stream: StreamKey) -> TimeLine | None:
-        """Return the time line of a call that is watched, as far as it is read."""
+        """Return the time line of a watched call, as far as it is read."""
         found = self._watched.get(stream)
         return None if found is None else found.line
 
@@ -137,9 +137,9 @@ class Follower:
             self._cursor = page[-1].cursor
 
     def _due(self) -> list[StreamKey]:
-        """Return the calls to look at now: shown ones have half of the looks at most.
+        """Return the calls to look at now: visible ones get at most half of the looks.
 
-        They have a quarter until each call was looked at once.
+        They get a quarter until there was a look at each call.
         """
         overview, now = self._overview, self._clock.monotonic()
         shown = dict.fromkeys(it for streams in self.shown.values() for it in streams)
@@ -166,7 +166,7 @@ class Follower:
         return 0.0 if call is None or call.looked_at is None else call.looked_at
 
     async def _look_at(self, streams: Iterable[StreamKey]) -> bool:
-        """Look at calls side by side; tell whether any of them was reached."""
+        """Look at calls concurrently; return whether any of them was reached."""
         streams = [it for it in streams if self._overview.call(it) is not None]
         if not streams:
             return True

@@ -1,4 +1,4 @@
-"""The calls that a view shows: those with the words of a filter, the ones with trouble first."""
+"""The visible calls of a view: those that match a filter, with trouble first."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ RANKS = 8
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """The calls of a selection, cut to what is shown, and how many there are."""
+    """The visible calls of a selection, and the number of all its calls."""
 
     shown: tuple[Call, ...]
     matching: int

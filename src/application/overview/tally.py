@@ -1,4 +1,4 @@
-"""What is counted over all calls, in one pass."""
+"""Counts over all calls, in one pass."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ ORDERLY = frozenset({EndReason.ENDED, EndReason.CALLENDED, EndReason.STOPPED})
 
 @dataclass(slots=True)
 class Trouble:
-    """Calls with one kind of trouble; `last_at` is None if all was before the view was opened."""
+    """Calls with one kind of trouble; `last_at` is None if it was before the view was opened."""
 
     calls: int = 0
     missing: int = 0
@@ -41,7 +41,7 @@ class Trouble:
 
 @dataclass(slots=True)
 class Tally:
-    """Counts over all calls; seconds and milliseconds are the longest. `past_…`: of calls over."""
+    """Counts over all calls; seconds and milliseconds are maxima. `past_…`: of ended calls."""
 
     conditions: Counter[Condition] = field(default_factory=Counter)
     tenants: Counter[str] = field(default_factory=Counter)
