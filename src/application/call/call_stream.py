@@ -67,8 +67,8 @@ class CallStream(StreamMessages):
         return live is not None and live.interaction.state is State.ENDED and live.log.is_empty
 
     def drop(self) -> None:
-        """Drop its audio while it is full."""
-        if self.is_full:
+        """Drop its audio while it is full; of what is held nothing is dropped."""
+        if self.is_full and not self.is_behind:
             self.is_dropping = True
             self._tell_dropping()
 
@@ -101,6 +101,7 @@ class CallStream(StreamMessages):
         """Write to a stream that is granted; what is held is put first."""
         host = self._host
         self.live, self.is_behind = live, True
+        self.is_dropping = False  # what is held has its room already
         host.behind += 1
         if host.is_gone:
             return

@@ -16,11 +16,10 @@
 
 Events come in by `on_…`, what is to be done goes out by `Actions`. *Close* ends the run if its
 closing has an end reason, and waits up to `CLOSE_SECONDS` until all received frames are confirmed.
-Closings in the wire's `never_closed_with` are ignored. *Drain* closes senders
-that reconnect; others may continue until it is over, which closes in every state. A start that is
-*undecided* is requested again once its first frame is known. When the connection is *gone* nothing
-is replied any more, and all else is as before: a start that is under way is settled, and what was
-held behind it is put.
+Closings in the wire's `never_closed_with` are ignored. *Drain* closes senders that reconnect;
+others may continue until it is over, which closes in every state. A start that is *undecided* is
+requested again once its first frame is known. When the connection is *gone* nothing is replied, and
+all else is as before: a start that is under way is settled, and what was held behind it is put.
 
 A session owns one stream for each track. The stream itself, track None, decides the state; others
 are opened with their first frame, and end with it.
@@ -229,6 +228,7 @@ class Session(SessionClose):
             self.close(RESTART)
         if self._closing is not None:
             self._leave(self._closing)
+        self.on_progress()  # the last may be confirmed by now
 
     # Room
 

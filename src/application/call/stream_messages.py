@@ -109,7 +109,7 @@ class StreamMessages:
 
     def _has_room_again(self, live: LiveStream) -> bool:
         self.is_dropping = live.log.is_full
-        if not self.is_dropping and not live.is_catching_up:
+        if not self.is_dropping:
             self._tell_dropped()
         return not self.is_dropping
 
