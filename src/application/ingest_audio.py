@@ -20,11 +20,17 @@ class IngestAudio:
         self._audio_health = audio_health or AudioHealth(telemetry, frames_per_sample=0)
 
     def __call__(
-        self, stream: LiveStream, seq: int | None, audio: bytes, heard_at: Instant | None = None
+        self,
+        stream: LiveStream,
+        seq: int | None,
+        audio: bytes,
+        heard_at: Instant | None = None,
+        *,
+        is_dropped: bool = False,
     ) -> bool:
         """Accept one frame; without a `seq` of its own it takes the next. False for a duplicate.
 
-        It was heard now without `heard_at`.
+        It was heard now without `heard_at`. If it `is_dropped` it is lost.
 
         Raises:
             InvalidAudio, InvalidSequenceNumber: the frame is refused; the caller says so with
@@ -35,7 +41,7 @@ class IngestAudio:
         number = interaction.unnumbered_seq if seq is None else seq
         heard, heard_at_ms = heard_at or self._clock.instant()
         frame = AudioFrame(interaction.opening.media, number, heard_at_ms, audio)
-        if stream.is_fenced:
+        if is_dropped or stream.is_fenced:
             return self.drop(stream, number)
         entries = interaction.hear(frame)
         self._telemetry.received()

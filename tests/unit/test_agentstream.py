@@ -22,7 +22,11 @@ from carrier_calls import (
 )
 
 from adapters.inbound.dialects import DIALECTS, recognise
-from adapters.inbound.dialects.agentstream import Agentstream
+from adapters.inbound.dialects.agentstream import (
+    MAX_SIGNAL_BRACKETS,
+    MAX_SIGNAL_BYTES,
+    Agentstream,
+)
 from adapters.inbound.dialects.dialect import Decoder
 from application.call.closing import CloseCode
 from application.call.messages import (
@@ -548,6 +552,25 @@ def test_fields_beside_a_nested_start_are_read_as_well() -> None:
 
 
 @pytest.mark.parametrize("event", ["dtmf", "mark"])
-def test_a_signal_of_many_kilobytes_is_refused(event: str) -> None:
-    text = json.dumps({"event": event, event: {"name": "x" * 5_000}})
-    assert isinstance(decoder().decode_text(text.encode()), Refused)
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"k" * (MAX_SIGNAL_BYTES + 1): 1},
+        {f"key{number}" * 10: 1 for number in range(200)},
+        {"name": "x" * MAX_SIGNAL_BYTES},
+        json.loads('{"name":' + "[" * MAX_SIGNAL_BRACKETS + "]" * MAX_SIGNAL_BRACKETS + "}"),
+    ],
+)
+@pytest.mark.parametrize("is_flat", [False, True])
+def test_a_signal_of_a_size_or_a_depth_that_no_signal_has_is_refused(
+    event: str, more: dict[str, object], *, is_flat: bool
+) -> None:
+    message = decode({"event": event, **(more if is_flat else {event: more})})
+    assert isinstance(message, Refused)
+    assert message.refusal is Refusal.INVALID_MESSAGE
+    assert event in message.explanation
+
+
+def test_what_stands_beside_a_signal_does_not_make_it_longer() -> None:
+    message = decode({"event": "mark", "mark": {"name": "m"}, "more": "x" * MAX_SIGNAL_BYTES})
+    assert message == SignalMessage(Signal.MARK, '{"name": "m"}')

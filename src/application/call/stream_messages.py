@@ -56,16 +56,17 @@ class StreamMessages:
         if live is None:
             self._hold(message, heard)
             return
-        if self.is_dropping and not self._has_room_again(live):
-            self._dropped_frames += self._ingest.drop(live, message.seq)
-            return
+        heard = heard or self._host.heard
+        is_dropped = self.is_dropping and not self._has_room_again(live)
         try:
-            is_new = self._ingest(live, message.seq, message.audio, heard or self._host.heard)
+            is_new = self._ingest(live, message.seq, message.audio, heard, is_dropped=is_dropped)
         except (InvalidAudio, InvalidSequenceNumber) as why:
             self.refuse(Refused(refusal_of(why), str(why)), message)
         else:
             self._refused_in_a_row = 0
-            if not is_new:
+            if is_dropped:
+                self._dropped_frames += is_new
+            elif not is_new:
                 self._on_duplicate(live, message)
 
     def note(self, message: SignalMessage) -> None:

@@ -120,11 +120,11 @@ class StreamStart:
         )
 
     def _as_told(self) -> Start | None:
-        """Return the start with the first frame held; behind the end none comes any more."""
+        """Return the start with the first frame that came; behind the end none comes any more."""
         start = self.message
         if start is None or not isinstance(start.continuation, ResumeAbove):
             return start
-        first = self.early.first_audio()
+        first = self.early.first_audio
         if first is not None:
             above = Resume() if first.seq is None else ResumeAbove(first.seq)
             return replace(start, continuation=above)

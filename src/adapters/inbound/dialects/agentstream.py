@@ -71,6 +71,9 @@ _OWN_TRACK = (_INBOUND, "")
 
 _DIGITS = re.compile(r"[0-9]{1,16}\Z")
 MAX_SIGNAL_BYTES = 4_096
+MAX_SIGNAL_BRACKETS = 64
+"""Opening brackets of a signal's JSON bound how deep it is nested: a consumer's reader may fail at
+some hundred levels."""
 
 
 _Identifier = Annotated[str, msgspec.Meta(extra_json_schema={"pattern": f"^{PATTERN}$"})]
@@ -431,11 +434,13 @@ def _track(track: msgspec.Raw | None) -> str | None:
 
 def _read_signal(signal: Signal, fields: Fields) -> Message:
     """Take the inner object as it came, or what a flat message has beside the envelope."""
-    inner = fields.get(signal.value)
-    if sum(len(value) for value in fields.values()) > MAX_SIGNAL_BYTES:
+    details = bytes(fields.get(signal.value, b""))
+    if not details.startswith(b"{"):
+        envelope = {"event", "stream_sid", "streamSid", "sequence_number", "sequenceNumber"}
+        flat = {name: value for name, value in fields.items() if name not in envelope}
+        details = msgspec.json.encode(flat)
+    if len(details) > MAX_SIGNAL_BYTES:
         return Refused(Refusal.INVALID_MESSAGE, f"{signal.value} is longer than a signal is")
-    if inner is not None and bytes(inner).startswith(b"{"):
-        return SignalMessage(signal, bytes(inner).decode(errors="replace"))
-    envelope = {"event", "stream_sid", "streamSid", "sequence_number", "sequenceNumber"}
-    flat = {name: value for name, value in fields.items() if name not in envelope}
-    return SignalMessage(signal, msgspec.json.encode(flat).decode(errors="replace"))
+    if details.count(b"[") + details.count(b"{") > MAX_SIGNAL_BRACKETS:
+        return Refused(Refusal.INVALID_MESSAGE, f"{signal.value} has more brackets than a signal")
+    return SignalMessage(signal, details.decode(errors="replace"))
