@@ -473,6 +473,37 @@ def test_media_and_signals_of_another_stream_than_the_start_named_are_refused(
             assert refused.refusal is Refusal.UNEXPECTED_EVENT
 
 
+@pytest.mark.parametrize("payload", ["AAA=", LONG])
+@pytest.mark.parametrize(
+    ("named", "started", "is_another"),
+    [
+        ([], "s", False),
+        (["s", "s", None], "s", False),
+        (["other"], "s", True),
+        ([None, "other", "other"], "s", True),
+        (["other"], ..., False),
+    ],
+)
+def test_what_comes_before_a_start_and_names_another_stream_is_refused_with_it(
+    payload: str, named: list[str | None], started: Any, *, is_another: bool
+) -> None:
+    reader = decoder()
+    for name in named:
+        early = json.dumps({**media(1, payload), "stream_sid": name}).encode()
+        assert isinstance(reader.decode_text(early), Audio)
+    message = reader.decode_text(json.dumps(start(stream_sid=started)).encode())
+    assert isinstance(message, Start)
+    assert message.refuses_early is is_another
+
+
+def test_of_two_streams_that_are_named_before_a_start_the_second_is_refused() -> None:
+    reader = decoder()
+    messages = [json.dumps({**media(1), "stream_sid": name}).encode() for name in ("s", "other")]
+    assert isinstance(reader.decode_text(messages[0]), Audio)
+    assert isinstance(reader.decode_text(messages[1]), Refused)
+    assert isinstance(reader.decode_text(messages[0]), Audio)
+
+
 def test_where_the_start_names_no_stream_none_is_another() -> None:
     reader = decoder()
     reader.decode_text(json.dumps(start(stream_sid=...)).encode())

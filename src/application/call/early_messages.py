@@ -188,7 +188,7 @@ class EarlyMessages:
 
     def discard(self, *, refused_for: str | None) -> None:
         """Drop and count everything: as rejected for a reason, or as lost where that is None."""
-        dropped = self.take_dropped()
+        dropped, self.first_audio = self.take_dropped(), None
         frames, refused = dropped.frames, dropped.refused
         while (held := self.release()) is not None:
             message, _ = held

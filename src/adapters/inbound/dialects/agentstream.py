@@ -219,7 +219,7 @@ class AgentstreamDecoder(Decoder):
         self._query = query
         self._remark = remark
         self._is_started = False
-        self._stream_sid: str | None = None
+        self._stream_sid: str | None = None  # before the start the first that is named
 
     def decode_text(self, text: bytes) -> Message:
         """Decode a JSON message."""
@@ -262,7 +262,7 @@ class AgentstreamDecoder(Decoder):
         media = message.media
         stream_sid = message.stream_sid or message.streamSid
         own = self._stream_sid
-        if stream_sid != own and stream_sid and own is not None:
+        if stream_sid != own and stream_sid and (own is not None or not self._is_started):
             return None
         return self._audio(media.chunk, payload, media.track)
 
@@ -310,8 +310,10 @@ class AgentstreamDecoder(Decoder):
         return message
 
     def _is_foreign(self, fields: Fields) -> bool:
-        """Tell whether a message names another stream than the start did."""
+        """Tell whether a message names another stream than the start, or what came before it."""
         stream_sid = text_of(fields, "stream_sid", "streamSid")
+        if not self._is_started:
+            self._stream_sid = self._stream_sid or stream_sid
         return None not in (stream_sid, self._stream_sid) and stream_sid != self._stream_sid
 
     def _read_media(self, media: Fields) -> Message:
@@ -332,7 +334,7 @@ class AgentstreamDecoder(Decoder):
             start, "stream_sid", "streamSid"
         )
         tenant = text_of(both, "account_sid", "accountSid")
-        stream = stream_sid or call_sid
+        stream, early = stream_sid or call_sid, self._stream_sid
         try:
             media, odd = self._media_format(object_of(both, "media_format", "mediaFormat"))
             message = Start(
@@ -348,6 +350,7 @@ class AgentstreamDecoder(Decoder):
                     texts_of(object_of(both, "custom_parameters", "customParameters")),
                 ),
                 odd=odd,
+                refuses_early=None not in (stream_sid, early) and stream_sid != early,
             )
         except DomainError as error:
             return BadStart(_in_its_words(error), valid_names(tenant, call_sid, stream))
