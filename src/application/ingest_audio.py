@@ -20,17 +20,11 @@ class IngestAudio:
         self._audio_health = audio_health or AudioHealth(telemetry, frames_per_sample=0)
 
     def __call__(
-        self,
-        stream: LiveStream,
-        seq: int | None,
-        audio: bytes,
-        heard_at: Instant | None = None,
-        *,
-        is_dropped: bool = False,
+        self, stream: LiveStream, seq: int | None, audio: bytes, heard_at: Instant | None = None
     ) -> bool:
         """Accept one frame; without a `seq` of its own it takes the next. False for a duplicate.
 
-        It was heard now without `heard_at`. If it `is_dropped` it is lost.
+        It was heard now without `heard_at`.
 
         Raises:
             InvalidAudio, InvalidSequenceNumber: the frame is refused; the caller says so with
@@ -41,7 +35,7 @@ class IngestAudio:
         number = interaction.unnumbered_seq if seq is None else seq
         heard, heard_at_ms = heard_at or self._clock.instant()
         frame = AudioFrame(interaction.opening.media, number, heard_at_ms, audio)
-        if is_dropped or stream.is_fenced:
+        if stream.is_fenced:
             return self.drop(stream, number)
         entries = interaction.hear(frame)
         self._telemetry.received()
@@ -70,6 +64,16 @@ class IngestAudio:
         stream.interaction.refuse(messages, unnumbered=unnumbered)
         self._telemetry.received(messages)
         self._telemetry.frames("rejected", messages, reason=reason)
+
+    def drop_frame(self, stream: LiveStream, seq: int | None, audio: bytes) -> bool:
+        """Accept one frame that the full buffer drops: it is lost. False for a duplicate.
+
+        Raises as a frame that is published does.
+        """
+        interaction = stream.interaction
+        number = interaction.unnumbered_seq if seq is None else seq
+        AudioFrame(interaction.opening.media, number, 0, audio)
+        return self.drop(stream, number)
 
     def drop(
         self, stream: LiveStream, seq: int | None, frames: int = 1, first_seq: int | None = None

@@ -56,10 +56,12 @@ class StreamMessages:
         if live is None:
             self._hold(message, heard)
             return
-        heard = heard or self._host.heard
         is_dropped = self.is_dropping and not self._has_room_again(live)
         try:
-            is_new = self._ingest(live, message.seq, message.audio, heard, is_dropped=is_dropped)
+            if is_dropped:
+                is_new = self._ingest.drop_frame(live, message.seq, message.audio)
+            else:
+                is_new = self._ingest(live, message.seq, message.audio, heard or self._host.heard)
         except (InvalidAudio, InvalidSequenceNumber) as why:
             self.refuse(Refused(refusal_of(why), str(why)), message)
         else:
