@@ -65,6 +65,16 @@ class IngestAudio:
         self._telemetry.received(messages)
         self._telemetry.frames("rejected", messages, reason=reason)
 
+    def drop_frame(self, stream: LiveStream, seq: int | None, audio: bytes) -> bool:
+        """Accept one frame that the full buffer drops: it is lost. False for a duplicate.
+
+        Raises as a frame that is published does.
+        """
+        interaction = stream.interaction
+        number = interaction.unnumbered_seq if seq is None else seq
+        AudioFrame(interaction.opening.media, number, 0, audio)
+        return self.drop(stream, number)
+
     def drop(
         self, stream: LiveStream, seq: int | None, frames: int = 1, first_seq: int | None = None
     ) -> bool:

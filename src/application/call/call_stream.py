@@ -68,8 +68,8 @@ class CallStream(StreamMessages):
         return live is not None and live.interaction.state is State.ENDED and live.log.is_empty
 
     def drop(self) -> None:
-        """Drop audio as long as the buffer is full."""
-        if self.is_full:
+        """Drop audio as long as the buffer is full; held messages are not dropped."""
+        if self.is_full and not self.is_behind:
             self.is_dropping = True
             self._tell_dropping()
 
@@ -102,6 +102,7 @@ class CallStream(StreamMessages):
         """Write to a granted stream; held messages go first."""
         host = self._host
         self.live, self.is_behind = live, True
+        self.is_dropping = False  # what is held has its room already
         host.behind += 1
         if host.is_gone:
             return

@@ -8,11 +8,12 @@ broker is away. Before the start the limit is small; after it, the stream's buff
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
-from application.call.messages import Audio, End, Refusal, Refused, SignalMessage
+from application.call.messages import Audio, End, Refusal, Refused, SignalMessage, refusal_of
 from application.delivery.byte_budget import ByteBudget
 from application.ports.clock import Instant
 from application.ports.telemetry import Telemetry
-from domain.media import MAX_FRAME_BYTES, MediaFormat
+from domain.errors import InvalidAudio
+from domain.media import MAX_FRAME_BYTES, AudioFrame, MediaFormat
 
 EarlyMessage = Audio | SignalMessage | End | Refused
 
@@ -21,6 +22,13 @@ Held = tuple[EarlyMessage, Instant]
 
 MAX_BYTES_BEFORE_START = 512 * 1024
 """The limit of one stream before its start: 50 frames of 200 ms at 24 kHz, and some more."""
+
+
+@dataclass(frozen=True, slots=True)
+class FirstAudio:
+    """The first frame of a sender, held or dropped; `seq` None where it has no number."""
+
+    seq: int | None
 
 
 @dataclass(slots=True)
@@ -78,6 +86,8 @@ class EarlyMessages:
         self._held: deque[Held] = deque()
         self._held_bytes = 0
         self._dropped = Dropped()
+        self.first_audio: FirstAudio | None = None
+        """The first frame of the track that came behind its start, or is held from before."""
         self.has_ended = False
         """Whether the sender has sent its end."""
 
@@ -123,6 +133,7 @@ class EarlyMessages:
             self._grow(size)
             self._held.append((message, heard))
             if isinstance(message, Audio) and message.track == self._track:
+                self._note_first(message)
                 self._dropped.note_held(message.seq)
 
     def hold_end(self, end: End, heard: Instant) -> None:
@@ -132,16 +143,19 @@ class EarlyMessages:
             self._held.append((end, heard))
 
     def drop(self, message: Audio | SignalMessage) -> None:
-        """Note a message that is dropped while the buffer is full: a frame is lost."""
-        if isinstance(message, Audio):
+        """Note a message that is dropped while the buffer is full: a frame is lost.
+
+        One that would be refused is refused.
+        """
+        if isinstance(message, SignalMessage):
+            self._telemetry.ignored("back_pressure")
+            return
+        self._note_first(message)
+        refusal = self._refusal_of(message)
+        if refusal is None:
             self._dropped.drop(message.seq)
         else:
-            self._telemetry.ignored("back_pressure")
-
-    def first_audio(self) -> Audio | None:
-        """Return the first frame of the track that is held."""
-        held = (it for it, _ in self._held if isinstance(it, Audio) and it.track == self._track)
-        return next(held, None)
+            self._dropped.refused[refusal] += 1
 
     def release(self) -> Held | None:
         """Return the next held message; None if there is none."""
@@ -174,7 +188,7 @@ class EarlyMessages:
 
     def discard(self, *, refused_for: str | None) -> None:
         """Drop and count everything: as rejected for a reason, or as lost if it is None."""
-        dropped = self.take_dropped()
+        dropped, self.first_audio = self.take_dropped(), None
         frames, refused = dropped.frames, dropped.refused
         while (held := self.release()) is not None:
             message, _ = held
@@ -192,6 +206,19 @@ class EarlyMessages:
             self._telemetry.frames("duplicate", dropped.duplicates)
         for refusal, messages in refused.items():
             self._count_refused(refusal.value, messages)
+
+    def _refusal_of(self, frame: Audio) -> Refusal | None:
+        """Tell whether a frame behind the start is refused, and why."""
+        if self._media is not None:
+            try:
+                AudioFrame(self._media, frame.seq or 0, 0, frame.audio)
+            except InvalidAudio as why:
+                return refusal_of(why)
+        return None
+
+    def _note_first(self, frame: Audio) -> None:
+        if self.first_audio is None:
+            self.first_audio = FirstAudio(frame.seq)
 
     def _grow(self, size: int) -> None:
         self._held_bytes += size

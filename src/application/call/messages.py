@@ -54,7 +54,10 @@ class OddStart:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Start a stream; `odd` are its tolerated oddities, which are reported to the operator."""
+    """Start a stream; `odd` are its tolerated oddities, which are reported to the operator.
+
+    It `refuses_early` messages if the earlier ones are of another stream.
+    """
 
     tenant_id: TenantId
     interaction_id: InteractionId
@@ -63,6 +66,7 @@ class Start:
     continuation: Continuation = NEW_RUN
     call: CallDetails = field(default_factory=CallDetails)
     odd: tuple[OddStart, ...] = field(default=(), compare=False)
+    refuses_early: bool = field(default=False, compare=False)
 
     def of_track(self, stream_id: StreamId) -> "Start":
         """Return the start of another track of the call, whose stream has this name."""

@@ -228,6 +228,7 @@ class Session(SessionClose):
             self.close(RESTART)
         if self._closing is not None:
             self._leave(self._closing)
+        self.on_progress()  # the last may be confirmed by now
 
     # Room
 

@@ -56,16 +56,19 @@ class StreamMessages:
         if live is None:
             self._hold(message, heard)
             return
-        if self.is_dropping and not self._has_room_again(live):
-            self._dropped_frames += self._ingest.drop(live, message.seq)
-            return
+        is_dropped = self.is_dropping and not self._has_room_again(live)
         try:
-            is_new = self._ingest(live, message.seq, message.audio, heard or self._host.heard)
+            if is_dropped:
+                is_new = self._ingest.drop_frame(live, message.seq, message.audio)
+            else:
+                is_new = self._ingest(live, message.seq, message.audio, heard or self._host.heard)
         except (InvalidAudio, InvalidSequenceNumber) as why:
             self.refuse(Refused(refusal_of(why), str(why)), message)
         else:
             self._refused_in_a_row = 0
-            if not is_new:
+            if is_dropped:
+                self._dropped_frames += is_new
+            elif not is_new:
                 self._on_duplicate(live, message)
 
     def note(self, message: SignalMessage) -> None:
@@ -109,7 +112,7 @@ class StreamMessages:
 
     def _has_room_again(self, live: LiveStream) -> bool:
         self.is_dropping = live.log.is_full
-        if not self.is_dropping and not live.is_catching_up:
+        if not self.is_dropping:
             self._tell_dropped()
         return not self.is_dropping
 

@@ -120,11 +120,11 @@ class StreamStart:
         )
 
     def _as_told(self) -> Start | None:
-        """Return the start with the first held frame; after the end there will be none."""
+        """Return the start with the first frame; after the end there will be none."""
         start = self.message
         if start is None or not isinstance(start.continuation, ResumeAbove):
             return start
-        first = self.early.first_audio()
+        first = self.early.first_audio
         if first is not None:
             above = Resume() if first.seq is None else ResumeAbove(first.seq)
             return replace(start, continuation=above)

@@ -53,6 +53,8 @@ class Tracks:
 
     def start(self, main: CallStream, start: Start) -> None:
         """Request the main stream, and those of tracks whose frames arrived before the start."""
+        if start.refuses_early:
+            main.start.early.discard(refused_for=Refusal.UNEXPECTED_EVENT.value)
         others = main.start.early.release_tracks()
         main.start.take(start)
         for audio, heard in others:

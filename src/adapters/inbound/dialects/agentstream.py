@@ -71,6 +71,9 @@ _OWN_TRACK = (_INBOUND, "")
 
 _DIGITS = re.compile(r"[0-9]{1,16}\Z")
 MAX_SIGNAL_BYTES = 4_096
+MAX_SIGNAL_BRACKETS = 64
+"""Opening brackets of a signal's JSON bound how deep it is nested: a consumer's reader may fail at
+some hundred levels."""
 
 
 _Identifier = Annotated[str, msgspec.Meta(extra_json_schema={"pattern": f"^{PATTERN}$"})]
@@ -216,7 +219,7 @@ class AgentstreamDecoder(Decoder):
         self._query = query
         self._remark = remark
         self._is_started = False
-        self._stream_sid: str | None = None
+        self._stream_sid: str | None = None  # before the start the first that is named
 
     def decode_text(self, text: bytes) -> Message:
         """Decode a JSON message."""
@@ -259,7 +262,7 @@ class AgentstreamDecoder(Decoder):
         media = message.media
         stream_sid = message.stream_sid or message.streamSid
         own = self._stream_sid
-        if stream_sid != own and stream_sid and own is not None:
+        if stream_sid != own and stream_sid and (own is not None or not self._is_started):
             return None
         return self._audio(media.chunk, payload, media.track)
 
@@ -307,8 +310,10 @@ class AgentstreamDecoder(Decoder):
         return message
 
     def _is_foreign(self, fields: Fields) -> bool:
-        """Return whether a message names another stream than the start."""
+        """Return whether a message names another stream than the start or the messages before."""
         stream_sid = text_of(fields, "stream_sid", "streamSid")
+        if not self._is_started:
+            self._stream_sid = self._stream_sid or stream_sid
         return None not in (stream_sid, self._stream_sid) and stream_sid != self._stream_sid
 
     def _read_media(self, media: Fields) -> Message:
@@ -329,7 +334,7 @@ class AgentstreamDecoder(Decoder):
             start, "stream_sid", "streamSid"
         )
         tenant = text_of(both, "account_sid", "accountSid")
-        stream = stream_sid or call_sid
+        stream, early = stream_sid or call_sid, self._stream_sid
         try:
             media, odd = self._media_format(object_of(both, "media_format", "mediaFormat"))
             message = Start(
@@ -345,6 +350,7 @@ class AgentstreamDecoder(Decoder):
                     texts_of(object_of(both, "custom_parameters", "customParameters")),
                 ),
                 odd=odd,
+                refuses_early=None not in (stream_sid, early) and stream_sid != early,
             )
         except DomainError as error:
             return BadStart(_in_its_words(error), valid_names(tenant, call_sid, stream))
@@ -431,11 +437,13 @@ def _track(track: msgspec.Raw | None) -> str | None:
 
 def _read_signal(signal: Signal, fields: Fields) -> Message:
     """Return the inner object unchanged, or the fields of a flat message without the envelope."""
-    inner = fields.get(signal.value)
-    if sum(len(value) for value in fields.values()) > MAX_SIGNAL_BYTES:
+    details = bytes(fields.get(signal.value, b""))
+    if not details.startswith(b"{"):
+        envelope = {"event", "stream_sid", "streamSid", "sequence_number", "sequenceNumber"}
+        flat = {name: value for name, value in fields.items() if name not in envelope}
+        details = msgspec.json.encode(flat)
+    if len(details) > MAX_SIGNAL_BYTES:
         return Refused(Refusal.INVALID_MESSAGE, f"{signal.value} is longer than a signal is")
-    if inner is not None and bytes(inner).startswith(b"{"):
-        return SignalMessage(signal, bytes(inner).decode(errors="replace"))
-    envelope = {"event", "stream_sid", "streamSid", "sequence_number", "sequenceNumber"}
-    flat = {name: value for name, value in fields.items() if name not in envelope}
-    return SignalMessage(signal, msgspec.json.encode(flat).decode(errors="replace"))
+    if details.count(b"[") + details.count(b"{") > MAX_SIGNAL_BRACKETS:
+        return Refused(Refusal.INVALID_MESSAGE, f"{signal.value} has more brackets than a signal")
+    return SignalMessage(signal, details.decode(errors="replace"))
