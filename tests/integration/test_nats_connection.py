@@ -150,6 +150,20 @@ async def test_a_client_certificate_is_shown_where_the_server_asks_for_one(tmp_p
         await refusal(url)
 
 
+async def test_a_client_certificate_is_a_login_where_the_server_knows_users_by_theirs(
+    tmp_path: Path,
+) -> None:
+    authority = Authority(tmp_path)
+    known, unknown = authority.sign("rtaa"), authority.sign("other")
+    more = f'ca_file: "{authority.path}", verify_and_map: true'
+    users = "accounts { A { jetstream: enabled, users: [ { user: rtaa } ] } }"
+    with EmbeddedNats(f"{tls(authority, more)}\n{users}") as server:
+        url = f"tls://127.0.0.1:{server.port}?ssl_ca_certs={authority.path}"
+        await lets_in(f"{url}&ssl_certfile={known.cert}&ssl_keyfile={known.key}")
+        told = await refusal(f"{url}&ssl_certfile={unknown.cert}&ssl_keyfile={unknown.key}")
+    assert "Authorization Violation" in str(told)
+
+
 async def test_certificates_that_are_renewed_are_those_of_the_next_connection(
     tmp_path: Path,
 ) -> None:

@@ -72,6 +72,10 @@ class JetStreamDestination(Destination):
 
         The answers tell, too, whether another server leads the streams by now.
         """
+        with self._access.asking_leader():
+            await self._verify()
+
+    async def _verify(self) -> None:
         layout = self._layout
         names = (layout.audio, layout.open)
         replies = await self._access.run(

@@ -21,6 +21,8 @@ WRITE_IN_PROCESS = 10164
 NO_MESSAGE = frozenset({10037, 10057, 10043})
 STREAM_NOT_FOUND = 10059
 STREAM_NAME_IN_USE = 10058
+UNAVAILABLE = 10008
+"""JetStream's code of a server that has no leader for what it is asked."""
 
 _REFUSED_CODES = frozenset({
     10039,  # JetStream is not enabled for the account
@@ -31,6 +33,11 @@ _REFUSED_CODES = frozenset({
     10109,  # stream is sealed
 })  # fmt: skip
 """All others may pass by themselves: a full disk, a leader that is not elected, a limit."""
+
+
+class Leaderless(BrokerUnavailable):
+    """The server that was asked knows no leader of a stream, or does not reach it."""
+
 
 _HINTS = {
     10023: "its disk or memory is full, or the account's limits are reached",
@@ -103,6 +110,8 @@ def told(error: Mapping[str, Any]) -> PublisherError:
     """Return the port's error for an error that JetStream has answered."""
     code, text = error.get("err_code", 0), str(error.get("description", ""))[:MAX_SHOWN]
     kind = BrokerRefused if code in _REFUSED_CODES else BrokerUnavailable
+    if code == UNAVAILABLE:
+        kind = Leaderless
     failure = kind(with_hint(f"JetStream: {text} ({code})", _HINTS.get(code)))
     failure.__cause__ = RuntimeError(f"{code} {text}")
     return failure
@@ -118,19 +127,26 @@ def told_by_server(text: str) -> PublisherError:
     return failure
 
 
-def unanswered(seconds: float) -> BrokerUnavailable:
+def unanswered(seconds: float) -> Leaderless:
     """Return the port's error for a stream whose server does not answer."""
-    failure = BrokerUnavailable(
+    failure = Leaderless(
         f"no answer within {seconds:g} s: the stream has no leader now, or its server is overloaded"
     )
     failure.__cause__ = TimeoutError("no answer")
     return failure
 
 
-def no_responders() -> BrokerUnavailable:
+def no_responders() -> Leaderless:
     """Return the port's error for a request that no server takes."""
-    failure = BrokerUnavailable(NO_RESPONDERS)
+    failure = Leaderless(NO_RESPONDERS)
     failure.__cause__ = RuntimeError("503 no responders")
+    return failure
+
+
+def leaderless(stream: str) -> Leaderless:
+    """Return the port's error for a stream of which a server knows no leader."""
+    failure = Leaderless(f"the stream {stream} has no leader that this server knows")
+    failure.__cause__ = RuntimeError("no leader")
     return failure
 
 

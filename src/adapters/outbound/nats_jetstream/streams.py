@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from adapters.outbound.nats_jetstream import requests
-from adapters.outbound.nats_jetstream.connection import ask
+from adapters.outbound.nats_jetstream.asking import ask
 from adapters.outbound.nats_jetstream.failures import (
     STREAM_NAME_IN_USE,
     STREAM_NOT_FOUND,
+    leaderless,
     told,
 )
 from adapters.outbound.nats_jetstream.layout import Layout
@@ -47,7 +48,8 @@ class Streams:
 
         Raises:
             BrokerRefused: a stream is not as it must be.
-            BrokerUnavailable: there was no answer.
+            BrokerUnavailable: there was no answer, or the server knows no leader of a stream: it
+                answers this question all the same, also while it is cut off from the others.
 
         """
         for name, config in self._wanted().items():
@@ -55,6 +57,9 @@ class Streams:
             if found is None:
                 found = await self._make(protocol, name, config)
             check(found["config"], config)
+            cluster = found.get("cluster")
+            if cluster is not None and not cluster.get("leader"):
+                raise leaderless(name)
 
     async def _find(self, protocol: NatsProtocol, name: str) -> dict[str, Any] | None:
         (reply,) = await ask(protocol, [requests.info(name)], ENSURE_SECONDS)
