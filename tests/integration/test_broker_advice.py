@@ -38,6 +38,7 @@ async def test_a_broker_that_is_set_up_as_documented_needs_no_advice(lab: Broker
         ({"appendonly": "no", "save": ""}, ("appendonly no", "loses everything")),
         ({"appendonly": "no", "save": "3600 1"}, ("appendonly no", "since its last snapshot")),
         ({"appendfsync": "no"}, ("appendfsync is no",)),
+        ({"no-appendfsync-on-rewrite": "yes"}, ("no-appendfsync-on-rewrite is yes",)),
         ({"maxmemory-policy": "volatile-lru"}, ("evict", "volatile-lru")),
         ({"maxmemory": "50mb"}, ("maxmemory of 50 MiB", "100 MiB")),
     ],
