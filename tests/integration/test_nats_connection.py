@@ -328,6 +328,9 @@ async def test_installations_whose_prefixes_differ_by_a_dot_are_kept_apart(
         ({"max_msgs_per_subject": 5}, "max_msgs_per_subject is 5"),
         ({"no_ack": True}, "no_ack is True"),
         ({"allow_msg_ttl": False}, "allow_msg_ttl is"),
+        ({"subject_delete_marker_ttl": 60_000_000_000}, "subject_delete_marker_ttl is"),
+        ({"subject_transform": {"src": ">", "dest": "a.>"}}, "subject_transform is"),
+        ({"sources": [{"name": "other"}]}, "sources is"),
     ],
 )
 async def test_a_stream_that_would_break_a_promise_is_refused(

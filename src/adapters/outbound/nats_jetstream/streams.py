@@ -155,9 +155,12 @@ def check(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     must("discard", "new")
     must("max_msgs_per_subject", wanted["max_msgs_per_subject"], default=_UNLIMITED)
     must("allow_msg_ttl", wanted["allow_msg_ttl"])
-    for name in ("no_ack", "sealed", *(("deny_delete",) if is_of_heartbeats else ())):
+    of_heartbeats = ("deny_delete", "discard_new_per_subject")
+    for name in ("no_ack", "sealed", *(of_heartbeats if is_of_heartbeats else ())):
         must(name, None, *_NO)
-    must("mirror", None)
+    for name in ("mirror", "sources", "subject_transform"):
+        must(name, None)
+    must("subject_delete_marker_ttl", None, 0)  # a marker would stand for the head of a stream
     must("persist_mode", None, "", "default")
     age = found.get("max_age") or 0
     if 0 < age < wanted["max_age"]:
