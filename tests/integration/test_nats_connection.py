@@ -373,6 +373,24 @@ async def test_a_stream_of_an_operator_that_is_right_is_used_as_it_is(server: Em
     assert "in memory" in advice
 
 
+@pytest.mark.parametrize(
+    ("limit", "told"),
+    [
+        ("max_streams: 1", "maximum number of streams reached"),
+        ("max_bytes_required: true", "make the streams by hand"),
+    ],
+)
+async def test_an_account_that_lets_no_stream_be_made_refuses_for_good(
+    limit: str, told: str
+) -> None:
+    users = "users: [ { user: rtaa, password: hidden } ]"
+    config = f"accounts {{ A {{ jetstream: {{ max_file: 1G, {limit} }}, {users} }} }}"
+    with EmbeddedNats(config) as server:
+        refused = await refusal(f"nats://rtaa:hidden@127.0.0.1:{server.port}")
+    assert isinstance(refused, BrokerRefused)
+    assert told in str(refused)
+
+
 async def test_streams_that_are_deleted_under_the_service_are_made_again(
     server: EmbeddedNats,
 ) -> None:

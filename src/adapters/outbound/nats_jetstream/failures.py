@@ -26,11 +26,12 @@ UNAVAILABLE = 10008
 
 _REFUSED_CODES = frozenset({
     10039,  # JetStream is not enabled for the account
-    10026,  # maximum number of streams reached
+    10027,  # maximum number of streams reached
     10052,  # stream configuration
     10054,  # message size exceeds maximum allowed
     10065,  # subjects overlap with an existing stream
     10109,  # stream is sealed
+    10113,  # account requires a stream config to have max bytes set
 })  # fmt: skip
 """All others may pass by themselves: a full disk, a leader that is not elected, a limit."""
 
@@ -48,6 +49,7 @@ _HINTS = {
     10065: "another stream has these subjects: another STREAM_PREFIX, or delete that stream",
     10077: "the stream's max_bytes is reached: raise it, or lower RETENTION_SECONDS",
     10109: "the stream is sealed",
+    10113: "make the streams by hand, each with a max_bytes",
     10122: "the stream's max_bytes is reached: raise it, or lower RETENTION_SECONDS",
 }
 
