@@ -71,6 +71,15 @@ async def test_replicas_that_no_write_waits_for_are_warned_of(lab: BrokerLab) ->
             client.config_set("min-replicas-to-write", "0")
 
 
+async def test_a_replica_that_takes_writes_is_warned_of(lab: BrokerLab) -> None:
+    settings = {"replicaof": f"127.0.0.1 {lab.port}", "replica-read-only": "no"}
+    with BrokerLab(**settings) as replica, replica.client() as client:
+        replication: Any = client.info
+        wait_until(lambda: replication("replication")["master_link_status"] == "up")
+        (warning,) = await advice(replica)
+    assert "is a replica" in warning
+
+
 def test_check_shows_the_warnings_and_the_service_still_works(lab: BrokerLab) -> None:
     with lab.client() as client:
         client.config_set("maxmemory-policy", "allkeys-lru")

@@ -67,6 +67,7 @@ def _of_part(replies: Sequence[Reply], asked: Asked, parts: int) -> Sequence[str
         facts |= _setting(reply)
     warnings = [
         *_untold(replies[0]),
+        *_of_role(facts),
         *_of_memory(facts, asked.expected_bytes // parts),
         *_of_disk(facts),
     ]
@@ -159,6 +160,18 @@ def _of_disk(facts: Mapping[str, str]) -> Sequence[str]:
                 "the broker's no-appendfsync-on-rewrite is yes: a crash of its machine while it "
                 "saves or rewrites its file may lose half a minute, more than REWIND_SECONDS "
                 "covers; set it to no"
+            )
+        ]
+    return []
+
+
+def _of_role(facts: Mapping[str, str]) -> Sequence[str]:
+    """Warn of a replica that takes writes: one that takes none is refused anyway."""
+    if facts.get("role") == "slave":
+        return [
+            (
+                "the broker is a replica, which takes writes if its replica-read-only is no: they "
+                "are lost when its primary sends it everything; REDIS_URL must name the primary"
             )
         ]
     return []
