@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -352,6 +353,34 @@ async def test_a_stream_that_would_break_a_promise_is_refused(
     refused = await refusal(server.url)
     assert isinstance(refused, BrokerRefused)
     assert told in str(refused)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"discard": "old", "max_bytes": 1_000_000}, "discard is old"),
+        ({"max_msgs_per_subject": 1}, "max_msgs_per_subject is 1"),
+    ],
+)
+async def test_a_stream_that_is_made_unusable_under_the_service_confirms_no_more(
+    server: EmbeddedNats, wrong: dict[str, object], told: str
+) -> None:
+    async with connected({"NATS_URL": server.url}) as destination:
+        await destination.verify_writable()
+        config = stream_config(server.port, "rtaa-audio")
+        first = begin(CALL, None)
+        with NatsClient(server.port) as client:
+            update = partial(client.request, "$JS.API.STREAM.UPDATE.rtaa-audio")
+            update(config | wrong)
+            for _ in range(2):
+                with pytest.raises(BrokerRefused, match=told):
+                    await destination.verify_writable()
+                (outcome,) = await attempt(destination, [first])
+                assert isinstance(outcome, Failed)
+                assert told in str(outcome.error)
+            update(config)
+        await destination.verify_writable()
+        await store(destination, first)
 
 
 async def test_a_stream_of_an_operator_that_is_right_is_used_as_it_is(server: EmbeddedNats) -> None:

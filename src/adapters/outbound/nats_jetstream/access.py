@@ -20,7 +20,7 @@ from adapters.outbound.nats_jetstream.layout import Layout
 from adapters.outbound.nats_jetstream.protocol import NatsProtocol, Reply, Request
 from adapters.outbound.nats_jetstream.streams import Streams
 from application.ports.destination import DestinationOptions
-from application.ports.errors import BrokerUnavailable, PublisherError
+from application.ports.errors import BrokerRefused, BrokerUnavailable, PublisherError
 
 _MILLISECONDS = 1_000
 
@@ -100,6 +100,19 @@ class Access:
         self._places[name] = place
         if before is not None and before != place:
             self._connection.doubt()
+
+    def check(self, told: dict[str, Any]) -> None:
+        """Let no more be confirmed by a stream that an operator has made unusable.
+
+        Raises:
+            BrokerRefused: it is, and so is the next connection until it is mended.
+
+        """
+        try:
+            self._streams.check(told)
+        except BrokerRefused as error:
+            self._connection.give_up(str(error))
+            raise
 
     def note_lacking(self, found: dict[str, Any] | None = None) -> None:
         """Have the streams made before the next request, if that is what an error tells."""

@@ -100,6 +100,7 @@ class JetStreamDestination(Destination):
         for reply in replies[:4]:
             told = requests.checked(reply)
             if "config" in told:
+                self._access.check(told)
                 self._access.note_place(told)
         for reply in replies[4:]:  # nothing is found, stored or removed, but each is allowed
             requests.answer(reply)

@@ -61,6 +61,16 @@ class Streams:
             if cluster is not None and not cluster.get("leader"):
                 raise leaderless(name)
 
+    def check(self, told: Mapping[str, Any]) -> None:
+        """Check a stream by what was told of it.
+
+        Raises:
+            BrokerRefused: it is not as it must be.
+
+        """
+        found = told["config"]
+        check(found, self._wanted()[found["name"]])
+
     async def _find(self, protocol: NatsProtocol, name: str) -> dict[str, Any] | None:
         (reply,) = await ask(protocol, [requests.info(name)], ENSURE_SECONDS)
         found = requests.answer(reply)
