@@ -483,6 +483,50 @@ async def test_an_append_above_max_payload_fails_by_itself_with_what_to_do() -> 
             assert "max_payload of 65536" in " ".join(await destination.advise(1))
 
 
+@asynccontextmanager
+async def replying(port: int, subjects: str) -> AsyncIterator[None]:
+    """Have a client answer each message with an empty object, as one does that serves requests."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+
+    async def answer() -> None:
+        while line := await reader.readline():
+            words = line.split()
+            if words[0] in (b"MSG", b"HMSG"):
+                await reader.readexactly(int(words[-1]) + 2)
+                writer.write(b"PUB %b 2\r\n{}\r\n" % words[3])
+            elif words[0] == b"PONG":
+                is_subscribed.set()
+
+    is_subscribed = asyncio.Event()
+    answering = asyncio.create_task(answer())
+    try:
+        writer.write(b'CONNECT {"headers":true}\r\nSUB %b 1\r\nPING\r\n' % subjects.encode())
+        await is_subscribed.wait()
+        yield
+    finally:
+        answering.cancel()
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_only_the_stream_confirms_and_no_client_that_replies_to_its_subjects(
+    server: EmbeddedNats,
+) -> None:
+    async with connected({"NATS_URL": server.url}) as destination:
+        first = begin(CALL, None)
+        await store(destination, first)
+        second = following(first.head, frame(CALL, 0))
+        with NatsClient(server.port) as client:
+            client.request("$JS.API.STREAM.DELETE.rtaa-audio")
+            client.request("$JS.API.STREAM.DELETE.rtaa-open")
+        async with replying(server.port, "rtaa.>"):
+            (outcome,) = await attempt(destination, [second])
+            assert isinstance(outcome, Failed)
+            assert "a subscriber of these subjects replies" in str(outcome.error)
+            with pytest.raises(BrokerUnavailable, match="a subscriber of these subjects replies"):
+                await destination.open_runs.heartbeat([CALL])
+
+
 # Silence
 
 

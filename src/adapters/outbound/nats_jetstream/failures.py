@@ -145,6 +145,15 @@ def no_responders() -> Leaderless:
     return failure
 
 
+def not_the_stream() -> BrokerUnavailable:
+    """Return the port's error for a message whose answer is no ack of its stream."""
+    failure = BrokerUnavailable(
+        "what has answered a message is not its stream: a subscriber of these subjects replies"
+    )
+    failure.__cause__ = ValueError("ack")
+    return failure
+
+
 def leaderless(stream: str) -> Leaderless:
     """Return the port's error for a stream of which a server knows no leader."""
     failure = Leaderless(f"the stream {stream} has no leader that this server knows")

@@ -5,7 +5,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from adapters.outbound.nats_jetstream.failures import NO_MESSAGE, no_responders, told
+from adapters.outbound.nats_jetstream.failures import (
+    NO_MESSAGE,
+    no_responders,
+    not_the_stream,
+    told,
+)
 from adapters.outbound.nats_jetstream.protocol import Reply, Request
 from application.ports.errors import BrokerUnavailable, PublisherError
 
@@ -84,6 +89,17 @@ def checked(reply: Reply | PublisherError) -> dict[str, Any]:
     if "error" in found:
         raise told(found["error"])
     return found
+
+
+def stored(reply: Reply | PublisherError, stream: str) -> None:
+    """Be sure that a message is stored in a stream.
+
+    Raises:
+        PublisherError: it is not, or may not be.
+
+    """
+    if checked(reply).get("stream") != stream:
+        raise not_the_stream()
 
 
 def message(reply: Reply | PublisherError) -> Stored | None:
