@@ -527,6 +527,15 @@ async def test_only_the_stream_confirms_and_no_client_that_replies_to_its_subjec
                 await destination.open_runs.heartbeat([CALL])
 
 
+async def test_a_client_that_replies_to_everything_is_not_taken_for_jetstream() -> None:
+    """Of two answers either may be the first: here the client's is the only one."""
+    with EmbeddedNats(with_jetstream=False) as other:
+        async with replying(other.port, ">"), connected({"NATS_URL": other.url}) as destination:
+            for call in (destination.verify_writable, destination.reader.announcements):
+                with pytest.raises(BrokerUnavailable, match="is not JetStream"):
+                    await call()
+
+
 # Silence
 
 

@@ -145,12 +145,12 @@ def no_responders() -> Leaderless:
     return failure
 
 
-def not_the_stream() -> BrokerUnavailable:
-    """Return the port's error for a message whose answer is no ack of its stream."""
+def not_jetstream() -> BrokerUnavailable:
+    """Return the port's error for an answer that another client has given."""
     failure = BrokerUnavailable(
-        "what has answered a message is not its stream: a subscriber of these subjects replies"
+        "what has answered is not JetStream: a subscriber of these subjects replies"
     )
-    failure.__cause__ = ValueError("ack")
+    failure.__cause__ = ValueError("another's answer")
     return failure
 
 

@@ -8,7 +8,7 @@ import msgspec
 from adapters.outbound.nats_jetstream.failures import (
     NO_MESSAGE,
     no_responders,
-    not_the_stream,
+    not_jetstream,
     told,
 )
 from adapters.outbound.nats_jetstream.protocol import Reply, Request
@@ -16,6 +16,8 @@ from application.ports.errors import BrokerUnavailable, PublisherError
 
 API = "$JS.API"
 NO_RESPONDERS = 503
+
+_OF_JETSTREAM = "io.nats.jetstream.api."
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -62,7 +64,7 @@ def delete(stream: str, sequence: int) -> Request:
 
 
 def answer(reply: Reply | PublisherError) -> dict[str, Any]:
-    """Return an answer of JetStream, which may be an `error`.
+    """Return an answer of JetStream, which may be an `error`: to a request, or to a message.
 
     Raises:
         PublisherError: there is none.
@@ -73,9 +75,12 @@ def answer(reply: Reply | PublisherError) -> dict[str, Any]:
     if reply.status == NO_RESPONDERS:
         raise no_responders()
     try:
-        return _decode(reply.payload)
+        found = _decode(reply.payload)
     except (msgspec.MsgspecError, ValueError) as error:
         raise BrokerUnavailable("JetStream's answer cannot be read") from error
+    if not ("stream" in found or str(found.get("type")).startswith(_OF_JETSTREAM)):
+        raise not_jetstream()
+    return found
 
 
 def checked(reply: Reply | PublisherError) -> dict[str, Any]:
@@ -99,7 +104,7 @@ def stored(reply: Reply | PublisherError, stream: str) -> None:
 
     """
     if checked(reply).get("stream") != stream:
-        raise not_the_stream()
+        raise not_jetstream()
 
 
 def message(reply: Reply | PublisherError) -> Stored | None:

@@ -17,7 +17,7 @@ from adapters.outbound.nats_jetstream.failures import (
     WRITE_IN_PROCESS,
     WRONG_LAST_SEQUENCE,
     no_responders,
-    not_the_stream,
+    not_jetstream,
     told,
 )
 from adapters.outbound.nats_jetstream.protocol import Reply, Request
@@ -208,7 +208,7 @@ class JetStreamStore(StreamStore):
                 return None
             raise told(msgspec.to_builtins(ack.error))
         if ack.stream != self._layout.audio:
-            raise not_the_stream()
+            raise not_jetstream()
         return ack.seq
 
     async def _look_up(
