@@ -78,9 +78,13 @@ class Access:
         except Leaderless as error:
             self._note_leaderless(str(error))
             raise
-        except PublisherError:
+        except PublisherError:  # a leader refuses, or the connection is lost
             self._leaderless_since = None
             raise
+        self.note_led()
+
+    def note_led(self) -> None:
+        """Take note of an answer of a leader."""
         self._leaderless_since = None
 
     def _note_leaderless(self, error: str) -> None:

@@ -148,6 +148,8 @@ class JetStreamStore(StreamStore):
         seconds = until - asyncio.get_running_loop().time()
         for place, reply in zip(sent, await self._access.run(messages_, seconds), strict=True):
             outcomes[place] = self._outcome(appends[place], reply, before)
+        if APPENDED in outcomes:
+            self._access.note_led()
 
     def _expected(self, append: Append) -> int | None:
         """Return the sequence that the last message of the stream must have, if it is known."""
