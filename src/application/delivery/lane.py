@@ -19,8 +19,9 @@ class Lane:
         self.part = part
         self.alive_at = alive_at
         self.losses = LossTally()
-        self.epoch = -1
-        """The epoch of its server at the last look at its logs."""
+        self.witness: StreamLog | None = None
+        """One of its logs, whose epoch grows with each server and connection of the part. Those of
+        the other logs differ from it where streams have come from another part."""
         self.is_in_doubt = False
         self.out_of_sync: set[StreamLog] = set()
         self.refused: set[StreamLog] = set()
@@ -45,6 +46,8 @@ class Lane:
     def remove(self, log: StreamLog) -> None:
         """Stop serving a log."""
         self.logs.discard(log)
+        if log is self.witness:
+            self.witness = None
         self.out_of_sync.discard(log)
         self.refused.discard(log)
         self.with_work.pop(log, None)

@@ -110,14 +110,20 @@ class Sender(LogRegistry):
         self._settle(taken, outcomes, heads, is_reached=True)
         if all(isinstance(it, Failed) for answers in (outcomes, heads.heads) for it in answers):
             return True  # a refusal proves nothing
-        epoch = self._store.epoch_of(taken[0][0].stream)  # a part is one server
-        if lane.is_in_doubt or epoch != lane.epoch:
-            lane.epoch = epoch
+        if lane.is_in_doubt or self._may_be_another(lane, taken[0][0]):
             self.note_alive(sent_at, lane.part)
         else:
             lane.alive_at = max(lane.alive_at, sent_at)
         self._let_go_of_old(lane)
         return True
+
+    def _may_be_another(self, lane: Lane, log: StreamLog) -> bool:
+        """Tell whether the server of a part, or of one log, is not the one that was looked at."""
+        witness, epoch_of = lane.witness, self._store.epoch_of
+        if witness is None:
+            lane.witness = next(iter(lane.logs), None)
+            return True
+        return epoch_of(witness.stream) != witness.epoch or epoch_of(log.stream) != log.epoch
 
     def _take_round(self, lane: Lane) -> Taken:
         """Take the work of each log in turn, up to the limits of one round."""

@@ -72,6 +72,10 @@ class JetStreamDestination(Destination):
 
         The answers tell, too, whether another server leads the streams by now.
         """
+        with self._access.asking_leader():
+            await self._verify()
+
+    async def _verify(self) -> None:
         layout = self._layout
         names = (layout.audio, layout.open)
         replies = await self._access.run(
@@ -93,10 +97,12 @@ class JetStreamDestination(Destination):
                     self._access.note_lacking()
                 else:
                     self._access.note_lacking(requests.answer(reply))
-        for reply in replies[:4]:
+        for reply in replies[:2]:
             told = requests.checked(reply)
-            if "config" in told:
-                self._access.note_place(told)
+            self._access.check(told)
+            self._access.note_place(told)
+        for reply, name in zip(replies[2:4], names, strict=True):
+            requests.stored(reply, name)
         for reply in replies[4:]:  # nothing is found, stored or removed, but each is allowed
             requests.answer(reply)
 

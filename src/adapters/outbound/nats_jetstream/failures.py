@@ -21,16 +21,24 @@ WRITE_IN_PROCESS = 10164
 NO_MESSAGE = frozenset({10037, 10057, 10043})
 STREAM_NOT_FOUND = 10059
 STREAM_NAME_IN_USE = 10058
+UNAVAILABLE = 10008
+"""JetStream's code of a server that has no leader for what it is asked."""
 
 _REFUSED_CODES = frozenset({
     10039,  # JetStream is not enabled for the account
-    10026,  # maximum number of streams reached
+    10027,  # maximum number of streams reached
     10052,  # stream configuration
     10054,  # message size exceeds maximum allowed
     10065,  # subjects overlap with an existing stream
     10109,  # stream is sealed
+    10113,  # account requires a stream config to have max bytes set
 })  # fmt: skip
 """All others may pass by themselves: a full disk, a leader that is not elected, a limit."""
+
+
+class Leaderless(BrokerUnavailable):
+    """The server that was asked knows no leader of a stream, or does not reach it."""
+
 
 _HINTS = {
     10023: "its disk or memory is full, or the account's limits are reached",
@@ -41,6 +49,7 @@ _HINTS = {
     10065: "another stream has these subjects: another STREAM_PREFIX, or delete that stream",
     10077: "the stream's max_bytes is reached: raise it, or lower RETENTION_SECONDS",
     10109: "the stream is sealed",
+    10113: "make the streams by hand, each with a max_bytes",
     10122: "the stream's max_bytes is reached: raise it, or lower RETENTION_SECONDS",
 }
 
@@ -103,6 +112,8 @@ def told(error: Mapping[str, Any]) -> PublisherError:
     """Return the port's error for an error that JetStream has answered."""
     code, text = error.get("err_code", 0), str(error.get("description", ""))[:MAX_SHOWN]
     kind = BrokerRefused if code in _REFUSED_CODES else BrokerUnavailable
+    if code == UNAVAILABLE:
+        kind = Leaderless
     failure = kind(with_hint(f"JetStream: {text} ({code})", _HINTS.get(code)))
     failure.__cause__ = RuntimeError(f"{code} {text}")
     return failure
@@ -118,19 +129,35 @@ def told_by_server(text: str) -> PublisherError:
     return failure
 
 
-def unanswered(seconds: float) -> BrokerUnavailable:
+def unanswered(seconds: float) -> Leaderless:
     """Return the port's error for a stream whose server does not answer."""
-    failure = BrokerUnavailable(
+    failure = Leaderless(
         f"no answer within {seconds:g} s: the stream has no leader now, or its server is overloaded"
     )
     failure.__cause__ = TimeoutError("no answer")
     return failure
 
 
-def no_responders() -> BrokerUnavailable:
+def no_responders() -> Leaderless:
     """Return the port's error for a request that no server takes."""
-    failure = BrokerUnavailable(NO_RESPONDERS)
+    failure = Leaderless(NO_RESPONDERS)
     failure.__cause__ = RuntimeError("503 no responders")
+    return failure
+
+
+def not_jetstream() -> BrokerUnavailable:
+    """Return the port's error for an answer that another client has given."""
+    failure = BrokerUnavailable(
+        "what has answered is not JetStream: a subscriber of these subjects replies"
+    )
+    failure.__cause__ = ValueError("another's answer")
+    return failure
+
+
+def leaderless(stream: str) -> Leaderless:
+    """Return the port's error for a stream of which a server knows no leader."""
+    failure = Leaderless(f"the stream {stream} has no leader that this server knows")
+    failure.__cause__ = RuntimeError("no leader")
     return failure
 
 

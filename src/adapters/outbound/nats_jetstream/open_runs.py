@@ -40,11 +40,13 @@ class JetStreamOpenRuns(OpenRuns):
             Request(self._layout.open_probe, b"", PROBE_TTL),
             *(Request(self._layout.heartbeat(stream)) for stream in streams),
         ]
+        names = [self._layout.audio, *([self._layout.open] * (1 + len(streams)))]
         for first in range(0, len(sent), PAGE):
-            for reply in await self._access.run(sent[first : first + PAGE]):
+            replies = await self._access.run(sent[first : first + PAGE])
+            for reply, name in zip(replies, names[first:], strict=False):
                 if isinstance(reply, Reply) and reply.status:
                     self._access.note_lacking()
-                requests.checked(reply)
+                requests.stored(reply, name)
 
     async def heartbeats(self) -> Mapping[StreamKey, float]:
         """Return the last heartbeats. See `OpenRuns.heartbeats`."""

@@ -17,6 +17,7 @@ from adapters.outbound.nats_jetstream.failures import (
     WRITE_IN_PROCESS,
     WRONG_LAST_SEQUENCE,
     no_responders,
+    not_jetstream,
     told,
 )
 from adapters.outbound.nats_jetstream.protocol import Reply, Request
@@ -62,6 +63,7 @@ class _Ack(msgspec.Struct):
     """What JetStream answers to a message."""
 
     seq: int = 0
+    stream: str = ""
     error: _Error | None = None
 
 
@@ -146,6 +148,8 @@ class JetStreamStore(StreamStore):
         seconds = until - asyncio.get_running_loop().time()
         for place, reply in zip(sent, await self._access.run(messages_, seconds), strict=True):
             outcomes[place] = self._outcome(appends[place], reply, before)
+        if APPENDED in outcomes:
+            self._access.note_led()
 
     def _expected(self, append: Append) -> int | None:
         """Return the sequence that the last message of the stream must have, if it is known."""
@@ -171,28 +175,43 @@ class JetStreamStore(StreamStore):
         self, append: Append, reply: Reply | PublisherError, before: _Sent
     ) -> Outcome | None:
         """Read an ack; None where the sequence was another than the last that is known."""
+        try:
+            sequence = self._acked(reply)
+        except PublisherError as error:
+            return Failed(error)
+        if sequence is None:
+            self._known[append.stream] = _Known("", 0)  # there is another message
+            return None
+        if sequence <= before.highest and before.epoch == self._access.epoch:
+            self._access.connection.doubt()  # sequences are used again: something was lost
+            self._highest = 0
+        self._highest = max(self._highest, sequence)
+        self._note(append.stream, append.head.revision, sequence)
+        return APPENDED
+
+    def _acked(self, reply: Reply | PublisherError) -> int | None:
+        """Return the sequence under which a message is stored; None for a conflict.
+
+        Raises:
+            PublisherError: it was not stored, or may be.
+
+        """
         if isinstance(reply, PublisherError):
-            return Failed(reply)
+            raise reply
         if reply.status:
             self._access.note_lacking()
-            return Failed(no_responders())
+            raise no_responders()
         try:
             ack = _read_ack(reply.payload)
         except msgspec.MsgspecError as error:
-            failure = BrokerUnavailable("JetStream's ack cannot be read")
-            failure.__cause__ = error
-            return Failed(failure)
+            raise BrokerUnavailable("JetStream's ack cannot be read") from error
         if ack.error is not None:
             if ack.error.err_code in _CONFLICTS:
-                self._known[append.stream] = _Known("", 0)  # there is another message
                 return None
-            return Failed(told(msgspec.to_builtins(ack.error)))
-        if ack.seq <= before.highest and before.epoch == self._access.epoch:
-            self._access.connection.doubt()  # sequences are used again: something was lost
-            self._highest = 0
-        self._highest = max(self._highest, ack.seq)
-        self._note(append.stream, append.head.revision, ack.seq)
-        return APPENDED
+            raise told(msgspec.to_builtins(ack.error))
+        if ack.stream != self._layout.audio:
+            raise not_jetstream()
+        return ack.seq
 
     async def _look_up(
         self,

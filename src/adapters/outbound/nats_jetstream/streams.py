@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from adapters.outbound.nats_jetstream import requests
-from adapters.outbound.nats_jetstream.connection import ask
+from adapters.outbound.nats_jetstream.asking import ask
 from adapters.outbound.nats_jetstream.failures import (
     STREAM_NAME_IN_USE,
     STREAM_NOT_FOUND,
+    leaderless,
     told,
 )
 from adapters.outbound.nats_jetstream.layout import Layout
@@ -47,7 +48,8 @@ class Streams:
 
         Raises:
             BrokerRefused: a stream is not as it must be.
-            BrokerUnavailable: there was no answer.
+            BrokerUnavailable: there was no answer, or the server knows no leader of a stream: it
+                answers this question all the same, also while it is cut off from the others.
 
         """
         for name, config in self._wanted().items():
@@ -55,6 +57,19 @@ class Streams:
             if found is None:
                 found = await self._make(protocol, name, config)
             check(found["config"], config)
+            cluster = found.get("cluster")
+            if cluster is not None and not cluster.get("leader"):
+                raise leaderless(name)
+
+    def check(self, told: Mapping[str, Any]) -> None:
+        """Check a stream by what was told of it.
+
+        Raises:
+            BrokerRefused: it is not as it must be.
+
+        """
+        found = told["config"]
+        check(found, self._wanted()[found["name"]])
 
     async def _find(self, protocol: NatsProtocol, name: str) -> dict[str, Any] | None:
         (reply,) = await ask(protocol, [requests.info(name)], ENSURE_SECONDS)
@@ -150,9 +165,12 @@ def check(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     must("discard", "new")
     must("max_msgs_per_subject", wanted["max_msgs_per_subject"], default=_UNLIMITED)
     must("allow_msg_ttl", wanted["allow_msg_ttl"])
-    for name in ("no_ack", "sealed", *(("deny_delete",) if is_of_heartbeats else ())):
+    of_heartbeats = ("deny_delete", "discard_new_per_subject")
+    for name in ("no_ack", "sealed", *(of_heartbeats if is_of_heartbeats else ())):
         must(name, None, *_NO)
-    must("mirror", None)
+    for name in ("mirror", "sources", "subject_transform"):
+        must(name, None)
+    must("subject_delete_marker_ttl", None, 0)  # a marker would stand for the head of a stream
     must("persist_mode", None, "", "default")
     age = found.get("max_age") or 0
     if 0 < age < wanted["max_age"]:

@@ -15,7 +15,7 @@ from application.ports.errors import BrokerUnavailable
 ANSWER_SECONDS = 4.0
 
 _SECTIONS = ("memory", "persistence", "replication", "cluster")
-_SETTINGS = ("appendfsync", "save", "cluster-node-timeout")
+_SETTINGS = ("appendfsync", "no-appendfsync-on-rewrite", "save", "cluster-node-timeout")
 _QUESTIONS: tuple[Command, ...] = (
     *(("INFO", section) for section in _SECTIONS),
     *(("CONFIG", "GET", setting) for setting in _SETTINGS),
@@ -67,6 +67,7 @@ def _of_part(replies: Sequence[Reply], asked: Asked, parts: int) -> Sequence[str
         facts |= _setting(reply)
     warnings = [
         *_untold(replies[0]),
+        *_of_role(facts),
         *_of_memory(facts, asked.expected_bytes // parts),
         *_of_disk(facts),
     ]
@@ -151,6 +152,26 @@ def _of_disk(facts: Mapping[str, str]) -> Sequence[str]:
             (
                 "the broker's appendfsync is no: a crash of its machine may lose half a minute, "
                 "more than REWIND_SECONDS covers; everysec or always"
+            )
+        ]
+    if facts.get("no-appendfsync-on-rewrite") == "yes":
+        return [
+            (
+                "the broker's no-appendfsync-on-rewrite is yes: a crash of its machine while it "
+                "saves or rewrites its file may lose half a minute, more than REWIND_SECONDS "
+                "covers; set it to no"
+            )
+        ]
+    return []
+
+
+def _of_role(facts: Mapping[str, str]) -> Sequence[str]:
+    """Warn of a replica that takes writes: one that takes none is refused anyway."""
+    if facts.get("role") == "slave":
+        return [
+            (
+                "the broker is a replica, which takes writes if its replica-read-only is no: they "
+                "are lost when its primary sends it everything; REDIS_URL must name the primary"
             )
         ]
     return []

@@ -32,6 +32,8 @@ and then for the TLS handshake."""
 LOGIN_SECONDS = 4.0
 """How long a server that is connected may take to let us in."""
 
+_OF_A_REPLICA = ("READONLY", "MASTERDOWN")
+
 Find = Callable[[], Awaitable[Address]]
 Admit = Callable[[RespProtocol], Awaitable[None]]
 
@@ -86,7 +88,7 @@ class Connection:
             protocol = await self._connecting.result()
         replies = await protocol.run(commands)
         for reply in replies:
-            if isinstance(reply, ErrorReply) and str(reply).startswith("READONLY"):
+            if isinstance(reply, ErrorReply) and str(reply).startswith(_OF_A_REPLICA):
                 # A master that was demoted keeps its connections: look for the new one.
                 protocol.abort(reply)
                 break

@@ -14,12 +14,14 @@ from application.ports.errors import BrokerRefused, BrokerUnavailable, Publisher
 
 PASSING_CODES = frozenset({
     "OOM", "READONLY", "LOADING", "MISCONF", "NOREPLICAS", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN",
-    "BUSY", "UNKILLABLE", "WRONGPASS",
+    "BUSY", "UNKILLABLE", "UNBLOCKED", "WRONGPASS",
 })  # fmt: skip
 """First words of error replies that may pass by themselves; all others are for good. A wrong
-password may be in rotation, none at all is a setting."""
+password may be in rotation, none at all is a setting. UNBLOCKED ends a WAIT when the primary is
+demoted."""
 
-TOO_MANY_CLIENTS = "ERR max number of clients reached"
+TOO_MANY_CLIENTS = "ERR max number of clients"
+"""How servers begin, those of a cluster with `+ cluster connections`, before `reached`."""
 
 CLUSTER = (
     "this is a node of a cluster, and REDIS_URL names a single server: "
