@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 from published_calls import PublishedCall, PublishedCalls
@@ -32,6 +32,9 @@ class Counting(InMemoryStore):
         self.looks: Counter[StreamKey] = Counter()
         self.damaged: set[StreamKey] = set()
         self.is_away = False
+        self.parts_away: set[str] = set()
+        self.is_silent = False
+        self.part_answers = asyncio.Event()
         self.answers = asyncio.Event()
         self.answers.set()
 
@@ -39,6 +42,10 @@ class Counting(InMemoryStore):
         self.looks[stream] += 1
         if stream in self.damaged:
             raise BrokerRefused("damaged")
+        if part_of(stream) in self.parts_away:
+            if self.is_silent:
+                await self.part_answers.wait()
+            raise BrokerUnavailable("a part is away")
         return await super().newest(stream)
 
     async def announcements(self, after: str | None = None) -> Sequence[Announcement]:
@@ -51,10 +58,10 @@ class Counting(InMemoryStore):
 class Following:
     """A follower that runs over a store."""
 
-    def __init__(self) -> None:
+    def __init__(self, part_of: Callable[[StreamKey], str] = lambda _: "") -> None:
         self.store = Counting()
         self.overview = CallOverview()
-        self.follower = Follower(self.store, SystemClock(), self.overview, LOOKS)
+        self.follower = Follower(self.store, SystemClock(), self.overview, LOOKS, part_of)
         self.task = asyncio.create_task(self.follower.run())
 
     async def start(self, count: int) -> list[PublishedCall]:
@@ -148,3 +155,38 @@ async def test_a_time_line_is_read_while_its_call_is_watched(following: Followin
     await until(lambda: line.ended)
     following.follower.watched.clear()
     await until(lambda: following.follower.line(call.key) is None)
+
+
+def part_of(stream: StreamKey) -> str:
+    """Spread calls over two parts, by their numbers."""
+    return f"part-{int(stream.stream_id.rpartition('-')[2]) % 2}"
+
+
+@pytest.mark.parametrize("is_silent", [False, True])
+async def test_a_part_that_is_away_holds_up_no_call_of_another(
+    monkeypatch: pytest.MonkeyPatch, *, is_silent: bool
+) -> None:
+    monkeypatch.setattr(module, "ROUND_SECONDS", 0.1)
+    monkeypatch.setattr(module, "PART_SECONDS", 0.1)
+    monkeypatch.setattr(module, "SHOWN_SECONDS", 0.1)
+    following = Following(part_of)
+    store, follower, overview = following.store, following.follower, following.overview
+    calls = await following.start(4 * module.GROUP)
+    follower.shown["viewer"] = [call.key for call in calls]
+    follower.watched["viewer"] = calls[1].key
+    await until(lambda: overview.has_index and overview.is_seen)
+    store.parts_away, store.is_silent = {"part-0"}, is_silent
+    await until(lambda: is_silent or all(overview.call(it.key).is_unread for it in calls[::2]))
+    answering = [call.key for call in calls[1::2]]
+    for _ in range(3):
+        looks = store.looks.copy()
+        await until(lambda before=looks: all(store.looks[it] > before[it] for it in answering))
+    assert (line := follower.line(calls[1].key)) is not None
+    await PublishedCalls(store).put(calls[1].end())
+    await until(lambda: line.ended)
+    assert overview.quiet_seconds(SystemClock().instant()) is None
+    assert not overview.outages
+    store.parts_away = set()
+    store.part_answers.set()
+    await until(lambda: not any(it.is_unread for it in overview.live))
+    await following.close()

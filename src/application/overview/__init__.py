@@ -13,6 +13,7 @@ door.py           the handshakes that it refused
 time_line.py      what happened in one call, by its entries; pure
 moments.py        single moments, sorted, with causes
 call_line.py      the moments of one call, with what the view has seen
+watched.py        the entries of one call, read for its time line
 follower.py       reads a store and feeds the overview, so much a second
 audience.py       one follower for all who look, and only while they do
 """

@@ -79,12 +79,8 @@ class Call:
         """Take an announcement: another run begins without figures."""
         self.generation = max(self.generation, announced.generation)
         if announced.run != self.run:
-            self.run, self.interaction_id = announced.run, announced.interaction_id
-            self.ledger, self.end_reason, self.moved_at = NOTHING, None, None
-            self.looked_at = self.frames_per_second = self.latency_ms = None
-            self.condition, self.announced_at = Condition.UNSEEN, now.monotonic
-            self._latencies.clear()
-            self._forget_run()
+            self._begin_run(announced.run, now)
+            self.interaction_id = announced.interaction_id
         if announced.has_ended:
             self.condition = Condition.ENDED
         elif self.condition.is_over:
@@ -93,7 +89,7 @@ class Call:
     def look(self, newest: Newest, now: Instant, back_at: float | None = None) -> None:
         """Take what a look has found; the store was away until `back_at`, if it was."""
         head = newest.head
-        self._take_facts(head)
+        self._take_facts(head, now)
         ledger = head.account.ledger
         before, came = self.looked_at, ledger.published - self.ledger.published
         entry = None if newest.last is None else newest.last.entry
@@ -157,13 +153,12 @@ class Call:
             return None
         return self.latency_ms * self.bytes_per_second // 1_000
 
-    def _take_facts(self, head: Head) -> None:
+    def _take_facts(self, head: Head, now: Instant) -> None:
         if head.run is None:
             return
         opening = head.run.opening
         if head.run.name != self.run:  # the index tells of it in a moment
-            self.run, self.ledger, self.looked_at = head.run.name, NOTHING, None
-            self._forget_run()
+            self._begin_run(head.run.name, now)
         self.dialect, self.track = opening.dialect, opening.track
         self.caller, self.callee = opening.call.caller, opening.call.callee
         self.sample_rate = opening.media.sample_rate
@@ -195,7 +190,12 @@ class Call:
         self.findings = self._meter.findings
         self.level = None if self._meter.level is None else self._meter.level.share
 
-    def _forget_run(self) -> None:
+    def _begin_run(self, run: str, now: Instant) -> None:
+        """Forget all that was known of the run before."""
+        self.run, self.condition, self.announced_at = run, Condition.UNSEEN, now.monotonic
+        self.ledger, self.end_reason, self.moved_at = NOTHING, None, None
+        self.looked_at = self.frames_per_second = self.latency_ms = None
+        self._latencies.clear()
         self.level, self.findings, self._meter = None, (), None
         self.hurt_at = self.cut_at = self.over_at = self._waits_since = None
 

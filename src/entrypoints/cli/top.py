@@ -42,7 +42,13 @@ class Top:
         self._view = view
         self._clock = SystemClock()
         self._overview = CallOverview()
-        self._follower = Follower(destination.reader, self._clock, self._overview, LOOKS_PER_SECOND)
+        self._follower = Follower(
+            destination.reader,
+            self._clock,
+            self._overview,
+            LOOKS_PER_SECOND,
+            destination.store.part_of,
+        )
         self._pressed = asyncio.Event()
 
     async def run(self) -> None:
