@@ -26,7 +26,7 @@ def runner() -> Iterator[asyncio.Runner]:
 def told(
     runner: asyncio.Runner, capsys: pytest.CaptureFixture[str]
 ) -> Callable[[Story, Filters], list[str]]:
-    """Tail a store while a story goes on in it; return the kinds of the lines, without others."""
+    """Tail a store while a story happens in it; return the kinds of the lines, without others."""
 
     def tail(story: Story, filters: Filters) -> list[str]:
         store = InMemory().connect(DestinationOptions(), {})

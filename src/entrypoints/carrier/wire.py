@@ -185,7 +185,8 @@ class AgentstreamWire(Wire):
 
     def __init__(self, call: Call) -> None:
         self._call = call
-        self._sid = hashlib.sha256(call.interaction.encode()).hexdigest()[:32]
+        name = call.interaction.encode(errors="surrogateescape")
+        self._sid = hashlib.sha256(name).hexdigest()[:32]
         self._sent_bytes = 0
 
     @property
