@@ -33,7 +33,7 @@ GROUP = 16
 GROUP_PAUSE_SECONDS = 0.01
 INDEX_PAGES = 8
 PART_SECONDS = 1.0
-"""How long a round waits for the parts of a store; one that is late is read beside the next round."""
+"""How long a round waits for the parts of a store; a late one is read beside the next round."""
 
 MAX_WATCHED = 8
 MAX_NEW = 10_000

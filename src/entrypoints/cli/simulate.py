@@ -133,6 +133,7 @@ def simulate(
     """Play WAV files (PCM, 16 bits, mono) as calls; exit 1 if anything of them is lost.
 
     Several files are taken in turn. Without any, speech that comes with the package is played.
+    A service that restarts is reached again, and the call resumed, where the dialect can.
     A carrier of the dialect agentstream hears nothing: with PUBSUB_ADAPTER and its variables, or
     with --redis-url, its calls are judged by their published ledgers, else only by how they were
     closed.
@@ -287,7 +288,7 @@ def _report(accounts: Sequence[CallAccount]) -> None:
 def _row(account: CallAccount) -> tuple[object, ...]:
     ledger = account.ledger or {}
     counters = [ledger.get(name, "-") for name in ("published", "missing", "lost")]
-    verdict = "ok"
+    verdict = f"ok, resumed {account.resumed} x" if account.resumed else "ok"
     if account.complaints():
         verdict = "LOSS" if account.connected else "not connected"
     acked = "-" if account.acked_through is None else account.acked_through
@@ -310,6 +311,7 @@ def _totals(
         ("calls without loss", len(accounts) - len(failed)),
         ("calls with loss", len(failed) - unconnected),
         ("calls not connected", unconnected),
+        ("calls resumed", sum(account.resumed > 0 for account in accounts)),
         ("calls ended with a ledger", sum(account.ledger is not None for account in accounts)),
         ("calls acked through their last frame", acked if listening else "-"),
         ("frames sent", sum(account.frames_sent for account in accounts)),
