@@ -157,6 +157,18 @@ async def test_a_time_line_is_read_while_its_call_is_watched(following: Followin
     await until(lambda: following.follower.line(call.key) is None)
 
 
+async def test_an_end_that_could_not_be_looked_at_is_looked_at_later(
+    following: Following,
+) -> None:
+    calls = await following.start(2 * module.GROUP)
+    await until(lambda: following.overview.has_index and following.overview.is_seen)
+    following.store.parts_away = {"part-0", "part-1"}
+    await PublishedCalls(following.store).put(*(call.end() for call in calls))
+    await until(lambda: len(following.overview.over) == len(calls))
+    following.store.parts_away = set()
+    await until(lambda: all(it.end_reason is not None for it in following.overview.over))
+
+
 def part_of(stream: StreamKey) -> str:
     """Spread calls over two parts, by their numbers."""
     return f"part-{int(stream.stream_id.rpartition('-')[2]) % 2}"

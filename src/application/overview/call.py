@@ -115,6 +115,21 @@ class Call:
             self.findings, self._meter = self._meter.findings, None
 
     @property
+    def state(self) -> str:
+        """What it is doing, in one word for the views; `unread` while that is not known."""
+        return "unread" if self.is_unread else self.condition.value
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is over, and nothing more of it is to be found out."""
+        return self.condition.is_over and self.looked_at is not None and not self.is_unread
+
+    @property
+    def is_flowing(self) -> bool:
+        """Whether audio comes, as the last look has found; not if that has failed."""
+        return self.condition is Condition.FLOWING and not self.is_unread
+
+    @property
     def is_incomplete(self) -> bool:
         """Whether frames of it are absent."""
         return _absent(self.ledger) > 0
@@ -149,7 +164,7 @@ class Call:
     @property
     def behind_bytes(self) -> int | None:
         """About how much audio of it is received and not published: what the latency holds."""
-        if self.latency_ms is None or self.condition is not Condition.FLOWING:
+        if self.latency_ms is None or not self.is_flowing:
             return None
         return self.latency_ms * self.bytes_per_second // 1_000
 

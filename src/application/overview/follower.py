@@ -110,9 +110,11 @@ class Follower:
             for stream in streams:
                 parts.setdefault(self._part_of(stream), ([], []))[number].append(stream)
         for part, (its_due, its_watched) in parts.items():
-            if part not in self._in_parts:
-                following = self._follow(part, its_due, its_watched)
-                self._in_parts[part] = asyncio.create_task(following, name="part of a store")
+            if part in self._in_parts:
+                self._look_later(its_due)
+                continue
+            following = self._follow(part, its_due, its_watched)
+            self._in_parts[part] = asyncio.create_task(following, name="part of a store")
         if self._in_parts:
             seconds = None if WHOLE.name in self._in_parts else PART_SECONDS
             await asyncio.wait(self._in_parts.values(), timeout=seconds)
@@ -125,9 +127,11 @@ class Follower:
         """Follow calls of one part until it cannot be reached."""
         for first in range(0, len(due), GROUP):
             if not await self._look_at(due[first : first + GROUP]):
+                rest = due[first + GROUP :]
                 if part == WHOLE.name:
-                    return  # the next round tells whether it is away
-                for stream in due[first + GROUP :]:
+                    self._look_later(rest)  # the next round tells whether it is away
+                    return
+                for stream in rest:
                     self._overview.unread(stream, self._clock.instant())
                 return
             await asyncio.sleep(GROUP_PAUSE_SECONDS)
@@ -162,17 +166,22 @@ class Follower:
             is_due = call is not None and (
                 call.looked_at is None or now - call.looked_at >= SHOWN_SECONDS
             )
-            if is_due and call is not None and not (call.condition.is_over and call.looked_at):
+            if is_due and call is not None and not call.is_settled:
                 due[stream] = None
         share = 2 if overview.is_seen else 4
         due = dict.fromkeys(sorted(due, key=self._urgency)[: max(1, self._looks // share)])
         if not self._turn:
-            self._turn.extend(
-                it.stream for it in overview.calls if not it.condition.is_over or not it.looked_at
-            )
+            self._turn.extend(it.stream for it in overview.calls if not it.is_settled)
         while len(due) < self._looks and (self._new or self._turn):
             due[(self._new or self._turn).popleft()] = None
         return list(due)
+
+    def _look_later(self, streams: Sequence[StreamKey]) -> None:
+        """Remember calls that are over: no other turn comes for them."""
+        for stream in streams:
+            call = self._overview.call(stream)
+            if call is not None and call.condition.is_over:
+                self._new.append(stream)
 
     def _urgency(self, stream: StreamKey) -> tuple[bool, float]:
         """Return what the shown calls are sorted by: those of a part that is away come last."""

@@ -195,7 +195,7 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         """Return how all processes stand. See `MetricsExposition.service_state`."""
         tally = self._sum(self._living())
         return ServiceState(
-            tally.broker_up,
+            bool(tally.broker_up),
             sum(tally.streams.values()),
             tally.buffered_bytes,
             tally.oldest_unconfirmed_seconds,
