@@ -7,6 +7,7 @@ from itertools import count
 from typing import Any
 
 import pytest
+from published_calls import PublishedCall, PublishedCalls
 from running import Caller
 from valkey_cluster import ValkeyCluster
 from valkey_node import NEVER_MS, ValkeyNode
@@ -14,6 +15,9 @@ from waiting import LIMIT_SECONDS, until
 
 from adapters.outbound.redis_streams import layout
 from adapters.outbound.redis_streams.destination import RedisDestination
+from adapters.outbound.system_clock import SystemClock
+from application.overview.call_overview import CallOverview
+from application.overview.follower import Follower
 from application.ports.destination import DestinationOptions
 from application.ports.errors import BrokerUnavailable
 from application.ports.store import Appended, Failed
@@ -198,3 +202,34 @@ async def takes_writes(destination: RedisDestination) -> bool:
     except BrokerUnavailable:
         return False
     return True
+
+
+async def test_a_view_looks_at_the_calls_of_the_parts_that_answer_while_one_is_frozen(
+    healthy: ValkeyCluster,
+) -> None:
+    node = spare_node(healthy)
+    places = {is_there: name_at(healthy, node, is_there=is_there) for is_there in (True, False)}
+    frozen, answering = (PublishedCall(places[it], "tenant-abc") for it in (True, False))
+    writing, reading = (RedisDestination(DestinationOptions(), healthy.url) for _ in range(2))
+    await PublishedCalls(writing).start([frozen])
+    await PublishedCalls(writing).start([answering])
+    clock, overview = SystemClock(), CallOverview()
+    follower = Follower(reading.reader, clock, overview, 600)
+    follower.shown["view"] = [frozen.key, answering.key]
+    task = asyncio.create_task(follower.run())
+    await until(lambda: overview.has_index and overview.is_seen)
+    node.freeze()
+    began = clock.monotonic()
+    while not (call := overview.call(frozen.key)) or not call.is_unread:
+        await asyncio.sleep(0.1)
+        assert clock.monotonic() - began < LIMIT_SECONDS
+        other = overview.call(answering.key)
+        assert other is not None
+        assert other.looked_at is not None
+        assert clock.monotonic() - other.looked_at < 3
+        assert overview.away_seconds(clock.instant()) is None
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    healthy.heal()
+    for destination in (writing, reading):
+        await destination.close()

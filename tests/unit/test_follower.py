@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from published_calls import PublishedCall, PublishedCalls
@@ -58,10 +58,10 @@ class Counting(InMemoryStore):
 class Following:
     """A follower that runs over a store."""
 
-    def __init__(self, part_of: Callable[[StreamKey], str] = lambda _: "") -> None:
+    def __init__(self) -> None:
         self.store = Counting()
         self.overview = CallOverview()
-        self.follower = Follower(self.store, SystemClock(), self.overview, LOOKS, part_of)
+        self.follower = Follower(self.store, SystemClock(), self.overview, LOOKS)
         self.task = asyncio.create_task(self.follower.run())
 
     async def start(self, count: int) -> list[PublishedCall]:
@@ -181,8 +181,9 @@ async def test_a_part_that_is_away_holds_up_no_call_of_another(
     monkeypatch.setattr(module, "ROUND_SECONDS", 0.1)
     monkeypatch.setattr(module, "PART_SECONDS", 0.1)
     monkeypatch.setattr(module, "SHOWN_SECONDS", 0.1)
-    following = Following(part_of)
+    following = Following()
     store, follower, overview = following.store, following.follower, following.overview
+    monkeypatch.setattr(store, "part_of", part_of)
     calls = await following.start(4 * module.GROUP)
     follower.shown["viewer"] = [call.key for call in calls]
     follower.watched["viewer"] = calls[1].key

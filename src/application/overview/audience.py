@@ -62,13 +62,7 @@ class Audience:
         if self._task is None or self._task.done():
             overview = CallOverview()
             destination = self._connect()
-            follower = Follower(
-                destination.reader,
-                self._clock,
-                overview,
-                self._looks_per_second,
-                destination.store.part_of,
-            )
+            follower = Follower(destination.reader, self._clock, overview, self._looks_per_second)
             self._following = overview, follower
             self._task = asyncio.create_task(self._serve(destination, follower), name="live page")
 

@@ -10,7 +10,7 @@ late, holds up its own calls alone.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from application.backoff import Backoff
 from application.overview.call_overview import CallOverview
@@ -49,10 +49,8 @@ class Follower:
         clock: Clock,
         overview: CallOverview,
         looks_per_second: int,
-        part_of: Callable[[StreamKey], str] = lambda _: WHOLE.name,
     ) -> None:
         self._reader = reader
-        self._part_of = part_of
         self._clock = clock
         self._overview = overview
         self._looks = max(1, round(looks_per_second * ROUND_SECONDS))
@@ -108,7 +106,7 @@ class Follower:
         parts: dict[str, tuple[list[StreamKey], list[StreamKey]]] = {}
         for number, streams in enumerate((due, watched)):
             for stream in streams:
-                parts.setdefault(self._part_of(stream), ([], []))[number].append(stream)
+                parts.setdefault(self._reader.part_of(stream), ([], []))[number].append(stream)
         for part, (its_due, its_watched) in parts.items():
             if part in self._in_parts:
                 self._look_later(its_due)

@@ -45,13 +45,7 @@ class Top:
         self._view = view
         self._clock = SystemClock()
         self._overview = CallOverview()
-        self._follower = Follower(
-            destination.reader,
-            self._clock,
-            self._overview,
-            LOOKS_PER_SECOND,
-            destination.store.part_of,
-        )
+        self._follower = Follower(destination.reader, self._clock, self._overview, LOOKS_PER_SECOND)
         self._pressed = asyncio.Event()
 
     async def run(self) -> None:
