@@ -1,7 +1,7 @@
 """What `tail` tells of streams that hold several runs, one after another."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -10,10 +10,41 @@ from published_calls import PublishedCall, PublishedCalls
 
 from adapters.outbound.in_memory import InMemory, InMemoryStore
 from application.ports.destination import DestinationOptions
+from application.ports.errors import BrokerRefused, BrokerUnavailable, PublisherError
+from application.ports.reader import Newest, PublishedEntry
+from domain.identifiers import StreamKey
 from entrypoints.cli.tail_calls import POLL_SECONDS, Filters, Tail
 from entrypoints.cli.tail_lines import TailLines
 
-Story = Callable[[PublishedCalls, InMemoryStore], Awaitable[None]]
+
+class Store(InMemoryStore):
+    """A store in two parts, of which single streams can fail."""
+
+    def __init__(self) -> None:
+        super().__init__(InMemory().memories[""], DestinationOptions())
+        self.failures: dict[str, PublisherError] = {}
+
+    def part_of(self, stream: StreamKey) -> str:
+        return f"part-{stream.stream_id[-1]}"
+
+    async def newest(self, stream: StreamKey) -> Newest | None:
+        self._fail(stream)
+        return await super().newest(stream)
+
+    async def read(
+        self, stream: StreamKey, after: PublishedEntry | None = None
+    ) -> AsyncIterator[PublishedEntry]:
+        self._fail(stream)
+        async for published in super().read(stream, after):
+            yield published
+
+    def _fail(self, stream: StreamKey) -> None:
+        if stream.stream_id in self.failures:
+            raise self.failures[stream.stream_id]
+
+
+Told = Callable[..., list[str]]
+Story = Callable[[PublishedCalls, Store], Awaitable[None]]
 
 
 @pytest.fixture
@@ -23,20 +54,21 @@ def runner() -> Iterator[asyncio.Runner]:
 
 
 @pytest.fixture
-def told(
-    runner: asyncio.Runner, capsys: pytest.CaptureFixture[str]
-) -> Callable[[Story, Filters], list[str]]:
+def told(runner: asyncio.Runner, capsys: pytest.CaptureFixture[str]) -> Told:
     """Tail a store while a story happens in it; return the kinds of the lines, without others."""
 
-    def tail(story: Story, filters: Filters) -> list[str]:
-        store = InMemory().connect(DestinationOptions(), {})
+    def tail(story: Story, filters: Filters, before: Story | None = None) -> list[str]:
+        store = Store()
         clock = clock_of(runner)
 
         async def follow() -> None:
             lines = TailLines(clock.epoch_ms, is_json=False)
+            calls = PublishedCalls(store)
+            if before is not None:
+                await before(calls, store)
             tail = asyncio.create_task(Tail(store, clock, lines, filters).run(once=False))
             await polled()
-            await story(PublishedCalls(store), store)
+            await story(calls, store)
             await polled()
             tail.cancel()
             await asyncio.gather(tail, return_exceptions=True)
@@ -56,9 +88,9 @@ WHOLE = ["demo/call started", "demo/call audio", "demo/call ended"]
 
 
 def test_a_run_that_replaces_an_open_one_is_followed(
-    told: Callable[[Story, Filters], list[str]],
+    told: Told,
 ) -> None:
-    async def story(calls: PublishedCalls, _: InMemoryStore) -> None:
+    async def story(calls: PublishedCalls, _: Store) -> None:
         call = PublishedCall("call")
         await calls.put(call.start())
         await calls.put(call.speak(3))
@@ -73,9 +105,9 @@ def test_a_run_that_replaces_an_open_one_is_followed(
 
 
 def test_runs_that_come_between_two_looks_are_told_once(
-    told: Callable[[Story, Filters], list[str]],
+    told: Told,
 ) -> None:
-    async def story(calls: PublishedCalls, _: InMemoryStore) -> None:
+    async def story(calls: PublishedCalls, _: Store) -> None:
         call = PublishedCall("call")
         await calls.put(call.start())
         await polled()
@@ -86,9 +118,9 @@ def test_runs_that_come_between_two_looks_are_told_once(
 
 
 def test_a_later_run_is_told_without_those_before_it(
-    told: Callable[[Story, Filters], list[str]],
+    told: Told,
 ) -> None:
-    async def story(calls: PublishedCalls, _: InMemoryStore) -> None:
+    async def story(calls: PublishedCalls, _: Store) -> None:
         call = PublishedCall("call")
         for _number in range(2):
             for append in (call.start, call.speak, call.end):
@@ -99,9 +131,9 @@ def test_a_later_run_is_told_without_those_before_it(
 
 
 def test_an_announcement_that_is_repeated_tells_nothing_twice(
-    told: Callable[[Story, Filters], list[str]],
+    told: Told,
 ) -> None:
-    async def story(calls: PublishedCalls, store: InMemoryStore) -> None:
+    async def story(calls: PublishedCalls, store: Store) -> None:
         call = PublishedCall("call")
         for append in (call.start, call.speak, call.end):
             await calls.put(append())
@@ -110,3 +142,51 @@ def test_an_announcement_that_is_repeated_tells_nothing_twice(
         announced.append(replace(announced[0], cursor=str(next(store.memory.counter))))
 
     assert told(story, Filters()) == WHOLE
+
+
+@pytest.mark.parametrize("error", [BrokerRefused("damaged"), BrokerUnavailable("part-1 is away")])
+@pytest.mark.parametrize("is_listed", [False, True])
+def test_a_stream_that_cannot_be_read_holds_up_no_other(
+    told: Told, error: PublisherError, *, is_listed: bool
+) -> None:
+    bad, good = PublishedCall("bad-1"), PublishedCall("good-2")
+
+    async def begin(calls: PublishedCalls, _: Store) -> None:
+        for call in (bad, good):
+            await calls.put(call.start())
+            await calls.put(call.speak())
+
+    async def story(calls: PublishedCalls, store: Store) -> None:
+        if not is_listed:
+            await begin(calls, store)
+        await polled()
+        store.failures["bad-1"] = error
+        await polled()
+        await calls.put(bad.speak(), good.end())
+        await polled()
+        store.failures.clear()
+        await calls.put(bad.end())
+
+    lines = told(story, Filters(), begin if is_listed else None)
+    kinds = [line.split()[1] for line in lines if "bad" in line]
+    assert kinds[-3:] == ["unread", "audio", "ended"]
+    assert [line.split()[1] for line in lines if "good" in line][-1] == "ended"
+
+
+def test_a_listed_stream_that_cannot_be_read_is_told_once_it_can(told: Told) -> None:
+    call, other = PublishedCall("bad-1"), PublishedCall("good-2")
+
+    async def before(calls: PublishedCalls, store: Store) -> None:
+        await calls.put(call.start(), other.start())
+        store.failures["bad-1"] = BrokerRefused("damaged")
+
+    async def story(calls: PublishedCalls, store: Store) -> None:
+        await calls.put(other.end())
+        await polled()
+        store.failures.clear()
+        await calls.put(call.end())
+
+    assert told(story, Filters(), before) == [
+        "demo/bad-1 unread", "demo/good-2 live", "demo/good-2 ended", "demo/bad-1 started",
+        "demo/bad-1 ended",
+    ]  # fmt: skip

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from application.backoff import Backoff
 from application.overview.call import STILL_SECONDS
 from application.ports.clock import Clock
-from application.ports.errors import PublisherError
+from application.ports.destination import WHOLE
+from application.ports.errors import BrokerUnavailable, PublisherError
 from application.ports.reader import Announcement, Newest, PublishedEntry, StreamReader
 from domain.account import State
 from domain.entries import Ended, Gap, Started
@@ -72,6 +73,7 @@ class _Followed:
     quiet_polls: int = 0
     tell_still_after: float = TELL_FIRST_SECONDS
     is_told_still: bool = False
+    is_told_unread: bool = False
 
     @property
     def has_ended(self) -> bool:
@@ -123,9 +125,31 @@ class Tail:
             return
         await self._hear_announcements()
         self._note_heard()
+        parts_away: set[str] = set()
         for key, followed in list(self._live.items()):
-            await self._read_on(key, followed)
-            self._heard_at = self._clock.monotonic()
+            if self._reader.part_of(key) in parts_away:
+                continue
+            try:
+                await self._read_on(key, followed)
+                followed.is_told_unread = False
+                self._heard_at = self._clock.monotonic()
+            except PublisherError as error:
+                self._note_unread(key, followed, error)
+                if isinstance(error, BrokerUnavailable):
+                    parts_away.add(self._reader.part_of(key))
+
+    def _note_unread(self, key: StreamKey, followed: _Followed, error: PublisherError) -> None:
+        """Tell once that a stream cannot be read, while others can.
+
+        Raises:
+            PublisherError: the store has one part, and is away.
+
+        """
+        if isinstance(error, BrokerUnavailable) and self._reader.part_of(key) == WHOLE.name:
+            raise error
+        if not followed.is_told_unread:
+            followed.is_told_unread = True
+            self._lines.unread(key, str(error))
 
     def _note_away(self, error: PublisherError) -> None:
         seconds = self._clock.monotonic() - self._heard_at
@@ -156,15 +180,39 @@ class Tail:
                 elif before is not None and before.run == announced.run:
                     del open_streams[announced.stream]
             cursor = page[-1].cursor
-        found = [(key, await self._reader.newest(key)) for key in open_streams]
-        for key, newest in found:
-            if newest is None or newest.head.account.state is State.ENDED:
-                continue
-            run = newest.head.run
-            if run is None or self._filters.take_opening(run.opening):
-                self._live[key] = self._list(key, newest, open_streams[key].run)
+        found = [
+            (announced, await self._ask_newest(announced)) for announced in open_streams.values()
+        ]
+        for announced, newest in found:
+            key = announced.stream
+            if isinstance(newest, PublisherError):
+                self._live[key] = followed = self._from(announced)
+                self._note_unread(key, followed, newest)
+            elif newest is not None and newest.head.account.state is not State.ENDED:
+                run = newest.head.run
+                if run is None or self._filters.take_opening(run.opening):
+                    self._live[key] = self._list(key, newest, announced.run)
         self._cursor = cursor
         self._lines.list_is_over(len(self._live))
+
+    async def _ask_newest(self, announced: Announcement) -> Newest | PublisherError | None:
+        """Return what is newest of a stream; why that is not known, if others can be read.
+
+        Raises:
+            PublisherError: the store has one part, and is away.
+
+        """
+        try:
+            return await self._reader.newest(announced.stream)
+        except PublisherError as error:
+            is_whole = self._reader.part_of(announced.stream) == WHOLE.name
+            if is_whole and isinstance(error, BrokerUnavailable):
+                raise
+            return error
+
+    def _from(self, announced: Announcement) -> _Followed:
+        before = _before(announced.generation, announced.position)
+        return _Followed(announced.run, self._clock.monotonic(), before)
 
     def _list(self, key: StreamKey, newest: Newest, run: str) -> _Followed:
         now, head = self._clock.instant(), newest.head
@@ -186,11 +234,10 @@ class Tail:
     async def _hear_announcements(self) -> None:
         while page := await self._reader.announcements(self._cursor):
             for announced in page:
-                key, run = announced.stream, announced.run
-                is_known = key in self._live or (key, run) in self._over
+                key = announced.stream
+                is_known = key in self._live or (key, announced.run) in self._over
                 if not (announced.has_ended or is_known) and self._filters.take(announced):
-                    before = _before(announced.generation, announced.position)
-                    self._live[key] = _Followed(run, self._clock.monotonic(), before)
+                    self._live[key] = self._from(announced)
             self._cursor = page[-1].cursor
 
     async def _read_on(self, key: StreamKey, followed: _Followed) -> None:
