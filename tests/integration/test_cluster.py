@@ -46,12 +46,14 @@ def spare_node(cluster: ValkeyCluster) -> ValkeyNode:
     return next(node for node in cluster.masters if node.port not in shared)
 
 
-def name_at(cluster: ValkeyCluster, node: ValkeyNode, *, is_there: bool) -> str:
+def name_at(
+    cluster: ValkeyCluster, node: ValkeyNode, *, is_there: bool, tenant: str = "tenant-abc"
+) -> str:
     names = (f"call-{number}" for number in count())
     return next(
         name
         for name in names
-        if (cluster.master_of(f"rtaa:audio:{{tenant-abc/{name}}}").port == node.port) is is_there
+        if (cluster.master_of(f"rtaa:audio:{{{tenant}/{name}}}").port == node.port) is is_there
     )
 
 
@@ -77,6 +79,7 @@ async def test_health_and_readiness_name_the_part_that_is_away_while_its_calls_w
     await until(lambda: service.metric("ingest_broker_part_up", part=part) == 0)
     assert service.metric("ingest_broker_part_up") == 2
     assert service.metric("ingest_broker_up") == 0
+    assert service.metric("ingest_ready") == 1
     await waiting.speak(0, 1, 2)
     going = await Caller.dial(service.url)
     await going.start(here)
@@ -208,8 +211,10 @@ async def test_a_view_looks_at_the_calls_of_the_parts_that_answer_while_one_is_f
     healthy: ValkeyCluster,
 ) -> None:
     node = spare_node(healthy)
-    places = {is_there: name_at(healthy, node, is_there=is_there) for is_there in (True, False)}
-    frozen, answering = (PublishedCall(places[it], "tenant-abc") for it in (True, False))
+    frozen, answering = (
+        PublishedCall(name_at(healthy, node, is_there=it, tenant="seen"), "seen")
+        for it in (True, False)
+    )
     writing, reading = (RedisDestination(DestinationOptions(), healthy.url) for _ in range(2))
     await PublishedCalls(writing).start([frozen])
     await PublishedCalls(writing).start([answering])

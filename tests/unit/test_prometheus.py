@@ -216,3 +216,16 @@ def test_a_worker_that_begins_says_nothing_of_the_broker_before_it_has_tried_it(
     new.broker(up=False, parts={}, since_ms=0)
     new.share()
     assert one(old, "ingest_broker_up") == one(new, "ingest_broker_up") == 0
+
+
+def test_a_service_is_ready_while_each_of_its_workers_is() -> None:
+    board = WorkerBoard.make(2)
+    one_of_two, other = (PrometheusTelemetry(Slot(board, number, 9)) for number in range(2))
+    ready = {1: True, 2: True}
+    one_of_two.watch_ready(lambda: ready[1])
+    other.watch_ready(lambda: ready[2])
+    other.share()
+    assert one(one_of_two, "ingest_ready") == 1
+    ready[2] = False
+    other.share()
+    assert one(one_of_two, "ingest_ready") == 0

@@ -146,6 +146,7 @@ def families(tally: Tally, known: Series) -> Iterator[Metric]:
     yield _gauges(
         "ingest_broker_part_up", "Whether a part of the broker takes writes", ("part",), parts
     )
+    yield _gauge("ingest_ready", "Whether new calls are taken", int(tally.ready))
     yield _gauge("ingest_draining", "Whether calls are brought to an end", int(tally.draining))
 
 

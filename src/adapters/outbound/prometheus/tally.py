@@ -59,6 +59,7 @@ class Tally(msgspec.Struct):
     kept_bytes: int = 0
     max_buffered_bytes: int = 0
     oldest_unconfirmed_seconds: float = 0.0
+    ready: bool = False
     broker_up: bool | None = None
     broker_parts: dict[str, bool] = {}
     draining: bool = False
@@ -89,6 +90,7 @@ class Tally(msgspec.Struct):
         for part, is_up in other.broker_parts.items():
             self.broker_parts[part] = self.broker_parts.get(part, True) and is_up
         self.draining = self.draining or other.draining
+        self.ready = self.ready and other.ready
         self.lately.add(other.lately)
 
     def add_counts(self, other: "Tally") -> None:
@@ -99,7 +101,8 @@ class Tally(msgspec.Struct):
 
 _GAUGES = frozenset({
     "worker", "streams", "buffered_bytes", "kept_bytes", "max_buffered_bytes",
-    "oldest_unconfirmed_seconds", "broker_up", "broker_parts", "draining", "process", "lately",
+    "oldest_unconfirmed_seconds", "ready", "broker_up", "broker_parts", "draining", "process",
+    "lately",
 })  # fmt: skip
 _COUNTED = tuple(name for name in Tally.__struct_fields__ if name not in _GAUGES)
 """All other fields are counts, which outlive their process."""
