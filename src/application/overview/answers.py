@@ -55,7 +55,7 @@ def answer(overview: CallOverview, now: Instant, service: ServiceReport | None =
         nothing = Answer(Tone.UNKNOWN, _nothing_known(overview, now))
         arriving = _with_service(nothing, service) if broker.tone is Tone.BAD else nothing
         return Answers(broker, arriving, nothing, nothing, _in_order([], around, []), is_dated=True)
-    tally = Tally()
+    tally = Tally(is_away=quiet is not None)
     for call in overview.calls:
         tally.take(call, now)
     arriving, complete, calling = _arriving(tally), _complete(tally, now), _calling(tally)
@@ -142,9 +142,12 @@ def _arriving(tally: Tally) -> Answer:
     text = f"{flowing:,} of {calls(tally.live)} with audio, {rate} frames/s"
     if unseen:
         text += f", {unseen:,} not looked at yet"
+    if tally.unread:
+        text += f", {tally.unread:,} cannot be read"
     if tally.conditions[Condition.STILL] or tally.conditions[Condition.CUT] or tally.mute:
         return Answer(Tone.BAD, text)
-    return Answer(Tone.UNKNOWN if unseen == tally.live else Tone.GOOD, text)
+    is_unknown = unseen + tally.unread == tally.live
+    return Answer(Tone.UNKNOWN if is_unknown else Tone.GOOD, text)
 
 
 def _complete(tally: Tally, now: Instant) -> Answer:
@@ -165,7 +168,10 @@ def _complete(tally: Tally, now: Instant) -> Answer:
         tone, text = Tone.GOOD, NO_CALLS
     if unseen:
         text += f"; {unseen:,} not looked at yet"
-        tone = Tone.UNKNOWN if unseen == tally.live and tone is Tone.GOOD else tone
+    if tally.unread:
+        text += f"; {tally.unread:,} cannot be read"
+    if unseen + tally.unread == tally.live > 0 and tone is Tone.GOOD:
+        tone = Tone.UNKNOWN
     return Answer(tone, text)
 
 
@@ -213,7 +219,7 @@ def _present(tally: Tally, unfollowed: int, now: Instant, *, is_away: bool) -> l
     if odd := tally.odd_audio.calls:
         what = counts(tally.odd_audio.names)
         found.append(f"{calls(odd)} with audio that is not as it should be: {what}")
-    if not is_away and tally.unread:
+    if tally.unread:
         found.append(f"{calls(tally.unread)} cannot be read")
     if unfollowed:
         found.append(f"{calls(unfollowed)} more than can be followed")

@@ -58,13 +58,13 @@ class Audience:
         """
         if self.is_closed or len(self._viewers) >= self._max_viewers:
             raise TooManyViewers
-        self._viewers[viewer] = self._clock.monotonic()
         if self._task is None or self._task.done():
             overview = CallOverview()
             destination = self._connect()
             follower = Follower(destination.reader, self._clock, overview, self._looks_per_second)
             self._following = overview, follower
             self._task = asyncio.create_task(self._serve(destination, follower), name="live page")
+        self._viewers[viewer] = self._clock.monotonic()  # not before there is something to see
 
     def leave(self, viewer: object) -> None:
         """Remove a viewer. Idempotent."""

@@ -79,12 +79,8 @@ class Call:
         """Handle an announcement: a new run starts without figures."""
         self.generation = max(self.generation, announced.generation)
         if announced.run != self.run:
-            self.run, self.interaction_id = announced.run, announced.interaction_id
-            self.ledger, self.end_reason, self.moved_at = NOTHING, None, None
-            self.looked_at = self.frames_per_second = self.latency_ms = None
-            self.condition, self.announced_at = Condition.UNSEEN, now.monotonic
-            self._latencies.clear()
-            self._forget_run()
+            self._begin_run(announced.run, now)
+            self.interaction_id = announced.interaction_id
         if announced.has_ended:
             self.condition = Condition.ENDED
         elif self.condition.is_over:
@@ -93,7 +89,7 @@ class Call:
     def look(self, newest: Newest, now: Instant, back_at: float | None = None) -> None:
         """Handle the result of a look; `back_at` is the end of the store's last outage, if any."""
         head = newest.head
-        self._take_facts(head)
+        self._take_facts(head, now)
         ledger = head.account.ledger
         before, came = self.looked_at, ledger.published - self.ledger.published
         entry = None if newest.last is None else newest.last.entry
@@ -117,6 +113,21 @@ class Call:
             if self._is_whole:
                 self._meter.end()
             self.findings, self._meter = self._meter.findings, None
+
+    @property
+    def state(self) -> str:
+        """What it is doing, in one word for the views; `unread` while that is not known."""
+        return "unread" if self.is_unread else self.condition.value
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is over, and nothing more of it is to be found out."""
+        return self.condition.is_over and self.looked_at is not None and not self.is_unread
+
+    @property
+    def is_flowing(self) -> bool:
+        """Whether audio comes, as the last look has found; not if that has failed."""
+        return self.condition is Condition.FLOWING and not self.is_unread
 
     @property
     def is_incomplete(self) -> bool:
@@ -153,17 +164,16 @@ class Call:
     @property
     def behind_bytes(self) -> int | None:
         """An estimate of its received but unpublished audio: latency times rate."""
-        if self.latency_ms is None or self.condition is not Condition.FLOWING:
+        if self.latency_ms is None or not self.is_flowing:
             return None
         return self.latency_ms * self.bytes_per_second // 1_000
 
-    def _take_facts(self, head: Head) -> None:
+    def _take_facts(self, head: Head, now: Instant) -> None:
         if head.run is None:
             return
         opening = head.run.opening
         if head.run.name != self.run:  # the index tells of it in a moment
-            self.run, self.ledger, self.looked_at = head.run.name, NOTHING, None
-            self._forget_run()
+            self._begin_run(head.run.name, now)
         self.dialect, self.track = opening.dialect, opening.track
         self.caller, self.callee = opening.call.caller, opening.call.callee
         self.sample_rate = opening.media.sample_rate
@@ -195,7 +205,12 @@ class Call:
         self.findings = self._meter.findings
         self.level = None if self._meter.level is None else self._meter.level.share
 
-    def _forget_run(self) -> None:
+    def _begin_run(self, run: str, now: Instant) -> None:
+        """Forget all that was known of the run before."""
+        self.run, self.condition, self.announced_at = run, Condition.UNSEEN, now.monotonic
+        self.ledger, self.end_reason, self.moved_at = NOTHING, None, None
+        self.looked_at = self.frames_per_second = self.latency_ms = None
+        self._latencies.clear()
         self.level, self.findings, self._meter = None, (), None
         self.hurt_at = self.cut_at = self.over_at = self._waits_since = None
 

@@ -117,11 +117,12 @@ class CallOverview:
         if call is not None:
             is_known = call.condition is not Condition.UNSEEN
             call.condition, call.looked_at = Condition.GONE, now.monotonic
+            call.is_unread = False
             if is_known:  # else it had expired before this process looked
                 self._place(call, now)
             self._follow_another(now)
         elif (over := self._over.get(stream)) is not None:
-            over.looked_at = now.monotonic
+            over.looked_at, over.is_unread = now.monotonic, False
 
     def unread(self, stream: StreamKey, now: Instant) -> None:
         """Note that a look has failed."""
@@ -196,7 +197,7 @@ class CallOverview:
     def select(self, text: str, limit: int) -> Selected:
         """Return the calls that have each word of `text`: those with trouble first, then by age.
 
-        Words are searched in tenant, interaction, stream, track, dialect, condition and findings.
+        Words are searched in tenant, interaction, stream, track, dialect, state and findings.
         """
         return select(self._live.values(), self._over.values(), text, limit)
 

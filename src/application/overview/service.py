@@ -44,11 +44,15 @@ class ServiceReport:
 
 
 class ServiceWatch:
-    """Remembers when the count of lost frames grew, and the recent rate of frames."""
+    """Remembers when the count of lost frames grew, and the recent rate of frames.
+
+    It is asked only while a page is open: the time of earlier growth is unknown.
+    """
 
     def __init__(self) -> None:
         self._lost: int | None = None
         self._lost_at: float | None = None
+        self._told_at: float | None = None
         self._received: deque[tuple[float, int]] = deque()
 
     def report(self, it: ServiceState, now: Instant) -> ServiceReport:
@@ -65,8 +69,9 @@ class ServiceWatch:
 
     def _card(self, it: ServiceState, now: float) -> Answer:
         if self._lost is not None and it.lost > self._lost:
-            self._lost_at = now
-        self._lost = it.lost
+            was_watched = self._told_at is not None and now - self._told_at < LOSING_SECONDS
+            self._lost_at = now if was_watched else None
+        self._lost, self._told_at = it.lost, now
         is_losing = self._lost_at is not None and now - self._lost_at < LOSING_SECONDS
         text = f"{calls(it.calls)} open"
         if it.oldest_seconds >= WAITS_SECONDS:

@@ -140,6 +140,7 @@ class TimeLine:
             text = f"{number}, {opening.dialect}, {opening.media.sample_rate} Hz"
             moment = Moment(Kind.STARTED, at_ms, text)
             self.ended, self._meter, self._run_bytes, self._is_whole = None, None, 0, True
+            self._last_ms, self._frame_ms = None, 0  # between two runs no audio is missed
         elif position == 0 and started.generation > 1:
             self._behind_start = "the broker had lost the stream"
             moment = Moment(Kind.REWRITTEN, self._last_ms, number, self._behind_start)

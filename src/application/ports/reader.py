@@ -100,6 +100,13 @@ class StreamReader(Protocol):
             pass
         return Newest(head, last)
 
+    def part_of(self, stream: StreamKey) -> str:  # noqa: ARG002  # for overriders
+        """Return the part of the store that a stream is in, as far as this reader knows.
+
+        Who reads many streams does so side by side for different parts. Default: there is one part.
+        """
+        return ""
+
     async def announcements(self, after: str | None = None) -> Sequence[Announcement]:
         """Return the next page of announcements after a cursor, or the first; empty at the end.
 
