@@ -1,6 +1,6 @@
 """Findings about the audio of a run, from a sample of its frames.
 
-    finding condition
+    finding        condition
     ──────────────────────────────────────────────────────────────────────────────────────────
     silent         every frame measured was digital silence; judged when the run ends
     long_silence   the frames measured were digital silence for `LONG_SECONDS` on end
