@@ -108,7 +108,7 @@ class LogReports:
         self.losses.lost += frames
 
     def _context(self) -> dict[str, object]:
-        """The names of the call, for a log line."""
+        """Return the names of the call, for a log line."""
         tail = self._holdings.tail
         if tail is None:
             return {"tenant_id": self._stream.tenant_id, "stream_id": self._stream.stream_id}
