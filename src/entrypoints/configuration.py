@@ -1,7 +1,7 @@
 """The settings read from the environment, once, with all mistakes reported together.
 
-`environment` gives the texts, `settings` declares what each of them is. Here is what shows only in
-several of them together, and what is odd about texts and names.
+`environment` provides the texts, `settings` the types. This module checks conditions on several
+variables together, and warns of suspicious texts and names.
 """
 
 import os
@@ -44,9 +44,9 @@ Examine = Callable[[str, Mapping[str, int]], Sequence[Problem]]
 
 
 class InvalidSettings(Exception):
-    """The environment does not make a service that works; `problems` lists every reason.
+    """The environment does not configure a working service; `problems` lists every reason.
 
-    `remarks` are what may be behind them.
+    `remarks` are possible causes.
     """
 
     def __init__(self, problems: Sequence[Problem], remarks: Sequence[str] = ()) -> None:
@@ -58,7 +58,7 @@ class InvalidSettings(Exception):
 
 
 def known_names(adapter: StoreAdapter | None) -> frozenset[str]:
-    """Return the names of all variables that mean something with `adapter`, without `NAME_FILE`."""
+    """Return the names of all variables that `adapter` or the service uses, without `NAME_FILE`."""
     return frozenset({ADAPTER, *VARIABLES}).union(() if adapter is None else adapter.variables)
 
 
@@ -129,7 +129,7 @@ def adapter_name(variables: Mapping[str, str]) -> str:
 
 @dataclass(slots=True)
 class Reader:
-    """Reads groups; a variable that is wrong has its default there, and a problem in `problems`."""
+    """Reads groups; a wrong variable gets its default there, and a problem in `problems`."""
 
     environment: Environment
     problems: list[Problem] = field(default_factory=list)
@@ -198,7 +198,7 @@ def _choose_adapter(
 def _of_adapter(
     adapter: StoreAdapter, options: DestinationOptions, environment: Environment
 ) -> list[Problem]:
-    """Check the adapter's own variables, and that it makes a destination of them."""
+    """Check the adapter's own variables, and that it can construct a destination."""
     try:
         problems = adapter_problems(adapter, options, environment.texts)
     except UnusableAdapter as error:
@@ -256,9 +256,9 @@ def _of_expiry(streams: Streams, calls: Calls, reader: Reader) -> list[Problem]:
 
 
 def _read_traces(reader: Reader) -> tuple[Traces | None, list[str]]:
-    """Return the settings of traces if they are on; else why not, if they are asked for.
+    """Return the settings of traces if they are on; else why not, if they are requested.
 
-    Without traces nothing of it is wrong: a platform sets such variables for all its services.
+    Without traces wrong values are ignored: a platform may set them for all its services.
     """
     asked_by = traces_asked_by(reader.environment.texts)
     if asked_by is None:
@@ -280,7 +280,7 @@ def _of_misspelt_names(
 
 
 def _of_quotes(environment: Environment, names: frozenset[str]) -> list[str]:
-    """Warn of quotes that a shell would have taken away; those of a PEM are tolerated."""
+    """Warn of quotes that a shell would have removed; those of a PEM are tolerated."""
     return [
         f"{name} begins and ends with a quote, which is taken as part of the value"
         for name in sorted(names - {"JWT_PUBLIC_KEY"})

@@ -1,4 +1,4 @@
-"""What a carrier knows of one call afterwards, and whether anything of it was lost."""
+"""The carrier's account of one call, and its losses."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ NORMAL_CLOSURE = 1000
 """RFC 6455 §7.4.1."""
 
 NEVER = ("missing", "lost", "rejected", "duplicate")
-"""Counters of the service's ledger that a faithful sender on a good line leaves at 0."""
+"""Counters of the service's ledger that stay 0 for a correct sender on a good line."""
 
 
 @dataclass(slots=True)
@@ -66,7 +66,7 @@ class CallAccount:
                 self.refused.append(f"a reply that is none of the dialect's: {text}")
 
     def complaints(self) -> list[str]:
-        """Return everything that a call without loss would not show."""
+        """Return all signs of a loss."""
         found = [] if self.failure is None else [self.failure]
         if not self.expects_replies:
             return found + self._complaints_of_silence()

@@ -1,4 +1,4 @@
-"""One call, from the handshake to the close, as a carrier makes it."""
+"""One call of a carrier, from the handshake to the close."""
 
 import asyncio
 import contextlib
@@ -38,7 +38,7 @@ REMEDIES = {
     404: "the path is /v1/ingest, on PORT",
     426: "a proxy on the way does not pass Upgrade on, see docs/deploy.md",
 }
-"""What to do about a refused handshake, by its status; docs/connecting.md has more."""
+"""Remedies for a refused handshake, by its status; docs/connecting.md has more."""
 
 BROKEN_OFF = 1006
 """No close frame came (RFC 6455 §7.4.1)."""
@@ -82,7 +82,7 @@ class Plan:
 
 
 def complaint_of_url(url: str) -> str | None:
-    """Say why no call can be made to a URL, repeating nothing of it; None if one can."""
+    """Return the error of a URL without repeating any part of it; None if it is valid."""
     try:
         parse_uri(url)
         if urlsplit(url).port == 0:  # read as no port at all
@@ -104,8 +104,8 @@ async def make_call(
 ) -> CallAccount:
     """Make the call and return its account; `on_frame` is called after each frame is sent.
 
-    `handshakes` bounds how many of many calls connect at a time; waiting for it does not count.
-    Whatever goes wrong, short of being cancelled, is in the account.
+    `handshakes` limits how many calls connect at a time; the wait for it does not count. All errors
+    except for a cancellation are in the account.
     """
     wire = plan.wire(plan.call)
     account = CallAccount(
@@ -143,7 +143,7 @@ def _why_not_connected(error: Exception) -> str:
 
 
 async def _connect(plan: Plan, wire: Wire) -> ClientConnection:
-    """Shake hands, as often as the carrier tries."""
+    """Open the connection, with the carrier's number of tries."""
     for _ in range(wire.handshakes - 1):
         with contextlib.suppress(InvalidHandshake, OSError, TimeoutError):
             return await _shake_hands(plan, wire)

@@ -1,4 +1,4 @@
-"""Recordings that a call can be made of: WAV files, PCM, 16 bits, mono."""
+"""Recordings for calls: WAV files, PCM, 16 bits, mono."""
 
 import stat
 import wave
@@ -9,10 +9,10 @@ from pathlib import Path
 SAMPLE_RATES_HZ = (8_000, 16_000, 24_000, 48_000)
 SAMPLE_WIDTH_BYTES = 2
 MAX_WAV_BYTES = 512 * 1024 * 1024
-"""A recording is held in memory, once for all the calls that play it."""
+"""The maximum size, since a recording is held in memory, once for all calls that play it."""
 
 UNKNOWN_BYTES = 2**32 - 1
-"""What a program writes for the length of audio that it writes to a pipe."""
+"""The length in the header of a file that was written to a pipe."""
 
 NOT_BEFORE_3_12 = "unknown format: 65534"
 """WAVE_FORMAT_EXTENSIBLE, in the words of an older `wave`."""
@@ -21,7 +21,7 @@ SPEECH_DIRECTORY = Path(__file__).parent / "speech"
 
 
 class UnusableRecording(ValueError):
-    """The file is no recording that a call can be made of; the message says why."""
+    """The file cannot be used for a call; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Recording:
         return self.sample_rate * frame_ms // 1_000 * SAMPLE_WIDTH_BYTES
 
     def frame_count(self, frame_ms: int) -> int:
-        """How many frames of `frame_ms` it is cut into."""
+        """Return the number of frames of `frame_ms`."""
         return -(-len(self.pcm) // self.frame_bytes(frame_ms))
 
     def frames(self, frame_ms: int) -> Iterator[bytes]:

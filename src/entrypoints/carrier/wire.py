@@ -1,4 +1,4 @@
-"""What a carrier writes and reads: one small class for each dialect."""
+"""The wire format of a carrier: one small class for each dialect."""
 
 import base64
 import hashlib
@@ -16,7 +16,7 @@ Message = str | bytes
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What a carrier says of a call when it starts it."""
+    """The facts of a call in its start."""
 
     tenant: str
     interaction: str
@@ -55,7 +55,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A reply that is none of the dialect's."""
+    """A reply that does not belong to the dialect."""
 
     text: str
 
@@ -70,13 +70,13 @@ class Wire(Protocol):
     """Whether the carrier neither expects nor reads replies."""
 
     user_agent: ClassVar[str | None]
-    """What the carrier calls itself in the handshake; None for the library's own name."""
+    """The user agent of the carrier in the handshake; None for the library's default."""
 
     usual_rate: ClassVar[int | None]
     """The sample rate in Hz that the carrier sends unless it is asked for another; None: any."""
 
     hangs_up: ClassVar[bool]
-    """Whether the carrier ends a call by closing the connection, instead of saying so."""
+    """Whether the carrier ends a call by closing the connection, without a message."""
 
     handshakes: ClassVar[int]
     """How often the carrier tries a handshake."""
@@ -258,7 +258,7 @@ class AgentstreamWire(Wire):
         return [self._event("stop", frames + 2, stop)]
 
     def read(self, message: Message) -> Reply:
-        """Every message is one too many."""
+        """Every reply is an error."""
         return Unreadable(repr(message[:100]))
 
     def _event(self, event: str, sequence_number: int, inner: Mapping[str, Any]) -> str:

@@ -29,7 +29,7 @@ FAILED = 70
 MAX_WORKERS = 64
 
 EMBEDDED_ADAPTER = "redis_streams"
-"""Whose server is embedded unless `PUBSUB_ADAPTER` names another."""
+"""The adapter whose server is embedded unless `PUBSUB_ADAPTER` names another."""
 
 _log = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ def _run_workers(
 
 @contextmanager
 def failure_logged() -> Iterator[None]:
-    """Log what nothing has caught as one line, and exit with `FAILED`; not wrong settings."""
+    """Log an uncaught exception, except for wrong settings, as one line; exit with `FAILED`."""
     try:
         yield
     except InvalidSettings:

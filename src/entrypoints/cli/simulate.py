@@ -1,4 +1,4 @@
-"""`rtaa-ingest simulate`: play WAV files as concurrent calls, and judge how they came through."""
+"""`rtaa-ingest simulate`: play WAV files as concurrent calls, and check for losses."""
 
 import asyncio
 import base64
@@ -36,13 +36,13 @@ from entrypoints.settings import Settings
 PREFIX = "STREAM_PREFIX"
 
 HANDSHAKES_AT_A_TIME = 64
-"""More would only wait in the service's accept queue and look slow."""
+"""The limit of concurrent handshakes: more would only wait in the service's accept queue."""
 
 GRACE_SECONDS = 30.0
 """How much longer than its audio a call may take, unless told."""
 
 EACH_SHOWN = 20
-"""Calls up to which each has its row; complaints are shown of as many."""
+"""Up to this number each call has a row; as many complaints are shown."""
 
 
 def _number(_: click.Context, __: click.Parameter, value: float | None) -> float | None:
@@ -223,10 +223,10 @@ def _credential(token: str | None, basic: str | None) -> dict[str, str]:
 
 
 def _where_published(told: Mapping[str, str]) -> Settings | None:
-    """Return the settings that lead to what is published; None if nothing does.
+    """Return the settings of the destination with the ledgers; None without one.
 
-    An address that is `told` on the command line comes before what the environment configures, that
-    before an address of the environment alone.
+    An address on the command line (`told`) precedes the environment's configuration, which precedes
+    an address alone in the environment.
     """
     variables = {
         name: text

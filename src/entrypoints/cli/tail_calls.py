@@ -1,4 +1,4 @@
-"""What `rtaa-ingest tail` follows: announcements, and each stream that they name."""
+"""Follows announcements, and each stream that they name, for `rtaa-ingest tail`."""
 
 import asyncio
 from dataclasses import dataclass
@@ -19,38 +19,38 @@ from entrypoints.cli.tail_lines import TailLines
 
 POLL_SECONDS = 0.25
 PROGRESS_MS = 5_000
-"""How much audio of a call is told in one line."""
+"""How much audio of a call one line covers."""
 
 MAX_AWAY_SECONDS = 1.0
 """How long to wait at most before a broker that cannot be read is tried again."""
 
 ASK_HEAD_POLLS = 240
-"""After how long a silence a stream is asked whether it still exists: a minute."""
+"""After which silence the existence of a stream is checked: a minute."""
 
 MAX_OVER = 10_000
 """How many runs that are over are remembered: their announcements may come later, or again."""
 
 TELL_FIRST_SECONDS, TELL_FACTOR = 3.0, 2.0
-"""A standstill, or an outage, is told after so long, and again when it has lasted twice as long."""
+"""A stall or an outage is printed after this time, and again when it has doubled."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Which calls are told; None: any."""
+    """The filter of calls; None: any."""
 
     tenant: str | None = None
     interaction: str | None = None
     dialect: str | None = None
 
     def take(self, announced: Announcement) -> bool:
-        """Tell whether a call may be one of them, as far as its announcement says."""
+        """Return whether a call may match, as far as its announcement shows."""
         return (
             self.tenant in (None, announced.stream.tenant_id)
             and self.interaction in (None, announced.interaction_id)
         )  # fmt: skip
 
     def take_opening(self, opening: Opening) -> bool:
-        """Tell whether a call that has begun like this is one of them."""
+        """Return whether a call that has begun like this matches."""
         return (
             self.dialect in (None, opening.dialect)
             and self.interaction in (None, opening.interaction_id)
@@ -59,10 +59,10 @@ class Filters:
 
 @dataclass(slots=True)
 class _Followed:
-    """A live call as far as it was read, with the audio that is not yet told.
+    """The state of a live call's reader, with audio that is not yet printed.
 
-    `run` is the run that is read. `moved_at` is the monotonic time of its last frame; it is told
-    still at `tell_still_after`.
+    `run` is the run that is read. `moved_at` is the monotonic time of its last frame; a stall is
+    printed at `tell_still_after`.
     """
 
     run: str
@@ -158,7 +158,7 @@ class Tail:
             self._tell_away_after = max(TELL_FIRST_SECONDS, seconds * TELL_FACTOR)
 
     def _note_heard(self) -> None:
-        """Note that the broker answers; of the time before that no call is told still."""
+        """Note that the broker answers; the time before does not count as a stall."""
         now = self._clock.monotonic()
         if self._tell_away_after is not None:
             self._lines.back(now - self._heard_at)
@@ -308,10 +308,10 @@ class Tail:
 
 
 def _at_the_end(head: Head) -> PublishedEntry | None:
-    """Return an entry behind which nothing is published yet."""
+    """Return an entry after which nothing is published yet."""
     return _before(head.lease.generation, head.next_position)
 
 
 def _before(generation: int, position: int) -> PublishedEntry | None:
-    """Return an entry behind which the one at a position comes; None where it is the first."""
+    """Return an entry directly before a position; None if it is the first."""
     return PublishedEntry(generation, position - 1, Gap(0, 1)) if position else None

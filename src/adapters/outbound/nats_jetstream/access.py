@@ -1,4 +1,4 @@
-"""The way to the two streams over one connection: they are ensured before anything else is asked.
+"""Access to the two streams over one connection; they are ensured before other requests.
 
 Another server, a stream that was created again or another leader makes a new epoch: entries may be
 lost. A server that knows no leader for long may be cut off from the others, which have one by then:
@@ -40,16 +40,16 @@ class Access:
         self._ensuring = SharedAttempt(self._make_again)
         self._leaderless_since: float | None = None
         self.is_lacking = False
-        """Whether a stream was not there when it was last asked for."""
+        """Whether a stream was missing at the last request."""
 
     @property
     def epoch(self) -> int:
-        """Grows when the server may have lost something."""
+        """Grows when the server may have lost data."""
         return self._connection.epoch
 
     @property
     def connection(self) -> Connection:
-        """What it goes over."""
+        """The connection."""
         return self._connection
 
     async def run(
@@ -96,7 +96,7 @@ class Access:
             self._connection.move_on(error)
 
     def note_place(self, told: dict[str, Any]) -> None:
-        """Take note of an answer about a stream: a new one, or a new leader, may lack entries."""
+        """Examine an answer about a stream: a new stream or leader may lack entries."""
         name = str(told["config"]["name"])
         leader = str((told.get("cluster") or {}).get("leader", ""))
         place = (str(told["created"]), leader)
@@ -119,7 +119,7 @@ class Access:
             raise
 
     def note_lacking(self, found: dict[str, Any] | None = None) -> None:
-        """Have the streams made before the next request, if that is what an error tells."""
+        """Ensure the streams before the next request, if an error says that one is missing."""
         if found is None or found.get("error", {}).get("err_code") == STREAM_NOT_FOUND:
             self.is_lacking = True
 
@@ -136,7 +136,7 @@ class Access:
         self.is_lacking = False
 
     async def _make_again(self) -> None:
-        """Make the streams once more: they may have been there before."""
+        """Ensure the streams again after a loss."""
         if self._protocol is None:
             raise BrokerUnavailable("not connected yet")
         await self._streams.ensure(self._protocol)

@@ -1,9 +1,8 @@
-"""A connection to one of the servers: made again when it is lost. A process writes over one.
+"""A connection to one of the servers, which reconnects. A process writes over one.
 
-All requests share it, and nothing is sent twice behind our back, so it is exactly known when the
-server may have become another: each new connection is a new `epoch`. Every address of every server
-is tried in turn, within limits of its own. Reading back has a second connection of its kind, so
-that long pages keep no write waiting.
+All requests share it, and nothing is sent again implicitly, so a change of the server is always
+noticed: each new connection is a new `epoch`. Every address of every server is tried in turn, with
+its own time-outs. Reading back uses a second connection, so that long pages do not delay writes.
 """
 
 import asyncio
@@ -39,7 +38,7 @@ _VERSION = re.compile(r"(\d+)\.(\d+)")
 
 
 class Connection:
-    """Connects when it is used, and again when it is used after having been lost.
+    """Connects on its first use, and reconnects on the next use after a loss.
 
     `prepare` is awaited over each new connection before anything else is sent.
     """
@@ -73,7 +72,7 @@ class Connection:
         return await ask(await self._connected(), requests, seconds)
 
     async def run_many(self, request: Request) -> Sequence[Reply]:
-        """Send a request that is answered by many messages; the last has a status.
+        """Send a request with several answers; the last one has a status.
 
         Raises:
             PublisherError: it was not answered.
@@ -82,17 +81,17 @@ class Connection:
         return await ask_many(await self._connected(), request)
 
     async def connect(self) -> None:
-        """Be connected, however many addresses must be tried for it.
+        """Connect, trying as many addresses as necessary.
 
         Raises:
-            PublisherError: no server lets us in.
+            PublisherError: no server accepts the log-in.
 
         """
         await self._connected()
 
     @property
     def max_payload(self) -> int:
-        """How large a message may be, as the server says."""
+        """The server's limit for a message."""
         return 0 if self._protocol is None else self._protocol.max_payload
 
     @property
@@ -101,11 +100,11 @@ class Connection:
         return self._protocol is not None and bool(self._protocol.greeting.result().get("cluster"))
 
     def doubt(self) -> None:
-        """Note that the server may have lost something."""
+        """Note that the server may have lost data."""
         self.epoch += 1
 
     def give_up(self, why: str) -> None:
-        """Lose the connection, so that the next one is another epoch; requests that wait fail."""
+        """Drop the connection, so that the next one is a new epoch; pending requests fail."""
         if self._protocol is not None:
             self._protocol.abort(ConnectionError(why))
 
@@ -119,7 +118,7 @@ class Connection:
             self._protocol.abort(ConnectionError(why))
 
     async def close(self) -> None:
-        """Disconnect for good. Requests that wait fail; calling it again does nothing."""
+        """Disconnect for good; pending requests fail. Idempotent."""
         self._is_closed = True
         await self._connecting.close()
         self.give_up(CLOSED)
@@ -133,7 +132,7 @@ class Connection:
         return await self._connecting.result()
 
     async def _connect(self) -> NatsProtocol:
-        """Try each address of each server until one lets us in; tell of each why it does not."""
+        """Try each address of each server until a log-in succeeds; else raise all errors."""
         servers = self._address.servers
         failures: list[tuple[str, PublisherError]] = []
         avoided: list[tuple[int, Place]] = []

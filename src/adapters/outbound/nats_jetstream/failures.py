@@ -1,6 +1,6 @@
-"""What went wrong with NATS, in the words of the port: what happened, what is likely, what to do.
+"""Translates failures of NATS to the port's errors: what happened, likely cause, remedy.
 
-Every text here reaches the log, `check` and readiness: it repeats no user name and no token.
+Every text appears in the log, `check` and readiness: none has a user name or a token.
 """
 
 import re
@@ -12,7 +12,8 @@ from adapters.brokers.telling import tell_of_socket, with_hint
 from application.ports.errors import BrokerRefused, BrokerUnavailable, PublisherError
 
 MIN_VERSION = (2, 11)
-"""Older servers ignore for which subject an expected sequence is, so that a stale writer passes."""
+"""Older servers ignore the subject of an expected sequence, so they would let a fenced writer
+pass."""
 
 WRONG_LAST_SEQUENCE = 10071
 WRITE_IN_PROCESS = 10164
@@ -33,7 +34,7 @@ _REFUSED_CODES = frozenset({
     10109,  # stream is sealed
     10113,  # account requires a stream config to have max bytes set
 })  # fmt: skip
-"""All others may pass by themselves: a full disk, a leader that is not elected, a limit."""
+"""All others are transient: a full disk, a missing leader, a limit."""
 
 
 class Leaderless(BrokerUnavailable):
@@ -63,7 +64,7 @@ NO_GREETING = (
 )
 NO_HANDSHAKE = "no answer to the TLS handshake"
 NO_LOGIN = "connected, but no answer in time: the server is frozen or overloaded"
-"""What each silence of a server means; the texts of the `TimeoutError`s that are raised for it."""
+"""The meaning of each time-out, as the texts of the `TimeoutError`s."""
 
 _OUR_CERTIFICATE = "as in tls://HOST?ssl_certfile=/PATH&ssl_keyfile=/PATH"
 
@@ -162,7 +163,7 @@ def leaderless(stream: str) -> Leaderless:
 
 
 def too_old(version: str) -> BrokerRefused:
-    """Return the port's error for a server that does not compare as it must."""
+    """Return the port's error for a server that cannot compare sequences over several subjects."""
     wanted = ".".join(map(str, MIN_VERSION))
     failure = BrokerRefused(
         f"NATS server {version} is too old: {wanted} or newer is needed, which compares sequences "
@@ -173,7 +174,7 @@ def too_old(version: str) -> BrokerRefused:
 
 
 def unreached(cause: BaseException) -> BrokerUnavailable:
-    """Return the port's error for a connection that was not made, or is lost; `cause` its cause."""
+    """Return the port's error for a failed or lost connection, caused by `cause`."""
     failure = BrokerUnavailable(_tell_of_connection(cause))
     failure.__cause__ = cause
     return failure

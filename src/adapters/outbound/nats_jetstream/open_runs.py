@@ -1,7 +1,7 @@
 """`OpenRuns` over JetStream: a stream that keeps one message for each subject, the last.
 
-A heartbeat is the sequence of its message, which no other message has; it is removed with
-just that message.
+A heartbeat is the sequence of its message, which is unique; removing this message removes the
+heartbeat.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,8 +32,8 @@ class JetStreamOpenRuns(OpenRuns):
     async def heartbeat(self, streams: Sequence[StreamKey]) -> None:
         """Give these streams a new heartbeat. See `OpenRuns.heartbeat`.
 
-        A message that replaces another is taken where the stream of audio is full, so that one is
-        tried as well.
+        A full stream still accepts a message that replaces another, so a write to the audio stream
+        is tested as well.
         """
         sent = [
             Request(self._layout.audio_probe, b"", PROBE_TTL),

@@ -1,7 +1,7 @@
 """Messages of some subjects in order, page by page, up to the last that the leader has.
 
-A page comes from any server that has the stream, which may lag behind; what it lacks up to the
-last message is asked of the leader, one by one.
+A page comes from any server that has the stream, which may lag; messages that it lacks are
+requested from the leader, one by one.
 """
 
 from collections.abc import AsyncIterator

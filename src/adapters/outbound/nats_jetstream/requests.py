@@ -84,7 +84,7 @@ def answer(reply: Reply | PublisherError) -> dict[str, Any]:
 
 
 def checked(reply: Reply | PublisherError) -> dict[str, Any]:
-    """Return an answer that is no error.
+    """Return an answer; raise if it is an error.
 
     Raises:
         PublisherError: it is one, or there is none.

@@ -1,4 +1,4 @@
-"""`StreamStore` over JetStream: an append is one message, which is stored if no other came before.
+"""`StreamStore` over JetStream: an append is one message with an expected last sequence.
 
 The server compares the sequence of the last message of a stream's subjects with the one that the
 writer expects. The writer knows it from its last ack, so an append asks for nothing.
@@ -36,7 +36,7 @@ from domain.head import Head, Revision
 from domain.identifiers import StreamKey
 
 MAX_KNOWN = 16_384
-"""Streams whose last sequence is remembered."""
+"""The number of streams whose last sequence is remembered."""
 
 PAGE = 16
 """Heads that are read in one round trip. Each comes with its message, of up to 700 kB: a server
@@ -44,8 +44,8 @@ closes a connection for which it holds 64 MB."""
 
 ATTEMPTS = 4
 FIRST_AGAIN_SECONDS, MAX_AGAIN_SECONDS = 0.02, 0.08
-"""How often an append is sent whose revision is the right one and whose sequence was not, which is
-so while another write of the stream is in process."""
+"""How often an append is sent if its revision is right but its sequence is not, which happens while
+another write of the stream is being processed."""
 
 TOTAL_SECONDS = 4.5
 HEADS_SECONDS = 4.0
@@ -60,7 +60,7 @@ class _Error(msgspec.Struct):
 
 
 class _Ack(msgspec.Struct):
-    """What JetStream answers to a message."""
+    """JetStream's ack of a message."""
 
     seq: int = 0
     stream: str = ""
@@ -79,14 +79,14 @@ class _Known(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """What was known when appends were sent: an ack must be above `highest`."""
+    """The state when appends were sent: an ack must be above `highest`."""
 
     epoch: int
     highest: int
 
 
 class JetStreamStore(StreamStore):
-    """Stores through one connection, which sends nothing twice."""
+    """Stores through one connection, which never repeats a request."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
@@ -220,7 +220,7 @@ class JetStreamStore(StreamStore):
         places: Sequence[int],
         until: float,
     ) -> None:
-        """Ask the leader where streams stand, and answer those that stand elsewhere."""
+        """Ask the leader for the heads of streams, and answer conflicts."""
         heads = await self._read_heads([appends[place].stream for place in places], until)
         for place, head in zip(places, heads, strict=True):
             if isinstance(head, Failed):
@@ -244,7 +244,7 @@ class JetStreamStore(StreamStore):
     async def _read_page(
         self, streams: Sequence[StreamKey], again_seconds: float
     ) -> list[Head | Failed | None]:
-        """Ask the leader for the last message of streams; once more where it is silent."""
+        """Ask the leader for the last message of streams; retry those without an answer."""
         asked = [requests.last(self._layout.audio, self._layout.all_of(it)) for it in streams]
         replies = list(await self._access.run(asked, READ_SECONDS))
         silent = [i for i, it in enumerate(replies) if isinstance(it, PublisherError) or it.status]

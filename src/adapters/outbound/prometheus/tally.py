@@ -1,4 +1,4 @@
-"""What one process counts, and what its siblings are told of it."""
+"""The counts of one process, shared with its siblings."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -21,8 +21,8 @@ ALL_RUNS = ""
 
 MAX_TENANTS = 30
 OTHER_TENANTS = "other"
-"""A tenant is a sender's word, and series must not be: the first of a process have their own, all
-further ones share one. So many fit into what workers tell each other."""
+"""Senders choose tenant names, so the series are bounded: the first tenants of a process have their
+own, all further ones share one. This many fit into the snapshots that workers share."""
 
 
 class Tally(msgspec.Struct):
@@ -76,7 +76,7 @@ class Tally(msgspec.Struct):
         return Tally(**{name: getattr(self, name) for name in _COUNTED})
 
     def add(self, other: "Tally") -> None:
-        """Make this the tally of both: the broker is up for all or it is not."""
+        """Add another tally: the broker is up only if it is for both."""
         self.add_counts(other)
         add_to(self.streams, other.streams)
         self.buffered_bytes += other.buffered_bytes

@@ -1,8 +1,8 @@
 """`PrometheusTelemetry`: counts here, shows the sums over all processes of the service.
 
-The hot path only adds to plain integers; they become metrics at a scrape. Where a service is
-several processes each says its counts to the others now and then, and whichever is scraped shows
-the sums. Counts outlive a process that dies: its successor begins with them.
+The hot path only adds to plain integers; a scrape converts them to metrics. The processes of a
+service share their counts regularly, and each shows the sums when scraped. Counts outlive a
+process: its successor continues with them.
 """
 
 from bisect import bisect_left
@@ -41,8 +41,8 @@ from application.ports.siblings import Siblings
 from application.ports.telemetry import NO_BROKER, HeldBytes, Losses, Telemetry
 
 PROCESS_SECONDS = 5.0
-"""How old what the other processes show of their memory and descriptors may be: it takes a while to
-find out where many are open."""
+"""The maximum age of other processes' memory and descriptor figures, which are slow to determine if
+many descriptors are open."""
 
 
 class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
@@ -218,7 +218,7 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
     def render(self) -> bytes:
         """Return all metrics in the text format; what is shown is shared first.
 
-        So no later scrape shows less, whichever process answers it, and whichever dies.
+        So no later scrape shows lower values, whichever process answers it or dies.
         """
         self._read_process()
         self.share()

@@ -1,4 +1,4 @@
-"""What an operator should know of the broker that is behind `REDIS_URL`."""
+"""Advice for the operator about the broker behind `REDIS_URL`."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ _QUESTIONS: tuple[Command, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is expected of the broker: `expected_bytes` is how much it may have to hold."""
+    """The expected load: `expected_bytes` is the maximum that the broker may have to store."""
 
     kind: Kind
     confirm: Confirm
@@ -33,7 +33,7 @@ class Asked:
 
 
 async def advice(link: Link, asked: Asked) -> Sequence[str]:
-    """Return warnings; what a managed broker keeps to itself is passed over, with a warning.
+    """Return warnings; settings that a managed broker hides are skipped, with a warning.
 
     Raises:
         PublisherError: a server was not reached.
@@ -50,7 +50,7 @@ async def advice(link: Link, asked: Asked) -> Sequence[str]:
 
 
 async def _ask(link: Link, part: str) -> Sequence[Reply]:
-    """Ask a server; being connected first is not part of the time that it may take."""
+    """Ask a server; the time limit does not include the connection."""
     await link.run_at(part, [("PING",)])
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
@@ -83,7 +83,7 @@ def _of_part(replies: Sequence[Reply], asked: Asked, parts: int) -> Sequence[str
 
 
 def _of_time_outs(seconds: float | None, setting: str, asked: Asked) -> Sequence[str]:
-    """Warn of a failover that takes longer than what is confirmed meanwhile is kept."""
+    """Warn if a failover may take longer than confirmed entries are retained."""
     if seconds is None or seconds < asked.rewind_seconds or asked.confirm is Confirm.REPLICA:
         return []
     return [
@@ -180,7 +180,7 @@ def _of_role(facts: Mapping[str, str]) -> Sequence[str]:
 def _of_replicas(facts: Mapping[str, str]) -> Sequence[str]:
     """Warn of a failover that loses; INFO has `min_slaves_good_slaves` only where a minimum is set.
 
-    An old primary that is back for a moment takes, and confirms, what the new one never gets.
+    An old primary that is back for a moment confirms entries that the new one never gets.
     """
     if int(facts.get("connected_slaves", 0)) > 0 and "min_slaves_good_slaves" not in facts:
         return [

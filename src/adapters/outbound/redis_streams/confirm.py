@@ -1,6 +1,6 @@
-"""What an answer of the broker means: `REDIS_CONFIRM`.
+"""The meaning of an answer of the broker: `REDIS_CONFIRM`.
 
-memory    the server has it; what its appendfsync makes of that is the operator's choice
+memory the server has it; whether it syncs it depends on its appendfsync
 disk      the server has synced it: it is refused unless appendfsync is always
 replica   a replica has it, too: each round waits for one
 """
@@ -41,7 +41,7 @@ def pipeline_to(
     find: Find | None = None,
     admit: tuple[Admit, ...] = (),
 ) -> Pipeline:
-    """Make the pipeline to a server whose answers mean what was chosen."""
+    """Make the pipeline to a server whose answers have the chosen meaning."""
     if confirm is Confirm.DISK:
         admit = (*admit, _admit_synced)
     connection = Connection(address, find=find, admit=admit)

@@ -18,7 +18,7 @@ from domain.head import Head
 from domain.identifiers import StreamKey
 
 PAGE_ENTRIES = 500
-"""Entries of one XRANGE: at most some 50 MB where frames are as long as they may be."""
+"""The number of entries of one XRANGE: some 50 MB with frames of maximum length."""
 
 ANSWER_SECONDS = 5.0
 
@@ -50,7 +50,7 @@ class RedisStreamReader(StreamReader):
             start = b"(" + page[-1][0]
 
     async def head(self, stream: StreamKey) -> Head | None:
-        """Return the hash, or what the entries tell without it. See `StreamReader.head`."""
+        """Return the head from the hash, or else from the entries. See `StreamReader.head`."""
         newest = await self._facts(stream)
         return None if newest is None else newest[0]
 
@@ -105,7 +105,7 @@ class RedisStreamReader(StreamReader):
         return reply
 
     async def _ask_all(self, commands: Sequence[Command], key: Key) -> list[Reply]:
-        """Ask for replies; being connected first is not part of the time that they may take."""
+        """Run commands; the time limit does not include the connection."""
         await self._link.connect(key)
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
