@@ -29,6 +29,7 @@ class CallStream(StreamMessages):
         self._telemetry = host.services.telemetry
         self.is_behind = False
         """Whether it is granted, and early messages are still to be put."""
+        self._left_end: EndReason | None = None  # left to a newer connection
 
     @property
     def is_started(self) -> bool:
@@ -44,8 +45,11 @@ class CallStream(StreamMessages):
     def is_full(self) -> bool:
         """Whether its sender must not be read.
 
-        One whose start waits for its first frame is read: nothing else would decide the start.
+        One whose start waits for its first frame is read: nothing else would decide the start. One
+        whose end is left to a newer connection is not, until that has the stream or has failed.
         """
+        if self._left_end is not None:
+            return True
         if self.is_dropping:
             return False
         if self.live is None:
@@ -76,6 +80,7 @@ class CallStream(StreamMessages):
         """Wait until it is full no more, or a start that is under way is over."""
         if self.live is not None:
             await self.live.log.wait_for_room(self.live)
+            self._end_after_all(self.live)
         else:
             await self.start.wait()
 
@@ -135,8 +140,9 @@ class CallStream(StreamMessages):
                 self.note(message)
             case Refused():
                 self.refuse(message)
-            case End() if self._is_requested_elsewhere:
-                self._host.on_end_left()
+            case End(reason) if self._is_requested_elsewhere:
+                self._left_end = reason
+                self._host.note_end(is_left=True)
             case End(reason):
                 self._declare_dropped()
                 self._end(reason)
@@ -147,6 +153,13 @@ class CallStream(StreamMessages):
         live = self.live
         comes_back = self._host.wire.comes_back
         return comes_back and live is not None and live.log.is_start_requested
+
+    def _end_after_all(self, live: LiveStream) -> None:
+        """End the run if its end was left to a newer connection, and that has failed."""
+        reason, self._left_end = self._left_end, None
+        if reason is not None and not live.is_fenced:
+            self._host.note_end(is_left=False)
+            self._end(reason)
 
     def _declare_dropped(self) -> None:
         """Count what was dropped while the start was under way."""
