@@ -166,7 +166,7 @@ class SessionClose:
 
     def abandon(self) -> None:
         """Cancel what is left to be done."""
-        self.is_gone = True
+        self.on_gone()
         for stream in self._tracks:
             stream.abandon()
 
