@@ -5,16 +5,18 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
-from starting_site import ENDED, START, StartingSite, say, starting_site
+from starting_site import ENDED, START, TENANT, StartingSite, say, starting_site
 
 from adapters.inbound.dialects.agentstream import Agentstream
 from adapters.inbound.dialects.exostreamkit import Exostreamkit
 from application.call.closing import ENDED as CLOSED
+from application.call.closing import SUPERSEDED, CloseCode
 from application.call.messages import Audio, Refusal, SignalMessage
 from application.call.session import MAX_EARLY_AT_ONCE
 from application.delivery.live_stream import LiveStream
+from domain.access import Principal
 from domain.entries import Ended, Entry, Gap, SignalNoted, Started
-from domain.events import ResumeAbove, Signal
+from domain.events import EndReason, Resume, ResumeAbove, Signal
 from domain.media import AudioFrame
 
 AT_FIRST_FRAME = replace(START, continuation=ResumeAbove())
@@ -146,3 +148,44 @@ async def test_a_first_frame_that_is_dropped_decides_whether_the_open_run_contin
     ended = (await site.published())[-1]
     assert isinstance(ended, Ended)
     assert (ended.ledger.published, ended.ledger.lost, ended.ledger.missing) == (1, 2, 5)
+
+
+async def test_an_end_that_is_left_to_a_newer_connection_is_put_if_that_fails(
+    site: StartingSite,
+) -> None:
+    starting = site.starting(Exostreamkit(), Principal(token_tenant=TENANT))
+    say(starting, START, Audio(1, b"ab"), ENDED)
+    newer = site.starting(Exostreamkit())  # without a token
+    say(newer, replace(START, continuation=Resume()))
+    await site.plug()
+    await site.outcome(starting)
+    starting.put_early()
+    assert starting.session.is_full
+    await starting.session.wait_for_room()
+    await site.until(lambda: starting.closing and newer.closing)
+    assert newer.closing is not None
+    assert newer.closing.code is CloseCode.NOT_ALLOWED
+    assert starting.closing == CLOSED
+    *_, frame, ended = await site.published()
+    assert isinstance(frame, AudioFrame)
+    assert isinstance(ended, Ended)
+    assert ended.reason is EndReason.ENDED
+
+
+async def test_an_end_that_is_left_to_a_newer_connection_is_that_ones_if_it_is_granted(
+    site: StartingSite,
+) -> None:
+    starting, newer = site.starting(Exostreamkit()), site.starting(Exostreamkit())
+    say(starting, START, Audio(1, b"ab"), ENDED)
+    say(newer, replace(START, continuation=Resume()))
+    await site.plug()
+    await site.outcome(starting)
+    starting.put_early()
+    await starting.session.wait_for_room()
+    await site.until(lambda: starting.closing)
+    assert starting.closing == SUPERSEDED
+    await site.outcome(newer)
+    newer.put_early()
+    say(newer, Audio(2, b"ab"), ENDED)
+    await site.until(lambda: newer.closing)
+    assert _kinds(await site.published()) == [Started, 1, Started, 2, Ended]

@@ -217,6 +217,19 @@ async def test_a_bug_in_what_is_made_of_a_start_ends_this_call_and_leaves_nothin
     await site.until(lambda: starting.session.is_done)
 
 
+async def test_a_bug_while_the_close_is_being_sent_leaves_no_stream_open(
+    site: StartingSite, caplog: pytest.LogCaptureFixture
+) -> None:
+    starting = site.starting(BrokenWire())
+    say(starting, START, Audio(0, b"ab"))
+    starting.session._is_closed = True
+    await site.plug()
+    await site.until(lambda: "a call failed behind its close" in caplog.text)
+    starting.leave()
+    assert starting.session.is_done
+    assert site.telemetry.open_streams["exostreamkit"] == 0
+
+
 async def undecided(site: StartingSite) -> RecordingConnection:
     """A call whose start waits for its first frame: the stream has an open run."""
     await site.plug()

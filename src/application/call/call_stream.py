@@ -29,6 +29,7 @@ class CallStream(StreamMessages):
         self._telemetry = host.services.telemetry
         self.is_behind = False
         """Whether the start is granted, but early messages are not yet in the log."""
+        self._left_end: EndReason | None = None  # left to a newer connection
 
     @property
     def is_started(self) -> bool:
@@ -45,8 +46,10 @@ class CallStream(StreamMessages):
         """Whether its sender must not be read.
 
         While a start waits for its first frame the sender is read: only the frame decides the
-        start.
+        start. While its end is left to a newer connection, the sender is not read.
         """
+        if self._left_end is not None:
+            return True
         if self.is_dropping:
             return False
         if self.live is None:
@@ -77,6 +80,7 @@ class CallStream(StreamMessages):
         """Wait until there is room, or until a pending start is settled."""
         if self.live is not None:
             await self.live.log.wait_for_room(self.live)
+            self._end_after_all(self.live)
         else:
             await self.start.wait()
 
@@ -136,8 +140,9 @@ class CallStream(StreamMessages):
                 self.note(message)
             case Refused():
                 self.refuse(message)
-            case End() if self._is_requested_elsewhere:
-                self._host.on_end_left()
+            case End(reason) if self._is_requested_elsewhere:
+                self._left_end = reason
+                self._host.note_end(is_left=True)
             case End(reason):
                 self._declare_dropped()
                 self._end(reason)
@@ -148,6 +153,13 @@ class CallStream(StreamMessages):
         live = self.live
         comes_back = self._host.wire.comes_back
         return comes_back and live is not None and live.log.is_start_requested
+
+    def _end_after_all(self, live: LiveStream) -> None:
+        """End the run if its end was left to a newer connection, and that has failed."""
+        reason, self._left_end = self._left_end, None
+        if reason is not None and not live.is_fenced:
+            self._host.note_end(is_left=False)
+            self._end(reason)
 
     def _declare_dropped(self) -> None:
         """Count messages that were dropped while the start was pending."""

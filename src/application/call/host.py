@@ -38,8 +38,8 @@ class Host(Protocol):
         """Log what is odd about the call, each once."""
         ...
 
-    def on_end_left(self) -> None:
-        """Note that the sender's newer connection will end the main stream."""
+    def note_end(self, *, is_left: bool) -> None:
+        """Note that an end is left to the sender's newer connection, or handled here after all."""
         ...
 
     def close(self, closing: Closing) -> None:

@@ -152,9 +152,9 @@ class SessionClose:
         self._is_closed = True
         self.actions.close(self._closing)
 
-    def on_end_left(self) -> None:
-        """Undo the end: if the newer connection fails, this one still has the call."""
-        self._has_ended = self._deadlines.has_ended = False
+    def note_end(self, *, is_left: bool) -> None:
+        """Undo the end while it is left to a newer connection, which may fail."""
+        self._has_ended = self._deadlines.has_ended = not is_left
 
     def on_gone(self) -> None:
         """Continue muted: the connection is closed, by either side."""
@@ -166,7 +166,7 @@ class SessionClose:
 
     def abandon(self) -> None:
         """Cancel the remaining work."""
-        self.is_gone = True
+        self.on_gone()
         for stream in self._tracks:
             stream.abandon()
 
