@@ -27,7 +27,13 @@ from entrypoints.setting_groups import (
     Traces,
 )
 from entrypoints.settings import Settings, options_of, ports_of
-from entrypoints.trace_variables import NO_EXTRA, OF_THE_SDK, is_installed, traces_asked_by
+from entrypoints.trace_variables import (
+    NO_EXTRA,
+    OF_THE_SDK,
+    is_installed,
+    problems_of_limits,
+    traces_asked_by,
+)
 from entrypoints.value_kinds import InvalidValue, show
 from entrypoints.variables import Group, declared
 
@@ -106,6 +112,19 @@ def read_settings(
         remarks=remarks,
         read_again=lambda: read_settings(adapters, variables),
     )
+
+
+def adapter_name(variables: Mapping[str, str]) -> str:
+    """Return what `PUBSUB_ADAPTER`, or its file, says; nothing if it is not set.
+
+    Raises:
+        InvalidSettings: it is set wrongly.
+
+    """
+    environment = read_environment(variables, {ADAPTER})
+    if environment.problems:
+        raise InvalidSettings(environment.problems)
+    return environment.texts.get(ADAPTER, "")
 
 
 @dataclass(slots=True)
@@ -246,6 +265,7 @@ def _read_traces(reader: Reader) -> tuple[Traces | None, list[str]]:
         return None, []
     if not is_installed():
         return None, [f"{asked_by} {NO_EXTRA}"]
+    reader.problems += problems_of_limits(reader.environment.texts)
     return reader.read(Traces), []
 
 

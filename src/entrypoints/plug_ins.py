@@ -21,11 +21,14 @@ class UnusablePlugIn(Exception):
 def points_by_name(group: str, own: Mapping[str, str]) -> Mapping[str, Sequence[EntryPoint]]:
     """Return the entry points of a group, without those that have a name of our own.
 
-    A distribution whose metadata cannot be read is logged and left out.
+    Those, and distributions whose metadata cannot be read, are logged and left out.
     """
     points: dict[str, list[EntryPoint]] = {}
     for point in _entry_points(group):
-        if point.name not in own:
+        if point.name in own:
+            told_as = f"{point.name!r} of {', '.join(homes([point]))}"
+            _log.warning("the entry point %s is ignored: it has a built-in's name", told_as)
+        else:
             points.setdefault(point.name, []).append(point)
     return points
 

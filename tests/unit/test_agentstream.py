@@ -22,7 +22,11 @@ from carrier_calls import (
 )
 
 from adapters.inbound.dialects import DIALECTS, recognise
-from adapters.inbound.dialects.agentstream import Agentstream
+from adapters.inbound.dialects.agentstream import (
+    MAX_SIGNAL_BRACKETS,
+    MAX_SIGNAL_BYTES,
+    Agentstream,
+)
 from adapters.inbound.dialects.dialect import Decoder
 from application.call.closing import CloseCode
 from application.call.messages import (
@@ -469,6 +473,37 @@ def test_media_and_signals_of_another_stream_than_the_start_named_are_refused(
             assert refused.refusal is Refusal.UNEXPECTED_EVENT
 
 
+@pytest.mark.parametrize("payload", ["AAA=", LONG])
+@pytest.mark.parametrize(
+    ("named", "started", "is_another"),
+    [
+        ([], "s", False),
+        (["s", "s", None], "s", False),
+        (["other"], "s", True),
+        ([None, "other", "other"], "s", True),
+        (["other"], ..., False),
+    ],
+)
+def test_what_comes_before_a_start_and_names_another_stream_is_refused_with_it(
+    payload: str, named: list[str | None], started: Any, *, is_another: bool
+) -> None:
+    reader = decoder()
+    for name in named:
+        early = json.dumps({**media(1, payload), "stream_sid": name}).encode()
+        assert isinstance(reader.decode_text(early), Audio)
+    message = reader.decode_text(json.dumps(start(stream_sid=started)).encode())
+    assert isinstance(message, Start)
+    assert message.refuses_early is is_another
+
+
+def test_of_two_streams_that_are_named_before_a_start_the_second_is_refused() -> None:
+    reader = decoder()
+    messages = [json.dumps({**media(1), "stream_sid": name}).encode() for name in ("s", "other")]
+    assert isinstance(reader.decode_text(messages[0]), Audio)
+    assert isinstance(reader.decode_text(messages[1]), Refused)
+    assert isinstance(reader.decode_text(messages[0]), Audio)
+
+
 def test_where_the_start_names_no_stream_none_is_another() -> None:
     reader = decoder()
     reader.decode_text(json.dumps(start(stream_sid=...)).encode())
@@ -548,6 +583,25 @@ def test_fields_beside_a_nested_start_are_read_as_well() -> None:
 
 
 @pytest.mark.parametrize("event", ["dtmf", "mark"])
-def test_a_signal_of_many_kilobytes_is_refused(event: str) -> None:
-    text = json.dumps({"event": event, event: {"name": "x" * 5_000}})
-    assert isinstance(decoder().decode_text(text.encode()), Refused)
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"k" * (MAX_SIGNAL_BYTES + 1): 1},
+        {f"key{number}" * 10: 1 for number in range(200)},
+        {"name": "x" * MAX_SIGNAL_BYTES},
+        json.loads('{"name":' + "[" * MAX_SIGNAL_BRACKETS + "]" * MAX_SIGNAL_BRACKETS + "}"),
+    ],
+)
+@pytest.mark.parametrize("is_flat", [False, True])
+def test_a_signal_of_a_size_or_a_depth_that_no_signal_has_is_refused(
+    event: str, more: dict[str, object], *, is_flat: bool
+) -> None:
+    message = decode({"event": event, **(more if is_flat else {event: more})})
+    assert isinstance(message, Refused)
+    assert message.refusal is Refusal.INVALID_MESSAGE
+    assert event in message.explanation
+
+
+def test_what_stands_beside_a_signal_does_not_make_it_longer() -> None:
+    message = decode({"event": "mark", "mark": {"name": "m"}, "more": "x" * MAX_SIGNAL_BYTES})
+    assert message == SignalMessage(Signal.MARK, '{"name": "m"}')

@@ -198,7 +198,7 @@ def test_all_that_was_sent_is_counted_when_it_is_discarded_and_only_once() -> No
     for message in (FRAME, Refused(Refusal.INVALID_AUDIO, "why"), STARTED_ALREADY):
         take(subject, message)
     for seq in (2, 3, 3):
-        subject.drop(Audio(seq, b""))
+        subject.drop(Audio(seq, b"ab"))
     for _ in range(2):
         subject.discard(refused_for=None)
         counted = telemetry_of(subject).counted
@@ -217,7 +217,7 @@ def test_nothing_is_lost_of_a_sender_that_is_refused() -> None:
     for message in (FRAME, Refused(Refusal.INVALID_AUDIO, "why")):
         take(subject, message)
     for seq in (2, 3, 3):
-        subject.drop(Audio(seq, b""))
+        subject.drop(Audio(seq, b"ab"))
     for _ in range(2):
         subject.discard(refused_for="not_allowed")
         subject.discard(refused_for=None)
@@ -235,11 +235,34 @@ def test_what_is_dropped_is_counted_as_the_run_will_count_it() -> None:
     take(subject, FRAME)
     assert FRAME.seq == 1
     for seq in (3, 1, 5, 5, None, 4):
-        subject.drop(Audio(seq, b""))
+        subject.drop(Audio(seq, b"ab"))
     assert subject.take_dropped() == Dropped(
         frames=3, first_seq=3, last_seq=6, highest_seq=6, duplicates=3
     )
     assert held(subject) == [FRAME]
+
+
+def test_a_frame_that_would_be_refused_is_refused_and_not_dropped() -> None:
+    subject = early()
+    take(subject, START)
+    for seq, audio in enumerate([b"ab", b"odd", b"", bytes(MAX_FRAME_BYTES + 2), b"cd"]):
+        subject.drop(Audio(seq, audio))
+    dropped = subject.take_dropped()
+    assert (dropped.frames, dropped.first_seq, dropped.last_seq) == (2, 0, 4)
+    assert dropped.refused == {Refusal.INVALID_AUDIO: 2, Refusal.FRAME_TOO_LARGE: 1}
+
+
+@pytest.mark.parametrize("seq", [7, None])
+def test_the_first_frame_is_known_although_it_is_dropped(seq: int | None) -> None:
+    subject = early()
+    take(subject, START, DTMF)
+    assert subject.first_audio is None
+    subject.drop(DTMF)
+    assert subject.first_audio is None
+    subject.drop(Audio(seq, b"ab"))
+    take(subject, Audio(9, b"ab"))
+    assert subject.first_audio is not None
+    assert subject.first_audio.seq == seq
 
 
 def test_dropped_frames_without_numbers_have_none() -> None:

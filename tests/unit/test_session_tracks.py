@@ -1,6 +1,7 @@
 """The tracks of one session: each is a stream of its own, opened by its first frame."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 from starting_site import ENDED, KEY, START, TENANT, StartingSite, say, starting_site
@@ -58,6 +59,24 @@ async def test_each_track_is_a_stream_of_its_own_begun_with_its_first_frame(
         assert entries[0].opening.track == track
         assert isinstance(entries[-1], Ended)
         assert entries[-1].ledger.received == entries[-1].ledger.published > 0
+
+
+async def test_what_came_before_a_start_and_is_of_another_stream_is_in_none(
+    site: StartingSite,
+) -> None:
+    await site.plug()
+    starting = site.starting(Agentstream())
+    say(starting, Audio(1, b"no"), Audio(1, b"no", "outbound"), replace(START, refuses_early=True))
+    say(starting, Audio(1, b"ab"))
+    await site.outcome(starting)
+    starting.put_early()
+    say(starting, ENDED)
+    await site.until(lambda: starting.closing)
+    published = await site.published()
+    assert [it.audio for it in published if isinstance(it, AudioFrame)] == [b"ab"]
+    assert await site.published(OTHER) == []
+    assert site.telemetry.counted["rejected", Refusal.UNEXPECTED_EVENT] == 2
+    assert site.telemetry.held_bytes().unconfirmed == 0
 
 
 @pytest.mark.parametrize("track", ["no/name", "x" * 200])

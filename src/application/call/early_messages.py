@@ -1,18 +1,19 @@
-"""The messages of one stream that come before it is started, held in order within a bound.
+"""Holds the messages of one stream that arrive before it is started, in order and bounded.
 
-Some carriers send audio before the start, and cannot say whether they resume an open run: their
-first frame tells. Others do not wait for the answer to their start, which may take long when the
-broker is away. The limit is small before the start; after it, it is the stream's buffer limit.
+Some carriers send audio before the start, or cannot say whether they resume an open run: their
+first frame decides. Others do not wait for the answer to their start, which may take long while the
+broker is away. Before the start the limit is small; after it, the stream's buffer limit applies.
 """
 
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
-from application.call.messages import Audio, End, Refusal, Refused, SignalMessage
+from application.call.messages import Audio, End, Refusal, Refused, SignalMessage, refusal_of
 from application.delivery.byte_budget import ByteBudget
 from application.ports.clock import Instant
 from application.ports.telemetry import Telemetry
-from domain.media import MAX_FRAME_BYTES, MediaFormat
+from domain.errors import InvalidAudio
+from domain.media import MAX_FRAME_BYTES, AudioFrame, MediaFormat
 
 EarlyMessage = Audio | SignalMessage | End | Refused
 
@@ -20,15 +21,22 @@ Held = tuple[EarlyMessage, Instant]
 """A message, and when it was heard."""
 
 MAX_BYTES_BEFORE_START = 512 * 1024
-"""What one stream may hold before its start: 50 frames of 200 ms at 24 kHz, and some more."""
+"""The limit of one stream before its start: 50 frames of 200 ms at 24 kHz, and some more."""
+
+
+@dataclass(frozen=True, slots=True)
+class FirstAudio:
+    """The first frame of a sender, held or dropped; `seq` None where it has no number."""
+
+    seq: int | None
 
 
 @dataclass(slots=True)
 class Dropped:
-    """What the full buffer dropped, to be counted once the stream is started.
+    """Messages dropped by the full buffer, to be counted once the stream is started.
 
-    `frames` are new ones, from `first_seq` to `last_seq`; these are None where frames have no
-    numbers. `highest_seq` is the highest number that came, held frames included.
+    `frames` counts new frames, from `first_seq` to `last_seq`; both are None if frames have no
+    numbers. `highest_seq` is the highest number received, including held frames.
     """
 
     frames: int = 0
@@ -58,9 +66,9 @@ class Dropped:
 
 
 class EarlyMessages:
-    """A queue of the early messages of one track; what it refuses itself, it counts.
+    """A queue of the early messages of one track, which counts the messages that it refuses.
 
-    That of the stream's own track, None, holds the frames of others too until there is a start.
+    The queue of the main stream (track None) also holds frames of other tracks until its start.
     """
 
     def __init__(
@@ -78,12 +86,14 @@ class EarlyMessages:
         self._held: deque[Held] = deque()
         self._held_bytes = 0
         self._dropped = Dropped()
+        self.first_audio: FirstAudio | None = None
+        """The first frame of the track that came behind its start, or is held from before."""
         self.has_ended = False
         """Whether the sender has sent its end."""
 
     @property
     def is_full(self) -> bool:
-        """Whether the stream is requested, and holds as much as any stream may."""
+        """Whether the start is requested, and the stream's buffer limit is reached."""
         if self._media is None:
             return False
         limits = self._budget.limits
@@ -94,7 +104,7 @@ class EarlyMessages:
         )
 
     def _is_bound_reached(self, size: int) -> bool:
-        """Whether so many bytes more are too much before the start."""
+        """Whether these bytes would exceed the limit before the start."""
         return (
             len(self._held) >= self._max_before_start
             or self._held_bytes + size > MAX_BYTES_BEFORE_START
@@ -102,7 +112,7 @@ class EarlyMessages:
         )
 
     def note_start(self, media: MediaFormat) -> None:
-        """Hold as much from now on as a stream of this format may."""
+        """Apply the buffer limit of a stream of this format from now on."""
         if self._media is None:
             self._budget.add_early(-self._held_bytes)
         self._media = media
@@ -123,6 +133,7 @@ class EarlyMessages:
             self._grow(size)
             self._held.append((message, heard))
             if isinstance(message, Audio) and message.track == self._track:
+                self._note_first(message)
                 self._dropped.note_held(message.seq)
 
     def hold_end(self, end: End, heard: Instant) -> None:
@@ -132,19 +143,22 @@ class EarlyMessages:
             self._held.append((end, heard))
 
     def drop(self, message: Audio | SignalMessage) -> None:
-        """Note a message that is dropped while the buffer is full: a frame is lost."""
-        if isinstance(message, Audio):
+        """Note a message that is dropped while the buffer is full: a frame is lost.
+
+        One that would be refused is refused.
+        """
+        if isinstance(message, SignalMessage):
+            self._telemetry.ignored("back_pressure")
+            return
+        self._note_first(message)
+        refusal = self._refusal_of(message)
+        if refusal is None:
             self._dropped.drop(message.seq)
         else:
-            self._telemetry.ignored("back_pressure")
-
-    def first_audio(self) -> Audio | None:
-        """Return the first frame of the track that is held."""
-        held = (it for it, _ in self._held if isinstance(it, Audio) and it.track == self._track)
-        return next(held, None)
+            self._dropped.refused[refusal] += 1
 
     def release(self) -> Held | None:
-        """Return what is held, one at a time and in order; None when nothing is left."""
+        """Return the next held message; None if there is none."""
         if not self._held:
             return None
         held = self._held.popleft()
@@ -164,17 +178,17 @@ class EarlyMessages:
 
     @property
     def dropped_frames(self) -> int:
-        """How many frames were dropped and are not counted yet."""
+        """How many dropped frames are not counted yet."""
         return self._dropped.frames
 
     def take_dropped(self) -> Dropped:
-        """Return what was dropped and is not counted yet; the caller counts it."""
+        """Return the drops that are not counted yet; the caller counts them."""
         dropped, self._dropped = self._dropped, Dropped()
         return dropped
 
     def discard(self, *, refused_for: str | None) -> None:
-        """Drop and count everything: as rejected for a reason, or as lost where that is None."""
-        dropped = self.take_dropped()
+        """Drop and count everything: as rejected for a reason, or as lost if it is None."""
+        dropped, self.first_audio = self.take_dropped(), None
         frames, refused = dropped.frames, dropped.refused
         while (held := self.release()) is not None:
             message, _ = held
@@ -192,6 +206,19 @@ class EarlyMessages:
             self._telemetry.frames("duplicate", dropped.duplicates)
         for refusal, messages in refused.items():
             self._count_refused(refusal.value, messages)
+
+    def _refusal_of(self, frame: Audio) -> Refusal | None:
+        """Tell whether a frame behind the start is refused, and why."""
+        if self._media is not None:
+            try:
+                AudioFrame(self._media, frame.seq or 0, 0, frame.audio)
+            except InvalidAudio as why:
+                return refusal_of(why)
+        return None
+
+    def _note_first(self, frame: Audio) -> None:
+        if self.first_audio is None:
+            self.first_audio = FirstAudio(frame.seq)
 
     def _grow(self, size: int) -> None:
         self._held_bytes += size

@@ -1,5 +1,6 @@
 """Recordings that a call can be made of: WAV files, PCM, 16 bits, mono."""
 
+import stat
 import wave
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,6 +13,9 @@ MAX_WAV_BYTES = 512 * 1024 * 1024
 
 UNKNOWN_BYTES = 2**32 - 1
 """What a program writes for the length of audio that it writes to a pipe."""
+
+NOT_BEFORE_3_12 = "unknown format: 65534"
+"""WAVE_FORMAT_EXTENSIBLE, in the words of an older `wave`."""
 
 SPEECH_DIRECTORY = Path(__file__).parent / "speech"
 
@@ -60,7 +64,9 @@ def read_recording(path: Path) -> Recording:
 
     """
     try:
-        size = path.stat().st_size
+        kind, size = path.stat().st_mode, path.stat().st_size
+        if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+            raise UnusableRecording(f"{path}: no file; write what comes through a pipe to one")
         if size > MAX_WAV_BYTES:
             raise UnusableRecording(f"{path}: larger than {MAX_WAV_BYTES >> 20} MiB")
         with wave.open(str(path), "rb") as wav:
@@ -70,8 +76,11 @@ def read_recording(path: Path) -> Recording:
             pcm = wav.readframes(min(frames, size // SAMPLE_WIDTH_BYTES))
     except OSError as error:
         raise UnusableRecording(f"{path}: {error.strerror or 'cannot be read'}") from error
-    except (wave.Error, EOFError) as error:
-        raise UnusableRecording(f"{path}: no PCM WAV file ({error or 'it is cut'})") from error
+    except (wave.Error, EOFError, RuntimeError) as error:  # the last where a chunk is cut
+        why = str(error) or "it is cut"
+        if why == NOT_BEFORE_3_12:
+            why = "its format is EXTENSIBLE, which Python reads from 3.12 on: write it as plain PCM"
+        raise UnusableRecording(f"{path}: no PCM WAV file ({why})") from error
     found = len(pcm) // SAMPLE_WIDTH_BYTES
     if found < frames != UNKNOWN_BYTES // SAMPLE_WIDTH_BYTES:
         raise UnusableRecording(f"{path}: it is cut: {found} of {frames} frames")

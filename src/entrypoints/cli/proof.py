@@ -77,7 +77,7 @@ class PlainReader:
 
 def write_wav(path: Path, proof: Proof) -> None:
     """Write what was found as 16-bit PCM, mono."""
-    with wave.open(str(path), "wb") as wav:
+    with path.open("wb") as file, wave.open(file, "wb") as wav:
         wav.setnchannels(1)
         wav.setsampwidth(2)
         wav.setframerate(proof.sample_rate or 8_000)

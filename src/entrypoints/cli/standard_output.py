@@ -20,6 +20,7 @@ def tell_of_unwritable_output() -> None:
 
     No command takes that for an error of its own files. A closed pipe remains one, which is no
     error: its reader has read enough. A standard output that is closed, or replaced, is left alone.
+    A character that its encoding does not have is written as an escape.
     """
     replaced = sys.stdout
     if not isinstance(replaced, io.TextIOWrapper) or replaced is not sys.__stdout__:
@@ -28,7 +29,7 @@ def tell_of_unwritable_output() -> None:
     sys.stdout = io.TextIOWrapper(
         io.BufferedWriter(raw),
         encoding=replaced.encoding,
-        errors=replaced.errors,
+        errors="backslashreplace" if replaced.errors == "strict" else replaced.errors,
         line_buffering=replaced.line_buffering,
         write_through=replaced.write_through,
     )

@@ -50,7 +50,7 @@ def write_stereo(left: RunExport, right: RunExport) -> Path:
         _Side(left.wav, max(0, -lead_ms) * rate // 1_000),
         _Side(right.wav, max(0, lead_ms) * rate // 1_000),
     )
-    with wave.open(str(path), "wb") as wav:
+    with path.open("wb") as file, wave.open(file, "wb") as wav:
         wav.setnchannels(2)
         wav.setsampwidth(SAMPLE_BYTES)
         wav.setframerate(rate)

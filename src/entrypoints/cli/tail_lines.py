@@ -100,6 +100,10 @@ class TailLines:
         """Tell that a stream is not there any more, without an end."""
         self._say(key, "gone", "its keys have expired")
 
+    def unread(self, key: StreamKey, why: str) -> None:
+        """Tell that a stream cannot be read, while the broker answers."""
+        self._say(key, "unread", why, why=why)
+
     def away(self, seconds: float, why: str) -> None:
         """Tell that the broker does not answer."""
         text = f"broker away for {seconds:.0f} s: {why}"

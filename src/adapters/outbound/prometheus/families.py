@@ -142,10 +142,11 @@ def families(tally: Tally, known: Series) -> Iterator[Metric]:
         tally.spans_dropped,
     )
     yield from _audio_families(tally, known)
-    yield _gauge("ingest_broker_up", "Whether the broker takes writes", int(tally.broker_up))
+    yield _gauge("ingest_broker_up", "Whether the broker takes writes", int(bool(tally.broker_up)))
     yield _gauges(
         "ingest_broker_part_up", "Whether a part of the broker takes writes", ("part",), parts
     )
+    yield _gauge("ingest_ready", "Whether new calls are taken", int(tally.ready))
     yield _gauge("ingest_draining", "Whether calls are brought to an end", int(tally.draining))
 
 

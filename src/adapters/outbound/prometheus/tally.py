@@ -26,7 +26,10 @@ further ones share one. So many fit into what workers tell each other."""
 
 
 class Tally(msgspec.Struct):
-    """What one process has counted; the gauges are as of now."""
+    """What one process has counted; the gauges are as of now.
+
+    `broker_up` is None until the process has tried the broker: it begins, and says nothing of it.
+    """
 
     worker: int = 0
     handshakes: dict[str, int] = {}
@@ -56,7 +59,8 @@ class Tally(msgspec.Struct):
     kept_bytes: int = 0
     max_buffered_bytes: int = 0
     oldest_unconfirmed_seconds: float = 0.0
-    broker_up: bool = False
+    ready: bool = False
+    broker_up: bool | None = None
     broker_parts: dict[str, bool] = {}
     draining: bool = False
     process: dict[str, float] = {}
@@ -81,10 +85,12 @@ class Tally(msgspec.Struct):
         self.oldest_unconfirmed_seconds = max(
             self.oldest_unconfirmed_seconds, other.oldest_unconfirmed_seconds
         )
-        self.broker_up = self.broker_up and other.broker_up
+        tried = [it for it in (self.broker_up, other.broker_up) if it is not None]
+        self.broker_up = all(tried) if tried else None
         for part, is_up in other.broker_parts.items():
             self.broker_parts[part] = self.broker_parts.get(part, True) and is_up
         self.draining = self.draining or other.draining
+        self.ready = self.ready and other.ready
         self.lately.add(other.lately)
 
     def add_counts(self, other: "Tally") -> None:
@@ -95,7 +101,8 @@ class Tally(msgspec.Struct):
 
 _GAUGES = frozenset({
     "worker", "streams", "buffered_bytes", "kept_bytes", "max_buffered_bytes",
-    "oldest_unconfirmed_seconds", "broker_up", "broker_parts", "draining", "process", "lately",
+    "oldest_unconfirmed_seconds", "ready", "broker_up", "broker_parts", "draining", "process",
+    "lately",
 })  # fmt: skip
 _COUNTED = tuple(name for name in Tally.__struct_fields__ if name not in _GAUGES)
 """All other fields are counts, which outlive their process."""

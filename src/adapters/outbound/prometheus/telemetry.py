@@ -70,6 +70,7 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         self._tally.max_buffered_bytes = buffer_bytes
         self._held_bytes: Callable[[], HeldBytes] = lambda: HeldBytes(0, 0)
         self._oldest_seconds: Callable[[], float] = lambda: 0.0
+        self._is_ready: Callable[[], bool] = lambda: False
         self._log_lines_dropped: Callable[[], int] = lambda: 0
         self._dropped_before = self._tally.log_lines_dropped
         self._spans_dropped: Callable[[], int] = lambda: 0
@@ -136,6 +137,10 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         """Set the source of the age of the oldest unconfirmed frame."""
         self._oldest_seconds = seconds
 
+    def watch_ready(self, is_ready: Callable[[], bool]) -> None:
+        """Ask `is_ready` whether this process takes new calls."""
+        self._is_ready = is_ready
+
     def watch_log(self, lines_dropped: Callable[[], int]) -> None:
         """Ask `lines_dropped` how many log lines this process has dropped."""
         self._log_lines_dropped = lines_dropped
@@ -195,7 +200,7 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         """Return how all processes stand. See `MetricsExposition.service_state`."""
         tally = self._sum(self._living())
         return ServiceState(
-            tally.broker_up,
+            bool(tally.broker_up),
             sum(tally.streams.values()),
             tally.buffered_bytes,
             tally.oldest_unconfirmed_seconds,
@@ -233,6 +238,7 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         self._tally.spans_dropped = self._spans_before + self._spans_dropped()
         self._tally.buffered_bytes, self._tally.kept_bytes = self._held_bytes()
         self._tally.oldest_unconfirmed_seconds = self._oldest_seconds()
+        self._tally.ready = self._is_ready()
         self._tally.lately = self._memory.lately(self._costs())
         return encode(self._tally)
 

@@ -85,6 +85,10 @@ class RedisStreamReader(StreamReader):
             return None
         return head, fields.get(b"started"), (last[0][0], _pairs(last[0][1])) if last else None
 
+    def part_of(self, stream: StreamKey) -> str:
+        """Return the shard of a cluster; the only part before it is known. See `StreamReader`."""
+        return self._link.part_of(stream)
+
     async def announcements(self, after: str | None = None) -> Sequence[Announcement]:
         """Return a page of the index. See `StreamReader.announcements`."""
         start = "-" if after is None else f"({after}"
