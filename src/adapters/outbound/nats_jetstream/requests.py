@@ -78,9 +78,16 @@ def answer(reply: Reply | PublisherError) -> dict[str, Any]:
         found = _decode(reply.payload)
     except (msgspec.MsgspecError, ValueError) as error:
         raise BrokerUnavailable("JetStream's answer cannot be read") from error
-    if not ("stream" in found or str(found.get("type")).startswith(_OF_JETSTREAM)):
+    if not _is_of_jetstream(found):
         raise not_jetstream()
     return found
+
+
+def _is_of_jetstream(found: dict[str, Any]) -> bool:
+    """Tell JetStream's answer, an ack or an error of either from what another client answers."""
+    if "error" in found:
+        return isinstance(found["error"], dict)
+    return "stream" in found or str(found.get("type")).startswith(_OF_JETSTREAM)
 
 
 def checked(reply: Reply | PublisherError) -> dict[str, Any]:

@@ -70,9 +70,10 @@ class RedisStreamReader(StreamReader):
     ) -> tuple[Head, bytes | None, tuple[bytes, Mapping[bytes, bytes]] | None] | None:
         key = layout.stream_key(self._prefix, stream)
         facts_key = layout.facts_key(self._prefix, stream)
-        told, first, last = await self._ask_all(
+        told, exists, first, last = await self._ask_all(
             [
                 ("HGETALL", facts_key),
+                ("EXISTS", key),
                 ("XRANGE", key, "-", "+", "COUNT", 1),
                 ("XREVRANGE", key, "+", "-", "COUNT", 1),
             ],
@@ -80,7 +81,7 @@ class RedisStreamReader(StreamReader):
         )
         fields = _pairs(told)
         info = (b"last-generated-id", last[0][0], b"first-entry", first[0]) if last else ()
-        head = read_head(len(first), fields, info)
+        head = read_head(exists if fields else len(first), fields, info)
         if head is None:
             return None
         return head, fields.get(b"started"), (last[0][0], _pairs(last[0][1])) if last else None
