@@ -250,9 +250,45 @@ async def test_what_another_process_continues_is_not_lost_although_its_answer_is
     other.confirm(51, 52)
     bench.settle()
     assert bench.heard_by.is_fenced
-    assert bench.here.published.last_seq == 50
+    assert bench.heard_by.acked == 0, "it is not proved"
     assert (bench.lost(), other.lost()) == (1, 0)
     assert bench.stored_seqs() == list(range(53))
+
+
+@pytest.mark.parametrize("starts", [2, 3])
+async def test_a_start_of_another_process_is_not_taken_for_what_was_never_stored(
+    starts: int,
+) -> None:
+    """The last of them begins at the position at which what is not stored would end."""
+    bench = LogBench(limits=ROOMY)
+    bench.start()
+    bench.confirm(0)
+    bench.hear(*range(1, starts))
+    other = LogBench("b", beside=bench)
+    for _ in range(starts):
+        other.start(Resume())
+    bench.settle()
+    assert bench.heard_by.is_fenced
+    assert bench.heard_by.acked == 0
+    assert bench.lost() == starts - 1
+
+
+async def test_a_loss_that_another_process_declares_is_not_taken_for_what_was_never_stored() -> (
+    None
+):
+    """Its gap has the position of the frame that is not stored."""
+    bench = LogBench(limits=ROOMY)
+    bench.start()
+    bench.confirm(0)
+    bench.hear(1)
+    bench.store.evict_entries()
+    other = LogBench("b", beside=bench)
+    other.start(Resume())
+    bench.settle()
+    assert bench.heard_by.is_fenced
+    assert bench.heard_by.acked == 0
+    assert bench.published() == 1
+    assert bench.lost() == 1
 
 
 @pytest.mark.parametrize("lost", [0, 1, 2, 3])

@@ -99,12 +99,19 @@ class Holdings:
         return self.tail is not None and self.place(head) == At(self.window.next_position)
 
     def stored_before(self, head: Head) -> list[Batch]:
-        """Remove and return the queued batches that the head of a newer lease of the run includes.
+        """Return, and queue no more, what the next lease of the run seems to continue.
 
-        They were stored, although the answer was lost.
+        It was probably stored, although its answer was lost: the next lease begins at its end.
         """
-        is_there = any(batch.count and batch.end == head.begun_at for batch in self.window.queued)
+        is_there = any(self._is_continued(batch, head) for batch in self.window.queued)
         return self.window.confirm_below(head.begun_at) if is_there and self.is_of_run(head) else []
+
+    @staticmethod
+    def _is_continued(batch: Batch, head: Head) -> bool:
+        """Return whether a lease begins at the end of a batch, and with nothing before that."""
+        is_next = head.lease.generation == batch.lease.generation + 1
+        is_kept = head.first_kept < batch.first_position  # else entries were declared lost
+        return batch.count > 0 and batch.end == head.begun_at and is_next and is_kept
 
     def is_of_run(self, head: Head) -> bool:
         """Return whether a head belongs to the last held run."""

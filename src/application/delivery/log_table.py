@@ -128,17 +128,17 @@ class LogTable(LogInbox):
             is_replaying = bool(queued) and queued[0].was_confirmed and queued[0].count > 0
             self.state = LogState.REPLAYING if is_replaying else LogState.IN_SYNC
 
-    def _confirm(self, batches: Sequence[Batch]) -> None:
+    def _confirm(self, batches: Sequence[Batch], *, is_acked: bool = True) -> None:
         if not batches:
             return
-        now, retained, live = self._clock.monotonic(), self._holdings.retained, self._live
+        now, live = self._clock.monotonic(), self._live if is_acked else None
         frames = self._reports.confirmed(batches, now)
         is_of_live = False
         self._holdings.note_stored(batches[-1], now)
         for batch in batches:
             batch.note_confirmed()
             if not batch.is_foreign:
-                retained.add(batch, now)
+                self._holdings.retained.add(batch, now)
             if live is not None and live.run.name == batch.run.name:
                 live.published, is_of_live = batch.account, True
         self._asked_at = now
@@ -185,7 +185,7 @@ class LogTable(LogInbox):
 
     def _enter_fenced(self, head: Head) -> None:
         """Append nothing new, since a newer lease holds the stream. Retained entries stay."""
-        self._confirm(self._holdings.stored_before(head))
+        self._confirm(self._holdings.stored_before(head), is_acked=False)  # it is not proved
         self._drop_unconfirmed("superseded")
         self.state = LogState.FENCED
         self._reports.fenced(head)
