@@ -8,10 +8,10 @@
     ├── InvalidSequenceNumber    a seq outside 0 … 2^53 - 1
     ├── InvalidTraceParent       no trace parent of W3C Trace Context
     ├── UnbalancedLedger         counters that contradict each other
-    ├── IllegalTransition an operation that the interaction's state does not allow
+    ├── IllegalTransition        an operation that the interaction's state does not allow
     ├── StaleGeneration          a start under a generation that is not newer
     ├── Superseded               a start that came after one requested later
-    └── NotAllowed a sender without the right to this tenant or interaction
+    └── NotAllowed               a sender without the right to this tenant or interaction
         └── TenantNotOpen        a tenant that needs a token
 
 What the network may do (a gap, a duplicate, a cut) is a value, never an exception.

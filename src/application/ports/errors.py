@@ -1,9 +1,9 @@
 """Errors of technologies; adapters translate them and keep the cause.
 
 PublisherError
-├── BrokerUnavailable not reached, timed out, or refusing for now: transient
-└── BrokerRefused refusing until an operator changes something
-    └── Unreadable stored data cannot be read
+├── BrokerUnavailable    not reached, timed out, or refusing for now: transient
+└── BrokerRefused        refusing until an operator changes something
+    └── Unreadable       stored data cannot be read
 InvalidToken             a token that does not verify
 """
 
