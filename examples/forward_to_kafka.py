@@ -78,7 +78,7 @@ class Forwarder:
         self.producer.poll(0.02 if self.runs else 0)
 
     def take(self, broker, call, notices):
-        """Take a run by the notice of its first entry: its resumptions are found behind that."""
+        """Own a run by the notice of its first entry; its resumptions follow in the stream."""
         first = call.get(b"resumed") == b"0" or call.get(b"entry", b"").endswith(b"-0")
         if call.get(b"type") != b"started" or not first:
             broker.xack(self.index, self.group, *notices)

@@ -22,20 +22,20 @@ interface Common {
   run: string;
   /** Of the entry, `<generation>-<position>`. */
   id: string;
-  /** Of the frame, of the last frame that a gap misses, or of the frame before; -1: none. */
+  /** Of the frame, of the last missing frame of a gap, or of the frame before; -1: none. */
   seq: number;
 }
 export interface Started extends Common { type: "started"; data: Media }
 export interface Audio extends Common {
   type: "audio";
-  /** Raw bytes as sent; `call.media` tells their encoding. */
+  /** Raw bytes as sent; `call.media` has their encoding. */
   audio: Buffer;
   /** When the service received it, milliseconds since 1970. */
   receivedAtMs: number;
 }
 export interface Gap extends Common {
   type: "gap";
-  /** Not `declared`: retention removed them of a run that the group had begun to read. */
+  /** If not `declared`, retention removed them from a run that the group had begun to read. */
   data: { first_missing: number; missing: number; declared: boolean };
 }
 /** A key press or a playback mark: the inner object of the carrier's event. */
@@ -46,7 +46,7 @@ export interface Ended extends Common {
 }
 export type Event = Started | Audio | Gap | Signal | Ended;
 
-/** How far one run was handled: to its frame `seq` (-1: none), and so many signals behind that. */
+/** The position in one run: frame `seq` (-1: none), and the number of signals after it. */
 export interface Progress {
   run: string;
   generation: number;
@@ -55,7 +55,7 @@ export interface Progress {
   ended: boolean;
 }
 
-/** How far a group has handled a stream, as it is kept at the broker. */
+/** The position of a group in a stream, as stored at the broker. */
 export interface Position {
   /** Id of the last entry handled; '' before the first. */
   entry: string;
@@ -68,7 +68,7 @@ export interface Position {
  * - `open`: this worker owns the call
  * - `finished`: its `ended` was handled and committed
  * - `gone`: the broker has had nothing of it for a minute
- * - `lost`: another worker owns it; what was not committed is repeated there
+ * - `lost`: another worker owns it; uncommitted events are repeated there
  * - `left`: this worker has handed it over or is closed
  */
 export type CallState = "open" | "finished" | "gone" | "lost" | "left";
@@ -82,23 +82,22 @@ export interface Call extends AsyncIterable<Event> {
   /** The fencing number of the lease: grows with each owner of the call. */
   readonly fence: number;
   readonly state: CallState;
-  /** Of the newest `started` given, or of the run that is taken over; undefined before. */
+  /** Of the newest delivered `started`, or of the run that was taken over; undefined before. */
   readonly media: Media | undefined;
-  /** What is committed. An owner continues behind `position.entry` of the owner before. */
+  /** The committed position. An owner continues after `position.entry` of the previous owner. */
   readonly position: Position;
   /**
-   * Commit all events up to the newest one given. False: the call is lost, nothing was committed.
-   * Waits for a broker that is away, for a minute at most, then throws.
-   */
+   * Commit all events up to the newest delivered one. False: the call is lost, nothing was
+   committed. * Waits for a broker that is away, for a minute at most, then throws. */
   commit(): Promise<boolean>;
-  /** Published entries that are not yet handled, each as long as the latest frame: milliseconds. */
+  /** The consumer lag in milliseconds: unhandled entries times the duration of the latest frame. */
   lag(): Promise<number>;
 }
 
 export interface ReaderOptions {
   /** As `REDIS_URL` of the service: one server, `redis+sentinel://…` or `redis+cluster://…` */
   url: string;
-  /** The workers of one group share the calls; take a name for each purpose. */
+  /** The workers of one group share the calls; use one name for each purpose. */
   group: string;
   /** Unique in the group; by default made of host name and process id. */
   worker?: string;
@@ -106,20 +105,19 @@ export interface ReaderOptions {
   prefix?: string;
   /** Milliseconds after which the calls of a worker that is gone are taken over; 10,000. */
   lease?: number;
-  /** Milliseconds for which no calls are claimed after the broker was started; `lease`. */
+  /** Milliseconds after a start of the broker in which no calls are claimed; by default `lease`. */
   settle?: number;
-  /** How many calls this worker owns at most; 1,000. */
+  /** The maximum of calls that this worker owns; 1,000. */
   maxCalls?: number;
-  /** Whether an event is committed when the next one is asked for; else by `commit` alone. True. */
-  autoCommit?: boolean;
-  /** Told of each failure at the broker; all of them are tried again. Default: console.error. */
-  onError?: (error: Error) => void;
+  /** Whether an event is committed when the next one is requested; otherwise only by `commit`.
+  True. */ autoCommit?: boolean; /** Called for each failure at the broker; all of them are retried.
+  Default: console.error. */ onError?: (error: Error) => void;
 }
 
-/** A worker of a group. Use it in one way: iterate over it, or `run` it. */
+/** A worker of a group. Either iterate over it, or `run` it. */
 export declare class Reader implements AsyncIterable<Event>, AsyncDisposable {
   private constructor();
-  /** Connect and make the group where there is none. Waits for a broker that is away. */
+  /** Connect, and create the group if there is none. Waits for a broker that is away. */
   static join(options: ReaderOptions): Promise<Reader>;
   readonly worker: string;
   /** The calls that this worker owns now. */
@@ -127,7 +125,7 @@ export declare class Reader implements AsyncIterable<Event>, AsyncDisposable {
   /** The events of all calls in turn. Leaving the loop closes the reader. */
   [Symbol.asyncIterator](): AsyncIterator<Event, undefined>;
   /**
-   * Start `handler` for each call that this worker comes to own, all of them side by side, until
+   * Run `handler` for each call that this worker owns, concurrently, until
    * `close`. A handler that returns early leaves the rest of its call unread by the group; one that
    * throws closes the reader, and `run` throws its error.
    */
@@ -149,11 +147,11 @@ export declare function toWav(
 ): Buffer;
 
 /**
- * Makes samples of events: mono, between -1 and 1, at one sample rate (16,000 by default), of each run
- * in order. The filter holds some milliseconds back: they come with the next frame, or with `ended`.
+ * Converts events to samples: mono, between -1 and 1, at one rate (16,000 by default), for each run
+ * in order. The filter delays some milliseconds, which come with the next frame, or with `ended`.
  */
 export declare class Resampler {
   constructor(sampleRate?: number);
-  /** The samples that are ready; none for what is neither a frame nor an end. */
+  /** The samples that are ready; none for events other than frames and ends. */
   feed(event: Event): Float32Array;
 }

@@ -37,7 +37,7 @@ class PairCredential:
 class UnusableCredential:
     """The header holds no known credential; it is not treated as absent.
 
-    `why` is for the log, and repeats nothing of it.
+    `why` is for the log, without any part of the header.
     """
 
     why: str

@@ -2,16 +2,16 @@
 
     finding        condition
     ──────────────────────────────────────────────────────────────────────────────────────────
-    silent         every frame measured was digital silence; judged when the run ends
-    long_silence   the frames measured were digital silence for `LONG_SECONDS` on end
-    stuck          the frames measured had the same bytes, other than silence, for as long
+    silent         every measured frame was digital silence; judged when the run ends
+    long_silence   the measured frames were digital silence for `LONG_SECONDS`
+    stuck          the measured frames had the same bytes, other than silence, for as long
     clipped        of `CLIPPED_FRAMES` frames with sound `CLIPPED_SHARE` of the samples are at
                    full scale
-    quiet          no frame measured is above `QUIET_DBFS` in the first `QUIET_SECONDS`, and some
+    quiet          no measured frame is above `QUIET_DBFS` in the first `QUIET_SECONDS`, and some
                    are not digital silence
     wrong_rate     bytes arrive steadily at the rate of another format (`pace`)
 
-Seconds are of audio: only for `wrong_rate` it matters how fast it came. `long_silence`, `stuck` and
+Seconds are seconds of audio, except for `wrong_rate`. `long_silence`, `stuck` and
 `quiet` take at least `MIN_FRAMES` frames. A run that ends is judged, as `silent` or not, if
 `MIN_END_FRAMES` of it were measured over `MIN_END_SECONDS`.
 """

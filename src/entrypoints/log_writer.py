@@ -79,7 +79,7 @@ class LogWriter(logging.Handler):
             self._changed.wait_for(self._is_idle, EXIT_SECONDS)
 
     def close(self) -> None:
-        """Take no more lines, and let the thread end once it has written the others.
+        """Accept no more lines; the thread ends once it has written the others.
 
         It is not joined: a write may never return.
         """
@@ -116,7 +116,7 @@ class LogWriter(logging.Handler):
                 self._tell_dropped()
 
     def _take(self) -> list[bytes]:
-        """Take the oldest lines, as many as are written at once, and one at least."""
+        """Return the oldest lines, up to the size of one write, but at least one."""
         taken = [self._lines.popleft()]
         size = len(taken[0])
         while self._lines and size + len(self._lines[0]) <= WRITE_BYTES:

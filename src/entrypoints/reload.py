@@ -1,8 +1,8 @@
 """SIGHUP: the files of the settings are read again, and the rules of access replaced.
 
-The signal never ends a process. It is held back (`hold_back`) until the process can obey it, and
-again when it is about to end; a process that is started meanwhile inherits that. What is read is
-put into force whole or not at all: names and passwords belong together.
+The signal never ends a process. It is blocked (`hold_back`) until the process can handle it, and
+again when the process is about to end; child processes inherit that. The new values take effect all
+together or not at all, since names and passwords belong together.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from entrypoints.setting_groups import VARIABLES
 from entrypoints.settings import Settings
 
 READ_SECONDS = 10.0
-"""A file system that does not answer is waited for so long."""
+"""The time-out for a file system that does not answer."""
 
 _RELOADED = frozenset(name for name, variable in VARIABLES.items() if variable.reloads)
 
@@ -26,12 +26,12 @@ _log = logging.getLogger(__name__)
 
 
 def hold_back() -> None:
-    """Let SIGHUP wait, also in processes that are started from here."""
+    """Block SIGHUP, also in child processes."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 
 
 def let_through() -> None:
-    """Have SIGHUP delivered, also one that waits."""
+    """Unblock SIGHUP, including a pending one."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
 
@@ -52,7 +52,7 @@ def obeyed(on_signal: Callable[[], None]) -> Iterator[None]:
 
 
 class Reload:
-    """Obeys SIGHUP in one process; `put_in_force` is given settings that differ in access."""
+    """Handles SIGHUP in one process; `put_in_force` receives settings with changed access."""
 
     def __init__(self, settings: Settings, put_in_force: Callable[[Settings], None]) -> None:
         self._settings = settings
@@ -64,13 +64,13 @@ class Reload:
         self._reader: threading.Thread | None = None
 
     def listen(self) -> None:
-        """Obey the signal from now on; only the main thread can."""
+        """Handle the signal from now on; call it in the main thread."""
         if threading.current_thread() is threading.main_thread():
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.ask)
             let_through()
 
     async def close(self) -> None:
-        """Obey it no more."""
+        """Stop handling the signal."""
         if threading.current_thread() is threading.main_thread():
             hold_back()
         if self._task is not None:
@@ -78,7 +78,7 @@ class Reload:
             await asyncio.gather(self._task, return_exceptions=True)
 
     def ask(self) -> None:
-        """Read again; once more afterwards if that is under way."""
+        """Read the files again; if a reading is in progress, once more afterwards."""
         self._is_asked = True
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._obey(), name="reload")
@@ -107,7 +107,7 @@ class Reload:
             self._compare(settings)
 
     def _compare(self, settings: Settings) -> None:
-        """Put into force what differs from what is, as far as that is possible."""
+        """Apply the changed values that can change without a restart."""
         changed = {name for name, text in self._texts.items() if settings.texts.get(name) != text}
         reloaded, others = sorted(changed & _RELOADED), sorted(changed - _RELOADED)
         if reloaded:
@@ -123,7 +123,7 @@ class Reload:
         self._warnings = warnings
 
     async def _in_thread(self, read: Callable[[], Settings]) -> Settings:
-        """Run `read` in a thread that nothing waits for when the process ends."""
+        """Run `read` in a thread that does not delay the exit of the process."""
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[Settings] = loop.create_future()
 

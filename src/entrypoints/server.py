@@ -34,14 +34,14 @@ MAX_MESSAGE_BYTES = 256 * 1024
 """Largest WebSocket message; 100,000 bytes of audio are 133,336 characters of base64."""
 
 SHUTDOWN_SECONDS = 2
-"""How long connections and their tasks may last on after the drain, which has let them end."""
+"""How long connections and their tasks may continue after the drain."""
 
 UNREAD_SECONDS = 0.5
-"""How long a peer has then to read what is left for it."""
+"""How long a peer then has to read its last replies."""
 
 KEEP_ALIVE_SECONDS = 75
-"""How long an HTTP connection may be idle: longer than the 60 s of most balancers. The side that
-closes first may meet a request that is on its way, which the balancer answers 502."""
+"""How long an HTTP connection may be idle: longer than the 60 s of most balancers. If the service
+closed first, a balancer could send a request at that moment, and answer 502."""
 
 COLLECTOR_THRESHOLDS = (50_000, 20, 50)
 """Objects made and not freed before the youngest are looked at; how often older ones are."""
@@ -51,7 +51,7 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 KEPT_FREE_BYTES = 8 * 1024 * 1024
 FROM_KERNEL_BYTES = 1024 * 1024
-"""So much memory that is free is kept, and pieces up to so much are taken from it."""
+"""How much free memory is kept, and the maximum size of pieces allocated from it."""
 
 COMPLAIN_SECONDS = 1.0
 
@@ -59,10 +59,10 @@ _log = logging.getLogger(__name__)
 
 
 class LoopFailures:
-    """Handles what was not caught in the event loop; `asyncio` gives the shape of `context`.
+    """Handles uncaught exceptions of the event loop; `asyncio` defines `context`.
 
-    Out of descriptors the loop complains of each listening socket: that is logged once in a while.
-    Everything else is logged as always.
+    Out of descriptors the loop reports each listening socket, which is logged at a limited rate.
+    Everything else is logged normally.
     """
 
     def __init__(self) -> None:
@@ -79,10 +79,10 @@ class LoopFailures:
 
 
 class IngestServer(uvicorn.Server):
-    """Drains before it shuts down, ends with status 0 after SIGTERM, and works beside serving.
+    """Drains before it shuts down, exits with status 0 after SIGTERM, and runs background tasks.
 
-    uvicorn alone closes every WebSocket with 1012 before anybody can acknowledge anything, and
-    stops listening first; here handshakes are answered with 503 while calls come to their end.
+    Stock uvicorn stops listening first and closes every WebSocket with 1012 before a last ack. Here
+    handshakes are answered with 503 until all calls have ended.
     """
 
     def __init__(
@@ -114,12 +114,12 @@ class IngestServer(uvicorn.Server):
         run(self.serve(sockets), self._settings.coalesce_seconds)
 
     def fail(self) -> None:
-        """Shut down because the service does not work any more: a platform starts it again."""
+        """Shut down because the service has failed, so that the platform restarts it."""
         self.has_failed = True
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, then begin what is done beside it; nothing waits for that.
+        """Listen, then start the background tasks without waiting for them.
 
         Raises:
             InvalidSettings: another process has begun to listen there since `sockets` were bound.
@@ -141,7 +141,7 @@ class IngestServer(uvicorn.Server):
         self._beside_task.add_done_callback(_log_failure)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop what is done beside serving, drain, then stop serving."""
+        """Stop the background tasks, drain, then stop serving."""
         if self._beside_task is not None:
             self._beside_task.cancel()
         if not self.has_failed:
@@ -155,7 +155,7 @@ class IngestServer(uvicorn.Server):
         await self._reload.close()
 
     async def _cut_off_unread(self) -> None:
-        """Abort the connections of peers that do not read: they would hold up the end."""
+        """Abort the connections of peers that do not read, since they would delay the exit."""
         while True:
             await asyncio.sleep(UNREAD_SECONDS)
             for connection in tuple(self.server_state.connections):
@@ -163,9 +163,9 @@ class IngestServer(uvicorn.Server):
                     cut_off(connection.transport)
 
     async def _drain(self) -> None:
-        """Bring calls to their end, then publish what is left: of calls that are over as well.
+        """End all calls, then publish the remaining audio, including that of ended calls.
 
-        All of it gets the drain's time, which a broker that is away may use up.
+        Both share the drain's time, which an absent broker may use up.
         """
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -186,10 +186,10 @@ class IngestServer(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Listen to the stop signals, as only the main thread can.
+        """Handle the stop signals, in the main thread.
 
-        uvicorn would give the handlers back and let each captured signal kill the process once it
-        has shut down; the exit status is for the process to choose.
+        uvicorn would restore the handlers and raise each captured signal again after the shutdown,
+        which would kill the process; here the process chooses its exit status.
         """
         if threading.current_thread() is threading.main_thread():
             self.stop_signals.listen(self.handle_exit)
@@ -197,10 +197,10 @@ class IngestServer(uvicorn.Server):
 
 
 def _spare_the_collector() -> None:
-    """Have the cycle collector look seldom, and never at what stays for the process's life.
+    """Run the cycle collector rarely, and never on objects that live as long as the process.
 
-    Frames are freed by their reference counts and make no cycles; looking through all that is held
-    for some, again and again, finds nothing.
+    Frames are freed by reference counting and make no cycles, so scanning all held objects again
+    and again finds nothing.
     """
     gc.collect()
     gc.freeze()
@@ -208,10 +208,11 @@ def _spare_the_collector() -> None:
 
 
 def _keep_free_memory() -> None:
-    """Have glibc give freed memory back only when there is much of it; other libraries do as ever.
+    """Let glibc return freed memory only if there is much of it; no effect on other libraries.
 
-    By itself it gives back half a megabyte. Audio comes and goes faster than that: a page that was
-    given back is asked for, and cleared, a moment later, which took a twelfth of a large frame.
+    By default it returns half a megabyte. Audio is allocated and freed faster than that: a returned
+    page would be requested and cleared again a moment later, which took a twelfth of the time of a
+    large frame.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -283,7 +284,7 @@ def build_server(settings: Settings, slot: Slot | None = None) -> IngestServer:
 
 
 def _log_listening(settings: Settings, sockets: list[socket.socket], slot: Slot | None) -> None:
-    """Log where the service listens; of workers the parent has, and this one only joins."""
+    """Log where the service listens; a worker only logs that it has joined."""
     if slot is None:
         log_start(settings, sockets, workers=1)
     else:

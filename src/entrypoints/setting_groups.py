@@ -51,10 +51,15 @@ class Access(Group, frozen=True):
         BOOLEAN, "false", "accept connections without a bearer token", reloads=True
     )
     exotel_username: str | None = setting(
-        USER_NAME, None, "for senders without a token", guards=True, reloads=True
+        USER_NAME, None, "user name of senders without a token", guards=True, reloads=True
     )
     exotel_password: str | None = setting(
-        PASSWORD, None, "for senders without a token", is_secret=True, guards=True, reloads=True
+        PASSWORD,
+        None,
+        "password of senders without a token",
+        is_secret=True,
+        guards=True,
+        reloads=True,
     )
     exotel_password_next: str | None = setting(
         PASSWORD, None, "accepted as well, for rotation", is_secret=True, reloads=True
@@ -129,10 +134,12 @@ class Calls(Group, frozen=True):
         "is away does not count",
     )
     start_timeout_seconds: float = setting(
-        seconds(0.1, 3600), "10", "from the handshake to `start`"
+        seconds(0.1, 3600), "10", "maximum time from the handshake to `start`"
     )
-    idle_timeout_seconds: float = setting(seconds(0.1, _DAY), "60", "between messages")
-    max_call_seconds: float = setting(seconds(0.1, 7 * _DAY), "14400", "longest call")
+    idle_timeout_seconds: float = setting(
+        seconds(0.1, _DAY), "60", "maximum silence between messages"
+    )
+    max_call_seconds: float = setting(seconds(0.1, 7 * _DAY), "14400", "maximum length of a call")
     max_streams: int = setting(
         whole(1, 1_000_000),
         "2000",
@@ -171,15 +178,15 @@ class Buffers(Group, frozen=True):
     rewind_seconds: float = setting(
         seconds(0, 3600),
         "5",
-        "how long confirmed audio is retained, to be replayed to a broker that lost it; of "
+        "how long confirmed audio is retained for replay to a broker that lost it; less for "
         f"a sender faster than {REWIND_SHARE} times real time, or than "
-        f"{REWIND_SHARE * RETAINED_FRAMES_PER_SECOND:,} frames a second, less. All of it "
-        "is inside `BUFFER_BYTES`, where unconfirmed audio comes first. 0 retains nothing",
+        f"{REWIND_SHARE * RETAINED_FRAMES_PER_SECOND:,} frames a second. It counts towards "
+        "`BUFFER_BYTES`, where unconfirmed audio comes first. 0 retains nothing",
     )
     publish_linger_ms: int = setting(
         whole(0, 200, "a whole number of milliseconds from {low} to {high}"),
         "0",
-        "how long a batch may wait for more frames, from its first. It leaves sooner when it is "
+        "how long a batch may wait for more frames, from its first. It is sent sooner when it is "
         "full, at an end or a drain, and when an ack is due. See [scaling](scaling.md#linger)",
     )
 
@@ -209,33 +216,37 @@ class Logging(Group, frozen=True):
 
 
 class Traces(Group, frozen=True):
-    """Where traces go, if they are asked for."""
+    """Where traces go, if they are on."""
 
     otel_exporter_otlp_endpoint: str | None = setting(
         COLLECTOR,
         None,
-        "the collector, as `http://collector:4318`: set, each call is a span ([traces](traces.md))",
+        "the collector, as `http://collector:4318`; if set, traces are on ([traces](traces.md))",
     )
     otel_exporter_otlp_traces_endpoint: str | None = setting(
-        COLLECTOR, None, "the same for traces alone, with the whole path: `http://…:4318/v1/traces`"
+        COLLECTOR, None, "the same for traces only, with the full path: `http://…:4318/v1/traces`"
     )
     otel_traces_exporter: str | None = setting(
         one_of("otlp", "none"),
         None,
-        "`otlp` alone asks for traces as well, of a collector on this machine; `none` forbids them",
+        "`otlp` also turns traces on, with a collector on this machine; `none` turns them off",
     )
-    otel_sdk_disabled: bool = setting(BOOLEAN, "false", "`true` forbids traces")
-    otel_exporter_otlp_protocol: str | None = setting(HTTP_PROTOBUF, None, "the only one there is")
+    otel_sdk_disabled: bool = setting(BOOLEAN, "false", "`true` turns traces off")
+    otel_exporter_otlp_protocol: str | None = setting(
+        HTTP_PROTOBUF, None, "the only supported protocol"
+    )
     otel_exporter_otlp_traces_protocol: str | None = setting(HTTP_PROTOBUF, None, "the same")
     otel_exporter_otlp_headers: str | None = setting(
-        HTTP_HEADERS, None, "what the collector wants to see, as a key", is_secret=True
+        HTTP_HEADERS, None, "headers for the collector, for instance an API key", is_secret=True
     )
     otel_exporter_otlp_traces_headers: str | None = setting(
-        HTTP_HEADERS, None, "the same for traces alone", is_secret=True
+        HTTP_HEADERS, None, "the same for traces only", is_secret=True
     )
-    otel_service_name: str | None = setting(TEXT, None, "not set: `rtaa-ingest`")
+    otel_service_name: str | None = setting(
+        TEXT, None, "the name of the service; not set: `rtaa-ingest`"
+    )
     otel_resource_attributes: str | None = setting(
-        TEXT, None, "further names of the service, as `deployment.environment.name=production`"
+        TEXT, None, "more attributes, as `deployment.environment.name=production`"
     )
     otel_traces_sampler: str | None = setting(
         one_of(
@@ -247,16 +258,16 @@ class Traces(Group, frozen=True):
             "parentbased_traceidratio",
         ),
         None,
-        "which calls are spans. Not set: those whose sender records its trace, and all without one",
+        "which calls are exported. Not set: all but those with an unsampled `traceparent`",
     )
     otel_traces_sampler_arg: float | None = setting(
-        RATIO, None, "the share of the calls that `traceidratio` takes"
+        RATIO, None, "the share of calls that `traceidratio` exports"
     )
     otel_bsp_max_queue_size: int = setting(
         whole(1, 1_000_000), "2048", "how many spans wait for the collector"
     )
     otel_bsp_max_export_batch_size: int = setting(
-        whole(1, 1_000_000), "512", "how many are sent at once"
+        whole(1, 1_000_000), "512", "how many spans are sent at once"
     )
     otel_bsp_schedule_delay: int = setting(
         whole(1, 3_600_000), "5000", "milliseconds between two batches"

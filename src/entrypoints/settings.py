@@ -1,4 +1,4 @@
-"""What the service runs with, in groups of typed values; what follows from several of them.
+"""The settings of the service, in groups of typed values, and values derived from several.
 
 `setting_groups` declares each of them, `configuration` reads them from the environment.
 """
@@ -26,7 +26,7 @@ REDACTED = "***"
 
 
 class Settings(Discreet, frozen=True, kw_only=True):
-    """What the service runs with, in groups; no `traces` if they are off.
+    """The settings of the service, in groups; no `traces` if they are off.
 
     `texts` are the environment, with the texts of files in place. `files` are the variables whose
     text comes from one, `remarks` what is odd about a text or a name. `read_again` reads the same
@@ -53,7 +53,7 @@ class Settings(Discreet, frozen=True, kw_only=True):
 
     @property
     def destination_options(self) -> DestinationOptions:
-        """What every destination is told."""
+        """The options of every destination."""
         return options_of(self.streams, self.buffers)
 
     def connect(self) -> Destination:
@@ -62,7 +62,7 @@ class Settings(Discreet, frozen=True, kw_only=True):
 
     @property
     def buffer_limits(self) -> BufferLimits:
-        """How much audio may be held."""
+        """The limits of held audio."""
         held = self.buffers
         return BufferLimits(
             held.buffer_seconds,
@@ -73,7 +73,7 @@ class Settings(Discreet, frozen=True, kw_only=True):
 
     @property
     def coalesce_seconds(self) -> float:
-        """How long a busy event loop waits between two looks at its sockets; 0 for not at all."""
+        """How long a busy event loop waits between two polls of its sockets; 0: not at all."""
         return self.listening.coalesce_wakes_ms / 1_000
 
     @property
@@ -93,7 +93,7 @@ class Settings(Discreet, frozen=True, kw_only=True):
 
     @property
     def token_verifier(self) -> JwtRs256Verifier | None:
-        """What verifies tokens; None if none is accepted."""
+        """The verifier of tokens; None if no token is accepted."""
         access = self.access
         if access.jwt_public_key is None:
             return None
@@ -105,7 +105,7 @@ class Settings(Discreet, frozen=True, kw_only=True):
         )
 
     def describe(self) -> dict[str, str]:
-        """Return every variable with its value as it may be shown; of traces if they are on."""
+        """Return every variable with its value, without secrets; those of traces only if on."""
         shown = {ADAPTER: self.adapter.name, **self.adapter.describe(self.texts)}
         of_traces = {name for name, _, _ in declared(Traces)}
         off = of_traces - self.texts.keys() if self.traces is None else set()
@@ -116,7 +116,7 @@ class Settings(Discreet, frozen=True, kw_only=True):
         return shown
 
     def warnings(self) -> list[str]:
-        """Return what an operator should know: of odd texts and names, and of who gets in."""
+        """Return warnings about suspicious texts and names, and about access."""
         warnings = list(self.remarks)
         access, policy = self.access, self.access_policy
         if policy.carriers and not policy.pairs and policy.networks is None:
@@ -141,7 +141,7 @@ def ports_of(listening: Listening) -> Mapping[str, int]:
 
 
 def options_of(streams: Streams, buffers: Buffers) -> DestinationOptions:
-    """Return what every destination is told."""
+    """Return the options of every destination."""
     return DestinationOptions(
         prefix=streams.stream_prefix,
         expire_seconds=streams.expire_seconds,

@@ -1,4 +1,4 @@
-"""The line with which a service starts: what it is, where it listens, whom it lets in."""
+"""The log line of a start: version, addresses, and who may connect."""
 
 import logging
 import platform

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: the first asks for a drain, a repetition for an end at once.
+"""SIGTERM and SIGINT: the first starts a drain, a repetition makes the process exit at once.
 
 One request to stop often arrives as several signals. systemd and Heroku signal every process of a
 service while the parent of the workers passes its own signal on; a terminal and a wrapper both
@@ -21,18 +21,18 @@ REPEATED_SECONDS = {signal.SIGTERM: 2.0, signal.SIGINT: 0.2}
 twice within two seconds and means it."""
 
 AT_ONCE = signal.SIGQUIT
-"""By this the parent of the workers tells them of a repetition, which it alone counts."""
+"""The parent sends this to workers to report a repetition, which only the parent counts."""
 
 
 INTERRUPTED = 128 + signal.SIGINT
-"""What a shell takes as ended by Ctrl-C."""
+"""The exit status that a shell takes for Ctrl-C."""
 
 
 class EarlyStop:
-    """Ends a process at a stop signal, until its server listens to them itself.
+    """Ends a process at a stop signal, until its server handles these signals.
 
-    It raises SystemExit where the signal is taken. A KeyboardInterrupt would not do: one that comes
-    while a dataclass is made, as imports do, ends Python by that signal, although it is caught.
+    It raises SystemExit in the handler. KeyboardInterrupt is not suitable: if it is raised while an
+    import defines a dataclass, Python ends by the signal, although the exception is caught.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class EarlyStop:
             signal.signal(signal.SIGINT, self._on_signal)
 
     def check(self) -> None:
-        """End now if a signal has come: what was raised then may have been swallowed."""
+        """Exit now if a signal has arrived, since its exception may have been swallowed."""
         if self._status is not None:
             sys.exit(self._status)
 
@@ -56,7 +56,7 @@ class EarlyStop:
 
 
 class StopSignals:
-    """Counts the stop signals of one process: `numbers` are those that it listens to."""
+    """Counts the stop signals of one process: `numbers` are those that it handles."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class StopSignals:
 def ignore_stop_signals() -> None:
     """Let no further stop signal end a process that is about to exit.
 
-    The interpreter gives handlers back to the kernel before it is gone, but leaves what is ignored.
+    The interpreter resets handlers before it exits, but leaves ignored signals ignored.
     """
     for number in (*STOP_SIGNALS, AT_ONCE):
         signal.signal(number, signal.SIG_IGN)
@@ -112,7 +112,7 @@ def ignore_stop_signals() -> None:
 
 @contextmanager
 def held_back(*numbers: signal.Signals) -> Iterator[None]:
-    """Start a process in this context and these signals wait until it listens to them."""
+    """Block these signals in processes started in this context, until they handle them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         yield

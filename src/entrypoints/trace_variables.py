@@ -1,4 +1,4 @@
-"""The variables of OpenTelemetry: which ask for traces, and which the SDK reads beside ours.
+"""The variables of OpenTelemetry: those that turn traces on, and further ones of the SDK.
 
 Those of `setting_groups.Traces` are checked, because the SDK would answer a wrong one with another
 value, an exception, or a log line that repeats a secret. It reads them all itself.
@@ -58,11 +58,11 @@ OF_THE_SDK = frozenset(
         ),
     }
 )  # fmt: skip
-"""Standard names that are no misspelt ones of ours."""
+"""Standard names that are not misspelt ones of ours."""
 
 
 def traces_asked_by(texts: Mapping[str, str]) -> str | None:
-    """Return the variable that asks for traces; None if none does, or one forbids them."""
+    """Return the variable that turns traces on; None if none does, or one turns them off."""
     if texts.get(DISABLED, "").lower() == "true" or texts.get(EXPORTER, "").lower() == "none":
         return None
     return next((name for name in (EXPORTER, *ENDPOINTS) if name in texts), None)

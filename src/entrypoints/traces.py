@@ -1,4 +1,4 @@
-"""What makes traces, if they are on. Nothing of OpenTelemetry is imported before."""
+"""Makes the tracer if traces are on, and only then imports OpenTelemetry."""
 
 import os
 
@@ -14,7 +14,7 @@ from entrypoints.version import VERSION
 def connect_tracer(settings: Settings) -> Tracer | None:
     """Return the tracer of this process, whose thread begins to run; None if traces are off.
 
-    The SDK reads the environment of the process: what comes from files is put there.
+    The SDK reads the environment of the process, so values from files are put there.
     """
     if settings.traces is None:
         return None

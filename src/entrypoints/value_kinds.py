@@ -1,4 +1,4 @@
-"""The kinds of values that variables have: how a text is read, and what is accepted, in words."""
+"""The kinds of values of variables: how a text is parsed, and a description for operators."""
 
 import ipaddress
 import re
@@ -30,7 +30,7 @@ _SHOWN = 60
 
 
 class InvalidValue(ValueError):
-    """A value a variable does not take; the message is what was found, safe to show."""
+    """A wrong value of a variable; the message has the value found, safe to show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Kind(Generic[T_co]):
 
 
 def show(text: str) -> str:
-    """Return a value that is no secret as it is repeated to the operator, in part if it is long."""
+    """Return a value that is not secret for a message, shortened if it is long."""
     return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")
 
 

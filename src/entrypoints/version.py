@@ -1,4 +1,4 @@
-"""The version of the distribution; `pyproject.toml` is the one place where it is written."""
+"""The version of the distribution, which only `pyproject.toml` defines."""
 
 from importlib.metadata import version
 

@@ -1,11 +1,11 @@
-"""One worker of `serve --workers N`, started by the parent with what it inherits.
+"""One worker of `serve --workers N`, started by the parent.
 
     python -m entrypoints.worker SOCKETS BOARD ALIVE STOP NUMBER
 
-SOCKETS (comma-separated), BOARD, ALIVE and STOP are descriptors: where to listen, what the workers
-share, a pipe that closes when the parent is gone, however that dies, and one by which the parent is
-told of a stop signal. NUMBER is the slot. The stop signals and SIGHUP are held back until the
-server listens to them.
+SOCKETS (comma-separated), BOARD, ALIVE and STOP are descriptors: the listening sockets, the shared
+memory, a pipe that closes when the parent is gone, however that dies, and a pipe that informs the
+parent of a stop signal. NUMBER is the slot. The stop signals and SIGHUP are blocked until the
+server handles them.
 """
 
 import asyncio
@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _tell_to_stop(stop: int) -> None:
-    """Tell the parent that all are to stop; it may know already."""
+    """Inform the parent that all workers must stop; it may know already."""
     with suppress(OSError):  # it is gone: so are we, soon
         os.write(stop, b"!")
 

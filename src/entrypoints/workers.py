@@ -1,12 +1,12 @@
 """`serve --workers N`: the parent of several processes that serve one port.
 
-Each worker has listening sockets of its own on each port, which the parent holds open: the kernel
-spreads connections over them, and those that wait for a worker that has died wait for the next
-one in its slot. Where no next one follows at once none listens, and the others are given all. A
-worker that dies is replaced; its calls are resumed or ended as after the death of a machine, and
-no other's are touched. One that stands still for long is killed, and so replaced: connections
-would wait for it. The parent serves nothing and holds no call. A stop signal to a worker stops all:
-it tells the parent.
+Each worker has its own listening sockets on each port, which the parent holds open: the kernel
+distributes connections over them, and those that wait for a dead worker wait for its successor. If
+no successor starts at once, its sockets are closed, and the others get all connections. A worker
+that dies is replaced; its calls are resumed or ended as after the death of a machine, and the calls
+of others are not affected. One that hangs for long is killed and replaced, since connections would
+wait for it. The parent serves no requests and holds no calls. A stop signal to a worker stops all:
+the worker informs the parent.
 """
 
 import logging
@@ -31,8 +31,8 @@ from entrypoints.stop_signals import AT_ONCE, STOP_SIGNALS, StopSignals, held_ba
 
 BACKLOG = 2_048
 STEADY_SECONDS = 5.0
-"""A worker that dies sooner, or without a sign of life, is not replaced at once, but after a while
-that doubles each time."""
+"""A worker that dies sooner, or without a sign of life, is replaced after a pause that doubles each
+time."""
 
 FIRST_WAIT_SECONDS = 0.1
 MAX_WAIT_SECONDS = 5.0
@@ -40,18 +40,18 @@ FORCED_SECONDS = 5.0
 """How long workers have after a repeated signal before they are killed."""
 
 DRAINED_SECONDS = 10.0
-"""How long they have after a first one beyond the time for draining, of which they need eight."""
+"""How long they have after the first signal beyond `DRAIN_SECONDS`; they need 8 s of it."""
 
 LOOK_SECONDS = 1.0
 SILENT_LOOKS = 10
 MAX_SILENT_LOOKS = 30
 MAX_START_LOOKS = 300
-"""In how many looks a worker may show no life before that is logged, and before it is killed, if it
-has shown some since its start and if not. Looks are counted, not time: when everything stood still
-no worker has shown any."""
+"""After how many looks without a sign of life a worker is logged, and killed: with a sign of life
+since its start, and without. Looks are counted, not time: after a pause of the machine no worker
+has shown any."""
 
 HELD_BACK = (*STOP_SIGNALS, AT_ONCE, signal.SIGHUP)
-"""The signals that a worker is born without: each waits until the worker listens to it."""
+"""The signals that are blocked in a new worker until it handles them."""
 
 _log = logging.getLogger(__name__)
 
@@ -73,25 +73,25 @@ class _Worker:
         self.silent_looks = 0
 
     def stop_listening(self) -> None:
-        """Let no connection wait here any more."""
+        """Close the sockets, so that no connection waits here."""
         for listening in self.sockets:
             listening.close()
         self.sockets = []
 
     def bind(self) -> None:
-        """Have sockets for the next worker.
+        """Open sockets for the next worker.
 
         Raises:
-            InvalidSettings: this machine does not give them now.
+            InvalidSettings: they cannot be opened now.
 
         """
         if not self.sockets:
             self.sockets = bind(self._endpoints, is_shared=True)
 
     def start_later(self, now: float, *, is_likely: bool = False) -> None:
-        """Wait longer than before, and have only the next worker listen, once it is there.
+        """Double the pause, and close the sockets until the next worker starts.
 
-        Where a start `is_likely` to be worth the first, short wait, connections wait for it.
+        If the next start `is_likely` to succeed, connections wait through the first, short pause.
         """
         self.start_at = now + self.backoff.note_failure()
         if is_likely and self.backoff.failures == 1:
@@ -157,7 +157,7 @@ class Workers:
         self._has_to_reload = True
 
     def _pass_on_reload(self) -> None:
-        """Have every worker read its files again; one that has not begun to serve does so then."""
+        """Signal every worker to read its files again; a starting worker does so later."""
         if self._has_to_reload:
             self._has_to_reload = False
             self._tell(signal.SIGHUP)
@@ -167,7 +167,7 @@ class Workers:
         return self._stop.first is not None
 
     def _obey(self) -> None:
-        """Pass on the first signal as a request to drain, a repetition as one to exit at once."""
+        """Pass the first signal on as a request to drain, a repetition as one to exit at once."""
         now = time.monotonic()
         if self._is_stopping and not self._told:
             _log.info("stopping, %s worker(s) drain", len(self._workers))
@@ -206,7 +206,7 @@ class Workers:
                 self._look_for_life(worker)
 
     def _look_for_life(self, worker: _Worker) -> None:
-        """Complain of a worker that has shown none for a while; end one that will not show any."""
+        """Log a worker without a sign of life for a while; kill one that hangs."""
         heartbeat = self._board.heartbeat(worker.number)
         if worker.process is None or heartbeat != worker.heartbeat:
             worker.heartbeat, worker.silent_looks = heartbeat, 0
@@ -240,7 +240,7 @@ class Workers:
         )
 
     def _told_of(self, worker: _Worker, status: int) -> dict[str, object]:
-        """Return what a line says of a worker that has ended; its connections were cut."""
+        """Return the fields of a log line about an ended worker, whose connections were cut."""
         connections = self._board.taken(worker.number)
         return {"worker": worker.number, "status": status, "connections": connections}
 
@@ -261,7 +261,7 @@ class Workers:
         worker.silent_looks = 0
 
     def _spawn(self, worker: _Worker) -> subprocess.Popen[bytes]:
-        """Start it in a session of its own: a Ctrl-C in the terminal is ours to pass on."""
+        """Start it in a new session, so that only the parent gets a Ctrl-C of the terminal."""
         listening = [bound.fileno() for bound in worker.sockets]
         inherited = (self._board.fd, self._alive, self._tell_to_stop)
         with held_back(*HELD_BACK):
@@ -286,13 +286,13 @@ class Workers:
 
 @contextmanager
 def _woken_by_signals(stop: StopSignals) -> Iterator[int]:
-    """Have `stop` listen; yield what becomes readable when a signal arrives or a child ends."""
+    """Handle stop signals; yield a descriptor that is readable after a signal or a child's end."""
 
     def note(number: int, _: FrameType | None) -> None:
         stop.note(number)
 
     def wake_only(_number: int, _frame: FrameType | None) -> None:
-        """Do nothing: that a child has ended is told by the wake-up descriptor."""
+        """Do nothing: the wake-up descriptor shows that a child has ended."""
 
     reading, writing = os.pipe()
     os.set_blocking(writing, False)

@@ -1,9 +1,9 @@
-/** Where the broker is: what a URL says, in the forms that the service has for `REDIS_URL`. */
+/** The address of the broker, from a URL in the forms of the service's `REDIS_URL`. */
 
 import { readFileSync } from "node:fs";
 
 /**
- * @typedef {object} Place one server, and how to come in
+ * @typedef {object} Place one server, and its login
  * @property {string | undefined} username
  * @property {string | undefined} password
  * @property {number} database
@@ -12,7 +12,7 @@ import { readFileSync } from "node:fs";
  * @typedef {object} Address
  * @property {"server" | "sentinel" | "cluster"} kind
  * @property {Place[]} seeds the server, the Sentinels, or some nodes of the cluster
- * @property {Place} server how to come in at a server that was told
+ * @property {Place} server the login of servers that become known later
  * @property {string} name the primary's, at the Sentinels
  */
 
@@ -20,7 +20,7 @@ const SEVERAL = /^(rediss?)\+(sentinel|cluster):\/\/(.*@)?([^/?]*)\/?([^/?]*)\/?
 const REDIS_PORT = 6379, SENTINEL_PORT = 26379;
 
 /**
- * Throws a TypeError where it is no URL, and where a file that it names cannot be read.
+ * Throws a TypeError if it is not a valid URL, or if a file that it names cannot be read.
  * @param {string} url
  * @returns {Address}
  */

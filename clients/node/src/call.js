@@ -1,4 +1,4 @@
-/** One call that this worker owns: what is read of it, given to the program, and committed. */
+/** One call that this worker owns: its read, delivered and committed events. */
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { Tape } from "./tape.js";
@@ -17,7 +17,7 @@ import { behind, hasRead, numbers, progressOf } from "./position.js";
  * @typedef {{ count: number, position: Position }} Mark so many events, and the position behind them
  */
 
-/** A call with so many events waiting is not read on. */
+/** The maximum of waiting events of a call, above which reading pauses. */
 const MAX_WAITING = 64;
 const COMMIT_LIMIT_MS = 60_000;
 const COMMIT_RETRY_MS = 50;
@@ -26,7 +26,7 @@ const COMMIT_RETRY_MS = 50;
 export class Call {
   /** @type {CallState} */
   state = "open";
-  /** When, and on which connection, the stream was found to be the one that was read. */
+  /** When, and on which connection, the stream was last found unchanged. */
   checkedAt = -Infinity;
   checkedOn = 0;
   /** Whether all that is published has been read. */
@@ -35,7 +35,7 @@ export class Call {
   isLeaving = false;
   /** Since when the broker has nothing of the stream. @type {number | undefined} */
   absentSince;
-  /** Told when an event can be taken, or none will come any more. */
+  /** Called when an event is available, or when there will be none. */
   onChange = () => {};
   /** @type {Promise<void> | undefined} */
   #keeping;
@@ -83,7 +83,7 @@ export class Call {
   }
 
   /**
-   * Take in what the entries that are read next were started with.
+   * Set the format of the entries that are read next.
    * @param {Media | undefined} media
    */
   know(media) {
@@ -124,7 +124,7 @@ export class Call {
     return /** @type {Event} */ ({ ...event, call: this });
   }
 
-  /** What was given is handled. */
+  /** Mark delivered events as handled. */
   handle() {
     this.#handled = this.#given;
   }
@@ -161,7 +161,7 @@ export class Call {
     return performance.now() - this.#keptAt < this.#leases.options.lease;
   }
 
-  /** Renew the lease and commit what is handled; one at a time. Throws where the broker is away. */
+  /** Renew the lease and commit handled events; one at a time. Throws if the broker is away. */
   async keep() {
     this.#keeping ??= this.#keep().finally(() => (this.#keeping = undefined));
     return this.#keeping;
@@ -190,7 +190,7 @@ export class Call {
     return isCommitted();
   }
 
-  /** Take the rest of the run for handled, whatever it is. */
+  /** Mark the rest of the run as handled. */
   skip() {
     const { position, count } = this.#handled, { entry, checksum } = position;
     const run = position.runs.at(-1)?.run ?? [...this.tape.runs.values()].at(-1);

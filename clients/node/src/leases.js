@@ -1,4 +1,4 @@
-/** Which calls this worker owns, as the group's leases at the broker have it. */
+/** The calls that this worker owns, by the group's leases at the broker. */
 
 import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
@@ -27,10 +27,10 @@ import { dumps, hasRead, isEarlier, loads, NOTHING } from "./position.js";
 const HOLD = script(readFileSync(new URL("./hold.lua", import.meta.url), "utf8"));
 
 export const COMMIT_EVERY_MS = 200;
-/** For so long a call that was left is told once more to a broker that comes back. */
+/** How long the release of a call is repeated to a broker that comes back. */
 const REMEMBER_MS = 60_000;
 
-/** The broker has come back, and the owners of its calls may not have: it is tried again. */
+/** The broker has come back, but the owners of its calls perhaps not yet: try again. */
 export class NotSettled extends Error {}
 
 export class Leases {
@@ -42,7 +42,7 @@ export class Leases {
   #claiming = new Map();
   #settledAt = Infinity;
   #isRestored = false;
-  /** Of the broker: one with another may have lost what this worker knows. */
+  /** The token of the broker: one with another token may have lost data. */
   #token = "";
   #server = "";
   #link;
@@ -89,7 +89,7 @@ export class Leases {
     return `${await this.#link.send("GET", this.group)}` !== token;
   }
 
-  /** Tell a broker that has come back, perhaps younger or empty, what this worker has. */
+  /** Repeat this worker's leases to a broker that has come back, perhaps rolled back or empty. */
   async restore() {
     const { number } = this.#link;
     const { id, uptime } = await this.#about();
@@ -105,7 +105,7 @@ export class Leases {
     this.#isRestored = number === this.#link.number;
   }
 
-  /** Which server this is, and for how many seconds it has been running; '' if it does not tell. */
+  /** The id of the server, and its uptime in seconds; '' if unknown. */
   async #about() {
     if (this.#link.isCluster) return { id: "", uptime: 0 }; // its servers have one each
     const info = await this.#link.send("INFO", "server").catch((error) => {
@@ -149,7 +149,7 @@ export class Leases {
   }
 
   /**
-   * Own a call, if no other worker does. Throws where it was not learned who owns it.
+   * Own a call, if no other worker does. Throws if its owner could not be determined.
    * @param {string} stream
    */
   async claim(stream) {

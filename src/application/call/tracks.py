@@ -75,7 +75,7 @@ class Tracks:
             stream.end(reason)
 
     def hurry(self) -> None:
-        """Have what is put confirmed soon."""
+        """Send what is in the logs at once."""
         for stream in self:
             stream.hurry()
 

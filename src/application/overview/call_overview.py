@@ -1,7 +1,7 @@
 """All calls of a store, as of the last looks. Pure and bounded.
 
 announced   a start or an end: the call is known, the next look shows more
-looked      a look at its stream: where it stands, and its last entry
+looked      a look at its stream: its head and its last entry
 absent      a look that found no stream
 unread      a look that failed
 asked       the store is asked · heard   it has answered · failed   it has not

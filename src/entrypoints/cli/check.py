@@ -21,7 +21,7 @@ TRY_SECONDS = 30.0
 
 
 @click.command()
-@click.option("--config-only", is_flag=True, help="Leave the broker alone.")
+@click.option("--config-only", is_flag=True, help="Do not contact the broker.")
 def check(*, config_only: bool) -> None:
     """Validate the configuration, try HOST, PORT and the broker; exit 1 if the service would fail.
 

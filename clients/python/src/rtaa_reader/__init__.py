@@ -1,4 +1,4 @@
-"""Read the calls that rtaa-ingest publishes: each call by one worker, each frame committed once."""
+"""Read the calls that rtaa-ingest publishes: one worker per call, each frame committed once."""
 
 from rtaa_reader.async_reader import AsyncReader as AsyncReader
 from rtaa_reader.events import Audio as Audio

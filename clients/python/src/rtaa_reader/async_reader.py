@@ -1,4 +1,4 @@
-"""The worker for programs with asyncio: what it asks the broker, and makes of the answers."""
+"""The worker for programs with asyncio."""
 
 import asyncio
 import json
@@ -31,14 +31,14 @@ _HOLD = files("rtaa_reader").joinpath("hold.lua").read_text()
 
 
 class AsyncReader(AsyncIterator[Event], AbstractAsyncContextManager["AsyncReader"]):
-    """A worker of a group: yields events, in order within a stream, without a repeat.
+    """A worker of a group: yields events, in order within a stream, without repeats.
 
-    Iterating waits for a broker that is away, and does not end before `close`. The next event has
-    to be asked for within `lease_seconds`. Other tasks may `commit` meanwhile.
+    Iteration waits for a broker that is away, and ends only after `close`. Request the next event
+    within `lease_seconds`. Other tasks may `commit` meanwhile.
 
     Raises:
-        ValueError: the group's name has other letters than it may, or the URL is none.
-        RedisError: the broker refuses for good, for instance for a lack of rights.
+        ValueError: the group's name has invalid characters, or the URL is invalid.
+        RedisError: the broker refuses permanently, for instance for lack of rights.
 
     """
 
@@ -61,7 +61,7 @@ class AsyncReader(AsyncIterator[Event], AbstractAsyncContextManager["AsyncReader
         raise StopAsyncIteration
 
     def pop(self) -> Event | None:
-        """Return the next event, or None: then take a `step`. What it returned before is done."""
+        """Return the next event, or None: then call `step`. The previous event counts as done."""
         if self._yielded is not None and self._options.autocommit:
             self._note(self._yielded)
         is_ready = self._batch and monotonic() < self._flush_at
@@ -69,14 +69,15 @@ class AsyncReader(AsyncIterator[Event], AbstractAsyncContextManager["AsyncReader
         return self._yielded
 
     async def step(self) -> None:
-        """Renew and commit, and look for calls; where nothing is left to yield, read."""
+        """Renew and commit, and look for calls; read if nothing is left to yield."""
         await self._attempt(self._step)
 
     async def commit(self, event: Event) -> bool:
         """Commit an event and all before it of its stream.
 
         True if the broker has confirmed it. False if another worker has taken the stream over, or
-        if the broker is away: then it is tried again as long as the stream stays with this worker.
+        if the broker is away; in that case the commit is retried as long as this worker owns the
+        stream.
         """
         call = self._note(event)
         if call and call.stored.number < event.position.number:
@@ -84,10 +85,10 @@ class AsyncReader(AsyncIterator[Event], AbstractAsyncContextManager["AsyncReader
         return call is not None and call.stored.number >= event.position.number
 
     async def lag(self) -> dict[str, float] | None:
-        """Return how much of each stream is published and not committed, in ms of speech.
+        """Return the consumer lag of each stream, in ms of speech.
 
-        Of the streams that this worker owns: the entries that are missing, times the last frame.
-        None if the broker is away.
+        For the streams that this worker owns: uncommitted entries times the duration of the last
+        frame. None if the broker is away.
         """
         calls, lag = self._active(), dict[str, float]()
         asked = [("HMGET", self._of("interaction", it.stream), "next", "trimmed") for it in calls]
@@ -99,7 +100,7 @@ class AsyncReader(AsyncIterator[Event], AbstractAsyncContextManager["AsyncReader
         return None if replies is None else lag
 
     async def close(self, *_: object) -> None:
-        """Commit what is done, let other workers take over at once, and disconnect."""
+        """Commit done events, release the streams for other workers, and disconnect."""
         self.is_closed = True
         await self._attempt(self._put, self._active(), 0.0)
         await self._broker.disconnect()
@@ -107,7 +108,7 @@ class AsyncReader(AsyncIterator[Event], AbstractAsyncContextManager["AsyncReader
     __aexit__ = close
 
     async def _attempt(self, step: Callable[..., Awaitable[T]], *of: object) -> T | None:
-        """Take a step; None if the broker is away or refuses for a while, after a pause."""
+        """Take a step; return None after a pause if the broker is away or refuses for now."""
         try:
             async with self._lock, asyncio.timeout(LIMIT_SECONDS):
                 return await step(*of)
@@ -141,7 +142,7 @@ class AsyncReader(AsyncIterator[Event], AbstractAsyncContextManager["AsyncReader
         return f"{self._options.prefix}:{kind}:{{{stream}}}"
 
     def _note(self, event: Event) -> Owned | None:
-        """Take an event for done; None if it was read under another lease than its stream has."""
+        """Mark an event as done; return None if it was read under an earlier lease."""
         call = self._calls.get(event.stream)
         if call is None or call.tape.lease != event.lease:
             return None
@@ -149,10 +150,10 @@ class AsyncReader(AsyncIterator[Event], AbstractAsyncContextManager["AsyncReader
         return call
 
     async def _join(self) -> None:
-        """Make the group if there is none, and release once more what was released of late.
+        """Create the group if there is none, and repeat recent releases.
 
-        The broker may have been rolled back or emptied. So calls that this worker does not know are
-        left alone for the time of a lease, in which their owners hold them once more.
+        The broker may have been rolled back or emptied. So this worker takes no unknown calls for
+        the time of a lease, in which their owners can renew their leases.
         """
         is_known = not self._token and await self._broker.uptime() > self._lease
         group = "XGROUP", "CREATE", self._index, self._who[0], "0", "MKSTREAM"
@@ -162,9 +163,9 @@ class AsyncReader(AsyncIterator[Event], AbstractAsyncContextManager["AsyncReader
         self._settled_at = 0.0 if is_known else monotonic() + self._lease
 
     async def _ask_same(self, commands: list[Command]) -> list[Any]:
-        """Ask the broker; fail if it was emptied before it did what was asked.
+        """Send commands to the broker; fail if it was emptied before it executed them.
 
-        Otherwise a worker could take calls of owners that have not had time to hold them again.
+        Otherwise a worker could take calls whose owners have not had time to renew their leases.
         """
         *replies, token = await self._ask([*commands, ("GET", self._key)])
         if token != self._token:
@@ -172,10 +173,10 @@ class AsyncReader(AsyncIterator[Event], AbstractAsyncContextManager["AsyncReader
         return replies
 
     async def _put(self, calls: list[Owned], seconds: float) -> bool:
-        """Write lease and position of calls, of which some may be another worker's.
+        """Write lease and position of calls, some of which another worker may own.
 
-        False: one may not be, and is to be tried again. On an emptied broker nothing is learned
-        of the calls: `_join` releases those that were to be taken, and holds the others once more.
+        Return False if one may be free, and must be tried again. On an emptied broker the owners
+        are unknown: `_join` releases the calls that were being taken, and renews the others.
         """
         calls = [call for call in calls if self._calls.get(call.stream) is call]
         sent = [(it, it.committed, 0 if it.is_over() else round(seconds * 1000)) for it in calls]
@@ -205,7 +206,7 @@ class AsyncReader(AsyncIterator[Event], AbstractAsyncContextManager["AsyncReader
             self._options.on_lost(call.stream)
 
     async def _find(self) -> None:
-        """Read the index, and own the calls that it leads to."""
+        """Read the index, and try to own its calls."""
         page, idle = ("COUNT", PAGE_NOTICES), round(self._lease * 333)
         new = "XREADGROUP", "GROUP", *self._who, *page, "STREAMS", self._index, ">"
         left = "XAUTOCLAIM", self._index, *self._who, idle, self._cursor, *page
@@ -216,9 +217,9 @@ class AsyncReader(AsyncIterator[Event], AbstractAsyncContextManager["AsyncReader
         await self._ask([("XACK", self._index, self._who[0], *read)] if read else [])
 
     async def _has_read(self, fields: dict[bytes, bytes]) -> bool:
-        """Tell whether a run is read and committed; if not, try to own its stream.
+        """Return whether a run is read and committed; if not, try to own its stream.
 
-        Its notice stays pending, and is tried again by whichever worker claims it.
+        Its announcement stays pending, and the worker that claims it tries again.
         """
         notice = {key.decode(): value.decode() for key, value in fields.items()}
         if notice.get("type") != "started":
@@ -244,7 +245,7 @@ class AsyncReader(AsyncIterator[Event], AbstractAsyncContextManager["AsyncReader
         return call.stored.has_read(notice["run"])
 
     async def _read(self) -> None:
-        """Read what is new of all calls into the batch; nothing where a key has another type."""
+        """Read new entries of all calls into the batch; none if a key has another type."""
         calls, page = self._active(), ("+", "COUNT", PAGE_ENTRIES)
         asked = [("XRANGE", self._of("audio", it.stream), it.tape.start, *page) for it in calls]
         for call, entries in zip(calls, await self._ask(asked, "WRONGTYPE"), strict=True):

@@ -1,4 +1,4 @@
-"""Redis or Valkey, as a worker asks it."""
+"""The connection of a worker to Redis or Valkey."""
 
 import re
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ class Broker:
         """Send commands together, and return the replies.
 
         Raises:
-            RedisError: the broker is away, or refuses; None for a refusal that is `spared`.
+            RedisError: the broker is away, or refuses; a `spared` refusal gives None.
 
         """
         pipeline = self._clients[0].pipeline(transaction=False)
@@ -46,22 +46,22 @@ class Broker:
         return [None if isinstance(it, RedisError) else it for it in replies]
 
     async def uptime(self) -> float:
-        """Return for how many seconds it has been running; 0 if it does not tell."""
+        """Return the broker's uptime in seconds; 0 if it is unknown."""
         with suppress(ResponseError, KeyError):  # it is not allowed; it is a cluster
             return float((await self._clients[0].info("server"))["uptime_in_seconds"])
         return 0.0
 
     async def disconnect(self) -> None:
-        """Close all connections; the next question makes others."""
+        """Close all connections; the next command opens new ones."""
         clients, self._clients = self._clients, _clients(self._url)
         for client in clients:
             await client.aclose()
 
 
 def _clients(url: str) -> list[Redis | RedisCluster]:
-    """Return the client for a URL, and behind it those for the Sentinels that it asks.
+    """Return the client for a URL, followed by those for its Sentinels.
 
-    Hosts are tried in any order: one that is frozen is not the first each time.
+    Hosts are tried in random order, so that a frozen one is not always the first.
     """
     found, once = _SEVERAL.fullmatch(url), {**_OPTIONS, "retry": Retry(NoBackoff(), 0)}
     if found is None:

@@ -1,4 +1,4 @@
-"""What a reader yields. Stream, run and seq name a frame for good."""
+"""The events of a reader. Stream, run and seq identify a frame."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,9 +9,9 @@ from rtaa_reader.position import Position
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Whose audio it is, and its format: `pcm16` is 16-bit little-endian, `mulaw` has 8 bits.
+    """Names and audio format of a call: `pcm16` is 16-bit little-endian, `mulaw` has 8 bits.
 
-    `traceparent` (W3C Trace Context) is the parent of spans of one's own; None without a trace.
+    `traceparent` (W3C Trace Context) is the parent for your own spans; None without a trace.
     """
 
     tenant_id: str = ""
@@ -25,7 +25,7 @@ class Call:
 
     @classmethod
     def read(cls, started: Mapping[str, Any]) -> Self:
-        """Read the `data` of a `started`; what it lacks has its default."""
+        """Read the `data` of a `started`; absent fields have their defaults."""
         return cls(**{name: started[name] for name in cls.__slots__ if name in started})
 
 
@@ -33,9 +33,10 @@ class Call:
 class Event:
     """One entry of a stream.
 
-    `type` is its name: `audio`. `stream` is `TENANT/STREAM`; `seq` that of the frame, of the last
-    frame that a gap misses, or of the frame before anything else (-1: none); `entry` its id in the
-    stream; `data` its JSON, where it is no audio. `commit` needs `position` and `lease`.
+    `type` is its name, for instance `audio`. `stream` is `TENANT/STREAM`. `seq` is that of the
+    frame, of the last missing frame of a gap, or of the frame before any other event (-1: none).
+    `entry` is its id in the stream, `data` its JSON unless it is audio. `commit` needs `position`
+    and `lease`.
     """
 
     type: str
@@ -77,7 +78,7 @@ class Audio(Event):
 
     @property
     def duration_ms(self) -> float:
-        """How long it sounds."""
+        """The duration."""
         width = self.call.channels * (1 if self.call.encoding == "mulaw" else 2)
         return len(self.audio) / width / self.call.sample_rate * 1000
 
@@ -89,7 +90,7 @@ class Audio(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gap(Event):
-    """Frames that do not come. Not `declared`: trimmed from a run that was partly read."""
+    """Frames that are absent. If not `declared`, retention removed them from a partly read run."""
 
     first_missing: int
     missing: int

@@ -1,4 +1,4 @@
-"""How a reader reads."""
+"""The options of a reader."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Of a reader. Workers of one group need the same `prefix` and `lease_seconds`.
+    """Options of a reader. Workers of one group need the same `prefix` and `lease_seconds`.
 
-    An event is done when the next one is asked for; without `autocommit`, when it is committed. A
-    worker that owns `max_calls` looks for no more; it finds several at once, so it may own 15 more.
-    `on_lost` is told a stream that another worker has taken over.
+    An event is done when the next one is requested; without `autocommit`, when it is committed. A
+    worker that owns `max_calls` looks for no more; since it finds several at once, it may own up to
+    15 more. `on_lost` is called with a stream that another worker has taken over.
     """
 
     prefix: str = "rtaa"

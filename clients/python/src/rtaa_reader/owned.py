@@ -7,14 +7,14 @@ from rtaa_reader.position import Position
 from rtaa_reader.tape import Tape
 
 MAX_UNSEEN = 3_000
-"""A stream of which the broker had nothing so often, for a minute, is expired or lost for good."""
+"""A stream that the broker lacks this often, for a minute, has expired or is lost."""
 
 
 class Owned:
-    """How far a stream was read, and how far it is committed.
+    """The read position and the committed position of a stream.
 
-    The broker has confirmed `stored`. One that is released is kept for a while: the broker may lose
-    what it has confirmed.
+    The broker has confirmed `stored`. A released stream is kept for a while, since the broker may
+    lose the release.
     """
 
     def __init__(self, stream: str) -> None:
@@ -22,11 +22,11 @@ class Owned:
         self.begin(Position(), Call())
 
     def begin(self, position: Position, call: Call) -> None:
-        """Read on from a position; what was read before belongs to an older lease."""
+        """Continue from a position; earlier events belong to an older lease."""
         self.committed = self.stored = position._replace(number=0)
         self.unseen, self.tape = 0, Tape(self.stream, token_hex(8), self.committed, call)
 
     def is_over(self) -> bool:
-        """Tell whether all is read and committed, and its last run has ended; or it is gone."""
+        """Return whether it is read and committed to the end of its last run, or gone."""
         is_done = 0 < self.committed.number == self.tape.position.number
         return self.unseen > MAX_UNSEEN or (is_done and self.committed.runs[-1].ended)

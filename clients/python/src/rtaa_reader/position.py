@@ -1,14 +1,14 @@
-"""How far a stream was read: kept at the broker, so that the next owner continues there."""
+"""The position of a group in a stream, stored at the broker, where the next owner continues."""
 
 import json
 from typing import NamedTuple, Self
 
 MAX_RUNS = 8
-"""Runs of one stream that are remembered, the latest."""
+"""The number of latest runs of a stream that are remembered."""
 
 
 class Progress(NamedTuple):
-    """How far one run was read: to its frame `seq`, and so many `signals` behind that."""
+    """The position in one run: frame `seq`, and the number of `signals` after it."""
 
     run: str = ""
     generation: int = -1
@@ -18,7 +18,7 @@ class Progress(NamedTuple):
 
 
 class Position(NamedTuple):
-    """Behind which entry, known by id and checksum, and how far in each run, the latest last.
+    """The last read entry, by id and checksum, and the position in each run, the latest last.
 
     `number` grows with each position of one owner.
     """
@@ -29,7 +29,7 @@ class Position(NamedTuple):
     number: int = 0
 
     def of(self, run: str) -> Progress:
-        """Return how far a run was read; generation -1 if nothing of it was."""
+        """Return the position in a run; generation -1 if nothing of it was read."""
         return next((it for it in self.runs if it.run == run), Progress(run))
 
     def behind(self, entry: str, checksum: int, progress: Progress) -> Self:
@@ -38,10 +38,10 @@ class Position(NamedTuple):
         return type(self)(entry, checksum, (*others, progress), self.number + 1)
 
     def has_read(self, run: str, generation: int = 0, newest: int = -1) -> bool:
-        """Tell whether a run is over, and was read to its end.
+        """Return whether a run was read to its end.
 
-        Also one of a `generation` before all that are remembered; but not where the `newest` of the
-        stream is less than those: there a broker was emptied, and generations start at 1 once more.
+        This is also true for a `generation` before all remembered ones, unless the `newest` of the
+        stream is below those: then the broker was emptied, and generations have started at 1 again.
         """
         known = sorted(it.generation for it in self.runs)
         is_earlier = len(known) == MAX_RUNS and generation < known[0] <= known[-1] <= newest
@@ -53,6 +53,6 @@ class Position(NamedTuple):
 
     @classmethod
     def loads(cls, text: str | bytes) -> Self:
-        """Read what `dumps` wrote; nothing is before all entries."""
+        """Read what `dumps` wrote; an empty text is the position before all entries."""
         entry, checksum, runs = json.loads(text or '["", 0, []]')
         return cls(entry, checksum, tuple(Progress(*run) for run in runs))

@@ -10,7 +10,7 @@ from rtaa_reader.options import Options
 
 
 class Reader(Iterator[Event], AbstractContextManager["Reader"]):
-    """`AsyncReader` for `for`, with an event loop of its own; in one thread."""
+    """`AsyncReader` for programs without asyncio, with its own event loop; for one thread."""
 
     def __init__(self, url: str, group: str, worker: str, options: Options = Options()) -> None:  # noqa: B008 - it is frozen
         self._runner, self._reader = asyncio.Runner(), AsyncReader(url, group, worker, options)
@@ -27,11 +27,11 @@ class Reader(Iterator[Event], AbstractContextManager["Reader"]):
         return self._runner.run(self._reader.commit(event))
 
     def lag(self) -> dict[str, float] | None:
-        """Return how much is published and not committed. See `AsyncReader.lag`."""
+        """Return the consumer lag. See `AsyncReader.lag`."""
         return self._runner.run(self._reader.lag())
 
     def close(self, *_: object) -> None:
-        """Commit what is done, let other workers take over at once, and disconnect."""
+        """Commit done events, release the streams for other workers, and disconnect."""
         self._runner.run(self._reader.close())
         self._runner.close()
 

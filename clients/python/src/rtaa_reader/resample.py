@@ -1,4 +1,4 @@
-"""Samples as recognisers take them. Needs the extra `rtaa-reader[soxr]`."""
+"""Samples for speech recognisers. Needs the extra `rtaa-reader[soxr]`."""
 
 from typing import Any
 
@@ -10,17 +10,18 @@ from rtaa_reader.events import Audio, Ended, Event
 
 
 class Resampler:
-    """Makes mono float samples between -1 and 1 at `sample_rate` of each run's frames, in order.
+    """Converts each run's frames, in order, to mono float samples between -1 and 1.
 
-    The filter holds back some milliseconds, which come with the frames that follow and with the
-    end. It keeps a filter of each run until `Ended`, or until the stream is let go with `drop`.
+    The samples have `sample_rate`. The filter delays some milliseconds, which come with later
+    frames and with the end. It keeps a filter for each run until `Ended`, or until `drop` of the
+    stream.
     """
 
     def __init__(self, sample_rate: int = 16_000) -> None:
         self._rate, self._filters = sample_rate, dict[tuple[str, str], Any]()
 
     def feed(self, event: Event) -> NDArray[np.float32]:
-        """Return the samples that are ready; none for what is neither a frame nor an end."""
+        """Return the samples that are ready; none for events other than frames and ends."""
         key, samples = (event.stream, event.run), np.zeros(0, np.float32)
         if isinstance(event, Audio):
             frame = np.frombuffer(event.pcm16, "<i2").reshape(-1, event.call.channels)
@@ -32,5 +33,5 @@ class Resampler:
         return samples if filter_ is None else np.asarray(filter_.resample_chunk(samples, ends))
 
     def drop(self, stream: str) -> None:
-        """Let go of a stream that another worker has taken over."""
+        """Drop the filters of a stream that another worker has taken over."""
         self._filters = {key: it for key, it in self._filters.items() if key[0] != stream}

@@ -1,4 +1,4 @@
-"""Makes events of a stream's entries, whatever the broker repeats, loses or rewrites."""
+"""Makes events from a stream's entries, without repeats after a loss of the broker."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,20 +9,20 @@ from rtaa_reader.events import Audio, Call, Dtmf, Ended, Event, Gap, Mark, Start
 from rtaa_reader.position import Position, Progress
 
 Place = tuple[str, int, Progress]
-"""An entry that was read, by id and checksum, and how far its run is read there."""
+"""A read entry, by id and checksum, and the position of its run there."""
 
 MAX_PLACES, STEP_BACK = 600, 50
-"""How many entries can be gone back, and at once: at 20 ms a frame, twelve seconds and one."""
+"""How far reading can go back, in total and in one step: 12 s and 1 s of 20 ms frames."""
 
 _TYPES = {it.__name__.lower(): it for it in (Started, Audio, Gap, Dtmf, Mark, Ended)}
 
 
 class Tape:
-    """Give it what is stored from `start` on; it returns what is new.
+    """Give it the stored entries from `start` on; it returns the new events.
 
-    At `start` is the entry that it has read last. If another is there or none, the broker was
-    rolled back or emptied: it reads from an earlier place, and leaves out what it has had of a run.
-    `runs` has the run of each generation that is known.
+    `start` is the last read entry. If another one or none is there, the broker was rolled back or
+    emptied: then it reads from an earlier entry, and skips the known frames of a run. `runs` has
+    the run of each known generation.
     """
 
     def __init__(self, stream: str, lease: str, position: Position, call: Call) -> None:
@@ -37,7 +37,7 @@ class Tape:
         return self._places[-1][0] if self._places else "-"
 
     def read(self, page: Sequence[tuple[bytes, Mapping[bytes, bytes]]]) -> list[Event]:
-        """Return the events of entries from `start` on, without those that it has had."""
+        """Return the events of entries from `start` on, without known ones."""
         entries = [(entry.decode(), crc32(b"\0".join(it.values())), it) for entry, it in page]
         last = [it[:2] for it in self._places[-1:]]
         if last != [it[:2] for it in entries[: len(last)]]:

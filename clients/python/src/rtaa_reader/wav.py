@@ -1,4 +1,4 @@
-"""Write what was read as a WAV file."""
+"""Writes events as a WAV file."""
 
 import wave
 from collections.abc import Iterable
@@ -8,14 +8,14 @@ from pathlib import Path
 from rtaa_reader.events import Audio, Event, Gap
 
 MAX_SILENCE_BYTES = 50_000_000
-"""No gap becomes more silence than that: a sender's seq may jump by anything."""
+"""The maximum silence for a gap, since a sender's seq may jump by any amount."""
 
 
 def to_wav(path: str | Path, events: Iterable[Event]) -> int:
     """Write the frames of one run as 16-bit PCM, and return how many there were.
 
-    A gap between frames becomes silence, as if each frame that is missing were like the one before
-    the gap. No file is made where there is no frame.
+    A gap between frames becomes silence, as if each missing frame were as long as the one before
+    the gap. Without any frame no file is written.
     """
     frames, missing, silence = 0, 0, b""
     with ExitStack() as stack:

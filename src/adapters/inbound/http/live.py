@@ -62,10 +62,10 @@ def live_routes(
     async def live_events(
         request: Request[Any, Any, Any], find: Text = "", watch: Text = ""
     ) -> Stream:
-        """Tell what the calls do, every second, as server-sent events.
+        """Send the state of the calls every second, as server-sent events.
 
         `find` has words that a call must have; `watch` names a call, `TENANT/STREAM`, whose time
-        line is told as well.
+        line is sent as well.
         """
         if request.headers.get("sec-fetch-site", "none") not in _OWN:
             raise PermissionDeniedException("not from another site")

@@ -106,8 +106,8 @@ class Reports:
         """
         self._write(
             "subprotocol",
-            "no dialect names an offered subprotocol: accepted without one, upon which some"
-            " clients (Node's ws, browsers) fail the connection",
+            "no dialect names an offered subprotocol: accepted without one; some clients"
+            " (Node's ws, browsers) then fail the connection",
             origin,
         )
 

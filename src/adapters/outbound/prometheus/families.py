@@ -58,7 +58,7 @@ def families(tally: Tally, known: Series) -> Iterator[Metric]:
     )
     yield _counts(
         "ingest_closes",
-        "Closes of ours by code and cause",
+        "Connections that the service closed, by code and cause",
         ("code", "reason"),
         _with_zeros(tally.closes, known.closes),
     )
@@ -70,91 +70,93 @@ def families(tally: Tally, known: Series) -> Iterator[Metric]:
     )
     yield _counts(
         "ingest_odd_starts",
-        "Starts that were taken although odd",
+        "Odd but accepted starts",
         ("oddity",),
         _with_zeros(tally.odd_starts, known.odd_starts),
     )
     yield _counts(
         "ingest_starts",
-        "Starts that were granted, those that resume included",
+        "Granted starts, including those that resume",
         ("dialect",),
         _with_zeros(tally.starts, known.dialects),
     )
     yield _counts(
         "ingest_runs_ended",
-        "Runs whose end is published",
+        "Runs whose end is published, by reason",
         ("reason",),
         _with_zeros(tally.run_ends, known.run_ends),
     )
     yield _gauges(
         "ingest_streams",
-        "Started and open",
+        "Open streams",
         ("dialect",),
         _with_zeros(tally.streams, known.dialects),
     )
-    yield _counts("ingest_frames", "Frames by what became of them", ("outcome", "reason"), frames)
+    yield _counts("ingest_frames", "Frames by outcome and reason", ("outcome", "reason"), frames)
     yield _counts(
         "ingest_ignored_messages",
-        "Messages of unknown events, and signals that were dropped for back-pressure",
+        "Messages of unknown events, and signals dropped under back-pressure",
         ("event",),
         _with_zeros(tally.ignored, known.ignored),
     )
     yield _confirm_histogram(tally)
-    yield _gauge("ingest_buffered_bytes", "Audio not yet confirmed", tally.buffered_bytes)
+    yield _gauge("ingest_buffered_bytes", "Unconfirmed audio", tally.buffered_bytes)
     yield _gauge(
         "ingest_max_buffered_bytes",
-        "Audio that may be held, confirmed or not",
+        "Limit of held audio, unconfirmed and retained",
         tally.max_buffered_bytes,
     )
     yield _gauge(
         "ingest_oldest_unconfirmed_seconds",
-        "Age of the oldest frame not yet confirmed",
+        "Age of the oldest unconfirmed frame",
         tally.oldest_unconfirmed_seconds,
     )
     yield _gauge(
         "ingest_kept_bytes",
-        "Confirmed audio retained to be replayed to the broker",
+        "Confirmed audio retained for replay",
         tally.kept_bytes,
     )
     yield _count(
         "ingest_rewind_short",
-        "Confirmed frames let go before REWIND_SECONDS: too much audio, too little room",
+        "Confirmed frames released before REWIND_SECONDS",
         tally.rewind_short,
     )
     yield _count(
         "ingest_replayed_frames",
-        "Confirmed frames that the broker had lost and that were replayed",
+        "Confirmed frames that the broker lost and that were replayed or rebased",
         tally.replayed,
     )
     yield _count(
         "ingest_rebased_streams",
-        "Streams that were rebased: the broker had lost them",
+        "Streams that the broker lost and that were rebased",
         tally.rebased,
     )
     yield _count(
         "ingest_log_lines_dropped",
-        "Log lines that standard error did not take",
+        "Log lines dropped because standard error did not accept them",
         tally.log_lines_dropped,
     )
     yield _count(
         "ingest_spans_dropped",
-        "Spans that the trace collector did not take",
+        "Spans dropped because they could not be exported",
         tally.spans_dropped,
     )
     yield from _audio_families(tally, known)
-    yield _gauge("ingest_broker_up", "Whether the broker takes writes", int(bool(tally.broker_up)))
+    yield _gauge(
+        "ingest_broker_up", "Whether the broker is up and in sync", int(bool(tally.broker_up))
+    )
     yield _gauges(
-        "ingest_broker_part_up", "Whether a part of the broker takes writes", ("part",), parts
+        "ingest_broker_part_up", "Whether a part of the broker is up and in sync", ("part",), parts
     )
     yield _gauge("ingest_ready", "Whether new calls are taken", int(tally.ready))
-    yield _gauge("ingest_draining", "Whether calls are brought to an end", int(tally.draining))
+    yield _gauge("ingest_draining", "Whether the service drains", int(tally.draining))
 
 
 def _audio_families(tally: Tally, known: Series) -> Iterator[Metric]:
     tenants: dict[str, dict[str, int]] = {OTHER_TENANTS: {}, **tally.audio_ended}
     yield _counts(
         "ingest_audio_health_streams",
-        "Runs with a finding about their audio, once each, when it is found",
+        "Runs with a finding about their audio, once for each run and kind",
         ("kind",),
         _with_zeros(tally.audio_found, known.findings),
     )
@@ -176,7 +178,7 @@ def _audio_families(tally: Tally, known: Series) -> Iterator[Metric]:
     )
     yield _counts(
         "ingest_audio_health_samples",
-        "Frames that were to be measured",
+        "Frames chosen for measurement",
         ("outcome",),
         _with_zeros(tally.audio_sampled, known.samples),
     )

@@ -31,7 +31,7 @@ class Lately(msgspec.Struct):
         return Lately(self.since_ms, over, self.handshakes, self.refused_at_ms)
 
     def add(self, other: "Lately") -> None:
-        """Take what another process remembers too."""
+        """Merge the memory of another process."""
         self.since_ms = min(self.since_ms, other.since_ms)
         self.outages += other.outages
         for outcome, by_minute in other.handshakes.items():
@@ -83,7 +83,7 @@ class Memory:
         self._refused_at_ms = before.refused_at_ms
 
     def handshake(self, outcome: str, now_ms: int) -> None:
-        """Take a handshake; what is older than the last minutes is let go."""
+        """Add a handshake; drop those older than the last minutes."""
         by_minute, minute = self._handshakes.setdefault(outcome, {}), now_ms // MINUTE_MS
         add_to(by_minute, {minute: 1})
         for old in [it for it in by_minute if it <= minute - HANDSHAKE_MINUTES]:

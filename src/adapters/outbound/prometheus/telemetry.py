@@ -150,7 +150,7 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         self._spans_dropped = dropped
 
     def rewind_short(self, frames: int) -> None:
-        """Count frames let go before their time."""
+        """Count frames released before `REWIND_SECONDS`."""
         self._tally.rewind_short += frames
 
     def replayed(self, frames: int) -> None:
@@ -190,7 +190,7 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         self._tally.draining = True
 
     def share(self) -> None:
-        """Let the siblings know. See `MetricsExposition.share`."""
+        """Share the counts with the siblings. See `MetricsExposition.share`."""
         if self._siblings is not None:
             if monotonic() - self._process_read_at >= PROCESS_SECONDS:
                 self._read_process()

@@ -1,8 +1,8 @@
 """The meaning of an answer of the broker: `REDIS_CONFIRM`.
 
-memory the server has it; whether it syncs it depends on its appendfsync
-disk      the server has synced it: it is refused unless appendfsync is always
-replica   a replica has it, too: each round waits for one
+memory    the server has it; whether it syncs it depends on its appendfsync
+disk      the server has synced it; a server without appendfsync always is refused
+replica   a replica has it too: each round waits for one
 """
 
 from enum import Enum
