@@ -11,17 +11,18 @@ import pytest
 import redis
 from absent_programs import pytest_sessionfinish, pytest_terminal_summary  # noqa: F401  # hooks
 from hypothesis import HealthCheck, Phase, settings
+from order_of_files import pytest_collection_modifyitems  # noqa: F401  # a hook
 from running import Keys, Service
 from shared_rewriting import pytest_collection  # noqa: F401  # a hook
 
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
 from examples import PROFILE, examples
 
-# CI judges a change by the same examples each time; at a desk every run looks at new ones.
-# `HYPOTHESIS_PROFILE=soak` looks at twenty times as many, `mutate` at a fifth: `make mutate` tries
-# them for each mutant, and does not ask for the smallest example that fails.
+# CI judges a change by the same examples each time; at a desk every run looks at new ones, half as
+# many. `HYPOTHESIS_PROFILE=soak` looks at twenty times as many, `mutate` at a fifth: `make mutate`
+# tries them for each mutant, and does not ask for the smallest example that fails.
 settings.register_profile("ci", deadline=None, print_blob=True, derandomize=True)
-settings.register_profile("desk", deadline=None, print_blob=True)
+settings.register_profile("desk", deadline=None, print_blob=True, max_examples=examples(100))
 settings.register_profile("soak", deadline=None, print_blob=True, max_examples=examples(100))
 settings.register_profile(
     "mutate",

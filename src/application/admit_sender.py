@@ -16,7 +16,7 @@ Network = IPv4Network | IPv6Network
 
 @dataclass(frozen=True, slots=True)
 class NoCredential:
-    """The sender shows no credential at all."""
+    """The sender sends no credential."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class PairCredential:
 
 @dataclass(frozen=True, slots=True)
 class UnusableCredential:
-    """Something is shown that is no credential we know; it is not treated as absent.
+    """The header holds no known credential; it is not treated as absent.
 
     `why` is for the log, and repeats nothing of it.
     """
@@ -76,7 +76,7 @@ class AdmitSender:
         self._token_verifier = token_verifier
 
     def replace(self, policy: AccessPolicy, token_verifier: TokenVerifier | None) -> None:
-        """Check the handshakes that follow by other rules; a call that has begun keeps its own."""
+        """Replace the rules for later handshakes; calls keep the rules of their handshake."""
         self._policy = policy
         self._token_verifier = token_verifier
 
@@ -91,7 +91,7 @@ class AdmitSender:
         return self._policy.carriers and bool(self._policy.pairs)
 
     def __call__(self, credential: Credential, address: Address | None) -> Principal:
-        """Return who the sender is. `address` is None when it cannot be told.
+        """Return the sender's identity. `address` is None if it cannot be determined.
 
         Raises:
             Unauthenticated: the credential does not verify, or one is needed.
@@ -147,7 +147,7 @@ class AdmitSender:
             )
         if not self._policy.pairs:
             raise Unauthenticated("a user name and password are shown while none is configured")
-        # Every pair is compared, so that time does not tell which one came close.
+        # Every pair is compared, so that the time does not reveal which one nearly matched.
         matches = [hmac.compare_digest(pair, known) for known in self._policy.pairs]
         if not any(matches):
             raise Unauthenticated("wrong user name or password")

@@ -1,9 +1,8 @@
-"""Use case: the audio of a few frames of each run is measured, beside their delivery.
+"""Use case: measure the audio of a few frames of each run, outside their delivery.
 
-The hot path hands over one frame in `frames_per_sample`, or one for as many times 20 ms where
-frames last longer. A task measures them, at most `TURN_SAMPLES` in each turn, so that it takes a
-bounded share of a core. When more come than that, the queue is full and further samples are
-dropped and counted.
+The hot path hands over one frame in `frames_per_sample`, and longer frames more often: one for as
+many times 20 ms. A task measures at most `TURN_SAMPLES` of them in each turn, so that it uses a
+bounded share of a core. When the queue is full, further samples are dropped and counted.
 """
 
 import asyncio
@@ -20,7 +19,7 @@ from domain.audio_health import AudioMeter, Finding, MeasuredFrame
 
 MAX_QUEUED = 100
 MAX_SAMPLE_BYTES = 16 * 1024
-"""More of a frame is not measured, so the queue holds at most 1.6 MiB."""
+"""The maximum that is measured of a frame, so the queue holds at most 1.6 MiB."""
 
 TURN_SECONDS = 0.05
 TURN_SAMPLES = 20
@@ -32,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 
 class _Taken(NamedTuple):
-    """A sample of a run, or its end, where there is no sample."""
+    """A sample of a run; without a frame it is the end of the run."""
 
     live: LiveStream
     meter: AudioMeter
@@ -40,7 +39,7 @@ class _Taken(NamedTuple):
 
 
 def audio_report(live: LiveStream) -> Mapping[str, object]:
-    """Return what is known of the audio of a run in this process; nothing before a sample.
+    """Return the measurements of a run in this process; empty before the first sample.
 
     `findings`, and the fields of `AudioFigures`. For views and log lines: numbers are rounded.
     """
@@ -64,7 +63,7 @@ class AudioHealth:
         self._has_work = asyncio.Event()
 
     def take(self, live: LiveStream, audio: bytes, heard_at: float) -> None:
-        """Take an accepted frame as a sample, and choose the next of its run."""
+        """Queue an accepted frame as a sample, and choose the next one of its run."""
         every = self._frames_per_sample
         if not every:
             live.until_sample = -1  # it is counted down, and never 0
@@ -85,12 +84,12 @@ class AudioHealth:
         self._put(_Taken(live, meter, sample))
 
     def end(self, live: LiveStream) -> None:
-        """Judge a run that has ended, behind its samples; once for each run."""
+        """Queue the final judgement of an ended run after its samples; once for each run."""
         if live.audio_meter is not None:
             self._put(_Taken(live, live.audio_meter, None))
 
     async def run(self) -> None:
-        """Measure until it is cancelled, and then what is left.
+        """Measure until cancelled, then measure the remaining samples.
 
         A bug costs the samples of one run, never a call.
         """
@@ -126,7 +125,7 @@ class AudioHealth:
             _log.exception("audio not measured", extra=call_context(live.interaction.opening))
 
     def _tell(self, live: LiveStream, found: Sequence[Finding]) -> None:
-        """Count what is found, and log it with the figures; once for each run."""
+        """Count findings, and log them with the figures; once for each run."""
         for finding in found:
             self._telemetry.audio_found(finding.value)
             context = call_context(live.interaction.opening)

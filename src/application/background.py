@@ -1,4 +1,4 @@
-"""What runs without a connection: every task has this owner, which cancels it."""
+"""The owner of tasks that run without a connection."""
 
 import asyncio
 import logging
@@ -8,7 +8,7 @@ _log = logging.getLogger(__name__)
 
 
 class Background:
-    """Owns tasks; `close` cancels what is left of them."""
+    """Owns tasks; `close` cancels those that still run."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()

@@ -1,4 +1,4 @@
-"""Blocking calls of a technology, made beside the event loop."""
+"""Runs blocking calls of a technology in threads."""
 
 import asyncio
 from collections.abc import Callable, Hashable
@@ -7,7 +7,7 @@ from typing import TypeVar
 from application.ports.errors import BrokerUnavailable
 
 BUSY_SECONDS = 3.0
-"""How long a call is tried again while something is locked: below the 5 s that callers wait."""
+"""How long a call is retried while the storage is locked: below the 5 s that callers wait."""
 
 BUSY_PAUSE_SECONDS = 0.01
 
@@ -16,12 +16,12 @@ _T = TypeVar("_T")
 
 
 class BlockingPlace:
-    """The place where blocking calls store things.
+    """The storage behind blocking calls.
 
-    `identify` names the place as it is now, and raises if it is not there; it is asked before and
-    after each call, so that what is absent is not taken for empty. The epoch grows after a failure
-    and when the name is another. `errors` are what calls raise for what may pass by itself, `busy`
-    those of them that mean a lock.
+    `identify` returns the current identity of the storage, and raises if it is missing; it is
+    called before and after each call, so that missing storage is not taken for empty. The epoch
+    grows after a failure and when the identity changes. `errors` are the exceptions of transient
+    failures, `busy` those of them that mean a lock.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Knows which parts of the destination take writes and have what they confirmed."""
+"""Knows which parts of the destination take writes and are in sync."""
 
 import asyncio
 import logging
@@ -44,16 +44,16 @@ class BrokerWatch:
 
     @property
     def away(self) -> list[str]:
-        """The parts that take no writes, or have not yet shown what they still know."""
+        """The parts that take no writes, or are not yet in sync."""
         return [name for name, watch in self._watches.items() if not watch.is_up]
 
     @property
     def has_parts(self) -> bool:
-        """Whether the destination has parts that fail by themselves, as far as is known."""
+        """Whether the destination has several parts, as far as is known."""
         return list(self._watches) != [WHOLE.name]
 
     async def run(self) -> None:
-        """Watch for ever, also the parts that come."""
+        """Watch all parts for ever, including new ones."""
         tasks: dict[PartWatch, asyncio.Task[None]] = {}
         async with asyncio.TaskGroup() as group:
             while True:
@@ -66,13 +66,13 @@ class BrokerWatch:
                 await asyncio.sleep(self._find_parts_seconds)
 
     async def check(self) -> None:
-        """Try each part once, also those that are known only then."""
+        """Try each part once, including parts that become known meanwhile."""
         await self._find_parts()
         await _check(self._watches.values())
         await self._find_parts()
 
     async def wait_until_up(self, seconds: float) -> bool:
-        """Wait at most `seconds` for the destination; tell whether it takes writes."""
+        """Wait at most `seconds` for the destination; return whether it takes writes."""
         try:
             async with asyncio.timeout(seconds):
                 await self._up.wait()
@@ -81,7 +81,7 @@ class BrokerWatch:
         return True
 
     async def _find_parts(self) -> None:
-        """Watch the parts that are known now, and no others; a new one is tried first."""
+        """Watch exactly the parts that are known now; a new one is tried first."""
         parts = self._destination.parts()
         old = self._watches
         if list(parts) == [watch.part for watch in old.values()]:
@@ -104,7 +104,7 @@ class BrokerWatch:
             watch.doubt()
 
     def _on_change(self) -> None:
-        """Tell who waits, and the metrics."""
+        """Notify waiting tasks, and set the metrics."""
         watches = self._watches.values()
         if all(watch.is_writable for watch in watches if watch.part.is_shared):
             self._up.set()
@@ -118,14 +118,14 @@ class BrokerWatch:
                 self._telemetry.broker(up=told[0], parts=parts, since_ms=self._since_ms())
 
     def _since_ms(self) -> int:
-        """Return when the part answered last that is away the longest; now, without one."""
+        """Return when the part that is away the longest answered last; now if none is away."""
         now = self._clock.instant()
         away = [it.away_since for it in self._watches.values() if it.away_since is not None]
         return now.epoch_ms - round((now.monotonic - min(away, default=now.monotonic)) * 1_000)
 
 
 async def _check(watches: Collection[PartWatch]) -> None:
-    """Try parts once, side by side."""
+    """Try parts once, concurrently."""
     async with asyncio.TaskGroup() as group:
         for watch in watches:
             group.create_task(watch.check())

@@ -1,10 +1,10 @@
-"""The names by which a call is found in the log, the same on every line of it."""
+"""The names of a call in the log, the same on every line."""
 
 from domain.events import Opening
 
 
 def call_context(opening: Opening) -> dict[str, object]:
-    """Return the fields of a log line that tell whose call and which stream it is about."""
+    """Return the fields of a log line that identify the call and the stream."""
     return {
         "tenant_id": opening.stream.tenant_id,
         "interaction_id": opening.interaction_id,

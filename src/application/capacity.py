@@ -1,10 +1,10 @@
-"""How many connections there may be at once, where one process has them all."""
+"""The limit of connections for a service of one process."""
 
 from application.ports.places import Places
 
 
 class Capacity(Places):
-    """So many places, counted in memory."""
+    """A number of places, counted in memory."""
 
     def __init__(self, places: int) -> None:
         self._places = places

@@ -1,7 +1,7 @@
-"""Entries, heads and announcements as plain data, for stores that keep it as it is or as bytes.
+"""Entries, heads and announcements as plain data, for stores that keep it directly or as bytes.
 
-Plain data is what JSON has, and bytes: `dict`, `list`, `str`, `int`, `bool`, `None`; the `audio` of
-a frame alone is bytes. Every value has its version, `v`; one of another version is refused.
+Plain data is JSON's types: `dict`, `list`, `str`, `int`, `bool`, `None`. Only the `audio` of a
+frame is bytes. Every value has a version, `v`; another version is refused.
 """
 
 from collections.abc import Callable, Mapping
@@ -67,7 +67,7 @@ def read_entry(plain: Mapping[str, Any]) -> Entry:
 
 
 def plain_published(published: PublishedEntry) -> Plain:
-    """Return an entry with its place as plain data."""
+    """Return an entry with its position as plain data."""
     place = {"place": [published.generation, published.position]}
     return plain_entry(published.entry) | place
 
@@ -123,7 +123,7 @@ def plain_announcement(announcement: Announcement) -> Plain:
 
 
 def read_announcement(plain: Mapping[str, Any], cursor: str) -> Announcement:
-    """Return the announcement that `plain_announcement` made plain, at a place of the store's.
+    """Return the announcement that `plain_announcement` made plain, with the store's cursor.
 
     Raises:
         Unreadable: it is something else.

@@ -1,4 +1,4 @@
-"""What entries and heads are made of, as plain data. Reading raises what a wrong value raises."""
+"""The parts of entries and heads as plain data. Reading raises the errors of wrong values."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,8 +1,8 @@
-"""Use case: a sender is lost without having ended its run.
+"""Use case: a sender is lost before it has ended its run.
 
-The run waits for its sender. If no start resumes it in time it is ended on the sender's behalf.
-What the sender has sent is published meanwhile, as soon as the broker takes it. While the broker is
-away no start can resume it: that time does not count.
+The run waits for its sender. If no start resumes it in time, it is ended on the sender's behalf.
+Received frames are published meanwhile, as soon as the broker takes them. The time in which the
+broker is away does not count, since no start could resume the run.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from domain.events import EndReason
 _log = logging.getLogger(__name__)
 
 PROMPT_SECONDS = 1.0
-"""A store that takes longer to say how a stream stands was away."""
+"""A store that takes longer to return a head counts as away."""
 
 
 class CutInteraction:
@@ -79,7 +79,7 @@ class CutInteraction:
 
     @staticmethod
     async def _is_answered(stream: LiveStream) -> bool:
-        """Ask the store how the stream stands."""
+        """Read the head of the stream."""
         stream.log.doubt()
         try:
             async with asyncio.timeout(PROMPT_SECONDS):

@@ -1,4 +1,4 @@
-"""Use case: a run ends at a sender's or our own request."""
+"""Use case: end a run, at its sender's or at our own request."""
 
 import asyncio
 import logging
@@ -34,9 +34,9 @@ class EndInteraction:
         self._expire_seconds = expire_seconds
 
     def __call__(self, stream: LiveStream, reason: EndReason) -> None:
-        """Append the end; it is stored when the stream's log is empty.
+        """Append the end; it is stored once the stream's log is empty.
 
-        Where a newer generation holds the stream there is nothing to end.
+        If a newer generation holds the stream there is nothing to end.
         """
         if stream.is_fenced:
             return
@@ -49,7 +49,7 @@ class EndInteraction:
         self._background.own(self._see_it_through(stream, reason))
 
     async def _see_it_through(self, stream: LiveStream, reason: EndReason) -> None:
-        """Hold the stream until its end is published, at most until it would have expired."""
+        """Wait until the end is published, at most until the stream would have expired."""
         try:
             async with asyncio.timeout(self._expire_seconds):
                 await stream.log.wait_until_empty(stream)

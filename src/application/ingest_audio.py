@@ -10,7 +10,7 @@ from domain.media import AudioFrame
 
 
 class IngestAudio:
-    """Gives frames their place in the stream and sends them on their way."""
+    """Gives frames their position in the stream and puts them into the log."""
 
     def __init__(
         self, clock: Clock, telemetry: Telemetry, audio_health: AudioHealth | None = None
@@ -24,7 +24,7 @@ class IngestAudio:
     ) -> bool:
         """Accept one frame; without a `seq` of its own it takes the next. False for a duplicate.
 
-        It was heard now without `heard_at`.
+        It was received at `heard_at`, by default now.
 
         Raises:
             InvalidAudio, InvalidSequenceNumber: the frame is refused; the caller says so with
@@ -52,7 +52,7 @@ class IngestAudio:
         return True
 
     def note(self, stream: LiveStream, signal: Signal, details: str) -> None:
-        """Give a signal its place among the frames; where nothing is published it is dropped."""
+        """Put a signal in order among the frames; drop it if the generation is fenced."""
         if not stream.is_fenced:
             entry = stream.interaction.note(signal, details)
             stream.log.put(stream, (entry,), self._clock.monotonic())
@@ -60,7 +60,7 @@ class IngestAudio:
     def refuse(
         self, stream: LiveStream, reason: str, messages: int = 1, *, unnumbered: bool = False
     ) -> None:
-        """Count what cannot be used; `reason` is one of a closed set of labels."""
+        """Count a refused message; `reason` is one of a closed set of labels."""
         stream.interaction.refuse(messages, unnumbered=unnumbered)
         self._telemetry.received(messages)
         self._telemetry.frames("rejected", messages, reason=reason)

@@ -1,7 +1,7 @@
 """Plain data as bytes.
 
-A value is one line of JSON in ASCII, and behind it the audio as it is. Of several values that are
-kept as one, each has its length in front.
+A value is one line of JSON in ASCII, followed by the raw audio. If several values are kept as one,
+each is preceded by its length.
 """
 
 import json
@@ -11,7 +11,7 @@ from application.codec_values import Plain
 from application.ports.errors import Unreadable
 
 _LENGTH = 4
-"""How many bytes the length in front of a value takes."""
+"""The size of the length before a value, in bytes."""
 
 
 def pack(plain: Plain) -> bytes:
@@ -22,7 +22,7 @@ def pack(plain: Plain) -> bytes:
 
 
 def unpack(packed: bytes) -> Plain:
-    """Return the plain data of bytes.
+    """Return plain data from bytes.
 
     Raises:
         Unreadable: `pack` has not made them.
@@ -39,13 +39,13 @@ def unpack(packed: bytes) -> Plain:
 
 
 def pack_all(plains: Iterable[Plain]) -> bytes:
-    """Return several values as bytes; what is packed can be joined."""
+    """Return several values as bytes; packed bytes may be concatenated."""
     packed = map(pack, plains)
     return b"".join(part for it in packed for part in (len(it).to_bytes(_LENGTH), it))
 
 
 def unpack_all(packed: bytes, size: int | None = None) -> Iterator[Plain]:
-    """Yield the plain data of the first `size` bytes, in which values stand one after the other.
+    """Yield the values that are packed in the first `size` bytes.
 
     Raises:
         Unreadable: `pack_all` has not made them, or there are fewer.

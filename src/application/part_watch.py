@@ -1,6 +1,6 @@
-"""Knows whether one part of the destination takes writes and has what it confirmed.
+"""Knows whether one part of the destination takes writes and is in sync.
 
-It is tried again and again, and each change is logged once.
+It is tried regularly, and each change is logged once.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ CHECK_SECONDS = 2.0
 """How often a part is tried, and how long it may take to answer."""
 
 MAX_CAUSES = 10
-"""How many causes of one outage are told, each once."""
+"""How many causes of one outage are logged, each once."""
 
 ASKED = "the broker is asked what it still knows"
 
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Outage:
-    """What has come of one, in its part; `before` is what was lost and replayed until it began."""
+    """One outage of a part; `before` has the losses and replays until it began."""
 
     since: float
     before: Losses
@@ -63,12 +63,12 @@ class PartWatch:
 
     @property
     def is_up(self) -> bool:
-        """Whether the part takes writes, and has all that it once confirmed."""
+        """Whether the part takes writes, and has all entries that it confirmed."""
         return self.is_writable and self._sender.is_in_sync(self.part.name)
 
     @property
     def away_since(self) -> float | None:
-        """When the part answered last, monotonic, while it takes no writes."""
+        """When the part answered last, in monotonic seconds, while it takes no writes."""
         return None if self._outage is None or self.is_writable else self._outage.since
 
     async def run(self) -> None:
@@ -86,7 +86,7 @@ class PartWatch:
                     await self._doubt.wait()
 
     def doubt(self) -> None:
-        """Be ready no more at once, and look."""
+        """Become unready at once, and check the part."""
         self._doubt.set()
         if self.is_writable:
             self._note(ASKED)
@@ -128,7 +128,7 @@ class PartWatch:
             _log.info(trouble, extra=self._names())
 
     def _measure_outage(self) -> None:
-        """Note how much waits for the destination, if the part is away."""
+        """Record how much waits for the destination, if the part is away."""
         outage, sender, name = self._outage, self._sender, self.part.name
         if outage is not None:
             outage.waited_bytes = max(outage.waited_bytes, sender.unconfirmed_bytes(name))

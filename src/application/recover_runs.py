@@ -1,13 +1,12 @@
-"""Use case: end the runs of processes that are gone, on their senders' behalf.
+"""Use case: end the orphaned runs of dead processes.
 
-Every process gives the streams that it writes a heartbeat again and again, those that wait for
-their sender included. A heartbeat that stays the same for longer than a run waits for its sender is
-of a process that is gone, or that is frozen and will find itself fenced. It is looked at so many
-times, HEARTBEAT_SECONDS apart: no clock is compared with another, and a pause of this process, or
-of the store, in which no heartbeat could be given, counts as one look at most.
+Every process regularly renews the heartbeats of the streams that it writes, including those whose
+runs wait for their sender. If a heartbeat stays the same for longer than a run waits for its
+sender, its process is gone, or frozen and will find itself fenced. Heartbeats are looked at every
+HEARTBEAT_SECONDS, and looks are counted: no clocks are compared, and a pause of this process or of
+the store, in which no heartbeat could be renewed, counts as one look at most.
 
-The runs of each part of the store are ended by themselves: a part that is away keeps no other
-waiting.
+The runs of each part of the store are ended separately: a part that is away does not delay another.
 """
 
 import asyncio
@@ -28,13 +27,13 @@ from domain.identifiers import StreamKey
 from domain.orphans import end_orphan
 
 HEARTBEAT_SECONDS = 5.0
-"""How often heartbeats are given, and looked at."""
+"""How often heartbeats are renewed and looked at."""
 
 GRACE_SECONDS = 10.0
-"""How much longer than a run waits for its sender a heartbeat may stay the same: two rounds."""
+"""The grace beyond the wait for a sender, in which a heartbeat may stay the same: two rounds."""
 
 ENDED_AT_ONCE = 50
-"""Runs of a part that are ended in one call: a process that is gone may have held thousands."""
+"""How many runs of a part are ended in one call: a dead process may have held thousands."""
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +41,7 @@ Expired = tuple[StreamKey, float]
 
 
 class RecoverRuns:
-    """Gives heartbeats, and ends runs whose heartbeat has expired; `run` is its body."""
+    """Renews heartbeats, and ends runs whose heartbeat has expired; `run` is its body."""
 
     def __init__(
         self,
@@ -65,16 +64,16 @@ class RecoverRuns:
         self._failing: set[Callable[[], Awaitable[None]]] = set()
 
     async def run(self) -> None:
-        """Work for ever. Without a broker nothing is lost by waiting for the next time.
+        """Work for ever. Without a broker a step is tried again at the next interval.
 
-        What there is to recover, however much, never delays the heartbeats of our own streams.
+        Recovery never delays the heartbeats of our own streams.
         """
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._repeat(self._heartbeat))
             tasks.create_task(self._repeat(partial(self._look, tasks)))
 
     async def _repeat(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Do a step for ever. Where one fails heartbeats are missing: looks are counted from 0.
+        """Repeat a step for ever. After a failure heartbeats are missing, so looks count from 0.
 
         The cause is logged once, until both steps are well again.
         """
@@ -101,7 +100,7 @@ class RecoverRuns:
         self._recover(tasks)
 
     def _count(self, heartbeats: Mapping[StreamKey, float]) -> None:
-        """Count at how many looks in a row each stream has had the same heartbeat."""
+        """Count for how many consecutive looks each stream has had the same heartbeat."""
         seen, self._seen = self._seen, {}
         for stream, heartbeat in heartbeats.items():
             last, looks = seen.get(stream, (heartbeat, 0))
@@ -112,7 +111,7 @@ class RecoverRuns:
         self._unreached &= self._seen.keys()
 
     def _recover(self, tasks: asyncio.TaskGroup) -> None:
-        """End the runs whose heartbeat has expired: one task for each part that has some."""
+        """End the runs whose heartbeat has expired, in one task for each part."""
         expired: dict[str, list[Expired]] = {}
         for stream, (heartbeat, looks) in self._seen.items():
             if looks > self._looks:
@@ -122,7 +121,7 @@ class RecoverRuns:
             tasks.create_task(self._recover_part(part, expired[part]))
 
     async def _recover_part(self, part: str, expired: Sequence[Expired]) -> None:
-        """End runs of one part, some at a time. What is left is tried again after the next look."""
+        """End runs of one part, some at a time. The rest is tried again after the next look."""
         try:
             for first in range(0, len(expired), ENDED_AT_ONCE):
                 some = expired[first : first + ENDED_AT_ONCE]
@@ -135,10 +134,11 @@ class RecoverRuns:
             self._busy.discard(part)
 
     async def _end(self, part: str, expired: Sequence[Expired]) -> None:
-        """End some runs of a part, and forget their heartbeats. A stream may fail by itself.
+        """End some runs of a part, and remove their heartbeats. A stream may fail alone.
 
-        A start gives a heartbeat before it begins a run. So a head that is read while the heartbeat
-        is still the expired one is of the run that has expired, and the append compares it.
+        A start renews the heartbeat before it begins a run. So a head that is read while the
+        heartbeat is still the expired one belongs to the expired run, and the append compares its
+        revision.
 
         Raises:
             PublisherError: the part was not reached, or the heartbeats were not.
@@ -174,7 +174,7 @@ class RecoverRuns:
             self._unreached.discard(stream)
 
     def _note_failed(self, part: str, stream: StreamKey, failed: Failed) -> None:
-        """Log once that a run cannot be ended yet: a failed stream keeps no other waiting."""
+        """Log once that a run cannot be ended yet. A failed stream does not delay others."""
         if not isinstance(failed.error, BrokerRefused):
             self._note_unreached(part, failed.error, stream)
         elif stream not in self._refused:

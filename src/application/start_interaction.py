@@ -24,13 +24,13 @@ from domain.starting import StartRequest
 
 FIRST_AGAIN_SECONDS = 0.1
 MAX_AGAIN_SECONDS = 0.5
-"""How long a start waits before it is tried again."""
+"""How long a start waits before a retry."""
 
 _log = logging.getLogger(__name__)
 
 
 class RetryBudget:
-    """How long a start that cannot be stored is tried again: some seconds, unless given up."""
+    """How long a start that cannot be stored is retried: some seconds, unless given up."""
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds
@@ -38,15 +38,15 @@ class RetryBudget:
         self._given_up = asyncio.Event()
 
     def give_up(self) -> None:
-        """Try nothing again; an append that is in flight may still succeed."""
+        """Do not retry; an append in flight may still succeed."""
         self._given_up.set()
 
     async def wait_until_given_up(self) -> None:
-        """Wait until nothing is to be tried again."""
+        """Wait until there are no more retries."""
         await self._given_up.wait()
 
     async def is_left(self, spent_seconds: float) -> bool:
-        """Wait before the next attempt; False when there is to be none."""
+        """Wait before the next attempt; return False if there is none."""
         if spent_seconds >= self.seconds:
             return False
         with suppress(TimeoutError):
@@ -56,7 +56,7 @@ class RetryBudget:
 
 
 class StartInteraction:
-    """Checks what the sender may do, and requests the start from the log of the stream."""
+    """Checks the sender's rights, and requests the start from the log of the stream."""
 
     def __init__(
         self,
@@ -79,12 +79,13 @@ class StartInteraction:
         budget: RetryBudget | None = None,
         context: Mapping[str, object] | None = None,
     ) -> Granted:
-        """Start the stream; its start is stored and announced when this returns.
+        """Start the stream; when this returns, the start is stored and announced.
 
-        `AwaitFirstFrame` when it cannot be decided yet whether its open run continues: nothing has
-        changed. It was requested at monotonic `requested_at`, or now. A start that cannot be stored
-        is tried again within the `budget`. The caller puts what was held behind the start, and says
-        so by `LiveStream.note_caught_up`. `context` is logged beside the names of the call.
+        Returns `AwaitFirstFrame`, without any change, if only the first frame decides whether the
+        open run continues. The start was requested at monotonic `requested_at`, or now. A start
+        that cannot be stored is retried within the `budget`. Afterwards the caller puts the
+        messages held for the start into the log, and calls `LiveStream.note_caught_up`. `context`
+        is logged beside the names of the call.
 
         Raises:
             NotAllowed: the sender may not start this interaction, or not take over its open run.
@@ -131,7 +132,7 @@ class StartInteraction:
         began_at: float,
         context: Mapping[str, object],
     ) -> None:
-        """Have the run ended by another process, should this one be gone before it ends it."""
+        """Register a heartbeat, so that another process ends the run if this one dies."""
         told = ""
         while True:
             try:
@@ -147,7 +148,7 @@ class StartInteraction:
                 return
 
     async def _wait(self, pending: PendingStart, budget: RetryBudget, began_at: float) -> Granted:
-        """Wait for the outcome, within the budget; an attempt is under way, which counts."""
+        """Wait for the outcome within the budget, which includes the current attempt."""
         given_up = asyncio.create_task(budget.wait_until_given_up())
         left = max(ANSWER_SECONDS, budget.seconds - (self._clock.monotonic() - began_at))
         either: list[asyncio.Future[Any]] = [pending.outcome, given_up]
@@ -162,6 +163,6 @@ class StartInteraction:
         raise BrokerUnavailable("the start could not be stored in time")
 
     def _on_late(self, live: LiveStream) -> None:
-        """Have a run wait for its sender whose start was stored after it was given up."""
+        """Cut a run whose start was stored after it was given up."""
         live.note_caught_up()
         self._cut_interaction(live)

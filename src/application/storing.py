@@ -1,8 +1,8 @@
-"""What every store needs beside its technology.
+"""Helpers that every store needs.
 
-What an append amounts to: its entries in their places, what is announced of it. The number of what
-comes next. The two heads that a store makes itself, when it has lost one half of a stream. Streams
-that fail one by one.
+The entries of an append with their positions, and its announcements. The next number for a cursor
+or a heartbeat. The two heads that a store derives itself if it has lost one half of a stream.
+Streams that fail independently.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ _T = TypeVar("_T")
 async def separately(
     work: Callable[[_Of], Awaitable[_T]], of: Sequence[_Of]
 ) -> Sequence[_T | Failed]:
-    """Do the same for several streams at once; one that fails is `Failed` and stops no other."""
+    """Do the same for several streams concurrently; one that fails is `Failed` alone."""
 
     async def one(it: _Of) -> _T | Failed:
         try:
@@ -37,7 +37,7 @@ async def separately(
 
 
 def in_turn(work: Callable[[_Of], _T], of: Sequence[_Of]) -> list[_T | Failed]:
-    """Do the same for several streams one after the other; one that fails is `Failed`, as above."""
+    """Do the same for several streams sequentially; one that fails is `Failed` alone."""
 
     def one(it: _Of) -> _T | Failed:
         try:
@@ -49,19 +49,19 @@ def in_turn(work: Callable[[_Of], _T], of: Sequence[_Of]) -> list[_T | Failed]:
 
 
 def entries_of(append: Append) -> list[PublishedEntry]:
-    """Return the entries of an append with the generations and positions that they take."""
+    """Return the entries of an append with their generations and positions."""
     return [placed for _, placed in _placed(append)]
 
 
 def is_kept(published: PublishedEntry, head: Head, after: PublishedEntry | None) -> bool:
-    """Tell whether a reader behind `after` is to see an entry of a stream."""
+    """Return whether a reader after `after` should see an entry of a stream."""
     place = (published.generation, published.position)
     is_behind = after is None or place > (after.generation, after.position)
     return is_behind and published.position >= head.first_kept
 
 
 def announcements_of(append: Append) -> list[Announcement]:
-    """Return what is to be announced of an append, in order; the cursors are left to the store."""
+    """Return the announcements of an append, in order; the store sets their cursors."""
     return [
         Announcement(
             cursor="",
@@ -80,10 +80,10 @@ def announcements_of(append: Append) -> list[Announcement]:
 
 
 def number_above(last: int, now: float) -> int:
-    """Return a number for what comes next: an announcement's cursor, or a heartbeat.
+    """Return the next number: an announcement's cursor, or a heartbeat.
 
-    It is above `last`, and above what was given before the store lost something: its base is the
-    time, `now` in seconds since 1970. A float has each of these numbers.
+    It is above `last`, and above all numbers from before a loss of the store, since it is based on
+    the time, `now` in seconds since 1970. A float can represent each of these numbers.
     """
     return max(last + 1, round(now * 1_000_000))
 
@@ -94,7 +94,7 @@ def without_entries(head: Head) -> Head:
 
 
 def without_account(last: PublishedEntry, first_kept: int) -> Head:
-    """Return the head of a stream of which only entries are left, up to `last`."""
+    """Return the head of a stream that has only entries, up to `last`."""
     return Head(
         revision=f"entries up to {last.generation}-{last.position}",
         lease=Lease(last.generation, "", 0),

@@ -1,4 +1,4 @@
-"""How long a destination may take to answer, and when it is asked again."""
+"""Time limits of calls to a destination, and the wait before a retry."""
 
 import asyncio
 from types import TracebackType
@@ -14,12 +14,12 @@ MAX_RETRY_SECONDS = 0.2
 
 
 def store_backoff() -> Backoff:
-    """Return how long to wait before what a store has failed at is tried again."""
+    """Return how long to wait before a failed request is retried."""
     return Backoff(FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS)
 
 
 class _AnsweredWithin:
-    """A time limit for what is called inside; a class, since a generator costs twice as much."""
+    """A time limit for a block of code; a class, since a generator costs twice as much."""
 
     __slots__ = ("_seconds", "_timeout")
 
@@ -48,7 +48,7 @@ class _AnsweredWithin:
 
 
 def answered_within(seconds: float = ANSWER_SECONDS) -> _AnsweredWithin:
-    """Give up what is called inside, with `async with`, after `seconds`.
+    """Limit the body of an `async with` to `seconds`.
 
     Raises:
         BrokerUnavailable: there was no answer; the effect of the call is not known.

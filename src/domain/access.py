@@ -9,7 +9,7 @@ from domain.identifiers import InteractionId, TenantId
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The party at the other end of a connection, as far as its credentials tell.
+    """The identity that a sender has proved by its credentials.
 
     `token_tenant` is the tenant of a verified token, None for a sender that was admitted without
     one; `token_interaction` narrows a token to one interaction; `open_tenants` are the tenants
@@ -27,7 +27,7 @@ class Principal:
 
     @property
     def token_names(self) -> Mapping[str, str]:
-        """What the verified token names, for the log; nothing without one."""
+        """The names in the verified token, for the log; empty without a token."""
         names = {
             "token_tenant_id": self.token_tenant,
             "token_interaction_id": self.token_interaction,
@@ -35,7 +35,7 @@ class Principal:
         return {field: str(name) for field, name in names.items() if name is not None}
 
     def check_may_start(self, tenant_id: TenantId, interaction_id: InteractionId) -> None:
-        """Pass if the sender may start or resume this interaction of this tenant.
+        """Check that the sender may start or resume this interaction of this tenant.
 
         Raises:
             NotAllowed: the token names another tenant or interaction, or a sender without a

@@ -7,7 +7,7 @@ from domain.ledger import NOTHING, Ledger
 
 
 class State(StrEnum):
-    """Where an interaction is in its life."""
+    """The state of a run."""
 
     LIVE = "live"
     CUT = "cut"
@@ -16,12 +16,12 @@ class State(StrEnum):
 
 @dataclass(slots=True, unsafe_hash=True)
 class Account:
-    """What a run amounts to at one point of its stream. Not to be changed.
+    """A snapshot of a run at one position of its stream. Do not mutate it.
 
     `next_position` is the first position without an entry. `first_seq` is the run's baseline and
     `last_seq` the highest seq that is published or declared missing; both are None while there is
-    none. Frames that were dropped last are in the ledger, and in `last_seq` once a gap declares
-    them.
+    none. Frames that were dropped last are counted in the ledger, and are included in `last_seq`
+    once a gap declares them.
     """
 
     next_position: int = 0

@@ -1,6 +1,6 @@
 """Findings about the audio of a run, from a sample of its frames.
 
-    finding        is that
+    finding        condition
     ──────────────────────────────────────────────────────────────────────────────────────────
     silent         every frame measured was digital silence; judged when the run ends
     long_silence   the frames measured were digital silence for `LONG_SECONDS` on end
@@ -36,7 +36,7 @@ QUIET_SECONDS = 60.0
 
 
 class Finding(StrEnum):
-    """What may be wrong with the audio of a run; see the table."""
+    """A defect of the audio of a run; see the table."""
 
     SILENT = "silent"
     LONG_SILENCE = "long_silence"
@@ -47,7 +47,7 @@ class Finding(StrEnum):
 
 
 class MeasuredFrame(NamedTuple):
-    """One frame of a run: received at monotonic `at`, the last of `run_bytes` of its audio."""
+    """One frame of a run: received at monotonic `at`, and the last of `run_bytes` of audio."""
 
     audio: bytes
     at: float
@@ -56,11 +56,12 @@ class MeasuredFrame(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class AudioFigures:
-    """What was measured of a run.
+    """The measurements of a run.
 
     `frames` were measured, over `seconds` of audio. `level_dbfs` is of the frames with sound,
-    `loudest_dbfs` of the loudest; `silent_seconds` and `repeated_seconds` are how long the last
-    frames were digital silence, or the same. `bytes_per_second` is that of the last whole window.
+    `loudest_dbfs` of the loudest frame. `silent_seconds` and `repeated_seconds` tell for how long
+    the latest frames have been digital silence, or identical. `bytes_per_second` is that of the
+    last complete window.
     """
 
     frames: int
@@ -76,7 +77,7 @@ class AudioFigures:
 
 
 class _Row:
-    """Frames on end that have something in common."""
+    """Consecutive frames with a common property."""
 
     def __init__(self) -> None:
         self._first = 0
@@ -94,12 +95,12 @@ class _Row:
 
     @property
     def bytes(self) -> int:
-        """From the beginning of the first frame to the end of the last."""
+        """The time from the beginning of the first frame to the end of the last."""
         return self._last - self._first
 
 
 class AudioMeter:
-    """Measures frames of a run, in order, and tells each finding once."""
+    """Measures frames of a run, in order, and returns each finding once."""
 
     def __init__(self, media: MediaFormat) -> None:
         self._media = media
@@ -113,22 +114,22 @@ class AudioMeter:
         self._rate_is_of: tuple[str, ...] = ()
         self._findings: list[Finding] = []
         self.level: FrameLevel | None = None
-        """Of the last frame measured."""
+        """The level of the last measured frame."""
 
     @property
     def findings(self) -> Sequence[Finding]:
-        """What was found until now, in that order, each once."""
+        """The findings so far, in the order in which they were found."""
         return tuple(self._findings)
 
     @property
     def is_judged(self) -> bool:
-        """Whether enough was measured to say of a run that ends whether it was silent."""
+        """Whether enough was measured to judge at the end of the run whether it was silent."""
         enough = self._seconds(self._all) >= MIN_END_SECONDS
         return enough and self._all.frames >= MIN_END_FRAMES
 
     @property
     def figures(self) -> AudioFigures:
-        """What was measured until now."""
+        """The measurements so far."""
         return AudioFigures(
             frames=self._all.frames,
             seconds=self._seconds(self._all),
@@ -143,7 +144,7 @@ class AudioMeter:
         )
 
     def measure(self, frame: MeasuredFrame) -> Sequence[Finding]:
-        """Measure the next frame; return what is found by it and was not before."""
+        """Measure the next frame; return the new findings."""
         size = len(frame.audio)
         if frame.run_bytes < self._run_bytes:  # its store has lost some of the run
             for row in (self._all, self._silent, self._same):
@@ -170,7 +171,7 @@ class AudioMeter:
         return self._tell(found)
 
     def end(self) -> Sequence[Finding]:
-        """Judge the run as a whole; return what is found by that and was not before."""
+        """Judge the run as a whole; return the new findings."""
         is_silent = not self._audible and self.is_judged
         return self._tell([Finding.SILENT] if is_silent else [])
 

@@ -8,7 +8,7 @@ from domain.media import Encoding
 from domain.mulaw import LINEAR
 
 MAX_VALUES = 80
-"""Samples of a frame that are looked at, spread evenly over it: half of those of 20 ms at 8 kHz."""
+"""How many samples of a frame are measured, evenly spread: half of those of 20 ms at 8 kHz."""
 
 FULL_SCALE = 32_124
 """The largest value of µ-law, 0.2 dB below that of 16 bits: what was clipped on a telephone line
@@ -18,11 +18,11 @@ OVERLOAD = 32_768
 """0 dBFS: the RMS value of a square wave as large as 16 bits hold. A sine has at most -3 dBFS."""
 
 LOWEST_DBFS = -96.0
-"""The level of digital silence, and of whatever is below one bit."""
+"""The level of digital silence, and of anything below one bit."""
 
 
 class FrameLevel(NamedTuple):
-    """One frame: `values` samples of it were looked at, `clipped` of them at full scale.
+    """The level of one frame: `values` samples were measured, `clipped` of them are at full scale.
 
     `is_silent` is about the whole frame: PCM16 all zero, µ-law all 0xFF or 0x7F. `energy` is the
     sum of the squares of the values, on the scale of 16 bits.
@@ -40,7 +40,7 @@ class FrameLevel(NamedTuple):
 
     @property
     def share(self) -> float:
-        """The RMS level as a share of full scale: 0 is silence, 1 the loudest there is."""
+        """The RMS level as a share of full scale: 0 is silence, 1 the maximum."""
         share: float = (self.energy / self.values) ** 0.5 / OVERLOAD
         return share
 
@@ -80,5 +80,5 @@ def _mulaw_values(audio: bytes) -> Sequence[int]:
 
 
 def _step(samples: int) -> int:
-    """Return how many samples to go ahead so that no more than `MAX_VALUES` are looked at."""
+    """Return the step between samples so that no more than `MAX_VALUES` are measured."""
     return -(-samples // MAX_VALUES)

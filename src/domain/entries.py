@@ -1,8 +1,8 @@
 """The entries of a published stream.
 
-An entry's position is its place in the stream: it is counted, never kept in the entry. Audio is an
-`AudioFrame` as it came. Only a `Started` names its generation: every entry behind it has the same,
-up to the next one.
+The position of an entry follows from its order in the stream and is not stored in the entry. Audio
+is an `AudioFrame`, unchanged. Only a `Started` names its generation: it applies to every entry up
+to the next `Started`.
 """
 
 from dataclasses import dataclass
@@ -24,10 +24,10 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """`missing` seqs from `first_missing` on are absent; stands before the frame that reveals it.
+    """`missing` seqs from `first_missing` on are absent; precedes the frame that reveals the gap.
 
-    It never stands in front of a seq that the run already has. Where a lost stream was rewritten
-    two may stand in a row, the second behind the seqs of the first.
+    A gap never covers a seq that the run already has. In a rebased stream two gaps may follow each
+    other, the second with higher seqs than the first.
     """
 
     first_missing: int
@@ -49,7 +49,7 @@ class SignalNoted:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The run is over; `recovered` if another process ends it for one that is gone."""
+    """The run is over; `recovered` if another process ended it because its writer is gone."""
 
     reason: EndReason
     ledger: Ledger

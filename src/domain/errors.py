@@ -8,10 +8,10 @@
     ├── InvalidSequenceNumber    a seq outside 0 … 2^53 - 1
     ├── InvalidTraceParent       no trace parent of W3C Trace Context
     ├── UnbalancedLedger         counters that contradict each other
-    ├── IllegalTransition        a verb the interaction's state does not know
+    ├── IllegalTransition        an operation that the interaction's state does not allow
     ├── StaleGeneration          a start under a generation that is not newer
     ├── Superseded               a start that came after one requested later
-    └── NotAllowed               a sender reaching for what is not its own
+    └── NotAllowed               a sender without the right to this tenant or interaction
         └── TenantNotOpen        a tenant that needs a token
 
 What the network may do (a gap, a duplicate, a cut) is a value, never an exception.
@@ -19,7 +19,7 @@ What the network may do (a gap, a duplicate, a cut) is a value, never an excepti
 
 
 class DomainError(Exception):
-    """Root of everything the domain refuses."""
+    """Base class of the domain's errors."""
 
 
 class InvalidIdentifier(DomainError):
@@ -51,7 +51,7 @@ class UnbalancedLedger(DomainError):
 
 
 class IllegalTransition(DomainError):
-    """The interaction is in a state that does not know the verb."""
+    """The interaction is in a state that does not allow the operation."""
 
 
 class StaleGeneration(DomainError):

@@ -17,7 +17,7 @@ from domain.media import AudioFrame
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Consecutive entries of one run under one generation; `account` is the run behind them."""
+    """Consecutive entries of one run under one generation; `account` is the run after them."""
 
     run: Run
     generation: int
@@ -31,7 +31,7 @@ class Segment:
 
     @property
     def starts_run(self) -> bool:
-        """Whether the run begins here."""
+        """Whether the segment begins the run."""
         first = self.entries[0] if self.entries else None
         return isinstance(first, Started) and not first.resumed
 
@@ -45,9 +45,9 @@ def highest_seq(account: Account) -> int | None:
 
 
 class Fold:
-    """Takes what was received of one run, one item after the other, and writes entries.
+    """Takes the received items of one run, one after the other, and writes entries.
 
-    `count` adds what became of messages that no entry stands for.
+    `count` adds messages that have no entry.
     """
 
     def __init__(self, run: Run, account: Account) -> None:
@@ -67,7 +67,7 @@ class Fold:
 
     @property
     def account(self) -> Account:
-        """The run behind all that was taken."""
+        """The run after all items taken."""
         return Account(self._position, self._first_seq, self._last_seq, self._ledger, self._state)
 
     def start(self, started: Started) -> None:
@@ -76,7 +76,7 @@ class Fold:
         self._write(started)
 
     def take(self, entry: Entry) -> None:
-        """Write an entry behind the point reached; a gap is left out, and found again if it is."""
+        """Write an entry after the current point; skip a gap, which follows from the next seq."""
         match entry:
             case AudioFrame():
                 self._take_frame(entry)
@@ -90,10 +90,10 @@ class Fold:
                 self._write(entry)
 
     def count(self, before: Account, after: Account) -> None:
-        """Add what was counted between two accounts of the run beside published frames.
+        """Add the difference of two accounts of the run, except for published frames.
 
         Frames that were dropped extend the range of seqs: they are missing from then on. `before`
-        may have counted more: that is counted once.
+        may have counted more: these are counted once.
         """
         old, new = before.ledger, after.ledger
         self._duplicate += max(0, new.duplicate - old.duplicate)
@@ -107,7 +107,7 @@ class Fold:
             self._extend(first, highest_seq(after))
 
     def lose(self, frames: int, upto: int | None) -> None:
-        """Count frames of the run that are in no store and held by no writer, and declare them."""
+        """Count `frames` as lost, which no store and no writer has, and declare them."""
         self._lost += frames
         self._extend(self._first_seq, upto)
         self.declare(upto)
@@ -122,7 +122,7 @@ class Fold:
             self._last_seq = upto
 
     def end(self, reason: EndReason, *, recovered: bool = False) -> None:
-        """Write the end of the run, behind a gap for what was dropped last."""
+        """Write the end of the run, after a gap for the frames that were dropped last."""
         self.declare(self._highest_seq)
         self._state = State.ENDED
         self._write(Ended(reason, self._ledger, recovered))
@@ -132,7 +132,7 @@ class Fold:
         self._state = State.CUT
 
     def segment(self, generation: int) -> Segment:
-        """Return what was written as one segment."""
+        """Return the written entries as one segment."""
         return Segment(self._run, generation, tuple(self.entries), self.account)
 
     def _take_frame(self, frame: AudioFrame) -> None:
@@ -178,7 +178,7 @@ class Fold:
 
 
 def nothing_published(account: Account, position: int) -> Account:
-    """Return the account of a run of which the store has nothing: what was published is lost."""
+    """Return the account of a run that the store has lost: its published frames are lost."""
     ledger = account.ledger
     lost = replace(
         ledger,
@@ -192,7 +192,7 @@ def nothing_published(account: Account, position: int) -> Account:
 
 
 def with_counts(account: Account, duplicate: int, rejected: int, lost: int) -> Account:
-    """Return an account that counts at least so much beside published frames."""
+    """Return an account with at least these counts, except for published frames."""
     ledger = account.ledger
     duplicate = max(duplicate, ledger.duplicate)
     rejected = max(rejected, ledger.rejected)
@@ -203,10 +203,10 @@ def with_counts(account: Account, duplicate: int, rejected: int, lost: int) -> A
 
 
 def reconciled(known: Account, held: Account) -> Account:
-    """Return the account of a run of which the store has `known` and its writer counted `held`.
+    """Merge the store's account `known` of a run with its writer's account `held`.
 
-    Both are of the same point. Frames that the writer published and the store lacks are lost, such
-    that the store has and the writer does not know were published by another writer of the run.
+    Both describe the same point. Frames that the writer published and the store lacks are lost.
+    Frames that the store has and the writer does not know were published by another writer.
     """
     ours, theirs = held.ledger, known.ledger
     first = min((it for it in (known.first_seq, held.first_seq) if it is not None), default=None)

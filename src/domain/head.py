@@ -1,7 +1,7 @@
 """The head of a stream: its end position, its writer's lease, and the account of its run.
 
-A store keeps the head in step with the entries and returns it; it decides nothing. What follows
-from a head is decided by the pure rules of `starting`, `placement`, `rebase` and `orphans`.
+A store updates the head together with the entries and returns it; it decides nothing. The pure
+rules of `starting`, `placement`, `rebase` and `orphans` decide what follows from a head.
 """
 
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from domain.account import Account, State
 from domain.events import Opening
 
 Revision = str
-"""Names one state of a stream; made by its writer (or by the store for what it has lost) and never
-used twice. Compared for equality only."""
+"""Names one state of a stream. The writer makes it (the store does if it lost one half), and no
+revision is used twice. Revisions are compared for equality only."""
 
 
 _SEPARATOR = "."
@@ -24,12 +24,12 @@ def another_owner(owner: str, suffix: str) -> str:
 
 
 def start_of(owner: str) -> str:
-    """Return what all tokens of one start request share."""
+    """Return the common part of all tokens of one start request."""
     return owner.partition(_SEPARATOR)[0]
 
 
 class Access(StrEnum):
-    """With which right a run was begun."""
+    """The kind of credential with which a run was started."""
 
     OPEN = "open"
     TOKEN = "token"  # noqa: S105  # a right, not a secret
@@ -50,11 +50,11 @@ class Lease:
 
     @property
     def order(self) -> tuple[int, str]:
-        """What orders the starts of a stream: the latest holds it, and two are never equal."""
+        """The order of the starts of a stream: the latest holds it, and two are never equal."""
         return self.granted_at_ms, start_of(self.owner)
 
     def of_orphan_end(self, owner: str) -> "Lease":
-        """Return the lease under which another process ends the run of this one's dead writer."""
+        """Return the lease under which another process ends the run of this lease's dead writer."""
         return Lease(self.generation, owner, self.granted_at_ms + 1)
 
     def rebased(self, suffix: str) -> "Lease":
@@ -64,7 +64,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What stays the same in all generations of a run; `opening` is that of the latest."""
+    """The facts that all generations of a run share; `opening` is that of the latest generation."""
 
     name: str
     opening: Opening
@@ -73,13 +73,13 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Where the store of a stream stands.
+    """The state of a stream in the store.
 
     `account` is the run at `account.next_position`, the first position without an entry (the
     high-water mark); `begun_at` the position of the lease's `Started`; `first_kept` the first
-    position that retention has left. The store sets two flags: `entries_lost` if the entries are
-    gone and the head is not, `account_lost` if the head is made of the last entry, which tells
-    generation and position only.
+    position that retention has kept. The store sets two flags: `entries_lost` if the entries are
+    gone and the head is not, `account_lost` if the head was derived from the last entry, which has
+    only generation and position.
     """
 
     revision: Revision

@@ -61,7 +61,7 @@ class StreamId(_Identifier):
 
 @dataclass(frozen=True, slots=True)
 class StreamKey:
-    """What makes a media stream unique across all tenants."""
+    """The unique key of a media stream across all tenants."""
 
     tenant_id: TenantId
     stream_id: StreamId

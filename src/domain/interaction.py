@@ -1,18 +1,18 @@
 """The life of one media stream as an automaton, from its start to the next.
 
-A start gives the sender a generation. From then on each frame is judged by its seq and becomes an
-entry of the stream. The run ends when its sender ends it; when the sender is only lost the run is
-*cut*: it waits to be resumed, by a start under a newer generation, until it is ended. Ended is
-final: a start after it begins a new run.
+A start gives the sender a generation. From then on each frame is checked by its seq and becomes an
+entry of the stream. The run ends when its sender ends it. If the sender is lost, the run is *cut*:
+it waits for a start that resumes it under a newer generation, until it is ended. `ended` is final:
+the next start opens a new run.
 
     state    hear   note   refuse   drop   rebase   cut   end
     live     live   live   live     live   live     cut   ended
     cut      -      -      -        -      cut      -     ended
     ended    -      -      -        -      ended    -     -
 
-*Drop* is for a frame that full buffers cannot take: it is accepted, and lost. *Rebase* is for
-a store that came back without what was written: it sets the account of the run to the one that
-its writer writes now. What is lost is declared by a gap.
+*Drop* is for a frame that full buffers cannot take: it is accepted, and lost. *Rebase* is for a
+store that lost written entries: it replaces the account of the run by that of the rebase. A gap
+declares lost frames.
 """
 
 from enum import StrEnum
@@ -27,7 +27,7 @@ from domain.media import AudioFrame
 
 
 class Verb(StrEnum):
-    """What can be done to an interaction."""
+    """The operations of an interaction."""
 
     HEAR = "hear"
     NOTE = "note"
@@ -54,7 +54,7 @@ TRANSITIONS: dict[tuple[State, Verb], State] = {
 
 
 class Interaction:
-    """One generation of a media stream; `account` is the run behind its `Started`."""
+    """One generation of a media stream; `account` is the run after its `Started`."""
 
     __slots__ = (
         "_bytes",
@@ -97,12 +97,12 @@ class Interaction:
 
     @property
     def state(self) -> State:
-        """Where the interaction is in its life."""
+        """The state of the interaction."""
         return self._state
 
     @property
     def unnumbered_seq(self) -> int:
-        """The seq that the next frame without a number of its own takes."""
+        """The seq for the next frame that has no number."""
         return self._unnumbered_seq
 
     @property
@@ -112,7 +112,7 @@ class Interaction:
 
     @property
     def audio_bytes(self) -> int:
-        """How much audio of the run became entries, in bytes."""
+        """The audio of the run that became entries, in bytes."""
         return self._bytes
 
     @property
@@ -136,11 +136,11 @@ class Interaction:
         )
 
     def account(self, next_position: int) -> Account:
-        """Return the run as it is once every entry so far stands below `next_position`."""
+        """Return the account of the run if all entries so far are below `next_position`."""
         return Account(next_position, self._first_seq, self._last_seq, self.ledger, self._state)
 
     def hear(self, frame: AudioFrame) -> tuple[Entry, ...]:
-        """Return the entries of a frame: `()` for a duplicate, else itself, after any gap."""
+        """Return the entries of a frame: `()` for a duplicate, else the frame, after any gap."""
         if self._state is not State.LIVE:
             self._advance(Verb.HEAR)
         seq = frame.seq
@@ -162,7 +162,7 @@ class Interaction:
         return (*gap, frame) if gap else (frame,)
 
     def refuse(self, messages: int = 1, *, unnumbered: bool = False) -> None:
-        """Count messages that cannot be used; a frame without a number keeps its number."""
+        """Count refused messages; a refused frame without a number uses up its number."""
         self._advance(Verb.REFUSE)
         self._rejected += messages
         if unnumbered:
@@ -191,7 +191,7 @@ class Interaction:
         return True
 
     def rebase(self, account: Account) -> None:
-        """Continue from the account of the run as its writer writes it now."""
+        """Continue from the account of the run after a rebase."""
         self._advance(Verb.REBASE)
         self._adopt(account)
         if account.last_seq is not None:
@@ -204,7 +204,7 @@ class Interaction:
         self._advance(Verb.CUT)
 
     def end(self, reason: EndReason) -> tuple[Entry, ...]:
-        """End the run with its ledger, after a gap for what was dropped last."""
+        """End the run with its ledger, after a gap for the frames that were dropped last."""
         self._advance(Verb.END)
         gap: tuple[Entry, ...] = ()
         if self._highest_seq is not None:
@@ -219,11 +219,11 @@ class Interaction:
         self._state = state
 
     def _is_duplicate(self, seq: int) -> bool:
-        """Tell whether a seq was accepted by this generation, or is at or below one that was."""
+        """Return whether a seq is not above the highest accepted (or, on resume, published) one."""
         return self._duplicates_upto is not None and seq <= self._duplicates_upto
 
     def _note_first(self, seq: int) -> None:
-        """Take the baseline of the run; it may be lower again if all before was dropped."""
+        """Set the baseline of the run; it may become lower if all earlier frames were dropped."""
         first = self._first_seq
         if first is None or (self._duplicates_upto is None and seq < first):
             self._first_seq = seq

@@ -1,4 +1,4 @@
-"""The account of one run: what was received, and what became of it."""
+"""The counters of one run: the received frames, by outcome."""
 
 from dataclasses import dataclass
 
@@ -40,7 +40,7 @@ class Ledger:
             raise UnbalancedLedger(f"received {self.received} is not {settled}, what was settled")
 
     def counters(self) -> dict[str, int]:
-        """Return the counters by name, in the order in which they are published."""
+        """Return the counters by name, in the published order."""
         return {
             "received": self.received,
             "published": self.published,
@@ -54,4 +54,4 @@ class Ledger:
 
 
 NOTHING = Ledger()
-"""The account of a run in which nothing has happened yet."""
+"""The ledger of a run without any frame."""

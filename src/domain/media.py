@@ -7,7 +7,7 @@ from domain.errors import FrameTooLarge, InvalidAudio, InvalidMedia
 from domain.sequence import MAX_SEQ, check_seq
 
 MAX_FRAME_BYTES = 100_000
-"""The most audio that one frame may hold: the largest chunk that carriers document."""
+"""The maximum audio of one frame: the largest chunk that carriers document."""
 
 SAMPLE_RATES_HZ = frozenset({8_000, 16_000, 24_000, 48_000})
 """Telephony narrow band (G.711), wide band (G.722), and the two rates of speech models and Opus."""
@@ -54,7 +54,7 @@ class MediaFormat:
         return audio_bytes * 1_000 // self.bytes_per_second
 
     def refuse(self, size: int) -> None:
-        """Say why a frame cannot have so many bytes: it takes whole samples, at least one.
+        """Raise the reason why a frame cannot have so many bytes: it must be whole samples.
 
         Raises:
             FrameTooLarge: more than `MAX_FRAME_BYTES`.
@@ -70,7 +70,7 @@ class MediaFormat:
 
 @dataclass(slots=True)
 class AudioFrame:
-    """A carrier-cut chunk of audio. Not to be changed: frozen it would take twice as long to make.
+    """A carrier-cut chunk of audio. Do not mutate it: a frozen class takes twice as long to make.
 
     `seq` is the sender's own frame counter, `received_at_ms` the wall clock of reception in
     milliseconds since 1970, `audio` the bytes as sent.

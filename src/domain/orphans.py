@@ -18,9 +18,9 @@ class OrphanEnd:
 def end_orphan(head: Head | None, owner: str) -> OrphanEnd | None:
     """Return the append that ends the open run of a head; None if it has none.
 
-    The end belongs to the run's own generation. Its lease is newer than that of the writer, which
-    is fenced by it if it is only frozen. Of a run whose entries are lost nothing is ended: its next
-    start declares them.
+    The end belongs to the run's own generation. Its lease is newer than the writer's, so a writer
+    that was only frozen is fenced. A run whose entries are lost is not ended: its next start
+    declares them.
     """
     if head is None or not head.is_open or head.run is None or head.entries_lost:
         return None

@@ -1,29 +1,29 @@
 """How fast audio arrives, against the rate that its sender has declared.
 
-Frames come in bursts: after a stall, a resume, or while a full buffer was not read. Where silence
-is suppressed they stop coming. So no average is used: the rate is wrong if several windows in a row
-have the pace of another telephony format. One other window resets the count.
+Frames arrive in bursts after a stall, a resume or back-pressure, and stop if silence is suppressed.
+So no average is used: the rate is wrong if several consecutive windows have the pace of another
+telephony format. One different window resets the count.
 """
 
 from domain.media import SAMPLE_RATES_HZ, MediaFormat
 
 WINDOW_SECONDS = 2.5
-"""The least that a window lasts; it ends with the next sample."""
+"""The minimum length of a window; it ends with the next sample."""
 
 TOLERANCE = 0.06
-"""How far a window may be from a rate: 150 ms of jitter in the shortest."""
+"""The tolerance of a window: 150 ms of jitter in the shortest."""
 
 FAST_WINDOWS = 4
-"""In a row, 10 to 16 s. Nothing that is sent as it is spoken stays above its own rate."""
+"""Consecutive windows, 10 to 16 s: live speech does not stay above its own rate for so long."""
 
 SLOW_WINDOWS = 24
-"""In a row, 60 to 96 s. Silence suppression takes audio away, but not for so long at one share."""
+"""Consecutive windows, 60 to 96 s: silence suppression is not steady for so long."""
 
 _SAMPLE_WIDTHS = (1, 2)
 
 
 class Pace:
-    """Judges when how much audio had come."""
+    """Judges the pace of audio: how much had arrived at which time."""
 
     def __init__(self, media: MediaFormat) -> None:
         self._declared = media.bytes_per_second
@@ -36,13 +36,12 @@ class Pace:
         self._row = 0
         self._row_rate: int | None = None
         self.bytes_per_second: float | None = None
-        """What the last whole window had; None before the first."""
+        """The rate of the last complete window; None before the first."""
 
     def note(self, at: float, audio_bytes: int) -> int | None:
-        """Note that `audio_bytes` of the run had come at monotonic `at`.
+        """Record that `audio_bytes` of the run had arrived at monotonic `at`.
 
-        Returns the rate in bytes per second that the audio has instead of the declared one, while
-        that is so.
+        Returns the real rate in bytes per second as long as it differs from the declared one.
         """
         if self._at is None or at < self._at or audio_bytes < self._bytes:
             self._begin_window(at, audio_bytes)

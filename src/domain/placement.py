@@ -16,11 +16,11 @@ from domain.head import Head, Lease, start_of
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """What a writer can tell of its own log.
+    """The entries of a writer's log, by position.
 
     `owners` are the tokens of the leases under which its positions are numbered. It holds the
-    entries from `first_position` up to, and without, `next_position`. `lease` is its newest.
-    `generations` are positions from which on it holds entries of a generation, ascending.
+    entries from `first_position` up to, but not including, `next_position`. `lease` is its newest.
+    `generations` lists the first position of each generation, ascending.
     """
 
     owners: frozenset[str]
@@ -32,7 +32,7 @@ class Reach:
 
 @dataclass(frozen=True, slots=True)
 class At:
-    """The store has the writer's entries below `position`, and nothing else behind them."""
+    """The store has the writer's entries below `position`, and no other entries after them."""
 
     position: int
 
@@ -44,14 +44,14 @@ class Newer:
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """The store has not what the writer wrote, and no writer after it."""
+    """The store lacks entries of the writer, and no newer writer holds the stream."""
 
 
 Placement = At | Newer | Elsewhere
 
 
 def place(head: Head | None, reach: Reach) -> Placement:
-    """Tell where the store stands, seen from a writer."""
+    """Compare the head of the store with a writer's log."""
     if head is None:
         return Elsewhere()
     is_held = reach.first_position <= head.next_position <= reach.next_position
@@ -67,7 +67,7 @@ def place(head: Head | None, reach: Reach) -> Placement:
 
 
 def _generation_below(position: int, reach: Reach) -> int:
-    """Return the generation of the entry below a position of the log; it may be held no more."""
+    """Return the generation of the entry below a position; the log may no longer hold it."""
     written = [generation for first, generation in reach.generations if first < position]
     if written:
         return written[-1]

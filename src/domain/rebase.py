@@ -1,16 +1,16 @@
-"""How a writer writes what it holds behind another head.
+"""Rebase: a writer writes its held entries after another head.
 
 The store is in a state that the writer does not know: it came back empty, or older than the held
 entries, or an older writer has written to it. The writer takes a new generation
-behind that head and writes what the store lacks, in order:
+after that head and writes the entries that the store lacks, in order:
 
 - of the run in the store: the frames after its last seq; stored frames are *standing* from then on
 - every later run in full; earlier runs are standing
 - if the store has none of the runs: all of them, after ending a run that is open in the store
 - if the store has ended a run that is live here: the missing frames become a new run
 
-What the store lacks and the writer no longer holds is lost: it is declared by one gap behind the
-`Started`, and counted in the ledger.
+Frames that neither the store nor the writer has are lost: one gap after the `Started` declares
+them, and the ledger counts them.
 """
 
 from collections.abc import Sequence
@@ -24,12 +24,12 @@ from domain.head import Head, Lease, Run
 from domain.media import AudioFrame
 
 _Rest = tuple[Segment | None, Sequence[Entry]]
-"""A held segment, and what of it the store lacks."""
+"""A held segment, and the part of it that the store lacks."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeldRun:
-    """What a writer holds of one run, in order; `base` is the run before the first segment."""
+    """The held segments of one run, in order; `base` is the run before the first segment."""
 
     run: Run
     base: Account
@@ -37,13 +37,13 @@ class HeldRun:
 
     @property
     def account(self) -> Account:
-        """The run behind all that is held."""
+        """The run after all held segments."""
         return self.segments[-1].account if self.segments else self.base
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A segment as it is written now, and the held one it stands for, if it stands for one.
+    """A segment of the rebase, and the held segment that it replaces, if there is one.
 
     `begun_at` is the position of the `Started` of its generation.
     """
@@ -55,12 +55,11 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Rebased:
-    """Append what is `written` under `lease`; `standing` is what the store has already, in order.
+    """Append the `written` segments under `lease`; the store already has the `standing` ones.
 
-    Nothing is written if the store has the end of the last run held. `base` is the account of the
-    first run written, before what is held of it is written.
-    `lost` frames were published and are neither in the store nor held, `found` frames the store has
-    of the run and the writer did not know.
+    Nothing is written if the store has the end of the last held run. `base` is the account of the
+    first written run, before its held segments. `lost` counts published frames that are neither in
+    the store nor held, `found` frames in the store that the writer did not know.
     """
 
     lease: Lease
@@ -73,10 +72,10 @@ class Rebased:
 
 
 def rebase(head: Head | None, held: Sequence[HeldRun], lease: Lease) -> Rebased:
-    """Write what is held, at least one run, behind a head.
+    """Write the held runs, at least one, after a head.
 
-    `lease` is what the writer takes: that of its newest start, rebased. Its generation is raised
-    above the head's.
+    The writer takes `lease`: that of its newest start, rebased. Its generation is raised above the
+    head's.
     """
     return _Rebase(head, held, lease).result()
 
@@ -123,7 +122,7 @@ class _Rebase:
         )
 
     def _known_run(self) -> int | None:
-        """Return which of the held runs the store has last; None if it has none of them."""
+        """Return the index of the held run that is last in the store; None if it has none."""
         if self._head is None or self._head.run is None:
             return None
         names = [held.run.name for held in self._held]
@@ -131,7 +130,7 @@ class _Rebase:
         return names.index(name) if name in names else None
 
     def _continue(self, held: HeldRun, known: Account) -> None:
-        """Write what the store lacks of the run that it has."""
+        """Write the missing part of the run that the store has."""
         standing = len(self._standing)
         at, rest = self._split(held, known.last_seq)
         theirs, ours = known.ledger, at.ledger
@@ -152,7 +151,7 @@ class _Rebase:
             self._stand(held.segments)
 
     def _write_whole(self, held: HeldRun) -> None:
-        """Write a run of which the store has nothing."""
+        """Write a run that the store does not have."""
         starts = bool(held.segments) and held.segments[0].starts_run
         base = Account() if starts else held.base
         self._lost += base.ledger.published
@@ -161,9 +160,9 @@ class _Rebase:
         self._write(held.run, account, base, _whole(held.segments), resumed=resumed)
 
     def _split(self, held: HeldRun, last_seq: int | None) -> tuple[Account, list[_Rest]]:
-        """Leave what the store has standing: all up to its last frame.
+        """Split the segments after the store's last frame: the earlier part is standing.
 
-        Returns the writer's account there, and what is behind, each with the account before it.
+        Returns the writer's account there, and the later segments, each with the account before it.
         """
         segments = held.segments
         end, cut = 0, 0
@@ -198,7 +197,7 @@ class _Rebase:
         *,
         resumed: bool,
     ) -> None:
-        """Write the rest of a run behind `account`, where the writer counted `at`."""
+        """Write the rest of a run after `account`, where the writer counted `at`."""
         opened, before = False, at
         for source, entries in rest or ((None, ()),):
             after = at if source is None else source.account
@@ -226,7 +225,7 @@ class _Rebase:
     def _lose_found(
         self, fold: Fold, before: Account, after: Account, entries: Sequence[Entry]
     ) -> None:
-        """Declare frames of another writer that were found in the store and are gone again."""
+        """Declare frames of another writer that were found in the store and were lost again."""
         frames = [entry.seq for entry in entries if isinstance(entry, AudioFrame)]
         found = after.ledger.published - before.ledger.published - len(frames)
         if found > 0:

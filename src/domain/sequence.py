@@ -1,8 +1,8 @@
 """The sender's numbering of its frames: what a seq may be.
 
 `Interaction.hear` judges a seq against the highest that was accepted: the next one is in order, one
-at or below it is a duplicate, and one above leaves a gap. It needs one integer: time
-and memory are constant, however far the sender jumps. The first seq of a run is its baseline.
+at or below it is a duplicate, and one above leaves a gap. It needs one integer: time and memory are
+constant for any jump. The first seq of a run is its baseline.
 """
 
 from domain.errors import InvalidSequenceNumber

@@ -1,4 +1,4 @@
-"""Decides a start request of a stream from the head in the store.
+"""Decides a start request of a stream by the head in the store.
 
     the open run               the start request                     answer
     ────────────────────────────────────────────────────────────────────────────────────
@@ -23,8 +23,8 @@ from domain.fold import Fold, Segment, highest_seq, nothing_published
 from domain.head import Access, Head, Lease, Run, start_of
 
 LATE_MS = 1_000
-"""A start that was requested so long ago may be older than the holder's. A shorter difference does
-not count: a start that is decided at once is the newest, whatever the clocks show."""
+"""Only a start that has waited so long may be older than the holder's. A start that is decided at
+once is the newest, whatever the clocks show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class StartRequest:
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """Append `segments` under `lease`; the run stands at `account` then."""
+    """Append `segments` under `lease`; `account` is the run after them."""
 
     lease: Lease
     run: Run
@@ -55,13 +55,13 @@ class Begin:
 
     @property
     def ends_older_run(self) -> bool:
-        """Whether a run that was open ends by it."""
+        """Whether it ends an open run."""
         return any(type(entry) is Ended for part in self.segments for entry in part.entries)
 
 
 @dataclass(frozen=True, slots=True)
 class AlreadyHeld:
-    """An attempt of the request was stored; nothing is to be appended."""
+    """An earlier attempt of this request was stored; there is nothing to append."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ def _begin(head: Head | None, request: StartRequest, granted_at_ms: int, *, resu
 
 
 def _declare_lost(head: Head) -> tuple[tuple[Segment, ...], Account, int]:
-    """Declare the entries of an open run that the store has lost: no writer is left to do so."""
+    """Declare entries that the store has lost of an open run without a writer."""
     if not head.entries_lost or not head.is_open or head.run is None:
         return (), head.account, head.next_position if head.entries_lost else head.first_kept
     fold = Fold(head.run, nothing_published(head.account, head.next_position))

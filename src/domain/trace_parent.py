@@ -1,4 +1,4 @@
-"""Where a call stands in a distributed trace, as W3C Trace Context writes it."""
+"""The position of a call in a distributed trace (W3C Trace Context)."""
 
 import re
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class TraceParent:
     def read(cls, text: str) -> "TraceParent":
         """Read the header `traceparent`.
 
-        Of a version above 00 what version 00 knows is read: its ids, and whether it is recorded.
+        A version above 00 is read as version 00: its ids, and whether it is recorded.
 
         Raises:
             InvalidTraceParent: it is not of the grammar; it is not repeated in the message.

@@ -1,10 +1,10 @@
-"""Who may connect, in plain words: for `check`, and for the line with which a service starts."""
+"""Describes who may connect, for `check` and for the log line of a start."""
 
 from entrypoints.settings import Settings
 
 
 def who_enters(settings: Settings) -> list[tuple[str, str]]:
-    """Say in plain words who may connect, a row for each kind of `Authorization`."""
+    """Return one row for each kind of `Authorization` that says who may connect."""
     policy = settings.access_policy
     basic = "refused: no EXOTEL_USERNAME and EXOTEL_PASSWORD"
     none = "refused: a user name and password are configured"

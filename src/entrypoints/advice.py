@@ -1,4 +1,4 @@
-"""What the destination advises its operator, logged once when the process starts."""
+"""Logs the destination's advice for the operator, once at the start."""
 
 import asyncio
 import logging
@@ -13,7 +13,7 @@ from entrypoints.sizing import ask_advice, expected_bytes
 
 FIRST_WAIT_SECONDS = 1.0
 MAX_WAIT_SECONDS = 5.0
-"""How long to wait at most before a destination that is away is asked again."""
+"""The maximum wait before a destination that is away is asked again."""
 
 _log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 async def log_advice(
     destination: Destination, settings: Settings, draw: Callable[[], float] = random.random
 ) -> None:
-    """Log what the destination advises, once it can be asked.
+    """Log the destination's advice as soon as it answers.
 
     `draw` returns a number from 0 to 1: processes that found it away do not ask together.
     """

@@ -1,4 +1,4 @@
-"""The applications of the ports and the life of what runs beside it."""
+"""The applications of the ports, and the lifespan of the tasks beside them."""
 
 import asyncio
 import logging
@@ -18,7 +18,7 @@ from adapters.inbound.http.asyncapi_page import asyncapi_page_route
 from adapters.inbound.http.front import Front
 from adapters.inbound.http.live import live_routes
 from adapters.inbound.http.path_guard import PathGuard
-from adapters.inbound.http.routes import health_routes, operations_routes
+from adapters.inbound.http.routes import health_routes, operations_routes, why_not_ready
 from adapters.inbound.reporting.refusals import Outcome, Refusal
 from adapters.inbound.reporting.reports import Reports, values
 from adapters.inbound.websocket.route import INGEST_PATH, ingest_route
@@ -28,10 +28,13 @@ from entrypoints.dialects import installed_dialects
 from entrypoints.version import VERSION
 
 FLUSH_SECONDS = 2.0
-"""What is left to be published when the service stops gets so long, and spans once more."""
+"""The time limit for remaining audio when the service stops, and again for spans."""
+
+NAMED_STREAMS = 20
+"""So many of the streams that are left unpublished are named in the log."""
 
 SHARE_SECONDS = 0.5
-"""How old what a scrape shows of the other processes may be. It also tells that this one lives."""
+"""The maximum age of other processes' counts in a scrape. Sharing is also a sign of life."""
 
 Lifespan = Callable[[Litestar], AbstractAsyncContextManager[None]]
 
@@ -42,8 +45,8 @@ def create_app(container: Container, on_failure: Callable[[], None]) -> Front:
     """Build the application of one process; with `OPERATIONS_PORT` one for each port.
 
     Nothing is connected before its lifespan begins.
-    `on_failure` is called when a task without which the service does not work has failed, or when
-    something is left unpublished at the end.
+    `on_failure` is called when an essential task has failed, or when audio is left unpublished at
+    the end.
     """
     reports = container.reports()
 
@@ -70,8 +73,9 @@ def create_app(container: Container, on_failure: Callable[[], None]) -> Front:
             reports.close()
             await container.audience().close()
             await sender.flush(FLUSH_SECONDS)
-            if left := sender.unpublished():
-                _log.error("stopped with audio that is not published", extra={"streams": left})
+            if left := sender.unpublished_streams():
+                extra = {"streams": len(left), "first": [str(it) for it in left[:NAMED_STREAMS]]}
+                _log.error("stopped with audio that is not published", extra=extra)
                 on_failure()
             await container.background().close()
             if (tracer := container.tracer()) is not None:
@@ -81,9 +85,9 @@ def create_app(container: Container, on_failure: Callable[[], None]) -> Front:
             await asyncio.gather(*tasks, return_exceptions=True)
             await container.destination().close()
 
-    health = health_routes(
-        container.roster(), container.broker_watch(), container.capacity(), container.clock()
-    )
+    of_ready = container.roster(), container.broker_watch(), container.capacity()
+    health = health_routes(*of_ready, container.clock())
+    container.telemetry().watch_ready(lambda: why_not_ready(*of_ready) is None)
     dialects, settings = installed_dialects(), container.settings()
     publication = settings.adapter.publication(settings.destination_options)
     document = asyncapi_document(VERSION, INGEST_PATH, dialects, publication)
@@ -116,7 +120,7 @@ def _guarded(
     """Build the application of one port: the public one, which takes calls, has the `lifespan`."""
 
     async def report_bug(error: Exception, scope: Scope) -> None:
-        """Tell of a request that failed: Litestar answers 500 and says nothing of it."""
+        """Report a failed request, which Litestar answers with 500 without logging it."""
         if isinstance(error, HTTPException):
             return
         client = scope["client"]

@@ -1,7 +1,7 @@
 """The settings read from the environment, once, with all mistakes reported together.
 
-`environment` gives the texts, `settings` declares what each of them is. Here is what shows only in
-several of them together, and what is odd about texts and names.
+`environment` provides the texts, `settings` the types. This module checks conditions on several
+variables together, and warns of suspicious texts and names.
 """
 
 import os
@@ -27,7 +27,13 @@ from entrypoints.setting_groups import (
     Traces,
 )
 from entrypoints.settings import Settings, options_of, ports_of
-from entrypoints.trace_variables import NO_EXTRA, OF_THE_SDK, is_installed, traces_asked_by
+from entrypoints.trace_variables import (
+    NO_EXTRA,
+    OF_THE_SDK,
+    is_installed,
+    problems_of_limits,
+    traces_asked_by,
+)
 from entrypoints.value_kinds import InvalidValue, show
 from entrypoints.variables import Group, declared
 
@@ -38,9 +44,9 @@ Examine = Callable[[str, Mapping[str, int]], Sequence[Problem]]
 
 
 class InvalidSettings(Exception):
-    """The environment does not make a service that works; `problems` lists every reason.
+    """The environment does not configure a working service; `problems` lists every reason.
 
-    `remarks` are what may be behind them.
+    `remarks` are possible causes.
     """
 
     def __init__(self, problems: Sequence[Problem], remarks: Sequence[str] = ()) -> None:
@@ -52,7 +58,7 @@ class InvalidSettings(Exception):
 
 
 def known_names(adapter: StoreAdapter | None) -> frozenset[str]:
-    """Return the names of all variables that mean something with `adapter`, without `NAME_FILE`."""
+    """Return the names of all variables that `adapter` or the service uses, without `NAME_FILE`."""
     return frozenset({ADAPTER, *VARIABLES}).union(() if adapter is None else adapter.variables)
 
 
@@ -108,9 +114,22 @@ def read_settings(
     )
 
 
+def adapter_name(variables: Mapping[str, str]) -> str:
+    """Return what `PUBSUB_ADAPTER`, or its file, says; nothing if it is not set.
+
+    Raises:
+        InvalidSettings: it is set wrongly.
+
+    """
+    environment = read_environment(variables, {ADAPTER})
+    if environment.problems:
+        raise InvalidSettings(environment.problems)
+    return environment.texts.get(ADAPTER, "")
+
+
 @dataclass(slots=True)
 class Reader:
-    """Reads groups; a variable that is wrong has its default there, and a problem in `problems`."""
+    """Reads groups; a wrong variable gets its default there, and a problem in `problems`."""
 
     environment: Environment
     problems: list[Problem] = field(default_factory=list)
@@ -179,7 +198,7 @@ def _choose_adapter(
 def _of_adapter(
     adapter: StoreAdapter, options: DestinationOptions, environment: Environment
 ) -> list[Problem]:
-    """Check the adapter's own variables, and that it makes a destination of them."""
+    """Check the adapter's own variables, and that it can construct a destination."""
     try:
         problems = adapter_problems(adapter, options, environment.texts)
     except UnusableAdapter as error:
@@ -237,15 +256,16 @@ def _of_expiry(streams: Streams, calls: Calls, reader: Reader) -> list[Problem]:
 
 
 def _read_traces(reader: Reader) -> tuple[Traces | None, list[str]]:
-    """Return the settings of traces if they are on; else why not, if they are asked for.
+    """Return the settings of traces if they are on; else why not, if they are requested.
 
-    Without traces nothing of it is wrong: a platform sets such variables for all its services.
+    Without traces wrong values are ignored: a platform may set them for all its services.
     """
     asked_by = traces_asked_by(reader.environment.texts)
     if asked_by is None:
         return None, []
     if not is_installed():
         return None, [f"{asked_by} {NO_EXTRA}"]
+    reader.problems += problems_of_limits(reader.environment.texts)
     return reader.read(Traces), []
 
 
@@ -260,7 +280,7 @@ def _of_misspelt_names(
 
 
 def _of_quotes(environment: Environment, names: frozenset[str]) -> list[str]:
-    """Warn of quotes that a shell would have taken away; those of a PEM are tolerated."""
+    """Warn of quotes that a shell would have removed; those of a PEM are tolerated."""
     return [
         f"{name} begins and ends with a quote, which is taken as part of the value"
         for name in sorted(names - {"JWT_PUBLIC_KEY"})

@@ -1,4 +1,4 @@
-"""The composition root: which object is made of which others. Declarations only."""
+"""The composition root: the dependencies of all objects. Declarations only."""
 
 import platform
 from collections.abc import Callable
@@ -54,7 +54,7 @@ def _places(settings: Settings, slot: Slot | None) -> Places:
 
 
 LOOKS_PER_SECOND = 600
-"""How many calls the live page looks at; each takes some 60 to 150 µs of the process."""
+"""How many calls a second the live page looks at; each takes some 60 to 150 µs of CPU."""
 
 _KNOWN = Series(
     dialects=[dialect.name for dialect in DIALECTS],

@@ -1,7 +1,7 @@
 """The dialects that the service understands: our own, and those of installed distributions.
 
-A distribution of its own registers in the entry-point group `rtaa_ingest.dialects`. To install it
-is to choose it. One that cannot be used keeps the service from starting: its calls would be lost.
+A separate distribution registers in the entry-point group `rtaa_ingest.dialects`. Installing it
+enables it. If a dialect cannot be used, the service does not start, since its calls would be lost.
 """
 
 import re
@@ -27,7 +27,7 @@ class UnusableDialect(Exception):
 
 
 def installed_dialects() -> Sequence[Dialect]:
-    """Return our own dialects, then the others by name; our own names cannot be taken over.
+    """Return the built-in dialects, then the others by name; built-in names are reserved.
 
     Raises:
         UnusableDialect: some cannot be loaded, or are none.

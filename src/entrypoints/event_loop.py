@@ -1,9 +1,9 @@
-"""The event loop of a process: one that is busy looks at its sockets once in a while.
+"""The event loop of a process, which coalesces wake-ups if it is busy.
 
-At the pace of real calls each frame, and each answer of the store, would wake the loop by itself,
-and the wake costs more than the frame. A busy loop therefore waits a moment between two looks, and
-takes all that has come at once: the coalescing of interrupts that network cards do, with its
-adaptive part. A loop with little to do looks at once.
+At the pace of real calls each frame, and each answer of the store, would wake the loop separately,
+and the wake-up costs more than the frame. Therefore a busy loop waits a moment between two polls,
+and handles everything that has arrived at once, like the adaptive interrupt coalescing of network
+cards. An idle loop polls without delay.
 """
 
 import asyncio
@@ -13,17 +13,17 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 WINDOW_SECONDS = 0.02
-"""Over so long it is measured how busy the loop is."""
+"""The window over which the load of the loop is measured."""
 
 BUSY_SHARE, IDLE_SHARE = 0.5, 0.2
-"""Of a core: a loop that works more than the first is busy, until it works less than the second.
-They are apart since waiting makes a loop less busy."""
+"""Shares of a core: a loop above the first is busy until it falls below the second. They differ
+since waiting reduces the load."""
 
 _NOTHING: list[tuple[selectors.SelectorKey, int]] = []
 
 
 class CoalescingSelector(selectors.DefaultSelector):
-    """Looks at its files at most once in `wait_seconds` while the loop that asks it is busy.
+    """A selector that polls at most once per `wait_seconds` while its loop is busy.
 
     `clock` returns monotonic seconds, and `sleep` waits for some. Timers are kept: no wait is
     longer than the `timeout` that is asked for.

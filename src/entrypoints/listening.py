@@ -1,8 +1,8 @@
-"""Where the service listens: `HOST` and the ports as sockets, or what is wrong with them.
+"""The listening sockets for `HOST` and the ports, or their problems.
 
-The process binds its sockets itself, before anything is built: what cannot be listened on is then a
-wrong value like any other. A name is listened on at all of its addresses that this machine has.
-IPv4 and IPv6 get a socket each, `::` stands for both: a peer is always seen by its own address.
+The process binds its sockets before it builds anything else, so an unusable address is a wrong
+value like any other. A name stands for all of its addresses that this machine has. IPv4 and IPv6
+get a socket each, `::` stands for both, so a peer always appears with its own address.
 """
 
 import errno
@@ -27,10 +27,10 @@ OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno
 
 
 class ListeningSocket(socket.socket):
-    """Out of descriptors it fails once and then says that no connection waits.
+    """A socket that, out of descriptors, fails once and then reports no waiting connection.
 
-    In one turn asyncio accepts until none waits, at most as many as may wait. At each failure it
-    complains, and sets a timer to listen again: 2,048 of them hold the loop up for 0.1 s.
+    In one turn asyncio accepts until no connection waits, up to the backlog. At each failure it
+    logs, and sets a timer to listen again: 2,048 failures would block the loop for 0.1 s.
     """
 
     _has_failed = False
@@ -77,7 +77,7 @@ def problems_of(host: str, ports: Mapping[str, int]) -> Sequence[Problem]:
 
 
 def find_endpoints(host: str, ports: Mapping[str, int]) -> tuple[Endpoint, ...]:
-    """Return where to listen for `HOST` and `ports`, tried as one that shares it with no process.
+    """Return where to listen for `HOST` and `ports`, after an exclusive test.
 
     Port 0 becomes one that is free, and none of the others.
 
@@ -113,7 +113,7 @@ def _find(host: str, variable: str, port: int, tried: ExitStack) -> list[Endpoin
 
 
 def bind(endpoints: Sequence[Endpoint], *, is_shared: bool = False) -> list[socket.socket]:
-    """Return a socket for each, not yet listening; `is_shared` with others that say so too.
+    """Return a bound socket for each, not yet listening; `is_shared` sets SO_REUSEPORT.
 
     Raises:
         InvalidSettings: a process has come to listen there.
@@ -142,7 +142,7 @@ def endpoint_of(bound: socket.socket, ports: Mapping[str, int]) -> Endpoint:
 def too_late(
     error: OSError, sockets: Sequence[socket.socket], ports: Mapping[str, int]
 ) -> InvalidSettings:
-    """Return what is wrong when sockets that are bound cannot listen: another process does."""
+    """Return the problems if bound sockets cannot listen because another process does."""
     deaf = [it for it in sockets if not it.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)]
     endpoint = endpoint_of((deaf or sockets)[0], ports)
     return InvalidSettings([_problem(error, endpoint.address, endpoint)])

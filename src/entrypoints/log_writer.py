@@ -1,9 +1,9 @@
 """Writes log lines to standard error from a thread of its own, and drops what cannot be written.
 
-Standard error may be a pipe that is full because its reader stands still, a pipe without a reader,
-or a file on a full disk. A write to the first never returns. So a line only enters a bounded queue;
-one that finds the queue full, or that cannot be written, is dropped and counted, and once writing
-works again a line tells how many were.
+Standard error may be a pipe that is full because its reader hangs, a pipe without a reader, or a
+file on a full disk. A write to the first never returns. So a line only enters a bounded queue. If
+the queue is full, or the line cannot be written, it is dropped and counted, and when writing works
+again a log line has the count.
 """
 
 import logging
@@ -17,7 +17,7 @@ from collections import deque
 STANDARD_ERROR = 2
 
 QUEUE_BYTES = 1024 * 1024
-"""How much may wait: some thousand lines."""
+"""The size of the queue: some thousand lines."""
 
 WRITE_BYTES = select.PIPE_BUF
 """Several lines are written at once, up to so much: a pipe that workers share keeps it together."""
@@ -26,7 +26,7 @@ EXIT_SECONDS = 1.0
 """How long the lines that wait when the process exits may take."""
 
 NOTICE_SECONDS = 1.0
-"""While lines are dropped their number is told at most so often."""
+"""The interval at which the number of dropped lines is logged."""
 
 POLL_SECONDS = 1.0
 
@@ -126,7 +126,7 @@ class LogWriter(logging.Handler):
         return taken
 
     def _tell_dropped(self) -> None:
-        """Write how many lines were dropped since that was told, unless it was a moment ago."""
+        """Log how many lines were dropped since the last such line, at most once per interval."""
         with self._changed:
             dropped, has_more = self._dropped, bool(self._lines)
         now = time.monotonic()

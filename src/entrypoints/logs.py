@@ -1,7 +1,7 @@
 """Log lines: JSON for machines, colours for people. No secret is ever passed to them.
 
-A line is made where it is logged and written by a thread of its own (`log_writer.py`), so that
-standard error never holds the service up.
+A line is formatted where it is logged, and written by a separate thread (`log_writer.py`), so that
+standard error never blocks the service.
 """
 
 import logging
@@ -19,10 +19,9 @@ _log = logging.getLogger(__name__)
 
 
 def _is_ours(record: logging.LogRecord) -> bool:
-    """Drop what others take for an error and is none.
+    """Drop errors of other libraries that are none.
 
-    That is a refused handshake, which we answered as HTTP ourselves, and what a second signal
-    cancels.
+    These are a refused handshake, which we answer ourselves, and cancellations by a second signal.
     """
     kind, message = record.exc_info[0] if record.exc_info else None, record.getMessage()
     is_cancelled = kind is not None and issubclass(kind, CancelledError)

@@ -1,7 +1,7 @@
-"""Variables whose names are nearly ours: the typing error that an environment hides.
+"""Finds misspelt variables, which an environment hides.
 
-A misspelt variable is simply not there, and its default is in force. It is warned about, never
-refused: a machine may have variables of that name for others.
+A misspelt variable has no effect, and its default is in force. It causes a warning, not an error:
+another program may use a variable of that name.
 """
 
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ MIN_FOR_TWO = 8
 MAX_EDITS = 2
 
 NAMES_OF_OTHERS = frozenset({"REDIS_URI", "NATS_URI"})
-"""Right names that other programs use; nearly ours all the same."""
+"""Names of other programs' variables that resemble ours."""
 
 
 def find_misspelt(
@@ -48,7 +48,7 @@ def _nearest(name: str, ours: AbstractSet[str]) -> str | None:
 
 
 def _edits(name: str, meant: str) -> int | None:
-    """Return in how many letters a name differs from `meant`; None if it is another name."""
+    """Return in how many letters a name differs from `meant`; None if too many."""
     if name.endswith(FILE_SUFFIX) and meant.endswith(FILE_SUFFIX):
         return _edits(name.removesuffix(FILE_SUFFIX), meant.removesuffix(FILE_SUFFIX))
     if len(meant.removesuffix(FILE_SUFFIX)) <= MAX_SHORT:

@@ -19,19 +19,22 @@ class UnusablePlugIn(Exception):
 
 
 def points_by_name(group: str, own: Mapping[str, str]) -> Mapping[str, Sequence[EntryPoint]]:
-    """Return the entry points of a group, without those that have a name of our own.
+    """Return the entry points of a group, except for those with a built-in name.
 
-    A distribution whose metadata cannot be read is logged and left out.
+    Those, and distributions whose metadata cannot be read, are logged and left out.
     """
     points: dict[str, list[EntryPoint]] = {}
     for point in _entry_points(group):
-        if point.name not in own:
+        if point.name in own:
+            told_as = f"{point.name!r} of {', '.join(homes([point]))}"
+            _log.warning("the entry point %s is ignored: it has a built-in's name", told_as)
+        else:
             points.setdefault(point.name, []).append(point)
     return points
 
 
 def load(points: Sequence[EntryPoint], check: Callable[[_T], None]) -> _T:
-    """Return what the only one of the entry points of a name makes; `check` judges it.
+    """Return the object of the only entry point of a name, after `check`.
 
     Raises:
         UnusablePlugIn: there are several, it cannot be loaded or called, or `check` raises it.
@@ -57,7 +60,7 @@ def homes(points: Sequence[EntryPoint]) -> Sequence[str]:
 def check_members(what: str, thing: object, port: type, defaults: Sequence[str]) -> None:
     """Look for the members of a port; those named in `defaults` may be the port's own.
 
-    A stub of the port itself is none.
+    A stub of the port itself does not count.
 
     Raises:
         UnusablePlugIn: some are absent, or cannot be called; the message begins with `what`.

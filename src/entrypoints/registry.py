@@ -1,8 +1,8 @@
 """The destinations that `PUBSUB_ADAPTER` can name: a new one is one file and one line here.
 
-A distribution of its own registers in the entry-point group `rtaa_ingest.destinations`, under the
-name by which it is chosen. Each is imported only when it is chosen, so that a broken one harms
-no other.
+A separate distribution registers in the entry-point group `rtaa_ingest.destinations`, under the
+name for `PUBSUB_ADAPTER`. Each is imported only when it is chosen, so that a broken one does not
+affect others.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +28,7 @@ _OWN: Mapping[str, str] = {
     "nats_jetstream": "adapters.outbound.nats_jetstream.destination:NatsJetStream",
     "in_memory": "adapters.outbound.in_memory:InMemory",
 }
-"""Our own, by name: imported when they are chosen."""
+"""The built-in ones by name, imported when they are chosen."""
 
 _DEFAULTS = (
     "variables", "problems", "describe", "grants", "publication", "embedded", "close", "advise",
@@ -42,9 +42,9 @@ class UnusableAdapter(UnusablePlugIn):
 
 
 class StoreAdapters(Mapping[str, StoreAdapter]):
-    """All registered adapters by name; our own names cannot be taken over.
+    """All registered adapters by name; built-in names are reserved.
 
-    What others are installed is looked up when a name is asked for that is not our own.
+    Installed ones are looked up only for a name that is not built in.
     """
 
     @cached_property
@@ -85,7 +85,7 @@ def destination_adapters() -> StoreAdapters:
 def adapter_problems(
     adapter: StoreAdapter, options: DestinationOptions, environment: Mapping[str, str]
 ) -> Sequence[Problem]:
-    """Return what is wrong with the adapter's variables, or with what it makes of them.
+    """Return the problems of the adapter's variables.
 
     Raises:
         UnusableAdapter: the adapter itself fails at that.

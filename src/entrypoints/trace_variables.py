@@ -4,8 +4,12 @@ Those of `setting_groups.Traces` are checked, because the SDK would answer a wro
 value, an exception, or a log line that repeats a secret. It reads them all itself.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
+
+from application.ports.destination import Problem
+from entrypoints.value_kinds import show
 
 EXPORTER = "OTEL_TRACES_EXPORTER"
 DISABLED = "OTEL_SDK_DISABLED"
@@ -18,16 +22,25 @@ NO_EXTRA = (
 
 _DISTRIBUTION = "opentelemetry-exporter-otlp-proto-http"
 
+LIMITS = tuple(
+    f"OTEL_{name}_LIMIT"
+    for name in (
+        "ATTRIBUTE_COUNT", "ATTRIBUTE_VALUE_LENGTH", "SPAN_ATTRIBUTE_COUNT",
+        "SPAN_ATTRIBUTE_VALUE_LENGTH", "SPAN_EVENT_COUNT", "SPAN_LINK_COUNT",
+        "EVENT_ATTRIBUTE_COUNT", "LINK_ATTRIBUTE_COUNT",
+    )
+)  # fmt: skip
+"""Limits of spans. At a wrong one the SDK raises an exception; a blank one is no limit to it."""
+
+_LIMIT = re.compile(r"[0-9]{1,18}")
+
 OF_THE_SDK = frozenset(
     {
-        "OTEL_ATTRIBUTE_COUNT_LIMIT",
-        "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
         "OTEL_BSP_EXPORT_TIMEOUT",
         "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS",
         "OTEL_LOG_LEVEL",
         "OTEL_PROPAGATORS",
-        "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT",
-        "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+        *LIMITS,
         *(
             f"OTEL_EXPORTER_OTLP_{signal}{name}"
             for signal in ("", "TRACES_")
@@ -53,6 +66,14 @@ def traces_asked_by(texts: Mapping[str, str]) -> str | None:
     if texts.get(DISABLED, "").lower() == "true" or texts.get(EXPORTER, "").lower() == "none":
         return None
     return next((name for name in (EXPORTER, *ENDPOINTS) if name in texts), None)
+
+
+def problems_of_limits(texts: Mapping[str, str]) -> Iterator[Problem]:
+    """Yield the limits of spans that the SDK does not take."""
+    for name in LIMITS:
+        text = texts.get(name)
+        if text is not None and _LIMIT.fullmatch(text) is None:
+            yield Problem(name, show(text), "a whole number")
 
 
 def is_installed() -> bool:

@@ -6,6 +6,7 @@ from adapters.inbound.websocket.route import INGEST_PATH
 from application.ports.tracer import Tracer
 from entrypoints.setting_groups import Traces
 from entrypoints.settings import Settings
+from entrypoints.trace_variables import LIMITS
 from entrypoints.variables import declared
 from entrypoints.version import VERSION
 
@@ -19,6 +20,9 @@ def connect_tracer(settings: Settings) -> Tracer | None:
         return None
     names = [name for name, _, _ in declared(Traces) if name in settings.texts]
     os.environ.update({name: settings.texts[name] for name in names})
+    for name in LIMITS:
+        if name not in settings.texts:  # it may be blank
+            os.environ.pop(name, None)
     from adapters.outbound.opentelemetry.tracer import OpenTelemetryTracer  # noqa: PLC0415
 
     return OpenTelemetryTracer(

@@ -21,6 +21,7 @@ _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?\Z"
 _BETWEEN_HEADERS = re.compile(r"[ \t]*,[ \t]*")
 _HEADER = re.compile(r"[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+[ \t]*=[ !#-+\--:<-\[\]-~]*\Z")
 """`name=value` as the OTLP exporter reads it: it logs whatever it cannot read."""
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.ASCII | re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _TRUE, _FALSE = frozenset({"true", "1", "yes", "on"}), frozenset({"false", "0", "no", "off", ""})
 _MAPPED_PREFIX = 96
@@ -49,10 +50,7 @@ def seconds(low: float, high: float) -> Kind[float]:
     """Return the kind of a time from `low` to `high` seconds."""
 
     def read(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            raise InvalidValue(show(text)) from None
+        value = _number(text)
         if not low <= value <= high:
             raise InvalidValue(show(text))
         return value
@@ -69,6 +67,12 @@ def whole(low: int, high: int, accepted: str = "a whole number from {low} to {hi
         return int(text)
 
     return Kind(read, accepted.format(low=low, high=high))
+
+
+def _number(text: str) -> float:
+    if not _NUMBER.fullmatch(text):  # `float` takes the digits of all scripts, and 1_0 for 10
+        raise InvalidValue(show(text))
+    return float(text)
 
 
 def one_of(first: str, *others: str) -> Kind[str]:
@@ -162,10 +166,7 @@ def _credential(text: str) -> str:
 
 
 def _ratio(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise InvalidValue(show(text)) from None
+    value = _number(text)
     if not 0 <= value <= 1:
         raise InvalidValue(show(text))
     return value

@@ -88,9 +88,14 @@ class _Worker:
         if not self.sockets:
             self.sockets = bind(self._endpoints, is_shared=True)
 
-    def start_later(self, now: float) -> None:
-        """Wait longer than before, and have only the next worker listen, once it is there."""
+    def start_later(self, now: float, *, is_likely: bool = False) -> None:
+        """Wait longer than before, and have only the next worker listen, once it is there.
+
+        Where a start `is_likely` to be worth the first, short wait, connections wait for it.
+        """
         self.start_at = now + self.backoff.note_failure()
+        if is_likely and self.backoff.failures == 1:
+            return
         self.stop_listening()
         with suppress(InvalidSettings):  # the start tells it
             self.bind()
@@ -224,7 +229,7 @@ class Workers:
             return
         has_lived = self._board.heartbeat(worker.number) != 0
         if not has_lived or now - worker.started_at < STEADY_SECONDS:
-            worker.start_later(now)
+            worker.start_later(now, is_likely=has_lived)
         else:
             worker.backoff.reset()
             worker.start_at = now

@@ -2,19 +2,23 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
 from nats_client import needs_nats_server
-from nats_cluster import NatsCluster
+from nats_cluster import NatsCluster, PartedCluster
 
+from adapters.outbound.nats_jetstream import access
 from adapters.outbound.nats_jetstream.destination import JetStreamDestination, NatsJetStream
 from adapters.outbound.nats_jetstream.layout import Layout
 from application.ports.destination import DestinationOptions
+from application.ports.errors import BrokerUnavailable
+from application.ports.reader import PublishedEntry
 from application.ports.store import APPENDED, Append, Conflict
 from application.testing.appends import as_stored, begin, following, frame, frames, stream
 from application.testing.observed import attempt, expected, plain, read, settle, store
+from domain.identifiers import StreamKey
 
 pytestmark = needs_nats_server
 
@@ -148,6 +152,61 @@ async def test_a_new_leader_is_a_new_epoch(
     await settle(destination, [following(first.head, frame(key, 0))])
     await destination.store.heads([key])
     assert destination.store.epoch_of(key) > before
+
+
+async def test_a_server_that_is_cut_off_from_the_others_is_left_for_one_that_knows_a_leader(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It lets clients in, answers their PING, and tells of the streams what it knew."""
+    monkeypatch.setattr(access, "LEADERLESS_SECONDS", 1.0)
+    key = stream("call")
+    first = begin(key, None)
+    with PartedCluster() as cluster:
+        adapter = NatsJetStream()
+        destination = adapter.connect(OPTIONS, {"NATS_URL": cluster.url})
+        reader = adapter.connect(OPTIONS, {"NATS_URL": cluster.url})
+        alone = adapter.connect(OPTIONS, {"NATS_URL": cluster.servers[0].url})
+        try:
+            await until(lambda: refusal(destination), "")
+            await store(destination, first)
+            assert await read(reader, key) == expected(first)
+            before = destination.store.epoch_of(key)
+            await asyncio.to_thread(cluster.part)
+            await until(lambda: refusal(alone), "no leader that this server knows")
+            await until(lambda: refusal(destination), "")
+            second = following(first.head, frame(key, 0))
+            await settle(destination, [second])
+            await until(lambda: refusal_to_read(reader, key, expected(first, second)), "")
+            assert destination.store.epoch_of(key) > before
+        finally:
+            for it in (destination, reader, alone):
+                await it.close()
+
+
+async def refusal(destination: JetStreamDestination) -> str:
+    """Return why no writes are taken."""
+    try:
+        await destination.verify_writable()
+    except BrokerUnavailable as error:
+        return str(error)
+    return ""
+
+
+async def refusal_to_read(
+    destination: JetStreamDestination, key: StreamKey, entries: Sequence[PublishedEntry]
+) -> str:
+    """Return why entries are not read: one that led tells what it has until it hears of another."""
+    try:
+        return "" if await read(destination, key) == entries else "others"
+    except BrokerUnavailable as error:
+        return str(error)
+
+
+async def until(ask: Callable[[], Awaitable[str]], answer: str) -> None:
+    """Ask until the answer has a text in it; an empty one is an empty answer."""
+    async with asyncio.timeout(40):
+        while (told := await ask()) != answer and not (answer and answer in told):
+            await asyncio.sleep(0.2)
 
 
 async def test_of_rivals_in_two_processes_one_is_stored_while_leaders_change(

@@ -16,6 +16,8 @@ from adapters.outbound.redis_streams.layout import facts_key, stream_key
 from application.testing import OpenRunsContract, ReaderContract, StreamStoreContract, Trial
 from domain.identifiers import StreamKey
 
+pytestmark = pytest.mark.long
+
 """Longer than a test: a server that is away here is back later, and is not replaced."""
 
 

@@ -38,6 +38,7 @@ async def test_a_broker_that_is_set_up_as_documented_needs_no_advice(lab: Broker
         ({"appendonly": "no", "save": ""}, ("appendonly no", "loses everything")),
         ({"appendonly": "no", "save": "3600 1"}, ("appendonly no", "since its last snapshot")),
         ({"appendfsync": "no"}, ("appendfsync is no",)),
+        ({"no-appendfsync-on-rewrite": "yes"}, ("no-appendfsync-on-rewrite is yes",)),
         ({"maxmemory-policy": "volatile-lru"}, ("evict", "volatile-lru")),
         ({"maxmemory": "50mb"}, ("maxmemory of 50 MiB", "100 MiB")),
     ],
@@ -68,6 +69,15 @@ async def test_replicas_that_no_write_waits_for_are_warned_of(lab: BrokerLab) ->
             assert await advice(lab) == []
         finally:
             client.config_set("min-replicas-to-write", "0")
+
+
+async def test_a_replica_that_takes_writes_is_warned_of(lab: BrokerLab) -> None:
+    settings = {"replicaof": f"127.0.0.1 {lab.port}", "replica-read-only": "no"}
+    with BrokerLab(**settings) as replica, replica.client() as client:
+        replication: Any = client.info
+        wait_until(lambda: replication("replication")["master_link_status"] == "up")
+        (warning,) = await advice(replica)
+    assert "is a replica" in warning
 
 
 def test_check_shows_the_warnings_and_the_service_still_works(lab: BrokerLab) -> None:

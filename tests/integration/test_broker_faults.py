@@ -26,6 +26,8 @@ from published import audio, entries, facts, index
 from running import Caller, Service, pcm
 from waiting import LIMIT_SECONDS, until, until_state
 
+pytestmark = pytest.mark.long
+
 
 class Site:
     """A service, its broker, and the way between them."""

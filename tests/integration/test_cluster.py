@@ -7,6 +7,7 @@ from itertools import count
 from typing import Any
 
 import pytest
+from published_calls import PublishedCall, PublishedCalls
 from running import Caller
 from valkey_cluster import ValkeyCluster
 from valkey_node import NEVER_MS, ValkeyNode
@@ -14,6 +15,9 @@ from waiting import LIMIT_SECONDS, until
 
 from adapters.outbound.redis_streams import layout
 from adapters.outbound.redis_streams.destination import RedisDestination
+from adapters.outbound.system_clock import SystemClock
+from application.overview.call_overview import CallOverview
+from application.overview.follower import Follower
 from application.ports.destination import DestinationOptions
 from application.ports.errors import BrokerUnavailable
 from application.ports.store import Appended, Failed
@@ -42,12 +46,14 @@ def spare_node(cluster: ValkeyCluster) -> ValkeyNode:
     return next(node for node in cluster.masters if node.port not in shared)
 
 
-def name_at(cluster: ValkeyCluster, node: ValkeyNode, *, is_there: bool) -> str:
+def name_at(
+    cluster: ValkeyCluster, node: ValkeyNode, *, is_there: bool, tenant: str = "tenant-abc"
+) -> str:
     names = (f"call-{number}" for number in count())
     return next(
         name
         for name in names
-        if (cluster.master_of(f"rtaa:audio:{{tenant-abc/{name}}}").port == node.port) is is_there
+        if (cluster.master_of(f"rtaa:audio:{{{tenant}/{name}}}").port == node.port) is is_there
     )
 
 
@@ -73,6 +79,7 @@ async def test_health_and_readiness_name_the_part_that_is_away_while_its_calls_w
     await until(lambda: service.metric("ingest_broker_part_up", part=part) == 0)
     assert service.metric("ingest_broker_part_up") == 2
     assert service.metric("ingest_broker_up") == 0
+    assert service.metric("ingest_ready") == 1
     await waiting.speak(0, 1, 2)
     going = await Caller.dial(service.url)
     await going.start(here)
@@ -198,3 +205,36 @@ async def takes_writes(destination: RedisDestination) -> bool:
     except BrokerUnavailable:
         return False
     return True
+
+
+async def test_a_view_looks_at_the_calls_of_the_parts_that_answer_while_one_is_frozen(
+    healthy: ValkeyCluster,
+) -> None:
+    node = spare_node(healthy)
+    frozen, answering = (
+        PublishedCall(name_at(healthy, node, is_there=it, tenant="seen"), "seen")
+        for it in (True, False)
+    )
+    writing, reading = (RedisDestination(DestinationOptions(), healthy.url) for _ in range(2))
+    await PublishedCalls(writing).start([frozen])
+    await PublishedCalls(writing).start([answering])
+    clock, overview = SystemClock(), CallOverview()
+    follower = Follower(reading.reader, clock, overview, 600)
+    follower.shown["view"] = [frozen.key, answering.key]
+    task = asyncio.create_task(follower.run())
+    await until(lambda: overview.has_index and overview.is_seen)
+    node.freeze()
+    began = clock.monotonic()
+    while not (call := overview.call(frozen.key)) or not call.is_unread:
+        await asyncio.sleep(0.1)
+        assert clock.monotonic() - began < LIMIT_SECONDS
+        other = overview.call(answering.key)
+        assert other is not None
+        assert other.looked_at is not None
+        assert clock.monotonic() - other.looked_at < 3
+        assert overview.away_seconds(clock.instant()) is None
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    healthy.heal()
+    for destination in (writing, reading):
+        await destination.close()

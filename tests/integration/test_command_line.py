@@ -203,6 +203,52 @@ def test_simulate_judges_carriers_by_the_ledgers_of_an_address_or_of_the_environ
         assert service.stop() == 0
 
 
+@pytest.mark.parametrize("form", [(), ("--binary",)])
+def test_simulate_resumes_its_calls_when_the_service_restarts(
+    valkey: EmbeddedValkey, tmp_path: Path, form: tuple[str, ...]
+) -> None:
+    environment = {**OPEN, "REDIS_URL": valkey.url}
+    words = ["--calls", "3", "--interaction-prefix", f"restart{len(form)}", *form]
+    with (
+        service_process(environment, tmp_path / "log") as service,
+        subprocess.Popen(
+            [sys.executable, "-m", "entrypoints.program", "simulate", "--url", service.url, *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as simulate,
+    ):
+        with redis.Redis.from_url(valkey.url) as broker:
+            keys = f"rtaa:audio:{{demo/restart{len(form)}-*"
+            wait_until(lambda: len(broker.keys(keys)) == 3)
+        service.stop_and_restart()
+        told, _ = simulate.communicate(timeout=60)
+        assert simulate.returncode == 0, told
+        assert told.count("ok, resumed 1 x") == 3
+
+
+def test_simulate_fails_when_the_service_is_stopped_and_does_not_come_back(
+    valkey: EmbeddedValkey, tmp_path: Path
+) -> None:
+    environment = {**OPEN, "REDIS_URL": valkey.url}
+    words = ["--interaction-prefix", "stopped", "--time-limit", "8"]
+    with (
+        service_process(environment, tmp_path / "log") as service,
+        subprocess.Popen(
+            [sys.executable, "-m", "entrypoints.program", "simulate", "--url", service.url, *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as simulate,
+    ):
+        with redis.Redis.from_url(valkey.url) as broker:
+            wait_until(lambda: broker.keys("rtaa:audio:{demo/stopped-*"))
+        assert service.stop() == 0
+        told, _ = simulate.communicate(timeout=60)
+        assert simulate.returncode == 1
+        assert "closed by the service with 1012, and then not connected" in told
+
+
 def test_simulate_fails_when_the_service_is_killed_under_it(
     valkey: EmbeddedValkey, tmp_path: Path
 ) -> None:

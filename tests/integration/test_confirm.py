@@ -1,5 +1,6 @@
 """What an append that is confirmed means, at real servers: `REDIS_CONFIRM`."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
@@ -11,7 +12,7 @@ from valkey_sentinel import SentinelGroup
 from adapters.outbound.redis_streams.confirm import Confirm
 from adapters.outbound.redis_streams.destination import RedisDestination
 from application.ports.destination import DestinationOptions
-from application.ports.errors import BrokerRefused, PublisherError
+from application.ports.errors import BrokerRefused, BrokerUnavailable, PublisherError
 from application.ports.store import Append, Appended, Conflict, Failed
 from application.testing.appends import begin, stream
 from application.testing.observed import attempt, settle
@@ -85,12 +86,26 @@ async def test_without_the_choice_a_replica_is_not_waited_for(
         assert await attempt(destination, [begin(CALL, None)]) == [Appended()]
 
 
+async def test_a_primary_that_is_demoted_while_a_replica_is_waited_for_may_be_one_again() -> None:
+    with BrokerLab() as lab, lab.client() as client:
+        async with connected(lab.url, Confirm.REPLICA, "rtaa") as destination:
+            appending = asyncio.create_task(attempt(destination, [begin(CALL, None)]))
+            while not client.info("clients")["blocked_clients"]:
+                await asyncio.sleep(0.01)
+            client.replicaof("127.0.0.1", 1)
+            (outcome,) = await appending
+            assert isinstance(outcome, Failed)
+            assert "UNBLOCKED" in str(outcome.error)
+            assert isinstance(outcome.error, BrokerUnavailable)
+
+
 @pytest.mark.parametrize(
     ("setting", "value", "usual", "expected"),
     [
         ("appendfsync", "everysec", "always", "appendfsync always"),
         ("appendfsync", "no", "always", "appendfsync always"),
         ("appendonly", "no", "yes", "appendonly yes"),
+        ("no-appendfsync-on-rewrite", "yes", "no", "no-appendfsync-on-rewrite no"),
     ],
 )
 async def test_a_broker_that_syncs_no_more_is_refused_while_it_runs_and_taken_again(

@@ -43,6 +43,14 @@ def test_an_installed_dialect_is_named(tmp_path: Path) -> None:
     assert "Dialects: exostreamkit, agentstream, acme\n" in done.stdout
 
 
+def test_a_dialect_with_the_name_of_a_built_in_is_ignored_and_logged(tmp_path: Path) -> None:
+    done = run("check", env=install_dialect(tmp_path, name="agentstream"))
+    assert done.returncode == 0, done.stderr
+    assert "Dialects: exostreamkit, agentstream\n" in done.stdout
+    assert "the entry point 'agentstream' of acme_wire is ignored" in done.stderr
+    assert not is_imported(tmp_path)
+
+
 BROKEN = {
     "its module is gone": (None, "ModuleNotFoundError: No module named 'acme_wire'"),
     "its module raises": ("raise RuntimeError('no wire')", "RuntimeError: no wire"),

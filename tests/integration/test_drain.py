@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from broker_lab import BrokerLab
+from log_lines import lines_of
 from published import Broker, audio, entries, facts
 from running import Caller, ServiceProcess, pcm
 from waiting import until
@@ -165,7 +166,9 @@ async def test_a_drain_that_leaves_audio_unpublished_says_so_and_fails(
     await say_media(carrier, 1)
     terminate(service)
     assert await exit_status(service, 9) == 70
-    assert '"streams": 1' in service.log.read_text()
+    (line,) = lines_of(service.log, ["stopped with audio that is not published"])
+    assert line["streams"] == 1
+    assert line["first"] == [f"tenant-abc/{SID}5"]
 
 
 async def test_handshakes_that_wait_for_a_broker_are_refused_when_the_drain_begins(

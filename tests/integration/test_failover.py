@@ -17,6 +17,8 @@ from valkey_node import ValkeyNode
 from valkey_sentinel import SentinelGroup
 from waiting import wait_until
 
+pytestmark = pytest.mark.long
+
 BROKER = {"PUBSUB_ADAPTER": "redis_streams", "SUPPORT_EXOTEL": "true", "ACK_INTERVAL": "1"}
 
 CALL = "rtaa:audio:{tenant-abc/call}"

@@ -29,6 +29,8 @@ from running import Caller, Service, pcm
 from speaking import speaking
 from waiting import until
 
+pytestmark = pytest.mark.long
+
 REPOSITORY = Path(__file__).parents[2]
 
 DOCS = REPOSITORY / "docs" / "kafka.md"

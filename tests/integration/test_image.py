@@ -12,7 +12,10 @@ from running import ServiceProcess
 
 from entrypoints.version import VERSION
 
-pytestmark = pytest.mark.timeout(600)  # it installs what is locked, from the registry
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.timeout(600),  # it installs what is locked, from the registry
+]
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,8 @@ from worker_processes import children
 
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
 
+pytestmark = pytest.mark.long
+
 StartWith = Callable[..., ServiceProcess]
 
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,20 @@ async def test_a_client_certificate_is_shown_where_the_server_asks_for_one(tmp_p
         url = f"tls://127.0.0.1:{server.port}?ssl_ca_certs={authority.path}"
         await lets_in(f"{url}&ssl_certfile={ours.cert}&ssl_keyfile={ours.key}")
         await refusal(url)
+
+
+async def test_a_client_certificate_is_a_login_where_the_server_knows_users_by_theirs(
+    tmp_path: Path,
+) -> None:
+    authority = Authority(tmp_path)
+    known, unknown = authority.sign("rtaa"), authority.sign("other")
+    more = f'ca_file: "{authority.path}", verify_and_map: true'
+    users = "accounts { A { jetstream: enabled, users: [ { user: rtaa } ] } }"
+    with EmbeddedNats(f"{tls(authority, more)}\n{users}") as server:
+        url = f"tls://127.0.0.1:{server.port}?ssl_ca_certs={authority.path}"
+        await lets_in(f"{url}&ssl_certfile={known.cert}&ssl_keyfile={known.key}")
+        told = await refusal(f"{url}&ssl_certfile={unknown.cert}&ssl_keyfile={unknown.key}")
+    assert "Authorization Violation" in str(told)
 
 
 async def test_certificates_that_are_renewed_are_those_of_the_next_connection(
@@ -314,6 +329,9 @@ async def test_installations_whose_prefixes_differ_by_a_dot_are_kept_apart(
         ({"max_msgs_per_subject": 5}, "max_msgs_per_subject is 5"),
         ({"no_ack": True}, "no_ack is True"),
         ({"allow_msg_ttl": False}, "allow_msg_ttl is"),
+        ({"subject_delete_marker_ttl": 60_000_000_000}, "subject_delete_marker_ttl is"),
+        ({"subject_transform": {"src": ">", "dest": "a.>"}}, "subject_transform is"),
+        ({"sources": [{"name": "other"}]}, "sources is"),
     ],
 )
 async def test_a_stream_that_would_break_a_promise_is_refused(
@@ -337,6 +355,34 @@ async def test_a_stream_that_would_break_a_promise_is_refused(
     assert told in str(refused)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"discard": "old", "max_bytes": 1_000_000}, "discard is old"),
+        ({"max_msgs_per_subject": 1}, "max_msgs_per_subject is 1"),
+    ],
+)
+async def test_a_stream_that_is_made_unusable_under_the_service_confirms_no_more(
+    server: EmbeddedNats, wrong: dict[str, object], told: str
+) -> None:
+    async with connected({"NATS_URL": server.url}) as destination:
+        await destination.verify_writable()
+        config = stream_config(server.port, "rtaa-audio")
+        first = begin(CALL, None)
+        with NatsClient(server.port) as client:
+            update = partial(client.request, "$JS.API.STREAM.UPDATE.rtaa-audio")
+            update(config | wrong)
+            for _ in range(2):
+                with pytest.raises(BrokerRefused, match=told):
+                    await destination.verify_writable()
+                (outcome,) = await attempt(destination, [first])
+                assert isinstance(outcome, Failed)
+                assert told in str(outcome.error)
+            update(config)
+        await destination.verify_writable()
+        await store(destination, first)
+
+
 async def test_a_stream_of_an_operator_that_is_right_is_used_as_it_is(server: EmbeddedNats) -> None:
     config = {
         "name": "rtaa-audio",
@@ -354,6 +400,24 @@ async def test_a_stream_of_an_operator_that_is_right_is_used_as_it_is(server: Em
         advice = " ".join(await destination.advise(100_000_000))
     assert "max_bytes of 19 MiB" in advice
     assert "in memory" in advice
+
+
+@pytest.mark.parametrize(
+    ("limit", "told"),
+    [
+        ("max_streams: 1", "maximum number of streams reached"),
+        ("max_bytes_required: true", "make the streams by hand"),
+    ],
+)
+async def test_an_account_that_lets_no_stream_be_made_refuses_for_good(
+    limit: str, told: str
+) -> None:
+    users = "users: [ { user: rtaa, password: hidden } ]"
+    config = f"accounts {{ A {{ jetstream: {{ max_file: 1G, {limit} }}, {users} }} }}"
+    with EmbeddedNats(config) as server:
+        refused = await refusal(f"nats://rtaa:hidden@127.0.0.1:{server.port}")
+    assert isinstance(refused, BrokerRefused)
+    assert told in str(refused)
 
 
 async def test_streams_that_are_deleted_under_the_service_are_made_again(
@@ -417,6 +481,59 @@ async def test_an_append_above_max_payload_fails_by_itself_with_what_to_do() -> 
             assert isinstance(failed, Failed)
             assert "max_payload of 65536" in str(failed.error)
             assert "max_payload of 65536" in " ".join(await destination.advise(1))
+
+
+@asynccontextmanager
+async def replying(port: int, subjects: str) -> AsyncIterator[None]:
+    """Have a client answer each message with an empty object, as one does that serves requests."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+
+    async def answer() -> None:
+        while line := await reader.readline():
+            words = line.split()
+            if words[0] in (b"MSG", b"HMSG"):
+                await reader.readexactly(int(words[-1]) + 2)
+                writer.write(b"PUB %b 2\r\n{}\r\n" % words[3])
+            elif words[0] == b"PONG":
+                is_subscribed.set()
+
+    is_subscribed = asyncio.Event()
+    answering = asyncio.create_task(answer())
+    try:
+        writer.write(b'CONNECT {"headers":true}\r\nSUB %b 1\r\nPING\r\n' % subjects.encode())
+        await is_subscribed.wait()
+        yield
+    finally:
+        answering.cancel()
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_only_the_stream_confirms_and_no_client_that_replies_to_its_subjects(
+    server: EmbeddedNats,
+) -> None:
+    async with connected({"NATS_URL": server.url}) as destination:
+        first = begin(CALL, None)
+        await store(destination, first)
+        second = following(first.head, frame(CALL, 0))
+        with NatsClient(server.port) as client:
+            client.request("$JS.API.STREAM.DELETE.rtaa-audio")
+            client.request("$JS.API.STREAM.DELETE.rtaa-open")
+        async with replying(server.port, "rtaa.>"):
+            (outcome,) = await attempt(destination, [second])
+            assert isinstance(outcome, Failed)
+            assert "a subscriber of these subjects replies" in str(outcome.error)
+            with pytest.raises(BrokerUnavailable, match="a subscriber of these subjects replies"):
+                await destination.open_runs.heartbeat([CALL])
+
+
+async def test_a_client_that_replies_to_everything_is_not_taken_for_jetstream() -> None:
+    """Of two answers either may be the first: here the client's is the only one."""
+    with EmbeddedNats(with_jetstream=False) as other:
+        async with replying(other.port, ">"), connected({"NATS_URL": other.url}) as destination:
+            for call in (destination.verify_writable, destination.reader.announcements):
+                with pytest.raises(BrokerUnavailable, match="is not JetStream"):
+                    await call()
 
 
 # Silence

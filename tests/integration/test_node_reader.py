@@ -27,7 +27,7 @@ from adapters.outbound.redis_streams.target import Target
 
 Start = Callable[..., ExampleReader]
 
-pytestmark = pytest.mark.usefixtures("node_packages")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("node_packages")]
 
 
 def run_node(*arguments: str) -> subprocess.CompletedProcess[str]:

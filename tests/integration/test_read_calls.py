@@ -20,6 +20,8 @@ from running import Caller, Service, pcm
 from speaking import speaking
 from waiting import until
 
+pytestmark = pytest.mark.long
+
 DOCS = Path(__file__).parents[2] / "docs" / "published.md"
 
 MAX_LINES = 60

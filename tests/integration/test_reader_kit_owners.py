@@ -22,6 +22,8 @@ from waiting import freeze_process, until
 from rtaa_reader import AsyncReader, Ended, Event, Options
 from rtaa_reader.async_reader import PAGE_ENTRIES
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def start_reader(lab: BrokerLab, tmp_path: Path) -> Iterator[Callable[..., KitReader]]:

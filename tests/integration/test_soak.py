@@ -14,6 +14,8 @@ from soak_plan import Fault, Plan
 from soak_run import Outcome, soak
 from soak_server import ServerSoak
 
+pytestmark = pytest.mark.long
+
 SEED = int(os.environ.get("SOAK_SEED", "20261122"))
 FRAMES = 100_000
 FRAME_SECONDS = 0.003

@@ -19,6 +19,8 @@ from worker_processes import children, is_alive, listens, worker_of
 
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
 
+pytestmark = pytest.mark.long
+
 CALLS = 20
 FAILED, INTERRUPTED = 70, 130
 

@@ -195,6 +195,7 @@ async def test_entries_older_than_retention_are_trimmed_and_no_others(two: Two) 
     head = await two.stored(two.writer.speak(head, keep_from=Mark(1, head.next_position + 1)))
     assert two.entries("call") == []
     assert await two.head("call") == head
+    assert await two.other.reader.head(stream_key("call")) == head
     await two.stored(two.writer.speak(head))
 
 

@@ -400,7 +400,7 @@ async def test_a_linger_costs_no_frame_no_ack_and_no_end(
         caller = await Caller.dial(lingering.url)
         await caller.start(name)
         await caller.speak(*range(30))
-        await caller.hear_ack(29)
+        await caller.hear_ack(29 - 2)  # two may be confirmed without one
         await caller.speak(30)
         ended = await caller.end()
         await caller.socket.close()

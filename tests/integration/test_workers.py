@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from agentstream_sender import AgentstreamSender
 from published import Broker, audio, entries
-from raw_peer import dial
+from raw_peer import dial, shake_hands
 from running import Caller, ServiceProcess, pcm
 from waiting import until
 from websockets.exceptions import InvalidStatus
@@ -22,6 +22,8 @@ from worker_processes import children, is_alive, listens, worker_of
 
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
 from entrypoints.cli.serve import FAILED
+
+pytestmark = pytest.mark.long
 
 
 def scrape(service: ServiceProcess) -> dict[str, float]:
@@ -136,6 +138,19 @@ async def test_a_killed_worker_is_replaced_and_the_calls_of_others_continue(
     await until(lambda: len(children(service)) == 2 and killed not in children(service))
     await until_told(service, received=40 * len(callers), open_streams=0)
     assert '"worker has died and is replaced"' in service.log.read_text()
+
+
+async def test_connections_that_wait_for_a_worker_that_dies_get_the_next_one(
+    workers: Any,
+) -> None:
+    service = workers()
+    dying = children(service)[0]
+    os.kill(dying, signal.SIGSTOP)
+    waiting = [asyncio.create_task(shake_hands(service.port)) for _ in range(20)]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)  # at the other worker
+    os.kill(dying, signal.SIGKILL)
+    for task in waiting:
+        (await task).close()
 
 
 async def test_a_call_taken_over_by_another_worker_is_as_across_machines(

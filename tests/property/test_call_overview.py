@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from overview_bench import SPEECH, OverviewBench
 
 from application.overview.answers import answer
 from application.overview.call import STILL_SECONDS
@@ -235,3 +236,20 @@ def test_a_stream_that_is_gone_without_an_end_is_told_if_it_was_seen() -> None:
         "1 call gone from the store without an end, the last 0 s ago",
     ]
     assert not looked.overview.live
+
+
+def test_a_run_that_a_look_finds_before_the_index_tells_of_it_begins_without_a_past() -> None:
+    bench = OverviewBench()
+    bench.start()
+    bench.hear(SPEECH, 2)
+    bench.look()
+    bench.now += 60
+    bench.is_announced = False
+    bench.start()
+    bench.look()
+    assert bench.call.condition is Condition.WAITING
+    assert not bench.call.is_mute
+    bench.hear(SPEECH)
+    bench.look()
+    assert bench.call.condition is Condition.FLOWING
+    assert bench.call.latency_ms == 0

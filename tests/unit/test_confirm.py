@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from scripted_node import OK, Asked, ScriptedNode, bulk, error, number
+from scripted_node import OK, Asked, ScriptedNode, array, bulk, error, number
 
 from adapters.outbound.redis_streams.address import Address
 from adapters.outbound.redis_streams.confirm import Confirm, pipeline_to, raise_unless_synced
@@ -83,10 +83,18 @@ async def test_a_right_that_is_missing_to_wait_is_told(word: str) -> None:
 
 
 SYNCED = b"# Persistence\r\naof_enabled:1\r\n"
+NAME = b"no-appendfsync-on-rewrite"
 
 
 def test_a_server_that_syncs_each_write_is_taken() -> None:
-    raise_unless_synced(SYNCED, [b"appendfsync", b"always"])
+    for on_rewrite in ([NAME, b"no"], []):
+        raise_unless_synced(SYNCED, [b"appendfsync", b"always"], on_rewrite)
+
+
+@pytest.mark.parametrize("on_rewrite", [[NAME, b"yes"], ErrorReply("NOPERM no")])
+def test_a_server_that_does_not_sync_while_it_rewrites_its_file_is_refused(on_rewrite: Any) -> None:
+    with pytest.raises(BrokerRefused, match=r"no-appendfsync-on-rewrite|cannot be verified"):
+        raise_unless_synced(SYNCED, [b"appendfsync", b"always"], on_rewrite)
 
 
 @pytest.mark.parametrize(
@@ -108,19 +116,20 @@ def test_a_server_that_may_answer_before_it_has_synced_is_refused(
     persistence: Any, appendfsync: Any, expected: str
 ) -> None:
     with pytest.raises((BrokerRefused, BrokerUnavailable), match=expected):
-        raise_unless_synced(persistence, appendfsync)
+        raise_unless_synced(persistence, appendfsync, [NAME, b"no"])
 
 
 async def test_a_server_that_does_not_sync_is_not_let_in() -> None:
     async with ScriptedNode() as node, asyncio.timeout(20):
         node.answers["INFO"] = bulk(SYNCED)
-        node.answers["CONFIG GET"] = b"*2\r\n" + bulk("appendfsync") + bulk("everysec")
+        node.answers["CONFIG GET"] = array()  # one that does not know the other setting
+        node.answers["CONFIG GET APPENDFSYNC"] = b"*2\r\n" + bulk("appendfsync") + bulk("everysec")
         pipeline = pipeline_to(
             Address.of(f"redis://{node.address}"), Confirm.DISK, "rtaa", OneMark()
         )
         with pytest.raises(BrokerRefused, match="appendfsync always"):
             await pipeline.run([CALL])
         assert node.asked_for("EVALSHA") == []
-        node.answers["CONFIG GET"] = b"*2\r\n" + bulk("appendfsync") + bulk("always")
+        node.answers["CONFIG GET APPENDFSYNC"] = b"*2\r\n" + bulk("appendfsync") + bulk("always")
         assert await pipeline.run([CALL]) == [OK[1:-2]]
         await pipeline.connection.close()

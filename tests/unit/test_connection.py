@@ -164,6 +164,17 @@ async def test_a_demoted_broker_of_redis_6_is_left_when_it_refuses_a_script() ->
         assert (it.connections, connection.epoch) == (2, 2)
 
 
+async def test_a_demoted_broker_that_serves_no_stale_data_is_left() -> None:
+    async def answer(_: bytes) -> bytes:
+        return b"-MASTERDOWN Link with MASTER is down\r\n"
+
+    async with server(answer) as (it, connection):
+        for _ in range(2):
+            (refused,) = await connection.run([("EVALSHA", "x", 0)])
+            assert str(refused).startswith("MASTERDOWN")
+        assert (it.connections, connection.epoch) == (2, 2)
+
+
 async def test_nothing_to_run_is_nothing_and_does_not_connect() -> None:
     async with server(echo_nothing) as (it, connection):
         assert await connection.run([]) == []

@@ -18,6 +18,9 @@ REPLIES: list[tuple[str, type[PublisherError]]] = [
     ("TRYAGAIN Multiple keys request during rehashing of slot", BrokerUnavailable),
     ("BUSY Redis is busy running a script.", BrokerUnavailable),
     ("UNKILLABLE Sorry the script already executed write commands", BrokerUnavailable),
+    ("UNBLOCKED force unblock from blocking operation, instance state changed", BrokerUnavailable),
+    ("ERR max number of clients reached", BrokerUnavailable),
+    ("ERR max number of clients + cluster connections reached", BrokerUnavailable),
     ("NOPERM User default has no permissions to run the 'xadd' command", BrokerRefused),
     ("NOAUTH Authentication required.", BrokerRefused),
     ("WRONGTYPE Operation against a key holding the wrong kind of value", BrokerRefused),
@@ -117,6 +120,7 @@ HINTS = {
     "MISCONF Redis is configured to save RDB snapshots": "look at its log",
     "NOREPLICAS Not enough good replicas to write.": "min-replicas-to-write",
     "ERR max number of clients reached": "maxclients",
+    "ERR max number of clients + cluster connections reached": "maxclients",
 }
 
 

@@ -32,6 +32,9 @@ class Counting(InMemoryStore):
         self.looks: Counter[StreamKey] = Counter()
         self.damaged: set[StreamKey] = set()
         self.is_away = False
+        self.parts_away: set[str] = set()
+        self.is_silent = False
+        self.part_answers = asyncio.Event()
         self.answers = asyncio.Event()
         self.answers.set()
 
@@ -39,6 +42,10 @@ class Counting(InMemoryStore):
         self.looks[stream] += 1
         if stream in self.damaged:
             raise BrokerRefused("damaged")
+        if part_of(stream) in self.parts_away:
+            if self.is_silent:
+                await self.part_answers.wait()
+            raise BrokerUnavailable("a part is away")
         return await super().newest(stream)
 
     async def announcements(self, after: str | None = None) -> Sequence[Announcement]:
@@ -148,3 +155,54 @@ async def test_a_time_line_is_read_while_its_call_is_watched(following: Followin
     await until(lambda: line.ended)
     following.follower.watched.clear()
     await until(lambda: following.follower.line(call.key) is None)
+
+
+async def test_an_end_that_could_not_be_looked_at_is_looked_at_later(
+    following: Following,
+) -> None:
+    calls = await following.start(2 * module.GROUP)
+    await until(lambda: following.overview.has_index and following.overview.is_seen)
+    following.store.parts_away = {"part-0", "part-1"}
+    await PublishedCalls(following.store).put(*(call.end() for call in calls))
+    await until(lambda: len(following.overview.over) == len(calls))
+    following.store.parts_away = set()
+    await until(lambda: all(it.end_reason is not None for it in following.overview.over))
+
+
+def part_of(stream: StreamKey) -> str:
+    """Spread calls over two parts, by their numbers."""
+    return f"part-{int(stream.stream_id.rpartition('-')[2]) % 2}"
+
+
+@pytest.mark.parametrize("is_silent", [False, True])
+async def test_a_part_that_is_away_holds_up_no_call_of_another(
+    monkeypatch: pytest.MonkeyPatch, *, is_silent: bool
+) -> None:
+    monkeypatch.setattr(module, "ROUND_SECONDS", 0.1)
+    monkeypatch.setattr(module, "PART_SECONDS", 0.1)
+    monkeypatch.setattr(module, "SHOWN_SECONDS", 0.1)
+    following = Following()
+    store, follower, overview = following.store, following.follower, following.overview
+    monkeypatch.setattr(store, "part_of", part_of)
+    calls = await following.start(4 * module.GROUP)
+    follower.shown["viewer"] = [call.key for call in calls]
+    follower.watched["viewer"] = calls[1].key
+    await until(lambda: overview.has_index and overview.is_seen)
+    store.parts_away, store.is_silent = {"part-0"}, is_silent
+    away, answering = ([call.key for call in calls[first::2]] for first in range(2))
+    await until(
+        lambda: is_silent or {it.stream for it in overview.live if it.is_unread} == set(away)
+    )
+    for _ in range(3):
+        store.looks.clear()
+        await until(lambda: set(answering) <= store.looks.keys())
+    line = follower.line(calls[1].key)
+    assert line is not None
+    await PublishedCalls(store).put(calls[1].end())
+    await until(lambda: line.ended)
+    assert overview.quiet_seconds(SystemClock().instant()) is None
+    assert not overview.outages
+    store.parts_away = set()
+    store.part_answers.set()
+    await until(lambda: not any(it.is_unread for it in overview.live))
+    await following.close()

@@ -8,6 +8,7 @@ from log_bench import LogBench, entries_of, frames_of
 from stream_model import LOST
 from stream_parts import frame
 
+from application.delivery.byte_budget import BufferLimits
 from application.delivery.live_stream import LiveStream
 from application.delivery.log_state import LogState, Probe
 from application.delivery.pending_start import PendingStart
@@ -194,6 +195,28 @@ async def test_a_start_that_was_requested_long_before_that_of_the_holder_is_supe
     other.confirm(0)
     assert not holder.is_fenced
     assert bench.log.is_done
+
+
+async def test_a_start_behind_a_loss_is_granted_later_than_the_lease_that_was_lost() -> None:
+    bench = LogBench(limits=BufferLimits(rewind_seconds=0.0))
+    lost = bench.start()
+    bench.end()
+    bench.settle()
+    bench.log.leave(lost)
+    bench.store.wipe()
+    assert bench.start().lease.granted_at_ms > lost.lease.granted_at_ms
+
+
+async def test_a_run_began_when_its_first_generation_did() -> None:
+    bench = LogBench()
+    first = bench.start()
+    began = bench.clock.now
+    bench.clock.now += 5
+    resumed = bench.start(Resume())
+    bench.clock.now += 5
+    another = bench.start()
+    runs = (first, resumed, another)
+    assert [live.run_started_at for live in runs] == [began, began, bench.clock.now]
 
 
 # A head that is stale

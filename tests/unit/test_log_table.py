@@ -128,6 +128,18 @@ async def test_in_sync_what_failed_is_sent_again_as_it_was() -> None:
     assert bench.log.backoff.failures == 0
 
 
+async def test_in_sync_what_was_stored_after_all_is_confirmed_also_without_a_sender() -> None:
+    bench = await in_sync(0)
+    bench.hear(1)
+    bench.log.leave(bench.here)
+    bench.store.append(bench.append())
+    bench.log.settle_append(FAILED)
+    bench.answer(bench.append())
+    in_state(bench, LogState.IN_SYNC)
+    assert bench.log.is_empty
+    assert bench.stored_seqs() == [0, 1]
+
+
 async def test_in_sync_a_doubt_is_a_probe_if_nothing_is_queued() -> None:
     bench = await in_sync(0)
     bench.doubt()

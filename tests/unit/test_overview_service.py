@@ -185,6 +185,22 @@ def test_what_arrives_is_known_from_the_service_while_the_broker_is_away() -> No
     assert arriving(9, 501).text == "no live calls"  # as published, which is what counts
 
 
+def test_when_frames_were_lost_is_not_known_if_no_page_was_open() -> None:
+    watch = ServiceWatch()
+
+    def card(seconds: float, lost: int) -> Answer:
+        now = Instant(NOW.monotonic + seconds, NOW.epoch_ms + round(seconds * 1_000))
+        return watch.report(state(lost=lost), now).card
+
+    card(0, 0)
+    assert card(1, 2).text.endswith("2 frames received and lost, the last 0 s ago")
+    assert card(1, 2).tone is Tone.BAD
+    later = card(3_600, 5)
+    assert later.text.endswith("5 frames received and lost, since it started")
+    assert later.tone is Tone.PAST
+    assert card(3_601, 6).text.endswith("6 frames received and lost, the last 0 s ago")
+
+
 def test_a_store_that_is_silent_is_not_green_for_long() -> None:
     bench = OverviewBench()
     bench.start()

@@ -4,6 +4,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from adapters.outbound.prometheus.families import Series
 from adapters.outbound.prometheus.tally import CONFIRM_BUCKETS, MAX_TENANTS, OTHER_TENANTS
 from adapters.outbound.prometheus.telemetry import PrometheusTelemetry
+from adapters.outbound.worker_board import Slot, WorkerBoard
 from application.capacity import Capacity
 from application.ports.telemetry import HeldBytes
 
@@ -203,3 +204,28 @@ def test_label_values_are_escaped() -> None:
     odd = 'a"b\\c\nd'
     telemetry.handshake(odd)
     assert one(telemetry, "ingest_handshakes_total", outcome=odd) == 1
+
+
+def test_a_worker_that_begins_says_nothing_of_the_broker_before_it_has_tried_it() -> None:
+    board = WorkerBoard.make(2)
+    old, new = (PrometheusTelemetry(Slot(board, number, 9)) for number in range(2))
+    old.broker(up=True, parts={}, since_ms=0)
+    new.share()
+    assert one(old, "ingest_broker_up") == one(new, "ingest_broker_up") == 1
+    assert new.service_state().takes_writes
+    new.broker(up=False, parts={}, since_ms=0)
+    new.share()
+    assert one(old, "ingest_broker_up") == one(new, "ingest_broker_up") == 0
+
+
+def test_a_service_is_ready_while_each_of_its_workers_is() -> None:
+    board = WorkerBoard.make(2)
+    one_of_two, other = (PrometheusTelemetry(Slot(board, number, 9)) for number in range(2))
+    ready = {1: True, 2: True}
+    one_of_two.watch_ready(lambda: ready[1])
+    other.watch_ready(lambda: ready[2])
+    other.share()
+    assert one(one_of_two, "ingest_ready") == 1
+    ready[2] = False
+    other.share()
+    assert one(one_of_two, "ingest_ready") == 0

@@ -87,6 +87,18 @@ def test_small_batches_that_are_confirmed_together_are_retained_as_one() -> None
     assert joined.account.last_seq == 2
 
 
+def test_a_joined_batch_knows_when_its_first_and_its_last_frame_came() -> None:
+    shelf = Shelf()
+    for position, at in enumerate([None, 1.0, None, 2.0, 9.0, None]):
+        noted = SignalNoted(Signal.DTMF, "{}")
+        batch = batch_of([noted], position) if at is None else frames_at(position, position)
+        batch.received_at = [] if at is None else [at]
+        batch.note_confirmed()
+        shelf.keep(batch, apart=0.01)
+    (joined,) = shelf.numbered
+    assert (joined.received_from, joined.received_to) == (1.0, 9.0)
+
+
 @pytest.mark.parametrize(
     ("first", "second"),
     [
@@ -179,6 +191,13 @@ def test_a_signal_beside_them_does_not_make_frames_come_faster(noted: str) -> No
     if noted == "behind":
         shelf.keep(batch_of([SignalNoted(Signal.DTMF, "{}")], shelf.position))
     assert shelf.short == 0
+
+
+def test_of_two_batches_that_are_too_much_the_first_is_let_go_and_its_frames_are_counted() -> None:
+    shelf = Shelf(BRIEF)
+    shelf.keep(frames_at(0, 0, 1, 2), frames_at(3, 3, size=REWIND_SHARE * 1_600))
+    assert shelf.seqs() == [3]
+    assert shelf.short == 3
 
 
 def test_one_batch_is_retained_however_large_it_is() -> None:

@@ -11,6 +11,7 @@ from application.delivery.stream_log import StreamLog
 from application.ports.errors import BrokerRefused, BrokerUnavailable
 from domain.entries import Ended
 from domain.events import EndReason, Resume
+from domain.identifiers import StreamKey
 
 REWIND = 5.0
 
@@ -80,6 +81,32 @@ async def test_an_epoch_of_one_stream_is_a_doubt_about_that_alone(bench: SenderB
     assert two.epoch == 0
     asked = [it for call in bench.store.calls[before:] for it in call.streams]
     assert asked == [one.stream]
+
+
+@timeless()
+async def test_where_epochs_of_a_part_differ_its_rounds_do_not_look_at_every_log(
+    bench: SenderBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it is in a cluster for ever after one slot has moved: a round would cost all streams."""
+    bench.store.epochs[stream_key("one")] = 1
+    one, two = await two_quiet(bench)
+    idle = (await bench.begin(stream=stream_key("idle"))).key
+    await until(lambda: bench.sender.unpublished() == 0)
+    looked_at: list[StreamKey] = []
+    epoch_of = bench.store.epoch_of
+
+    def noting(key: StreamKey) -> int:
+        looked_at.append(key)
+        return epoch_of(key)
+
+    monkeypatch.setattr(bench.store, "epoch_of", noting)
+    for seq in range(1, 20):
+        for log in (one, two):
+            assert log.live is not None
+            bench.hear(log.live, seq)
+            await until(lambda log=log: log.is_empty)  # type: ignore[misc]
+    assert len(bench.store.appended(two.stream)) > 19
+    assert looked_at.count(idle) < 5
 
 
 @timeless()

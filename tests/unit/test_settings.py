@@ -21,8 +21,11 @@ EC_PEM = (
     .decode()
 )
 
-NUMBERS = ["x", "", "1,5", "1 2", "--1", "-1", "nan", "inf", "-inf", "1e99", "0x10", "ten"]
-WHOLE = [*NUMBERS, "1.5", "1e1", "+1", "1_0", "٣", "9" * 5_000]  # an Arabic 3
+NUMBERS = [
+    "x", "", "1,5", "1 2", "--1", "-1", "nan", "inf", "-inf", "1e99", "0x10", "ten", "1_0",
+    "٣",  # an Arabic 3
+]  # fmt: skip
+WHOLE = [*NUMBERS, "1.5", "1e1", "+1", "9" * 5_000]
 PASSED_OVER = ["", " "]  # an empty variable counts as one that is not set
 WRONG: dict[str, list[str]] = {
     "SUPPORT_EXOTEL": ["maybe", "2", "ja", "truefalse", "None"],

@@ -81,6 +81,7 @@ def test_a_request_that_was_made_just_now_is_the_newest_whatever_the_clocks_say(
     holder = replace(LIVE, lease=replace(LIVE.lease, granted_at_ms=NOW_MS + 3_600_000))
     begun = begin(holder, request("x", waited_ms=LATE_MS - 1))
     assert begun.lease.granted_at_ms == NOW_MS + 3_600_001
+    assert start(holder, request("x", waited_ms=LATE_MS), NOW_MS) == TooLate()
 
 
 def test_a_late_request_is_refused_before_it_is_asked_for_its_right() -> None:

@@ -63,6 +63,15 @@ def test_a_hole_between_two_frames_is_told_with_its_length() -> None:
     assert (silence.at_ms, silence.until_ms) == (T0, T0 + 7_020)
 
 
+def test_the_time_between_two_runs_is_no_standstill() -> None:
+    first = begin(KEY, None)
+    spoken = following(first.head, frame(0, 0), end=True)
+    second = begin(KEY, spoken.head)
+    later = following(second.head, frame(0, 60_000))
+    kinds = [it.kind for it in line(first, spoken, second, later).moments(seen(WHOLE))]
+    assert sorted(kinds) == [Kind.ENDED, Kind.STARTED, Kind.STARTED]
+
+
 def test_a_standstill_that_lasts_is_told_last_and_not_of_a_call_that_is_over() -> None:
     started = begin(KEY, None)
     spoken = following(started.head, frame(0, 0))

@@ -14,7 +14,7 @@ from settings_read import MINIMAL, mistakes, read
 from entrypoints import configuration
 from entrypoints.setting_groups import Traces
 from entrypoints.settings import REDACTED
-from entrypoints.trace_variables import OF_THE_SDK
+from entrypoints.trace_variables import LIMITS, OF_THE_SDK
 from entrypoints.traces import connect_tracer
 from entrypoints.value_kinds import HTTP_HEADERS, InvalidValue
 
@@ -121,6 +121,21 @@ def test_limits_have_the_defaults_of_the_sdk() -> None:
     assert Traces().otel_bsp_max_queue_size == 2_048
     assert Traces().otel_bsp_max_export_batch_size == 512
     assert Traces().otel_bsp_schedule_delay == 5_000
+
+
+@pytest.mark.parametrize("name", LIMITS)
+async def test_limits_of_spans_are_those_that_the_sdk_takes(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    named = {**MINIMAL, ENDPOINT: "http://127.0.0.1:1"}
+    for wrong in ("abc", "-1", "1.5", "1_0", "٣"):
+        assert mistakes({**named, name: wrong})[0] == [name]
+    assert read(**MINIMAL, **{name: "abc"}).traces is None  # without traces it means nothing
+    for right in ("0", " 128 ", ""):
+        monkeypatch.setenv(name, right)
+        tracer = connect_tracer(read(**named, **{name: right}))
+        assert tracer is not None
+        await tracer.close(5)
 
 
 class Lines(logging.Handler):

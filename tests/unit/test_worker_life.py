@@ -1,9 +1,12 @@
 """What the parent of the workers makes of their signs of life."""
 
+import socket
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from entrypoints.listening import Endpoint
 from entrypoints.workers import (
     MAX_SILENT_LOOKS,
     MAX_START_LOOKS,
@@ -57,3 +60,32 @@ def test_a_worker_that_never_showed_life_is_replaced_later_each_time(
         parent._note_end(worker, -9, worker.start_at + STEADY_SECONDS)
         waits.append(worker.backoff.seconds)
     assert waits == ([0.0, 0.0, 0.0] if has_lived else [0.1, 0.2, 0.4])
+
+
+@pytest.fixture
+def listening() -> Iterator[_Worker]:
+    """A worker's slot that connections wait at, on a port of its own."""
+    parent = Workers(1, {}, [Endpoint(socket.AF_INET, "127.0.0.1", 0, "PORT")], drain_seconds=0.0)
+    (worker,) = parent._workers
+    yield worker
+    worker.stop_listening()
+
+
+def waits(listening: socket.socket) -> bool:
+    """Tell whether connections wait here."""
+    return bool(listening.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+
+
+def test_connections_wait_for_the_next_worker_when_one_dies_young_once(listening: _Worker) -> None:
+    (at,) = listening.sockets
+    listening.start_later(0.0, is_likely=True)
+    assert listening.sockets == [at]
+    assert waits(at)
+    listening.start_later(0.1, is_likely=True)
+    assert at.fileno() == -1
+    assert not waits(listening.sockets[0])
+
+
+def test_no_connection_waits_for_a_worker_whose_start_has_failed(listening: _Worker) -> None:
+    listening.start_later(0.0)
+    assert not waits(listening.sockets[0])

@@ -1,1 +1,1 @@
-"""What the adapters of all brokers share: what consumers find, and how a server is reached."""
+"""Shared by the adapters of all brokers: the published data, and connections to servers."""

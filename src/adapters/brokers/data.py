@@ -1,6 +1,6 @@
-"""The data of entries as consumers find them at every broker, in both directions.
+"""The published data of entries, the same at every broker, in both directions.
 
-Of audio it is the audio, of a signal its details, of all others JSON.
+The data of audio is the audio, of a signal its details, of all other entries JSON.
 """
 
 from collections.abc import Mapping
@@ -59,7 +59,7 @@ class StartedData(msgspec.Struct):
 
 
 class GapData(msgspec.Struct):
-    """So many seqs from the first are not published."""
+    """`missing` seqs from the first one on are not published."""
 
     first_missing: Count
     missing: Count
@@ -89,11 +89,11 @@ UNREADABLE = (
     OverflowError,
     RecursionError,
 )
-"""Errors of reading what another program has written."""
+"""Errors of reading data that another program has written."""
 
 
 def data_of(entry: Entry) -> tuple[str, bytes]:
-    """Return type and data of an entry that is no audio."""
+    """Return type and data of an entry other than audio."""
     match entry:
         case SignalNoted(signal, details):
             return signal.value, details.encode()
@@ -108,7 +108,7 @@ def data_of(entry: Entry) -> tuple[str, bytes]:
 
 
 def read_data(kind: str, data: bytes) -> Entry:
-    """Read an entry that is no audio from its type and data.
+    """Read an entry other than audio from its type and data.
 
     Raises:
         UNREADABLE: it is not one of ours.
@@ -128,7 +128,7 @@ def read_data(kind: str, data: bytes) -> Entry:
 
 
 def read_started(data: bytes) -> Started:
-    """Read the data of a `started`. Of its continuation it tells only whether it resumed.
+    """Read the data of a `started`. Its continuation shows only whether it resumed.
 
     Raises:
         UNREADABLE: it is not one of ours.
@@ -184,7 +184,7 @@ def schemas() -> Mapping[str, Mapping[str, Any]]:
 
 
 def inline_schema(type_: Any) -> Mapping[str, Any]:  # noqa: ANN401  # what msgspec takes as a type
-    """Return the JSON schema of a type, all in one."""
+    """Return the JSON schema of a type, without references."""
     (schema,), parts = msgspec.json.schema_components([type_], ref_template="{name}")
 
     def inlined(part: Any) -> Any:  # noqa: ANN401  # JSON

@@ -1,4 +1,4 @@
-"""From a server's name to a connected socket, within limits, and why that did not come about."""
+"""From a server's name to a connected socket, with time-outs and causes of failures."""
 
 import asyncio
 import socket
@@ -11,13 +11,13 @@ from adapters.brokers.telling import NO_CONNECTION, tell_of_socket
 from application.ports.errors import BrokerRefused, BrokerUnavailable, PublisherError
 
 RESOLVE_SECONDS = 10.0
-"""How long a name may be looked up: a resolver whose first server is dead asks the second after
-some seconds."""
+"""The time-out of a look-up: a resolver whose first server is dead asks the second one after some
+seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One address of a server, and how it is told."""
+    """One address of a server, and its name in messages."""
 
     name: str
     family: int
@@ -26,12 +26,12 @@ class Place:
 
 
 def told(host: str, port: int) -> str:
-    """Write host and port as a URL has them."""
+    """Write host and port in the form of a URL."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 async def look_up(host: str, port: int) -> Sequence[Place]:
-    """Look up where a name leads; an address is told with the name if that is another.
+    """Look up a name; messages show an address together with the name if they differ.
 
     Raises:
         BrokerUnavailable: the name has no address, or was not looked up in time.
@@ -76,7 +76,7 @@ async def connect_socket(place: Place, seconds: float) -> socket.socket:
 
 @asynccontextmanager
 async def limit(seconds: float, message: str) -> AsyncIterator[None]:
-    """Limit what is waited for, and say what it means that it took longer."""
+    """Set a time-out, and say what it means if it is exceeded."""
     try:
         async with asyncio.timeout(seconds):
             yield
@@ -85,7 +85,7 @@ async def limit(seconds: float, message: str) -> AsyncIterator[None]:
 
 
 def told_together(failures: Sequence[tuple[str, PublisherError]]) -> PublisherError:
-    """Tell of each address why it is none; what may pass at one may pass."""
+    """Combine the errors of all addresses; the result is transient if one of them is."""
     passing = any(isinstance(error, BrokerUnavailable) for _, error in failures)
     text = "; ".join(f"{name}: {error}" for name, error in failures)
     together = (BrokerUnavailable if passing else BrokerRefused)(text)

@@ -1,4 +1,4 @@
-"""A server of one's own, for trying things out and for tests."""
+"""An embedded server, for trials and tests."""
 
 import socket
 import subprocess
@@ -9,9 +9,9 @@ from typing import Self
 
 
 class EmbeddedServer(ABC):
-    """A server on a free port of 127.0.0.1, gone when this process is.
+    """A server on a free port of 127.0.0.1, which ends with this process.
 
-    What it stored survives `stop` and `start`, not `close`.
+    Its data survives `stop` and `start`, but not `close`.
     """
 
     def __init__(self, name: str) -> None:
@@ -32,7 +32,7 @@ class EmbeddedServer(ABC):
         """Stop the server if it is started."""
 
     def close(self) -> None:
-        """Stop the server and delete what it stored."""
+        """Stop the server and delete its data."""
         self.stop()
         self._home.cleanup()
 
@@ -48,7 +48,7 @@ class EmbeddedServer(ABC):
         self.close()
 
     def _end_with_us(self, pid: int) -> None:
-        """Have a shell kill `pid` when this process ends, however it ends: its pipe closes.
+        """Start a shell that kills `pid` when this process ends in any way, which closes its pipe.
 
         It outlives the stop signals of a service, and ends a frozen server too.
         """

@@ -1,4 +1,4 @@
-"""An attempt that all wait for who need its result."""
+"""An attempt that is shared by all tasks that need its result."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -12,7 +12,7 @@ _T = TypeVar("_T")
 
 
 class SharedAttempt(Generic[_T]):
-    """Makes an attempt when its result is needed, one at a time; giving up to wait ends none."""
+    """Makes an attempt on demand, one at a time; a cancelled waiter does not end it."""
 
     def __init__(self, make: Callable[[], Coroutine[Any, Any, _T]]) -> None:
         self._make = make
@@ -20,11 +20,11 @@ class SharedAttempt(Generic[_T]):
 
     @property
     def is_idle(self) -> bool:
-        """Whether no attempt is under way."""
+        """Whether no attempt is in progress."""
         return self._task is None
 
     async def result(self) -> _T:
-        """Wait for the attempt that is under way, or for a new one.
+        """Wait for the attempt in progress, or for a new one.
 
         Raises:
             BrokerUnavailable: `close` has ended it; or what the attempt raises.
@@ -42,7 +42,7 @@ class SharedAttempt(Generic[_T]):
             raise
 
     async def close(self) -> None:
-        """End the attempt that is under way."""
+        """End the attempt in progress."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)

@@ -14,7 +14,7 @@ class StandingTask:
         self._is_closed = False
 
     def ensure(self) -> None:
-        """Have the loop run. A fault of ours that ended it is raised: it must not stay unseen."""
+        """Start the loop if necessary. Raise the bug that ended it, if one did."""
         if self._is_closed:
             return
         if self._task is None:

@@ -1,20 +1,20 @@
-"""Why a server was not reached, where its technology makes no difference."""
+"""Why a server was not reached, for all technologies."""
 
 import socket
 
 NO_CONNECTION = (
     "no answer to the connection: the host is down, or a firewall drops what is sent to it"
 )
-"""What a connection that is not accepted in time means."""
+"""The meaning of a connection that is not accepted in time."""
 
 
 def with_hint(happened: str, hint: str | None) -> str:
-    """Join what happened with what is likely."""
+    """Join a failure with its likely cause."""
     return happened if hint is None else f"{happened.rstrip('.')}: {hint}"
 
 
 def tell_of_socket(cause: BaseException) -> str:
-    """Say why a connection was not made, or is lost. A `TimeoutError` says itself what it means."""
+    """Say why a connection failed or is lost. A `TimeoutError` has its own text."""
     name, text = type(cause).__name__, str(cause)
     match cause:
         case socket.gaierror():

@@ -1,4 +1,4 @@
-"""TLS to a broker: whom to trust and what to show, as the options of its URL say."""
+"""TLS to a broker: trusted authorities and client certificate, from the options of its URL."""
 
 import asyncio
 import ssl
@@ -15,14 +15,14 @@ VERIFY_MODES = {
 }
 
 FILES_SECONDS = 3.0
-"""How long the files may take, which a network may have."""
+"""The time-out for reading the files, which may be on a network."""
 
 NOT_READ = "the certificates that the URL names are not read in time"
 
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """What a URL says of TLS. The files that it names may be renewed at any time."""
+    """The TLS options of a URL. The files that they name may be renewed at any time."""
 
     verify_mode: ssl.VerifyMode
     ca_certs: str | None
@@ -31,7 +31,7 @@ class Tls:
 
     @classmethod
     def of(cls, options: Mapping[str, str]) -> "Tls":
-        """Read options with which nothing is wrong."""
+        """Read valid options."""
         return cls(
             VERIFY_MODES[options.get("ssl_cert_reqs", "required")],
             options.get("ssl_ca_certs"),
@@ -40,7 +40,7 @@ class Tls:
         )
 
     def load(self) -> ssl.SSLContext:
-        """Make a context of the files as they are now.
+        """Make a context from the current files.
 
         Raises:
             OSError: they cannot be read.
@@ -54,10 +54,10 @@ class Tls:
         return context
 
     async def context(self) -> ssl.SSLContext:
-        """Make the context of one connection, beside the event loop.
+        """Make the context of one connection in a thread.
 
         Raises:
-            BrokerUnavailable: the files cannot be read, or not be used: they may be renewed now.
+            BrokerUnavailable: the files cannot be read or used; a renewal may be in progress.
             TimeoutError: they are not read in time.
 
         """

@@ -1,7 +1,7 @@
-"""What the URLs of brokers have in common: what is wrong with one.
+"""Common checks of the URLs of brokers.
 
-What is not understood is told before the start: an option that is misspelt must not become a
-connection whose certificate is not verified. Nothing of a URL is repeated.
+Unknown parts are errors: a misspelt option must not lead to a connection without verification of
+its certificate. Messages do not repeat any part of a URL.
 """
 
 import ssl
@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from adapters.brokers.tls import VERIFY_MODES
 
 ENDS_A_HOST = frozenset("#/?[]")
-"""Characters that end the host, the port or the whole where they stand in a login unescaped."""
+"""Characters that end the host, the port or the URL if they are not escaped in a login."""
 
 KEY_PAIR = {"ssl_certfile", "ssl_keyfile"}
 TLS_OPTIONS = {"ssl_ca_certs", "ssl_cert_reqs", *KEY_PAIR}
@@ -19,12 +19,12 @@ TLS_OPTIONS = {"ssl_ca_certs", "ssl_cert_reqs", *KEY_PAIR}
 
 
 def first_wrong(wrong: Mapping[str, object]) -> str | None:
-    """Return the first of what may be wrong that is so; None if nothing is."""
+    """Return the first complaint that applies; None if none does."""
     return next((what for what, is_so in wrong.items() if is_so), None)
 
 
 def complaint_of(read: Callable[[], str | None]) -> str | None:
-    """Return what `read` complains of, or what its failure means."""
+    """Return the complaint of `read`, or the meaning of its exception."""
     try:
         return read()
     except ssl.SSLError:
@@ -54,5 +54,5 @@ def wrong_options(
 
 
 def unquoted(part: str | None) -> str | None:
-    """Decode a part; what is not UTF-8 then is a ValueError."""
+    """Decode a part; a ValueError if it is not UTF-8."""
     return unquote(part, errors="strict") if part else None

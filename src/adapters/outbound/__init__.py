@@ -1,1 +1,1 @@
-"""What the application calls, named by technology."""
+"""The technologies that the application calls."""

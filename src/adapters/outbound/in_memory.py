@@ -1,4 +1,4 @@
-"""A store inside the process, for development: it ends with the process, and no other sees it."""
+"""A store inside the process, for development: it is neither persistent nor shared."""
 
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -21,7 +21,7 @@ PAGE = 500
 
 @dataclass(slots=True)
 class Stored:
-    """One stream; None is the half that was evicted."""
+    """One stream; an evicted half is None."""
 
     head: Head | None
     entries: list[PublishedEntry] | None
@@ -38,7 +38,7 @@ class Contents:
 
 
 class Memory:
-    """The place that stores share. Unplugged, every call fails."""
+    """The memory that stores share. While unplugged, every call fails."""
 
     def __init__(self) -> None:
         self.contents = Contents()
@@ -47,7 +47,7 @@ class Memory:
         self.is_plugged = True
 
     def plug(self, contents: Contents | None = None) -> None:
-        """Take calls again, with other contents if they are given: a copy of them."""
+        """Accept calls again, with a copy of other contents if they are given."""
         self.contents = self.contents if contents is None else deepcopy(contents)
         self.is_plugged = True
         self.epoch += 1
@@ -156,7 +156,7 @@ def _order(of: Mark | PublishedEntry) -> tuple[int, int]:
 
 
 class InMemory(StoreAdapter):
-    """What the container registers; `PUBSUB_ADAPTER=in_memory`.
+    """The adapter for `PUBSUB_ADAPTER=in_memory`.
 
     Destinations of one adapter with one prefix share their streams.
     """

@@ -16,7 +16,7 @@ MIN_KEY_BITS = 2048
 """Smallest RSA key that is accepted (NIST SP 800-131A)."""
 
 MAX_KEYS = 16
-"""More than any rotation needs; a token of none of them is tried with each."""
+"""More than any rotation needs, since an invalid token is tried with each key."""
 
 _BEGIN = "-----BEGIN "
 
@@ -31,7 +31,7 @@ def load_public_keys(text: str) -> tuple[RSAPublicKey, ...]:
     Text before, between and behind the blocks is a comment (RFC 7468).
 
     Raises:
-        InvalidPublicKey: one is something else; the message tells which, and repeats nothing of it.
+        InvalidPublicKey: one is not such a key; the message names it, without its contents.
 
     """
     pem = text.strip().strip("\"'").replace("\\n", "\n").strip()
@@ -68,7 +68,7 @@ def _load_public_key(pem: str) -> RSAPublicKey:
 class JwtRs256Verifier(TokenVerifier):
     """Verifies signature, `exp`, `iat`, `nbf` if present, and audience and issuer if configured.
 
-    The signature may be of any of the keys. Other claims are not looked at.
+    Any of the keys may match the signature. Other claims are ignored.
     """
 
     def __init__(
@@ -85,11 +85,11 @@ class JwtRs256Verifier(TokenVerifier):
         self._leeway_seconds = leeway_seconds
 
     def verify(self, token: str) -> TokenClaims:
-        """Return the claims of a right token. See `TokenVerifier.verify`."""
+        """Return the claims of a valid token. See `TokenVerifier.verify`."""
         try:
             claims = self._decode(token)
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError, OverflowError) as error:
-            # In words of our own: the error's may hold parts of the token.
+            # In our own words: the error's text may have parts of the token.
             raise InvalidToken(f"token refused: {_why(error)}") from error
         tenant_id, interaction_id = claims["tenant_id"], claims.get("interaction_id")
         if not isinstance(tenant_id, str) or not isinstance(interaction_id, str | None):
@@ -135,7 +135,7 @@ _WHY: tuple[tuple[type[Exception], str], ...] = (
 
 
 def _why(error: Exception) -> str:
-    """Explain what is wrong with a token, without anything of the token."""
+    """Explain the error of a token, without any part of the token."""
     for kind, words in _WHY:
         if isinstance(error, kind):
             return words

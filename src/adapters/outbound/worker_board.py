@@ -1,6 +1,6 @@
-"""Memory that the workers of one service share: who holds how many places, and their counts.
+"""Memory that the workers of one service share: their places and their counts.
 
-Each worker has a slot, and writes nowhere else, so no worker waits for another:
+Each worker has a slot, and writes only there, so no worker waits for another:
 
     0    places that are taken, 8 bytes
     8    heartbeat, 8 bytes: other than before while the worker lives, 0 while the slot is free
@@ -11,9 +11,9 @@ Each worker has a slot, and writes nowhere else, so no worker waits for another:
     8    length of the words, 4 bytes    12   CRC-32 of what stands around it, 4 bytes
     16   the words
 
-A place is taken by adding to one's own and then looking at the sum: two who take the last one at
-once may both find none, but never both have it. The newer of two copies whose checksums are right
-counts: a worker that is killed while it writes leaves the words before.
+A worker takes a place by increasing its own count and then checking the sum: two workers that try
+to take the last place at once may both fail, but never both succeed. Of two copies with valid
+checksums the newer one counts: a worker that is killed during a write leaves the previous words.
 """
 
 import mmap
@@ -29,7 +29,7 @@ from application.ports.siblings import Siblings
 
 SLOT_BYTES = 64 * 1024
 LOOKS = 20
-"""How often words are read that change under the reader's eyes; then they are left out."""
+"""How often words are read again if they change during the read, before they are left out."""
 
 _NUMBER = struct.Struct("=q")
 _HEARTBEAT_AT = _NUMBER.size
@@ -73,7 +73,7 @@ class WorkerBoard:
             return cls(os.dup(file.fileno()))
 
     def free(self, slot: int) -> None:
-        """Free the places of a worker that is gone. Its words stay, for who takes the slot."""
+        """Free the places of a dead worker. Its words stay for its successor."""
         self._set(slot, 0, 0)
         self._set(slot, _HEARTBEAT_AT, 0)
 
@@ -109,7 +109,7 @@ class WorkerBoard:
         _COPY.pack_into(self._memory, at, number, len(words), _checksum(number, words))
 
     def read(self, slot: int) -> bytes | None:
-        """Return the words of a slot; None if there are none, or they do not hold still."""
+        """Return the words of a slot; None if there are none, or they keep changing."""
         for _ in range(LOOKS):
             written = self._written(slot)
             if written:

@@ -3,8 +3,8 @@
     connection ──messages──▶ session ──▶ call_stream, one for each track ──▶ its log
                ◀──actions───
 
-`session` is the automaton of one connection. `messages` are what a dialect makes of the bytes,
-`closing` says how a connection is closed and why, `wire` what a carrier tolerates. `early_messages`
-are held until the start that `start_attempt` makes is granted; `deadlines` and `acks` say when
-something is due.
+`session` is the automaton of one connection. A dialect decodes bytes into `messages`; `closing` has
+the close codes and causes, `wire` the limits of a carrier. `early_messages` are held until the
+start that `start_attempt` requests is granted; `deadlines` and `acks` know when a close or an ack
+is due.
 """

@@ -10,13 +10,13 @@ class Acks:
         self._acked_seq: int | None = None
 
     def confirm(self, frames: int) -> bool:
-        """Note that frames are confirmed; tell whether an ack is due."""
+        """Count confirmed frames; return whether an ack is due."""
         self._unacked += frames
         return 0 < self._interval <= self._unacked
 
     @property
     def frames_to_ack(self) -> int | None:
-        """How many more frames have to be confirmed for an ack to be due; None if none ever is."""
+        """How many more confirmed frames make an ack due; None if acks are off."""
         return self._interval - self._unacked if self._interval else None
 
     def take(self, last_seq: int | None) -> int | None:

@@ -12,30 +12,30 @@ from domain.events import EndReason, Opening
 
 
 class Attempt(Protocol):
-    """A start that is under way."""
+    """A start attempt in progress."""
 
     async def wait(self) -> None:
-        """Wait until it is over."""
+        """Wait for its outcome."""
         ...
 
     def give_up(self) -> None:
-        """Try nothing again; an append that is in flight may still succeed."""
+        """Do not retry; an append in flight may still succeed."""
         ...
 
     def cancel(self) -> None:
-        """End it: nothing more is heard of it."""
+        """Cancel it: there is no callback any more."""
         ...
 
 
 class Actions(Protocol):
-    """None of them waits."""
+    """None of the actions blocks."""
 
     def reply(self, text: str) -> None:
         """Send text to the sender, behind all replies before it."""
         ...
 
     def ack(self, text: str) -> None:
-        """Send an ack; it stands for one that is still to be sent."""
+        """Send an ack; it replaces one that still waits to be sent."""
         ...
 
     def close(self, closing: Closing) -> None:
@@ -43,7 +43,7 @@ class Actions(Protocol):
         ...
 
     def wake(self) -> None:
-        """Look at the session again: it is behind, waits for another time, or reads no more."""
+        """Look at the session again: it has early messages, another deadline, or stops reading."""
         ...
 
     def start(
@@ -53,7 +53,7 @@ class Actions(Protocol):
         budget: RetryBudget,
         on_settled: Callable[[Settled], None],
     ) -> Attempt:
-        """Try to start a stream, requested at a monotonic time; call back what came of it."""
+        """Try to start a stream, requested at a monotonic time; call back with the outcome."""
         ...
 
     def end(self, live: LiveStream, reason: EndReason) -> None:
@@ -61,17 +61,17 @@ class Actions(Protocol):
         ...
 
     def cut(self, live: LiveStream, reason: EndReason) -> None:
-        """Have the run of a stream wait for its sender, and end it if none comes."""
+        """Have the run of a stream wait for its sender; end it if the sender does not resume."""
         ...
 
     def report_odd_start(self, odd: Sequence[OddStart], context: Mapping[str, object]) -> None:
-        """Tell the operator what is odd about a start that is taken."""
+        """Report an odd but accepted start."""
         ...
 
     def report_dropping(self, context: Mapping[str, object]) -> None:
-        """Tell the operator that the audio of a stream is dropped from now on."""
+        """Report that audio of a stream is dropped from now on."""
         ...
 
     def report_dropped(self, frames: int, context: Mapping[str, object]) -> None:
-        """Tell the operator that no more audio of a stream is dropped, and how much was."""
+        """Report that audio of a stream is no longer dropped, and how much was."""
         ...

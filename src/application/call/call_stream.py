@@ -2,8 +2,8 @@
 
     HOLDING ──start granted──▶ BEHIND ──early messages put──▶ LIVE ──end, cut──▶ over
 
-HOLDING: messages wait for the start, which is requested with the first of them that it needs.
-BEHIND: the start is granted; held messages go to the log step by step, and no others are read.
+HOLDING: messages wait for the start, which is requested with the first message that it needs.
+BEHIND: the start is granted; held messages go to the log step by step, and no new ones are read.
 LIVE: frames go to the log as they come.
 """
 
@@ -22,13 +22,13 @@ from domain.starting import AwaitFirstFrame
 
 
 class CallStream(StreamMessages):
-    """The stream of one track, which is None for the stream itself."""
+    """The stream of one track, which is None for the main stream."""
 
     def __init__(self, host: Host, track: str | None = None) -> None:
         super().__init__(host, StreamStart(host, track, self._on_settled), track)
         self._telemetry = host.services.telemetry
         self.is_behind = False
-        """Whether it is granted, and early messages are still to be put."""
+        """Whether the start is granted, but early messages are not yet in the log."""
         self._left_end: EndReason | None = None  # left to a newer connection
 
     @property
@@ -38,15 +38,15 @@ class CallStream(StreamMessages):
 
     @property
     def is_starting(self) -> bool:
-        """Whether its start has come, and what is held is not put yet."""
+        """Whether its start has come, but held messages are not yet in the log."""
         return self.is_started and (self.live is None or self.is_behind)
 
     @property
     def is_full(self) -> bool:
         """Whether its sender must not be read.
 
-        One whose start waits for its first frame is read: nothing else would decide the start. One
-        whose end is left to a newer connection is not, until that has the stream or has failed.
+        While a start waits for its first frame the sender is read: only the frame decides the
+        start. While its end is left to a newer connection, the sender is not read.
         """
         if self._left_end is not None:
             return True
@@ -58,7 +58,7 @@ class CallStream(StreamMessages):
 
     @property
     def is_flushed(self) -> bool:
-        """Whether everything is confirmed that will be."""
+        """Whether everything that can be confirmed is confirmed."""
         live = self.live
         if live is None:
             return not self.start.is_pending
@@ -71,13 +71,13 @@ class CallStream(StreamMessages):
         return live is not None and live.interaction.state is State.ENDED and live.log.is_empty
 
     def drop(self) -> None:
-        """Drop its audio while it is full; of what is held nothing is dropped."""
+        """Drop audio as long as the buffer is full; held messages are not dropped."""
         if self.is_full and not self.is_behind:
             self.is_dropping = True
             self._tell_dropping()
 
     async def wait_for_room(self) -> None:
-        """Wait until it is full no more, or a start that is under way is over."""
+        """Wait until there is room, or until a pending start is settled."""
         if self.live is not None:
             await self.live.log.wait_for_room(self.live)
             self._end_after_all(self.live)
@@ -103,7 +103,7 @@ class CallStream(StreamMessages):
         host.on_settled()
 
     def _go_live(self, live: LiveStream) -> None:
-        """Write to a stream that is granted; what is held is put first."""
+        """Write to a granted stream; held messages go first."""
         host = self._host
         self.live, self.is_behind = live, True
         self.is_dropping = False  # what is held has its room already
@@ -123,7 +123,7 @@ class CallStream(StreamMessages):
             host.reply(host.wire.started(opening.interaction_id, generation, last_seq))
 
     def put_early(self, limit: int) -> None:
-        """Put up to `limit` messages that are held; note when that was all."""
+        """Put up to `limit` held messages into the log; note when none is left."""
         for _ in range(limit):
             held = self.start.early.release()
             if held is None:
@@ -149,7 +149,7 @@ class CallStream(StreamMessages):
 
     @property
     def _is_requested_elsewhere(self) -> bool:
-        """Whether a sender that reconnects has done so: its newer connection sends the end too."""
+        """Whether the sender has reconnected: its newer connection sends the end too."""
         live = self.live
         comes_back = self._host.wire.comes_back
         return comes_back and live is not None and live.log.is_start_requested
@@ -162,7 +162,7 @@ class CallStream(StreamMessages):
             self._end(reason)
 
     def _declare_dropped(self) -> None:
-        """Count what was dropped while the start was under way."""
+        """Count messages that were dropped while the start was pending."""
         live = self.live
         if live is None or live.interaction.state is not State.LIVE:
             return
@@ -176,18 +176,18 @@ class CallStream(StreamMessages):
             self._ingest.refuse(live, refusal.value, messages=messages)
 
     def _note_caught_up(self) -> None:
-        """Note that everything that was held is put."""
+        """Note that all held messages are in the log."""
         self._let_go()
         if self._host.is_gone:
             self.cut()
 
     def stop_putting(self) -> None:
-        """Put no more of what is held: the sender is refused."""
+        """Stop putting held messages into the log: the sender is refused."""
         if self.is_behind:
             self._note_caught_up()
 
     def end(self, reason: EndReason) -> None:
-        """End the run; before it is live, as the last of what is held."""
+        """End the run; before it is live, the end is held as the last message."""
         if self.live is not None and not self.is_behind:
             self._end(reason)
         else:
@@ -204,12 +204,12 @@ class CallStream(StreamMessages):
             self._host.actions.end(live, reason)
 
     def hurry(self) -> None:
-        """Have what is put confirmed soon: it waits for no more frames."""
+        """Send what is in the log at once, without waiting for more frames."""
         if self.live is not None:
             self.live.log.hurry()
 
     def release(self, reason: EndReason) -> None:
-        """Let go of the sender, which is gone. A start under way continues without it."""
+        """Detach the sender, which is gone. A pending start continues without it."""
         live = self.live
         if live is None:
             if self.start.is_pending:
@@ -224,24 +224,24 @@ class CallStream(StreamMessages):
         self.cut(reason)
 
     def abandon(self) -> None:
-        """Do nothing more."""
+        """Cancel everything."""
         self.start.cancel()
         self._let_go()
 
     def cut(self, reason: EndReason = EndReason.DISCONNECTED) -> None:
-        """Have its run wait for its sender, if it is open; `reason` ends it if none comes."""
+        """Have an open run wait for its sender; `reason` ends it if the sender does not resume."""
         live = self.live
         self._tell_dropped()
         if live is not None and live.interaction.state is State.LIVE:
             self._host.actions.cut(live, reason)
 
     def _discard(self, refused_for: CloseReason | None = None) -> None:
-        """Drop what is held, and tell of what was dropped before."""
+        """Drop held messages, and report earlier drops."""
         self._tell_dropped()
         self.start.discard(refused_for)
 
     def _let_go(self) -> None:
-        """Let go of what is held; the next start of the stream may be decided."""
+        """Release the hold; the next start of the stream may be decided."""
         self._discard()
         if self.is_behind:
             self.is_behind = False

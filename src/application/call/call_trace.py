@@ -1,7 +1,7 @@
-"""The trace of one connection's call: what `started` tells of it, and its span.
+"""The trace of one connection's call: its trace parent in `started`, and its span.
 
-A start carries the trace parent of its own handshake, whichever run it begins or resumes. Without
-one it carries our span's. Nothing is done for a frame, and without a tracer nothing at all.
+A start carries the trace parent of its own handshake, for new and resumed runs alike. Without one
+it carries that of our span. There is no work per frame, and none at all without a tracer.
 """
 
 from dataclasses import replace
@@ -16,7 +16,7 @@ from domain.ledger import NOTHING, Ledger
 from domain.trace_parent import TraceParent
 
 FAILURES = frozenset({CloseReason.BUG, CloseReason.NOT_CONFIRMED, CloseReason.START_NOT_CONFIRMED})
-"""The causes of a close that are no fault of the sender's."""
+"""The causes of a close that are not the sender's fault."""
 
 
 class CallTrace:
@@ -42,7 +42,7 @@ class CallTrace:
         return opening if traceparent is None else replace(opening, traceparent=traceparent)
 
     def note_settled(self, settled: Settled) -> None:
-        """Note a stream of the call that is granted."""
+        """Note a granted stream of the call."""
         if self._span is None or not isinstance(settled, LiveStream):
             return
         self._streams.append(settled)

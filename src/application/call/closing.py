@@ -34,7 +34,7 @@ class CloseReason(StrEnum):
 
     ENDED = "ended"
     NOT_STARTED = "not_started"
-    """The sender ended before it started."""
+    """The sender sent its end before a start."""
     PROTOCOL_ERROR = "protocol_error"
     NOT_JSON = "not_json"
     """The first message is not JSON."""
@@ -43,12 +43,12 @@ class CloseReason(StrEnum):
     TOO_MANY_FRAGMENTS = "too_many_fragments"
     REPLIES_UNREAD = "replies_unread"
     PONGS_UNREAD = "pongs_unread"
-    """The peer pings and does not read the answers. It gets a reset, and no close frame."""
+    """The peer pings and does not read the pongs. It gets a reset without a close frame."""
     TOO_BIG = "too_big"
     BUG = "bug"
     RESTART = "restart"
     SHUTDOWN = "shutdown"
-    """The service stops, and the sender would not come back."""
+    """The service stops, and the sender cannot resume."""
     NOT_CONFIRMED = "not_confirmed"
     START_NOT_CONFIRMED = "start_not_confirmed"
     BAD_START = "bad_start"
@@ -86,7 +86,7 @@ CLOSES: Mapping[CloseReason, tuple[CloseCode, ...]] = {
     CloseReason.TOO_LONG: (CloseCode.TIMED_OUT,),
     CloseReason.SUPERSEDED: (CloseCode.SUPERSEDED,),
 }
-"""The codes that each cause closes with. Who decides it:
+"""The close codes of each cause. Where the cause is decided:
 
     frames and text    `FrameReader`, through `WebSocketGuard.handle_parser_exception`
     unread             `WebSocketGuard` for pongs, `Connection` for replies
@@ -100,7 +100,7 @@ All are counted and logged by `Reports.closed`.
 
 
 class Leaving(StrEnum):
-    """When a peer left whose handshake was accepted: the label of the metric."""
+    """When a peer left after its handshake was accepted: the label of the metric."""
 
     BEFORE_ANSWER = "before_answer"
     """Before the answer to its handshake could be sent."""
@@ -108,16 +108,16 @@ class Leaving(StrEnum):
 
 
 REFUSED_WITH = (CloseReason.BAD_START, CloseReason.NOT_ALLOWED, CloseReason.NO_START)
-"""The causes for which frames of a sender that was never started are rejected."""
+"""The causes for which frames of a sender without a granted start count as rejected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Closing:
     """A close frame to be sent, and why.
 
-    `explanation` is for people, in the frame and in the log: it names a field and no value. `end`
-    is how the run is ended before, None to leave it open; `names` are identifiers that were read of
-    a start that cannot be used; `error` is a bug of ours.
+    `explanation` is for people, in the frame and in the log: it names a field but no value. `end`
+    is the reason with which the run is ended first, None to leave it open. `names` are the readable
+    identifiers of an unusable start; `error` is a bug of ours.
     """
 
     code: CloseCode
@@ -129,7 +129,7 @@ class Closing:
 
     @property
     def short_explanation(self) -> str:
-        """The explanation as far as a close frame holds it."""
+        """The explanation, truncated to the size of a close frame."""
         return self.explanation.encode()[:MAX_REASON_BYTES].decode(errors="ignore")
 
 
@@ -167,8 +167,8 @@ def bad_start(
 def closing_of(error: Exception, *, keeps_on: bool) -> Closing:
     """Return the closing for a start that is not granted.
 
-    `keeps_on` is whether its wire must not be closed for a broker that is away. What is no refusal
-    is a bug.
+    `keeps_on`: the wire must not be closed because the broker is away. Any error that is not a
+    refusal is a bug.
     """
     match error:
         case NotAllowed():

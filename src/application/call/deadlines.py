@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from application.call.closing import IDLE, NO_START, TOO_LONG, Closing
 
 STANDSTILL_SECONDS = 0.5
-"""A deadline that is noticed so much too late: this process stood still, not the sender."""
+"""If a deadline is noticed this much too late, this process was paused, not the sender."""
 
 
 @dataclass(frozen=True, slots=True)
 class TimeLimits:
     """Seconds from the handshake to `start`, between messages, and from `start` to the end.
 
-    `confirm_seconds` is how long a sender that reconnects is kept when nothing can be confirmed,
-    `drain_seconds` how long a call may last when the service stops.
+    `confirm_seconds` limits how long a sender that can resume is kept while nothing is confirmed,
+    `drain_seconds` how long a call may continue when the service stops.
     """
 
     start_seconds: float
@@ -26,9 +26,9 @@ class TimeLimits:
 class Deadlines:
     """The next deadline of a session, and how the connection is closed when it passes.
 
-    `heard_at` is when a message came last. While `is_unread` the sender cannot be heard, and is not
-    silent. `is_requested` tells whether a start is requested; `live_since` is when the run began.
-    Between the two a sender `is_awaiting` the answer, if it gets one: it need not speak.
+    `heard_at` is the time of the last message. While `is_unread` the sender is not read, so it does
+    not count as silent. `is_requested`: a start is requested. `live_since` is when the run began.
+    Between the two, a sender that `is_awaiting` the answer to its start does not count as silent.
     """
 
     def __init__(self, limits: TimeLimits, opened_at: float) -> None:
@@ -39,14 +39,14 @@ class Deadlines:
         self.is_requested = self.is_awaiting = False
         self.live_since: float | None = None
         self.has_ended = False
-        """Whether the sender has sent its end: it need not be heard any more."""
+        """Whether the sender has sent its end: no further message is expected."""
 
     def note_requested(self, *, is_answered: bool) -> None:
-        """Note that a start is requested, for whose answer its sender may wait."""
+        """Note that a start is requested; if it `is_answered`, its sender may wait for that."""
         self.is_requested, self.is_awaiting = True, is_answered
 
     def note_live(self, run_started_at: float, now: float) -> None:
-        """Note that the start is granted: who has waited for that was not silent."""
+        """Note that the start is granted; a sender that waited for this was not silent."""
         self.live_since = run_started_at
         if self.is_awaiting:
             self.is_awaiting, self.heard_at = False, now
@@ -64,13 +64,13 @@ class Deadlines:
 
     @property
     def _began_at(self) -> float:
-        """When the run began; when the connection was opened, as long as there is none."""
+        """When the run began; before that, when the connection was opened."""
         return self._opened_at if self.live_since is None else self.live_since
 
     def overdue(self, now: float) -> Closing | None:
         """Return how to close; None if no deadline has passed.
 
-        The time in which this process stood still does not count as the sender's silence.
+        A pause of this process does not count as silence of the sender.
         """
         if now - self.due_at > STANDSTILL_SECONDS:
             self.heard_at = now

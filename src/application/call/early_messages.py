@@ -1,8 +1,8 @@
-"""The messages of one stream that come before it is started, held in order within a bound.
+"""Holds the messages of one stream that arrive before it is started, in order and bounded.
 
-Some carriers send audio before the start, and cannot say whether they resume an open run: their
-first frame tells. Others do not wait for the answer to their start, which may take long when the
-broker is away. The limit is small before the start; after it, it is the stream's buffer limit.
+Some carriers send audio before the start, or cannot say whether they resume an open run: their
+first frame decides. Others do not wait for the answer to their start, which may take long while the
+broker is away. Before the start the limit is small; after it, the stream's buffer limit applies.
 """
 
 from collections import Counter, deque
@@ -21,7 +21,7 @@ Held = tuple[EarlyMessage, Instant]
 """A message, and when it was heard."""
 
 MAX_BYTES_BEFORE_START = 512 * 1024
-"""What one stream may hold before its start: 50 frames of 200 ms at 24 kHz, and some more."""
+"""The limit of one stream before its start: 50 frames of 200 ms at 24 kHz, and some more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +33,10 @@ class FirstAudio:
 
 @dataclass(slots=True)
 class Dropped:
-    """What the full buffer dropped, to be counted once the stream is started.
+    """Messages dropped by the full buffer, to be counted once the stream is started.
 
-    `frames` are new ones, from `first_seq` to `last_seq`; these are None where frames have no
-    numbers. `highest_seq` is the highest number that came, held frames included.
+    `frames` counts new frames, from `first_seq` to `last_seq`; both are None if frames have no
+    numbers. `highest_seq` is the highest number received, including held frames.
     """
 
     frames: int = 0
@@ -66,9 +66,9 @@ class Dropped:
 
 
 class EarlyMessages:
-    """A queue of the early messages of one track; what it refuses itself, it counts.
+    """A queue of the early messages of one track, which counts the messages that it refuses.
 
-    That of the stream's own track, None, holds the frames of others too until there is a start.
+    The queue of the main stream (track None) also holds frames of other tracks until its start.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class EarlyMessages:
 
     @property
     def is_full(self) -> bool:
-        """Whether the stream is requested, and holds as much as any stream may."""
+        """Whether the start is requested, and the stream's buffer limit is reached."""
         if self._media is None:
             return False
         limits = self._budget.limits
@@ -104,7 +104,7 @@ class EarlyMessages:
         )
 
     def _is_bound_reached(self, size: int) -> bool:
-        """Whether so many bytes more are too much before the start."""
+        """Whether these bytes would exceed the limit before the start."""
         return (
             len(self._held) >= self._max_before_start
             or self._held_bytes + size > MAX_BYTES_BEFORE_START
@@ -112,7 +112,7 @@ class EarlyMessages:
         )
 
     def note_start(self, media: MediaFormat) -> None:
-        """Hold as much from now on as a stream of this format may."""
+        """Apply the buffer limit of a stream of this format from now on."""
         if self._media is None:
             self._budget.add_early(-self._held_bytes)
         self._media = media
@@ -158,7 +158,7 @@ class EarlyMessages:
             self._dropped.refused[refusal] += 1
 
     def release(self) -> Held | None:
-        """Return what is held, one at a time and in order; None when nothing is left."""
+        """Return the next held message; None if there is none."""
         if not self._held:
             return None
         held = self._held.popleft()
@@ -178,16 +178,16 @@ class EarlyMessages:
 
     @property
     def dropped_frames(self) -> int:
-        """How many frames were dropped and are not counted yet."""
+        """How many dropped frames are not counted yet."""
         return self._dropped.frames
 
     def take_dropped(self) -> Dropped:
-        """Return what was dropped and is not counted yet; the caller counts it."""
+        """Return the drops that are not counted yet; the caller counts them."""
         dropped, self._dropped = self._dropped, Dropped()
         return dropped
 
     def discard(self, *, refused_for: str | None) -> None:
-        """Drop and count everything: as rejected for a reason, or as lost where that is None."""
+        """Drop and count everything: as rejected for a reason, or as lost if it is None."""
         dropped, self.first_audio = self.take_dropped(), None
         frames, refused = dropped.frames, dropped.refused
         while (held := self.release()) is not None:

@@ -14,9 +14,9 @@ from application.ports.clock import Instant
 class Host(Protocol):
     """A session, as its streams see it.
 
-    `heard` is when the messages came that are taken now; `is_gone` is whether the connection is
-    closed: nothing is replied any more. `behind` counts the streams that are granted and have early
-    messages to be put.
+    `heard` is the arrival time of the messages that are handled now. `is_gone`: the connection is
+    closed, so there are no replies. `behind` counts granted streams with early messages that are
+    not yet in the log.
     """
 
     services: Services
@@ -31,7 +31,7 @@ class Host(Protocol):
         ...
 
     def reply(self, text: str | None) -> None:
-        """Send a reply, if there is one and the sender is there."""
+        """Send a reply, unless it is None or the sender is gone."""
         ...
 
     def remark(self, remark: str) -> None:
@@ -39,7 +39,7 @@ class Host(Protocol):
         ...
 
     def note_end(self, *, is_left: bool) -> None:
-        """Note that an end is left to the sender's newer connection, or put after all."""
+        """Note that an end is left to the sender's newer connection, or handled here after all."""
         ...
 
     def close(self, closing: Closing) -> None:
@@ -47,7 +47,7 @@ class Host(Protocol):
         ...
 
     def fail(self, bug: Exception) -> None:
-        """Close for a bug that no caller would see."""
+        """Close because of a bug that no caller would see."""
         ...
 
     def on_live(self, live: LiveStream, start: Start | None) -> None:
@@ -55,9 +55,9 @@ class Host(Protocol):
         ...
 
     def on_settled(self) -> None:
-        """Note that a start is settled: a stream may be behind, or the connection closed."""
+        """Note that a start is settled: a stream may have early messages, or be refused."""
         ...
 
     def on_progress(self) -> None:
-        """Note that a stream is confirmed further, or will not be."""
+        """Note that more of a stream is confirmed, or can no longer be confirmed."""
         ...

@@ -21,11 +21,11 @@ class Refusal(StrEnum):
     UNEXPECTED_EVENT = "unexpected_event"
     FRAME_TOO_LARGE = "frame_too_large"
     UNSUPPORTED_TRACK = "unsupported_track"
-    """Audio of a track that cannot be a stream of its own; no code of a reply."""
+    """Audio of a track that cannot be a separate stream; never used in a reply."""
 
 
 def refusal_of(error: InvalidAudio | InvalidSequenceNumber) -> Refusal:
-    """Name what the domain has refused."""
+    """Return the refusal for an error of the domain."""
     if isinstance(error, InvalidSequenceNumber):
         return Refusal.INVALID_SEQ
     is_too_large = isinstance(error, FrameTooLarge)
@@ -33,19 +33,19 @@ def refusal_of(error: InvalidAudio | InvalidSequenceNumber) -> Refusal:
 
 
 class Oddity(StrEnum):
-    """What is odd about a start that is taken all the same: the label of a metric."""
+    """An oddity of an accepted start: the label of a metric."""
 
     RATE_ASSUMED = "rate_assumed"
-    """No sample rate is usable: the dialect's usual one is assumed."""
+    """No sample rate is usable: the dialect's default is assumed."""
     RATE_FROM_ELSEWHERE = "rate_from_elsewhere"
-    """The sample rate of the start is not usable: that of its label or of the query counts."""
+    """The sample rate of the start is not usable: that of its label or of the query is used."""
     RATE_CONTRADICTED = "rate_contradicted"
-    """The query asks for another sample rate than the start has, or for one that is not usable."""
+    """The sample rate of the query differs from that of the start, or is not usable."""
 
 
 @dataclass(frozen=True, slots=True)
 class OddStart:
-    """What is odd about a start; `numbers` are received values, None where they are no numbers."""
+    """An oddity of a start; `numbers` are the received values, None if they are not numbers."""
 
     oddity: Oddity
     explanation: str
@@ -54,9 +54,9 @@ class OddStart:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Start a stream; `odd` is what the dialect tolerates in it, to be told to the operator.
+    """Start a stream; `odd` are its tolerated oddities, which are reported to the operator.
 
-    It `refuses_early` messages if those that came before are of another stream.
+    It `refuses_early` messages if the earlier ones are of another stream.
     """
 
     tenant_id: TenantId
@@ -74,7 +74,7 @@ class Start:
 
     @property
     def names(self) -> Mapping[str, str]:
-        """Whose start it is, as a log line has it."""
+        """The names of the call, as fields of a log line."""
         return {
             "tenant_id": self.tenant_id,
             "interaction_id": self.interaction_id,
@@ -84,14 +84,14 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class BadStart:
-    """A start that cannot be used: why, and those of its names that are valid, for the log."""
+    """A start that cannot be used: the cause, and its valid names for the log."""
 
     explanation: str
     names: Mapping[str, str] = field(default_factory=dict)
 
 
 def valid_names(tenant_id: object, interaction_id: object, stream_id: object) -> dict[str, str]:
-    """Return the names that are valid identifiers, as a log line has them."""
+    """Return the valid identifiers, as fields of a log line."""
     claimed: tuple[tuple[type[TenantId | InteractionId | StreamId], object], ...] = (
         (TenantId, tenant_id),
         (InteractionId, interaction_id),
@@ -109,8 +109,8 @@ def valid_names(tenant_id: object, interaction_id: object, stream_id: object) ->
 class Audio:
     """A frame; `seq` None when the sender does not number it, then it takes the next number.
 
-    `track` is None for the stream itself; any other track is a stream of its own. It is not frozen
-    because there are 50 a second and call, and a frozen one takes longer to make.
+    `track` is None for the main stream; any other track is a separate stream. The class is not
+    frozen: there are 50 frames a second for each call, and a frozen object takes longer to make.
     """
 
     seq: int | None
@@ -120,7 +120,7 @@ class Audio:
 
 @dataclass(frozen=True, slots=True)
 class SignalMessage:
-    """Something beside the audio; `details` is its JSON object as it came."""
+    """A signal beside the audio; `details` is its JSON object, unchanged."""
 
     signal: Signal
     details: str
@@ -135,19 +135,19 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question of the carrier's: its answer is owed at once, whatever the broker does."""
+    """A request of the carrier, answered at once and independently of the broker."""
 
     answer: str
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """An event of the dialect's that calls for nothing."""
+    """A known event that needs no action."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """An event that is none of the dialect's; it is ignored."""
+    """An event that the dialect does not define; it is ignored."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,10 @@ from application.ports.telemetry import Telemetry
 
 CHECK_SECONDS = 0.05
 AFTERWARDS_SECONDS = 3.0
-"""What the last sessions get to publish their ends and to close."""
+"""The time for the last sessions to publish their ends and to close."""
 
 MAX_CUT_LINES = 100
-"""How many of the calls that a drain cuts are logged each."""
+"""How many calls that a drain cuts are logged one by one."""
 
 _log = logging.getLogger(__name__)
 
@@ -30,16 +30,16 @@ class Roster:
 
     @property
     def is_draining(self) -> bool:
-        """Whether no new session is opened."""
+        """Whether new sessions are refused."""
         return self._draining.is_set()
 
     async def wait_until_draining(self) -> None:
-        """Wait until no new session is opened."""
+        """Wait until the drain begins."""
         await self._draining.wait()
 
     @contextmanager
     def arriving(self) -> Iterator[None]:
-        """Hold a handshake while the context lasts: it is answered before the service stops."""
+        """Register a handshake inside the context: it is answered before the service stops."""
         self._arriving += 1
         try:
             yield
@@ -48,7 +48,7 @@ class Roster:
 
     @contextmanager
     def entered(self, session: Session) -> Iterator[None]:
-        """Hold `session` while the context lasts."""
+        """Register `session` for the time of the context."""
         self._held.add(session)
         if self.is_draining:
             session.on_drain()
@@ -58,7 +58,7 @@ class Roster:
             self._held.discard(session)
 
     async def drain(self, seconds: float, is_urgent: Callable[[], bool]) -> int:
-        """Bring every session to an end; those that would not come back get `seconds`.
+        """End every session; those whose senders cannot resume get `seconds`.
 
         Returns how many calls were cut. Returns at once when `is_urgent` becomes true.
         """
@@ -78,7 +78,7 @@ class Roster:
         return cut
 
     def _log_cut(self) -> int:
-        """Log the calls that are held when the drain is over, and return how many they are."""
+        """Log the calls that are still live when the drain is over, and return their number."""
         calls = [call for session in self._held if (call := session.call) is not None]
         for call in calls[:MAX_CUT_LINES]:
             _log.warning("call cut, the drain is over", extra=dict(call))
@@ -87,7 +87,7 @@ class Roster:
         return len(calls)
 
     async def _wait(self, seconds: float, is_urgent: Callable[[], bool]) -> None:
-        """Wait until no session is left. It polls: a signal is no event, and may make it urgent."""
+        """Wait until no session is left. It polls, since a signal may make it urgent."""
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
         while (self._held or self._arriving) and loop.time() < until and not is_urgent():  # noqa: ASYNC110

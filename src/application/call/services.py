@@ -16,7 +16,7 @@ from application.start_interaction import StartInteraction
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The use cases of a call, and what every session shares; no `tracer` if traces are off."""
+    """The use cases of a call, and the limits of every session; no `tracer` if traces are off."""
 
     start: StartInteraction
     ingest: IngestAudio

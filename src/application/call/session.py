@@ -1,4 +1,4 @@
-"""The automaton of one connection: what its messages mean, and when it is closed.
+"""The automaton of one connection: it handles messages, and decides when to close.
 
     state      message             settled        confirmed  fenced,   drain      gone     time
                                                              stalled
@@ -14,15 +14,15 @@
                                                   ended,
                                                   close
 
-Events come in by `on_…`, what is to be done goes out by `Actions`. *Close* ends the run if its
-closing has an end reason, and waits up to `CLOSE_SECONDS` until all received frames are confirmed.
-Closings in the wire's `never_closed_with` are ignored. *Drain* closes senders that reconnect;
-others may continue until it is over, which closes in every state. A start that is *undecided* is
-requested again once its first frame is known. When the connection is *gone* nothing is replied, and
-all else is as before: a start that is under way is settled, and what was held behind it is put.
+Events arrive as `on_…`, and `Actions` carries out the results. *Close* ends the run if its closing
+has an end reason, and waits up to `CLOSE_SECONDS` until all received frames are confirmed. Closings
+in the wire's `never_closed_with` are ignored. *Drain* closes senders that can resume; others may
+continue until it is over, which closes in every state. A start that is *undecided* is requested
+again once its first frame is known. When the connection is *gone* there are no replies, but nothing
+else changes: a pending start is settled, and held messages go to the log.
 
-A session owns one stream for each track. The stream itself, track None, decides the state; others
-are opened with their first frame, and end with it.
+A session owns one stream for each track. The main stream, track None, decides the state; others are
+opened with their first frame, and end with the main stream.
 """
 
 import logging
@@ -53,13 +53,13 @@ from application.call.wire import Wire
 from application.delivery.live_stream import LiveStream
 
 MAX_EARLY_AT_ONCE = 100
-"""Early messages that are put in one turn of the loop."""
+"""How many early messages go to the log in one turn of the loop."""
 
 _log = logging.getLogger(__name__)
 
 
 class State(Enum):
-    """Where a session stands; see the table."""
+    """The state of a session; see the table."""
 
     SILENT = "silent"
     EARLY = "early"
@@ -93,7 +93,7 @@ class Session(SessionClose):
 
     @property
     def is_reading(self) -> bool:
-        """Whether messages may be taken now."""
+        """Whether messages may be handled now."""
         return self._closing is None and not self.behind
 
     @property
@@ -104,14 +104,14 @@ class Session(SessionClose):
     # Messages
 
     def on_wire(self, wire: Wire) -> None:
-        """Take the wire of the first message, which follows."""
+        """Set the wire, which the first message has shown; that message follows."""
         self._wire = wire
         self._tracks.begin()
         if self._is_draining and wire.comes_back:
             self.close(RESTART)
 
     def on_message(self, message: Message) -> bool:
-        """Take a message; False if no further one may be taken now. Set `heard` before."""
+        """Handle a message; return False if no further one may follow now. Set `heard` first."""
         if type(message) is Audio and not self._has_ended:
             stream = self._tracks.streams.get(message.track)
             if stream is not None and (live := stream.live) is not None:
@@ -123,7 +123,7 @@ class Session(SessionClose):
         return self.is_reading and not self.is_full
 
     def note_heard(self) -> None:
-        """Note that messages have come, which follow."""
+        """Note that messages have arrived; they follow."""
         self.heard = self.services.clock.instant()
         self._deadlines.heard_at = self.heard.monotonic
 
@@ -152,7 +152,7 @@ class Session(SessionClose):
                 self._on_first_messages(main, message)
 
     def _on_first_messages(self, main: CallStream, message: Message) -> None:
-        """Take a message before the start, or the start."""
+        """Handle a message before the start, or the start."""
         match message:
             case Audio() | SignalMessage():
                 self._on_early(main, message)
@@ -172,7 +172,7 @@ class Session(SessionClose):
                 self.close(Closing(CloseCode.ENDED, CloseReason.NOT_STARTED, explanation))
 
     def _on_started_message(self, main: CallStream, message: Message) -> None:
-        """Take a message behind the start; a stream that is not granted yet holds it."""
+        """Handle a message after the start; a stream that is not granted yet holds it."""
         match message:
             case Audio():
                 self._tracks.hear(main, message)
@@ -203,11 +203,11 @@ class Session(SessionClose):
     # Starts
 
     def on_settled(self) -> None:
-        """Look at the streams again: one may be behind."""
+        """Look at the streams again: one may have early messages to be put into the log."""
         self.actions.wake()
 
     def on_live(self, live: LiveStream, start: Start | None) -> None:
-        """Note that the stream itself is granted: tell the operator what is odd about it."""
+        """Note that the main stream is granted, and report the oddities of its start."""
         self._deadlines.note_live(live.run_started_at, self.services.clock.monotonic())
         if start is not None and start.odd:
             self.actions.report_odd_start(start.odd, self.context)
@@ -215,7 +215,7 @@ class Session(SessionClose):
             _log.warning(remark, extra=self.context)
 
     def put_early(self) -> None:
-        """Put some of what is held behind a start that is granted."""
+        """Put some messages that were held for a granted start into the log."""
         for stream in self._tracks:
             if stream.is_behind:
                 stream.put_early(MAX_EARLY_AT_ONCE)
@@ -233,7 +233,7 @@ class Session(SessionClose):
     # Room
 
     async def wait_for_room(self) -> None:
-        """Wait until a stream that is full has room."""
+        """Wait until there is room in a full stream."""
         await self._tracks.wait_for_room()
 
     def note_unread(self) -> None:

@@ -13,17 +13,17 @@ from application.call_context import call_context
 from domain.events import EndReason
 
 CLOSE_SECONDS = 5.0
-"""How long what is received may take to be confirmed before the connection is closed all the same;
-when the service drains, it may take as long as that."""
+"""How long a close waits for the confirmation of received frames. During a drain it waits for the
+drain's time instead, if that is longer."""
 
 AFTER_DRAIN_SECONDS = 2.0
-"""How long it may take once the drain is over."""
+"""How long it waits once the drain is over."""
 
 _log = logging.getLogger(__name__)
 
 
 class SessionClose:
-    """The side of a session that knows no messages; `Session` is the whole."""
+    """The part of a session that does not handle messages; `Session` is the complete class."""
 
     _tracks: Tracks
 
@@ -63,7 +63,7 @@ class SessionClose:
 
     @property
     def context(self) -> dict[str, object]:
-        """Whose call it is, for the log: before its start also whose token the sender has."""
+        """The names of the call, for the log; before the start those of the sender's token."""
         main = self._tracks.main
         if main is not None and main.live is not None:
             return call_context(main.live.interaction.opening)
@@ -72,7 +72,7 @@ class SessionClose:
 
     @property
     def call(self) -> Mapping[str, object] | None:
-        """Which call is live, for the log; None if none is, or its end has come."""
+        """The live call, for the log; None before the start and after the end."""
         main = self._tracks.main
         is_live = main is not None and main.live is not None and not self._has_ended
         return self.context if is_live else None
@@ -84,23 +84,23 @@ class SessionClose:
 
     @property
     def is_behind(self) -> bool:
-        """Whether early messages are to be put: `put_early` is called until it is not."""
+        """Whether early messages remain: `put_early` is called until none does."""
         return self.behind > 0
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing is left to be done: it is gone, and no start is under way."""
+        """Whether the session is over: the connection is gone, and no start is pending."""
         return self.is_gone and not self.is_behind and not self._tracks.is_pending
 
     @property
     def due_at(self) -> float:
-        """When `on_time` is to be called, in monotonic seconds."""
+        """When to call `on_time`, in monotonic seconds."""
         return self._deadlines.due_at if self._closing is None else self._leave_at
 
     # Events
 
     def on_progress(self) -> None:
-        """Close when everything is confirmed that is to be confirmed before. See `CallStream`."""
+        """Close once everything that must be confirmed first is confirmed. See `CallStream`."""
         if self._is_closed or self.is_gone or self.is_behind:
             return
         if self._closing is not None:
@@ -110,9 +110,9 @@ class SessionClose:
             self.close(ENDED)
 
     def on_drain(self) -> None:
-        """Close, for the sender to continue elsewhere, unless it would not reconnect.
+        """Close, so that the sender resumes elsewhere, unless it cannot.
 
-        Now; or once the start that it has sent is stored.
+        Closes now, or once a pending start is stored.
         """
         self._is_draining = True
         self._flush_seconds = max(self.services.limits.drain_seconds, CLOSE_SECONDS)
@@ -140,7 +140,7 @@ class SessionClose:
             self.close(closing)
 
     def fail(self, bug: Exception) -> None:
-        """Close for a bug, at once; behind a close only give up what is left to be done."""
+        """Close at once because of a bug; if it is closing, only cancel the remaining work."""
         if self.is_gone or self._is_closed:
             _log.error("a call failed behind its close", exc_info=bug, extra=self.context)
             self.abandon()
@@ -153,7 +153,7 @@ class SessionClose:
         self.actions.close(self._closing)
 
     def note_end(self, *, is_left: bool) -> None:
-        """Be as before the end while it is left to a newer connection, which may fail."""
+        """Undo the end while it is left to a newer connection, which may fail."""
         self._has_ended = self._deadlines.has_ended = not is_left
 
     def on_gone(self) -> None:
@@ -165,7 +165,7 @@ class SessionClose:
             stream.release(self._reason_if_lost)
 
     def abandon(self) -> None:
-        """Cancel what is left to be done."""
+        """Cancel the remaining work."""
         self.on_gone()
         for stream in self._tracks:
             stream.abandon()
@@ -178,14 +178,14 @@ class SessionClose:
             self.actions.reply(text)
 
     def last_ack(self) -> str | None:
-        """Return the ack that is due before the connection is closed for a broken frame."""
+        """Return the ack that must precede the close for a broken frame."""
         main = self._tracks.main
         if main is None or main.live is None:
             return None
         return main.due_ack(main.live.published.last_seq)
 
     def remark(self, remark: str) -> None:
-        """Log what is odd about the call, each once; before its start, when it is started.
+        """Log each oddity of the call once; before the start they wait for it.
 
         The texts are of a closed set, which bounds them.
         """
@@ -195,7 +195,7 @@ class SessionClose:
                 _log.warning(remark, extra=self.context)
 
     def close(self, closing: Closing) -> None:
-        """Close the connection, unless it is being closed, or its wire must not be for this."""
+        """Close the connection, unless it is closing or its wire excludes this code."""
         if self.is_gone or self._closing is not None:
             return
         if self._wire is not None and closing.code in self._wire.never_closed_with:
@@ -206,11 +206,11 @@ class SessionClose:
 
     @property
     def _continues_elsewhere(self) -> bool:
-        """Whether the sender reconnects when it is closed, and has not sent all."""
+        """Whether the sender can resume, and has not sent its end."""
         return self._wire is not None and self._wire.comes_back and not self._has_ended
 
     def _leave(self, closing: Closing) -> None:
-        """End what is to be ended, and close once everything is confirmed."""
+        """End the runs, and close once everything is confirmed."""
         main = self._tracks.main
         if self._is_closed:
             return

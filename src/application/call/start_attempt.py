@@ -9,7 +9,7 @@ from domain.access import Principal
 from domain.events import Opening
 
 Settled = Granted | Exception
-"""The stream; or `AwaitFirstFrame`, if its first frame has to decide; or why it is not granted."""
+"""The stream, or `AwaitFirstFrame` if the first frame has to decide, or the error."""
 
 
 class StartAttempt:
@@ -38,11 +38,11 @@ class StartAttempt:
         await asyncio.wait([self._task])
 
     def give_up(self) -> None:
-        """Try nothing again; an append that is in flight may still succeed."""
+        """Do not retry; an append in flight may still succeed."""
         self._budget.give_up()
 
     def cancel(self) -> None:
-        """End the attempt; `on_settled` is not called any more."""
+        """Cancel the attempt; `on_settled` will not be called."""
         self._task.cancel()
 
     def _settle(self, task: asyncio.Task[Granted]) -> None:

@@ -19,7 +19,7 @@ from application.ports.clock import Instant
 from domain.errors import InvalidAudio, InvalidSequenceNumber
 
 MAX_DUPLICATES_IN_A_ROW = 50
-"""More mean that the sender's counter began at 0 again: the sender is told."""
+"""More than these mean that the sender's counter was reset: the sender gets an error."""
 
 ROW_OF_DUPLICATES = (
     f"more than {MAX_DUPLICATES_IN_A_ROW} duplicates in a row:"
@@ -28,7 +28,7 @@ ROW_OF_DUPLICATES = (
 
 
 class StreamMessages:
-    """The side of a stream that hears the sender and tells it what is confirmed.
+    """The part of a stream that handles messages and sends acks.
 
     `CallStream` is the whole.
     """
@@ -51,7 +51,7 @@ class StreamMessages:
         self._duplicates_below = 0
 
     def hear(self, message: Audio, heard: Instant | None = None) -> None:
-        """Take a frame: to the log, or to be held. An early one came at `heard`. The hot path."""
+        """Put a frame into the log, or hold it. An early one arrived at `heard`. The hot path."""
         live = self.live
         if live is None:
             self._hold(message, heard)
@@ -118,18 +118,18 @@ class StreamMessages:
 
     @property
     def names(self) -> Mapping[str, object]:
-        """Whose stream it is, as a log line has it; nothing before there is a start."""
+        """The names of the stream, as fields of a log line; empty before the start."""
         live = self.live
         return self.start.names if live is None else call_context(live.interaction.opening)
 
     def _tell_dropping(self) -> None:
-        """Tell the operator that audio is dropped from now on."""
+        """Report that audio is dropped from now on."""
         if not self._is_drop_told:
             self._is_drop_told = True
             self._host.actions.report_dropping({**self.names, "dialect": self._host.wire.name})
 
     def _tell_dropped(self) -> None:
-        """Tell the operator, if audio was dropped, that this is over."""
+        """Report the end of drops, if there were any."""
         if self._is_drop_told:
             frames = self._dropped_frames + self.start.early.dropped_frames
             self._is_drop_told, self._dropped_frames = False, 0
@@ -171,12 +171,12 @@ class StreamMessages:
         self._host.close(NOT_CONFIRMED)
 
     def ack(self, last_seq: int | None) -> None:
-        """Acknowledge what is confirmed and not acknowledged yet, if there is any."""
+        """Acknowledge confirmed frames that are not acked yet."""
         text = self.due_ack(last_seq)
         if text is not None and not self._host.is_gone:
             self._host.actions.ack(text)
 
     def due_ack(self, last_seq: int | None) -> str | None:
-        """Return the ack that is due, if one is; a track beside the stream itself has none."""
+        """Return the due ack, if any; only the main stream has acks."""
         seq = self._acks.take(last_seq)
         return None if seq is None else self._host.wire.ack(seq)

@@ -1,4 +1,4 @@
-"""The start of one stream, and what its sender sends until it is granted."""
+"""The start of one stream, and its messages until it is granted."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -16,10 +16,10 @@ from domain.identifiers import StreamKey
 
 
 class StreamStart:
-    """Requests a start as soon as the messages tell it whole, and holds all others.
+    """Requests a start as soon as its facts are known, and holds all other messages.
 
-    A start that resumes above a seq needs the first frame to be decided: it is requested without,
-    and again with it. `on_settled` is called for each attempt.
+    A start that resumes above a seq depends on the first frame: it is requested without it, and
+    again with it. `on_settled` is called for each attempt.
     """
 
     def __init__(
@@ -45,12 +45,12 @@ class StreamStart:
 
     @property
     def is_pending(self) -> bool:
-        """Whether an attempt is under way."""
+        """Whether an attempt is in progress."""
         return self._attempt is not None
 
     @property
     def names(self) -> Mapping[str, object]:
-        """Whose start it is, as a log line has it; nothing before it is requested."""
+        """The names of the start, as fields of a log line; empty before it is requested."""
         return {} if self._requested is None else dict(self._requested.names)
 
     def take(self, start: Start) -> None:
@@ -60,29 +60,29 @@ class StreamStart:
         self._request()
 
     def hold(self, message: Audio | SignalMessage, heard: Instant | None = None) -> None:
-        """Hold a message until the start is granted; it came now, or at `heard`."""
+        """Hold a message until the start is granted; it arrived now, or at `heard`."""
         self.early.hold(message, heard or self._host.heard)
         if isinstance(message, Audio):
             self._request()
 
     def end(self, reason: EndReason) -> None:
-        """Hold the end, behind all else."""
+        """Hold the end, after all other messages."""
         if self.message is not None:
             self.early.hold_end(End(reason), self._host.heard)
             self._request()
 
     def try_again(self) -> bool:
-        """Request it again if more is told by now; tell whether an attempt is under way."""
+        """Request it again if more is known now; return whether an attempt is in progress."""
         self._request()
         return self.is_pending
 
     async def wait(self) -> None:
-        """Wait until the attempt that is under way is over."""
+        """Wait for the outcome of the current attempt."""
         if self._attempt is not None:
             await self._attempt.wait()
 
     def give_up(self) -> None:
-        """Try it no more, if its sender sends everything again: it reconnects and has not ended."""
+        """Stop retrying if the sender will send everything again: it can resume, without an end."""
         if self._attempt is not None and self._wire.comes_back and not self.early.has_ended:
             self._attempt.give_up()
 
@@ -93,7 +93,7 @@ class StreamStart:
             self._attempt = None
 
     def discard(self, refused_for: CloseReason | None) -> None:
-        """Drop what is held: it is lost, or it is rejected for a reason."""
+        """Drop held messages: they are lost, or rejected for a reason."""
         if self.message is None:
             refused_for = refused_for or CloseReason.NO_START
         self.early.discard(refused_for=None if refused_for is None else refused_for.value)
@@ -120,7 +120,7 @@ class StreamStart:
         )
 
     def _as_told(self) -> Start | None:
-        """Return the start with the first frame that came; behind the end none comes any more."""
+        """Return the start with the first frame; after the end there will be none."""
         start = self.message
         if start is None or not isinstance(start.continuation, ResumeAbove):
             return start

@@ -20,15 +20,15 @@ class Tracks:
     def __init__(self, host: Host) -> None:
         self._host = host
         self.streams: dict[str | None, CallStream] = {}
-        """Those that are open, by track; only to be looked at."""
+        """The open streams by track; read-only."""
         self.main: CallStream | None = None
-        """The stream itself; None while the wire is not known."""
+        """The main stream; None as long as the wire is not known."""
 
     def __iter__(self) -> Iterator[CallStream]:
         return iter(tuple(self.streams.values()))
 
     def begin(self) -> None:
-        """Open the stream itself: the wire is known."""
+        """Open the main stream: the wire is known."""
         self.main = self.streams[None] = CallStream(self._host)
 
     @property
@@ -38,7 +38,7 @@ class Tracks:
 
     @property
     def is_pending(self) -> bool:
-        """Whether a start is under way."""
+        """Whether a start is pending."""
         return any(stream.start.is_pending for stream in self.streams.values())
 
     @property
@@ -52,7 +52,7 @@ class Tracks:
         return all(stream.is_ended for stream in self.streams.values())
 
     def start(self, main: CallStream, start: Start) -> None:
-        """Request the stream itself, and those of tracks whose frames came before the start."""
+        """Request the main stream, and those of tracks whose frames arrived before the start."""
         if start.refuses_early:
             main.start.early.discard(refused_for=Refusal.UNEXPECTED_EVENT.value)
         others = main.start.early.release_tracks()
@@ -61,7 +61,7 @@ class Tracks:
             self.hear(main, audio, heard)
 
     def hear(self, main: CallStream, message: Audio, heard: Instant | None = None) -> None:
-        """Take a frame; with the first of its track its stream is opened."""
+        """Handle a frame; the first one of a track opens its stream."""
         stream = self.streams.get(message.track) or self._open(main, message.track)
         if stream is None:
             explanation = "audio of a track that cannot be used"
@@ -91,7 +91,7 @@ class Tracks:
                 await stream.wait_for_room()
 
     def _open(self, main: CallStream, track: str | None) -> CallStream | None:
-        """Open the stream of a track; None if it cannot have one."""
+        """Open the stream of a track; return None if it cannot have one."""
         start = main.start.message
         if start is None or len(self.streams) >= MAX_TRACKS:
             return None

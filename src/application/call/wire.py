@@ -9,14 +9,14 @@ from domain.ledger import Ledger
 
 
 class Wire(Protocol):
-    """What a carrier tolerates, and how it is answered.
+    """The limits of a carrier, and its replies.
 
-    The replies return None where the wire has no such reply; by default it has none.
+    A reply is None if the wire does not have it; by default it has none.
     """
 
     @property
     def name(self) -> str:
-        """How the wire is called in entries and metrics."""
+        """The name of the wire in entries and metrics."""
         ...
 
     @property
@@ -31,17 +31,17 @@ class Wire(Protocol):
 
     @property
     def never_closed_with(self) -> frozenset[CloseCode]:
-        """The codes with which a connection of this wire is never closed."""
+        """The codes that never close a connection of this wire."""
         ...
 
     @property
     def comes_back(self) -> bool:
-        """Whether a sender that is closed 1012 in the middle of a call reconnects and resumes."""
+        """Whether a sender reconnects and resumes after close 1012 in the middle of a call."""
         ...
 
     @property
     def waits_for_broker(self) -> bool:
-        """Whether a connection is kept although nothing can be confirmed."""
+        """Whether a connection stays open while nothing can be confirmed."""
         return CloseCode.NOT_CONFIRMED in self.never_closed_with
 
     def started(

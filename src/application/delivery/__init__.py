@@ -6,8 +6,8 @@
                                  └───────────────┘              │
                                  └──── replay, rebase ──────────┘
 
-`stream_log` decides what is appended next and what an answer means; `send_window` and `retained`
-hold the batches; `sender` takes what all logs have to append and calls the store. `byte_budget`
-bounds the memory of all of them, `packing` makes it small, `trimming` knows which entries are older
-than retention.
+`stream_log` chooses the next append and handles its answer; `send_window` and `retained` hold the
+batches; `sender` collects the appends of all logs and calls the store. `byte_budget` limits the
+memory of all logs, `packing` reduces it, `trimming` knows which entries are older than the
+retention.
 """

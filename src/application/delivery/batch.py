@@ -12,14 +12,14 @@ from domain.media import AudioFrame
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """Entries of one run under one lease; `account` is the run behind them.
+    """Entries of one run under one lease; `account` is the run after them.
 
     `begun_at` is the position of the lease's `Started`. `audio_bytes` counts audio and the details
-    of signals. `received_at` has a monotonic time for each frame, and is None once the batch was
-    confirmed; `received_from` and `received_to` are the first and the last then. The first `stored`
-    entries are in the store already. A batch that is not `numbered` stands in the store at
-    positions that are not known. One that `is_foreign` ends a run of another process: it is never
-    written again, since that run is not held here.
+    of signals. `received_at` has a monotonic time for each frame. After the confirmation it is
+    None, and `received_from` and `received_to` keep the first and the last time. The first `stored`
+    entries are in the store already. The positions of a batch that is not `numbered` are unknown. A
+    batch that `is_foreign` ends a run of another process: it is never written again, since that run
+    is not held here.
     """
 
     run: Run
@@ -42,7 +42,7 @@ class Batch:
 
     @property
     def was_confirmed(self) -> bool:
-        """Whether the store had it once: in the window, it is appended once more."""
+        """Whether the store had it before: such a batch in the window is a replay."""
         return self.received_at is None
 
     @property
@@ -52,51 +52,51 @@ class Batch:
 
     @property
     def end(self) -> int:
-        """The position behind the last entry."""
+        """The position after the last entry."""
         return self.account.next_position
 
     def note_confirmed(self) -> None:
-        """Note that the store has it: of its frames' times only the first and last are kept."""
+        """Note that the store has it; keep only the first and the last time of its frames."""
         if self.received_at:
             self.received_from, self.received_to = self.received_at[0], self.received_at[-1]
         self.received_at = None
         self.stored = 0
 
     def segment(self) -> Segment:
-        """Return all of it, for a rebase."""
+        """Return all entries, for a rebase."""
         return Segment(self.run, self.lease.generation, tuple(self.unpacked()), self.account)
 
     def rest(self) -> Segment:
-        """Return what is not stored yet."""
+        """Return the entries that are not stored yet."""
         entries = self.unpacked()
         if self.stored:
             entries = entries[self.stored :]
         return Segment(self.run, self.lease.generation, entries, self.account)
 
     def frames_behind(self, entries: int) -> int:
-        """Count the frames behind the first `entries`."""
+        """Count the frames after the first `entries`."""
         if not entries:
             return self.frames
         return sum(type(entry) is AudioFrame for entry in self.unpacked()[entries:])
 
     def head(self, revision: Revision, first_kept: int) -> Head:
-        """Return the stream's head behind the batch."""
+        """Return the stream's head after the batch."""
         return Head(revision, self.lease, self.begun_at, self.run, self.account, first_kept)
 
     def pack(self) -> None:
-        """Take less memory, until the entries are wanted."""
+        """Pack the entries, to save memory."""
         if self.packed is None and self.entries:
             self.packed = PackedEntries(self.entries, self.run.opening.media)
         if self.packed is not None:
             self.entries = []
 
     def unpacked(self) -> list[Entry]:
-        """Return the entries; a batch that was packed stays so."""
+        """Return the entries; a packed batch stays packed."""
         if self.packed is not None and not self.entries:
             return self.packed.unpack()
         return self.entries
 
     def forget(self) -> None:
-        """Drop the entries: the budget knows of the batch until its time is over."""
+        """Drop the entries; the budget still has the batch until it is old."""
         self.is_retained = False
         self.entries, self.packed = [], None

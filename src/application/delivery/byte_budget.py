@@ -1,8 +1,8 @@
-"""The bytes of audio that a process may hold: what is not confirmed yet, and what is retained.
+"""The limit of audio that a process holds: unconfirmed and retained.
 
-Both share one bound. What is not confirmed comes first: retained audio makes room for it, oldest
-first, and when none is left there is back-pressure: the senders are not read. What is retained gets
-old with its part of the store: a part that is away keeps no audio of another.
+Both share one limit. Unconfirmed audio comes first: retained audio is released for it, oldest
+first. When none is left there is back-pressure: the senders are not read. Retained audio ages with
+its part of the store: an unreachable part does not delay the release of others.
 """
 
 import asyncio
@@ -20,22 +20,22 @@ FRAMES_PER_SECOND = 100
 MIN_ENTRIES = 1_024
 
 JOINED_SECONDS = 0.25
-"""Small batches of one stream confirmed within so short a time are retained as one: it takes less
-memory. All are retained so much longer."""
+"""Small batches of one stream that are confirmed within this time are retained as one, which takes
+less memory. All are retained for this much longer."""
 
 REWIND_SHARE = 4
-"""Retained audio of one stream may last so many times longer than it is retained: a sender may be
-faster than real time."""
+"""Retained audio of one stream may be this many times longer than the time it is retained, since a
+sender may be faster than real time."""
 
 
 EARLY_SHARE = 4
-"""Of the bytes, calls that have not started may take so great a part: who does not start a call
-must not leave those that have started without a buffer."""
+"""Calls that have not started may use one part in so many of the bytes, so that they cannot leave
+started calls without a buffer."""
 
 
 @dataclass(frozen=True, slots=True)
 class BufferLimits:
-    """How much may be held: per stream in seconds of its audio, of all streams in bytes.
+    """The limits: in seconds of audio for each stream, in bytes for all streams.
 
     Confirmed audio is retained for `rewind_seconds` of time. A batch that is not full may wait for
     more frames for `linger_seconds`.
@@ -53,12 +53,12 @@ class BufferLimits:
 
     @property
     def stalled_seconds(self) -> float:
-        """How long a sender that reconnects is kept although nothing can be confirmed."""
+        """How long a sender that can resume is kept while nothing is confirmed."""
         return 2 * self.buffer_seconds
 
 
 class Holder(Protocol):
-    """Retains batches of one stream, which is in `part` of the store."""
+    """The owner of retained batches of one stream, which is in `part` of the store."""
 
     part: str = ""
 
@@ -68,7 +68,7 @@ class Holder(Protocol):
 
 
 class ByteBudget:
-    """Counts what all streams hold, and in which order it was confirmed in each part."""
+    """Counts the held audio of all streams, and the order of confirmation in each part."""
 
     def __init__(self, limits: BufferLimits, telemetry: Telemetry) -> None:
         self.limits = limits
@@ -87,9 +87,9 @@ class ByteBudget:
         return HeldBytes(self._unconfirmed_bytes, self._retained_bytes)
 
     def add(self, audio_bytes: int) -> None:
-        """Count more that is not confirmed, or less when negative.
+        """Add unconfirmed bytes; a negative number removes them.
 
-        `is_full` tells then whether no sender must be read until something is confirmed.
+        Afterwards `is_full` says whether senders must wait for a confirmation.
         """
         unconfirmed = self._unconfirmed_bytes = self._unconfirmed_bytes + audio_bytes
         limit = self._buffer_bytes
@@ -100,11 +100,11 @@ class ByteBudget:
             self._room.set()
 
     def takes_early(self, audio_bytes: int) -> bool:
-        """Tell whether so much more may be held of calls that have not started."""
+        """Return whether calls that have not started may hold so much more."""
         return self._early_bytes + audio_bytes <= self._buffer_bytes // EARLY_SHARE
 
     def add_early(self, audio_bytes: int) -> None:
-        """Note how much of what is not confirmed is of calls that have not started."""
+        """Add unconfirmed bytes of calls that have not started."""
         self._early_bytes += audio_bytes
 
     async def wait_for_room(self) -> None:
@@ -114,12 +114,12 @@ class ByteBudget:
             await self._room.wait()
 
     def retain(self, holder: Holder, batch: Batch) -> None:
-        """Count a batch that is retained from now on; what is retained later is let go later."""
+        """Add a retained batch; batches are released in this order."""
         self._queue_of(holder).append((holder, batch))
         self.grow_retained(batch.audio_bytes)
 
     def grow_retained(self, audio_bytes: int) -> None:
-        """Count what a retained batch has grown by; negative when one is no longer retained."""
+        """Add the growth of a retained batch; negative when it is released."""
         retained = self._retained_bytes = self._retained_bytes + audio_bytes
         if self._unconfirmed_bytes + retained > self._buffer_bytes:
             self._make_room()
@@ -127,9 +127,9 @@ class ByteBudget:
     def let_go_of_old(
         self, alive_at: float, part: str = "", spared: Collection[Holder] = frozenset()
     ) -> None:
-        """Let go of what a part confirmed long enough before `alive_at`, when it still had it.
+        """Release batches that a part confirmed long before `alive_at`, and that it still had then.
 
-        What holders retain that are `spared` stays, whatever its age.
+        Batches of `spared` holders stay at any age.
         """
         oldest = alive_at - self.limits.rewind_seconds - JOINED_SECONDS
         queue = self._retained.get(part)
@@ -143,7 +143,7 @@ class ByteBudget:
             queue.extendleft(reversed(staying))
 
     def regroup(self) -> None:
-        """Have what is retained get old with the part that its stream is in now."""
+        """Move the batches of a holder to the part that has its stream now."""
         queues, self._retained = self._retained, {}
         held = (one for queue in queues.values() for one in queue if one[1].is_retained)
         for holder, batch in sorted(held, key=_retained_at):
@@ -165,7 +165,7 @@ class ByteBudget:
 
 
 _Queue = deque[tuple[Holder, Batch]]
-"""What one part confirmed, in order."""
+"""The batches that one part confirmed, in order."""
 
 
 def _retained_at(one: tuple[Holder, Batch]) -> float:

@@ -2,9 +2,9 @@
 
 
 class Doubts:
-    """The doubts of one log. They have numbers, since one may come while an answer is awaited.
+    """The doubts of one log. They are numbered, since one may arise while an answer is pending.
 
-    What is sent notes the newest doubt, and its answer proves that one and all before it.
+    A request records the newest doubt; its answer settles that one and all earlier ones.
     """
 
     __slots__ = ("_newest", "_newest_when_sent", "are_proved")
@@ -15,18 +15,18 @@ class Doubts:
         """Whether no doubt is open."""
 
     def add(self) -> None:
-        """Open a doubt: only what is sent from now on proves it."""
+        """Open a doubt: only an answer to a later request settles it."""
         self._newest += 1
         self.are_proved = False
 
     def note_sent(self) -> None:
-        """Note that something is sent now."""
+        """Note that a request is sent now."""
         self._newest_when_sent = self._newest
 
     def note_answer(self) -> None:
-        """Note that the store has answered what was sent last."""
+        """Note that the store has answered the last request."""
         self.are_proved = self.are_proved or self._newest == self._newest_when_sent
 
     def drop(self) -> None:
-        """Let go of all doubts: nothing is held that could be lost."""
+        """Drop all doubts: the log holds nothing that could be lost."""
         self.are_proved = True

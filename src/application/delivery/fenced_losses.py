@@ -1,11 +1,11 @@
-"""What a process that has taken a stream over began without, of what the log here had confirmed."""
+"""Counts confirmed frames of a fenced log that the newer writer's store did not have."""
 
 from application.delivery.holdings import Holdings
 from domain.head import Head
 
 
 class FencedLosses:
-    """Counts the frames of one log, each once, whatever heads of newer leases are seen."""
+    """Counts the lost frames of one log, each once, over all heads of newer leases."""
 
     def __init__(self, holdings: Holdings) -> None:
         self._holdings = holdings
@@ -14,11 +14,11 @@ class FencedLosses:
         self._is_run_continued = False
 
     def to(self, head: Head) -> int:
-        """Return how many frames more the head of a newer lease has nothing of.
+        """Return how many more frames are missing by the head of a newer lease.
 
-        Of a run that another process has only ended, the accounts tell. Else what stands from its
-        `Started` on was lost: of another run also what its end of this one replaced, of the same
-        run without what its account declares.
+        If another process has only ended the run, the two accounts give the difference. Otherwise
+        our entries from the position of its `Started` on were lost: for another run also those that
+        its end of our run replaced, for the same run except those that its account declares.
         """
         holdings, ledger = self._holdings, head.account.ledger
         last, retained = holdings.last, holdings.retained
@@ -32,11 +32,11 @@ class FencedLosses:
         return self._count(retained.frames_from(first) - declared)
 
     def with_stream(self) -> int:
-        """Return how many frames more are gone with the stream: none if its run is continued."""
+        """Return how many more frames are lost with the stream: none if its run continues."""
         return 0 if self._is_run_continued else self._count(self._holdings.retained.frames_from(0))
 
     def _count(self, frames: int) -> int:
-        """Return what was not counted yet, since this lease was taken."""
+        """Return the frames not counted yet since this lease was taken."""
         owner = self._holdings.last.lease.owner
         if owner != self._counted_of:
             self._counted_of, self._counted = owner, 0

@@ -1,6 +1,6 @@
-"""What a log holds of its stream, and under which lease: batches, positions, the next revision.
+"""The entries that a log holds of its stream, and their lease: batches, positions, revision.
 
-It knows no states and no time limits: `StreamLog` decides what is done with it.
+It has no states and no time limits: `StreamLog` decides what to do with it.
 """
 
 import secrets
@@ -24,9 +24,9 @@ from domain.starting import Begin
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """Under which lease is appended.
+    """The lease under which the log appends.
 
-    `owners` are the tokens under which positions are numbered as they are, from `numbered_from` on.
+    `owners` are the tokens under which the positions from `numbered_from` on were assigned.
     """
 
     run: Run
@@ -38,7 +38,7 @@ class Tail:
 
 
 class Holdings:
-    """The batches of one stream: on their way in `window`, confirmed lately in `retained`."""
+    """The batches of one stream: unconfirmed ones in `window`, confirmed ones in `retained`."""
 
     def __init__(
         self,
@@ -57,12 +57,12 @@ class Holdings:
         self._trimming = Trimming(retention_seconds)
 
     def close_open(self, account: Account) -> Batch:
-        """Queue what is open; `account` is the run behind it."""
+        """Queue the open batch; `account` is the run after it."""
         tail = self.last
         return self.window.close(tail.run, tail.lease, tail.begun_at, account)
 
     def append(self, now: float) -> Append:
-        """Return the append of the next batches that are queued, and move them into flight."""
+        """Return the append of the next queued batches, and move them into flight."""
         batches = self.window.take()
         last, tail = batches[-1], self.last
         keep_from = self._trimming.first_to_keep(now)
@@ -75,13 +75,13 @@ class Holdings:
         return Append(self._stream, self.revision, segments, head, keep_from)
 
     def note_stored(self, last: Batch, now: float) -> None:
-        """Note that the store has all up to the end of a batch."""
+        """Note that the store has everything up to the end of a batch."""
         self._trimming.note_stored(Mark(last.lease.generation, last.end), now)
 
     # Where the store stands
 
     def place(self, head: Head | None) -> Placement:
-        """Tell where the store stands, seen from here."""
+        """Compare a head with the held entries."""
         tail, window = self.last, self.window
         numbered = [*self.retained.numbered, *window.queued]
         first = numbered[0].first_position if numbered else window.next_position
@@ -95,23 +95,23 @@ class Holdings:
         return place(head, reach)
 
     def is_at_end(self, head: Head | None) -> bool:
-        """Whether the store has exactly what is held."""
+        """Whether the store has exactly the held entries."""
         return self.tail is not None and self.place(head) == At(self.window.next_position)
 
     def stored_before(self, head: Head) -> list[Batch]:
-        """Return, and queue no more, what the head of a newer lease of the run continues.
+        """Remove and return the queued batches that the head of a newer lease of the run includes.
 
-        It was stored, although its answer was lost.
+        They were stored, although the answer was lost.
         """
         is_there = any(batch.count and batch.end == head.begun_at for batch in self.window.queued)
         return self.window.confirm_below(head.begun_at) if is_there and self.is_of_run(head) else []
 
     def is_of_run(self, head: Head) -> bool:
-        """Tell whether a head is of the run that is held last."""
+        """Return whether a head belongs to the last held run."""
         return head.run is not None and head.run.name == self.last.run.name
 
     def align(self, head: Head, position: int) -> list[Batch]:
-        """Queue again what the store lacks; return what it has of the queue: it is confirmed."""
+        """Queue the batches that the store lacks; return queued ones that it has, as confirmed."""
         self.revision = head.revision
         confirmed = self.window.confirm_below(position)
         replays = self.retained.take_from(position)
@@ -122,7 +122,7 @@ class Holdings:
         return confirmed
 
     def rewrite(self, head: Head | None, now: float) -> Rewritten | None:
-        """Write all that is held behind another head; None if nothing is held."""
+        """Rebase all held entries after another head; None if nothing is held."""
         tail = self.last
         run, base = self.retained.run or tail.run, self.retained.base
         batches = [*self.retained.take_all(), *self.window.drop()]
@@ -156,7 +156,7 @@ class Holdings:
     # Starts
 
     def begin(self, head: Head | None, begin: Begin, *, continues: bool) -> None:
-        """Queue a start. With `continues`, positions continue as they are numbered here."""
+        """Queue a start. With `continues` the numbering of positions continues."""
         tail = self.tail if continues else None
         self.revision = None if head is None else head.revision
         self.window.next_position = 0 if head is None else head.next_position
@@ -191,13 +191,13 @@ class Holdings:
             self.window.queue(batch)
 
     def withdraw(self, tail: Tail | None, next_position: int) -> None:
-        """Take a start out of the queue, in which nothing else is."""
+        """Remove a start from the queue, which has nothing else."""
         self.window.drop()
         self.window.next_position = next_position
         self.tail = tail
 
     def adopt_head(self, head: Head, run: Run) -> None:
-        """Continue behind a head of our own that is not held here."""
+        """Continue after a head of our own whose entries are not held."""
         self.retained.reset(run, head.account)
         self.window.next_position = head.next_position
         self.revision = head.revision
@@ -208,7 +208,7 @@ class Holdings:
 
     @property
     def last(self) -> Tail:
-        """The tail, once there was a start."""
+        """The tail; there must have been a start."""
         if self.tail is None:
             raise AssertionError("nothing is held before the first start")
         return self.tail

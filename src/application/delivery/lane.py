@@ -8,24 +8,25 @@ from application.delivery.stream_log import StreamLog
 
 
 class Lane:
-    """The logs of one part: a part that is slow or away keeps no other waiting.
+    """The logs of one part: a slow or unreachable part does not delay the others.
 
-    The store may have lost something of a part `is_in_doubt`; a log is `out_of_sync` until the
-    store has proved that it has what was confirmed. `alive_at` is when the call was made that
-    the part answered last, monotonic. Of a log that is `paused` nothing is sent.
+    A part `is_in_doubt` if the store may have lost some of it. A log is `out_of_sync` until the
+    store has proved that it has the confirmed entries. `alive_at` is the monotonic time at which
+    the last answered call was made. Nothing is sent for a `paused` log.
     """
 
     def __init__(self, part: str, alive_at: float) -> None:
         self.part = part
         self.alive_at = alive_at
         self.losses = LossTally()
-        self.epoch = -1
-        """The epoch of its server when its logs were looked at last."""
+        self.witness: StreamLog | None = None
+        """One of its logs, whose epoch grows with each server and connection of the part. Those of
+        the other logs differ from it where streams have come from another part."""
         self.is_in_doubt = False
         self.out_of_sync: set[StreamLog] = set()
         self.refused: set[StreamLog] = set()
-        """Those that the store refuses while it has not proved what was confirmed: they do not
-        count as out of sync, and what they retain does not get old."""
+        """Logs that the store refuses before it has proved their confirmed entries. They do not
+        count as out of sync, and their retained entries do not age."""
         self.logs: set[StreamLog] = set()
         self.with_work: dict[StreamLog, None] = {}
         self.paused: set[StreamLog] = set()
@@ -33,30 +34,32 @@ class Lane:
 
     @property
     def is_in_sync(self) -> bool:
-        """Whether the part has proved that it has what it once confirmed."""
+        """Whether the part has proved that it has all entries that it confirmed."""
         return not (self.is_in_doubt or self.out_of_sync)
 
     def add(self, log: StreamLog) -> None:
-        """Serve a log: from now on it is of this part."""
+        """Serve a log, which belongs to this part from now on."""
         log.join(self.part, self.losses)
         log.note_work = partial(self.note_work, log)
         self.logs.add(log)
 
     def remove(self, log: StreamLog) -> None:
-        """Serve a log no more."""
+        """Stop serving a log."""
         self.logs.discard(log)
+        if log is self.witness:
+            self.witness = None
         self.out_of_sync.discard(log)
         self.refused.discard(log)
         self.with_work.pop(log, None)
         self.paused.discard(log)
 
     def pause(self, log: StreamLog) -> None:
-        """Send nothing of a log until it is continued."""
+        """Send nothing for a log until it is resumed."""
         self.with_work.pop(log, None)
         self.paused.add(log)
 
     def note_work(self, log: StreamLog) -> None:
-        """Have a log asked for what is to be sent."""
+        """Note that a log has something to send."""
         if log in self.paused:
             return
         if not self.with_work:
@@ -64,7 +67,7 @@ class Lane:
         self.with_work[log] = None
 
     async def wait_for_work(self) -> None:
-        """Wait until a log has something to send; of those that wait one is woken for it."""
+        """Wait until a log has something to send; only one of the waiting tasks is woken."""
         idle: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._idle.append(idle)
         try:
@@ -74,7 +77,7 @@ class Lane:
                 self._idle.remove(idle)
 
     def wake_one(self) -> None:
-        """Wake one of those that wait for work, if there is one."""
+        """Wake one task that waits for work, if there is one."""
         if self._idle:
             idle = self._idle.pop()
             if not idle.done():

@@ -1,7 +1,7 @@
 """Linger: open batches wait for more frames. Larger batches and fewer store calls cost less CPU.
 
-The first frame of a batch starts its time. When a batch is due, batches that are due soon
-leave with it, so that the store gets fewer calls.
+The time of a batch starts with its first frame. When a batch is due, batches that are due soon are
+sent with it, so that the store gets fewer calls.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from typing import Protocol
 from application.ports.clock import Clock
 
 TOGETHER = 0.25
-"""The share of its time that a batch may leave earlier, to leave with others."""
+"""The share of the linger by which a batch may be sent earlier, together with others."""
 
 
 class Waiting(Protocol):
@@ -23,7 +23,7 @@ class Waiting(Protocol):
 
 
 class Linger:
-    """How long an open batch waits, in seconds; 0: not at all. One timer wakes all that are due."""
+    """How long an open batch waits, in seconds; 0: not at all. One timer wakes all due logs."""
 
     def __init__(self, seconds: float, clock: Clock) -> None:
         self.seconds = seconds
@@ -32,7 +32,7 @@ class Linger:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, log: Waiting, since: float) -> float:
-        """Have a log told when its batch is due, whose first frame came at `since`; return when."""
+        """Notify a log when its batch, begun at `since`, is due; return when that is."""
         due_at = since + self.seconds
         self._waiting.append((due_at, log))
         if self._timer is None:
@@ -40,7 +40,7 @@ class Linger:
         return due_at
 
     def close(self) -> None:
-        """Tell no log any more."""
+        """Stop all notifications."""
         self._waiting.clear()
         if self._timer is not None:
             self._timer.cancel()

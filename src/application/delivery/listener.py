@@ -4,19 +4,19 @@ from typing import Protocol
 
 
 class DeliveryListener(Protocol):
-    """The session that talks to a sender. Called while answers are taken: it does not wait."""
+    """The session of a sender. It is called while answers are handled, and must not block."""
 
     def on_confirmed(self, frames: int, last_seq: int | None) -> None:
         """`frames` more are confirmed; `last_seq` is the highest seq confirmed by now.
 
-        Also called with 0 when the log is empty because a doubt is gone: no answer may follow.
+        Also called with 0 when a settled doubt leaves the log empty: no further answer may follow.
         """
         ...
 
     def on_fenced(self) -> None:
-        """Nothing more of this generation is appended: a newer one holds the stream."""
+        """Nothing more of this generation is appended, since a newer one holds the stream."""
         ...
 
     def on_stalled(self) -> None:
-        """Nothing was confirmed for as long as a sender that reconnects is kept."""
+        """Nothing was confirmed for too long: a sender that can resume is closed."""
         ...

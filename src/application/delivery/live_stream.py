@@ -1,4 +1,4 @@
-"""One generation of a stream in this process: the interaction, and the log its entries go to."""
+"""One generation of a stream in this process: the interaction, and the log of its entries."""
 
 from typing import Protocol
 
@@ -12,21 +12,21 @@ from domain.interaction import Interaction
 
 
 class Log(Protocol):
-    """What a generation needs of the log of its stream; `StreamLog` is the implementation."""
+    """The log as a generation sees it; `StreamLog` is the implementation."""
 
     @property
     def is_full(self) -> bool:
-        """Whether the sender must not be read until something is confirmed."""
+        """Whether the sender must wait for a confirmation (back-pressure)."""
         ...
 
     @property
     def is_empty(self) -> bool:
-        """Whether everything put so far is confirmed, and nothing is in doubt."""
+        """Whether all entries so far are confirmed, and the log is not in doubt."""
         ...
 
     @property
     def is_start_requested(self) -> bool:
-        """Whether a further start of the stream is to be decided."""
+        """Whether a further start of the stream waits for its decision."""
         ...
 
     def put(self, live: "LiveStream", entries: tuple[Entry, ...], received_at: float) -> None:
@@ -34,23 +34,23 @@ class Log(Protocol):
         ...
 
     def hurry(self) -> None:
-        """Send what is put: it waits for no company."""
+        """Send the open batch without waiting for more frames."""
         ...
 
     def put_account(self, live: "LiveStream") -> None:
-        """Append the run's account although there is no entry for it."""
+        """Append the run's account without an entry."""
         ...
 
     def note_caught_up(self) -> None:
-        """Decide further starts: what was held behind this one is put."""
+        """Allow the decision of further starts: all messages held for this one are in the log."""
         ...
 
     def doubt(self) -> None:
-        """Have the store prove that it has what was confirmed."""
+        """Put the log in doubt, so that the store must prove that it has the confirmed entries."""
         ...
 
     def leave(self, live: "LiveStream") -> None:
-        """Write nothing more of a generation; what is retained of it gets old."""
+        """Detach a generation that writes no more; its retained entries age."""
         ...
 
     def note_dropped(self, frames: int) -> None:
@@ -58,15 +58,15 @@ class Log(Protocol):
         ...
 
     def abandon(self) -> None:
-        """Give up what is not stored."""
+        """Give up entries that are not stored."""
         ...
 
     async def wait_for_room(self, live: "LiveStream") -> None:
-        """Wait until the sender may be read again, or nothing more of it is appended."""
+        """Wait until the sender may be read again, or the generation is fenced."""
         ...
 
     async def wait_until_empty(self, live: "LiveStream") -> None:
-        """Wait until everything put so far is confirmed, or nothing more of it is appended."""
+        """Wait until all entries so far are confirmed, or the generation is fenced."""
         ...
 
     async def wait_until_fenced(self, live: "LiveStream") -> None:
@@ -75,15 +75,15 @@ class Log(Protocol):
 
 
 class LiveStream:
-    """What a session writes to.
+    """The stream that a session writes.
 
-    `is_fenced` if nothing more of it is appended: a newer generation holds the stream, of this
-    process or another. `is_catching_up` while entries that waited for its start are still to be put
-    behind it. `published` is the run as of the last confirmation while this was the generation
-    written. `run_started_at` is monotonic, in seconds, of the run's first generation in this
-    process. An ack is due when `frames_to_ack` more are confirmed; None if none ever is.
-    `until_sample` counts frames down to the next of which the audio is measured; `audio_meter` is
-    of the run in this process, None before the first.
+    `is_fenced`: a newer generation, of this process or another, holds the stream, so no more is
+    appended. `is_catching_up`: messages that were held for its start are not yet in the log.
+    `published` is the run as of the last confirmation while this generation was written.
+    `run_started_at` is the monotonic time of the run's first generation in this process. An ack is
+    due when `frames_to_ack` more frames are confirmed; None if acks are off. `until_sample` counts
+    frames down to the next measured one; `audio_meter` is that of the run in this process, None
+    before the first sample.
     """
 
     __slots__ = (
@@ -125,21 +125,21 @@ class LiveStream:
 
     @property
     def key(self) -> StreamKey:
-        """Which stream it is."""
+        """The key of the stream."""
         return self.interaction.opening.stream
 
     def is_ack_due(self, unconfirmed: int) -> bool:
-        """Tell whether an ack is due once so many entries are confirmed."""
+        """Return whether an ack is due once so many entries are confirmed."""
         return self.frames_to_ack is not None and unconfirmed >= self.frames_to_ack
 
     def note_caught_up(self) -> None:
-        """Note that everything held behind the start is put. Calling it again does nothing."""
+        """Note that all messages held for the start are in the log. Idempotent."""
         if self.is_catching_up:
             self.is_catching_up = False
             self.log.note_caught_up()
 
     def tell_fenced(self) -> None:
-        """Tell the session, once, that a newer generation holds the stream."""
+        """Notify the session, once, that a newer generation holds the stream."""
         self.note_caught_up()
         if not self.is_fenced:
             self.is_fenced = True

@@ -16,15 +16,15 @@ from domain.media import AudioFrame
 
 PACK_AFTER_SECONDS = 0.5
 MAX_UNPACKED = 4
-"""When nothing was confirmed for so long, or so many batches are queued already, what comes behind
-is packed: it may have to wait for longer."""
+"""When nothing was confirmed for this long, or this many batches are queued, later batches are
+packed, since they may have to wait for long."""
 
 
 class LogInbox(Log):
-    """The side of a log that sessions write to; `StreamLog` is the whole."""
+    """The part of a log that sessions write to; `StreamLog` is the complete class."""
 
     note_work: Callable[[], None]
-    """Has the log asked for what is to be sent; set by the `Lane` that serves it."""
+    """Notifies the `Lane` that serves the log that there is something to send."""
 
     def __init__(
         self, clock: Clock, budget: ByteBudget, holdings: Holdings, linger: Linger
@@ -47,7 +47,7 @@ class LogInbox(Log):
 
     @property
     def live(self) -> LiveStream | None:
-        """The generation that is written now."""
+        """The current generation."""
         return self._live
 
     @property
@@ -64,33 +64,33 @@ class LogInbox(Log):
 
     @property
     def is_in_doubt(self) -> bool:
-        """Whether the store may have lost something of the log."""
+        """Whether the store may have lost entries of the log."""
         return not self._doubts.are_proved
 
     @property
     def is_empty(self) -> bool:
-        """Whether everything put so far is confirmed, and nothing is in doubt."""
+        """Whether all entries so far are confirmed, and the log is not in doubt."""
         return self._window.is_empty and not (self._account_due or self.is_in_doubt)
 
     @property
     def is_start_requested(self) -> bool:
-        """Whether a further start of the stream is to be decided."""
+        """Whether a further start of the stream waits for its decision."""
         return bool(self._starts.requested)
 
     @property
     def is_starting(self) -> bool:
-        """Whether a start is requested, or entries that waited for one are still to be put."""
+        """Whether a start is pending, or messages held for one are not yet in the log."""
         live = self._live
         return bool(self._starts.requested) or (live is not None and live.is_catching_up)
 
     @property
     def is_settled(self) -> bool:
-        """Whether there is nothing to append, to ask, or to start."""
+        """Whether there is nothing to append, to probe, or to start."""
         return self.is_empty and not self.is_starting
 
     @property
     def is_lingering(self) -> bool:
-        """Whether all there is to append is an open batch that waits for company."""
+        """Whether the only work is an open batch that waits for more frames."""
         return (
             self._due_at is not None
             and not self._window.queued
@@ -99,12 +99,12 @@ class LogInbox(Log):
 
     @property
     def oldest_received_at(self) -> float | None:
-        """When the first frame that is not confirmed was received; None without one."""
+        """When the first unconfirmed frame was received; None without one."""
         received_at = self._window.oldest_received_at
         return self._starts.held_back_since if received_at is None else received_at
 
     def stalled_seconds(self, now: float) -> float:
-        """For how long something is queued and nothing was confirmed."""
+        """For how long entries have been queued without any confirmation."""
         return 0.0 if self._unconfirmed_since is None else now - self._unconfirmed_since
 
     def put(self, live: LiveStream, entries: tuple[Entry, ...], received_at: float) -> None:
@@ -135,7 +135,7 @@ class LogInbox(Log):
             self.note_work()
 
     def _send_or_wait(self, received_at: float, *, is_first: bool, is_due: bool) -> None:
-        """Have what was put sent, now or when it has waited for company."""
+        """Send the open batch, now or after its linger."""
         if is_due:
             self._due_at = None
             self.note_work()
@@ -143,7 +143,7 @@ class LogInbox(Log):
             self._due_at = self._linger.add(self, received_at)
 
     def hurry(self) -> None:
-        """Send what is put: it waits for no company."""
+        """Send the open batch without waiting for more frames."""
         if self._due_at is not None:
             self._due_at = None
             self.note_work()
@@ -154,18 +154,18 @@ class LogInbox(Log):
             self.hurry()
 
     def put_account(self, live: LiveStream) -> None:
-        """Append the run's account although there is no entry for it."""
+        """Append the run's account without an entry."""
         if self._live is live:
             self._account_due = True
             self.note_work()
 
     def note_caught_up(self) -> None:
-        """Decide further starts: what was held behind the last one is put."""
+        """Allow the decision of further starts: all messages held for the last are in the log."""
         if self._starts.requested:
             self.note_work()
 
     def hold(self) -> None:
-        """Have the sender not read: a start of its stream is requested."""
+        """Stop reading the sender, since a start of its stream is requested."""
         self._holds += 1
 
     def release(self) -> None:
@@ -174,7 +174,7 @@ class LogInbox(Log):
         self._note_change()
 
     def leave(self, live: LiveStream) -> None:
-        """Write nothing more of a generation; what is retained of it gets old."""
+        """Detach a generation that writes no more; its retained entries age."""
         live.note_caught_up()
         if self._live is live:
             if self._window.open_entries:  # they need the account that only it has
@@ -184,7 +184,7 @@ class LogInbox(Log):
             self._account_due = False
 
     async def wait_for_room(self, live: LiveStream) -> None:
-        """Wait until the sender may be read again, or nothing more of it is appended."""
+        """Wait until the sender may be read again, or the generation is fenced."""
         while not live.is_fenced and self.is_full:
             if self._budget.is_full:
                 await self._budget.wait_for_room()
@@ -192,7 +192,7 @@ class LogInbox(Log):
                 await self._wait_for_change()
 
     async def wait_until_empty(self, live: LiveStream) -> None:
-        """Wait until everything put so far is confirmed, or nothing more of it is appended."""
+        """Wait until all entries so far are confirmed, or the generation is fenced."""
         while not (live.is_fenced or self.is_empty):
             await self._wait_for_change()
 
@@ -202,7 +202,7 @@ class LogInbox(Log):
             await self._wait_for_change()
 
     def _close_open(self, now: float) -> None:
-        """Queue what is open, with the account of the run as it is now."""
+        """Queue the open batch, with the current account of the run."""
         live, window = self._live, self._window
         if live is None:
             raise AssertionError("nothing is put without a generation")
@@ -215,12 +215,12 @@ class LogInbox(Log):
         self._due_at = None
 
     def _tell_if_empty(self, live: LiveStream | None) -> None:
-        """Tell a session that all is confirmed: a doubt may have outlasted its last entries."""
+        """Tell a session that all is confirmed: a doubt may end after its last entries."""
         if live is not None and live.listener is not None and self.is_empty:
             live.listener.on_confirmed(0, live.published.last_seq)
 
     def _let_go_of_live(self) -> None:
-        """Write no generation any more, and tell the session of the one that was written."""
+        """Detach the current generation, and notify its session."""
         live, self._live = self._live, None
         if live is not None:
             live.tell_fenced()
@@ -231,7 +231,7 @@ class LogInbox(Log):
         await self._change.wait()
 
     def _note_change(self) -> None:
-        """Wake what waits; the event is there only then, since nearly always nothing does."""
+        """Wake waiting tasks; the event exists only if there are any, which is rare."""
         change, self._change = self._change, None
         if change is not None:
             change.set()

@@ -1,7 +1,7 @@
 """All logs of a process: with queued entries, in doubt, or finished.
 
-When a part of the store may have lost data, all logs of that part are in doubt, also quiet ones and
-those of just ended runs, until the store has shown that it still has the confirmed entries.
+When a part of the store may have lost data, all its logs are in doubt, including quiet ones and
+those of recently ended runs, until the store has proved that it still has the confirmed entries.
 """
 
 import asyncio
@@ -18,18 +18,18 @@ from application.ports.telemetry import Losses, Telemetry
 from domain.identifiers import StreamKey
 
 TICK_SECONDS = 1.0
-"""How often logs are looked at that stall, are quiet, or are done."""
+"""How often logs are checked that stall, are quiet, or are finished."""
 
 QUIET_SECONDS = 2.0
-"""A log on which nothing is confirmed is in doubt so often: its stream may have been evicted, or
-taken over by another process. Also one whose run has just ended, while it is retained."""
+"""A log without confirmations becomes in doubt this often, since its stream may have been evicted,
+or taken over by another process. So does one whose run has ended, while it is retained."""
 
 WIDER_LOOK_SECONDS = 1.0
-"""Where a part lost one stream it may have lost others: all are in doubt, at most so often."""
+"""If a part lost one stream it may have lost others: all become in doubt, at most this often."""
 
 
 class LogRegistry:
-    """The logs of a process, by their streams; `Sender` sends what they have."""
+    """The logs of a process by stream; `Sender` sends their appends."""
 
     def __init__(
         self,
@@ -53,11 +53,11 @@ class LogRegistry:
         self.on_doubt: Callable[[str], None] = _tell_no_one
 
     def is_in_sync(self, part: str = "") -> bool:
-        """Whether a part of the store has proved that it has what it once confirmed."""
+        """Whether a part of the store has proved that it has all entries that it confirmed."""
         return self._lane(part).is_in_sync
 
     def alive_at(self, part: str = "") -> float:
-        """Return when the call was made that a part has answered last, monotonic."""
+        """Return the monotonic time at which the last call that a part answered was made."""
         return self._lane(part).alive_at
 
     def log_of(self, stream: StreamKey) -> StreamLog:
@@ -77,25 +77,29 @@ class LogRegistry:
         return log
 
     def streams(self) -> list[StreamKey]:
-        """Return the streams whose runs this process looks after."""
+        """Return the streams whose open runs this process writes."""
         return [
             log.stream for log in self._logs.values() if log.live is not None or log.is_starting
         ]
 
     def unpublished(self, part: str | None = None) -> int:
-        """Return how many streams, of a part or all, have something not stored, or a start."""
+        """Return how many streams, of a part or all, have unstored entries or a pending start."""
         logs = self._logs.values() if part is None else self._lane(part).logs
         return sum(not log.is_settled for log in logs)
 
+    def unpublished_streams(self) -> list[StreamKey]:
+        """Return the streams that have something not stored, or a start."""
+        return [log.stream for log in self._logs.values() if not log.is_settled]
+
     def unconfirmed_bytes(self, part: str = "") -> int:
-        """Return how much audio of a part was never confirmed; of the whole also the early one."""
+        """Return the unconfirmed audio of a part; for the whole store including early messages."""
         if part == WHOLE.name:
             replayed = sum(log.replayed_bytes for log in self._logs.values())
             return self.budget.held_bytes.unconfirmed - replayed
         return sum(log.unconfirmed_bytes for log in self._lane(part).logs)
 
     def losses(self, part: str = "") -> Losses:
-        """Return what streams of a part lost; of the whole also what was never started."""
+        """Return the losses in a part; for the whole store including calls that never started."""
         if part == WHOLE.name:
             return self._telemetry.losses()
         tally = self._lane(part).losses
@@ -119,12 +123,12 @@ class LogRegistry:
             self._look_at_epochs()
 
     def note_failure(self, part: str = "") -> None:
-        """Note that a part failed: it may have lost something when it is back."""
+        """Note that a part failed: it may have lost entries when it is back."""
         self._lane(part).is_in_doubt = True
         self.on_doubt(part)
 
     def look_wider(self, part: str) -> None:
-        """Doubt every log of a part: one has found its stream lost."""
+        """Put every log of a part in doubt, since one has found its stream lost."""
         now = self._clock.monotonic()
         if now - self._looked_wider_at.get(part, -WIDER_LOOK_SECONDS) >= WIDER_LOOK_SECONDS:
             self._looked_wider_at[part] = now
@@ -132,7 +136,7 @@ class LogRegistry:
                 log.doubt()
 
     def pause(self, log: StreamLog) -> None:
-        """Send nothing of a stream that failed by itself before it is tried again."""
+        """Pause a stream that failed alone, until it is tried again."""
         self._lanes[log.part].pause(log)
         loop = asyncio.get_running_loop()
         loop.call_later(log.backoff.seconds, self._try_again, log)
@@ -144,7 +148,7 @@ class LogRegistry:
     # Parts
 
     def _lane(self, part: str) -> Lane:
-        """Return the lane of a part; a new one is served from now on."""
+        """Return the lane of a part; create it if it is new."""
         lane = self._lanes.get(part)
         if lane is None:
             lane = self._lanes[part] = Lane(part, self._clock.monotonic())
@@ -152,11 +156,11 @@ class LogRegistry:
         return lane
 
     def _serve(self, lane: Lane) -> None:
-        """Have what the logs of a lane have to send sent."""
+        """Start sending for a lane."""
         raise NotImplementedError
 
     def _let_go_of_old(self, lane: Lane) -> None:
-        """Let go of what is old in a part, unless it still has to prove something."""
+        """Release old entries of a part, unless it is in doubt."""
         if lane.is_in_sync:
             refused = {log.retained for log in lane.refused}
             self.budget.let_go_of_old(lane.alive_at, lane.part, refused)
@@ -164,7 +168,7 @@ class LogRegistry:
     # Doubts
 
     def _look_at_epochs(self) -> None:
-        """Doubt every log whose server is another since it was last looked at."""
+        """Put every log in doubt whose server has changed since the last look."""
         store, changed = self._store, set()
         for log in self._logs.values():
             if log.epoch != store.epoch_of(log.stream):
@@ -173,7 +177,7 @@ class LogRegistry:
             self.on_doubt(part)
 
     def _doubt(self, log: StreamLog) -> str:
-        """Have a log prove its stream, on the part that has the stream now; return the part."""
+        """Put a log in doubt, in the part that has its stream now; return the part."""
         log.epoch = self._store.epoch_of(log.stream)
         log.doubt()
         lane = self._lanes[log.part]
@@ -182,7 +186,7 @@ class LogRegistry:
         return lane.part
 
     def _move(self) -> None:
-        """Serve each log by the lane of the part that has its stream now."""
+        """Move each log to the lane of the part that has its stream now."""
         has_moved = False
         for log in self._logs.values():
             part = self._store.part_of(log.stream)
@@ -210,7 +214,7 @@ class LogRegistry:
     # Time
 
     async def keep_time(self) -> None:
-        """Look at what time alone brings about, for ever."""
+        """Check time limits for ever."""
         while True:
             await asyncio.sleep(TICK_SECONDS)
             now = self._clock.monotonic()

@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class LossTally:
-    """What has come of the streams of one part until now: see `Losses`."""
+    """The counts of the streams of one part so far: see `Losses`."""
 
     lost: int = 0
     replayed: int = 0
@@ -29,7 +29,7 @@ class LossTally:
 
 
 class LogReports:
-    """Tells the operator what becomes of a stream, with the call that it belongs to.
+    """Reports the fate of a stream to the operator, with the names of its call.
 
     `losses` are of the part that the stream is in.
     """
@@ -42,7 +42,7 @@ class LogReports:
         self.losses = LossTally()
 
     def confirmed(self, batches: Sequence[Batch], now: float) -> int:
-        """Count what is stored by now; return how many frames are for the first time."""
+        """Count stored frames; return how many are stored for the first time."""
         frames = 0
         for batch in batches:
             if batch.was_confirmed:
@@ -55,7 +55,7 @@ class LogReports:
         return frames
 
     def refused(self, failed: Failed) -> None:
-        """Log that the store refuses this stream by itself."""
+        """Log that the store refuses this stream alone."""
         if isinstance(failed.error, BrokerRefused):
             _log.warning(
                 "the broker refuses a stream: its audio is buffered and sent again",
@@ -63,7 +63,7 @@ class LogReports:
             )
 
     def rebased(self, rewritten: Rewritten, now: float) -> None:
-        """Count and log a stream that the store came back without."""
+        """Count and log a stream that the store has lost."""
         self._telemetry.confirmed([now - at for at in rewritten.found_at])
         lost = rewritten.rebased.lost
         self._telemetry.rebased()
@@ -80,7 +80,7 @@ class LogReports:
         )
 
     def fenced(self, head: Head | None) -> None:
-        """Count what the head of another process lacks; without a head all that is retained."""
+        """Count frames that another process's head lacks; without a head, all retained frames."""
         fenced = self._fenced_losses
         lost_frames = fenced.with_stream() if head is None else fenced.to(head)
         if lost_frames:
@@ -98,7 +98,7 @@ class LogReports:
             _log.warning("audio is lost: it was not published", extra=extra)
 
     def opened(self, opened: Opened) -> None:
-        """Count what a start that is stored has put an end to."""
+        """Count the run that a stored start has ended."""
         self.lost(opened.dropped_frames, "superseded")
         if opened.has_replaced:
             self._telemetry.run_ended("replaced")
@@ -108,7 +108,7 @@ class LogReports:
         self.losses.lost += frames
 
     def _context(self) -> dict[str, object]:
-        """Which call a log line is about."""
+        """Return the names of the call, for a log line."""
         tail = self._holdings.tail
         if tail is None:
             return {"tenant_id": self._stream.tenant_id, "stream_id": self._stream.stream_id}

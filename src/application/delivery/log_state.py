@@ -1,4 +1,4 @@
-"""Where a log stands towards its store, and what it asks of it."""
+"""The state of a log towards its store, and its probe."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,7 +8,7 @@ from domain.identifiers import StreamKey
 
 
 class LogState(StrEnum):
-    """Where a log stands towards its store; see `log_table`."""
+    """The state of a log towards its store; see `log_table`."""
 
     IN_SYNC = "in sync"
     PROBING = "probing"
@@ -23,7 +23,7 @@ OUT_OF_SYNC = frozenset({LogState.PROBING, LogState.REPLAYING, LogState.REBASING
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Ask the store for the head of the stream."""
+    """A request for the head of the stream."""
 
     stream: StreamKey
 

@@ -1,4 +1,4 @@
-"""What a log makes of the answers of its store: `domain.placement` tells what a head means.
+"""How a log handles the answers of its store; `domain.placement` classifies a head.
 
     state      appended   head as     head ours,  head elsewhere  head newer  failed  in doubt
                           expected    held
@@ -14,16 +14,17 @@
                stay                   stay
     CLOSED     ignores heads; a start opens the log again: IN_SYNC
 
-"Ours, held" is IN_SYNC where nothing is left to replay. "Elsewhere" includes no head at all: the
-store does not know the stream. It is CLOSED where nothing is held, and IN_SYNC where the store has
-the end of the last run. REPLAYING appends retained entries once more, from where the store stands.
-REBASING writes what is held behind another head, under a new lease. A FENCED log keeps what is
-retained until it is old: the store may come back to a time when this process held the stream.
+"Ours, held" leads to IN_SYNC if nothing is left to replay. "Elsewhere" includes a missing head: the
+store does not know the stream. It leads to CLOSED if nothing is held, and to IN_SYNC if the store
+has the end of the last run. REPLAYING appends retained entries once more, from the position in the
+store's head. REBASING writes the held entries after another head, under a new lease. A FENCED log
+keeps its retained entries until they are old: the store may be rolled back to a time when this
+process held the stream.
 
-A log is in doubt when the connection is another, or the stream was quiet (`doubts`). The next
-answer to what is sent then proves it: only a log that has nothing to append sends a probe. A start
-is decided on the head once everything before it is stored, and is the next append; a conflict
-decides it again. While it is under way entries of the older generation are held back.
+A log is in doubt after a new connection, or if the stream was quiet (`doubts`). The next answer
+settles the doubt; only a log that has nothing to append sends a probe. A start is decided on the
+head once everything before it is stored, and is the next append; after a conflict it is decided
+again. While it is pending, entries of the older generation are held back.
 """
 
 from collections.abc import Sequence
@@ -48,7 +49,7 @@ from domain.placement import At, Newer
 
 
 class LogTable(LogInbox):
-    """The side of a log that hears from the store; `StreamLog` is the whole."""
+    """The part of a log that handles answers of the store; `StreamLog` is the complete class."""
 
     def __init__(
         self,
@@ -65,7 +66,7 @@ class LogTable(LogInbox):
         self.stream = stream
         self.state = LogState.CLOSED
         self.has_lost = False
-        """Whether the store was found without the stream by the answer that was settled last."""
+        """Whether the last answer showed that the store has lost the stream."""
         self._reports = LogReports(stream, holdings, telemetry)
         self._asked_at = clock.monotonic()
 
@@ -83,13 +84,13 @@ class LogTable(LogInbox):
             self._note_progress()
 
     def _on_failed(self, failed: Failed) -> None:
-        """Have it sent again; log the first failure in a row of a stream that fails by itself."""
+        """Queue it again; log the first failure in a row of a stream that fails alone."""
         self.backoff.note_failure()
         if self.backoff.failures == 1:
             self._reports.refused(failed)
 
     def _on_head(self, head: Head | None) -> None:
-        """Find out what it means that the store stands there. Nothing is in flight."""
+        """Handle a head of the store. Nothing is in flight."""
         if self._starts.begun:
             if head is not None and self._starts.is_stored(head):
                 self._on_start_stored(head)
@@ -121,7 +122,7 @@ class LogTable(LogInbox):
                 self._rebase(head)
 
     def _note_progress(self) -> None:
-        """Be in sync, unless retained entries are still to be appended once more."""
+        """Become in sync, unless retained entries must still be replayed."""
         if self.state is not LogState.FENCED:
             queued = self._window.queued
             is_replaying = bool(queued) and queued[0].was_confirmed and queued[0].count > 0
@@ -146,7 +147,7 @@ class LogTable(LogInbox):
             live.listener.on_confirmed(frames, live.published.last_seq)
 
     def _rebase(self, head: Head | None) -> None:
-        """Write all that is held behind another head, under a new lease."""
+        """Rebase all held entries after another head, under a new lease."""
         live, now = self._live, self._clock.monotonic()
         self.has_lost = True
         if live is not None:
@@ -165,7 +166,7 @@ class LogTable(LogInbox):
             self._finish_live(live)
 
     def _continue(self, live: LiveStream | None, last: Batch) -> None:
-        """Have the generation that is written continue behind the last batch that is rewritten."""
+        """Let the current generation continue after the last rebased batch."""
         if live is None:
             return
         if last.run.name not in (live.run.name, last.lease.owner):
@@ -175,7 +176,7 @@ class LogTable(LogInbox):
         live.interaction.rebase(last.account)
 
     def _finish_live(self, live: LiveStream | None) -> None:
-        """Let go of a generation whose end the store has."""
+        """Detach a generation whose end the store has."""
         if live is not None and live.interaction.state is State.ENDED:
             self._live = None
             self._tell_if_empty(live)
@@ -183,7 +184,7 @@ class LogTable(LogInbox):
             self._let_go_of_live()
 
     def _enter_fenced(self, head: Head) -> None:
-        """Append nothing new: a newer lease holds the stream. What is retained stays so."""
+        """Append nothing new, since a newer lease holds the stream. Retained entries stay."""
         self._confirm(self._holdings.stored_before(head))
         self._drop_unconfirmed("superseded")
         self.state = LogState.FENCED
@@ -191,7 +192,7 @@ class LogTable(LogInbox):
         self._let_go_of_live()
 
     def _close(self, lost_reason: str = "superseded") -> None:
-        """Hold nothing any more; `lost_reason` is why what is not confirmed is lost."""
+        """Drop all entries; `lost_reason` is the reason under which unconfirmed frames are lost."""
         self.state = LogState.CLOSED
         self._drop_unconfirmed(lost_reason)
         self._holdings.retained.take_all()
@@ -199,7 +200,7 @@ class LogTable(LogInbox):
         self._doubts.drop()
 
     def _drop_unconfirmed(self, lost_reason: str) -> None:
-        """Drop what was never confirmed: it is lost. What was confirmed is retained."""
+        """Drop entries that were never confirmed: they are lost. Confirmed ones stay retained."""
         now = self._clock.monotonic()
         lost = len(self._window.open_received_at)
         for batch in self._window.drop():
@@ -212,7 +213,7 @@ class LogTable(LogInbox):
         self._account_due = False
 
     def _withdraw_start(self) -> None:
-        """Have the older generation continue, with what was held back of it."""
+        """Let the older generation continue, with its entries that were held back."""
         if self._live is None:  # its session has left: nothing continues
             self._reports.lost(self._starts.drop_held_back(), "not_stored")
         for entries, received_at in self._starts.withdraw():
@@ -220,7 +221,7 @@ class LogTable(LogInbox):
                 self.put(self._live, entries, received_at)
 
     def _on_start_stored(self, head: Head) -> None:
-        """Open the generation whose start was stored by a call whose answer was lost."""
+        """Open a generation whose start was stored, but whose answer was lost."""
         self._holdings.revision = head.revision
         self._starts.prepare_confirmation()
         self._confirm(self._window.confirm_below(head.next_position))
@@ -230,7 +231,7 @@ class LogTable(LogInbox):
             self._on_head(head)
 
     def _open(self, opened: Opened) -> None:
-        """Write a new generation; the older one of this process is superseded."""
+        """Switch to a new generation; this process's older one is superseded."""
         older, now, run = self._live, self._clock.monotonic(), opened.run
         started_at, audio_meter = now, None
         if older is not None and older.run.name == run.name:

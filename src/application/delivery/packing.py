@@ -1,7 +1,7 @@
-"""Packs entries that wait for long: little more memory than their audio.
+"""Packs entries that wait for long, into little more memory than their audio.
 
-A frame as objects takes some 500 bytes beside its audio, which is more than the 320 bytes of 20 ms
-at 8 kHz. A packed batch is one run of audio and three arrays of numbers.
+As objects a frame takes some 500 bytes beside its audio, which is more than the 320 bytes of 20 ms
+at 8 kHz. A packed batch is one block of audio and three arrays of numbers.
 """
 
 from array import array

@@ -1,4 +1,4 @@
-"""A start that is requested and not decided yet."""
+"""A start that is requested but not yet decided."""
 
 import asyncio
 from collections.abc import Callable
@@ -14,11 +14,11 @@ Granted = LiveStream | AwaitFirstFrame
 class PendingStart:
     """One start request on its way through the log of its stream.
 
-    It keeps its place among the starts of the stream, and is decided once it `is_ready`.
+    It keeps its order among the starts of the stream, and is decided once it `is_ready`.
 
     `outcome` is the stream, or `AwaitFirstFrame` if it cannot be decided yet; it raises
-    `domain.errors.NotAllowed` or `Superseded`. A request that is given up may be granted all the
-    same, if its append was under way: `on_late` is called with the stream then.
+    `domain.errors.NotAllowed` or `Superseded`. If a request was given up while its append was in
+    flight, it may still be granted: `on_late` is called with the stream then.
     """
 
     def __init__(
@@ -39,11 +39,11 @@ class PendingStart:
 
     @property
     def owner(self) -> str:
-        """The token of the lease it asks for."""
+        """The token of the requested lease."""
         return self._request.owner
 
     def retry(self, suffix: str) -> None:
-        """Continue under another token: whether this one was stored is unknown."""
+        """Continue with another token, since it is unknown whether this one was stored."""
         self._request = replace(self._request, owner=another_owner(self.owner, suffix))
 
     def request(self, now: float) -> StartRequest:
@@ -51,20 +51,20 @@ class PendingStart:
         return replace(self._request, waited_ms=round((now - self._requested_at) * 1_000))
 
     def give_up(self) -> None:
-        """Ask for it no longer."""
+        """Withdraw the request."""
         if not self.is_given_up and not self.outcome.done():
             self.is_given_up = True
             self.outcome.cancel()
             self._on_give_up(self)
 
     def settle(self, outcome: Granted) -> None:
-        """Hand over what came of it."""
+        """Set the outcome."""
         if not self.outcome.done():
             self.outcome.set_result(outcome)
         elif isinstance(outcome, LiveStream):
             self._on_late(outcome)
 
     def fail(self, error: Exception) -> None:
-        """Hand over why it is refused."""
+        """Set the error of a refusal."""
         if not self.outcome.done():
             self.outcome.set_exception(error)

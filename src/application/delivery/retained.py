@@ -11,20 +11,21 @@ from domain.head import Run
 
 BATCH_ENTRIES = 128
 BATCH_BYTES = 512 * 1024
-"""A batch is one append, during which the store serves nothing else: about a millisecond."""
+"""A batch is one append, during which the store serves no other request: about a millisecond."""
 
 SMALL_FRAME_BYTES = 2_048
-"""Frames of less audio take a lot more memory than their audio."""
+"""Frames with less audio take much more memory than their audio."""
 
 RETAINED_FRAMES_PER_SECOND = 400
-"""How short the audio of frames may be, and all be retained that would be by its bytes: 2.5 ms."""
+"""The limit by number, which matters for frames shorter than 2.5 ms; longer ones are limited by
+bytes."""
 
 OTHER_ENTRY_FRAMES = 16
-"""An entry that is no frame is not packed, and counts as so many."""
+"""An entry other than a frame is not packed, and counts as this many frames."""
 
 
 class Retained(Holder):
-    """The confirmed batches of one stream, in order; `run` and `base` are as before the first."""
+    """The confirmed batches of one stream, in order; `run` and `base` precede the first."""
 
     def __init__(self, budget: ByteBudget, telemetry: Telemetry) -> None:
         self.run: Run | None = None
@@ -42,12 +43,12 @@ class Retained(Holder):
 
     @property
     def numbered(self) -> list[Batch]:
-        """The batches whose positions are known; they follow those that stand somewhere."""
+        """The batches whose positions are known; they follow those at unknown positions."""
         return [batch for batch in self._batches if batch.is_numbered]
 
     @property
     def account(self) -> Account:
-        """The run behind all that is retained."""
+        """The run after all retained entries."""
         return self._batches[-1].account if self._batches else self.base
 
     def has_end_at(self, position: int) -> bool:
@@ -59,7 +60,7 @@ class Retained(Holder):
         )
 
     def add(self, batch: Batch, now: float) -> None:
-        """Retain a batch that is confirmed `now`, monotonic seconds; it follows all others."""
+        """Retain a batch that was confirmed at monotonic `now`, after all others."""
         batches, count = self._batches, batch.count
         if not self._rewind_seconds or not (count or batches):
             self.run, self.base = batch.run, batch.account
@@ -92,12 +93,12 @@ class Retained(Holder):
             self.let_go(batches[0])
 
     def reset(self, run: Run, base: Account) -> None:
-        """Retain nothing; what is added next follows `base` of `run`."""
+        """Retain nothing; the next batch follows `base` of `run`."""
         self.take_all()
         self.run, self.base = run, base
 
     def frames_from(self, position: int) -> int:
-        """Return how many frames are retained at this position or behind it."""
+        """Return how many frames are retained from this position on."""
         return sum(
             batch.frames_behind(max(0, position - batch.first_position))
             for batch in self.numbered
@@ -105,13 +106,13 @@ class Retained(Holder):
         )
 
     def let_go(self, batch: Batch) -> None:
-        """Forget the first batch. See `Holder`."""
+        """Drop the first batch. See `Holder`."""
         del self._batches[0]
         self.run, self.base = batch.run, batch.account
         self._forget(batch)
 
     def take_from(self, position: int) -> list[Batch]:
-        """Return, and retain no more, the numbered batches that reach above `position`."""
+        """Remove and return the numbered batches that reach above `position`."""
         taken: list[Batch] = []
         while self._batches:
             last = self._batches[-1]
@@ -121,15 +122,15 @@ class Retained(Holder):
         return taken[::-1]
 
     def take_all(self) -> list[Batch]:
-        """Return, and retain no more, all batches."""
+        """Remove and return all batches."""
         taken = [self._take_out(batch) for batch in self._batches]
         self._batches.clear()
         return taken
 
     def _is_too_much(self) -> bool:
-        """Whether it came faster than `REWIND_SHARE` times real time.
+        """Whether it was received faster than `REWIND_SHARE` times real time.
 
-        What waited for a store that was away is confirmed at once, and came no faster for that.
+        The time of reception counts: after an outage many frames are confirmed at once.
         """
         batches, seconds = self._batches, REWIND_SHARE * self._rewind_seconds
         bytes_per_second = batches[-1].run.opening.media.bytes_per_second
@@ -149,7 +150,7 @@ class Retained(Holder):
         )
 
     def _take_out(self, batch: Batch) -> Batch:
-        """Return a batch of its own: the budget still knows of the one that was retained."""
+        """Return a copy, since the budget still has the retained batch."""
         taken = replace(batch, is_retained=False)
         self._forget(batch)
         return taken

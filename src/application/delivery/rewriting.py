@@ -1,4 +1,4 @@
-"""A rebase of what a log holds: from batches to the runs of `domain.rebase`, and back."""
+"""The rebase of a log: converts batches to the runs of `domain.rebase`, and back."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,9 +14,9 @@ from domain.rebase import HeldRun, Rebased, Written, rebase
 
 @dataclass(frozen=True, slots=True)
 class Rewritten:
-    """`standing` is in the store at positions that are not known, `batches` are to be appended.
+    """`standing` batches are in the store at unknown positions, `batches` must be appended.
 
-    `found_at` are the times of reception of frames that were never confirmed and are in the store.
+    `found_at` has the times of reception of frames that are stored but were never confirmed.
     """
 
     rebased: Rebased
@@ -28,7 +28,7 @@ class Rewritten:
 def rewrite(
     head: Head | None, run: Run, base: Account, batches: Sequence[Batch], lease: Lease
 ) -> Rewritten:
-    """Write batches of a log behind a head; `run` and `base` are as before the first of them."""
+    """Rebase batches of a log after a head; `run` and `base` are those before the first batch."""
     batches = [batch for batch in batches if not batch.is_foreign]
     segments = [batch.segment() for batch in batches]
     sources = {id(segment): batch for segment, batch in zip(segments, batches, strict=True)}
@@ -67,7 +67,7 @@ def rewrite(
 
 
 def _held_runs(segments: Sequence[Segment], run: Run, base: Account) -> list[HeldRun]:
-    """Part segments into their runs."""
+    """Group segments by run."""
     runs: list[list[Segment]] = []
     for segment in segments:
         if not runs or runs[-1][-1].run.name != segment.run.name:

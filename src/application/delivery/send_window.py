@@ -1,9 +1,9 @@
-"""The batches of one stream on their way into the store, by position.
+"""The unconfirmed batches of one stream, by position.
 
     open → queued → in flight → (confirmed)
 
-Positions follow from the order: the window numbers what is put into it. It does not handle
-leases: `StreamLog` assigns them.
+Positions follow from the order: the window numbers the entries that are put into it. It does not
+handle leases: `StreamLog` assigns them.
 """
 
 from application.delivery.batch import Batch
@@ -16,7 +16,7 @@ from domain.media import AudioFrame
 
 
 class SendWindow:
-    """What is not confirmed. `next_position` is the first position that no closed batch has."""
+    """The unconfirmed batches. `next_position` is the first position after the closed batches."""
 
     __slots__ = (
         "_budget",
@@ -37,7 +37,7 @@ class SendWindow:
         self.queued: list[Batch] = []
         self.in_flight: list[Batch] = []
         self.in_flight_bytes = 0
-        """How much audio is in the batches that were taken last."""
+        """The audio in the batches that were taken last, in bytes."""
         self.open_entries: list[Entry] = []
         self.open_received_at: list[float] = []
         self.open_bytes = 0
@@ -51,7 +51,7 @@ class SendWindow:
 
     @property
     def oldest_received_at(self) -> float | None:
-        """When the first frame that the store never confirmed was received; None without one."""
+        """When the first frame without any confirmation was received; None without one."""
         for batch in (*self.in_flight, *self.queued):
             if batch.received_at:
                 return batch.received_at[0]
@@ -59,12 +59,12 @@ class SendWindow:
 
     @property
     def replayed_bytes(self) -> int:
-        """How much audio the store had once, and gets again."""
+        """The audio that is replayed, in bytes."""
         batches = (*self.in_flight, *self.queued)
         return sum(batch.audio_bytes for batch in batches if batch.was_confirmed)
 
     def put(self, entries: tuple[Entry, ...], received_at: float, size: int) -> bool:
-        """Add entries to the open batch, with `size` bytes; True if it is full then."""
+        """Add entries of `size` bytes to the open batch; return True if it is full then."""
         held = self.open_entries
         for entry in entries:
             held.append(entry)
@@ -75,7 +75,7 @@ class SendWindow:
         return len(held) >= BATCH_ENTRIES or self.open_bytes >= BATCH_BYTES
 
     def close(self, run: Run, lease: Lease, begun_at: int, account: Account) -> Batch:
-        """Queue the open batch, which may be empty; `account` is the run behind it."""
+        """Queue the open batch, which may be empty; `account` is the run after it."""
         received_at = self.open_received_at
         batch = Batch(
             run,
@@ -94,7 +94,7 @@ class SendWindow:
         return batch
 
     def queue(self, batch: Batch) -> None:
-        """Queue a closed batch behind all others."""
+        """Queue a closed batch after all others."""
         self.queued.append(batch)
         self.next_position = batch.end
         self._grow(batch.count, batch.audio_bytes)
@@ -102,7 +102,7 @@ class SendWindow:
     def take(self) -> list[Batch]:
         """Move the next batches into flight, as many as one append may carry, and return them.
 
-        They end with a lease: what stands behind belongs to another head.
+        They end with a lease, since later batches belong to another head.
         """
         queued = self.queued
         first = queued[0]
@@ -120,19 +120,19 @@ class SendWindow:
         return self.in_flight
 
     def put_back(self) -> None:
-        """Queue what is in flight again."""
+        """Queue the batches in flight again."""
         self.queued[:0] = self.in_flight
         self.in_flight = []
 
     def confirm(self) -> list[Batch]:
-        """Return what was in flight: it is stored."""
+        """Return the batches that were in flight: they are stored."""
         confirmed, self.in_flight = self.in_flight, []
         for batch in confirmed:
             self._grow(-batch.count, -batch.audio_bytes)
         return confirmed
 
     def confirm_below(self, position: int) -> list[Batch]:
-        """Return the queued batches that end at `position` or before; note what of the next is."""
+        """Return the queued batches up to `position`; mark the stored part of the next one."""
         reached = 0
         for batch in self.queued:
             if batch.end > position:
@@ -144,14 +144,14 @@ class SendWindow:
         return self.confirm()
 
     def replay(self, batches: list[Batch], position: int) -> None:
-        """Queue confirmed batches again, in front; the store has what is below `position`."""
+        """Queue confirmed batches again, in front; the store has all entries below `position`."""
         for batch in batches:
             batch.stored = max(0, position - batch.first_position)
             self._grow(batch.count, batch.audio_bytes)
         self.queued[:0] = batches
 
     def drop(self) -> list[Batch]:
-        """Empty the window; return the batches that were in it, without the open one."""
+        """Empty the window; return its batches, except for the open one."""
         self.put_back()
         dropped, self.queued = self.queued, []
         self.open_entries, self.open_received_at, self.open_bytes = [], [], 0

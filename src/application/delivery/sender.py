@@ -1,9 +1,8 @@
 """The loops of a process that hand the logs' appends to the store.
 
-Frames only mark their log as having work; a loop takes one append of each such log, gives all of
-them to the store in one call, and tells each log what became of its own. While calls are under way
-new frames gather, so batches grow with the load by themselves. Each part of the store has loops of
-its own.
+A frame only marks its log as having work. A loop takes one append of each such log, passes all of
+them to the store in one call, and gives each log its outcome. During a call new frames gather, so
+batches grow with the load. Each part of the store has its own loops.
 
 A failed call is retried after a short pause; no entry is dropped.
 """
@@ -24,11 +23,11 @@ from domain.head import Head
 ROUND_BYTES = 2 * 1024 * 1024
 ROUND_ENTRIES = 2_048
 ROUND_STREAMS = 512
-"""How much is given to the store at once: it has to be through within its time limit, and nothing
-else gets its turn while it is made ready."""
+"""The limits of one round: the store has to finish it within the time limit, and preparing it
+blocks everything else."""
 
 ROUNDS_AT_ONCE = 2
-"""While a part takes one round the next is made ready; a log is only ever in one."""
+"""While the store handles one round, the next is prepared; a log is in one round at a time."""
 
 FLUSH_STEP_SECONDS = 0.02
 
@@ -38,14 +37,14 @@ Taken = list[tuple[StreamLog, Work]]
 
 
 class Sender(LogRegistry):
-    """Owns the loops and the logs; `run` is its body, which the composition starts."""
+    """Owns the loops and the logs; the composition root starts `run`."""
 
     _tasks: asyncio.TaskGroup | None = None
 
     async def flush(self, seconds: float, is_urgent: Callable[[], bool] = lambda: False) -> None:
-        """Wait until there is nothing to append, at most `seconds`; once in a process's life.
+        """Wait at most `seconds` until there is nothing to append; once in the life of a process.
 
-        Returns at once when `is_urgent` becomes true: a signal, which is no event, may make it so.
+        Returns at once when `is_urgent` becomes true, which a signal may cause.
         """
         for log in self._logs.values():
             log.hurry()
@@ -55,7 +54,7 @@ class Sender(LogRegistry):
             await asyncio.sleep(FLUSH_STEP_SECONDS)
 
     async def run(self) -> None:
-        """Send for ever. A failure belongs to the streams it concerns, never to a loop."""
+        """Send for ever. A failure affects its streams, never a loop."""
         try:
             async with asyncio.TaskGroup() as self._tasks:
                 for lane in self._lanes.values():
@@ -85,7 +84,7 @@ class Sender(LogRegistry):
                 await asyncio.sleep(backoff.note_failure())
 
     async def _go_round(self, lane: Lane, taken: Taken) -> bool:
-        """Send what was taken; False if the part was not reached."""
+        """Send the taken appends; return False if the part was not reached."""
         sent_at = self._clock.monotonic()
         appends = [work for _, work in taken if type(work) is Append]
         probes = [work.stream for _, work in taken if type(work) is Probe]
@@ -111,17 +110,23 @@ class Sender(LogRegistry):
         self._settle(taken, outcomes, heads, is_reached=True)
         if all(isinstance(it, Failed) for answers in (outcomes, heads.heads) for it in answers):
             return True  # a refusal proves nothing
-        epoch = self._store.epoch_of(taken[0][0].stream)  # a part is one server
-        if lane.is_in_doubt or epoch != lane.epoch:
-            lane.epoch = epoch
+        if lane.is_in_doubt or self._may_be_another(lane, taken[0][0]):
             self.note_alive(sent_at, lane.part)
         else:
             lane.alive_at = max(lane.alive_at, sent_at)
         self._let_go_of_old(lane)
         return True
 
+    def _may_be_another(self, lane: Lane, log: StreamLog) -> bool:
+        """Tell whether the server of a part, or of one log, is not the one that was looked at."""
+        witness, epoch_of = lane.witness, self._store.epoch_of
+        if witness is None:
+            lane.witness = next(iter(lane.logs), None)
+            return True
+        return epoch_of(witness.stream) != witness.epoch or epoch_of(log.stream) != log.epoch
+
     def _take_round(self, lane: Lane) -> Taken:
-        """Take what each log has to send, in turn, until it is enough for one round."""
+        """Take the work of each log in turn, up to the limits of one round."""
         taken: Taken = []
         audio_bytes = entries = 0
         for log in list(lane.with_work):
@@ -173,7 +178,7 @@ class Sender(LogRegistry):
 
     @staticmethod
     def _note_proof(lane: Lane, log: StreamLog, *, is_refused: bool) -> None:
-        """Note whether the store has proved what it confirmed of a log, or refuses to."""
+        """Note whether the store has proved the confirmed entries of a log, or refuses it."""
         if log.is_in_sync:
             lane.out_of_sync.discard(log)
             lane.refused.discard(log)
@@ -183,5 +188,5 @@ class Sender(LogRegistry):
 
 
 def _is_refused(answer: Outcome | Head | None) -> bool:
-    """Tell a stream that is broken by itself from a store that is."""
+    """Return whether a stream failed alone, or with its store."""
     return isinstance(answer, Failed) and isinstance(answer.error, BrokerRefused)

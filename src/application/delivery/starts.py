@@ -1,8 +1,8 @@
 """The starts of one stream that are requested in this process, one after the other.
 
 A start is decided on the head of the store once everything before it is stored, and queued as the
-next append. While it is on its way, entries of the older generation are held back: they follow if
-it is withdrawn, and are dropped if it is granted.
+next append. While it is pending, entries of the older generation are held back: they follow if it
+is withdrawn, and are dropped if it is granted.
 """
 
 import secrets
@@ -24,7 +24,7 @@ HeldBack = tuple[tuple[Entry, ...], float]
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A start whose append is queued or in flight, and what was before it."""
+    """A start whose append is queued or in flight, and the state before it."""
 
     begin: Begin
     continues: bool
@@ -34,7 +34,7 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A start that is stored: from now on the log writes this generation.
+    """A stored start: from now on the log writes this generation.
 
     `has_replaced` if it ended a run that was open.
     """
@@ -48,14 +48,14 @@ class Opened:
 
 
 class Starts:
-    """Decides start requests; `holdings` are the log's."""
+    """Decides start requests; `holdings` are those of the log."""
 
     def __init__(self, holdings: Holdings) -> None:
         self._holdings = holdings
         self.requested: list[PendingStart] = []
-        """The starts that are not settled, in order; only to be looked at."""
+        """The unsettled starts, in order; read-only."""
         self.begun: Begun | None = None
-        """The start whose append is queued or in flight; only to be looked at."""
+        """The start whose append is queued or in flight; read-only."""
         self._held_back: list[HeldBack] = []
 
     @property
@@ -65,37 +65,37 @@ class Starts:
 
     @property
     def held_back_since(self) -> float | None:
-        """When the first of the entries that are held back was received; None without one."""
+        """When the first held-back entry was received; None without one."""
         return self._held_back[0][1] if self._held_back else None
 
     def add(self, pending: PendingStart) -> None:
-        """Decide a request behind those before it."""
+        """Queue a request after the earlier ones."""
         self.requested.append(pending)
 
     def hold_back(self, entries: tuple[Entry, ...], received_at: float) -> None:
-        """Keep entries of the older generation until the start that is begun is settled."""
+        """Hold entries of the older generation back until the begun start is settled."""
         self._held_back.append((entries, received_at))
 
     def note_attempt(self) -> None:
-        """Note that the start that is begun is being sent."""
+        """Note that the begun start is being sent."""
         self.requested[0].is_attempted = True
 
     def is_queued(self, pending: PendingStart) -> bool:
-        """Whether the start that is begun is of this request, and was never sent."""
+        """Whether the begun start belongs to this request, and was never sent."""
         is_first = self.begun is not None and self.requested[0] is pending
         return is_first and not pending.is_attempted
 
     def remove(self, pending: PendingStart) -> bool:
-        """Decide a request no longer, unless it may be stored; tell whether it is removed."""
+        """Remove a request, unless it may be stored; return whether it is removed."""
         if pending not in self.requested or pending.is_attempted:
             return False
         self.requested.remove(pending)
         return True
 
     def decide(self, head: Head | None, now: float, now_ms: int) -> Opened | None:
-        """Decide the first request on the head of the store, at its time `now_ms`.
+        """Decide the first request by the head of the store, at the store's time `now_ms`.
 
-        Returns the generation if the request was granted before; else a start may be queued.
+        Returns the generation if the request was granted before; otherwise a start may be queued.
         """
         pending, tail = self.requested[0], self._holdings.tail
         held_ms = 0 if tail is None else tail.lease.granted_at_ms
@@ -116,9 +116,9 @@ class Starts:
         return None
 
     def is_stored(self, head: Head | None) -> bool:
-        """Whether the start that is begun was stored by a call whose answer was lost.
+        """Whether the begun start was stored although its answer was lost.
 
-        A head without account names no owner: its position and generation tell.
+        A head without account has no owner: its position and generation decide.
         """
         if head is None or not self.requested[0].is_attempted:
             return False
@@ -127,7 +127,7 @@ class Starts:
         return head.lease.owner == self.requested[0].owner
 
     def finish(self) -> Opened:
-        """Note that the start that is begun is stored."""
+        """Note that the begun start is stored."""
         begun = self.begun
         if begun is None:
             raise AssertionError("no start is begun")
@@ -137,15 +137,15 @@ class Starts:
         return replace(opened, has_replaced=begin.ends_older_run)
 
     def prepare_confirmation(self) -> None:
-        """Let go of what is retained if the start that is begun does not continue it."""
+        """Release retained entries if the begun start does not continue them."""
         if self.begun is not None and not self.begun.continues:
             begin = self.begun.begin
             self._holdings.retained.reset(begin.run, begin.account)
 
     def withdraw(self) -> list[HeldBack]:
-        """Take the start that is begun out of the queue, to be decided again.
+        """Remove the begun start from the queue, to decide it again.
 
-        Returns the entries of the older generation that follow now.
+        Returns the held-back entries of the older generation, which follow now.
         """
         begun = self.begun
         if begun is not None:
@@ -156,7 +156,7 @@ class Starts:
         return held_back
 
     def drop_held_back(self) -> int:
-        """Drop what is held back; return how many frames it was."""
+        """Drop held-back entries; return how many frames they were."""
         held_back, self._held_back = self._held_back, []
         return sum(type(entry) is AudioFrame for entries, _ in held_back for entry in entries)
 

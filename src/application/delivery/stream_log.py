@@ -1,4 +1,4 @@
-"""The in-memory log of one stream in one process, and its way into the store.
+"""The in-memory log of one stream in one process.
 
 One log per stream and process, whatever the number of connections, generations and runs. It
 appends in order, one append at a time, each under the revision that it expects. Sessions put
@@ -42,51 +42,51 @@ class StreamLog(LogTable):
 
     @property
     def part(self) -> str:
-        """The part of the store that the stream is in."""
+        """The part of the store that has the stream."""
         return self._holdings.retained.part
 
     def join(self, part: str, losses: LossTally) -> None:
-        """Be of a part from now on, and count there what is lost."""
+        """Move to a part, and count losses there from now on."""
         self._holdings.retained.part = part
         self._reports.losses = losses
 
     @property
     def is_in_sync(self) -> bool:
-        """Whether the store has proved that it has what was confirmed."""
+        """Whether the store has proved that it has the confirmed entries."""
         return not self.is_in_doubt and self.state not in OUT_OF_SYNC
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing is held, and no one writes to it."""
+        """Whether it holds nothing and has no writer."""
         return self.is_settled and self._live is None and self._holdings.retained.is_empty
 
     @property
     def retained(self) -> Retained:
-        """What of it is confirmed and retained."""
+        """Its retained entries."""
         return self._holdings.retained
 
     @property
     def replayed_bytes(self) -> int:
-        """How much audio the store had once, and gets again."""
+        """The audio that is replayed, in bytes."""
         return self._window.replayed_bytes
 
     @property
     def unconfirmed_bytes(self) -> int:
-        """How much audio was never confirmed."""
+        """The audio that was never confirmed, in bytes."""
         return self._window.audio_bytes - self._window.replayed_bytes
 
     @property
     def in_flight_bytes(self) -> int:
-        """How much audio is in the append that was taken last."""
+        """The audio in the append that was taken last, in bytes."""
         return self._window.in_flight_bytes
 
     def quiet_seconds(self, now: float) -> float:
-        """For how long the store was not asked about what is held here."""
+        """For how long no request for this log was sent."""
         is_closed_or_asked = self.state is LogState.CLOSED or not self.is_empty
         return 0.0 if is_closed_or_asked else now - self._asked_at
 
     def request_start(self, pending: PendingStart) -> None:
-        """Decide a start request once everything before it is stored, the account included."""
+        """Decide a start request once everything before it is stored, including the account."""
         self._starts.add(pending)
         live = self._live
         if live is not None and live.interaction.state is not State.ENDED:
@@ -95,12 +95,12 @@ class StreamLog(LogTable):
         self.note_work()
 
     def note_start_ready(self, pending: PendingStart) -> None:
-        """Decide a start that was requested, in its turn."""
+        """Decide the next pending start."""
         pending.is_ready = True
         self.note_work()
 
     def on_start_given_up(self, pending: PendingStart) -> None:
-        """Request a start no longer; one that may be stored is settled first."""
+        """Withdraw a start; one that may be stored is settled first."""
         if self._starts.is_queued(pending):
             self._withdraw_start()
         if self._starts.remove(pending):
@@ -108,7 +108,7 @@ class StreamLog(LogTable):
             self.note_work()
 
     def doubt(self) -> None:
-        """Have the store prove that it has what was confirmed."""
+        """Put the log in doubt, so that the store must prove that it has the confirmed entries."""
         if self.state is not LogState.CLOSED:
             self._doubts.add()
             self.note_work()
@@ -118,7 +118,7 @@ class StreamLog(LogTable):
         self._reports.losses.lost += frames
 
     def abandon(self) -> None:
-        """Give up everything: the store was away for longer than the stream would live there."""
+        """Give up everything: the store was away for longer than the stream's expiry."""
         self._reports.lost(self._starts.abandon(), "not_stored")
         self._close("not_stored")
         self._note_change()
@@ -126,7 +126,7 @@ class StreamLog(LogTable):
     # What is taken, and what became of it
 
     def take(self) -> Work | None:
-        """Return what is to be sent next; None if there is nothing, or something is in flight."""
+        """Return the next append or probe; None if there is none, or one is in flight."""
         if self._sent is not None:
             return None
         self._doubts.note_sent()
@@ -141,7 +141,7 @@ class StreamLog(LogTable):
         return append
 
     def settle_append(self, outcome: Outcome) -> None:
-        """Note what became of the append that was taken last."""
+        """Handle the outcome of the append that was taken last."""
         sent, self._sent = self._sent, None
         self.has_lost = False
         if type(sent) is not Append:
@@ -157,7 +157,7 @@ class StreamLog(LogTable):
         self._note_change()
 
     def settle_probe(self, head: Head | Failed | None, now_ms: int) -> None:
-        """Note where the store says that the stream stands, at its time `now_ms`."""
+        """Handle the head that the store returned, at the store's time `now_ms`."""
         self._sent = None
         self.has_lost = False
         if isinstance(head, Failed):
@@ -179,7 +179,7 @@ class StreamLog(LogTable):
 
     @property
     def _may_decide_start(self) -> bool:
-        """Whether a start is requested, and nothing more comes before it."""
+        """Whether a start is pending, and nothing precedes it."""
         live = self._live
         return self._starts.is_ready and (live is None or not live.is_catching_up)
 
@@ -192,6 +192,6 @@ class StreamLog(LogTable):
 
 
 def _was_stored(sent: Append, outcome: Conflict | Failed) -> bool:
-    """Tell whether a conflict is with the append itself: it was stored, and the answer lost."""
+    """Return whether a conflict is with the append itself, which was stored before."""
     head = outcome.head if isinstance(outcome, Conflict) else None
     return head is not None and head.revision == sent.head.revision

@@ -1,9 +1,9 @@
-"""Which entries of a stream are older than retention."""
+"""Knows which entries of a stream are older than the retention."""
 
 from application.ports.store import BEGINNING, Mark
 
 STEP_SECONDS = 1.0
-"""How finely the ages of positions are remembered."""
+"""The resolution of the ages of positions."""
 
 
 class Trimming:
@@ -15,12 +15,12 @@ class Trimming:
         self._stored: list[tuple[float, Mark]] = []
 
     def note_stored(self, end: Mark, now: float) -> None:
-        """Note that all below `end` is stored."""
+        """Note that all entries below `end` are stored."""
         if not self._stored or self._stored[-1][0] + STEP_SECONDS <= now:
             self._stored.append((now, end))
 
     def first_to_keep(self, now: float) -> Mark:
-        """Return the newest mark below which all is older than retention."""
+        """Return the highest mark below which all entries are older than the retention."""
         while self._stored and self._stored[0][0] + self._seconds <= now:
             self._keep_from = self._stored.pop(0)[1]
         return self._keep_from

@@ -3,9 +3,9 @@
     arriving   is audio arriving?      calling   who is calling?
     complete   is it complete?         wrong     what is wrong?
 
-What is not known is not good: before the index is read nothing is known, and while the store does
-not answer an answer is what was seen last. Trouble that is over stands behind the rest, and says
-when it was. The service of a page adds what it knows: what arrives, outages, refused handshakes.
+Unknown never counts as good: before the index is read nothing is known, and while the store does
+not answer, an answer shows the last known state. Past trouble comes after current trouble, with its
+time. The service of a page adds its own facts: incoming audio, outages, refused handshakes.
 """
 
 from collections.abc import Iterable
@@ -36,7 +36,7 @@ NO_CALLS = "no live calls"
 class Answers:
     """The answers to the four questions, and the store's state; `wrong` is never empty.
 
-    `is_dated`: what is shown of calls is what was seen last.
+    `is_dated`: the calls are shown in their last known state.
     """
 
     broker: Answer
@@ -55,7 +55,7 @@ def answer(overview: CallOverview, now: Instant, service: ServiceReport | None =
         nothing = Answer(Tone.UNKNOWN, _nothing_known(overview, now))
         arriving = _with_service(nothing, service) if broker.tone is Tone.BAD else nothing
         return Answers(broker, arriving, nothing, nothing, _in_order([], around, []), is_dated=True)
-    tally = Tally()
+    tally = Tally(is_away=quiet is not None)
     for call in overview.calls:
         tally.take(call, now)
     arriving, complete, calling = _arriving(tally), _complete(tally, now), _calling(tally)
@@ -93,7 +93,7 @@ def _broker(overview: CallOverview, now: Instant, service: ServiceReport | None)
 def _around(
     overview: CallOverview, now: Instant, service: ServiceReport | None, broker: Answer
 ) -> list[Answer]:
-    """Return what is, or was, wrong with the broker and at the door of the service."""
+    """Return current and past trouble of the broker, and refused handshakes."""
     found = [] if broker.tone is Tone.GOOD else [broker]
     known = all_outages(overview.outages, service)
     if service is not None:
@@ -111,7 +111,7 @@ def _around(
 def _in_order(
     present: Iterable[str], around: Iterable[Answer], past: Iterable[str]
 ) -> tuple[Answer, ...]:
-    """Return what is wrong now, what is not known, and behind it what was."""
+    """Return current trouble, unknowns, and then past trouble."""
     found = [*around, *(Answer(Tone.BAD, text) for text in present)]
     found.sort(key=lambda it: (it.tone is not Tone.BAD, it.tone is Tone.PAST))
     found += [Answer(Tone.PAST, text) for text in past]
@@ -121,7 +121,7 @@ def _in_order(
 
 
 def _with_service(seen: Answer, service: ServiceReport | None) -> Answer:
-    """Put what the service receives before what is not known of the published calls."""
+    """Put the service's incoming audio before the unknown state of the published calls."""
     if service is None:
         return seen
     return Answer(service.arriving.tone, f"{service.arriving.text}; published: {seen.text}")
@@ -142,9 +142,12 @@ def _arriving(tally: Tally) -> Answer:
     text = f"{flowing:,} of {calls(tally.live)} with audio, {rate} frames/s"
     if unseen:
         text += f", {unseen:,} not looked at yet"
+    if tally.unread:
+        text += f", {tally.unread:,} cannot be read"
     if tally.conditions[Condition.STILL] or tally.conditions[Condition.CUT] or tally.mute:
         return Answer(Tone.BAD, text)
-    return Answer(Tone.UNKNOWN if unseen == tally.live else Tone.GOOD, text)
+    is_unknown = unseen + tally.unread == tally.live
+    return Answer(Tone.UNKNOWN if is_unknown else Tone.GOOD, text)
 
 
 def _complete(tally: Tally, now: Instant) -> Answer:
@@ -165,7 +168,10 @@ def _complete(tally: Tally, now: Instant) -> Answer:
         tone, text = Tone.GOOD, NO_CALLS
     if unseen:
         text += f"; {unseen:,} not looked at yet"
-        tone = Tone.UNKNOWN if unseen == tally.live and tone is Tone.GOOD else tone
+    if tally.unread:
+        text += f"; {tally.unread:,} cannot be read"
+    if unseen + tally.unread == tally.live > 0 and tone is Tone.GOOD:
+        tone = Tone.UNKNOWN
     return Answer(tone, text)
 
 
@@ -213,7 +219,7 @@ def _present(tally: Tally, unfollowed: int, now: Instant, *, is_away: bool) -> l
     if odd := tally.odd_audio.calls:
         what = counts(tally.odd_audio.names)
         found.append(f"{calls(odd)} with audio that is not as it should be: {what}")
-    if not is_away and tally.unread:
+    if tally.unread:
         found.append(f"{calls(tally.unread)} cannot be read")
     if unfollowed:
         found.append(f"{calls(unfollowed)} more than can be followed")

@@ -1,4 +1,4 @@
-"""One follower for all who look. It runs, over a connection of its own, only while one does."""
+"""One follower for all viewers. It runs only while there are any, over a separate connection."""
 
 import asyncio
 import logging
@@ -11,12 +11,12 @@ from application.ports.destination import Destination
 
 MAX_VIEWERS = 8
 ASLEEP_SECONDS = 60.0
-"""A viewer that has not looked for so long, because its connection takes nothing, loses its place.
+"""A viewer that has not looked for this long, because its connection is stuck, is removed.
 """
 
 LINGER_SECONDS = 10.0
-"""How long the follower stays when the last viewer has left: a page that is loaded again, or
-asks for another selection, comes back at once."""
+"""How long the follower stays after the last viewer has left, since a page that is reloaded or
+changes its selection comes back at once."""
 
 CHECK_SECONDS = 0.5
 
@@ -28,7 +28,7 @@ class TooManyViewers(Exception):
 
 
 class Audience:
-    """Lets viewers in, up to a number. `connect` makes the connection that the follower reads."""
+    """Admits viewers, up to a limit. `connect` makes the connection of the follower."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Audience:
         self.is_closed = False
 
     def join(self, viewer: object) -> None:
-        """Let a viewer in; the follower begins with the first.
+        """Admit a viewer; the first one starts the follower.
 
         Raises:
             TooManyViewers: there is no place for it.
@@ -58,16 +58,16 @@ class Audience:
         """
         if self.is_closed or len(self._viewers) >= self._max_viewers:
             raise TooManyViewers
-        self._viewers[viewer] = self._clock.monotonic()
         if self._task is None or self._task.done():
             overview = CallOverview()
             destination = self._connect()
             follower = Follower(destination.reader, self._clock, overview, self._looks_per_second)
             self._following = overview, follower
             self._task = asyncio.create_task(self._serve(destination, follower), name="live page")
+        self._viewers[viewer] = self._clock.monotonic()  # not before there is something to see
 
     def leave(self, viewer: object) -> None:
-        """Let a viewer go; one that has left already may leave again."""
+        """Remove a viewer. Idempotent."""
         self._viewers.pop(viewer, None)
         if self._following is not None:
             follower = self._following[1]
@@ -80,7 +80,7 @@ class Audience:
         return len(self._viewers)
 
     def look(self, viewer: object) -> tuple[CallOverview, Follower] | None:
-        """Return what is followed; None if the viewer is to go: the service stops, for instance."""
+        """Return the overview; None if the viewer must leave, for instance at a shutdown."""
         is_running = self._task is not None and not self._task.done() and not self.is_closed
         if not is_running or viewer not in self._viewers:
             return None
@@ -88,7 +88,7 @@ class Audience:
         return self._following
 
     async def close(self) -> None:
-        """Let all viewers go, and stop following."""
+        """Remove all viewers, and stop following."""
         self.is_closed = True
         if self._task is not None:
             self._task.cancel()
@@ -100,7 +100,7 @@ class Audience:
             self.leave(viewer)
 
     async def _serve(self, destination: Destination, follower: Follower) -> None:
-        """Follow until no viewer was here for a while."""
+        """Follow until there has been no viewer for a while."""
         following = asyncio.create_task(follower.run(), name="follower of the live page")
         idle_seconds = 0.0
         try:

@@ -1,4 +1,4 @@
-"""One call as it was looked at last."""
+"""One call, as of the last look."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,30 +16,30 @@ from domain.ledger import NOTHING, Ledger
 from domain.media import AudioFrame
 
 MUTE_SECONDS = 5.0
-"""A call that has started and has no audio for so long is wrong."""
+"""A started call without audio for this long is in trouble."""
 
 STILL_SECONDS = 2.0
-"""A live call without a frame for so long, and for three of its frames, stands still."""
+"""A live call stands still without a frame for this long and for three frame durations."""
 
 LATENCIES = 5
-"""The latency is the least of so many looks: a frame may have waited for a look."""
+"""The latency is the minimum over this many looks, since a frame may have waited for a look."""
 
 BEGINNING_SECONDS = 10.0
-"""A run whose audio is looked at later than this is not judged as a whole when it ends."""
+"""A run whose first look comes later than this is not judged as a whole when it ends."""
 
 CLOCKS_DIFFER_MS = 1_000
-"""A frame from so far in the future tells of two clocks, and nothing of a latency."""
+"""A frame from this far in the future shows that clocks differ, so the latency is unknown."""
 
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """A stream with its latest run. Instants named `…_at` are monotonic seconds.
+    """A stream with its latest run. Times named `…_at` are monotonic seconds.
 
-    `level` is that of the last frame, 0 to 1. `findings` tell what is wrong with the audio, as far
-    as looks have measured it: the last frame of each. `frames_per_second` is None before the second
-    look, `latency_ms` before a frame came between two looks. `is_unread`: the last look has failed.
-    `hurt_at` is when a look found more frames absent, `cut_at` when it was found without its
-    sender, `over_at` when it was found to be over: None if that was before the view was opened.
+    `level` is that of the last frame, 0 to 1. `findings` are defects of the audio in the measured
+    frames, the last one of each look. `frames_per_second` is None before the second look,
+    `latency_ms` until a frame arrives between two looks. `is_unread`: the last look has failed.
+    `hurt_at` is when a look found more absent frames, `cut_at` when one found the run cut,
+    `over_at` when one found it ended: None if that was before the view was opened.
     """
 
     stream: StreamKey
@@ -76,24 +76,20 @@ class Call:
     _is_whole: bool = False
 
     def announce(self, announced: Announcement, now: Instant) -> None:
-        """Take an announcement: another run begins without figures."""
+        """Handle an announcement: a new run starts without figures."""
         self.generation = max(self.generation, announced.generation)
         if announced.run != self.run:
-            self.run, self.interaction_id = announced.run, announced.interaction_id
-            self.ledger, self.end_reason, self.moved_at = NOTHING, None, None
-            self.looked_at = self.frames_per_second = self.latency_ms = None
-            self.condition, self.announced_at = Condition.UNSEEN, now.monotonic
-            self._latencies.clear()
-            self._forget_run()
+            self._begin_run(announced.run, now)
+            self.interaction_id = announced.interaction_id
         if announced.has_ended:
             self.condition = Condition.ENDED
         elif self.condition.is_over:
             self.condition, self.over_at = Condition.UNSEEN, None
 
     def look(self, newest: Newest, now: Instant, back_at: float | None = None) -> None:
-        """Take what a look has found; the store was away until `back_at`, if it was."""
+        """Handle the result of a look; `back_at` is the end of the store's last outage, if any."""
         head = newest.head
-        self._take_facts(head)
+        self._take_facts(head, now)
         ledger = head.account.ledger
         before, came = self.looked_at, ledger.published - self.ledger.published
         entry = None if newest.last is None else newest.last.entry
@@ -119,6 +115,21 @@ class Call:
             self.findings, self._meter = self._meter.findings, None
 
     @property
+    def state(self) -> str:
+        """What it is doing, in one word for the views; `unread` while that is not known."""
+        return "unread" if self.is_unread else self.condition.value
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is over, and nothing more of it is to be found out."""
+        return self.condition.is_over and self.looked_at is not None and not self.is_unread
+
+    @property
+    def is_flowing(self) -> bool:
+        """Whether audio comes, as the last look has found; not if that has failed."""
+        return self.condition is Condition.FLOWING and not self.is_unread
+
+    @property
     def is_incomplete(self) -> bool:
         """Whether frames of it are absent."""
         return _absent(self.ledger) > 0
@@ -129,7 +140,7 @@ class Call:
         return [it for it in self.findings if it is not Finding.LONG_SILENCE]
 
     def frame_age(self, now: Instant) -> float | None:
-        """Return the seconds since the last frame, as of the last look unless it stands still."""
+        """Return the age of the last frame: at the last look if it flows, else now."""
         if self.moved_at is None or self.looked_at is None:
             return None
         is_growing = self.condition is not Condition.FLOWING and not self.is_unread
@@ -137,33 +148,32 @@ class Call:
         return max(0.0, until - self.moved_at)
 
     def still_seconds(self, now: Instant) -> float | None:
-        """Return for how long no audio comes, of a call that is not over; None if it flows."""
+        """Return for how long a live or cut call has had no audio; None if it flows."""
         stands = self.condition in (Condition.STILL, Condition.CUT)
         return self.frame_age(now) if stands else None
 
     @property
     def is_mute(self) -> bool:
-        """Whether it has started and has no audio for too long, as of the last look."""
+        """Whether it has started and had no audio for too long, as of the last look."""
         return self.condition is Condition.WAITING and self._waits_long
 
     def waiting_seconds(self, now: Instant) -> float | None:
-        """Return for how long its first frame is waited for; None if it was not looked at."""
+        """Return for how long it has waited for its first frame; None before the first look."""
         return None if self._waits_since is None else now.monotonic - self._waits_since
 
     @property
     def behind_bytes(self) -> int | None:
-        """About how much audio of it is received and not published: what the latency holds."""
-        if self.latency_ms is None or self.condition is not Condition.FLOWING:
+        """An estimate of its received but unpublished audio: latency times rate."""
+        if self.latency_ms is None or not self.is_flowing:
             return None
         return self.latency_ms * self.bytes_per_second // 1_000
 
-    def _take_facts(self, head: Head) -> None:
+    def _take_facts(self, head: Head, now: Instant) -> None:
         if head.run is None:
             return
         opening = head.run.opening
         if head.run.name != self.run:  # the index tells of it in a moment
-            self.run, self.ledger, self.looked_at = head.run.name, NOTHING, None
-            self._forget_run()
+            self._begin_run(head.run.name, now)
         self.dialect, self.track = opening.dialect, opening.track
         self.caller, self.callee = opening.call.caller, opening.call.callee
         self.sample_rate = opening.media.sample_rate
@@ -184,7 +194,7 @@ class Call:
             self.latency_ms = None if least < -CLOCKS_DIFFER_MS else max(0, least)
 
     def _measure(self, frame: AudioFrame, run_bytes: int) -> None:
-        """Measure the last frame, unless a look has. The clock is that of who received it."""
+        """Measure the last frame, once. The clock is that of the process that received it."""
         if self._meter is None:
             self._meter = AudioMeter(frame.media)
             self._is_whole = run_bytes <= BEGINNING_SECONDS * frame.media.bytes_per_second
@@ -195,7 +205,12 @@ class Call:
         self.findings = self._meter.findings
         self.level = None if self._meter.level is None else self._meter.level.share
 
-    def _forget_run(self) -> None:
+    def _begin_run(self, run: str, now: Instant) -> None:
+        """Forget all that was known of the run before."""
+        self.run, self.condition, self.announced_at = run, Condition.UNSEEN, now.monotonic
+        self.ledger, self.end_reason, self.moved_at = NOTHING, None, None
+        self.looked_at = self.frames_per_second = self.latency_ms = None
+        self._latencies.clear()
         self.level, self.findings, self._meter = None, (), None
         self.hurt_at = self.cut_at = self.over_at = self._waits_since = None
 
@@ -204,7 +219,7 @@ class Call:
         self.frames_per_second = rate if old is None else old * 0.5 + rate * 0.5
 
     def _judge_wait(self, now: Instant, back_at: float | None) -> bool:
-        """Tell whether a first frame is late by now; the start may be older than the view."""
+        """Return whether a first frame is late now; the start may be older than the view."""
         if self._waits_since is None:
             age = max(0, now.epoch_ms - (self.started_at_ms or now.epoch_ms)) / 1_000
             self._waits_since = min(self.announced_at, now.monotonic - age)

@@ -1,4 +1,4 @@
-"""The moments of one call: its entries, and what a view and its service have seen beside them."""
+"""The moments of one call: from its entries, from the view, and from its service."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ def moments_of(
     now: Instant,
     service: ServiceReport | None = None,
 ) -> Sequence[Moment]:
-    """Return what happened in a call, as far as its entries are read."""
+    """Return the moments of a call, as far as its entries are read."""
     if line is None:
         return ()
     opened_at = overview.opened_at

@@ -1,6 +1,6 @@
-"""All calls that a store tells of, as they were looked at last. Pure, and bounded.
+"""All calls of a store, as of the last looks. Pure and bounded.
 
-announced   a start or an end: the call is known, the look that follows tells more
+announced   a start or an end: the call is known, the next look shows more
 looked      a look at its stream: where it stands, and its last entry
 absent      a look that found no stream
 unread      a look that failed
@@ -20,22 +20,22 @@ from domain.identifiers import StreamKey
 
 MAX_LIVE = 4_000
 MAX_OVER = 200
-"""How many calls that are over are remembered: the latest."""
+"""How many ended calls are kept: the latest."""
 
 MAX_OUTAGES = 50
 
 SILENT_SECONDS = 3.0
-"""A store that is asked, and has not answered for so long, is away, also if it has not failed."""
+"""A store that has not answered a request for this long counts as away, even without an error."""
 
 QUIET_SECONDS = 1.0
-"""A question that the store has not answered for so long: what is shown is not known any more."""
+"""If a request has no answer for this long, the current state is unknown."""
 
 COST_SECONDS = 15.0
-"""Frames that are found to be lost so soon behind an outage were lost in it."""
+"""Frames whose loss is found this soon after an outage were lost in it."""
 
 
 class CallOverview:
-    """What all calls do. Feed it from one place; read it from any number of views."""
+    """The state of all calls. One follower feeds it; any number of views read it."""
 
     def __init__(self, max_live: int = MAX_LIVE, max_over: int = MAX_OVER) -> None:
         self._max_live, self._max_over = max_live, max_over
@@ -44,30 +44,30 @@ class CallOverview:
         self._unfollowed: dict[StreamKey, Announcement] = {}
         self.outages: deque[Outage] = deque(maxlen=MAX_OUTAGES)
         self.opened_at: Instant | None = None
-        """When the view was opened that asks the store."""
+        """When the view was opened."""
         self.heard_at: Instant | None = None
         self._asked_at: float | None = None
-        """When the store was asked what it has not answered."""
+        """When the pending request to the store was made."""
         self.has_answered = False
         self.back_at: float | None = None
-        """When the store was back the last time."""
+        """When the store came back from its last outage."""
         self.failure = ""
         self.has_index = False
         """Whether the announcements were read to their end once."""
 
     @property
     def calls(self) -> list[Call]:
-        """All calls: the live ones, then those that are over, the latest last."""
+        """All calls: the live ones, then the ended ones, the latest last."""
         return [*self._live.values(), *self._over.values()]
 
     @property
     def unfollowed(self) -> int:
-        """How many live calls are too many to be followed, up to a bound."""
+        """How many live calls exceed the limit of followed ones, up to a bound."""
         return len(self._unfollowed)
 
     @property
     def is_seen(self) -> bool:
-        """Whether each live call was looked at."""
+        """Whether there was a look at each live call."""
         return all(call.condition is not Condition.UNSEEN for call in self._live.values())
 
     def call(self, stream: StreamKey) -> Call | None:
@@ -96,7 +96,7 @@ class CallOverview:
             self._follow_another(now)
 
     def looked(self, stream: StreamKey, newest: Newest, now: Instant) -> None:
-        """Take what a look has found."""
+        """Handle the result of a look."""
         call = self._live.get(stream) or self._over.get(stream)
         if call is None:
             return
@@ -117,11 +117,12 @@ class CallOverview:
         if call is not None:
             is_known = call.condition is not Condition.UNSEEN
             call.condition, call.looked_at = Condition.GONE, now.monotonic
+            call.is_unread = False
             if is_known:  # else it had expired before this process looked
                 self._place(call, now)
             self._follow_another(now)
         elif (over := self._over.get(stream)) is not None:
-            over.looked_at = now.monotonic
+            over.looked_at, over.is_unread = now.monotonic, False
 
     def unread(self, stream: StreamKey, now: Instant) -> None:
         """Note that a look has failed."""
@@ -132,7 +133,7 @@ class CallOverview:
                 call.looked_at = now.monotonic
 
     def asked(self, now: Instant) -> None:
-        """Note that the store is asked, and has not answered yet."""
+        """Note a request to the store."""
         if self._asked_at is None:
             self._asked_at = now.monotonic
 
@@ -158,7 +159,7 @@ class CallOverview:
         return seconds if self.failure or is_silent else None
 
     def quiet_seconds(self, now: Instant) -> float | None:
-        """Return how long the store has not answered, from when on that is odd; None before."""
+        """Return how long the store has not answered, if that is unusually long; else None."""
         if self.away_seconds(now) is not None:
             return self.away_seconds(now)
         if self._asked_at is None or not self.has_answered:
@@ -171,32 +172,32 @@ class CallOverview:
         return 0.0 if since is None else max(0.0, now.monotonic - since.monotonic)
 
     def _note_outage(self, now: Instant) -> Outage:
-        """Return the outage that lasts: it began when the store answered last."""
+        """Return the current outage, which began at the store's last answer."""
         if not self.outages or self.outages[-1].until_ms is not None:
             since = self.heard_at or self.opened_at or now
             self.outages.append(Outage(since.epoch_ms, is_seen_late=not self.has_answered))
         return self.outages[-1]
 
     def _charge(self, lost: int, now: Instant) -> None:
-        """Note what an outage has cost, as far as looks in it, and soon behind it, tell."""
+        """Add losses to an outage, found by looks during it or soon after it."""
         is_near = self.back_at is not None and now.monotonic - self.back_at <= COST_SECONDS
         if self.outages and is_near:
             self.outages[-1].lost = (self.outages[-1].lost or 0) + lost
 
     @property
     def live(self) -> Collection[Call]:
-        """The calls that are not over."""
+        """The live calls, and those that wait for a sender."""
         return self._live.values()
 
     @property
     def over(self) -> Collection[Call]:
-        """The calls that are over, as far as they are remembered, the latest last."""
+        """The ended calls that are kept, the latest last."""
         return self._over.values()
 
     def select(self, text: str, limit: int) -> Selected:
         """Return the calls that have each word of `text`: those with trouble first, then by age.
 
-        A word is looked for in tenant, interaction, stream, track, dialect, condition and findings.
+        Words are searched in tenant, interaction, stream, track, dialect, state and findings.
         """
         return select(self._live.values(), self._over.values(), text, limit)
 
@@ -205,7 +206,7 @@ class CallOverview:
         return len(self._live) >= self._max_live
 
     def _follow_another(self, now: Instant) -> None:
-        """Take one of those that were too many, now that there may be a place."""
+        """Follow one of the calls above the limit, now that there may be room."""
         if self._unfollowed and not self._is_full:
             self.announced(self._unfollowed.pop(next(iter(self._unfollowed))), now)
 

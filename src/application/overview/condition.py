@@ -7,7 +7,7 @@ class Condition(StrEnum):
     """What a call is doing."""
 
     UNSEEN = "unseen"
-    """It is announced and was not looked at yet."""
+    """It is announced; there was no look at it yet."""
     WAITING = "waiting"
     """It has started; no audio yet."""
     FLOWING = "flowing"
@@ -17,9 +17,9 @@ class Condition(StrEnum):
     """Its sender is lost, and may resume."""
     ENDED = "ended"
     GONE = "gone"
-    """Its stream is not in the store any more, and nothing tells of an end."""
+    """Its stream is no longer in the store, and no end was seen."""
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more is expected of it."""
+        """Whether the call is over."""
         return self in (Condition.ENDED, Condition.GONE)

@@ -1,4 +1,4 @@
-"""Handshakes that were refused of late, as far as an operator should act on them."""
+"""Recently refused handshakes on which an operator should act."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -9,16 +9,16 @@ from application.ports.exposition import HANDSHAKE_MINUTES, ServiceState
 from application.ports.telemetry import ACCEPTED, NO_BROKER
 
 TURNED_AWAY = frozenset({"full", NO_BROKER, "failed"})
-"""The sender was allowed: one of these is wrong for a minute."""
+"""The sender was allowed: each of these is trouble for a minute."""
 
 REFUSED = TURNED_AWAY | {
     "unauthenticated", "too_many_failures", "address_refused", "address_unknown", "wrong_path",
     "wrong_method", "no_upgrade", "wrong_version", "headers_too_large", "unreadable", "draining",
 }  # fmt: skip
-"""All that is told. Peers that never ask for a WebSocket are left to the log and the metrics."""
+"""All that are shown. Requests that do not ask for a WebSocket are only logged and counted."""
 
 RED_SHARE = 0.1
-"""From this share of the last handshakes on refusals are wrong: the alert has the same limit."""
+"""From this share of the recent handshakes on, refusals are trouble: the alert's limit."""
 
 LATELY_SECONDS = 60.0
 MILLI = 1_000
@@ -26,7 +26,7 @@ MINUTE_MS = MINUTE * MILLI
 
 
 def refusals(state: ServiceState, now: Instant) -> Answer | None:
-    """Say which handshakes were refused in the last minutes, and why; None without any."""
+    """Describe the handshakes refused in the last minutes by reason; None without any."""
     minute = now.epoch_ms // MINUTE_MS
     refused = _refused(state.handshakes, minute - HANDSHAKE_MINUTES)
     if not refused:
@@ -43,7 +43,7 @@ def refusals(state: ServiceState, now: Instant) -> Answer | None:
 
 
 def _is_wrong_now(state: ServiceState, now: Instant, minute: int) -> bool:
-    """Tell whether senders who may call are turned away now, or many who may not call try."""
+    """Return whether allowed senders are refused now, or many handshakes are refused."""
     since_ms = now.epoch_ms - round(LATELY_SECONDS * MILLI)
     lately = {it for it in REFUSED if state.refused_at_ms.get(it, 0) > since_ms} - {"draining"}
     if lately & TURNED_AWAY:
@@ -54,7 +54,7 @@ def _is_wrong_now(state: ServiceState, now: Instant, minute: int) -> bool:
 
 
 def _refused(handshakes: Mapping[str, Mapping[int, int]], after: int) -> Counter[str]:
-    """Count the refusals behind a minute, by outcome."""
+    """Count the refusals since a minute, by outcome."""
     counted = Counter({it: _behind(handshakes.get(it, {}), after) for it in REFUSED})
     return +counted
 

@@ -1,63 +1,47 @@
-"""Reads a store and feeds the overview: so much a second, whatever the number of calls.
+"""Reads a store and feeds the overview, at a limited rate for any number of calls.
 
 the index     a few pages a round, until its end, then what is new
 looks         at calls that are shown, up to once a second each; at the others in turn
 time lines    of the calls that are watched: entry by entry, so many a round
+
+Calls in different parts of a store are looked at side by side: a part that is away, or answers
+late, holds up its own calls alone.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 from application.backoff import Backoff
 from application.overview.call_overview import CallOverview
 from application.overview.time_line import TimeLine
+from application.overview.watched import Watched
 from application.ports.clock import Clock
+from application.ports.destination import WHOLE
 from application.ports.errors import BrokerUnavailable, PublisherError
-from application.ports.reader import PublishedEntry, StreamReader
+from application.ports.reader import StreamReader
 from domain.identifiers import StreamKey
 
 ROUND_SECONDS = 0.5
 MIN_PAUSE_SECONDS = 0.05
 SHOWN_SECONDS = 0.9
-"""A call that is shown is looked at again after so long."""
+"""The time between two looks at a visible call."""
 
 GROUP = 16
-"""How many looks are under way at once."""
+"""How many looks run concurrently."""
 
 GROUP_PAUSE_SECONDS = 0.01
 INDEX_PAGES = 8
-ENTRIES = 2_000
-"""How many entries of a watched call are read in a round."""
-
-ENTRIES_HEARD = 100
-"""After so many the store is noted to have answered."""
+PART_SECONDS = 1.0
+"""How long a round waits for the parts of a store; a late part is read beside the next round."""
 
 MAX_WATCHED = 8
 MAX_NEW = 10_000
-"""How many calls that are announced wait for their first look before all others."""
-
-
-@dataclass(slots=True)
-class _Watched:
-    """A call whose entries are read; `reading` is where that stands."""
-
-    line: TimeLine = field(default_factory=TimeLine)
-    last: PublishedEntry | None = None
-    reading: AsyncIterator[PublishedEntry] | None = None
-
-    async def stop(self) -> None:
-        """Give up the reading, if there is one."""
-        reading, self.reading = self.reading, None
-        if isinstance(reading, AsyncGenerator):
-            with suppress(PublisherError):
-                await reading.aclose()
+"""How many announced calls wait for their first look, which comes before all others."""
 
 
 class Follower:
-    """Follows a store for views, which say what they show and which calls they watch."""
+    """Follows a store for views, which name their visible and their watched calls."""
 
     def __init__(
         self,
@@ -73,15 +57,16 @@ class Follower:
         self._cursor: str | None = None
         self._new: deque[StreamKey] = deque(maxlen=MAX_NEW)
         self._turn: deque[StreamKey] = deque()
-        self._watched: dict[StreamKey, _Watched] = {}
+        self._watched: dict[StreamKey, Watched] = {}
+        self._in_parts: dict[str, asyncio.Task[None]] = {}
         self._backoff = Backoff(ROUND_SECONDS, cap=2.0)
         self.shown: dict[object, Sequence[StreamKey]] = {}
-        """The calls that each view shows."""
+        """The visible calls of each view."""
         self.watched: dict[object, StreamKey] = {}
         """The call that a view watches; at most `MAX_WATCHED` are read."""
 
     def line(self, stream: StreamKey) -> TimeLine | None:
-        """Return the time line of a call that is watched, as far as it is read."""
+        """Return the time line of a watched call, as far as it is read."""
         found = self._watched.get(stream)
         return None if found is None else found.line
 
@@ -102,6 +87,9 @@ class Follower:
                     self._backoff.reset()
                     await asyncio.sleep(self._pause(self._clock.monotonic() - began))
         finally:
+            for task in self._in_parts.values():
+                task.cancel()
+            await asyncio.gather(*self._in_parts.values(), return_exceptions=True)
             for watched in self._watched.values():
                 await watched.stop()
 
@@ -114,12 +102,39 @@ class Follower:
         await self._read_index()
         if not self._overview.has_index:  # many of those that it names are over
             return
-        due = self._due()
+        due, watched = self._due(), await self._choose_watched()
+        parts: dict[str, tuple[list[StreamKey], list[StreamKey]]] = {}
+        for number, streams in enumerate((due, watched)):
+            for stream in streams:
+                parts.setdefault(self._reader.part_of(stream), ([], []))[number].append(stream)
+        for part, (its_due, its_watched) in parts.items():
+            if part in self._in_parts:
+                self._look_later(its_due)
+                continue
+            following = self._follow(part, its_due, its_watched)
+            self._in_parts[part] = asyncio.create_task(following, name="part of a store")
+        if self._in_parts:
+            seconds = None if WHOLE.name in self._in_parts else PART_SECONDS
+            await asyncio.wait(self._in_parts.values(), timeout=seconds)
+        for part in [it for it, task in self._in_parts.items() if task.done()]:
+            self._in_parts.pop(part).result()
+
+    async def _follow(
+        self, part: str, due: Sequence[StreamKey], watched: Sequence[StreamKey]
+    ) -> None:
+        """Follow calls of one part until it cannot be reached."""
         for first in range(0, len(due), GROUP):
             if not await self._look_at(due[first : first + GROUP]):
-                return  # the next round tells whether it is the store, or a part of it
+                rest = due[first + GROUP :]
+                if part == WHOLE.name:
+                    self._look_later(rest)  # the next round tells whether it is away
+                    return
+                for stream in rest:
+                    self._overview.unread(stream, self._clock.instant())
+                return
             await asyncio.sleep(GROUP_PAUSE_SECONDS)
-        await self._read_watched()
+        for stream in watched:
+            await self._read_watched(stream)
 
     async def _read_index(self) -> None:
         for _ in range(INDEX_PAGES):
@@ -137,9 +152,9 @@ class Follower:
             self._cursor = page[-1].cursor
 
     def _due(self) -> list[StreamKey]:
-        """Return the calls to look at now: shown ones have half of the looks at most.
+        """Return the calls to look at now: visible ones get at most half of the looks.
 
-        They have a quarter until each call was looked at once.
+        They get a quarter until there was a look at each call.
         """
         overview, now = self._overview, self._clock.monotonic()
         shown = dict.fromkeys(it for streams in self.shown.values() for it in streams)
@@ -149,24 +164,30 @@ class Follower:
             is_due = call is not None and (
                 call.looked_at is None or now - call.looked_at >= SHOWN_SECONDS
             )
-            if is_due and call is not None and not (call.condition.is_over and call.looked_at):
+            if is_due and call is not None and not call.is_settled:
                 due[stream] = None
         share = 2 if overview.is_seen else 4
-        due = dict.fromkeys(sorted(due, key=self._looked_at)[: max(1, self._looks // share)])
+        due = dict.fromkeys(sorted(due, key=self._urgency)[: max(1, self._looks // share)])
         if not self._turn:
-            self._turn.extend(
-                it.stream for it in overview.calls if not it.condition.is_over or not it.looked_at
-            )
+            self._turn.extend(it.stream for it in overview.calls if not it.is_settled)
         while len(due) < self._looks and (self._new or self._turn):
             due[(self._new or self._turn).popleft()] = None
         return list(due)
 
-    def _looked_at(self, stream: StreamKey) -> float:
-        call = self._overview.call(stream)
-        return 0.0 if call is None or call.looked_at is None else call.looked_at
+    def _look_later(self, streams: Sequence[StreamKey]) -> None:
+        """Remember calls that are over: no other turn comes for them."""
+        for stream in streams:
+            call = self._overview.call(stream)
+            if call is not None and call.condition.is_over:
+                self._new.append(stream)
 
-    async def _look_at(self, streams: Iterable[StreamKey]) -> bool:
-        """Look at calls side by side; tell whether any of them was reached."""
+    def _urgency(self, stream: StreamKey) -> tuple[bool, float]:
+        """Return the sort key of visible calls: those of a part that is away come last."""
+        call = self._overview.call(stream)
+        return (False, 0.0) if call is None else (call.is_unread, call.looked_at or 0.0)
+
+    async def _look_at(self, streams: Sequence[StreamKey]) -> bool:
+        """Look at calls concurrently; return whether any of them was reached."""
         streams = [it for it in streams if self._overview.call(it) is not None]
         if not streams:
             return True
@@ -189,30 +210,20 @@ class Follower:
         self._overview.heard(now)
         return True
 
-    async def _read_watched(self) -> None:
+    async def _choose_watched(self) -> Sequence[StreamKey]:
+        """Return the calls that are watched, and let go of those that are no more."""
         wanted = list(dict.fromkeys(self.watched.values()))[:MAX_WATCHED]
         for stream in self._watched.keys() - set(wanted):
-            await self._watched.pop(stream).stop()
-        for stream in wanted:
-            watched = self._watched.setdefault(stream, _Watched())
-            self._overview.asked(self._clock.instant())
-            try:
-                await self._read(stream, watched)
-            except PublisherError:
-                await watched.stop()
-                watched.line.is_read = False
-                self._overview.unread(stream, self._clock.instant())
+            if not self._watched[stream].is_busy:
+                await self._watched.pop(stream).stop()
+        return wanted
 
-    async def _read(self, stream: StreamKey, watched: _Watched) -> None:
-        if watched.reading is None:
-            watched.reading = self._reader.read(stream, watched.last)
-        for number in range(ENTRIES):
-            published = await anext(watched.reading, None)
-            if number % ENTRIES_HEARD == 0:
-                self._overview.heard(self._clock.instant())
-            if published is None:
-                watched.reading, watched.line.is_read = None, True
-                return
-            watched.last = published
-            watched.line.add(published)
-        watched.line.is_read = False
+    async def _read_watched(self, stream: StreamKey) -> None:
+        watched = self._watched.setdefault(stream, Watched())
+        self._overview.asked(self._clock.instant())
+        try:
+            await watched.read(
+                self._reader, stream, lambda: self._overview.heard(self._clock.instant())
+            )
+        except PublisherError:
+            self._overview.unread(stream, self._clock.instant())

@@ -1,4 +1,4 @@
-"""What happened in a call, as single moments: in order of time, and gaps with their cause. Pure."""
+"""The events of a call, sorted by time, with the causes of gaps. Pure."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -12,19 +12,19 @@ from domain.ledger import Ledger
 
 
 class Kind(StrEnum):
-    """What happened."""
+    """The kind of a moment."""
 
     STARTED = "started"
     RESUMED = "resumed"
     REWRITTEN = "rewritten"
-    """The service wrote the stream on behind what a store had left of it."""
+    """The service continued the stream after the store had lost part of it."""
     GAP = "gap"
     AUDIO = "audio"
-    """Its audio is not as it should be."""
+    """Its audio has a defect."""
     SILENCE = "silence"
     SIGNAL = "signal"
     CUT = "cut"
-    """It is without its sender from here on."""
+    """It has no sender from here on."""
     OUTAGE = "outage"
     """The broker was away."""
     ENDED = "ended"
@@ -32,7 +32,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Something that happened; `at_ms` is the wall clock, None where nothing tells it."""
+    """An event; `at_ms` is the wall clock, None if it is unknown."""
 
     kind: Kind
     at_ms: int | None
@@ -43,11 +43,11 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a view knows of a call beside its entries.
+    """The facts that a view has about a call in addition to its entries.
 
-    `still_seconds`: no frame comes for so long. `is_cut`: it has no sender now, as a look found
-    it at `cut_at_ms`, if that is known. `ended_at_ms` is when a look found the end. Outages before
-    `watched_since_ms` are not known.
+    `still_seconds`: how long there has been no frame. `is_cut`: it has no sender now; a look found
+    that at `cut_at_ms`, if known. `ended_at_ms` is when a look found the end. Outages before
+    `watched_since_ms` are unknown.
     """
 
     now: Instant
@@ -66,7 +66,7 @@ CUTS = {
     EndReason.SHUTDOWN: "the service closed it: it stopped, and the call was still open",
     EndReason.TOO_LONG: "the service closed it: longer than MAX_CALL_SECONDS",
 }
-"""Why a sender was cut off behind the last frame."""
+"""Why a call has no sender after its last frame."""
 
 IDLE = "the service closed it: no message for IDLE_TIMEOUT_SECONDS"
 RECOVERED = "its service process was gone"
@@ -75,7 +75,7 @@ RESUMABLE = "until it resumes, or RESUME_SECONDS are over"
 
 
 def sorted_by_time(moments: Iterable[Moment]) -> list[Moment]:
-    """Sort moments; one without a time stays behind all that came before it."""
+    """Sort moments; one without a time keeps its order."""
     latest, found = 0, []
     for it in moments:
         latest = max(latest, it.at_ms or 0)
@@ -89,7 +89,7 @@ def outage_of(outage: Outage, now: Instant) -> Moment:
 
 
 def standing(seen: Seen, last_ms: int | None) -> Moment | None:
-    """Return what a call that is not over waits for since its last frame."""
+    """Return what a live call has waited for since its last frame."""
     if seen.is_cut:
         for_long = "" if seen.still_seconds is None else f", no audio for {age(seen.still_seconds)}"
         at_ms = last_ms if seen.cut_at_ms is None else seen.cut_at_ms

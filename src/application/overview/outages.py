@@ -1,4 +1,4 @@
-"""Times in which the broker was away: as a view saw them, and as the service counts them. Pure."""
+"""Outages of the broker, as a view saw them and as the service recorded them. Pure."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ from application.overview.words import Answer, Tone, age, duration, frames, numb
 from application.ports.clock import Instant
 
 TOLD_SECONDS = 600.0
-"""For so long an outage that is over is told on the first screen."""
+"""How long a past outage is shown on the first screen."""
 
 MIN_SECONDS = 1.0
-"""A shorter one that cost nothing is a new connection, and is not told."""
+"""A shorter one without losses is only a new connection, and is not shown."""
 
 MILLI = 1_000
 
@@ -19,9 +19,9 @@ MILLI = 1_000
 class Outage:
     """A time in which the broker was away; `until_ms` None while it lasts.
 
-    `lost` are the frames that it cost, None where that is not known, and `turned_away` the
-    handshakes that were refused for it. `is_seen_late`: it may have begun earlier, a view was
-    opened in it. `is_partial`: a part of the broker answered all the time.
+    `lost` counts the frames lost in it, None if unknown, and `turned_away` the handshakes refused
+    because of it. `is_seen_late`: a view was opened during it, so it may have begun earlier.
+    `is_partial`: a part of the broker answered all the time.
     """
 
     since_ms: int
@@ -43,9 +43,9 @@ class Outage:
 
 
 def united(outages: Iterable[Outage], combine: Callable[[Sequence[int]], int]) -> list[Outage]:
-    """Make one of outages that overlap, in order of time; `combine` what they cost.
+    """Merge overlapping outages, in order of time; `combine` merges their losses.
 
-    Those that several processes count cost their sum; two accounts of one cost the larger.
+    Losses of several processes add up; of two records of one outage the larger loss counts.
     """
     found: list[Outage] = []
     for it in sorted(outages, key=lambda it: it.since_ms):
@@ -58,12 +58,12 @@ def united(outages: Iterable[Outage], combine: Callable[[Sequence[int]], int]) -
 
 
 def current(outages: Sequence[Outage]) -> Outage | None:
-    """Return the outage that lasts, of those in order of time."""
+    """Return the current outage from those in order of time."""
     return outages[-1] if outages and outages[-1].until_ms is None else None
 
 
 def over(outages: Sequence[Outage], now: Instant) -> Answer | None:
-    """Say which outages are over since a short time, and what they cost; None without one."""
+    """Describe recent outages and their losses; None without one."""
     oldest = now.epoch_ms - round(TOLD_SECONDS * MILLI)
     found = [
         it
@@ -84,7 +84,7 @@ def over(outages: Sequence[Outage], now: Instant) -> Answer | None:
 
 
 def text_of(outage: Outage, now: Instant) -> str:
-    """Say in a time line what an outage was."""
+    """Describe an outage for a time line."""
     at_least = "at least " if outage.is_seen_late else ""
     text = f"{outage.who} away for {at_least}{age(outage.seconds(now))}"
     if outage.until_ms is None:
@@ -105,7 +105,7 @@ def _cost(outages: Sequence[Outage]) -> str:
 
 
 def _both(a: Outage, b: Outage, combine: Callable[[Sequence[int]], int]) -> Outage:
-    """Unite two that overlap, `a` with the earlier beginning."""
+    """Merge two that overlap; `a` began first."""
     until_ms = None if a.until_ms is None or b.until_ms is None else max(a.until_ms, b.until_ms)
     lost = b.lost if a.lost is None else a.lost if b.lost is None else combine([a.lost, b.lost])
     return Outage(

@@ -1,4 +1,4 @@
-"""The calls that a view shows: those with the words of a filter, the ones with trouble first."""
+"""The visible calls of a view: those that match a filter, with trouble first."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ RANK = {
     Condition.UNSEEN: 6,
     Condition.ENDED: 7,
 }
+UNREAD_RANK = 2
 INCOMPLETE_RANK = 3
 FINDING_RANK = 4
 RANKS = 8
@@ -22,7 +23,7 @@ RANKS = 8
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """The calls of a selection, cut to what is shown, and how many there are."""
+    """The visible calls of a selection, and the number of all its calls."""
 
     shown: tuple[Call, ...]
     matching: int
@@ -44,12 +45,14 @@ def _has(call: Call, words: Collection[str]) -> bool:
     stream = call.stream
     text = (
         f"{stream.tenant_id} {call.interaction_id} {stream.stream_id} {call.track or ''} "
-        f"{call.dialect} {call.condition.value} {' '.join(call.findings)}"
+        f"{call.dialect} {call.state} {call.end_reason or ''} {' '.join(call.findings)}"
     ).lower()
     return all(word in text for word in words)
 
 
 def _rank(call: Call) -> int:
+    if call.is_unread and not call.condition.is_over:
+        return UNREAD_RANK
     rank = RANK[Condition.STILL if call.is_mute else call.condition]
     if INCOMPLETE_RANK < rank < RANK[Condition.ENDED]:
         if call.is_incomplete:

@@ -1,4 +1,4 @@
-"""What the service of a page says of itself: what its metrics count, over all its workers."""
+"""The state of a page's own service, from the metrics of all its workers."""
 
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -11,23 +11,23 @@ from application.ports.clock import Instant
 from application.ports.exposition import BrokerOutage, ServiceState
 
 LOSING_SECONDS = 10.0
-"""Frames that were lost so lately are being lost."""
+"""Frames count as being lost for this long after a loss."""
 
 WAITS_SECONDS = 1.0
-"""Audio that is not confirmed for so long waits; before that it is on its way."""
+"""Audio that is unconfirmed for this long counts as waiting."""
 
 RATE_SECONDS = 4.0
 MIN_RATE_SECONDS = 1.0
-"""Over how long frames a second are counted, and the shortest time that tells a rate."""
+"""The window for frames a second, and the shortest time that gives a rate."""
 
 MIN_SAMPLE_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceReport:
-    """What a service says: its card, what it receives, and what is wrong with it.
+    """The state of a service: its card, its incoming audio, and its trouble.
 
-    It noted each outage of its broker since `watches_since_ms`.
+    It has recorded outages of its broker since `watches_since_ms`.
     """
 
     card: Answer
@@ -39,20 +39,24 @@ class ServiceReport:
 
     @property
     def away(self) -> Outage | None:
-        """The outage of its broker that lasts."""
+        """The current outage of its broker."""
         return current(self.outages)
 
 
 class ServiceWatch:
-    """Remembers when the count of lost frames grew, and how many frames came lately."""
+    """Remembers when the count of lost frames grew, and the recent rate of frames.
+
+    It is asked only while a page is open: the time of earlier growth is unknown.
+    """
 
     def __init__(self) -> None:
         self._lost: int | None = None
         self._lost_at: float | None = None
+        self._told_at: float | None = None
         self._received: deque[tuple[float, int]] = deque()
 
     def report(self, it: ServiceState, now: Instant) -> ServiceReport:
-        """Say how the service stands."""
+        """Describe the state of the service."""
         outages = united((_outage(each) for each in it.outages), sum)
         return ServiceReport(
             self._card(it, now.monotonic),
@@ -65,8 +69,9 @@ class ServiceWatch:
 
     def _card(self, it: ServiceState, now: float) -> Answer:
         if self._lost is not None and it.lost > self._lost:
-            self._lost_at = now
-        self._lost = it.lost
+            was_watched = self._told_at is not None and now - self._told_at < LOSING_SECONDS
+            self._lost_at = now if was_watched else None
+        self._lost, self._told_at = it.lost, now
         is_losing = self._lost_at is not None and now - self._lost_at < LOSING_SECONDS
         text = f"{calls(it.calls)} open"
         if it.oldest_seconds >= WAITS_SECONDS:
@@ -86,7 +91,7 @@ class ServiceWatch:
         return Answer(Tone.PAST if it.lost or it.is_draining else Tone.GOOD, text)
 
     def _arriving(self, it: ServiceState, now: float) -> Answer:
-        """Say what the service receives, whatever becomes of it."""
+        """Describe the audio that the service receives."""
         rate = self._rate(it.received, now)
         if it.calls == 0:
             return Answer(Tone.GOOD, "this service has no open calls")
@@ -99,7 +104,7 @@ class ServiceWatch:
         return Answer(Tone.BAD, f"this service receives no audio {where}{why}")
 
     def _rate(self, received: int, now: float) -> float | None:
-        """Return the frames a second of the last seconds; None before they tell it."""
+        """Return the recent frames a second; None if the window is too short."""
         samples = self._received
         while samples and now - samples[0][0] > RATE_SECONDS:
             samples.popleft()

@@ -1,4 +1,4 @@
-"""What is counted over all calls, in one pass."""
+"""Counts over all calls, in one pass."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ ORDERLY = frozenset({EndReason.ENDED, EndReason.CALLENDED, EndReason.STOPPED})
 
 @dataclass(slots=True)
 class Trouble:
-    """Calls with one kind of trouble; `last_at` is None if all was before the view was opened."""
+    """Calls with one kind of trouble; `last_at` is None if it was before the view was opened."""
 
     calls: int = 0
     missing: int = 0
@@ -41,8 +41,13 @@ class Trouble:
 
 @dataclass(slots=True)
 class Tally:
-    """Counts over all calls; seconds and milliseconds are the longest. `past_…`: of calls over."""
+    """Counts over all calls; seconds and milliseconds are maxima. `past_…`: of ended calls.
 
+    A call that could not be read is in no condition, unless the store `is_away`: then all is as it
+    was seen last.
+    """
+
+    is_away: bool = False
     conditions: Counter[Condition] = field(default_factory=Counter)
     tenants: Counter[str] = field(default_factory=Counter)
     dialects: Counter[str] = field(default_factory=Counter)
@@ -64,8 +69,8 @@ class Tally:
 
     def take(self, call: Call, now: Instant) -> None:
         """Count a call."""
-        self.conditions[call.condition] += 1
         if call.condition.is_over:
+            self.conditions[call.condition] += 1
             self._take_over(call)
         else:
             self._take_live(call, now)
@@ -83,7 +88,6 @@ class Tally:
 
     def _take_live(self, call: Call, now: Instant) -> None:
         self.live += 1
-        self.unread += call.is_unread
         self.tenants[call.stream.tenant_id] += 1
         if call.dialect:
             self.dialects[call.dialect] += 1
@@ -91,6 +95,10 @@ class Tally:
             self.absent.take_absent(call, call.hurt_at)
         if alarming := call.alarming:
             self.odd_audio.take(None, (it.value for it in alarming))
+        if call.is_unread and not self.is_away:
+            self.unread += 1
+            return
+        self.conditions[call.condition] += 1
         if call.condition is Condition.FLOWING:
             if call.frames_per_second is not None:
                 self.rate = (self.rate or 0.0) + call.frames_per_second

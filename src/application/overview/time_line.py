@@ -1,6 +1,6 @@
-"""What happened in one call: a fold over the entries of its stream. Pure, and bounded.
+"""The events of one call: a fold over the entries of its stream. Pure and bounded.
 
-A gap has a cause as far as what is published tells it:
+The cause of a gap, as far as the published entries show it:
 
     behind a `started` at position 0 of a later generation       the store had lost the stream
     behind a `started` that repeats the opening before it        the store had lost its newest part
@@ -35,10 +35,10 @@ from domain.events import EndReason
 from domain.media import AudioFrame
 
 SILENCE_MS = 2_000
-"""A hole of so long between two frames is told."""
+"""A pause of this length between two frames is shown."""
 
 MAX_MOMENTS = 200
-"""Beyond that the oldest but the first are left out, with a count."""
+"""Above this limit the oldest moments except the first are left out, with a count."""
 
 MAX_LEVELS = 120
 """For how many seconds of audio the level is kept."""
@@ -91,9 +91,9 @@ class TimeLine:
         self._behind_start = ""
 
     def moments(self, seen: Seen) -> list[Moment]:
-        """Return what happened, in order of time, with what the view has seen beside it.
+        """Return all moments in order of time, including those that only the view saw.
 
-        Outages of the broker are told that were during the call.
+        Outages of the broker during the call are included.
         """
         found = [*([] if self._first is None else [self._first]), *self._moments]
         if self._gap is not None:
@@ -140,6 +140,7 @@ class TimeLine:
             text = f"{number}, {opening.dialect}, {opening.media.sample_rate} Hz"
             moment = Moment(Kind.STARTED, at_ms, text)
             self.ended, self._meter, self._run_bytes, self._is_whole = None, None, 0, True
+            self._last_ms, self._frame_ms = None, 0  # between two runs no audio is missed
         elif position == 0 and started.generation > 1:
             self._behind_start = "the broker had lost the stream"
             moment = Moment(Kind.REWRITTEN, self._last_ms, number, self._behind_start)
@@ -154,14 +155,14 @@ class TimeLine:
         self._note(moment)
 
     def _cut_before(self, resumed_at_ms: int) -> Moment:
-        """Return the cut that a resumption tells of: somewhere behind the last frame."""
+        """Return the cut that preceded a resumption: at some time after the last frame."""
         text = "no sender"
         if self._last_ms is not None:
             text += f" for {age(max(0, resumed_at_ms - self._last_ms) / 1_000)} at most"
         return Moment(Kind.CUT, self._last_ms, text, REPLACED, resumed_at_ms)
 
     def _end(self, reason: EndReason, *, is_recovered: bool) -> None:
-        """Note an end; one that the sender asked for came with the last frame."""
+        """Add an end; one that the sender requested has the time of the last frame."""
         by = ", written by another process" if is_recovered else ""
         cause = RECOVERED if is_recovered else CUTS.get(reason)
         at_ms = self._last_ms if cause is None and reason is not EndReason.IDLE else None

@@ -1,4 +1,4 @@
-"""How the views say things: a text with a tone, counts, and how long ago.
+"""Texts of the views: a text with a tone, counts, and ages.
 
 Both views show these texts as they are, so that one fact reads the same in both.
 """
@@ -16,19 +16,19 @@ KIB, MIB = 1_024, 1_048_576
 
 
 class Tone(StrEnum):
-    """How an answer is meant."""
+    """The tone of an answer."""
 
     GOOD = "good"
     BAD = "bad"
     PAST = "past"
-    """It was bad, and is over."""
+    """It was bad, but is over."""
     UNKNOWN = "unknown"
-    """Nothing is known, or the figures are old."""
+    """The state is unknown, or the figures are old."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer in words; a view adds the time of day of `at_ms`, by its own time zone."""
+    """An answer in words; a view adds the time of day of `at_ms` in its time zone."""
 
     tone: Tone
     text: str
@@ -99,7 +99,7 @@ def last(at: float | None, now: float) -> str:
 
 
 def counts(counted: Counter[str]) -> str:
-    """Say the names that are most, each with its count."""
+    """List the most frequent names, each with its count."""
     names = [f"{name} {count:,}" for name, count in counted.most_common(MAX_NAMES)]
     more = len(counted) - len(names)
     return ", ".join([*names, f"{more:,} more"] if more > 0 else names)

@@ -1,10 +1,10 @@
-"""The port that tells time."""
+"""The port for time."""
 
 from typing import NamedTuple, Protocol
 
 
 class Instant(NamedTuple):
-    """One instant by both clocks: seconds for durations, milliseconds since 1970 for stamps."""
+    """One instant on both clocks: seconds for durations, milliseconds since 1970 for stamps."""
 
     monotonic: float
     epoch_ms: int
@@ -14,7 +14,7 @@ class Clock(Protocol):
     """Two clocks: one for durations, one for time stamps."""
 
     def monotonic(self) -> float:
-        """Return seconds since an arbitrary instant; never goes back, for every time limit."""
+        """Return seconds since an arbitrary instant, which never go back; for time limits."""
         ...
 
     def epoch_ms(self) -> int:
@@ -22,5 +22,5 @@ class Clock(Protocol):
         ...
 
     def instant(self) -> Instant:
-        """Return the instant by both."""
+        """Return the current instant on both clocks."""
         return Instant(self.monotonic(), self.epoch_ms())

@@ -1,7 +1,8 @@
-"""What a technology implements to be chosen by `PUBSUB_ADAPTER`: a `StoreAdapter`.
+"""The interface of a technology that `PUBSUB_ADAPTER` can choose: `StoreAdapter`.
 
-Of the adapter `name`, `is_shared` and `connect` have no default, of its destination `store`,
-`reader`, `open_runs` and `verify_writable`. One class may be the destination and all of its ports.
+Members without a default are `name`, `is_shared` and `connect` of the adapter, and `store`,
+`reader`, `open_runs` and `verify_writable` of its destination. One class may be the destination and
+all of its ports.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from application.ports.store import StreamStore
 
 
 class NoEmbeddedServer(Exception):
-    """An adapter has no server to embed, or cannot start it; the message says what to do."""
+    """The adapter cannot embed a server, or cannot start it; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +31,9 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class VariableHelp:
-    """What the documentation says of a variable; `meaning` is a line of Markdown.
+    """The documentation of a variable; `meaning` is a line of Markdown.
 
-    `default` is the text that counts where the variable is not set; None if there is none.
+    `default` is the text that is used if the variable is not set; None if there is none.
     """
 
     accepted: str
@@ -45,10 +46,10 @@ class VariableHelp:
 class DestinationOptions:
     """Settings that every destination shares.
 
-    `prefix` keeps installations apart; what belongs to a stream expires `expire_seconds` after its
-    last write. What was announced in the last `rewind_seconds` can be announced again. Entries of a
-    live stream are kept for `retention_seconds`, which matters to a technology that deletes by age:
-    others are told by each append what to forget.
+    `prefix` separates installations. The data of a stream expires `expire_seconds` after its last
+    write. Announcements of the last `rewind_seconds` can be repeated. Entries of a live stream are
+    kept for `retention_seconds`, which only a technology that deletes by age needs: for others each
+    append has `keep_from`.
     """
 
     prefix: str = "rtaa"
@@ -59,9 +60,9 @@ class DestinationOptions:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of a store that fails by itself. An `is_shared` one is needed by every start and end.
+    """A part of a store, which can fail alone. Every start and end needs an `is_shared` part.
 
-    `name` is short and stays the same when another server takes the part over.
+    `name` is short, and does not change when another server takes the part over.
     """
 
     name: str
@@ -81,10 +82,10 @@ class Destination(Protocol):
     """The port through which they are read back."""
 
     open_runs: OpenRuns
-    """The port that keeps heartbeats."""
+    """The port that stores heartbeats."""
 
     def parts(self) -> Sequence[Part]:
-        """Return the parts as they are known now. Default: the store is one."""
+        """Return the currently known parts. Default: the store is one part."""
         return (WHOLE,)
 
     async def verify_writable(self) -> None:
@@ -106,11 +107,11 @@ class Destination(Protocol):
         await self.verify_writable()
 
     async def close(self) -> None:
-        """Let go of every connection. Calling it again does nothing."""
+        """Release every connection. Idempotent."""
         return  # a default, where an empty body is an abstract one
 
     async def advise(self, expected_bytes: int) -> Sequence[str]:  # noqa: ARG002  # for overriders
-        """Return warnings for the operator, given how much is expected to be held at most.
+        """Return warnings for the operator, given the maximum of bytes that will be stored.
 
         Raises:
             PublisherError: the store could not be asked.
@@ -120,7 +121,7 @@ class Destination(Protocol):
 
 
 class StoreAdapter(Protocol):
-    """What is registered for each technology. Inherit from it: it has defaults."""
+    """The registered object of each technology. Inherit from it: it has defaults."""
 
     name: str
     """The value of `PUBSUB_ADAPTER`."""
@@ -132,10 +133,10 @@ class StoreAdapter(Protocol):
     """The names of the adapter's own variables."""
 
     variable_help: Mapping[str, VariableHelp] = {}
-    """What the documentation says of them, by name."""
+    """Their documentation, by name."""
 
     def problems(self, environment: Mapping[str, str]) -> Sequence[Problem]:
-        """Return all that is wrong with the adapter's own variables. Default: they are required."""
+        """Return the problems of the adapter's own variables. Default: they are required."""
         return [
             Problem(variable, "nothing", "a value")
             for variable in self.variables
@@ -143,28 +144,28 @@ class StoreAdapter(Protocol):
         ]
 
     def describe(self, environment: Mapping[str, str]) -> Mapping[str, str]:
-        """Return the adapter's own variables as they may be shown. Default: all are secret."""
+        """Return the adapter's own variables without secrets. Default: all are secret."""
         return {name: "***" for name in self.variables if environment.get(name)}
 
     def grants(self, options: DestinationOptions) -> Sequence[str]:  # noqa: ARG002  # for overriders
-        """Return what an operator runs or writes to allow the service just what it needs there.
+        """Return the commands or lines that grant the service exactly the rights it needs.
 
-        A line each, with USER and PASSWORD where they belong. Default: there is nothing to grant.
+        One line each, with USER and PASSWORD as placeholders. Default: there is nothing to grant.
         """
         return ()
 
     def publication(self, options: DestinationOptions) -> Publication:  # noqa: ARG002
-        """Describe where consumers find what is published, and in which form.
+        """Describe the addresses and the format of published entries, for consumers.
 
-        Default: entries of each kind, at addresses and in a form that only the store knows.
+        Default: entries of each kind, without addresses or format.
         """
         return undescribed(self.name)
 
     def embedded(self) -> AbstractContextManager[Mapping[str, str]]:
-        """Start a throw-away server of the technology; give the variables that lead to it.
+        """Start a throw-away server of the technology; yield the variables that lead to it.
 
-        It ends with the context, or with this process, however that dies, and what it stored with
-        it. Default: there is none.
+        It ends, and its data is deleted, with the context, or with this process, however that dies.
+        Default: there is none.
 
         Raises:
             NoEmbeddedServer: there is none, or something is missing for it; the message says what.

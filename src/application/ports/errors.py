@@ -1,15 +1,15 @@
-"""What a technology may do to the application, translated by its adapter with the cause kept.
+"""Errors of technologies; adapters translate them and keep the cause.
 
 PublisherError
-├── BrokerUnavailable    not reached, timed out, or refusing for now: may pass by itself
-└── BrokerRefused        refusing for good, until it is changed
-    └── Unreadable       what it has stored cannot be read
+├── BrokerUnavailable    not reached, timed out, or refusing for now: transient
+└── BrokerRefused        refusing until an operator changes something
+    └── Unreadable       stored data cannot be read
 InvalidToken             a token that does not verify
 """
 
 
 class PublisherError(Exception):
-    """Root of what a destination may do."""
+    """Base class of the errors of a destination."""
 
 
 class BrokerUnavailable(PublisherError):
@@ -17,11 +17,11 @@ class BrokerUnavailable(PublisherError):
 
 
 class BrokerRefused(PublisherError):
-    """The destination will not take this write until its configuration or data is mended."""
+    """The destination will not take this write until its configuration or data is corrected."""
 
 
 class Unreadable(BrokerRefused):
-    """Stored data is not what this release writes: damaged, foreign, or of another version."""
+    """Stored data is damaged, foreign, or of another version than this release writes."""
 
 
 class InvalidToken(Exception):

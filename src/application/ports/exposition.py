@@ -1,14 +1,14 @@
-"""The port that renders what `Telemetry` counted."""
+"""The port that renders the counts of `Telemetry`."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 HANDSHAKE_MINUTES = 10
-"""Of so many minutes handshakes are remembered."""
+"""For how many minutes handshakes are remembered."""
 
 
 class BrokerOutage(NamedTuple):
-    """A time in which the broker of one process took no writes; `until_ms` None while it lasts."""
+    """An outage of one process's broker; `until_ms` is None while it lasts."""
 
     since_ms: int
     until_ms: int | None
@@ -21,10 +21,10 @@ class BrokerOutage(NamedTuple):
 
 
 class ServiceState(NamedTuple):
-    """How the service stands, over all its processes, in the figures of its metrics."""
+    """The state of the service, over all its processes, in the figures of its metrics."""
 
     takes_writes: bool
-    """Whether its broker does."""
+    """Whether its broker takes writes."""
     calls: int
     buffered_bytes: int
     oldest_seconds: float
@@ -35,9 +35,9 @@ class ServiceState(NamedTuple):
     """Frames that were received."""
     is_draining: bool
     outages: Sequence[BrokerOutage]
-    """The last ones, of each process by itself."""
+    """The last outages of each process."""
     watches_since_ms: int
-    """Since when outages of the broker are noted."""
+    """Since when outages of the broker have been recorded."""
     handshakes: Mapping[str, Mapping[int, int]]
     """Handshakes of the last `HANDSHAKE_MINUTES`, by outcome and by minute since 1970."""
     refused_at_ms: Mapping[str, int]
@@ -57,9 +57,9 @@ class MetricsExposition(Protocol):
         ...
 
     def service_state(self) -> ServiceState:
-        """Return the figures that tell how the service stands now."""
+        """Return the current state of the service."""
         ...
 
     def share(self) -> None:
-        """Let the other processes of the service know what was counted here, if there are any."""
+        """Share the counts of this process with the other processes of the service, if any."""
         ...

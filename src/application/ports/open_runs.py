@@ -1,4 +1,4 @@
-"""The port by which processes know of one another which open runs still have a writer."""
+"""The port through which processes know which open runs still have a writer."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -9,17 +9,17 @@ from domain.identifiers import StreamKey
 class OpenRuns(Protocol):
     """Keeps one heartbeat for every stream with an open run, for all processes of an installation.
 
-    It has no rule: a run whose heartbeat stays the same for long is an orphan, which is ended by
-    `domain.orphans` and an append. A heartbeat is compared for equality only, so no clock of any
-    machine matters.
+    It has no rules: a run whose heartbeat stays the same for long is an orphan, which
+    `domain.orphans` ends by an append. Heartbeats are compared for equality only, so the clocks of
+    the machines do not matter.
 
-    Promises, each held by the contract tests:
+    Promises, each checked by the contract tests:
 
     - Shared: every process sees the heartbeats of all.
     - New: each heartbeat of a stream differs from all earlier ones, also across a `forget`.
     - Guarded: `forget` with an older heartbeat removes nothing.
-    - Honest: a store that takes no writes raises, also when there is no stream to write for: a
-      process that can write nothing must not judge who does not.
+    - Honest: a store that takes no writes raises, also if there is no stream to write for: a
+      process that cannot write must not judge other writers.
     """
 
     async def heartbeat(self, streams: Sequence[StreamKey]) -> None:
@@ -32,7 +32,7 @@ class OpenRuns(Protocol):
         ...
 
     async def heartbeats(self) -> Mapping[StreamKey, float]:
-        """Return the last heartbeat of every stream that was not removed since.
+        """Return the last heartbeat of every stream that was not removed.
 
         Raises:
             PublisherError: the store could not be read.
@@ -41,7 +41,7 @@ class OpenRuns(Protocol):
         ...
 
     async def forget(self, stream: StreamKey, heartbeat: float) -> None:
-        """Remove a stream, unless its heartbeat is another by now.
+        """Remove a stream, unless its heartbeat has changed.
 
         Raises:
             PublisherError: it was not written.

@@ -1,14 +1,14 @@
-"""The port that says whether there is room for one connection more."""
+"""The port that limits the number of connections."""
 
 from typing import Protocol
 
 
 class Places(Protocol):
-    """Counts places; each that is taken is given back."""
+    """Counts places; each taken place is given back."""
 
     @property
     def places(self) -> int:
-        """How many there are, taken or not."""
+        """How many there are, taken or free."""
         ...
 
     @property

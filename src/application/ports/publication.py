@@ -1,4 +1,4 @@
-"""Where consumers find what a store has published, as the AsyncAPI document shows it."""
+"""The published entries of a store, as the AsyncAPI document shows them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ KINDS = ("started", "audio", "gap", *(signal.value for signal in Signal), "ended
 
 @dataclass(frozen=True, slots=True)
 class PublishedMessage:
-    """A message as a consumer finds it: `payload` is its JSON schema, of draft 7.
+    """A message for consumers: `payload` is its JSON schema (draft 7).
 
-    `name` is one word, and unique among all messages of a store. The payload of another content
-    type than JSON is described by the schema all the same, as its `description` says.
+    `name` is one word, unique among all messages of a store. For other content types than JSON the
+    schema describes the payload too, as its `description` explains.
     """
 
     name: str
@@ -26,10 +26,9 @@ class PublishedMessage:
 
 @dataclass(frozen=True, slots=True)
 class PublishedChannel:
-    """A place where messages are found, by a `name` of one word.
+    """An address with messages; its `name` is one word.
 
-    `address` is a key, a subject or a topic, with parameters in braces; None if there is none to
-    tell.
+    `address` is a key, a subject or a topic, with parameters in braces; None if it is unknown.
     """
 
     name: str
@@ -40,14 +39,14 @@ class PublishedChannel:
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """All that a store publishes; `technology` is its name for people."""
+    """Everything that a store publishes; `technology` is its display name."""
 
     technology: str
     channels: tuple[PublishedChannel, ...]
 
 
 def undescribed(technology: str) -> Publication:
-    """Describe a store that says nothing of itself: which entries a stream has, and no form."""
+    """Describe a store without its own description: the kinds of entries, without a format."""
     entries = tuple(
         PublishedMessage(f"{kind}Entry", {}, f"An entry of the type `{kind}`.", "application/*")
         for kind in KINDS

@@ -11,7 +11,7 @@ from domain.identifiers import InteractionId, StreamKey
 
 @dataclass(frozen=True, slots=True)
 class PublishedEntry:
-    """An entry as it is found in the stream: who wrote it, and where it stands."""
+    """An entry of a stream, with its generation and its position."""
 
     generation: int
     position: int
@@ -20,11 +20,11 @@ class PublishedEntry:
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """Tells the followers of a store that a run has started, continued, or ended.
+    """The announcement that a run has started, continued, or ended.
 
-    `cursor` is the announcement's place among all, to read on after. `event_id` is the same when an
-    announcement is repeated. `position` is that of the announced entry. `resumed` is false for an
-    end.
+    `cursor` is the announcement's place among all, after which a reader continues. A repeated
+    announcement has the same `event_id`. `position` is that of the announced entry. `resumed` is
+    false for an end.
     """
 
     cursor: str
@@ -40,7 +40,7 @@ class Announcement:
 
 @dataclass(frozen=True, slots=True)
 class Newest:
-    """Where a stream stands, and its last entry; None if that is lost, or not at hand."""
+    """The head of a stream and its last entry; the entry is None if lost or not available."""
 
     head: Head
     last: PublishedEntry | None
@@ -49,23 +49,23 @@ class Newest:
 class StreamReader(Protocol):
     """Reads what a `StreamStore` has stored, in any process.
 
-    Promises, each held by the contract tests:
+    Promises, each checked by the contract tests:
 
     - Ordered: entries come by position, each once, from `first_kept` of the head on.
-    - Resumable: behind an entry come all above it in (generation, position), also when the stream
-      has started over at position 0.
-    - Honest: a store that is not reached raises; it never looks like an empty one.
-    - Complete: every announcement is found behind every older cursor, however many pages that
-      takes, also behind a cursor of before the store was wiped or rolled back. Those of one stream
-      are in the order of its entries; one may be repeated.
+    - Resumable: reading after an entry yields all entries above it in (generation, position), also
+      if the stream has started over at position 0.
+    - Honest: an unreachable store raises; it never looks like an empty one.
+    - Complete: reading after a cursor finds every later announcement, over any number of pages,
+      also if the store was wiped or rolled back since. Those of one stream are in the order of its
+      entries; they may be repeated.
     """
 
     def read(
         self, stream: StreamKey, after: PublishedEntry | None = None
     ) -> AsyncIterator[PublishedEntry]:
-        """Yield the entries that are kept, in order of position; nothing for an unknown stream.
+        """Yield the kept entries in order of position; none for an unknown stream.
 
-        With `after`, only those behind that entry. Entries stored while reading may be missed.
+        With `after`, only later entries. Entries stored while reading may be missed.
 
         Raises:
             PublisherError: the store could not be read.
@@ -74,7 +74,7 @@ class StreamReader(Protocol):
         ...
 
     async def head(self, stream: StreamKey) -> Head | None:
-        """Return where a stream stands; None if it is unknown.
+        """Return the head of a stream; None if the stream is unknown.
 
         Raises:
             PublisherError: the store could not be read.
@@ -83,9 +83,9 @@ class StreamReader(Protocol):
         ...
 
     async def newest(self, stream: StreamKey) -> Newest | None:
-        """Return where a stream stands, and its last entry; None if it is unknown.
+        """Return the head of a stream and its last entry; None if the stream is unknown.
 
-        The entry may be newer than the head. Default: two questions; override it with one.
+        The entry may be newer than the head. Default: two requests; override it with one.
 
         Raises:
             PublisherError: the store could not be read.
@@ -100,8 +100,15 @@ class StreamReader(Protocol):
             pass
         return Newest(head, last)
 
+    def part_of(self, stream: StreamKey) -> str:  # noqa: ARG002  # for overriders
+        """Return the part of the store that a stream is in, as far as this reader knows.
+
+        Who reads many streams does so side by side for different parts. Default: there is one part.
+        """
+        return ""
+
     async def announcements(self, after: str | None = None) -> Sequence[Announcement]:
-        """Return the next page of announcements behind a cursor, or of all kept; empty at the end.
+        """Return the next page of announcements after a cursor, or the first; empty at the end.
 
         Raises:
             PublisherError: the store could not be read.

@@ -1,34 +1,34 @@
-"""The port over which the processes of one service know of each other's counts."""
+"""The port through which the processes of one service share their counts."""
 
 from collections.abc import Sequence
 from typing import Protocol
 
 
 class Siblings(Protocol):
-    """Keeps the latest snapshot of each process; what it means only they know."""
+    """Keeps the latest snapshot of each process, which is opaque to the port."""
 
     @property
     def number(self) -> int:
-        """Which of the processes we are, from 0 on."""
+        """The number of this process, from 0 on."""
         ...
 
     def say(self, words: bytes) -> None:
-        """Replace our own snapshot.
+        """Replace the snapshot of this process.
 
         Raises:
-            ValueError: they are too long to be kept.
+            ValueError: it is too long.
 
         """
         ...
 
     def own(self) -> bytes | None:
-        """Return our own snapshot, or that of the dead process whose place we have taken."""
+        """Return this process's snapshot, or that of the dead process that it replaces."""
         ...
 
     def others(self) -> Sequence[bytes]:
-        """Return the snapshots of all other processes that live."""
+        """Return the snapshots of all other living processes."""
         ...
 
     def gone(self) -> Sequence[bytes]:
-        """Return the snapshots of processes that are gone, and whose places are free."""
+        """Return the snapshots of dead processes without a successor."""
         ...

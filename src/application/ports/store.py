@@ -1,8 +1,8 @@
 """The port that stores streams: it compares and appends, and decides nothing.
 
-Which entries follow which head is decided by the pure rules in `domain`. A store keeps, for every
-stream, its entries and one `Head`, and changes both in one step if the stream's revision is the one
-that the writer expects.
+The pure rules in `domain` decide which entries follow which head. For every stream a store keeps
+its entries and one `Head`, and changes both in one step if the stream's revision is the expected
+one.
 """
 
 from collections.abc import Sequence
@@ -28,11 +28,11 @@ BEGINNING = Mark(0, 0)
 
 @dataclass(slots=True)
 class Append:
-    """Entries of one stream and the head behind them. Not to be changed.
+    """Entries of one stream and the head after them. Do not mutate it.
 
-    They are stored if the stream's revision is `expected`; None: if there is no such stream. The
-    entries of `segments` take consecutive positions, up to `head.next_position`; there may be none.
-    Entries in front of `keep_from` are older than retention: the store removes them.
+    They are stored if the stream's revision is `expected`; None means that there is no such stream.
+    The entries of `segments` take consecutive positions, up to `head.next_position`; there may be
+    none. Entries before `keep_from` are older than the retention: the store removes them.
     """
 
     stream: StreamKey
@@ -49,14 +49,14 @@ class Appended:
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """The revision is another; nothing is changed. `head` is where the stream stands."""
+    """The revision is another one, and nothing is changed. `head` is the one found."""
 
     head: Head | None
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The store did not answer for this stream; whether it stored anything is unknown."""
+    """The store did not answer for this stream; it is unknown whether it stored anything."""
 
     error: PublisherError
 
@@ -68,7 +68,7 @@ APPENDED = Appended()
 
 @dataclass(frozen=True, slots=True)
 class Heads:
-    """Where streams stand, in the order asked for; None for a stream that the store does not know.
+    """The heads of streams, in the requested order; None for an unknown stream.
 
     `now_ms` is the store's own clock: milliseconds since 1970, the same for all processes.
     """
@@ -80,31 +80,31 @@ class Heads:
 class StreamStore(Protocol):
     """Stores entries and heads of streams.
 
-    Promises, each held by the contract tests:
+    Promises, each checked by the contract tests:
 
     - Durable: what is `Appended` is readable by every process when the call returns.
-    - All or nothing: an append stores all its entries and its head, or changes nothing, also when
-      memory or a right runs out in the middle.
+    - All or nothing: an append stores all its entries and its head, or changes nothing, also if
+      memory runs out or a right is lost in the middle.
     - Compare and set: of two appends that expect the same revision at most one is stored. A late
       append, or one sent again, that expects a revision of the past changes nothing.
     - Idempotent: an append that was stored and is sent again gets a `Conflict` whose head is its
       own.
     - Dense: entries take the positions that their head says; the store changes neither.
-    - Independent: streams do not appear in one another, and none waits for another.
+    - Independent: streams do not mix, and none waits for another.
     - Announced: every `Started` and `Ended` is announced to the store's followers at least once
       before the append that stored it returns; also if an earlier call stored it and failed before
       it announced it, by the next append or read of heads of that stream.
-    - Bytes are bytes: every `AudioFrame` and every signal is read back as it was.
+    - Bytes are bytes: every `AudioFrame` and every signal is read back unchanged.
     - Cancelled: a cancelled call has an unknown effect and leaves the store usable.
     """
 
     async def heads(self, streams: Sequence[StreamKey]) -> Heads:
-        """Return where streams stand, as seen by the server that takes writes.
+        """Return the heads of streams, as seen by the server that takes writes.
 
-        A head whose entries are gone has `entries_lost`. Entries without a head make one with
-        `account_lost`: its revision stands for its last entry, its lease has the generation of
-        that, no owner and 0 as its time. The revisions of both are of the store's making, are
-        matched by an append that expects them while nothing has changed, and that append replaces
+        If the entries are lost, the head has `entries_lost`. If the head is lost, the store derives
+        one with `account_lost` from the entries: its revision represents the last entry; its lease
+        has the generation of that entry, no owner and the time 0. The store makes the revisions of
+        both. An append that expects such a revision succeeds if nothing has changed, and replaces
         everything.
 
         Raises:
@@ -116,7 +116,7 @@ class StreamStore(Protocol):
     async def append(self, appends: Sequence[Append]) -> Sequence[Outcome]:
         """Store appends, at most one for a stream; one outcome for each, in order.
 
-        Callers give up after 5 s: answer `Failed` for a stream that is stuck by itself.
+        Callers give up after 5 s: answer `Failed` for a stream that is stuck alone.
 
         Raises:
             PublisherError: the store was not reached; whether anything was stored is unknown.
@@ -125,17 +125,17 @@ class StreamStore(Protocol):
         ...
 
     def epoch_of(self, stream: StreamKey) -> int:
-        """Return a number that grows whenever the store may have lost something of the stream.
+        """Return a number that grows whenever the store may have lost data of the stream.
 
-        That is when the connection to its server is another, or the server is. It has grown when
-        the first call that could notice returns.
+        That is, after a new connection or a change of the server. It must have grown when the first
+        call that could notice this returns.
         """
         ...
 
     def part_of(self, stream: StreamKey) -> str:  # noqa: ARG002  # for overriders
-        """Return the part of the store that a stream is in now: one of `Destination.parts`.
+        """Return the part of the store that has the stream now: one of `Destination.parts`.
 
-        A call names streams of one part if its caller knows the parts, and the calls for different
-        parts are made side by side. Default: there is one part.
+        A caller that knows the parts names streams of one part in each call, and makes the calls
+        for different parts concurrently. Default: there is one part.
         """
         return ""

@@ -1,4 +1,4 @@
-"""The port through which the service says what it counts."""
+"""The port for the service's counts."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
@@ -7,7 +7,7 @@ from domain.events import EndReason
 
 
 class HeldBytes(NamedTuple):
-    """Audio that is held: not yet confirmed, and retained to be replayed to the broker."""
+    """The held audio: unconfirmed, and retained for replay."""
 
     unconfirmed: int
     kept: int
@@ -30,28 +30,28 @@ FRAMES = (
     ("lost", "not_stored"),
     ("lost", "not_started"),
 )
-"""Outcomes of frames and their reasons, beside the reasons for which a dialect refuses one."""
+"""Outcomes of frames and their reasons, except for the reasons of refusals by a dialect."""
 
 RUN_ENDS = (*(reason.value for reason in EndReason), "replaced", "recovered")
-"""Why runs end: the published reason, or that a new run replaced one that was open, or that another
-process ended the run of a dead one. The last two are published as `disconnected`."""
+"""Why runs end: the published reason, or `replaced` by a new run, or `recovered` by another process
+after the writer's death. The last two are published as `disconnected`."""
 
 IGNORED = ("unknown", "back_pressure")
-"""Messages that leave no other trace."""
+"""Messages that are counted nowhere else."""
 
 
 ACCEPTED, NO_BROKER = "accepted", "no_broker"
-"""What became of a handshake: it was taken, or refused since the broker takes no writes."""
+"""Outcomes of a handshake: accepted, or refused because the broker takes no writes."""
 
 SAMPLES = ("measured", "dropped")
-"""Outcomes of frames that are to be measured."""
+"""Outcomes of frames chosen for measurement."""
 
 
 class Telemetry(Protocol):
-    """Takes counts as they arise. Called on the hot path: it neither waits nor fails."""
+    """Receives counts. It is called on the hot path, so it neither blocks nor fails."""
 
     def handshake(self, outcome: str, *, is_handshake: bool = True) -> None:
-        """Count a handshake by what became of it (`accepted` or the refusal's reason).
+        """Count a handshake by its outcome (`accepted` or the refusal's reason).
 
         `is_handshake` is false for another request that is refused.
         """
@@ -62,11 +62,11 @@ class Telemetry(Protocol):
         ...
 
     def left(self, when: str) -> None:
-        """Count a peer that left before its start; `when` is one of a closed set of labels."""
+        """Count a peer that left before its start; `when` is from a closed set of labels."""
         ...
 
     def odd_start(self, oddity: str) -> None:
-        """Count a start that is taken although it is odd; `oddity` is one of a closed set."""
+        """Count an odd but accepted start; `oddity` is from a closed set."""
         ...
 
     def stream_opened(self, dialect: str) -> None:
@@ -74,7 +74,7 @@ class Telemetry(Protocol):
         ...
 
     def stream_closed(self, dialect: str) -> None:
-        """Count a started stream as open no more."""
+        """Count a started stream as closed."""
         ...
 
     def run_ended(self, reason: str) -> None:
@@ -86,27 +86,27 @@ class Telemetry(Protocol):
         ...
 
     def frames(self, outcome: str, count: int = 1, reason: str = "") -> None:
-        """Count frames by what became of them: duplicate, rejected, lost, missing."""
+        """Count frames by outcome: duplicate, rejected, lost, missing."""
         ...
 
     def ignored(self, event: str) -> None:
-        """Count a message that leaves no other trace; `event` is one of a closed set of labels."""
+        """Count a message that is counted nowhere else; `event` is from a closed set of labels."""
         ...
 
     def confirmed(self, seconds: Sequence[float]) -> None:
-        """Count frames as published: after so many seconds from its reception, each of them."""
+        """Count published frames; `seconds` has for each the time since its reception."""
         ...
 
     def watch(self, held_bytes: Callable[[], HeldBytes]) -> None:
-        """Ask `held_bytes` whenever it is to be told how much audio is held."""
+        """Set the function that returns the held audio."""
         ...
 
     def watch_oldest(self, seconds: Callable[[], float]) -> None:
-        """Ask `seconds` whenever the age of the oldest unconfirmed frame is to be told."""
+        """Set the function that returns the age of the oldest unconfirmed frame."""
         ...
 
     def rewind_short(self, frames: int) -> None:
-        """Count confirmed frames that had to be let go before their time."""
+        """Count confirmed frames that were released before `REWIND_SECONDS`."""
         ...
 
     def replayed(self, frames: int) -> None:
@@ -122,24 +122,24 @@ class Telemetry(Protocol):
         ...
 
     def audio_ended(self, tenant: str, findings: Sequence[str]) -> None:
-        """Count an ended run whose audio was measured, with all that was found of it."""
+        """Count an ended run whose audio was measured, with its findings."""
         ...
 
     def audio_sampled(self, outcome: str) -> None:
-        """Count a frame that was to be measured by its outcome, one of `SAMPLES`."""
+        """Count a frame chosen for measurement by its outcome, one of `SAMPLES`."""
         ...
 
     def losses(self) -> Losses:
-        """Return what was counted until now. Not called on the hot path."""
+        """Return the losses so far. Not called on the hot path."""
         ...
 
     def broker(self, *, up: bool, parts: Mapping[str, bool], since_ms: int) -> None:
-        """Set whether all of the broker takes writes, and which parts do; no parts if it is one.
+        """Set whether the whole broker takes writes, and which parts do; no parts if it is one.
 
-        `since_ms` is when it was back, or, of one that is away, when it answered last.
+        `since_ms` is when it came back, or, if it is away, when it answered last.
         """
         ...
 
     def draining(self) -> None:
-        """Note that the service takes no new calls and brings the others to an end."""
+        """Set that the service drains."""
         ...

@@ -6,7 +6,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class TokenClaims:
-    """What a verified token says, as it says it."""
+    """The claims of a verified token."""
 
     tenant_id: str
     interaction_id: str | None
@@ -16,7 +16,7 @@ class TokenVerifier(Protocol):
     """Verifies bearer tokens against the configured key, audience and issuer."""
 
     def verify(self, token: str) -> TokenClaims:
-        """Return the claims of a token whose signature, times and required claims are right.
+        """Return the claims of a token with valid signature, times and required claims.
 
         Raises:
             InvalidToken: in every other case, whatever the token looks like.

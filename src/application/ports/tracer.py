@@ -11,13 +11,13 @@ from domain.trace_parent import TraceParent
 
 @dataclass(frozen=True, slots=True)
 class CallEnd:
-    """What became of a call, as far as its connection has seen it.
+    """The outcome of a call, as its connection saw it.
 
-    `seconds` is how long it took, from its handshake on. `generation` and `resumed` are those with
-    which the stream itself was started, None if it was not, and `state` is where its run stands;
-    `ledger` is the sum over all its
-    tracks, of the whole run of each. `code` and `reason` are those of a close of ours, None if the
-    sender closed; `has_failed` if that was for a failure of the service or of its broker.
+    `seconds` is its duration since the handshake. `generation` and `resumed` are those of the main
+    stream's start, None without a start, and `state` is that of its run. `ledger` is the sum over
+    all tracks, each for its whole run. `code` and `reason` are those of a close by the service,
+    None if the sender closed; `has_failed`: the cause was a failure of the service or of its
+    broker.
     """
 
     seconds: float
@@ -31,20 +31,20 @@ class CallEnd:
 
 
 class Span(Protocol):
-    """One call in a trace, until it is ended."""
+    """The open span of one call."""
 
     @property
     def traceparent(self) -> TraceParent:
-        """What those who continue the trace behind it name as its parent."""
+        """The trace parent for those who continue the trace."""
         ...
 
     def end(self, end: CallEnd) -> None:
-        """End it, and have it exported."""
+        """End the span, and queue it for export."""
         ...
 
 
 class Tracer(Protocol):
-    """Makes one span for each call. It neither waits nor fails, whatever becomes of a span."""
+    """Makes one span for each call. It neither blocks nor fails."""
 
     @property
     def dropped(self) -> int:
@@ -52,9 +52,9 @@ class Tracer(Protocol):
         ...
 
     def begin(self, opening: Opening, parent: TraceParent | None, began_at_ms: int) -> Span:
-        """Begin the span of a call whose handshake was at `began_at_ms`, under the sender's own."""
+        """Begin the span of a call, whose handshake was at `began_at_ms`, as the sender's child."""
         ...
 
     async def close(self, seconds: float) -> None:
-        """Export what has ended, for so long at most, and no more."""
+        """Export ended spans within a time limit, and stop."""
         ...

@@ -1,4 +1,4 @@
-"""The kit that adapters are tested with: inherit a contract, fill in its fixture `trial`.
+"""Contract tests for adapters: inherit a contract, and implement its fixture `trial`.
 
 See docs/extending/store.md.
 """

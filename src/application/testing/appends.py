@@ -1,4 +1,4 @@
-"""Appends as a writer makes them, by the pure rules, from any head that a stream has or had."""
+"""Makes appends by the pure rules, from any head that a stream has or had."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,7 +22,7 @@ _revisions = count(1)
 
 
 def revision() -> Revision:
-    """Return one that was never used before."""
+    """Return a name that was never used before."""
     return f"{_writer}-{next(_revisions)}"
 
 
@@ -32,7 +32,7 @@ def stream(name: str, tenant: str = "tenant") -> StreamKey:
 
 
 def opening(key: StreamKey, *, resumes: bool = False, media: MediaFormat = MEDIA) -> Opening:
-    """Return an opening with all the details that a carrier tells."""
+    """Return an opening with all details of a carrier."""
     call = CallDetails("CA-1", "+100", None, {"queue": "ä \u2028"})
     continuation = Resume() if resumes else NEW_RUN
     name = InteractionId(key.stream_id)
@@ -42,7 +42,7 @@ def opening(key: StreamKey, *, resumes: bool = False, media: MediaFormat = MEDIA
 def begin(
     key: StreamKey, head: Head | None, *, resumes: bool = False, media: MediaFormat = MEDIA
 ) -> Append:
-    """Start a generation behind a head."""
+    """Start a generation after a head."""
     request = StartRequest(
         opening(key, resumes=resumes, media=media), token_hex(8), Access.OPEN, waited_ms=0
     )
@@ -61,7 +61,7 @@ def begin(
 
 
 def begin_with(key: StreamKey, *entries: Entry, media: MediaFormat = MEDIA) -> Append:
-    """Start an unknown stream, with entries behind its start."""
+    """Start an unknown stream, with entries after its start."""
     first = begin(key, None, media=media)
     rest = following(first.head, *entries)
     return replace_append(first, segments=(*first.segments, *rest.segments), head=rest.head)
@@ -70,7 +70,7 @@ def begin_with(key: StreamKey, *entries: Entry, media: MediaFormat = MEDIA) -> A
 def following(
     head: Head, *entries: Entry, keep_from: Mark = BEGINNING, end: bool = False
 ) -> Append:
-    """Write entries behind a head whose run is open, under its lease; and its end."""
+    """Write entries, and perhaps the end, after a head with an open run, under its lease."""
     if head.run is None:
         raise ValueError("the head has no run")
     fold = Fold(head.run, head.account)
@@ -86,7 +86,7 @@ def following(
 
 
 def with_generations(key: StreamKey, number: int) -> Append:
-    """Return one append of many generations: each but the first ends the run before it."""
+    """Return one append of many generations, each of which ends the previous run."""
     whole = begin(key, None)
     for _ in range(number - 1):
         after = begin(key, whole.head)
@@ -109,7 +109,7 @@ def replace_append(
     head: Head | None = None,
     keep_from: Mark | None = None,
 ) -> Append:
-    """Return an append that differs."""
+    """Return another append."""
     return Append(
         append.stream,
         append.expected,
@@ -131,7 +131,7 @@ def frames(key: StreamKey, first: int, number: int) -> list[AudioFrame]:
 
 
 def as_stored(head: Head | None) -> Head | None:
-    """Return a head without what a store need not keep: how its run's opening was requested."""
+    """Return a head without the part that a store need not keep: how its opening was requested."""
     if head is None or head.run is None:
         return head
     plain = replace(head.run.opening, continuation=NEW_RUN)
@@ -139,7 +139,7 @@ def as_stored(head: Head | None) -> Head | None:
 
 
 def as_published(entry: Entry) -> Entry:
-    """Return an entry without what a store need not keep."""
+    """Return an entry without the parts that a store need not keep."""
     if isinstance(entry, Started):
         return replace(entry, opening=replace(entry.opening, continuation=NEW_RUN))
     return entry

@@ -1,8 +1,8 @@
-"""What the other processes of the kit run, in a Python of their own with the same path.
+"""The program of the contract tests' other processes, in a new Python with the same path.
 
-It is run as a file, not as a module of the kit, and imports nothing of it: each of the many
-processes would load pytest and Hypothesis. Calls and answers are pickles with their length in
-front, over standard input and output.
+It runs as a file, not as a module of this package, and imports nothing from it: each of the many
+processes would load pytest and Hypothesis. Calls and answers are pickles, each preceded by its
+length, over standard input and output.
 """
 
 import asyncio
@@ -22,10 +22,10 @@ from application.ports.store import Append, Appended
 LENGTH = struct.Struct(">I")
 
 SERVE, FORK = "serve", "fork"
-"""What such a process is told to do: serve a destination, or fork for each append."""
+"""The task of such a process: serve a destination, or fork for each append."""
 
 FORK_SECONDS = 10
-"""How long one append may take; then its process is killed, wherever it is."""
+"""How long one append may take before its process is killed."""
 
 _NOT_OF_ADAPTERS = {"application", "domain", "__main__"} | set(sys.stdlib_module_names)
 
@@ -82,20 +82,20 @@ async def _called(served: dict[str, Destination], name: str, arguments: Sequence
 
 
 def _answers_of_this_process() -> BinaryIO:
-    """Take standard output for answers: nothing printed gets between them."""
+    """Reserve standard output for answers: printed text does not mix with them."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     return answers
 
 
 def _read_call(calls: BinaryIO) -> Any:
-    """Return the next that the parent asks, None in the end."""
+    """Return the next call of the parent; None at the end."""
     head = calls.read(LENGTH.size)
     return pickle.loads(calls.read(LENGTH.unpack(head)[0])) if head else None  # noqa: S301  # of our own parent
 
 
 def packed(value: object) -> bytes:
-    """Pack what is sent over a pipe."""
+    """Pack an object for a pipe."""
     try:
         body = pickle.dumps(value)
     except Exception as error:
@@ -129,7 +129,7 @@ def _be_fork(
     append: Append,
     line: int,
 ) -> None:
-    """Append, tell the lines and end, all without a return."""
+    """Append, report the lines and exit; this never returns."""
     signal.alarm(FORK_SECONDS)
     try:
         destination = adapter.connect(options, environment)
@@ -154,7 +154,7 @@ async def _append(destination: Destination, append: Append, line: int) -> list[i
 
 
 class _Lines:
-    """Counts the lines that are run of the packages that a destination is made of."""
+    """Counts the executed lines of a destination's packages."""
 
     def __init__(self, destination: Destination, kill_before: int) -> None:
         parts: tuple[object, ...] = (
@@ -178,7 +178,7 @@ class _Lines:
         return self.trace
 
     def chosen(self) -> list[int]:
-        """Return when each line was run for the first and for the last time, counted from 1."""
+        """Return the step numbers, from 1, of the first and the last execution of each line."""
         first: dict[tuple[str, int], int] = {}
         last: dict[tuple[str, int], int] = {}
         for number, line in enumerate(self._run, 1):

@@ -1,6 +1,6 @@
-"""What a test has happen to the place, and takes back however the test ends.
+"""Conditions that a test sets on the storage, and that are undone however the test ends.
 
-It is noted in the trial meanwhile: a test that cannot be ended has it taken back from outside.
+The trial records them, so that they can be undone from outside if a test hangs.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,7 +13,7 @@ from domain.identifiers import StreamKey
 
 @asynccontextmanager
 async def unplugged(trial: Trial) -> AsyncIterator[None]:
-    """Let the place be unreachable."""
+    """Make the storage unreachable."""
     await trial.unplug()
     async with _taken_back(trial, trial.plug):
         yield
@@ -21,7 +21,7 @@ async def unplugged(trial: Trial) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def refusing_writes(trial: Trial) -> AsyncIterator[None]:
-    """Let the place take reads only."""
+    """Make the storage read-only."""
     await trial.refuse_writes()
     async with _taken_back(trial, trial.plug):
         yield
@@ -29,7 +29,7 @@ async def refusing_writes(trial: Trial) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def locked(trial: Trial) -> AsyncIterator[None]:
-    """Let another program have the place locked."""
+    """Let another program lock the storage."""
     await trial.lock()
     async with _taken_back(trial, trial.unlock):
         yield
@@ -37,7 +37,7 @@ async def locked(trial: Trial) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def held(trial: Trial, *streams: StreamKey) -> AsyncIterator[None]:
-    """Let streams be stuck."""
+    """Make streams hang."""
     async with AsyncExitStack() as stack:
         for stream in streams:
             await trial.hold(stream)

@@ -1,8 +1,8 @@
 """Appends by processes that are killed before any line of the adapter's code.
 
 A process that has loaded the adapter forks for each append. The fork connects, appends, counts the
-lines of the adapter that are run, in all threads, and kills itself before the one that it was told.
-So what stands between two statements is tried, not only what happens to take long.
+executed lines of the adapter in all threads, and kills itself before a given line. So every point
+between two statements is tested, not only those that take long.
 """
 
 import os
@@ -17,10 +17,10 @@ from application.testing.trial import Trial
 
 
 async def append_and_be_killed(trial: Trial, appends: Sequence[Append]) -> int:
-    """Have each append made by a process that is killed before another line of the adapter.
+    """Make each append in a process that is killed before a different line of the adapter.
 
-    The first is made whole, to learn the lines. Returns how many of the appends were made: each
-    line has its turn, the first and the last time that it is run, as long as there are appends.
+    The first append is complete, to learn the lines. Each line has its turn, at its first and at
+    its last execution, as long as there are appends. Returns how many appends were made.
     """
     if not (trial.adapter.is_shared and hasattr(os, "fork")):
         pytest.skip(f"{trial.adapter.name} is not shared by processes that can be forked")

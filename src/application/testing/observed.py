@@ -1,4 +1,4 @@
-"""What a test asks of a destination, and what it expects to find."""
+"""Requests of the tests to a destination, and the expected results."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from domain.head import Head
 from domain.identifiers import StreamKey
 
 RECOVERY_SECONDS = 20.0
-"""How long an adapter may take to find a place again that is back."""
+"""How long an adapter may take to reconnect to storage that is back."""
 
 
 async def store(destination: Destination, *appends: Append) -> None:
-    """Store appends that nothing stands against."""
+    """Store appends that must succeed."""
     outcomes = list(await destination.store.append(appends))
     assert outcomes == [Appended()] * len(appends)
 
@@ -54,7 +54,7 @@ async def settle(destination: Destination, appends: Sequence[Append]) -> None:
 
 
 async def until_answered(destination: Destination) -> None:
-    """Wait until the place is found again."""
+    """Wait until the storage is reachable again."""
     async with asyncio.timeout(RECOVERY_SECONDS):
         while True:
             try:
@@ -66,7 +66,7 @@ async def until_answered(destination: Destination) -> None:
 
 
 async def head(destination: Destination, key: StreamKey) -> Head | None:
-    """Return where a stream stands."""
+    """Return the head of a stream."""
     (found,) = (await destination.store.heads([key])).heads
     if isinstance(found, Failed):
         raise found.error
@@ -115,7 +115,7 @@ def expected(*appends: Append) -> list[PublishedEntry]:
 
 
 def facts(announcements: Sequence[Announcement]) -> list[tuple[str, Mark, bool, str]]:
-    """Return what announcements tell."""
+    """Return the contents of announcements."""
     return [
         (
             "ended" if it.has_ended else "started",
@@ -128,5 +128,5 @@ def facts(announcements: Sequence[Announcement]) -> list[tuple[str, Mark, bool, 
 
 
 def plain(outcome: Outcome) -> Outcome:
-    """Return an outcome without what a store need not keep of a head."""
+    """Return an outcome without the parts of a head that a store need not keep."""
     return Conflict(as_stored(outcome.head)) if isinstance(outcome, Conflict) else outcome

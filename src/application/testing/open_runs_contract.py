@@ -1,4 +1,4 @@
-"""The promises of `OpenRuns`, as tests to inherit. Each begins with the promise it holds."""
+"""The promises of `OpenRuns`, as tests to inherit. A test's name begins with its promise."""
 
 from collections.abc import Awaitable, Callable
 
@@ -16,7 +16,7 @@ CALL, ANOTHER = stream("call"), stream("call", "another")
 
 
 class OpenRunsContract(Contract):
-    """What every `OpenRuns` must do."""
+    """The contract of `OpenRuns`."""
 
     async def test_shared_heartbeats_are_seen_by_another_process(self, trial: Trial) -> None:
         here, elsewhere = trial.connect(), await trial.connect_elsewhere()
@@ -69,7 +69,7 @@ class OpenRunsContract(Contract):
     async def test_new_hundreds_of_heartbeats_of_processes_that_come_and_go_all_differ(
         self, trial: Trial
     ) -> None:
-        """A number that is counted by each process, or that is small, comes back."""
+        """A counter in each process, or a small one, repeats its numbers."""
         processes = [trial.connect()]
         seen_heartbeats: list[float] = []
         for number in range(400):

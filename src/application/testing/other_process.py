@@ -1,7 +1,7 @@
-"""A destination in a process of its own: what is shared must be seen there, and memory is not.
+"""A destination in a separate process, which sees shared storage but not memory.
 
-The process is another Python with the same path. Calls and answers are pickles with their length in
-front, over its standard input and output. See `child_process` for what it runs.
+The process is another Python with the same path, which runs `child_process`. Calls and answers are
+pickles, each preceded by its length, over its standard input and output.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from domain.head import Head
 from domain.identifiers import StreamKey
 
 CLOSE_SECONDS = 5.0
-"""How long the process may take to end by itself; then it is killed."""
+"""How long the process may take to exit before it is killed."""
 
 
 class OtherProcess(Destination, StreamStore, StreamReader, OpenRuns):
@@ -96,13 +96,13 @@ class OtherProcess(Destination, StreamStore, StreamReader, OpenRuns):
         await self._call("verify_writable")
 
     async def kill(self) -> None:
-        """End the process at once, in the middle of what it does."""
+        """Kill the process."""
         self._process.kill()
         await self._process.wait()
         await self._answers
 
     async def close(self) -> None:
-        """End the process, at once if it is stuck."""
+        """End the process; kill it if it is stuck."""
         if self._process.stdin is None or self._process.stdin.is_closing():
             return
         self._process.stdin.close()
@@ -152,7 +152,7 @@ async def start_child(what: str) -> Process:
 
 
 async def read_answer(process: Process) -> Any:
-    """Return the next that a process answers.
+    """Return the next answer of a process.
 
     Raises:
         asyncio.IncompleteReadError: it is gone.

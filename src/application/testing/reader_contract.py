@@ -1,4 +1,4 @@
-"""The promises of `StreamReader`, as tests to inherit. Each begins with the promise it holds."""
+"""The promises of `StreamReader`, as tests to inherit. A test's name begins with its promise."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -37,12 +37,12 @@ CALL = stream("call")
 
 
 def place(generation: int, position: int) -> PublishedEntry:
-    """Return an entry as a reader remembers it, which need not be there any more."""
+    """Return an entry as a reader remembers it, even if it has been removed."""
     return PublishedEntry(generation, position, frame(CALL, 0))
 
 
 class ReaderContract(Contract):
-    """What every `StreamReader` must do."""
+    """The contract of `StreamReader`."""
 
     async def test_ordered_a_long_stream_comes_whole_by_position(self, trial: Trial) -> None:
         destination = trial.connect()
@@ -56,7 +56,7 @@ class ReaderContract(Contract):
     async def test_ordered_reading_while_entries_are_stored_and_removed_finds_no_hole(
         self, trial: Trial
     ) -> None:
-        """Those that are removed have been read: a place counted among those left is another."""
+        """Removed entries were read before, so an offset among the remaining ones is wrong."""
         destination, other = trial.connect(), trial.connect()
         last = begin_with(CALL, *frames(CALL, 0, 1_200))
         await store(destination, last)
@@ -85,7 +85,7 @@ class ReaderContract(Contract):
     async def test_resumable_behind_an_entry_comes_a_stream_that_has_started_over(
         self, trial: Trial
     ) -> None:
-        """After the stream was lost a writer writes it again from 0 under a higher generation."""
+        """After a loss the writer rebases the stream from 0 under a higher generation."""
         destination = trial.connect()
         old = begin_with(CALL, *frames(CALL, 0, 5))
         newer = begin(CALL, old.head)
@@ -146,7 +146,7 @@ class ReaderContract(Contract):
                 await destination.reader.newest(CALL)
 
     async def test_complete_announcements_are_found_page_by_page(self, trial: Trial) -> None:
-        """Also those of an installation beside which another has pages of them."""
+        """Also if another installation in the same storage has pages of them."""
         destination, beside = trial.connect(), trial.connect(f"{trial.options.prefix}-beside")
         keys = [stream(f"call-{number}") for number in range(1_300)]
         await store(beside, begin(keys[0], None))
@@ -185,7 +185,7 @@ class ReaderContract(Contract):
     async def test_complete_announcements_of_one_moment_are_found_behind_one_another(
         self, trial: Trial
     ) -> None:
-        """A cursor that is a time has many at one place: behind it the rest of them is lost."""
+        """Several announcements may share a time: with a time as cursor the rest is missed."""
         destination = trial.connect()
         appends = [with_generations(stream(f"call-{number}"), 10) for number in range(40)]
         await store(destination, *appends)
@@ -210,7 +210,7 @@ class ReaderContract(Contract):
         await self._lose_and_read_on(trial, trial.roll_back)
 
     async def _lose_and_read_on(self, trial: Trial, lose: Callable[[], Awaitable[None]]) -> None:
-        """Numbers that start over after a loss are below the cursors of before it."""
+        """Numbers that start over after a loss are below the earlier cursors."""
         destination = trial.connect()
         await store(destination, begin(stream("first"), None))
         if trial.has("save"):

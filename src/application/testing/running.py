@@ -1,9 +1,9 @@
-"""How the tests of contracts are run: in a loop of their own, each within a limit.
+"""Runs contract tests in a separate loop, each within a time limit.
 
-The loop runs in a thread beside that of pytest, so that a test ends in its time whatever the store
-does: waits for ever, blocks the loop, or keeps a thread. Where a test cannot be ended, what it has
-done to the place is taken back from another loop. What is stuck all the same is left behind, and
-keeps neither the next test nor the end of the process waiting.
+The loop runs in another thread than pytest, so that a test ends in time even if the store waits for
+ever, blocks the loop, or keeps a thread. If a test cannot be ended, its conditions are undone from
+another loop. Anything that is still stuck is abandoned, and delays neither the next test nor the
+exit of the process.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ CLOSE_SECONDS = 20.0
 """How long the destinations of a test may take to close."""
 
 THREADS = 8
-"""Threads for blocking calls: about as many as asyncio has on a small machine."""
+"""The number of threads for blocking calls: about that of asyncio on a small machine."""
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -39,19 +39,19 @@ _Job = Callable[[], None]
 
 
 class Overrun(BaseException):
-    """A test is not over in its time; no `Exception`, so that no property tries it again."""
+    """A test exceeded its time. It is not an `Exception`, so that no property retries it."""
 
 
 class Contract:
-    """Base of the contracts: their tests are coroutines, run without any plug-in."""
+    """Base class of the contracts: their tests are coroutines, and need no plug-in."""
 
     @pytest.fixture
     def trial(self) -> Trial | Iterator[Trial]:
-        """Return the place to try the adapter on. To be filled in."""
+        """Return the trial of the adapter. To be implemented."""
         raise NotImplementedError("a contract needs a fixture `trial`")
 
     def __init_subclass__(cls, **more: Any) -> None:
-        """Make a plain function of each test that is a coroutine."""
+        """Convert each test coroutine to a plain function."""
         super().__init_subclass__(**more)
         for name, test in list(vars(cls).items()):
             if name.startswith("test_") and inspect.iscoroutinefunction(test):
@@ -69,7 +69,7 @@ def _as_plain_function(test: Callable[..., Coroutine[Any, Any, None]]) -> Callab
 
 @contextmanager
 def running(trial: Trial) -> Iterator[Callable[[Coroutine[Any, Any, _T]], _T]]:
-    """Give what runs coroutines, one after the other in one loop; close the trial in the end.
+    """Yield a function that runs coroutines sequentially in one loop; finally close the trial.
 
     Raises:
         Overrun: they take longer than `trial.limit_seconds` in all; the message names the test.
@@ -84,7 +84,7 @@ def running(trial: Trial) -> Iterator[Callable[[Coroutine[Any, Any, _T]], _T]]:
 
 
 class _Loop:
-    """An event loop in a thread of its own."""
+    """An event loop in a separate thread."""
 
     def __init__(self, trial: Trial) -> None:
         self._trial = trial
@@ -118,7 +118,7 @@ class _Loop:
         raise Overrun(f"{promise}: not over {when}, waiting {place}{rest}")
 
     def close(self) -> None:
-        """Close the trial, cancel what is left, end the thread; leave it behind if it is stuck."""
+        """Close the trial, cancel remaining tasks, end the thread; abandon it if it is stuck."""
         if self._is_stuck:
             return
         try:
@@ -133,7 +133,7 @@ class _Loop:
 
 
 class _DaemonThreads(ThreadPoolExecutor):
-    """Threads that may be stuck for ever: the end of the process does not wait for them."""
+    """Threads that may be stuck for ever: the exit of the process does not wait for them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -171,7 +171,7 @@ def _do_jobs(jobs: "SimpleQueue[_Job | None]") -> None:
 
 
 def _take_back(trial: Trial) -> None:
-    """Take back what a test has done to the place, from a loop that is not blocked."""
+    """Undo the conditions of a test, from a loop that is not blocked."""
 
     async def take_back() -> None:
         while trial.to_take_back:
@@ -184,7 +184,7 @@ def _take_back(trial: Trial) -> None:
 
 
 def _end_the_process_that_waits() -> None:
-    """End this process when all of it is over but a thread of the store that is stuck."""
+    """Exit this process when only a stuck thread of the store is left."""
     while not _is_ending():
         sleep(0.5)
     sleep(RELEASE_SECONDS)
@@ -195,7 +195,7 @@ def _end_the_process_that_waits() -> None:
 
 
 def _is_ending() -> bool:
-    """Tell whether the main thread does no more than to wait for the others."""
+    """Return whether the main thread only waits for the others."""
     frame = sys._current_frames().get(threading.main_thread().ident or 0)  # noqa: SLF001  # documented
     while frame is not None and frame.f_back is not None:
         frame = frame.f_back
@@ -211,7 +211,7 @@ async def _cancel_others() -> None:
 
 
 def _promise() -> str:
-    """Return the name of the test that pytest runs, which begins with its promise."""
+    """Return the name of the current test, which begins with its promise."""
     test = os.environ.get("PYTEST_CURRENT_TEST", "the test")
     return test.rsplit("::", 1)[-1].split(" ", 1)[0]
 

@@ -1,4 +1,4 @@
-"""Tests of what a store promises of one stream."""
+"""Tests of a store's promises about one stream."""
 
 import asyncio
 from dataclasses import replace
@@ -33,7 +33,7 @@ CALL = stream("call")
 
 
 class AppendContract(Contract):
-    """An append changes its stream in one step, or not."""
+    """An append changes its stream in one step, or not at all."""
 
     async def test_all_or_nothing_a_refused_append_changes_nothing_and_is_stored_later(
         self, trial: Trial
@@ -55,7 +55,7 @@ class AppendContract(Contract):
     async def test_all_or_nothing_entries_are_there_with_their_head_or_not_at_all(
         self, trial: Trial
     ) -> None:
-        """Wherever an append is broken off: no half of it is seen, and it can be sent again."""
+        """Wherever an append is interrupted, no half of it is visible, and it can be sent again."""
         destination, other = trial.connect(), trial.connect()
         await store(destination, *(begin(stream(f"c{n}"), None) for n in range(12)))
         for number in range(12):
@@ -147,7 +147,7 @@ class AppendContract(Contract):
     async def test_dense_entries_take_the_positions_that_their_head_says(
         self, trial: Trial
     ) -> None:
-        """Over several generations, in one append or many, with heads alone in between."""
+        """Over several generations, in one append or many, with updates of the head in between."""
         destination = trial.connect()
         written = [begin_with(CALL, *frames(CALL, 0, 2))]
         written.append(begin(CALL, written[-1].head, resumes=True))
@@ -181,7 +181,7 @@ class AppendContract(Contract):
             assert await head(destination, CALL) == as_stored(written[-1].head)
 
     async def test_dense_what_is_removed_takes_no_space(self, trial: Trial) -> None:
-        """No reader is shown it either way: that the store removes it is seen at the place."""
+        """A reader does not see it in either case, so the storage itself is examined."""
         destination = trial.connect()
         last = begin_with(CALL, *frames(CALL, 0, 299))
         await store(destination, last)
@@ -195,7 +195,7 @@ class AppendContract(Contract):
     async def test_dense_a_mark_of_an_older_generation_removes_nothing_of_a_newer_one(
         self, trial: Trial
     ) -> None:
-        """A stream that was lost is written again from 0: its positions are below older marks."""
+        """A lost stream is rebased from 0, so its positions are below older marks."""
         destination = trial.connect()
         old = begin(CALL, None)
         newer = begin(CALL, old.head)

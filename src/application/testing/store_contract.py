@@ -1,4 +1,4 @@
-"""The promises of `StreamStore`, as tests to inherit; each begins with the promise it holds."""
+"""The promises of `StreamStore`, as tests to inherit. A test's name begins with its promise."""
 
 from application.testing.store_appends import AppendContract
 from application.testing.store_durability import DurabilityContract
@@ -18,7 +18,7 @@ class StreamStoreContract(
     WaitingContract,
     LossContract,
 ):
-    """What every `StreamStore` and its `Destination` must do."""
+    """The contract of `StreamStore` and its `Destination`."""
 
     def test_a_store_behaves_as_a_dictionary_of_lists(self, trial: Trial) -> None:
         try_machine(trial)

@@ -1,4 +1,4 @@
-"""Tests of what a store promises of its answers: durable, announced, cancelled."""
+"""Tests of a store's promises about its answers: durable, announced, cancelled."""
 
 import asyncio
 
@@ -36,7 +36,7 @@ CALL = stream("call")
 
 
 class DurabilityContract(Contract):
-    """What was answered holds, whatever happens."""
+    """Answers stay true after failures."""
 
     async def test_durable_an_append_is_seen_by_another_process_when_it_is_answered(
         self, trial: Trial

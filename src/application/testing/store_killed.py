@@ -1,4 +1,4 @@
-"""Tests of what a store promises where the process that appends is killed."""
+"""Tests of a store's promises if the appending process is killed."""
 
 import asyncio
 
@@ -23,7 +23,7 @@ from application.testing.trial import Trial
 
 
 class KilledContract(Contract):
-    """What a process has stored is whole and announced, wherever it is killed."""
+    """Stored appends are complete and announced, wherever the process is killed."""
 
     async def test_all_or_nothing_also_where_a_process_is_killed_at_any_line_of_an_append(
         self, trial: Trial
@@ -45,7 +45,7 @@ class KilledContract(Contract):
     async def test_announced_also_what_a_process_stored_that_was_killed_at_any_line(
         self, trial: Trial
     ) -> None:
-        """The next append or read of heads announces it, of whichever process."""
+        """The next append or read of heads, by any process, announces it."""
         destination = trial.connect()
         names = [f"call-{number}" for number in range(trial.kills + 1)]
         appends = [begin_with(stream(it), *frames(stream(it), 0, 2)) for it in names]
@@ -63,7 +63,7 @@ class KilledContract(Contract):
     async def test_all_or_nothing_also_where_a_process_is_killed_in_the_middle_of_many(
         self, trial: Trial
     ) -> None:
-        """Of each stream all is there or nothing, and what is not can be stored by another."""
+        """Each append is stored completely or not at all; then another process can store it."""
         destination = trial.connect()
         for number in range(8):
             other = await trial.connect_elsewhere()

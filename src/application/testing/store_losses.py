@@ -1,4 +1,4 @@
-"""Tests of what a store says of what it has lost, wholly, lately or by half."""
+"""Tests of how a store reports losses: of everything, of the newest entries, of one half."""
 
 from contextlib import suppress
 from dataclasses import replace
@@ -35,7 +35,7 @@ CALL = stream("call")
 
 
 class LossContract(Contract):
-    """What is lost is told, and a stream continues."""
+    """Losses are reported, and a stream continues."""
 
     async def test_durable_epoch_grows_with_an_outage_that_was_noticed(self, trial: Trial) -> None:
         destination = trial.connect()
@@ -48,7 +48,7 @@ class LossContract(Contract):
         assert destination.store.epoch_of(CALL) > before
 
     async def test_durable_epoch_is_steady_while_nothing_is_lost(self, trial: Trial) -> None:
-        """Each time that it grows, all that was confirmed is to be proved again."""
+        """Each time it grows, all confirmed entries must be proved again."""
         destination, other = trial.connect(), await trial.connect_elsewhere()
         written = [begin(CALL, None)]
         await store(destination, *written)
@@ -139,7 +139,7 @@ class LossContract(Contract):
     async def test_honest_an_unreadable_head_is_an_error_and_no_unknown_stream(
         self, trial: Trial
     ) -> None:
-        """Taken for none, the stream starts over; taken for a loss, all streams are in doubt."""
+        """Treated as missing, the stream starts over; treated as a loss, all are in doubt."""
         destination = trial.connect()
         spoilt, fine = begin_with(CALL, *frames(CALL, 0, 3)), begin(stream("fine"), None)
         await store(destination, spoilt, fine)

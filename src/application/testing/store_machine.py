@@ -1,8 +1,8 @@
-"""A store against an oracle: a dictionary of lists, changed where the revision is the expected one.
+"""Compares a store with an oracle: a dictionary of lists with the same compare-and-append rule.
 
-Appends are made from any head that a stream ever had, so most of them come late; they come from two
-connections, several streams in a call, again and again, with outages, and from a younger or empty
-store where the trial can make one.
+Appends start from any head that a stream ever had, so most of them are late. They come from two
+connections, with several streams in a call, are repeated, and meet outages, roll-backs and wipes if
+the trial can simulate them.
 """
 
 from collections.abc import Callable, Coroutine
@@ -92,7 +92,7 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.outages < 1)
     @rule(data=st.data(), place=st.integers(0, STREAMS - 1))
     def outage(self, data: st.DataObject, place: int) -> None:
-        """Fail and come back with all that there was."""
+        """Fail and come back with all data."""
         self.outages += 1
         append = self.draw_append(data, self.keys[place])
 
@@ -107,14 +107,14 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.outages < 1 and self.trial.has("save"))
     @rule()
     def save(self) -> None:
-        """Remember what there is."""
+        """Save the current state."""
         self.run_in_loop(self.trial.save())
         self.saved = {key: (head, list(entries)) for key, (head, entries) in self.oracle.items()}
 
     @precondition(lambda self: self.saved is not None and self.outages < 1)
     @rule()
     def roll_back(self) -> None:
-        """Come back younger."""
+        """Come back rolled back."""
         self.outages += 1
         self.may_have_lost = True
         self.run_in_loop(self.trial.roll_back())
@@ -146,7 +146,7 @@ class StoreMachine(RuleBasedStateMachine):
                 assert await read(destination, key) == entries[first:]
 
     def teardown(self) -> None:
-        """Compare what was announced, unless some of it may be lost."""
+        """Compare the announcements, unless some may be lost."""
         if self.may_have_lost:
             return
         for key in self.keys:
@@ -158,7 +158,7 @@ class StoreMachine(RuleBasedStateMachine):
             ]
 
     def find_again(self) -> None:
-        """Wait until every connection has found the place again."""
+        """Wait until every connection has reached the storage again."""
         for destination in self.destinations:
             self.run_in_loop(until_answered(destination))
 
@@ -194,7 +194,7 @@ class StoreMachine(RuleBasedStateMachine):
         return following(base, *entries, signal, keep_from=keep_from, end=kind == "end")
 
     def decide(self, append: Append) -> Outcome:
-        """Say what a store must answer, and do the same to the oracle."""
+        """Return the answer that a store must give, and update the oracle."""
         key = append.stream
         found, entries = self.oracle.get(key, (None, []))
         if append.expected != (None if found is None else found.revision):

@@ -1,4 +1,4 @@
-"""Tests of what a store promises of many streams, and of their bytes."""
+"""Tests of a store's promises about many streams, and about their bytes."""
 
 from dataclasses import replace
 from itertools import count
@@ -50,11 +50,11 @@ NAMES = (
     "x" * 128,
     "x" * 127 + "y",
 )
-"""Every character an identifier may have, and names that part of a file system may confuse."""
+"""Every valid character of an identifier, and names that some file systems confuse."""
 
 
 class StreamsContract(Contract):
-    """Streams are apart, and as they were written."""
+    """Streams are separate, and are read back unchanged."""
 
     async def test_independent_installations_of_other_prefixes_do_not_appear_in_one_another(
         self, trial: Trial

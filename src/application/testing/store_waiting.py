@@ -1,4 +1,4 @@
-"""Tests of what a store promises of streams that are appended at the same time."""
+"""Tests of a store's promises about concurrent appends to different streams."""
 
 import asyncio
 from time import monotonic
@@ -20,7 +20,7 @@ SOON_SECONDS = 2.5
 
 
 class WaitingContract(Contract):
-    """No stream waits for another, and none gets what is of another."""
+    """No stream waits for another, and none gets the data of another."""
 
     async def test_independent_a_stuck_stream_keeps_no_other_waiting(self, trial: Trial) -> None:
         destination = trial.connect()
@@ -45,7 +45,7 @@ class WaitingContract(Contract):
     async def test_independent_stuck_streams_of_a_call_keep_no_other_of_it_waiting(
         self, trial: Trial
     ) -> None:
-        """They are `Failed` in time, each for itself, and what may pass by itself is no refusal."""
+        """They are `Failed` in time, each alone, and a transient failure is not a refusal."""
         destination = trial.connect()
         stuck = [begin(stream(f"stuck-{number}"), None) for number in range(4)]
         fine = begin(stream("fine"), None)

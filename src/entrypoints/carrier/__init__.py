@@ -1,5 +1,5 @@
-"""A carrier: plays recordings as calls over real WebSockets and keeps its own account of them.
+"""A simulated carrier: plays recordings as calls over real WebSockets, with its own accounts.
 
-Written from the public description of the wire alone. Nothing of the domain, the application or
-the adapters is imported here: a misunderstanding must not be shared with the decoders.
+It is written only from the public description of the wire. It imports nothing from the domain, the
+application or the adapters, so that it cannot share a misunderstanding with the decoders.
 """

@@ -1,13 +1,15 @@
-"""What a carrier knows of one call afterwards, and whether anything of it was lost."""
+"""The carrier's account of one call, and its losses."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from entrypoints.carrier.wire import Acked, Ended, Refused, Reply, Started, Unreadable
 
 NORMAL_CLOSURE = 1000
 """RFC 6455 §7.4.1."""
 
 NEVER = ("missing", "lost", "rejected", "duplicate")
-"""Counters of the service's ledger that a faithful sender on a good line leaves at 0."""
+"""Counters of the service's ledger that stay 0 for a correct sender on a good line."""
 
 
 @dataclass(slots=True)
@@ -15,9 +17,10 @@ class CallAccount:
     """The sender's side of a call; `ledger` is the service's, None without an `ended`.
 
     `stream` is the name under which consumers find it. It is `connected` once the handshake is
-    accepted. `failure` says why the call went no
-    further. `expects_replies` is false for a carrier that is told nothing: its ledger has to be
-    looked up at the broker. `expects_acks` is false against a service configured to send none.
+    accepted, and `resumed` as often as it was continued over another connection. `failure` says why
+    the call went no further. `expects_replies` is false for a carrier that is told nothing: its
+    ledger has to be looked up at the broker. `expects_acks` is false against a service configured
+    to send none.
     """
 
     interaction: str
@@ -27,6 +30,7 @@ class CallAccount:
     frames_sent: int = 0
     bytes_sent: int = 0
     connected: bool = False
+    resumed: int = 0
     started: bool = False
     acked_through: int | None = None
     refused: list[str] = field(default_factory=list)
@@ -39,8 +43,30 @@ class CallAccount:
         """The seq of the last frame sent; frames are numbered from 0."""
         return self.frames_sent - 1 if self.frames_sent else None
 
+    def note_sent(self, seq: int, size: int) -> bool:
+        """Count a frame; False if it was sent before, over a connection that is lost."""
+        if seq < self.frames_sent:
+            return False
+        self.frames_sent += 1
+        self.bytes_sent += size
+        return True
+
+    def note(self, reply: Reply) -> None:
+        """Take what the service replies."""
+        match reply:
+            case Started():
+                self.started = True
+            case Acked(seq):
+                self.acked_through = seq
+            case Refused(code, explanation):
+                self.refused.append(f"{code}: {explanation}")
+            case Ended(ledger):
+                self.ledger = ledger
+            case Unreadable(text):
+                self.refused.append(f"a reply that is none of the dialect's: {text}")
+
     def complaints(self) -> list[str]:
-        """Return everything that a call without loss would not show."""
+        """Return all signs of a loss."""
         found = [] if self.failure is None else [self.failure]
         if not self.expects_replies:
             return found + self._complaints_of_silence()

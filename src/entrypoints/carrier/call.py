@@ -1,4 +1,4 @@
-"""One call, from the handshake to the close, as a carrier makes it."""
+"""One call of a carrier, from the handshake to the close."""
 
 import asyncio
 import contextlib
@@ -18,19 +18,27 @@ from websockets.uri import parse_uri
 
 from entrypoints.carrier.account import NORMAL_CLOSURE, CallAccount
 from entrypoints.carrier.recording import Recording
-from entrypoints.carrier.wire import Acked, Call, Ended, Refused, Started, Unreadable, Wire
+from entrypoints.carrier.wire import Call, Started, Wire
 
 HANDSHAKE_SECONDS = 10.0
 """How long Exotel waits for a handshake before it gives up."""
 
 CLOSE_SECONDS = 5.0
 
+RESTART = 1012
+"""The service restarts, and asks to reconnect (RFC 6455, IANA's registry of close codes)."""
+
+RESUME_SECONDS = 25.0
+"""How long it is tried to reach the service again: it waits for 30 s unless told."""
+
+AGAIN_SECONDS = 0.5
+
 REMEDIES = {
     401: "compare the credential with what `rtaa-ingest check` says is accepted",
     404: "the path is /v1/ingest, on PORT",
     426: "a proxy on the way does not pass Upgrade on, see docs/deploy.md",
 }
-"""What to do about a refused handshake, by its status; docs/connecting.md has more."""
+"""Remedies for a refused handshake, by its status; docs/connecting.md has more."""
 
 BROKEN_OFF = 1006
 """No close frame came (RFC 6455 §7.4.1)."""
@@ -74,7 +82,7 @@ class Plan:
 
 
 def complaint_of_url(url: str) -> str | None:
-    """Say why no call can be made to a URL, repeating nothing of it; None if one can."""
+    """Return the error of a URL without repeating any part of it; None if it is valid."""
     try:
         parse_uri(url)
         if urlsplit(url).port == 0:  # read as no port at all
@@ -96,8 +104,8 @@ async def make_call(
 ) -> CallAccount:
     """Make the call and return its account; `on_frame` is called after each frame is sent.
 
-    `handshakes` bounds how many of many calls connect at a time; waiting for it does not count.
-    Whatever goes wrong, short of being cancelled, is in the account.
+    `handshakes` limits how many calls connect at a time; the wait for it does not count. All errors
+    except for a cancellation are in the account.
     """
     wire = plan.wire(plan.call)
     account = CallAccount(
@@ -110,28 +118,51 @@ async def make_call(
         async with handshakes:
             socket = await _connect(plan, wire)
         account.connected = True
-        async with socket:
-            await _hold_within_limit(socket, plan, wire, account, on_frame)
-    except InvalidStatus as refusal:
-        status = refusal.response.status_code
-        account.failure = f"handshake refused with HTTP {status}"
-        if status in REMEDIES:
-            account.failure += f": {REMEDIES[status]}"
-    except (InvalidHandshake, InvalidURI, UnicodeError) as error:
-        account.failure = f"handshake failed: {type(error).__name__}"
-    except TimeoutError:
-        account.failure = f"no answer to the handshake within {HANDSHAKE_SECONDS:g} s"
-    except OSError as error:
-        account.failure = f"not connected: {error.strerror or type(error).__name__}"
+        call = _Call(plan, wire, account, on_frame)
+        await call.hold(socket)
+        while wire.resumes and account.close_code == RESTART and call.has_time:
+            socket = await _connect_again(plan, wire, handshakes, call.tries_until)
+            account.resumed += 1
+            await call.hold(socket)
+    except (InvalidHandshake, InvalidURI, UnicodeError, OSError) as error:
+        again = f"closed by the service with {RESTART}, and then " if account.connected else ""
+        account.failure = again + _why_not_connected(error)
     return account
 
 
+def _why_not_connected(error: Exception) -> str:
+    if isinstance(error, InvalidStatus):
+        status = error.response.status_code
+        remedy = f": {REMEDIES[status]}" if status in REMEDIES else ""
+        return f"handshake refused with HTTP {status}{remedy}"
+    if isinstance(error, TimeoutError):
+        return f"no answer to the handshake within {HANDSHAKE_SECONDS:g} s"
+    if isinstance(error, OSError):
+        return f"not connected: {error.strerror or type(error).__name__}"
+    return f"handshake failed: {type(error).__name__}"
+
+
 async def _connect(plan: Plan, wire: Wire) -> ClientConnection:
-    """Shake hands, as often as the carrier tries."""
+    """Open the connection, with the carrier's number of tries."""
     for _ in range(wire.handshakes - 1):
         with contextlib.suppress(InvalidHandshake, OSError, TimeoutError):
             return await _shake_hands(plan, wire)
     return await _shake_hands(plan, wire)
+
+
+async def _connect_again(
+    plan: Plan, wire: Wire, handshakes: asyncio.Semaphore, tries_until: float
+) -> ClientConnection:
+    """Shake hands with a service that restarts."""
+    loop = asyncio.get_running_loop()
+    while True:
+        try:
+            async with handshakes:
+                return await _shake_hands(plan, wire)
+        except (InvalidHandshake, OSError):
+            if loop.time() + AGAIN_SECONDS >= tries_until:
+                raise
+        await asyncio.sleep(AGAIN_SECONDS)
 
 
 async def _shake_hands(plan: Plan, wire: Wire) -> ClientConnection:
@@ -148,84 +179,97 @@ async def _shake_hands(plan: Plan, wire: Wire) -> ClientConnection:
     )
 
 
-async def _hold_within_limit(
-    socket: ClientConnection,
-    plan: Plan,
-    wire: Wire,
-    account: CallAccount,
-    on_frame: Callable[[], None],
-) -> None:
-    try:
-        async with asyncio.timeout(plan.limit_seconds):
-            await _hold(socket, plan, wire, account, on_frame)
-    except TimeoutError:
-        account.failure = f"not over after {plan.limit_seconds:g} s"
-        socket.transport.abort()  # a peer that is stuck would not answer a close either
+class _Call:
+    """One call, over one connection after another."""
 
+    def __init__(
+        self, plan: Plan, wire: Wire, account: CallAccount, on_frame: Callable[[], None]
+    ) -> None:
+        self._plan = plan
+        self._wire = wire
+        self._account = account
+        self._on_frame = on_frame
+        self._loop = asyncio.get_running_loop()
+        self._limit_at = self._loop.time() + plan.limit_seconds
+        self._speaks_since: float | None = None
 
-async def _hold(
-    socket: ClientConnection,
-    plan: Plan,
-    wire: Wire,
-    account: CallAccount,
-    on_frame: Callable[[], None],
-) -> None:
-    listening = asyncio.create_task(_listen(socket, wire, account))
-    try:
-        await _speak(socket, plan, wire, account, on_frame)
-        if wire.hangs_up:
-            await socket.close()
-        await listening  # until it is closed, by the service unless the carrier hangs up
-    except ConnectionClosed:
-        await listening  # what came before the close is still to be read
-        account.failure = _closed_early(socket)
-    finally:
-        listening.cancel()
-        await asyncio.gather(listening, return_exceptions=True)
-        account.close_code = socket.close_code
+    @property
+    def has_time(self) -> bool:
+        """Whether the call may still be resumed."""
+        return self._loop.time() < self._limit_at
 
+    @property
+    def tries_until(self) -> float:
+        """Until when, by the loop's clock, it is tried to resume a call that was closed now."""
+        return min(self._loop.time() + RESUME_SECONDS, self._limit_at)
 
-async def _speak(
-    socket: ClientConnection,
-    plan: Plan,
-    wire: Wire,
-    account: CallAccount,
-    on_frame: Callable[[], None],
-) -> None:
-    loop = asyncio.get_running_loop()
-    for message in wire.opening():
-        await socket.send(message)
-    started_at = loop.time()
-    for seq, audio in enumerate(plan.frames()):
-        due_at = started_at + seq * plan.frame_ms / 1_000
-        # A wait of 0 lets the other calls, and the replies to this one, have their turn.
-        await asyncio.sleep(max(0.0, due_at - loop.time()) if plan.paced else 0)
-        await socket.send(wire.frame(seq, audio))
-        account.frames_sent += 1
-        account.bytes_sent += len(audio)
-        on_frame()
-    for message in wire.closing(account.frames_sent):
-        await socket.send(message)
+    async def hold(self, socket: ClientConnection) -> None:
+        """Speak and listen until a connection is closed, or the time is over."""
+        account = self._account
+        account.failure = account.close_code = None
+        async with socket:
+            try:
+                async with asyncio.timeout_at(self._limit_at):
+                    await self._hold(socket)
+            except TimeoutError:
+                account.failure = f"not over after {self._plan.limit_seconds:g} s"
+                socket.transport.abort()  # a peer that is stuck would not answer a close either
 
+    async def _hold(self, socket: ClientConnection) -> None:
+        started: asyncio.Future[int | None] = self._loop.create_future()
+        listening = asyncio.create_task(self._listen(socket, started))
+        try:
+            await self._speak(socket, started)
+            if self._wire.hangs_up:
+                await socket.close()
+            await listening  # until it is closed, by the service unless the carrier hangs up
+        except ConnectionClosed:
+            await listening  # what came before the close is still to be read
+            self._account.failure = _closed_early(socket)
+        finally:
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+            self._account.close_code = socket.close_code
 
-async def _listen(socket: ClientConnection, wire: Wire, account: CallAccount) -> None:
-    if wire.speaks_only:  # what has come all the same is counted when it is over
-        await socket.wait_closed()
-    try:
-        while True:
-            match wire.read(await socket.recv()):
-                case Started():
-                    account.started = True
-                case Acked(seq):
-                    account.acked_through = seq
-                case Refused(code, explanation):
-                    account.refused.append(f"{code}: {explanation}")
-                case Ended(ledger):
-                    account.ledger = ledger
-                case Unreadable(text):
-                    account.refused.append(f"a reply that is none of the dialect's: {text}")
-    except ConnectionClosed:
-        pass
+    async def _speak(self, socket: ClientConnection, started: "asyncio.Future[int | None]") -> None:
+        plan, wire, account = self._plan, self._wire, self._account
+        first = 0
+        if account.resumed:
+            for message in wire.resuming():
+                await socket.send(message)
+            last_seq = await started
+            first = 0 if last_seq is None else last_seq + 1
+        else:
+            for message in wire.opening():
+                await socket.send(message)
+        since = self._speaks_since = self._speaks_since or self._loop.time()
+        for seq, audio in enumerate(plan.frames()):
+            if seq < first:
+                continue
+            due_at = since + seq * plan.frame_ms / 1_000
+            # A wait of 0 lets the other calls, and the replies to this one, have their turn.
+            await asyncio.sleep(max(0.0, due_at - self._loop.time()) if plan.paced else 0)
+            await socket.send(wire.frame(seq, audio))
+            if account.note_sent(seq, len(audio)):
+                self._on_frame()
+        for message in wire.closing(account.frames_sent):
+            await socket.send(message)
+
+    async def _listen(
+        self, socket: ClientConnection, started: "asyncio.Future[int | None]"
+    ) -> None:
+        if self._wire.speaks_only:  # what has come all the same is counted when it is over
+            await socket.wait_closed()
+        try:
+            while True:
+                reply = self._wire.read(await socket.recv())
+                self._account.note(reply)
+                if isinstance(reply, Started) and not started.done():
+                    started.set_result(reply.last_seq)
+        except ConnectionClosed as closed:
+            if not started.done():
+                started.set_exception(closed)
+                started.exception()  # who speaks may not wait for it
 
 
 def _closed_early(socket: ClientConnection) -> str:

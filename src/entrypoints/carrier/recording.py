@@ -1,5 +1,6 @@
-"""Recordings that a call can be made of: WAV files, PCM, 16 bits, mono."""
+"""Recordings for calls: WAV files, PCM, 16 bits, mono."""
 
+import stat
 import wave
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -8,16 +9,19 @@ from pathlib import Path
 SAMPLE_RATES_HZ = (8_000, 16_000, 24_000, 48_000)
 SAMPLE_WIDTH_BYTES = 2
 MAX_WAV_BYTES = 512 * 1024 * 1024
-"""A recording is held in memory, once for all the calls that play it."""
+"""The maximum size, since a recording is held in memory, once for all calls that play it."""
 
 UNKNOWN_BYTES = 2**32 - 1
-"""What a program writes for the length of audio that it writes to a pipe."""
+"""The length in the header of a file that was written to a pipe."""
+
+NOT_BEFORE_3_12 = "unknown format: 65534"
+"""WAVE_FORMAT_EXTENSIBLE, in the words of an older `wave`."""
 
 SPEECH_DIRECTORY = Path(__file__).parent / "speech"
 
 
 class UnusableRecording(ValueError):
-    """The file is no recording that a call can be made of; the message says why."""
+    """The file cannot be used for a call; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ class Recording:
         return self.sample_rate * frame_ms // 1_000 * SAMPLE_WIDTH_BYTES
 
     def frame_count(self, frame_ms: int) -> int:
-        """How many frames of `frame_ms` it is cut into."""
+        """Return the number of frames of `frame_ms`."""
         return -(-len(self.pcm) // self.frame_bytes(frame_ms))
 
     def frames(self, frame_ms: int) -> Iterator[bytes]:
@@ -60,7 +64,9 @@ def read_recording(path: Path) -> Recording:
 
     """
     try:
-        size = path.stat().st_size
+        kind, size = path.stat().st_mode, path.stat().st_size
+        if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+            raise UnusableRecording(f"{path}: no file; write what comes through a pipe to one")
         if size > MAX_WAV_BYTES:
             raise UnusableRecording(f"{path}: larger than {MAX_WAV_BYTES >> 20} MiB")
         with wave.open(str(path), "rb") as wav:
@@ -70,8 +76,11 @@ def read_recording(path: Path) -> Recording:
             pcm = wav.readframes(min(frames, size // SAMPLE_WIDTH_BYTES))
     except OSError as error:
         raise UnusableRecording(f"{path}: {error.strerror or 'cannot be read'}") from error
-    except (wave.Error, EOFError) as error:
-        raise UnusableRecording(f"{path}: no PCM WAV file ({error or 'it is cut'})") from error
+    except (wave.Error, EOFError, RuntimeError) as error:  # the last where a chunk is cut
+        why = str(error) or "it is cut"
+        if why == NOT_BEFORE_3_12:
+            why = "its format is EXTENSIBLE, which Python reads from 3.12 on: write it as plain PCM"
+        raise UnusableRecording(f"{path}: no PCM WAV file ({why})") from error
     found = len(pcm) // SAMPLE_WIDTH_BYTES
     if found < frames != UNKNOWN_BYTES // SAMPLE_WIDTH_BYTES:
         raise UnusableRecording(f"{path}: it is cut: {found} of {frames} frames")

@@ -1,4 +1,4 @@
-"""What a carrier writes and reads: one small class for each dialect."""
+"""The wire format of a carrier: one small class for each dialect."""
 
 import base64
 import hashlib
@@ -16,7 +16,7 @@ Message = str | bytes
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What a carrier says of a call when it starts it."""
+    """The facts of a call in its start."""
 
     tenant: str
     interaction: str
@@ -25,9 +25,10 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The service took the call."""
+    """The service took the call; `last_seq` is the last frame it has of a call that is resumed."""
 
     generation: int
+    last_seq: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A reply that is none of the dialect's."""
+    """A reply that does not belong to the dialect."""
 
     text: str
 
@@ -69,19 +70,22 @@ class Wire(Protocol):
     """Whether the carrier neither expects nor reads replies."""
 
     user_agent: ClassVar[str | None]
-    """What the carrier calls itself in the handshake; None for the library's own name."""
+    """The user agent of the carrier in the handshake; None for the library's default."""
 
     usual_rate: ClassVar[int | None]
     """The sample rate in Hz that the carrier sends unless it is asked for another; None: any."""
 
     hangs_up: ClassVar[bool]
-    """Whether the carrier ends a call by closing the connection, instead of saying so."""
+    """Whether the carrier ends a call by closing the connection, without a message."""
 
     handshakes: ClassVar[int]
     """How often the carrier tries a handshake."""
 
     sends_token: ClassVar[bool]
     """Whether the carrier can send a bearer token in the handshake."""
+
+    resumes: ClassVar[bool]
+    """Whether the carrier can continue a call over another connection."""
 
     def __init__(self, call: Call) -> None:
         """Take the call."""
@@ -99,6 +103,10 @@ class Wire(Protocol):
 
     def opening(self) -> list[Message]:
         """Write what comes before the first frame."""
+        ...
+
+    def resuming(self) -> list[Message]:
+        """Write what comes first over another connection; frames follow `Started.last_seq`."""
         ...
 
     def frame(self, seq: int, audio: bytes) -> Message:
@@ -123,6 +131,7 @@ class ExostreamkitWire(Wire):
     user_agent = None
     handshakes = 1
     sends_token = True
+    resumes = True
     query = ""
 
     def __init__(self, call: Call) -> None:
@@ -135,14 +144,21 @@ class ExostreamkitWire(Wire):
 
     def opening(self) -> list[Message]:
         """Write `start`."""
-        start = {
+        return [json.dumps(self._start)]
+
+    def resuming(self) -> list[Message]:
+        """Write `start` with `resume`."""
+        return [json.dumps({**self._start, "resume": True})]
+
+    @property
+    def _start(self) -> Mapping[str, str | int]:
+        return {
             "event": "start",
             "interaction_id": self._call.interaction,
             "tenant_id": self._call.tenant,
             "sample_rate": self._call.sample_rate,
             "encoding": "pcm16",
         }
-        return [json.dumps(start)]
 
     def frame(self, seq: int, audio: bytes) -> Message:
         """Write `audio`, as `json.dumps` would: base64 needs no escapes."""
@@ -182,10 +198,12 @@ class AgentstreamWire(Wire):
     user_agent = "Go-http-client/1.1"
     handshakes = 2
     sends_token = False
+    resumes = False
 
     def __init__(self, call: Call) -> None:
         self._call = call
-        self._sid = hashlib.sha256(call.interaction.encode()).hexdigest()[:32]
+        name = call.interaction.encode(errors="surrogateescape")
+        self._sid = hashlib.sha256(name).hexdigest()[:32]
         self._sent_bytes = 0
 
     @property
@@ -216,6 +234,10 @@ class AgentstreamWire(Wire):
         }
         return [_compact({"event": "connected"}), self._event("start", 1, start)]
 
+    def resuming(self) -> list[Message]:
+        """Begin as ever: the platform resumes no call."""
+        return self.opening()
+
     def frame(self, seq: int, audio: bytes) -> Message:
         """Write `media`."""
         self._sent_bytes += len(audio)
@@ -236,7 +258,7 @@ class AgentstreamWire(Wire):
         return [self._event("stop", frames + 2, stop)]
 
     def read(self, message: Message) -> Reply:
-        """Every message is one too many."""
+        """Every reply is an error."""
         return Unreadable(repr(message[:100]))
 
     def _event(self, event: str, sequence_number: int, inner: Mapping[str, Any]) -> str:
@@ -266,7 +288,8 @@ def _compact(message: Mapping[str, Any]) -> str:
 def _read_exostreamkit(reply: Any) -> Reply:  # noqa: ANN401  # any JSON
     match reply["event"]:
         case "started":
-            return Started(int(reply["generation"]))
+            last_seq = reply.get("last_seq")
+            return Started(int(reply["generation"]), None if last_seq is None else int(last_seq))
         case "ack":
             return Acked(int(reply["seq"]))
         case "error":

@@ -17,8 +17,8 @@ COMMANDS = ("serve", "check", "demo", "simulate", "top", "tail", "export", "toke
 """In the order in which a newcomer needs them; each is a function of that name in its module."""
 
 OBJECTS_OF_IMPORTS = 50_000
-"""So many objects are made before the cycle collector looks at them: what is imported stays, and to
-look through it took a tenth of the start."""
+"""The threshold of the cycle collector: imported objects stay, and scanning them took a tenth of
+the start."""
 
 
 class _CommandByName(click.Group):

@@ -1,4 +1,4 @@
-"""`rtaa-ingest check`: would the service work, and for whom."""
+"""`rtaa-ingest check`: validates the configuration, and says who may connect."""
 
 import asyncio
 from collections.abc import Sequence
@@ -56,7 +56,7 @@ def check(*, config_only: bool) -> None:
 
 
 async def _try_destination(settings: Settings) -> tuple[str | None, Sequence[str]]:
-    """Return why the destination takes no writes, None if it does, and what it advises."""
+    """Return why the destination takes no writes, None if it does, and its advice."""
     destination = settings.connect()
     try:
         async with asyncio.timeout(TRY_SECONDS):

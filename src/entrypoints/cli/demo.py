@@ -24,6 +24,7 @@ from entrypoints.cli.serve import EMBEDDED_ADAPTER
 from entrypoints.cli.service_process import ServiceFailed, running_service
 from entrypoints.cli.simulate import make_calls
 from entrypoints.cli.token import mint, new_pair
+from entrypoints.configuration import InvalidSettings, adapter_name
 from entrypoints.registry import UnusableAdapter, destination_adapters
 from entrypoints.setting_groups import ADAPTER
 
@@ -54,8 +55,10 @@ def demo(*, output: Path) -> None:
     try:
         output.mkdir(parents=True, exist_ok=True)
         is_whole = _play(output, log_path)
-    except (ServiceFailed, UnusableAdapter, NoEmbeddedServer, Unreadable) as error:
+    except (ServiceFailed, Unreadable) as error:
         raise click.ClickException(f"{error}\nThe service's log: {log_path}") from None
+    except (InvalidSettings, UnusableAdapter, NoEmbeddedServer) as error:  # before it is started
+        raise click.ClickException(str(error)) from None
     except OSError as error:
         raise click.ClickException(f"{error.filename or output}: {error.strerror}") from None
     if not is_whole:
@@ -66,7 +69,7 @@ def demo(*, output: Path) -> None:
 def _play(output: Path, log_path: Path) -> bool:
     step = _Steps()
     scenes = scenes_of(OWN)
-    name = os.environ.get(ADAPTER) or EMBEDDED_ADAPTER
+    name = adapter_name(os.environ) or EMBEDDED_ADAPTER
     adapters = destination_adapters()
     if name not in adapters:
         raise click.ClickException(f"{ADAPTER}={name!r}: there is no such adapter")

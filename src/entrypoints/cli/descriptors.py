@@ -15,7 +15,7 @@ def allow_descriptors() -> None:
 def open_standard_streams() -> None:
     """Put /dev/null in the place of a standard stream that is closed.
 
-    The next socket would get its number, and what is meant for the log.
+    Otherwise the next socket would get its number, and receive log lines.
     """
     for descriptor in range(3):
         try:

@@ -1,4 +1,4 @@
-"""What the commands that only talk to the destination need of the settings."""
+"""The settings of commands that use only the destination."""
 
 import os
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ _OF_DESTINATIONS = frozenset({"STREAM_PREFIX"})
 
 
 def read_destination_settings(variables: Mapping[str, str] | None = None) -> Settings:
-    """Read what names the destination; who may connect to the service is none of its business.
+    """Read the settings of the destination, without those of access.
 
     Of `variables`, those of the process by default.
 

@@ -1,4 +1,4 @@
-"""The keys of a terminal, one by one, while nothing that is typed is echoed."""
+"""Reads single keys of a terminal, without echo."""
 
 import asyncio
 import os
@@ -19,7 +19,7 @@ _KEY = re.compile(r"\x1b(\[[0-9;]*[A-Za-z~]|O[A-Z])|(.)", re.DOTALL)
 
 
 def keys_in(text: str) -> Iterator[str]:
-    """Yield the keys of what a terminal has sent: a name, or the character itself."""
+    """Yield the keys in a terminal's input: a name, or the character itself."""
     for found in _KEY.finditer(text):
         sequence, character = found.groups()
         if sequence is None:
@@ -30,7 +30,7 @@ def keys_in(text: str) -> Iterator[str]:
 
 @contextmanager
 def keyboard(descriptor: int, on_key: Callable[[str], None]) -> Iterator[None]:
-    """Call `on_key` for each key, in the running loop; the terminal is given back as it was."""
+    """Call `on_key` for each key, in the running loop; finally restore the terminal."""
     before = termios.tcgetattr(descriptor)
     loop = asyncio.get_running_loop()
 

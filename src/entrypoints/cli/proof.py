@@ -1,8 +1,7 @@
-"""What a consumer finds at the broker, compared with the WAV files that were played.
+"""Compares the published streams with the WAV files that were played.
 
-Nothing of ours reads here, neither keys nor entries nor WAV files, so that the proof does not share
-a mistake with what it proves: a plain client of the broker, one module for each technology, and
-`wave`.
+It uses none of our code for keys, entries or WAV files, so that the proof cannot share a mistake
+with the service: only a plain client of the broker, one module for each technology, and `wave`.
 """
 
 import json
@@ -25,7 +24,7 @@ READERS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """One call as it was found; `ledger` is empty when the stream has no `ended`."""
+    """One published call; `ledger` is empty if the stream has no `ended`."""
 
     sample_rate: int
     audio: bytes
@@ -34,7 +33,7 @@ class Proof:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the bytes are those of the source, and the ledger knows of no loss."""
+        """Whether the bytes are those of the source, and the ledger has no loss."""
         nothing_lost = all(self.ledger.get(name) == 0 for name in LOSSES)
         return self.is_identical and nothing_lost and self.ledger.get("bytes") == len(self.audio)
 
@@ -76,8 +75,8 @@ class PlainReader:
 
 
 def write_wav(path: Path, proof: Proof) -> None:
-    """Write what was found as 16-bit PCM, mono."""
-    with wave.open(str(path), "wb") as wav:
+    """Write the found audio as 16-bit PCM, mono."""
+    with path.open("wb") as file, wave.open(file, "wb") as wav:
         wav.setnchannels(1)
         wav.setsampwidth(2)
         wav.setframerate(proof.sample_rate or 8_000)

@@ -1,4 +1,4 @@
-"""What the plain readers of all technologies have in common."""
+"""Common types of the plain readers of all technologies."""
 
 from typing import NamedTuple
 
@@ -11,4 +11,4 @@ class FoundEntry(NamedTuple):
 
 
 class Unreadable(Exception):
-    """A plain client could not read what is published; the message says why."""
+    """A plain client could not read the published stream; the message says why."""

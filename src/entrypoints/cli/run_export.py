@@ -73,7 +73,7 @@ class RunExport:
 
     @property
     def wav(self) -> WavFile | None:
-        """The WAV file; None while there is no format for one."""
+        """The WAV file; None as long as its format is unknown."""
         return self._wav
 
     def close_wav(self) -> None:
@@ -82,7 +82,7 @@ class RunExport:
             self._wav.close()
 
     def write_account(self, head: Head, *, is_last: bool) -> dict[str, Any]:
-        """Write the JSON file and return what it says; `is_last` in the stream."""
+        """Write the JSON file and return its contents; `is_last`: no run follows in the stream."""
         account = self._account(head, is_last=is_last)
         text = json.dumps(account, indent=2, ensure_ascii=False)
         self.json_path.write_text(text + "\n", encoding="utf-8")
@@ -110,7 +110,7 @@ class RunExport:
         self._last_frame = frame
 
     def _has_room(self, wav: WavFile, size: int) -> bool:
-        """Whether the WAV file takes this; it ends at the first that it does not take."""
+        """Whether this fits into the WAV file, which ends at the first item that does not fit."""
         self._is_full = self._is_full or not wav.has_room_for(size)
         return not self._is_full
 
@@ -169,7 +169,7 @@ class RunExport:
         return "cut" if head.account.state is State.CUT else "live"
 
     def _doubts(self) -> list[str]:
-        """Say why the WAV file is not all that the sender sent; nothing if it is."""
+        """Return why the WAV file lacks audio of the sender; empty if it is complete."""
         found = []
         if self.started is None or self.started.resumed:
             found.append("the beginning is no longer kept")

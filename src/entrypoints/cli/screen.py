@@ -1,4 +1,4 @@
-"""What is shown to people: tables on standard output, progress on standard error."""
+"""Output for people: tables on standard output, progress on standard error."""
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,7 +26,7 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """Build a table; numbers are set to the right, and nothing in a cell is taken as markup."""
+    """Build a table; numbers are aligned right, and cells have no markup."""
     built = Table(title=title, title_justify="left", title_style="bold")
     cells = [[str(cell) for cell in row] for row in rows]
     for index, column in enumerate(columns):
@@ -38,7 +38,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
 
 
 class Tally:
-    """A number that grows while it is watched."""
+    """A growing number."""
 
     def __init__(self) -> None:
         self.count = 0

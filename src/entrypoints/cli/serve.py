@@ -10,7 +10,7 @@ import click
 
 from application.ports.destination import NoEmbeddedServer
 from entrypoints.cli.descriptors import allow_descriptors, open_standard_streams
-from entrypoints.configuration import InvalidSettings, read_settings
+from entrypoints.configuration import InvalidSettings, adapter_name, read_settings
 from entrypoints.dialects import UnusableDialect, installed_dialects
 from entrypoints.environment import FILE_SUFFIX
 from entrypoints.listening import Endpoint, bind, find_endpoints, problems_of
@@ -29,7 +29,7 @@ FAILED = 70
 MAX_WORKERS = 64
 
 EMBEDDED_ADAPTER = "redis_streams"
-"""Whose server is embedded unless `PUBSUB_ADAPTER` names another."""
+"""The adapter whose server is embedded unless `PUBSUB_ADAPTER` names another."""
 
 _log = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ def _run_workers(
 
 @contextmanager
 def failure_logged() -> Iterator[None]:
-    """Log what nothing has caught as one line, and exit with `FAILED`; not wrong settings."""
+    """Log an uncaught exception, except for wrong settings, as one line; exit with `FAILED`."""
     try:
         yield
     except InvalidSettings:
@@ -130,14 +130,16 @@ def failure_logged() -> Iterator[None]:
 
 def _embed(stack: ExitStack) -> Mapping[str, str]:
     """Start a broker that ends with `stack`; return the environment that names it."""
-    name = os.environ.get(ADAPTER) or EMBEDDED_ADAPTER
+    name = adapter_name(os.environ) or EMBEDDED_ADAPTER
     adapters = destination_adapters()
     environment = {**os.environ, ADAPTER: name}
+    environment.pop(ADAPTER + FILE_SUFFIX, None)
     if name not in adapters:
         read_settings(adapters, environment, problems_of)  # which tells what there is
     adapter = adapters[name]
     for variable in (it + suffix for it in adapter.variables for suffix in ("", FILE_SUFFIX)):
-        if os.environ.get(variable):
+        is_file = variable.endswith(FILE_SUFFIX) and variable in os.environ
+        if is_file or os.environ.get(variable, "").strip():
             raise click.ClickException(f"--embedded starts a broker of its own: unset {variable}")
     leading = stack.enter_context(adapter.embedded())
     environment |= leading

@@ -1,4 +1,4 @@
-"""The service as a process of its own, as an operator would run it."""
+"""The service in a separate process, as an operator would run it."""
 
 import http.client
 import os
@@ -20,15 +20,15 @@ POLL_SECONDS = 0.05
 
 
 class ServiceFailed(Exception):
-    """The service did not become ready; the message says what was seen last."""
+    """The service did not become ready; the message has the last answer."""
 
 
 @contextmanager
 def running_service(settings: Mapping[str, str], log_path: Path) -> Iterator[str]:
     """Run `serve` on a free port of 127.0.0.1 and yield `host:port` once it is ready.
 
-    Its settings are `settings`, PUBSUB_ADAPTER among them, and nothing of our own environment. It
-    ends with the context, or with this process, however that dies.
+    Its environment is `settings`, including PUBSUB_ADAPTER, without that of this process. It ends
+    with the context, or with this process, however that dies.
 
     Raises:
         ServiceFailed: it ended, or was not ready within `READY_SECONDS`.
@@ -53,7 +53,7 @@ def running_service(settings: Mapping[str, str], log_path: Path) -> Iterator[str
 
 
 def _start(environment: Mapping[str, str], log: BinaryIO) -> subprocess.Popen[bytes]:
-    """Start it in a session of its own: a Ctrl-C in the terminal is ours to answer."""
+    """Start it in a new session, so that only this process gets a Ctrl-C of the terminal."""
     return subprocess.Popen(
         [sys.executable, "-m", "entrypoints.program", "serve"],
         env=dict(environment),

@@ -1,4 +1,4 @@
-"""`rtaa-ingest simulate`: play WAV files as concurrent calls, and judge how they came through."""
+"""`rtaa-ingest simulate`: play WAV files as concurrent calls, and check for losses."""
 
 import asyncio
 import base64
@@ -7,7 +7,7 @@ import os
 import secrets
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -29,19 +29,20 @@ from entrypoints.carrier.wire import BINARY_WIRES, WIRES, Wire
 from entrypoints.cli.descriptors import allow_descriptors
 from entrypoints.cli.destination import read_destination_settings
 from entrypoints.cli.screen import Tally, console, table, watched
+from entrypoints.environment import FILE_SUFFIX
 from entrypoints.setting_groups import ADAPTER, VARIABLES
 from entrypoints.settings import Settings
 
 PREFIX = "STREAM_PREFIX"
 
 HANDSHAKES_AT_A_TIME = 64
-"""More would only wait in the service's accept queue and look slow."""
+"""The limit of concurrent handshakes: more would only wait in the service's accept queue."""
 
 GRACE_SECONDS = 30.0
 """How much longer than its audio a call may take, unless told."""
 
 EACH_SHOWN = 20
-"""Calls up to which each has its row; complaints are shown of as many."""
+"""Up to this number each call has a row; as many complaints are shown."""
 
 
 def _number(_: click.Context, __: click.Parameter, value: float | None) -> float | None:
@@ -132,6 +133,7 @@ def simulate(
     """Play WAV files (PCM, 16 bits, mono) as calls; exit 1 if anything of them is lost.
 
     Several files are taken in turn. Without any, speech that comes with the package is played.
+    A service that restarts is reached again, and the call resumed, where the dialect can.
     A carrier of the dialect agentstream hears nothing: with PUBSUB_ADAPTER and its variables, or
     with --redis-url, its calls are judged by their published ledgers, else only by how they were
     closed.
@@ -161,14 +163,23 @@ def simulate(
         )
         for number in range(calls)
     ]
-    is_told = context.get_parameter_source("redis_url") is ParameterSource.COMMANDLINE
-    settings = _where_published(redis_url, stream_prefix, is_told=is_told)
+    told = {"REDIS_URL": redis_url, PREFIX: stream_prefix}
+    settings = _where_published(
+        {
+            name: text
+            for name, text in told.items()
+            if text is not None
+            and context.get_parameter_source(name.lower()) is ParameterSource.COMMANDLINE
+        }
+    )
     allow_descriptors()
     with watched(f"{calls} call(s)", "frames", sum(p.frame_count for p in plans)) as tally:
         accounts = asyncio.run(make_calls(plans, tally))
-    if settings is not None and wire.speaks_only:
-        _look_up_ledgers(settings, tenant, accounts)
-    _report(accounts)
+    try:
+        if settings is not None and wire.speaks_only:
+            _look_up_ledgers(settings, tenant, accounts)
+    finally:
+        _report(accounts)
     sys.exit(1 if any(account.complaints() for account in accounts) else 0)
 
 
@@ -206,25 +217,34 @@ def _credential(token: str | None, basic: str | None) -> dict[str, str]:
     if basic:
         if ":" not in basic:
             raise click.UsageError("--basic takes USER:PASSWORD")
-        return {"Authorization": f"Basic {base64.b64encode(basic.encode()).decode()}"}
+        pair = basic.encode(errors="surrogateescape")  # as bytes that are no UTF-8 came
+        return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
     return {}
 
 
-def _where_published(
-    redis_url: str | None, stream_prefix: str, *, is_told: bool
-) -> Settings | None:
-    """Return the settings that lead to what is published; None if nothing does.
+def _where_published(told: Mapping[str, str]) -> Settings | None:
+    """Return the settings of the destination with the ledgers; None without one.
 
-    An address that is told on the command line comes before what the environment configures, that
-    before an address of the environment alone.
+    An address on the command line (`told`) precedes the environment's configuration, which precedes
+    an address alone in the environment.
     """
-    variables = {**os.environ, PREFIX: stream_prefix}
-    if redis_url is not None and (is_told or not variables.get(ADAPTER)):
-        variables |= {ADAPTER: "redis_streams", "REDIS_URL": redis_url}
-    if not variables.get(ADAPTER):
-        return None
+    variables = {
+        name: text
+        for name, text in os.environ.items()
+        if name.removesuffix(FILE_SUFFIX) not in told
+    }
+    variables |= told
+    if "REDIS_URL" in told or not _has(variables, ADAPTER):
+        if not _has(variables, "REDIS_URL"):
+            return None
+        variables.pop(ADAPTER + FILE_SUFFIX, None)
+        variables[ADAPTER] = "redis_streams"
     settings = read_destination_settings(variables)
     return settings if settings.adapter.is_shared else None
+
+
+def _has(variables: Mapping[str, str], name: str) -> bool:
+    return any(variables.get(it, "").strip() for it in (name, name + FILE_SUFFIX))
 
 
 def _look_up_ledgers(settings: Settings, tenant: str, accounts: Sequence[CallAccount]) -> None:
@@ -268,7 +288,7 @@ def _report(accounts: Sequence[CallAccount]) -> None:
 def _row(account: CallAccount) -> tuple[object, ...]:
     ledger = account.ledger or {}
     counters = [ledger.get(name, "-") for name in ("published", "missing", "lost")]
-    verdict = "ok"
+    verdict = f"ok, resumed {account.resumed} x" if account.resumed else "ok"
     if account.complaints():
         verdict = "LOSS" if account.connected else "not connected"
     acked = "-" if account.acked_through is None else account.acked_through
@@ -291,6 +311,7 @@ def _totals(
         ("calls without loss", len(accounts) - len(failed)),
         ("calls with loss", len(failed) - unconnected),
         ("calls not connected", unconnected),
+        ("calls resumed", sum(account.resumed > 0 for account in accounts)),
         ("calls ended with a ledger", sum(account.ledger is not None for account in accounts)),
         ("calls acked through their last frame", acked if listening else "-"),
         ("frames sent", sum(account.frames_sent for account in accounts)),

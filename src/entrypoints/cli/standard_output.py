@@ -1,4 +1,4 @@
-"""Standard output whose device can fail: it is full, or the terminal is gone."""
+"""Handles failures of standard output: a full disk, or a closed terminal."""
 
 import io
 import sys
@@ -6,7 +6,7 @@ import sys
 import click
 
 UNWRITABLE = 74
-"""EX_IOERR of sysexits.h: what the command found out could not be written."""
+"""EX_IOERR of sysexits.h: the output of the command could not be written."""
 
 
 class UnwritableOutput(click.ClickException):
@@ -16,10 +16,11 @@ class UnwritableOutput(click.ClickException):
 
 
 def tell_of_unwritable_output() -> None:
-    """Have whatever a command writes to standard output fail with `UnwritableOutput`.
+    """Raise `UnwritableOutput` if a command cannot write to standard output.
 
-    No command takes that for an error of its own files. A closed pipe remains one, which is no
-    error: its reader has read enough. A standard output that is closed, or replaced, is left alone.
+    So no command mistakes it for an error of its own files. A closed pipe is not an error: its
+    reader has read enough. A standard output that is closed or replaced is not changed. A character
+    that its encoding lacks is written as an escape.
     """
     replaced = sys.stdout
     if not isinstance(replaced, io.TextIOWrapper) or replaced is not sys.__stdout__:
@@ -28,14 +29,14 @@ def tell_of_unwritable_output() -> None:
     sys.stdout = io.TextIOWrapper(
         io.BufferedWriter(raw),
         encoding=replaced.encoding,
-        errors=replaced.errors,
+        errors="backslashreplace" if replaced.errors == "strict" else replaced.errors,
         line_buffering=replaced.line_buffering,
         write_through=replaced.write_through,
     )
 
 
 class _Output(io.FileIO):
-    """Fails once. What is buffered then goes nowhere, so that the process can end."""
+    """Fails once. Buffered output is discarded then, so that the process can end."""
 
     _has_failed = False
 

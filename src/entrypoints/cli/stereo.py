@@ -35,7 +35,7 @@ def pairs(runs: Sequence[RunExport]) -> Iterator[tuple[RunExport, RunExport]]:
 
 
 def opening_of(run: RunExport) -> Opening | None:
-    """Return what a run has begun with, if that is kept."""
+    """Return the `Started` of a run, if it is kept."""
     return None if run.started is None else run.started.opening
 
 
@@ -50,7 +50,7 @@ def write_stereo(left: RunExport, right: RunExport) -> Path:
         _Side(left.wav, max(0, -lead_ms) * rate // 1_000),
         _Side(right.wav, max(0, lead_ms) * rate // 1_000),
     )
-    with wave.open(str(path), "wb") as wav:
+    with path.open("wb") as file, wave.open(file, "wb") as wav:
         wav.setnchannels(2)
         wav.setsampwidth(SAMPLE_BYTES)
         wav.setframerate(rate)
@@ -66,7 +66,7 @@ def write_stereo(left: RunExport, right: RunExport) -> Path:
 
 
 def _lead_ms(left: RunExport, right: RunExport) -> int | None:
-    """Return by how much the left one began earlier; None if they are no pair."""
+    """Return by how much the left one began earlier; None if they are not a pair."""
     if left.wav is None or right.wav is None:
         return None
     if left.wav.media.sample_rate != right.wav.media.sample_rate:

@@ -1,4 +1,4 @@
-"""What `rtaa-ingest tail` follows: announcements, and each stream that they name."""
+"""Follows announcements, and each stream that they name, for `rtaa-ingest tail`."""
 
 import asyncio
 from dataclasses import dataclass
@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from application.backoff import Backoff
 from application.overview.call import STILL_SECONDS
 from application.ports.clock import Clock
-from application.ports.errors import PublisherError
+from application.ports.destination import WHOLE
+from application.ports.errors import BrokerUnavailable, PublisherError
 from application.ports.reader import Announcement, Newest, PublishedEntry, StreamReader
 from domain.account import State
 from domain.entries import Ended, Gap, Started
+from domain.events import Opening
 from domain.head import Head
 from domain.identifiers import StreamKey
 from domain.media import AudioFrame
@@ -17,45 +19,53 @@ from entrypoints.cli.tail_lines import TailLines
 
 POLL_SECONDS = 0.25
 PROGRESS_MS = 5_000
-"""How much audio of a call is told in one line."""
+"""How much audio of a call one line covers."""
 
 MAX_AWAY_SECONDS = 1.0
 """How long to wait at most before a broker that cannot be read is tried again."""
 
 ASK_HEAD_POLLS = 240
-"""After how long a silence a stream is asked whether it still exists: a minute."""
+"""After which silence the existence of a stream is checked: a minute."""
+
+MAX_OVER = 10_000
+"""How many runs that are over are remembered: their announcements may come later, or again."""
 
 TELL_FIRST_SECONDS, TELL_FACTOR = 3.0, 2.0
-"""A standstill, or an outage, is told after so long, and again when it has lasted twice as long."""
+"""A stall or an outage is printed after this time, and again when it has doubled."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Which calls are told; None: any."""
+    """The filter of calls; None: any."""
 
     tenant: str | None = None
     interaction: str | None = None
     dialect: str | None = None
 
     def take(self, announced: Announcement) -> bool:
-        """Tell whether a call may be one of them, as far as its announcement says."""
+        """Return whether a call may match, as far as its announcement shows."""
         return (
             self.tenant in (None, announced.stream.tenant_id)
             and self.interaction in (None, announced.interaction_id)
         )  # fmt: skip
 
-    def take_dialect(self, dialect: str) -> bool:
-        """Tell whether a call in a dialect is one of them."""
-        return self.dialect in (None, dialect)
+    def take_opening(self, opening: Opening) -> bool:
+        """Return whether a call that has begun like this matches."""
+        return (
+            self.dialect in (None, opening.dialect)
+            and self.interaction in (None, opening.interaction_id)
+        )  # fmt: skip
 
 
 @dataclass(slots=True)
 class _Followed:
-    """A live call as far as it was read, with the audio that is not yet told.
+    """The state of a live call's reader, with audio that is not yet printed.
 
-    `moved_at` is the monotonic time of its last frame; it is told still at `tell_still_after`.
+    `run` is the run that is read. `moved_at` is the monotonic time of its last frame; a stall is
+    printed at `tell_still_after`.
     """
 
+    run: str
     moved_at: float
     last: PublishedEntry | None = None
     untold_frames: int = 0
@@ -63,6 +73,12 @@ class _Followed:
     quiet_polls: int = 0
     tell_still_after: float = TELL_FIRST_SECONDS
     is_told_still: bool = False
+    is_told_unread: bool = False
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether an end was read last, and no new run behind it."""
+        return self.last is not None and isinstance(self.last.entry, Ended)
 
 
 class Tail:
@@ -77,6 +93,7 @@ class Tail:
         self._filters = filters
         self._cursor: str | None = None
         self._live: dict[StreamKey, _Followed] = {}
+        self._over: dict[tuple[StreamKey, str], None] = {}
         self._is_listed = False
         self._backoff = Backoff(POLL_SECONDS, MAX_AWAY_SECONDS)
         self._heard_at = clock.monotonic()
@@ -108,9 +125,31 @@ class Tail:
             return
         await self._hear_announcements()
         self._note_heard()
+        parts_away: set[str] = set()
         for key, followed in list(self._live.items()):
-            await self._read_on(key, followed)
-            self._heard_at = self._clock.monotonic()
+            if self._reader.part_of(key) in parts_away:
+                continue
+            try:
+                await self._read_on(key, followed)
+                followed.is_told_unread = False
+                self._heard_at = self._clock.monotonic()
+            except PublisherError as error:
+                self._note_unread(key, followed, error)
+                if isinstance(error, BrokerUnavailable):
+                    parts_away.add(self._reader.part_of(key))
+
+    def _note_unread(self, key: StreamKey, followed: _Followed, error: PublisherError) -> None:
+        """Tell once that a stream cannot be read, while others can.
+
+        Raises:
+            PublisherError: the store has one part, and is away.
+
+        """
+        if isinstance(error, BrokerUnavailable) and self._reader.part_of(key) == WHOLE.name:
+            raise error
+        if not followed.is_told_unread:
+            followed.is_told_unread = True
+            self._lines.unread(key, str(error))
 
     def _note_away(self, error: PublisherError) -> None:
         seconds = self._clock.monotonic() - self._heard_at
@@ -119,7 +158,7 @@ class Tail:
             self._tell_away_after = max(TELL_FIRST_SECONDS, seconds * TELL_FACTOR)
 
     def _note_heard(self) -> None:
-        """Note that the broker answers; of the time before that no call is told still."""
+        """Note that the broker answers; the time before does not count as a stall."""
         now = self._clock.monotonic()
         if self._tell_away_after is not None:
             self._lines.back(now - self._heard_at)
@@ -133,21 +172,49 @@ class Tail:
         cursor: str | None = None
         while page := await self._reader.announcements(cursor):
             for announced in page:
-                open_streams.pop(announced.stream, None)
-                if not announced.has_ended and self._filters.take(announced):
-                    open_streams[announced.stream] = announced
+                before = open_streams.get(announced.stream)
+                if not announced.has_ended:
+                    open_streams.pop(announced.stream, None)
+                    if self._filters.take(announced):
+                        open_streams[announced.stream] = announced
+                elif before is not None and before.run == announced.run:
+                    del open_streams[announced.stream]
             cursor = page[-1].cursor
-        found = [(key, await self._reader.newest(key)) for key in open_streams]
-        for key, newest in found:
-            if newest is None or newest.head.account.state is State.ENDED:
-                continue
-            run = newest.head.run
-            if run is None or self._filters.take_dialect(run.opening.dialect):
-                self._live[key] = self._list(key, newest)
+        found = [
+            (announced, await self._ask_newest(announced)) for announced in open_streams.values()
+        ]
+        for announced, newest in found:
+            key = announced.stream
+            if isinstance(newest, PublisherError):
+                self._live[key] = followed = self._from(announced)
+                self._note_unread(key, followed, newest)
+            elif newest is not None and newest.head.account.state is not State.ENDED:
+                run = newest.head.run
+                if run is None or self._filters.take_opening(run.opening):
+                    self._live[key] = self._list(key, newest, announced.run)
         self._cursor = cursor
         self._lines.list_is_over(len(self._live))
 
-    def _list(self, key: StreamKey, newest: Newest) -> _Followed:
+    async def _ask_newest(self, announced: Announcement) -> Newest | PublisherError | None:
+        """Return what is newest of a stream; why that is not known, if others can be read.
+
+        Raises:
+            PublisherError: the store has one part, and is away.
+
+        """
+        try:
+            return await self._reader.newest(announced.stream)
+        except PublisherError as error:
+            is_whole = self._reader.part_of(announced.stream) == WHOLE.name
+            if is_whole and isinstance(error, BrokerUnavailable):
+                raise
+            return error
+
+    def _from(self, announced: Announcement) -> _Followed:
+        before = _before(announced.generation, announced.position)
+        return _Followed(announced.run, self._clock.monotonic(), before)
+
+    def _list(self, key: StreamKey, newest: Newest, run: str) -> _Followed:
         now, head = self._clock.instant(), newest.head
         entry = None if newest.last is None else newest.last.entry
         age = None
@@ -156,7 +223,9 @@ class Tail:
         is_live = head.account.state is State.LIVE
         is_still = is_live and age is not None and age >= STILL_SECONDS
         self._lines.listed(key, head, age, is_still=is_still)
-        followed = _Followed(now.monotonic - (age or 0.0), newest.last or _at_the_end(head))
+        last = _at_the_end(head) if entry is None or isinstance(entry, Ended) else newest.last
+        run = run if head.run is None else head.run.name
+        followed = _Followed(run, now.monotonic - (age or 0.0), last)
         followed.is_told_still = is_still
         if is_still:
             followed.tell_still_after = max(TELL_FIRST_SECONDS, (age or 0.0) * TELL_FACTOR)
@@ -165,8 +234,10 @@ class Tail:
     async def _hear_announcements(self) -> None:
         while page := await self._reader.announcements(self._cursor):
             for announced in page:
-                if not announced.has_ended and self._filters.take(announced):
-                    self._live.setdefault(announced.stream, _Followed(self._clock.monotonic()))
+                key = announced.stream
+                is_known = key in self._live or (key, announced.run) in self._over
+                if not (announced.has_ended or is_known) and self._filters.take(announced):
+                    self._live[key] = self._from(announced)
             self._cursor = page[-1].cursor
 
     async def _read_on(self, key: StreamKey, followed: _Followed) -> None:
@@ -178,14 +249,35 @@ class Tail:
         async for published in self._reader.read(key, followed.last):
             followed.last, followed.quiet_polls = published, 0
             entry = published.entry
-            if isinstance(entry, Started) and not self._filters.take_dialect(entry.opening.dialect):
-                self._live.pop(key, None)
-                return
+            if isinstance(entry, Started):
+                self._begin(followed, entry)
+                if not self._filters.take_opening(entry.opening):
+                    self._leave(key, followed)
+                    return
             self._tell(key, followed, published)
             if isinstance(entry, Ended):
-                self._live.pop(key, None)
-        if key in self._live:
+                self._note_over(key, followed.run)
+        if followed.has_ended:
+            self._leave(key, followed)
+        else:
             await self._note_standstill(key, followed)
+
+    def _begin(self, followed: _Followed, started: Started) -> None:
+        """Follow a run, also one that begins behind the end of another in the same stream."""
+        followed.run = started.run
+        if not started.resumed:
+            followed.moved_at, followed.is_told_still = self._clock.monotonic(), False
+            followed.tell_still_after = TELL_FIRST_SECONDS
+
+    def _leave(self, key: StreamKey, followed: _Followed) -> None:
+        """Follow a stream no more, until another run of it is announced."""
+        self._live.pop(key, None)
+        self._note_over(key, followed.run)
+
+    def _note_over(self, key: StreamKey, run: str) -> None:
+        self._over[key, run] = None
+        if len(self._over) > MAX_OVER:
+            del self._over[next(iter(self._over))]
 
     async def _note_standstill(self, key: StreamKey, followed: _Followed) -> None:
         seconds = self._clock.monotonic() - followed.moved_at
@@ -215,6 +307,11 @@ class Tail:
         self._lines.entry(key, entry)
 
 
-def _at_the_end(head: Head) -> PublishedEntry:
-    """Return an entry behind which nothing is published yet."""
-    return PublishedEntry(head.lease.generation, head.next_position - 1, Gap(0, 1))
+def _at_the_end(head: Head) -> PublishedEntry | None:
+    """Return an entry after which nothing is published yet."""
+    return _before(head.lease.generation, head.next_position)
+
+
+def _before(generation: int, position: int) -> PublishedEntry | None:
+    """Return an entry directly before a position; None if it is the first."""
+    return PublishedEntry(generation, position - 1, Gap(0, 1)) if position else None

@@ -15,14 +15,14 @@ Fact = str | int | float | bool | None | dict[str, int]
 
 
 class TailLines:
-    """Tells what happens, one line each; `epoch_ms` is the wall clock."""
+    """Prints events, one line each; `epoch_ms` is the wall clock."""
 
     def __init__(self, epoch_ms: Callable[[], int], *, is_json: bool) -> None:
         self._epoch_ms = epoch_ms
         self._is_json = is_json
 
     def listed(self, key: StreamKey, head: Head, age: float | None, *, is_still: bool) -> None:
-        """Tell of a call that is there already, and when its last frame came."""
+        """Print a call that is live already, and when its last frame came."""
         ledger, state = head.account.ledger, head.account.state.value
         opening = None if head.run is None else head.run.opening
         name = None if opening is None else str(opening.interaction_id)
@@ -45,26 +45,26 @@ class TailLines:
         )
 
     def list_is_over(self, count: int) -> None:
-        """Tell how many live calls there are."""
+        """Print the number of live calls."""
         self._say(None, "listed", f"{count} live call(s)", calls=count)
 
     def audio(self, key: StreamKey, frames: int, audio_ms: int) -> None:
-        """Tell of audio that has come."""
+        """Print arrived audio."""
         seconds = audio_ms / 1000
         self._say(key, "audio", f"{seconds:.1f} s in {frames}", frames=frames, audio_ms=audio_ms)
 
     def still(self, key: StreamKey, seconds: float, *, is_cut: bool) -> None:
-        """Tell that a call stands still: live, or cut, without its sender."""
+        """Print that a call stalls: live without audio, or cut."""
         text = f"no audio for {seconds:.0f} s"
         self._say(key, "cut" if is_cut else "still", text, seconds=round(seconds, 1))
 
     def flows_again(self, key: StreamKey, seconds: float) -> None:
-        """Tell that audio has come after a standstill."""
+        """Print that audio has arrived after a stall."""
         text = f"audio again after {seconds:.0f} s"
         self._say(key, "flowing", text, seconds=round(seconds, 1))
 
     def entry(self, key: StreamKey, entry: Entry) -> None:
-        """Tell of an entry that is no audio."""
+        """Print an entry other than audio."""
         match entry:
             case Started(generation, run, resumed, opening):
                 rate = opening.media.sample_rate
@@ -97,16 +97,20 @@ class TailLines:
                 )
 
     def gone(self, key: StreamKey) -> None:
-        """Tell that a stream is not there any more, without an end."""
+        """Print that a stream is gone without an end."""
         self._say(key, "gone", "its keys have expired")
 
+    def unread(self, key: StreamKey, why: str) -> None:
+        """Tell that a stream cannot be read, while the broker answers."""
+        self._say(key, "unread", why, why=why)
+
     def away(self, seconds: float, why: str) -> None:
-        """Tell that the broker does not answer."""
+        """Print that the broker does not answer."""
         text = f"broker away for {seconds:.0f} s: {why}"
         self._say(None, "broker_away", text, seconds=round(seconds, 1), why=why)
 
     def back(self, seconds: float) -> None:
-        """Tell that the broker answers again."""
+        """Print that the broker answers again."""
         text = f"broker back after {seconds:.0f} s"
         self._say(None, "broker_back", text, seconds=round(seconds, 1))
 

@@ -18,6 +18,7 @@ from entrypoints.cli.top_view import TopView
 
 LOOKS_PER_SECOND = 1_000
 FRAME_SECONDS = 0.5
+TAIL = "`rtaa-ingest tail` writes plain lines"
 
 
 @click.command()
@@ -29,7 +30,9 @@ def top(*, find: str) -> None:
     call, Enter shows its time line, Escape goes back, / filters, q quits.
     """
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise click.ClickException("top needs a terminal; `rtaa-ingest tail` writes plain lines")
+        raise click.ClickException(f"top needs a terminal; {TAIL}")
+    if Console().is_dumb_terminal:
+        raise click.ClickException(f"top needs a terminal that can do more than TERM=dumb; {TAIL}")
     settings = read_destination_settings()
     asyncio.run(Top(settings.connect(), TopView(find)).run())
 

@@ -183,9 +183,13 @@ def _answers(answers: Answers) -> Table:
 
 
 def _row(call: Call, now: Instant) -> list[Text]:
-    last_frame, is_flowing = call.frame_age(now), call.condition is Condition.FLOWING
+    last_frame, is_flowing = call.frame_age(now), call.is_flowing
     is_rated = call.frames_per_second is not None
-    state = "unread" if call.is_unread else call.condition.value
+    state, style = call.state, CONDITIONS.get(call.condition, "dim")
+    if call.is_unread:
+        style = "yellow"
+    elif call.is_mute:
+        style = "bold red"
     if call.end_reason is not None and call.condition is Condition.ENDED:
         state = f"ended: {call.end_reason.value}"
     missing = f"{call.ledger.missing}"
@@ -194,7 +198,7 @@ def _row(call: Call, now: Instant) -> list[Text]:
     name = str(call.interaction_id) + (f" {call.track}" if call.track else "")
     behind = call.behind_bytes
     return [
-        Text(state, "bold red" if call.is_mute else CONDITIONS.get(call.condition, "dim")),
+        Text(state, style),
         Text(str(call.stream.tenant_id)),
         Text(printable(name)),
         Text(printable(call.dialect or "-")),

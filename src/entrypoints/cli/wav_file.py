@@ -86,11 +86,29 @@ def linear(piece: bytes) -> "array[int]":
 def _open_sink(path: Path, media: MediaFormat) -> _Sink:
     if media.encoding is Encoding.MULAW:
         return _MulawSink(path, media)
-    wav = wave.open(str(path), "wb")  # noqa: SIM115  # closed by `WavFile.close`
-    wav.setnchannels(media.channels)
-    wav.setsampwidth(media.sample_width // media.channels)
-    wav.setframerate(media.sample_rate)
-    return wav
+    return _PcmSink(path, media)
+
+
+class _PcmSink(_Sink):
+    """The standard library, given an open file: where it cannot open one it leaves a traceback."""
+
+    def __init__(self, path: Path, media: MediaFormat) -> None:
+        self._file: BinaryIO = path.open("wb")
+        self._wav = wave.open(self._file, "wb")  # noqa: SIM115  # closed by `close`
+        self._wav.setnchannels(media.channels)
+        self._wav.setsampwidth(media.sample_width // media.channels)
+        self._wav.setframerate(media.sample_rate)
+
+    def writeframesraw(self, data: bytes, /) -> None:
+        self._wav.writeframesraw(data)
+
+    def close(self) -> None:
+        if self._file.closed:
+            return
+        try:
+            self._wav.close()
+        finally:
+            self._file.close()
 
 
 class _MulawSink(_Sink):
@@ -109,11 +127,13 @@ class _MulawSink(_Sink):
     def close(self) -> None:
         if self._file.closed:
             return
-        if self._size % 2:
-            self._file.write(b"\x00")  # chunks are of even length
-        self._file.seek(0)
-        self._file.write(self._header())
-        self._file.close()
+        try:
+            if self._size % 2:
+                self._file.write(b"\x00")  # chunks are of even length
+            self._file.seek(0)
+            self._file.write(self._header())
+        finally:
+            self._file.close()
 
     def _header(self) -> bytes:
         media, size = self._media, self._size

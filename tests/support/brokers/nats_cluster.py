@@ -1,9 +1,11 @@
 """Three NATS servers that form a cluster, of which one or all may die, freeze or step down."""
 
 import signal
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from chaos_proxy import ChaosProxy
 from closing import Started
 from nats_client import NatsClient
 from ports import quiet_port
@@ -19,16 +21,22 @@ class NatsCluster(Started):
     """Servers with fixed ports: they come back where they were."""
 
     def __init__(self) -> None:
-        routes = [quiet_port() for _ in range(SERVERS)]
-        among = ", ".join(f'"nats://127.0.0.1:{port}"' for port in routes)
-        self.servers = [
-            EmbeddedNats(
-                f"server_name: n{number}\n"
-                f'cluster {{ name: c, listen: "127.0.0.1:{route}", routes: [{among}] }}',
-                quiet_port(),
-            )
-            for number, route in enumerate(routes)
-        ]
+        self.routes = [quiet_port() for _ in range(SERVERS)]
+        self.servers = [self._server(number) for number in range(SERVERS)]
+
+    def _server(self, number: int) -> EmbeddedNats:
+        advertised, dialled = self._ways(number)
+        among = ", ".join(f'"nats://127.0.0.1:{port}"' for port in dialled)
+        return EmbeddedNats(
+            f"server_name: n{number}\n"
+            f'cluster {{ name: c, listen: "127.0.0.1:{self.routes[number]}", '
+            f'advertise: "127.0.0.1:{advertised}", routes: [{among}] }}',
+            quiet_port(),
+        )
+
+    def _ways(self, number: int) -> tuple[int, Sequence[int]]:
+        """Return the port by which the others hear of a server, and those that it dials itself."""
+        return self.routes[number], self.routes
 
     @property
     def url(self) -> str:
@@ -101,3 +109,36 @@ class NatsCluster(Started):
         if told.get("error", {}).get("code") == 404:
             return True
         return bool((told.get("cluster") or {}).get("leader"))
+
+
+class PartedCluster(NatsCluster):
+    """One whose first server can be cut off from both others, and still reached by clients.
+
+    What goes to it or from it passes proxies; the others dial each other directly.
+    """
+
+    def __init__(self) -> None:
+        self._proxies: list[ChaosProxy] = []
+        super().__init__()
+
+    def start(self) -> None:
+        for proxy in self._proxies:
+            proxy.__enter__()
+        super().start()
+
+    def part(self) -> None:
+        """Cut the first server off, for good."""
+        for proxy in self._proxies:
+            proxy.refuse()
+            proxy.reset()
+
+    def close(self) -> None:
+        super().close()
+        for proxy in self._proxies:
+            proxy.close()
+
+    def _ways(self, number: int) -> tuple[int, Sequence[int]]:
+        self._proxies = self._proxies or [ChaosProxy(port) for port in self.routes]
+        first = self._proxies[0].port
+        dialled = [first, *self.routes[1:]] if number else self.routes[:1]
+        return self._proxies[number].port, dialled

@@ -3,7 +3,7 @@
 import os
 
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "desk")
-FACTOR = {"mutate": 0.2, "soak": 20}.get(PROFILE, 1)
+FACTOR = {"desk": 0.5, "mutate": 0.2, "soak": 20}.get(PROFILE, 1)
 
 
 def examples(number: int, **by_profile: int) -> int:

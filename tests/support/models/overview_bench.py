@@ -34,6 +34,7 @@ class OverviewBench:
     last: PublishedEntry | None = None
     seq: int = 0
     announced: list[Announcement] = field(default_factory=list)
+    is_announced: bool = True
 
     @property
     def instant(self) -> Instant:
@@ -52,7 +53,8 @@ class OverviewBench:
             self.last = entry
         for announced in announcements_of(append):
             self.announced.append(announced)
-            self.overview.announced(announced, self.instant)
+            if self.is_announced:
+                self.overview.announced(announced, self.instant)
         self.overview.has_index = True
         self.overview.heard(self.instant)
 

@@ -35,6 +35,8 @@ NUMBER = struct.Struct("=i")
 
 POLL_SECONDS = 0.01
 
+PYTHONPATH = "PYTHONPATH"
+
 
 class Process(Protocol):
     """What the tests use of a `subprocess.Popen`."""
@@ -54,12 +56,18 @@ class Process(Protocol):
 
 
 def can_be_warm(env: Mapping[str, str]) -> bool:
-    """Tell whether Python itself would be the same with other variables than those of here."""
-    return all(
-        env.get(name) == os.environ.get(name)
-        for name in {*env, *os.environ}
-        if name.startswith("PYTHON")
-    )
+    """Tell whether Python itself would be the same with other variables than those of here.
+
+    Where it looks for modules is taken over, but for what it would run at its start.
+    """
+    names = {it for it in {*env, *os.environ} if it.startswith("PYTHON")} - {PYTHONPATH}
+    if any(env.get(name) != os.environ.get(name) for name in names):
+        return False
+    return not any((Path(it) / "sitecustomize.py").exists() for it in _search_path(env))
+
+
+def _search_path(env: Mapping[str, str]) -> Sequence[str]:
+    return [it for it in env.get(PYTHONPATH, "").split(os.pathsep) if it]
 
 
 class WarmProcess:
@@ -198,6 +206,7 @@ def _become(request: bytes, stdout: int, stderr: int) -> Sequence[str]:
     *arguments, environment, directory = told
     os.environ.clear()
     os.environ.update(environment)
+    sys.path[1:1] = _search_path(os.environ)
     os.chdir(directory)
     return arguments
 

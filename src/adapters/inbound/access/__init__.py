@@ -1,1 +1,1 @@
-"""Who may come in: the handshake of a connection is let through the gate, or is refused."""
+"""Who may connect: the gate admits or refuses the handshake of a connection."""

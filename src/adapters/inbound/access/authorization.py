@@ -13,9 +13,9 @@ from application.admit_sender import (
 
 
 def read_credential(headers: Sequence[bytes]) -> Credential:
-    """Return what all `Authorization` headers of a request show together.
+    """Return the credential from all `Authorization` headers of a request.
 
-    A header that is there but cannot be read is `UnusableCredential`, never `NoCredential`.
+    A header that is present but cannot be read is `UnusableCredential`, never `NoCredential`.
     """
     if not headers:
         return NoCredential()

@@ -1,4 +1,4 @@
-"""Slows down who keeps trying wrong credentials, and never who has the right ones."""
+"""Delays repeated failed authentications, but never valid credentials."""
 
 import asyncio
 from collections import OrderedDict, deque
@@ -7,11 +7,11 @@ from application.ports.clock import Clock
 
 FREE_FAILURES = 20
 WINDOW_SECONDS = 60.0
-"""From this failure of one address within the window on, failing answers are delayed."""
+"""From this failure of one address within the window on, refusals are delayed."""
 
 DELAY_SECONDS = 2.0
 MAX_WAITING = 100
-"""How many failing answers may wait at a time; further ones are refused without waiting."""
+"""How many refusals may wait at a time; further ones are answered at once."""
 
 MAX_ADDRESSES = 10_000
 """How many addresses are remembered; the one that failed longest ago is dropped first."""
@@ -26,7 +26,7 @@ class Brake:
         self._waiting = 0
 
     async def on_failure(self, address: str) -> bool:
-        """Note a failure, and delay its answer if there were many; False if too many wait."""
+        """Count a failure, and delay its answer after many; return False if too many wait."""
         if self._note(address) < FREE_FAILURES:
             return True
         if self._waiting >= MAX_WAITING:

@@ -1,4 +1,4 @@
-"""Who gets past the handshake, and the refusal of who does not."""
+"""Admits or refuses handshakes."""
 
 import asyncio
 
@@ -41,7 +41,7 @@ class Gate:
         self._reports = reports
 
     async def enter(self, handshake: Handshake, origin: Origin) -> Principal | Refusal:
-        """Return who enters, holding a place to be given back by `leave`; or the refusal."""
+        """Return the admitted sender, whose place `leave` gives back; or the refusal."""
         admitted = await self._admit(handshake, origin)
         if isinstance(admitted, Refusal):
             self._reports.refused(admitted, origin)
@@ -88,7 +88,7 @@ class Gate:
         return refusal
 
     async def _wait_for_broker(self) -> bool:
-        """Wait for the broker; not when the service drains."""
+        """Wait for the broker, unless the service drains."""
         waiting = (
             asyncio.create_task(self._broker_watch.wait_until_up(BROKER_WAIT_SECONDS)),
             asyncio.create_task(self._roster.wait_until_draining()),
@@ -107,11 +107,11 @@ class Gate:
         return Refusal(Outcome.DRAINING, "the service is stopping", [_RETRY_AFTER])
 
     def leave(self) -> None:
-        """Give back the place of one who entered."""
+        """Give back the place of an admitted sender."""
         self._capacity.give_back()
 
     def _challenges(self) -> Headers:
-        """Name every method on offer; a 401 names at least one (RFC 9110 §15.5.2)."""
+        """Return a challenge for every accepted method; a 401 needs one (RFC 9110 §15.5.2)."""
         challenges = []
         if self._admit_sender.takes_tokens or not self._admit_sender.takes_pairs:
             challenges.append((b"www-authenticate", b"Bearer " + REALM))

@@ -1,4 +1,4 @@
-"""The request that opened a WebSocket, as it came: what credentials and dialects may look at."""
+"""The request that opened a WebSocket, for credentials and dialects."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from domain.trace_parent import TraceParent
 
 @dataclass(frozen=True, slots=True)
 class Handshake:
-    """A handshake; its text is shown without what may be secret.
+    """A handshake; its `repr` has no secrets.
 
     `query` has the last value of each parameter. `headers` has, for each name in lower case, the
     values of all its lines in their order. `subprotocols` are those on offer, by preference. `peer`
@@ -48,7 +48,7 @@ class Handshake:
 
     @property
     def traceparent(self) -> TraceParent | None:
-        """The trace that the sender calls in; None without one, or if it is not valid.
+        """The sender's trace parent; None if it is absent or invalid.
 
         Its `tracestate` is not passed on.
         """

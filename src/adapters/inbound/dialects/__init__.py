@@ -1,6 +1,6 @@
 """The wire formats of the carriers, one file each, without I/O: bytes in, `messages` out.
 
-A dialect is one file and one line: here for our own, in the `pyproject.toml` of any other
+A dialect is one file and one line: here for built-in dialects, in the `pyproject.toml` of any other
 distribution. Both are entry points of `ENTRY_POINT_GROUP`, under the name of the dialect.
 """
 
@@ -16,12 +16,12 @@ OWN: Mapping[str, str] = {
     "exostreamkit": "adapters.inbound.dialects.exostreamkit:Exostreamkit",
     "agentstream": "adapters.inbound.dialects.agentstream:Agentstream",
 }
-"""Our own dialects by name."""
+"""The built-in dialects by name."""
 
 DIALECTS: tuple[Dialect, ...] = tuple(
     EntryPoint(name, value, ENTRY_POINT_GROUP).load()() for name, value in OWN.items()
 )
-"""One of each of our own."""
+"""An instance of each built-in dialect."""
 
 __all__ = [
     "DIALECTS",

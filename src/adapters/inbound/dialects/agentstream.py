@@ -2,12 +2,12 @@
 
 A dialect is one file, whatever its length: its messages, their decoder and its replies.
 
-The carrier's pages disagree with each other and with its traffic, so: numbers may be strings,
-keys snake or camel case, `start` and `dtmf` nested or flat, most of it absent, and the JSON may
-come in binary messages. Loss is judged by `media.chunk`; a frame without a usable one takes the
-next number. `sequence_number` counts every event and is not looked at. `media.track` is `inbound`
-or absent for the stream itself; any other track is a stream of its own. A sender of this dialect
-gets no message, and is not closed for what it sends.
+The carrier's documentation contradicts itself and the real traffic. So numbers may be strings, keys
+may be in snake or camel case, `start` and `dtmf` may be nested or flat, most fields may be absent,
+and JSON may come in binary messages. Loss is judged by `media.chunk`; a frame without a usable one
+takes the next number. `sequence_number` counts every event and is ignored. `media.track` is
+`inbound` or absent for the main stream; any other track is a separate stream. A sender of this
+dialect gets no messages, and is not closed for bad frames.
 """
 
 import re
@@ -57,7 +57,7 @@ from domain.media import MediaFormat
 from domain.sequence import MAX_SEQ
 
 DEFAULT_SAMPLE_RATE_HZ = 8_000
-"""What the applets send when no rate is named."""
+"""The rate of the applets if none is named."""
 
 _STARTS_A_CALL = frozenset({"connected", "media", "dtmf", "mark", "stop", "clear", "closed"})
 _CALL_KEYS = frozenset(
@@ -67,7 +67,7 @@ _OTHER_DIALECTS_KEYS = frozenset({"interaction_id", "tenant_id"})
 
 _INBOUND = "inbound"
 _OWN_TRACK = (_INBOUND, "")
-"""The track that is the stream itself; any other is a stream of its own."""
+"""The track of the main stream; any other track is a separate stream."""
 
 _DIGITS = re.compile(r"[0-9]{1,16}\Z")
 MAX_SIGNAL_BYTES = 4_096
@@ -170,7 +170,7 @@ class _MediaSkeleton(msgspec.Struct):
 
 
 class _MediaMessageSkeleton(msgspec.Struct):
-    """The same with its long text cut out."""
+    """The same without its long text."""
 
     event: Literal["media"]
     media: _MediaSkeleton
@@ -213,7 +213,7 @@ class Agentstream(Dialect):
 
 
 class AgentstreamDecoder(Decoder):
-    """Decodes one connection; remembers which stream it is, so that no other one gets into it."""
+    """Decodes one connection; remembers its stream, so that messages of others are refused."""
 
     def __init__(self, query: Mapping[str, str], remark: Remark) -> None:
         self._query = query
@@ -226,7 +226,7 @@ class AgentstreamDecoder(Decoder):
         return self._decode(text)
 
     def decode_binary(self, data: bytes) -> Message:
-        """Decode a JSON message that came as binary: never taken for PCM in this dialect."""
+        """Decode a binary message as JSON: this dialect has no raw PCM."""
         if not is_utf8(data):
             return Refused(Refusal.MALFORMED_JSON, "the message is not UTF-8")
         return self._decode(data)
@@ -243,7 +243,7 @@ class AgentstreamDecoder(Decoder):
         return self._read(raw) if audio is None else audio
 
     def _read_long(self, text: bytes) -> Message | None:
-        """Read audio by the short cut; None where that does not do."""
+        """Read audio on the fast path; None if that is not possible."""
         parts = _payload.cut(text)
         if parts is None:
             return None
@@ -258,7 +258,7 @@ class AgentstreamDecoder(Decoder):
     def _flawless(
         self, message: MediaMessage | _MediaMessageSkeleton, payload: bytes
     ) -> Message | None:
-        """Return the audio of a flawless message; None where `_read` has to look closer."""
+        """Return the audio of a well-formed message; None if `_read` has to examine it."""
         media = message.media
         stream_sid = message.stream_sid or message.streamSid
         own = self._stream_sid
@@ -280,7 +280,7 @@ class AgentstreamDecoder(Decoder):
         return Audio(seq, payload, other)
 
     def _read(self, raw: bytes) -> Message:
-        """Define what a message means; the short cut does the same for a flawless `media`."""
+        """Define the meaning of a message; the fast path gives the same result for `media`."""
         try:
             fields = fields_decoder.decode(raw)
         except UNREADABLE:
@@ -310,7 +310,7 @@ class AgentstreamDecoder(Decoder):
         return message
 
     def _is_foreign(self, fields: Fields) -> bool:
-        """Tell whether a message names another stream than the start, or what came before it."""
+        """Return whether a message names another stream than the start or the messages before."""
         stream_sid = text_of(fields, "stream_sid", "streamSid")
         if not self._is_started:
             self._stream_sid = self._stream_sid or stream_sid
@@ -407,7 +407,7 @@ def _there(field: str, name: str | None) -> str:
 
 
 def _in_its_words(error: DomainError) -> str:
-    """Explain with the name that the field has in this dialect."""
+    """Explain an error with the field's name in this dialect."""
     explanation = str(error)
     for ours, its in _ITS_WORDS.items():
         explanation = explanation.replace(ours, its)
@@ -423,7 +423,7 @@ def _read_stop(stop: Fields) -> End:
 
 
 def _track(track: msgspec.Raw | None) -> str | None:
-    """Return the track that a frame names, "" if it names none; None if it cannot be read."""
+    """Return the track of a frame, "" if it has none; None if it cannot be read."""
     if track is None:
         return ""
     try:
@@ -436,7 +436,7 @@ def _track(track: msgspec.Raw | None) -> str | None:
 
 
 def _read_signal(signal: Signal, fields: Fields) -> Message:
-    """Take the inner object as it came, or what a flat message has beside the envelope."""
+    """Return the inner object unchanged, or the fields of a flat message without the envelope."""
     details = bytes(fields.get(signal.value, b""))
     if not details.startswith(b"{"):
         envelope = {"event", "stream_sid", "streamSid", "sequence_number", "sequenceNumber"}

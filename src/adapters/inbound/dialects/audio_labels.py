@@ -1,4 +1,4 @@
-"""Codecs and sample rates as carriers name them: labels, media types, and rates with units."""
+"""Carriers' names for codecs and sample rates: labels, media types, and rates with units."""
 
 import re
 
@@ -15,10 +15,10 @@ _MULAW = frozenset({"mulaw", "ulaw", "mu-law", "u-law", "pcmu", "g711_ulaw"})
 
 
 def encoding_of(label: str) -> Encoding:
-    """Tell the codec from a label that mostly names the transport; absent means linear PCM.
+    """Return the codec of a label, which mostly names the transport; absent means linear PCM.
 
     Raises:
-        InvalidMedia: a codec that is neither, or an unknown label: audio is not relabelled.
+        InvalidMedia: another codec, or an unknown label: audio is not relabelled.
 
     """
     name = label.partition(";")[0].strip().lower()
@@ -31,14 +31,14 @@ def encoding_of(label: str) -> Encoding:
 
 
 def rate_of(value: object) -> int | None:
-    """Read a sample rate: 8000, "8000", "8000Hz", "16kHz"; None if it is none we know."""
+    """Read a sample rate: 8000, "8000", "8000Hz", "16kHz"; None if it is unknown."""
     number = number_of(value)
     rate = None if number is None else round(number)
     return rate if rate in SAMPLE_RATES_HZ else None
 
 
 def number_of(value: object) -> float | None:
-    """Read a number of hertz of at most six digits, so that it is no phone number; else None."""
+    """Read a number of at most six digits, so that it cannot be a phone number; else None."""
     match = _RATE.match(str(value)) if isinstance(value, str | int | float) else None
     if match is None:
         return None

@@ -1,9 +1,9 @@
-"""A short cut for JSON messages that are one long base64 text and little else.
+"""A fast path for JSON messages that consist mostly of one long base64 text.
 
-A JSON decoder looks at every character of a text for escapes; a base64 decoder needs no more than
-a pass of vector instructions. So the long text is cut out, what is left is decoded as JSON, where
-the text now has to be empty, and the text is decoded by itself. Whatever is unusual (escapes, a
-second field of that name, other white space) is not cut: the short cut never means anything else.
+A JSON decoder checks every character of a text for escapes; a base64 decoder needs one pass of
+vector instructions. So the long text is cut out, the rest is decoded as JSON, in which the text
+must now be empty, and the text is decoded separately. Anything unusual (escapes, a second field of
+the same name, other white space) is not cut, so the result is always the same.
 """
 
 from binascii import Error
@@ -11,11 +11,11 @@ from binascii import Error
 import pybase64
 
 SHORTEST_BYTES = 1_024
-"""Below it the cutting costs as much as it saves."""
+"""Below this length cutting costs as much as it saves."""
 
 
 class Cutter:
-    """Cuts out the text of one field, whose name is one."""
+    """Cuts out the text of one field."""
 
     def __init__(self, name: bytes) -> None:
         self._name = b'"%b"' % name
@@ -24,7 +24,7 @@ class Cutter:
     def cut(self, text: bytes) -> tuple[bytes, memoryview] | None:
         """Return the message without the text of the field, and the text.
 
-        None where it is not safe to cut.
+        None if it is not safe to cut.
         """
         before = self._before
         at = text.find(before)

@@ -1,4 +1,4 @@
-"""The messages of a dialect as an AsyncAPI document has them, made of the dialect's own types."""
+"""The messages of a dialect for the AsyncAPI document, generated from the dialect's types."""
 
 import re
 from collections.abc import Mapping
@@ -15,10 +15,10 @@ _NOT_OF_A_KEY = re.compile(r"[^A-Za-z0-9._-]")
 
 
 class DialectMessages:
-    """What a sender sends (`sent`) and is told (`replied`), by name, and the schemas of both.
+    """The messages of a sender (`sent`) and to a sender (`replied`) by name, with schemas.
 
     Raises:
-        TypeError: msgspec makes no schema of one of the dialect's types.
+        TypeError: msgspec cannot make a schema of one of the dialect's types.
 
     """
 
@@ -56,7 +56,7 @@ class DialectMessages:
 
 
 def _name(schema: Schema) -> str:
-    """Name a message by the one value of its first field that has only one, else by its type."""
+    """Name a message by the value of its first single-valued field, else by its type."""
     for field in schema.get("properties", {}).values():
         values = field.get("enum", [])
         if len(values) == 1:
@@ -65,7 +65,7 @@ def _name(schema: Schema) -> str:
 
 
 def _as_draft_7(part: Any) -> Any:  # noqa: ANN401  # JSON
-    """Write a schema as AsyncAPI has it, where a discriminator is the name of a field."""
+    """Convert a schema to AsyncAPI, in which a discriminator is the name of a field."""
     if isinstance(part, Mapping):
         return {
             name: it["propertyName"]

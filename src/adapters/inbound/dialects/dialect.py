@@ -1,4 +1,4 @@
-"""What makes a dialect."""
+"""The interface of a dialect."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -8,28 +8,28 @@ from application.call.messages import Message
 from application.call.wire import Wire
 
 Remark = Callable[[str], None]
-"""Takes what is odd about a call, for the log: one of a closed set of texts, without any values.
-Each is logged once a call, however often it is made."""
+"""Receives an oddity of a call for the log: one of a closed set of texts, without any values. Each
+is logged once per call."""
 
 
 class Decoder(Protocol):
-    """Reads what one connection says. Decoding never raises, whatever arrives."""
+    """Decodes the messages of one connection. Decoding never raises."""
 
     def decode_text(self, text: bytes) -> Message:
         """Decode a text message; it is valid UTF-8."""
         ...
 
     def decode_binary(self, data: bytes) -> Message:
-        """Decode a binary message; one that is a JSON object with a text `event` is no audio."""
+        """Decode a binary message; a JSON object with a text `event` is not audio."""
         ...
 
 
 class Dialect(Wire, Protocol):
-    """A carrier's wire format: how it is recognised, decoded, answered and tolerated."""
+    """A carrier's wire format: recognition, decoding, replies and limits."""
 
     @property
     def subprotocols(self) -> tuple[str, ...]:
-        """The WebSocket subprotocols of the dialect; the handshake chooses one that is offered."""
+        """The WebSocket subprotocols of the dialect; the handshake selects an offered one."""
         return ()
 
     @property
@@ -39,11 +39,11 @@ class Dialect(Wire, Protocol):
 
     @property
     def messages(self) -> tuple[object, ...]:
-        """The messages of a sender, as types of which msgspec makes a JSON schema.
+        """The messages of a sender, as types from which msgspec makes JSON schemas.
 
-        A type is named by the one value of its first field that has only one, such as `event`, else
-        by itself; its docstring describes it. `bytes`, which may be annotated with `msgspec.Meta`,
-        is a binary message that is audio and nothing else.
+        The name of a message is the value of its type's first single-valued field, such as `event`,
+        else the name of the type; the docstring describes it. `bytes`, which may be annotated with
+        `msgspec.Meta`, is a binary message of audio only.
         """
         return ()
 
@@ -53,9 +53,9 @@ class Dialect(Wire, Protocol):
         return ()
 
     def recognises(self, first: Mapping[str, object]) -> bool:
-        """Tell whether a connection whose first message is this JSON object speaks the dialect."""
+        """Return whether a connection with this first JSON object uses the dialect."""
         ...
 
     def decoder(self, query: Mapping[str, str], remark: Remark) -> Decoder:
-        """Return what reads a connection that was opened with this query string."""
+        """Return the decoder of a connection that was opened with this query string."""
         ...

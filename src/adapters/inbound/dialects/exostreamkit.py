@@ -2,10 +2,10 @@
 
 A dialect is one file, whatever its length: its messages, their decoder and its replies.
 
-Unknown fields are ignored; of duplicate keys the last wins. `_read` defines what a message means;
-`_audio_decoder` is a short cut to the same for the one message that comes fifty times a second,
-and `_read_long` one more where that message is long. A binary message that is a JSON object with a
-text `event` is that message; every other one is PCM.
+Unknown fields are ignored; of duplicate keys the last wins. `_read` defines the meaning of a
+message. `_audio_decoder` is a fast path with the same result for the message that arrives fifty
+times a second, and `_read_long` another one for long messages. A binary message that is a JSON
+object with a text `event` is treated as JSON; every other one is PCM.
 """
 
 from collections.abc import Mapping
@@ -45,7 +45,7 @@ _Seq = Annotated[int, msgspec.Meta(ge=0, le=MAX_SEQ)]
 _Identifier = Annotated[str, msgspec.Meta(extra_json_schema={"pattern": f"^{PATTERN}$"})]
 _Rate = Annotated[int, msgspec.Meta(extra_json_schema={"enum": sorted(SAMPLE_RATES_HZ)})]
 _Label = Annotated[str, msgspec.Meta(extra_json_schema={"enum": [Encoding.PCM16.value]})]
-"""What the schema has beyond the type is judged by the domain, which explains a refusal."""
+"""The domain checks the schema's constraints beyond the type, and explains a refusal."""
 
 ERROR_CODES = (
     Refusal.MALFORMED_JSON,
@@ -134,7 +134,7 @@ class _AudioSkeleton(msgspec.Struct):
 
 
 class _AnyMessage(msgspec.Struct):
-    """Every field that has a meaning, not yet read."""
+    """All known fields, not yet decoded."""
 
     event: msgspec.Raw = msgspec.Raw()
     data: msgspec.Raw = msgspec.Raw()
@@ -158,7 +158,7 @@ _any_decoder = msgspec.json.Decoder(_AnyMessage)
 class Exostreamkit(Dialect, Decoder):
     """JSON messages `start`, `audio` … `end`, or raw PCM after `start`. Each is answered.
 
-    One decoder serves all connections, since nothing is remembered.
+    One decoder serves all connections, since it has no state.
     """
 
     name = "exostreamkit"
@@ -224,7 +224,7 @@ _data = Cutter(b"data")
 
 
 def _read_long(text: bytes) -> Audio | None:
-    """Read audio by the short cut; None where that does not do."""
+    """Read audio on the fast path; None if that is not possible."""
     parts = _data.cut(text)
     if parts is None:
         return None
@@ -308,7 +308,7 @@ def _text(raw: msgspec.Raw) -> str | None:
 
 
 def _field(raw: msgspec.Raw, kind: Any) -> Any:  # noqa: ANN401  # what msgspec takes as a type
-    """Read one field; an absent one is an empty text, and no JSON at all."""
+    """Read one field; an absent one is an empty text, which is not JSON."""
     if not raw:
         raise msgspec.ValidationError("absent")
     return msgspec.json.decode(raw, type=kind)

@@ -1,6 +1,6 @@
-"""The fields of a JSON object of a carrier that takes types lightly: a number may be a text.
+"""The fields of a carrier's JSON object with loose types: a number may be a text.
 
-What is absent, cannot be read or has an unexpected type is None, never an error.
+A field that is absent, cannot be read or has an unexpected type is None, never an error.
 """
 
 import re
@@ -21,7 +21,7 @@ _NUMBER = re.compile(r"\s*[+-]?[0-9]+(?:\.[0-9]*)?(?:e[+-]?[0-9]+)?\s*\Z", re.IG
 
 
 def value_of(fields: Fields, *names: str) -> Any:  # noqa: ANN401  # JSON
-    """Return the first of the names that is there, None if none is or it cannot be read."""
+    """Return the first field present; None if there is none or it cannot be read."""
     for name in names:
         if name in fields:
             try:
@@ -32,7 +32,7 @@ def value_of(fields: Fields, *names: str) -> Any:  # noqa: ANN401  # JSON
 
 
 def text_of(fields: Fields, *names: str) -> str | None:
-    """Return the first that is a text; numbers are written out, everything else is absent."""
+    """Return the first text; a number is converted to text, other types count as absent."""
     for name in names:
         value = value_of(fields, name)
         if isinstance(value, str) and value:
@@ -64,7 +64,7 @@ def texts_of(fields: Fields) -> dict[str, str]:
 
 
 def whole_number(value: object) -> int | None:
-    """Read 1, "1", 1.0, " 1", "1e0"; None if it is no number that a counter may have."""
+    """Read 1, "1", 1.0, " 1", "1e0"; None if it is not a valid counter."""
     if isinstance(value, str) and _NUMBER.match(value):
         value = float(value)
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -1,12 +1,12 @@
-"""What every dialect needs to know of JSON before it means anything."""
+"""Helpers for JSON that every dialect needs."""
 
 import re
 
 import msgspec
 
 UNREADABLE = (msgspec.MsgspecError, RecursionError, UnicodeError)
-"""What msgspec raises for a text that is not JSON, or not JSON of the shape asked for: nesting can
-be too deep for it, and text can hold what no encoding has."""
+"""The exceptions of msgspec for a text that is not JSON of the expected type, including too deep
+nesting and characters that cannot be encoded."""
 
 _BOM = b"\xef\xbb\xbf"
 _BLANKS = b" \t\n\r\v\f"
@@ -27,16 +27,16 @@ _envelope_decoder = msgspec.json.Decoder(_Envelope)
 
 
 def unwrapped(text: bytes) -> bytes:
-    """Return a message without what some senders put around its JSON.
+    """Strip a message of characters that some senders put around its JSON.
 
-    That is a byte order mark before it, blanks around it, and the NUL that ends a text in C.
+    These are a byte order mark before it, blanks around it, and C's terminating NUL.
     """
     before = _before.match(text)
     return text[before.end() if before else 0 :].rstrip(_BLANKS + b"\0")
 
 
 def is_utf8(text: bytes) -> bool:
-    """Tell whether all of `text` is UTF-8; msgspec does not look at what it passes over."""
+    """Return whether all of `text` is UTF-8; msgspec does not check the fields that it skips."""
     if text.isascii():
         return True
     try:
@@ -47,7 +47,7 @@ def is_utf8(text: bytes) -> bool:
 
 
 def is_json(text: str | bytes) -> bool:
-    """Tell whether `text` is one JSON value, of whatever shape."""
+    """Return whether `text` is one JSON value of any type."""
     try:
         msgspec.json.decode(text, type=msgspec.Raw)
     except UNREADABLE:
@@ -56,7 +56,7 @@ def is_json(text: str | bytes) -> bool:
 
 
 def is_message(data: bytes) -> bool:
-    """Tell whether binary data is a JSON object with a text `event`: then it is no audio."""
+    """Return whether binary data is a JSON object with a text `event`, and so not audio."""
     if _opening.match(data) is None:
         return False
     text = unwrapped(data)

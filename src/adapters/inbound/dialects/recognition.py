@@ -1,4 +1,4 @@
-"""Which dialect a connection speaks, told from its first message."""
+"""Recognises the dialect of a connection by its first message."""
 
 from collections.abc import Iterable, Mapping
 
@@ -34,7 +34,7 @@ def recognise(first: str | bytes, dialects: Iterable[Dialect]) -> Dialect:
 
 
 def _lacking(message: Mapping[str, object]) -> str:
-    """Name the field for which no dialect recognises a message."""
+    """Return the field because of which no dialect recognises a message."""
     event = message.get("event")
     if not isinstance(event, str):
         return "'event' is absent or no text"
@@ -55,7 +55,7 @@ def _read_object(first: str | bytes) -> dict[str, object]:
 
 
 def _read_value(value: msgspec.Raw) -> object:
-    """Read a value; one that is out of range matters to the dialect, not to recognition: None."""
+    """Read a value; None if it is out of range, which only the dialect has to check."""
     try:
         return msgspec.json.decode(value)
     except UNREADABLE:

@@ -1,1 +1,1 @@
-"""The HTTP side: health, metrics and documents, and the refusal of all other paths."""
+"""HTTP: health, metrics and documents, and the refusal of all other paths."""

@@ -1,6 +1,6 @@
-"""The WebSocket and the published entries as an AsyncAPI 3.0 document, made of what is in force.
+"""The WebSocket and the published entries as an AsyncAPI 3.0 document.
 
-The dialects and the store describe themselves; nothing of a dialect or a store is written here.
+The dialects and the store in use describe themselves; this module knows none of them.
 """
 
 from collections.abc import Iterable, Sequence

@@ -13,7 +13,7 @@ from litestar.handlers import HTTPRouteHandler
 Schema = Mapping[str, Any]
 
 MAX_DEPTH = 6
-"""How deep the fields of objects within objects are told."""
+"""How deep the fields of nested objects are shown."""
 
 _STYLE = """
 :root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif; }
@@ -88,7 +88,7 @@ def _message(document: Schema, reference: Schema) -> str:
 def fields_of(
     document: Schema, schema: Schema, prefix: str = "", depth: int = 0
 ) -> Iterator[tuple[str, str, str]]:
-    """Yield name, type and notes of each field of an object, those of objects within it too."""
+    """Yield name, type and notes of each field of an object, including nested objects."""
     required = schema.get("required", ())
     for name, part in schema.get("properties", {}).items():
         field, is_optional = _without_null(_found(document, part))
@@ -124,7 +124,7 @@ def _notes(field: Schema) -> Iterator[str]:
 
 
 def _without_null(field: Schema) -> tuple[Schema, bool]:
-    """Return what a field is if it is not null, and whether it may be."""
+    """Return the schema of a field if it is not null, and whether it may be null."""
     kinds = [it for it in field.get("anyOf", ()) if it != {"type": "null"}]
     if len(kinds) == len(field.get("anyOf", ())):
         return field, False

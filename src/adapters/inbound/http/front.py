@@ -1,4 +1,4 @@
-"""What every request passes before the routes: HEAD, and which port it came to."""
+"""The first stage of every request: HEAD, and the choice of the port's application."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from litestar.types import ASGIApp, Receive, Send
 
 
 class Front:
-    """Hands a request to the application of its port, a HEAD as the GET that it asks about.
+    """Passes a request to the application of its port, and a HEAD as the corresponding GET.
 
     The answer to HEAD ends with its headers: an endless body would never end it.
     """

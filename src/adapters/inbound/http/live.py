@@ -1,4 +1,4 @@
-"""The live page: one file without anything from elsewhere, and the events that fill it."""
+"""The live page: one file without external resources, and the events that fill it."""
 
 import asyncio
 import base64
@@ -28,13 +28,13 @@ from domain.identifiers import StreamId, StreamKey, TenantId
 MAX_ROWS = 200
 EVERY_SECONDS = 1.0
 LOOKS = 4
-"""How often a second it is looked whether the store answers."""
+"""How often a second the stream of events checks whether the store answers."""
 
 MAX_QUERY = 300
 """Characters of a query parameter; a stream's two names are 257."""
 
 _OWN = {"same-origin", "none"}
-"""What a browser says of a request that this page, or its reader, has made."""
+"""The values of `Sec-Fetch-Site` for requests of this page or of its user."""
 
 _FULL = b"event: full\ndata: {}\n\n"
 _encode = msgspec.json.Encoder().encode

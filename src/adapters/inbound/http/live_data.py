@@ -1,4 +1,4 @@
-"""What the live page is told, as plain data: an overview, its rows, one call's time line."""
+"""The data of the live page: an overview, its rows, one call's time line."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -15,7 +15,7 @@ from application.ports.clock import Instant
 
 SHOWN_CHARACTERS = 3
 MIN_MASKED = 7
-"""Of a shorter number nothing is shown."""
+"""A shorter number is masked completely."""
 
 
 def plain_overview(
@@ -25,7 +25,7 @@ def plain_overview(
     service: ServiceReport,
     now: Instant,
 ) -> dict[str, Any]:
-    """Return the answers, what the `service` says, and the calls that are `shown`."""
+    """Return the answers, the state of the `service`, and the `shown` calls."""
     answers = answer(overview, now, service)
     return {
         "now": now.epoch_ms,
@@ -43,7 +43,7 @@ def plain_overview(
 
 
 def plain_call(call: Call, now: Instant) -> dict[str, Any]:
-    """Return a row: ages, lengths and sizes in words, numbers else; None is not known."""
+    """Return a row: ages, lengths and sizes as texts, other values as numbers; None is unknown."""
     last_frame, rate, behind = call.frame_age(now), call.frames_per_second, call.behind_bytes
     return {
         "key": str(call.stream),
@@ -100,7 +100,7 @@ def plain_line(
 
 
 def masked(number: str | None) -> str | None:
-    """Return the end of a number, which is personal."""
+    """Mask a phone number except for its end."""
     if number is None:
         return None
     return "…" + (number[-SHOWN_CHARACTERS:] if len(number) >= MIN_MASKED else "")

@@ -1,8 +1,8 @@
-"""The front of the application: requests that no route takes are refused here, and reported.
+"""Refuses and reports requests that no route accepts.
 
-Litestar refuses a WebSocket on another path with 403, which looks like a refused address, and says
-nothing of it, and cannot name the upgrade that `/v1/ingest` needs. A HEAD comes here as the GET
-that it asks about (`front.py`).
+Litestar refuses a WebSocket on another path with 403, which looks like a refused address, does not
+log it, and cannot name the upgrade that `/v1/ingest` needs. A HEAD arrives as the corresponding GET
+(`front.py`).
 """
 
 import re
@@ -23,7 +23,7 @@ OURS = frozenset({
     "", "v1", "ingest", "health", "live", "ready", "metrics", "schema", "openapi.json",
     "asyncapi.json", "events", "docs",
 })  # fmt: skip
-"""The segments of the paths that are served: of a path no others are shown."""
+"""The segments of served paths; no other segments are shown."""
 
 _HOST = re.compile(rb"[0-9A-Za-z!$&'()*+,;=\-._~:\[\]@%]*\Z")
 """The characters of a Host header (RFC 3986, 3.2.2), as Litestar reads it."""
@@ -32,10 +32,9 @@ _WEBSOCKET_HEADERS = (b"upgrade", b"sec-websocket-key", b"sec-websocket-version"
 
 
 class PathGuard:
-    """Lets through to `app` what one of its routes takes.
+    """Passes requests to `app` that one of its routes accepts.
 
-    `methods` are those of its HTTP routes by path; WebSockets are at `websocket_path` alone, or at
-    none.
+    `methods` are those of its HTTP routes by path; only `websocket_path`, if any, takes WebSockets.
     """
 
     def __init__(
@@ -103,19 +102,19 @@ _NO_UPGRADE = Refusal(
 
 
 def _refusal_of_host(headers: Headers) -> Refusal | None:
-    """Refuse what Litestar would refuse without a word."""
+    """Refuse requests that Litestar would refuse without a log line."""
     if all(_HOST.match(value) for name, value in headers if name == b"host"):
         return None
     return Refusal(Outcome.UNREADABLE, "the Host header cannot be one")
 
 
 def _is_handshake(kind: str, headers: Headers) -> bool:
-    """Tell whether a request was meant to become a WebSocket, though a proxy may have cut it."""
+    """Return whether a request was meant to become a WebSocket, even if a proxy removed headers."""
     return kind == "websocket" or any(name in _WEBSOCKET_HEADERS for name, _ in headers)
 
 
 def shown_path(path: str) -> str:
-    """Return of a path what a log line may have: segments that are ours in any case, else `…`."""
+    """Return a path for the log: known segments in any case, others as `…`."""
     segments = path.split("/")[1:]
     shown = [part if part.lower() in OURS else "…" for part in segments[:MAX_SEGMENTS]]
     if len(segments) > MAX_SEGMENTS:
@@ -124,7 +123,7 @@ def shown_path(path: str) -> str:
 
 
 async def send_refusal(send: Send, refusal: Refusal, kind: str) -> None:
-    """Answer a request, or a handshake (`kind` is `websocket`), with HTTP, if the peer is there."""
+    """Answer a request, or a handshake (`kind` is `websocket`), with HTTP, unless the peer left."""
     prefix = "websocket.http" if kind == "websocket" else "http"
     start: Any = {
         "type": f"{prefix}.response.start",

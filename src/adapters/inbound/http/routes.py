@@ -43,6 +43,15 @@ class Readiness(Struct):
     away: list[str] | UnsetType = UNSET
 
 
+def why_not_ready(roster: Roster, broker_watch: BrokerWatch, capacity: Places) -> str | None:
+    """Return why no new calls are taken; None if they are."""
+    if roster.is_draining:
+        return "draining"
+    if not broker_watch.is_up:
+        return "the broker takes no writes"
+    return "all places are taken" if capacity.is_full else None
+
+
 def health_routes(
     roster: Roster, broker_watch: BrokerWatch, capacity: Places, clock: Clock
 ) -> list[HTTPRouteHandler]:
@@ -76,13 +85,7 @@ def health_routes(
     )
     def ready() -> Response[Readiness]:
         """Answer 200 if new calls are taken, 503 with the reason if not."""
-        reason = None
-        if roster.is_draining:
-            reason = "draining"
-        elif not broker_watch.is_up:
-            reason = "the broker takes no writes"
-        elif capacity.is_full:
-            reason = "all places are taken"
+        reason = why_not_ready(roster, broker_watch, capacity)
         status = 200 if reason is None else 503
         return Response(Readiness(reason is None, reason, away()), status_code=status)
 

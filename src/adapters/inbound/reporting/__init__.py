@@ -1,1 +1,1 @@
-"""What operators are told of connections: whence they come, why they are refused or closed."""
+"""Reports about connections: their origin, and why they are refused or closed."""

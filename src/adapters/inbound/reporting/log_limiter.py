@@ -1,4 +1,4 @@
-"""Log lines that a flood from outside cannot multiply."""
+"""Log lines with a rate limit against floods."""
 
 import asyncio
 import logging
@@ -6,20 +6,20 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
 SECONDS = 1.0
-"""A kind of line is written at most once in so long, unless it is told otherwise."""
+"""The default interval between two lines of a kind."""
 
 MAX_KINDS = 200
-"""Kinds that are told apart at a time; further ones share one."""
+"""How many kinds are distinguished at a time; further ones share one."""
 
 MAX_ADDRESSES = 100
-"""Different addresses that are counted of a line; so many, or more, are so many."""
+"""The maximum count of different addresses for a line."""
 
 _FURTHER = "further kinds"
 
 
 @dataclass(slots=True)
 class _Line:
-    """The latest line of a kind that waits, and how many it stands for."""
+    """The latest waiting line of a kind, and how many lines it represents."""
 
     level: int
     message: str
@@ -31,9 +31,9 @@ class _Line:
 
 
 class LogLimiter:
-    """Writes at most one line a second and kind, with `count`: how many it stands for.
+    """Writes at most one line a second for each kind, with the `count` that it represents.
 
-    `addresses` says from how many different ones they came, so that it is not read as one peer's.
+    `addresses` is the number of different addresses, so that the line is not taken for one peer's.
 
     The first of a kind is written at once; those that follow within the second are one line at the
     end of it, which has the words of the last. Belongs to the event loop in which it is used.
@@ -56,7 +56,7 @@ class LogLimiter:
         seconds: float = SECONDS,
         address: str | None = None,
     ) -> None:
-        """Write a line now, or with others of its kind within `seconds`, as long as for each."""
+        """Write a line now, or together with others of its kind within `seconds`."""
         if kind not in self._waiting and len(self._waiting) >= MAX_KINDS:
             kind = _FURTHER
         addresses = set() if address is None else {address}
@@ -74,7 +74,7 @@ class LogLimiter:
         self._waiting[kind] = line
 
     def close(self) -> None:
-        """Write all that waits; from now on everything is written at once."""
+        """Write all waiting lines; from now on every line is written at once."""
         self._is_closed = True
         for timer in self._timers.values():
             timer.cancel()
@@ -86,7 +86,7 @@ class LogLimiter:
                 self._put(line)
 
     def _watch(self, kind: Hashable, seconds: float) -> None:
-        """Have what follows of the kind wait for the end of these seconds."""
+        """Delay further lines of the kind until these seconds are over."""
         if not self._is_closed:
             loop = asyncio.get_running_loop()
             self._waiting[kind] = None

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 Address = IPv4Address | IPv6Address
 
 HOST_PREFIX = 64
-"""A host with IPv6 has a network of this length, and may take any address of it (RFC 4291)."""
+"""A host with IPv6 has a network of this length, and may use any address in it (RFC 4291)."""
 
 _PORT = r"(?::[0-9]{1,5})?"
 _BRACKETED = re.compile(rf"\[([^\[\]]*)\]{_PORT}\Z", re.ASCII)
@@ -19,9 +19,9 @@ _V4_WITH_PORT = re.compile(r"([0-9.]+):[0-9]{1,5}\Z", re.ASCII)
 class Origin:
     """Where a connection comes from.
 
-    `peer` is the other end of the socket, `address` the sender's as far as it can be believed: None
-    when it cannot be told. `entry` is the forwarded entry that was read for it, None where there is
-    none in that place; `entries` are all that came, `trusted_hops` the proxies that are trusted.
+    `peer` is the other end of the socket, `address` the trusted address of the sender, None if
+    unknown. `entry` is the forwarded entry that was used for it, None if there is none in that
+    place; `entries` is the number of all entries, `trusted_hops` that of the trusted proxies.
     """
 
     peer: str | None
@@ -34,9 +34,10 @@ class Origin:
     def of(cls, peer: str | None, forwarded_for: Sequence[bytes], trusted_hops: int) -> "Origin":
         """Read the origin of a connection from its peer and all `X-Forwarded-For` headers.
 
-        Every proxy appends the address it was called from, so only entries counted from the right
-        are trustworthy: behind `trusted_hops` proxies of one's own the client is that many from the
-        right over all headers joined. Without the header, or with no trusted hop, it is the peer.
+        Every proxy appends the address of its peer, so only entries counted from the right are
+        trustworthy: behind `trusted_hops` own proxies the client is the entry with this number from
+        the right, over all headers joined. Without the header, or without trusted hops, it is the
+        peer.
         """
         connected = _parse(peer or "")
         peer = peer if connected is None else str(connected)
@@ -50,7 +51,7 @@ class Origin:
 
     @property
     def host(self) -> str:
-        """What one host cannot change: its address, or the /64 of IPv6; the peer's if unknown."""
+        """The network of one host: its address, or the /64 of IPv6; the peer's if unknown."""
         address = self.address or _parse(self.peer or "")
         if isinstance(address, IPv6Address):
             return str(IPv6Network((int(address), HOST_PREFIX), strict=False))
@@ -68,7 +69,7 @@ class Origin:
 
     @property
     def reading(self) -> str:
-        """How the address was read, to be put behind an explanation; empty if that is plain."""
+        """How the address was determined, as a suffix of an explanation; empty if obvious."""
         if self.bypassed_proxies:
             why = f"no X-Forwarded-For came, TRUSTED_PROXY_HOPS is {self.trusted_hops}"
             return f": {why}, so it is the peer's own"
@@ -85,9 +86,9 @@ class Origin:
     def context(self) -> Mapping[str, object]:
         """Return the origin for a log line: addresses only, and no other text of the sender's.
 
-        Where something was forwarded, or proxies are trusted, the line says how many entries came,
-        how many hops are trusted, and which address stands in the place that these lead to, so that
-        a wrong number of hops can be seen. Of an entry that is no address it has the length.
+        If there are forwarded entries, or trusted proxies, the line has the number of both and the
+        selected address, so that a wrong number of hops shows. For an entry that is not an address
+        it has only the length.
         """
         context: dict[str, object] = {
             "peer": self.peer,
@@ -120,7 +121,7 @@ def _parse_entry(entry: str) -> Address | None:
 
 
 def _without_zone(address: Address | None) -> Address | None:
-    """Return `fe80::1` of `fe80::1%eth0`: a zone means something to its own host alone."""
+    """Return `fe80::1` for `fe80::1%eth0`: a zone has a meaning only on its own host."""
     if isinstance(address, IPv6Address) and address.scope_id is not None:
         return IPv6Address(int(address))
     return address

@@ -11,7 +11,7 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 
 class Outcome(StrEnum):
-    """What became of a handshake: the label of the metric and the reason in the log."""
+    """The outcome of a handshake: the label of the metric and the reason in the log."""
 
     ACCEPTED = telemetry.ACCEPTED
     UNREADABLE = "unreadable"
@@ -57,7 +57,7 @@ _STATUS = {
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A refusal; `explanation` is for the log, the peer is told the status and `headers`."""
+    """A refusal; `explanation` is for the log, the peer gets the status and `headers`."""
 
     outcome: Outcome
     explanation: str
@@ -70,7 +70,7 @@ class Refusal:
 
     @property
     def body(self) -> bytes:
-        """The body of the answer, which tells no more than the status."""
+        """The body of the answer, which has only the status."""
         return _STATUS[self.outcome].phrase.lower().encode() + b"\n"
 
     @property
@@ -83,7 +83,7 @@ class Refusal:
         ]
 
     def on_the_wire(self) -> bytes:
-        """Return the answer as bytes, without a body; the connection ends with it."""
+        """Return the answer as bytes, without a body; it closes the connection."""
         status = _STATUS[self.outcome]
         lines = [
             b"HTTP/1.1 %d %b" % (status.value, status.phrase.encode()),

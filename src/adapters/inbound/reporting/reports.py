@@ -1,4 +1,4 @@
-"""What the service decides about connections, told to the operator: one count and one log line."""
+"""Reports the service's decisions about connections: one count and one log line each."""
 
 import logging
 import re
@@ -16,8 +16,7 @@ _log = logging.getLogger(__name__)
 _NUMBER = re.compile(r"\d+")
 
 MISCOUNTED_PROXIES_SECONDS = 60.0
-"""How often at most it is told that connections come without the header of the proxies, or with one
-that is not read."""
+"""The interval of warnings about connections without the proxies' header, or with an unread one."""
 
 EXPECTED = frozenset({CloseCode.ENDED, CloseCode.RESTART})
 """Closes that are counted and not logged: the call is over, or continues elsewhere."""
@@ -39,10 +38,10 @@ class Reports:
         return Origin.of(peer, forwarded_for, self._trusted_proxy_hops)
 
     def accepted(self, origin: Origin) -> None:
-        """Tell of a handshake that is accepted, and once a minute if proxies are miscounted.
+        """Report an accepted handshake, and warn once a minute if the hops look wrong.
 
-        The peer is believed although proxies are trusted: it may have come past them. Or it is
-        believed although something was forwarded: then it may be a proxy.
+        They do if proxies are trusted but the peer's own address is used (it may have bypassed
+        them), or if entries were forwarded but the peer's own address is used (it may be a proxy).
         """
         self._telemetry.handshake(Outcome.ACCEPTED.value)
         if origin.bypassed_proxies:
@@ -63,7 +62,7 @@ class Reports:
             )
 
     def left(self, when: Leaving, origin: Origin, context: Mapping[str, object]) -> None:
-        """Tell of a peer that left, after its handshake was accepted and before its start."""
+        """Report a peer that left after its handshake was accepted and before its start."""
         self._telemetry.left(when.value)
         self._write(
             ("left", when),
@@ -76,7 +75,7 @@ class Reports:
     def odd_start(
         self, odd: Sequence[OddStart], origin: Origin, context: Mapping[str, object]
     ) -> None:
-        """Tell of a start that is taken although something is odd about it: one line a call."""
+        """Report an odd but accepted start: one line per call."""
         for it in odd:
             self._telemetry.odd_start(it.oddity.value)
         numbers = {name: number for it in odd for name, number in it.numbers.items()}
@@ -92,16 +91,16 @@ class Reports:
         )
 
     def dropping(self, origin: Origin, context: Mapping[str, object]) -> None:
-        """Tell that the audio of a stream is dropped from now on."""
+        """Report that audio of a stream is dropped from now on."""
         self._write("dropping", "audio is dropped: the buffers are full", origin, context)
 
     def dropped(self, frames: int, origin: Origin, context: Mapping[str, object]) -> None:
-        """Tell that no more audio of a stream is dropped, and how many frames were."""
+        """Report that audio of a stream is no longer dropped, and how many frames were."""
         lost = {"lost_frames": frames}
         self._write("dropped", "audio is dropped no more", origin, {**lost, **context})
 
     def subprotocol_not_chosen(self, origin: Origin) -> None:
-        """Tell of an accepted handshake whose offered subprotocols no dialect names.
+        """Report an accepted handshake that offers only unknown subprotocols.
 
         They are not logged: some senders put a token there.
         """
@@ -121,7 +120,7 @@ class Reports:
         is_handshake: bool = True,
         error: BaseException | None = None,
     ) -> None:
-        """Tell of a handshake, or another request, that is refused; of a bug with its `error`."""
+        """Report a refused handshake or another refused request; a bug with its `error`."""
         outcome = refusal.outcome.value
         self._telemetry.handshake(outcome, is_handshake=is_handshake)
         self._write(
@@ -135,7 +134,7 @@ class Reports:
         )
 
     def answer_unread(self, origin: Origin) -> None:
-        """Tell of a peer that did not read the answer to its request in time: it is cut off."""
+        """Report a peer that did not read the answer to its request in time and is cut off."""
         self._telemetry.handshake(Outcome.TIMED_OUT.value, is_handshake=False)
         self._write("answer unread", "answer not read in time: connection cut off", origin)
 
@@ -147,7 +146,7 @@ class Reports:
         *,
         error: BaseException | None = None,
     ) -> None:
-        """Tell of a close of ours, and of whose call it was as far as `context` knows."""
+        """Report a close by the service, with the names of the call in `context`."""
         code, reason = closing.code.value, closing.reason.value
         self._telemetry.closed(code, reason)
         if closing.code in EXPECTED:
@@ -163,7 +162,7 @@ class Reports:
         )
 
     def close(self) -> None:
-        """Write what waits to be written."""
+        """Write all waiting lines."""
         self._limiter.close()
 
     def _write(  # what a line has
@@ -190,9 +189,9 @@ class Reports:
 
 
 def _kind_of(explanation: str) -> str:
-    """Return what tells one cause from another: an explanation without its numbers.
+    """Return the key of a cause: an explanation without its numbers.
 
-    A flood of one cause hides no other then, and a peer that varies a number makes no more lines.
+    So a flood of one cause hides no other, and a peer that varies a number causes no more lines.
     """
     return _NUMBER.sub("0", explanation)
 

@@ -1,7 +1,7 @@
-"""What every dialect must do, as tests to inherit: fill in a dialect, and who writes it.
+"""Contract tests for dialects: inherit them, and implement a dialect and its carrier.
 
-Nothing of the service imports this package. It is the part of the kit of `application.testing` for
-dialects, and stands here since `Dialect` does: the application does not know what a dialect is.
+The service does not import this package. It complements `application.testing`, and is here because
+`Dialect` is: the application does not know dialects.
 """
 
 import pytest

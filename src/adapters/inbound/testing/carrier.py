@@ -1,7 +1,7 @@
-"""Who writes the calls that a dialect is tried with.
+"""The carrier that writes the calls for the tests of a dialect.
 
-They come from the carrier's own description, never from the decoder, so that a misunderstanding
-cannot be on both sides.
+Write it from the carrier's own description, never from the decoder, so that both cannot share a
+misunderstanding.
 """
 
 from abc import ABC, abstractmethod
@@ -22,7 +22,7 @@ class Carrier(ABC):
 
     @abstractmethod
     def opening(self) -> Sequence[str | bytes]:
-        """Write what comes before the first frame; text messages as `str`."""
+        """Write the messages before the first frame; text messages as `str`."""
 
     @abstractmethod
     def frame(self, seq: int, audio: bytes) -> str | bytes:
@@ -30,7 +30,7 @@ class Carrier(ABC):
 
     @abstractmethod
     def closing(self, frames: int) -> Sequence[str | bytes]:
-        """Write what comes after the last of `frames`."""
+        """Write the messages after the last of `frames`."""
 
 
 def written(carrier: Carrier) -> list[str | bytes]:

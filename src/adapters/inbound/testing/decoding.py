@@ -24,12 +24,12 @@ KINDS = (Start, BadStart, Audio, SignalMessage, End, Asked, Known, Unknown, Refu
 
 
 def decoder_of(dialect: Dialect, query: Mapping[str, str] | None = None) -> Decoder:
-    """Return what reads a new connection."""
+    """Return the decoder of a new connection."""
     return dialect.decoder(query or {}, _take_remark)
 
 
 def _take_remark(remark: str) -> None:
-    """Take what a decoder remarks on a call: a text, which is logged."""
+    """Check a remark of a decoder: a text for the log."""
     assert remark
 
 
@@ -48,7 +48,7 @@ def decode_on(
 
 
 def check_message(message: Message) -> None:
-    """Check the values of a message, which the types alone do not tell."""
+    """Check the values of a message beyond their types."""
     assert isinstance(message, KINDS)
     match message:
         case Audio(seq, audio):

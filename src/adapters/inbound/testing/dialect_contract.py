@@ -29,13 +29,13 @@ from domain.sequence import MAX_SEQ
 
 
 class DialectContract:
-    """What every `Dialect` must do."""
+    """The contract of `Dialect`."""
 
     examples: int = 150
     """How many messages a property draws."""
 
     queries: Sequence[Mapping[str, str]] = ({},)
-    """Query strings with which anything at all is decoded."""
+    """Query strings for decoding arbitrary input."""
 
     def vocabulary(self, carrier: Carrier) -> Sequence[str | bytes]:
         """Return messages whose names and values are mixed to draw others."""
@@ -49,12 +49,12 @@ class DialectContract:
 
     @pytest.fixture
     def dialect(self) -> Dialect:
-        """Return the dialect. To be filled in."""
+        """Return the dialect. To be implemented."""
         raise NotImplementedError("a contract needs a fixture `dialect`")
 
     @pytest.fixture
     def carrier(self) -> Carrier:
-        """Return who writes a call of the dialect, a new one for each test. To be filled in."""
+        """Return a new carrier of the dialect for each test. To be implemented."""
         raise NotImplementedError("a contract needs a fixture `carrier`")
 
     def test_told_what_it_tolerates_is_told(self, dialect: Dialect) -> None:
@@ -226,7 +226,7 @@ class DialectContract:
 
 
 def is_described(message: str | bytes, types: Sequence[object]) -> bool:
-    """Tell whether a message is of one of the types: binary ones may be of `bytes`."""
+    """Return whether a message is of one of the types; binary ones may be `bytes`."""
     binary = [it for it in types if it is bytes or bytes in get_args(it)]
     if isinstance(message, bytes) and binary:
         return True

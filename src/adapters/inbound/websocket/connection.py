@@ -1,7 +1,7 @@
-"""One WebSocket connection: it reads the peer, feeds the session, and carries out its actions.
+"""One WebSocket connection: reads the peer, feeds the session, and carries out its actions.
 
-The peer is read in one loop. Whatever else happens to the session wakes the loop through one alarm,
-so that no timer is set for a frame.
+One loop reads the peer. All other events of the session wake the loop through one alarm, so that no
+frame needs a timer.
 """
 
 import asyncio
@@ -37,17 +37,17 @@ from application.call.session_close import CLOSE_SECONDS
 from domain.access import Principal
 
 UNREAD_SECONDS = 5.0
-"""How long a sender whose connection must not be closed is not read while buffers are full; then
-its audio is dropped: a carrier that cannot send ends the call."""
+"""How long back-pressure lasts for a sender whose connection must not be closed. Then its audio is
+dropped, since a carrier that cannot send ends the call."""
 
 MAX_MESSAGES_AT_ONCE = 32
-"""Messages that are taken in one turn of the loop."""
+"""How many messages are handled in one turn of the loop."""
 
 _log = logging.getLogger(__name__)
 
 
 class Connection:
-    """Reads the peer and feeds its session; closes when that is decided, by either side."""
+    """Reads the peer and feeds its session, until either side closes."""
 
     def __init__(
         self,
@@ -126,7 +126,7 @@ class Connection:
                 self._actions.alarm = None
 
     async def _finish_alone(self) -> None:
-        """Have a start settled whose sender has left."""
+        """Wait until a start whose sender has left is settled."""
         session = self.session
         try:
             while not session.is_done:
@@ -143,9 +143,9 @@ class Connection:
             self._end_trace()
 
     def _take_in(self) -> bool:
-        """Take the messages that have come; False if no more may be taken.
+        """Handle the arrived messages; return False if no more may be handled.
 
-        Called when the socket is read, and again when there was more than is taken at once.
+        Called when the socket is read, and again if there was more than one turn handles.
         """
         session = self.session
         if not session.is_reading:
@@ -182,7 +182,7 @@ class Connection:
         return self._decoder
 
     async def _wait_for_room(self) -> None:
-        """Do not read; but read on and drop, after a while, where the wire must not be closed."""
+        """Stop reading; if the wire must not be closed, read again after a while and drop audio."""
         session = self.session
         session.note_unread()
         try:
@@ -201,7 +201,7 @@ class Connection:
         self.session.close(REPLIES_UNREAD)
 
     def _on_closed_by_protocol(self, closing: Closing) -> None:
-        """Note that the protocol has closed: it is reported when all before it is taken in."""
+        """Note that the protocol has closed; report it once all earlier messages are handled."""
         self._closed_by_protocol = self._closed_by_protocol or closing
 
     def _end_trace(self) -> None:

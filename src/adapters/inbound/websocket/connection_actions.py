@@ -1,4 +1,4 @@
-"""What a session has done: replies to the peer, starts, ends, and the close of the connection."""
+"""The actions of a session: replies, starts, ends, and the close of the connection."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -21,9 +21,8 @@ from domain.events import EndReason, Opening
 class ConnectionActions:
     """The `Actions` of one connection.
 
-    `closing` is how the connection is to be closed, None while it is not. `alarm` is what the
-    reader waits in, and `woken` what is waited for when it is gone: both end when something has
-    happened to the session.
+    `closing` is the requested close, None without one. The reader waits in `alarm`; when the peer
+    is gone, `woken` is awaited instead. An event of the session ends both.
     """
 
     def __init__(
@@ -59,7 +58,7 @@ class ConnectionActions:
         self.wake()
 
     def wake(self) -> None:
-        """Have the loop look at the session again. See `Actions`."""
+        """Wake the loop to look at the session again. See `Actions`."""
         self.woken.set()
         if self.alarm is not None and not self.alarm.expired():
             self.alarm.reschedule(asyncio.get_running_loop().time())
@@ -96,13 +95,13 @@ class ConnectionActions:
         self._services.cut(live, reason)
 
     def report_odd_start(self, odd: Sequence[OddStart], context: Mapping[str, object]) -> None:
-        """Tell what is odd about a start. See `Actions`."""
+        """Report an odd start. See `Actions`."""
         self._reports.odd_start(odd, self._origin, context)
 
     def report_dropping(self, context: Mapping[str, object]) -> None:
-        """Tell that audio is dropped. See `Actions`."""
+        """Report that audio is dropped. See `Actions`."""
         self._reports.dropping(self._origin, context)
 
     def report_dropped(self, frames: int, context: Mapping[str, object]) -> None:
-        """Tell that no more audio is dropped. See `Actions`."""
+        """Report that audio is no longer dropped. See `Actions`."""
         self._reports.dropped(frames, self._origin, context)

@@ -2,9 +2,8 @@
 
 Nothing here knows of sockets, tasks or time.
 
-The bulk of what comes is whole, unfragmented, masked data frames. They are read straight from the
-buffer that the socket was read into: a frame costs one copy, that which takes its mask off. Only
-what is left at the end of a read is copied as it is.
+Most input is complete, unfragmented, masked data frames. They are read directly from the socket's
+buffer: a frame costs one copy, which unmasks it. Only the rest at the end of a read is copied.
 """
 
 from typing import NamedTuple
@@ -40,7 +39,7 @@ from adapters.inbound.websocket.frame_rules import (
 )
 
 MAX_FRAGMENTS = 1_024
-"""Frames of one message: empty ones cost their sender nothing."""
+"""The limit of frames in one message, since empty frames cost their sender nothing."""
 
 Message = tuple[bool, bytes]
 """A message: whether it is text, and its payload."""
@@ -61,8 +60,8 @@ _NOTHING = memoryview(b"")
 class FrameReader:
     """Reads the frames of one connection in their order, up to a close frame or a violation.
 
-    Text is checked when it is taken, since it is in the cache then; and before a control frame or a
-    violation, all that waits. So nothing behind text that is not UTF-8 counts.
+    Text is checked when it is taken, since it is in the CPU cache then; all waiting text is checked
+    before a control frame or a violation. So nothing after invalid UTF-8 is processed.
     """
 
     __slots__ = (
@@ -84,18 +83,18 @@ class FrameReader:
 
     def __init__(self, max_message_bytes: int) -> None:
         self.messages: list[Message] = []
-        """Complete messages that `take` has not returned, text among them not checked."""
+        """Complete messages that `take` has not returned; their text is unchecked."""
         self.controls: list[Control] = []
-        """Control frames that the caller has not taken out; behind a CLOSE there is none."""
+        """Control frames that the caller has not removed; a CLOSE is always the last."""
         self.violation: Violation | None = None
         self.is_ended = False
-        """Whether a close or a violation was read: nothing more is."""
+        """Whether a close or a violation was read, after which reading stops."""
         self.drops_messages = False
-        """Set by a caller that has sent a close: messages are dropped, control frames are not."""
+        """Set by a caller that has sent a close: messages are dropped, but not control frames."""
         self.drops_pings = False
-        """Set by a caller whose connection is lost: pings and pongs are read over."""
+        """Set by a caller whose connection is lost: pings and pongs are skipped."""
         self.rest = _NOTHING
-        """Bytes for the next `read`; the beginning of a frame, which waits for more, is not."""
+        """The bytes for the next `read`, except for an incomplete frame."""
         self._max_bytes = max_message_bytes
         self._begun = bytearray()
         self._needed = 0
@@ -109,12 +108,12 @@ class FrameReader:
         self.rest = memoryview(bytes(self.rest) + bytes(data))
 
     def forget(self) -> None:
-        """Drop what was not read, and the beginning of a frame."""
+        """Drop unread bytes, including an incomplete frame."""
         self.rest = _NOTHING
         self._begun = bytearray()
 
     def read(self, max_frames: int, data: memoryview = _NOTHING) -> int:
-        """Read up to so many frames of what waits and of `data`; return how many were read.
+        """Read a limited number of frames from waiting bytes and `data`; return how many.
 
         `data` may change when this returns: what is left of it is copied.
         """
@@ -147,7 +146,7 @@ class FrameReader:
         return message
 
     def _read_frames(self, data: memoryview, max_frames: int) -> int:
-        """Read frames of `data`, and keep what is left: the beginning of one, or a rest."""
+        """Read frames of `data`, and keep the rest."""
         offset, end, messages = 0, len(data), self.messages
         is_whole_next = self._size is None and not self.drops_messages
         room = self._max_bytes - (self._size or 0)
@@ -183,13 +182,13 @@ class FrameReader:
         return max_frames
 
     def _is_dropped(self, first: int) -> bool:
-        """Whether a whole frame is read over without a look at its payload."""
+        """Whether a complete frame is skipped without reading its payload."""
         if first in _WHOLE_DATA:
             return self.drops_messages
         return self.drops_pings and first in _PINGS
 
     def _complete(self, data: memoryview) -> tuple[memoryview, int]:
-        """Read the frame that is begun, if it ends in `data`; return what is behind it, and 1."""
+        """Complete the frame that was begun, if `data` has its end; return the rest, and 1."""
         taken = 0
         while self._begun and data:
             missing = self._needed - len(self._begun)
@@ -201,12 +200,12 @@ class FrameReader:
         return data, taken
 
     def _begin(self, data: memoryview, needed: int) -> None:
-        """Keep the beginning of a frame until `needed` bytes of it are there."""
+        """Keep the beginning of a frame until `needed` bytes have arrived."""
         self._begun += data
         self._needed = needed
 
     def _violation_of_header(self, data: memoryview, offset: int, length: int) -> Violation:
-        """Tell what is wrong with a header: its mask, or its length, unless it is its opcode."""
+        """Return the violation of a header: its opcode, mask or length."""
         if data[offset] & OPCODE in RESERVED_OPCODES:
             return INVALID_OPCODE
         if data[offset + 1] < MASKED:
@@ -216,7 +215,7 @@ class FrameReader:
         return Violation(TOO_BIG, explanation)
 
     def _take_other(self, first: int, payload: bytes) -> None:
-        """Take a frame that is no whole message: a fragment, a control frame, or a violation."""
+        """Handle a frame that is no complete message: a fragment, a control frame, a violation."""
         opcode = first & OPCODE
         if opcode in RESERVED_OPCODES:
             self._end(INVALID_OPCODE)
@@ -258,7 +257,7 @@ class FrameReader:
         self._end(Violation(PROTOCOL_ERROR, explanation))
 
     def _end(self, violation: Violation | None) -> None:
-        """Read no more; `violation` is why, unless text before it is not UTF-8."""
+        """Stop reading because of `violation`, unless earlier text is not UTF-8."""
         self.is_ended = True
         self.forget()
         self._fragments = []
@@ -268,7 +267,7 @@ class FrameReader:
         self.violation = violation
 
     def _has_bad_text(self) -> bool:
-        """Check the text that waits, each once in a read, up to one that is not UTF-8."""
+        """Check waiting texts, each once per read, up to one that is not UTF-8."""
         for is_text, payload in self.messages[self._checked :]:
             if is_text and not is_utf8(payload):
                 return True

@@ -1,6 +1,6 @@
 """The rules for one frame of a client (RFC 6455, 5.2, 5.5 and 7.4): its header and its payload.
 
-No extension is spoken, so a reserved bit is an error.
+No extension is supported, so a reserved bit is an error.
 """
 
 from typing import NamedTuple
@@ -43,8 +43,8 @@ INCORRECT_MASKING = Violation(PROTOCOL_ERROR, "incorrect masking")
 def measure(data: memoryview, offset: int) -> tuple[int, int]:
     """Return where the payload of the frame at `offset` begins, and where the frame ends.
 
-    At least two bytes of it are there. Where the bytes that hold its length are not, the end is
-    that of these bytes, which is before the payload.
+    At least two bytes of it are present. If the bytes of its length are incomplete, the returned
+    end is that of these bytes, before the payload.
     """
     length = data[offset + 1] & ~MASKED
     start = offset + MIN_HEADER_BYTES
@@ -70,11 +70,11 @@ def violation_of_control(first: int, payload: bytes) -> Violation | None:
 
 
 _NOT_SENT = (1004, 1005, 1006)
-"""Codes below 1015 that are reserved, or stand for what came without a code."""
+"""Codes below 1015 that are reserved, or represent a missing code."""
 
 
 def violation_of_close(payload: bytes) -> Violation | None:
-    """Judge what a close frame holds: nothing, or a code of two bytes and a reason."""
+    """Check the payload of a close frame: empty, or a code of two bytes and a reason."""
     if not payload:
         return None
     if len(payload) == 1:

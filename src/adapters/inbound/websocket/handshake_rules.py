@@ -1,4 +1,4 @@
-"""What a request must be to become a WebSocket (RFC 6455, 4.2.1), or to be taken at all."""
+"""The requirements for a request (RFC 9110), and for a handshake (RFC 6455, 4.2.1)."""
 
 import binascii
 import re
@@ -10,7 +10,7 @@ MAX_HEADERS = 100
 """Below the limits of websockets' handshake parser (8192 bytes a line, 128 lines), which raises."""
 
 MAX_REQUEST_BYTES = 16 * 1024
-"""What a request may take before it is complete."""
+"""The maximum size of an incomplete request."""
 
 WEBSOCKET_VERSION = b"13"
 _KEY_BYTES = 16
@@ -37,25 +37,25 @@ OTHER_VERSION = Refusal(
 )
 
 _CONTROL = re.compile(rb"[^\t\x20-\x7e\x80-\xff]")
-"""What no header value holds (RFC 9110, 5.5). h11 takes some of it, `websockets` none."""
+"""Characters that no header value may have (RFC 9110, 5.5). h11 accepts some, `websockets` none."""
 
 _UPGRADE = {b"connection": b"Upgrade", b"upgrade": b"websocket"}
 
 
 def asks_for_websocket(headers: Headers) -> bool:
-    """Tell whether a WebSocket is asked for, among others and in any number of lines."""
+    """Return whether a WebSocket is requested, possibly among others and over several lines."""
     is_upgrade = b"upgrade" in _options(headers, b"connection")
     return is_upgrade and b"websocket" in _options(headers, b"upgrade")
 
 
 def with_plain_upgrade(headers: Headers) -> Headers:
-    """Return the headers with `Connection` and `Upgrade` as the library `websockets` reads them."""
+    """Return the headers with `Connection` and `Upgrade` in the form that `websockets` reads."""
     others = ((name, value) for name, value in headers if name not in _UPGRADE)
     return [*others, *_UPGRADE.items()]
 
 
 def has_body(headers: Headers) -> bool:
-    """Tell whether a request says that it has a body."""
+    """Return whether a request declares a body."""
     return any(
         name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0 "))
         for name, value in headers
@@ -93,7 +93,7 @@ def _options(headers: Headers, name: bytes) -> set[bytes]:
 
 
 def _is_readable(name: bytes, value: bytes) -> bool:
-    """Tell whether `websockets` reads a header: it takes no length but `0`, not even `00`."""
+    """Return whether `websockets` accepts a header: it allows no length but `0`, not even `00`."""
     return not _CONTROL.search(value) and (name != b"content-length" or value == b"0")
 
 

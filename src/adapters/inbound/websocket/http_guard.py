@@ -1,7 +1,7 @@
 """uvicorn's HTTP/1.1, with the holes closed that no setting closes.
 
-Written against uvicorn 0.54.0, whose internals are used; a test fails when that changes. What a
-hostile peer could do to the stock class, and what becomes of it here:
+It uses internals of uvicorn 0.54.0; a test fails when these change. Attacks on the stock class, and
+how they are handled here:
 
     connect and be silent, or send a request slowly     408 after START_TIMEOUT_SECONDS; closed
                                                         without a word at `OPERATIONS_PORT` if no
@@ -50,20 +50,20 @@ _log = logging.getLogger(__name__)
 WRITTEN_AGAINST = "0.54.0"
 
 REQUEST_SECONDS = 10.0
-"""How long a connection may take for a complete request, unless the class is told otherwise."""
+"""The default time-out for a complete request."""
 
 FORGET_SECONDS = 2.0
 FORGET_BYTES = 1024 * 1024
-"""What still comes of a refused request is read so long, and so much of it: to close with some of
-it unread would take back the answer."""
+"""The rest of a refused request is read up to these limits: a close with unread data would discard
+the answer."""
 
 
 class _NoRequest(Exception):
-    """What came is no request, or has a body: the refusal of it, and its headers."""
+    """The input is not a valid request, or has a body: its refusal, and its headers."""
 
 
 class _Requests(h11.Connection):
-    """Reads requests; what is none is not logged by uvicorn, a line for each, but refused by us."""
+    """Reads requests; invalid ones are refused by us instead of logged one by one by uvicorn."""
 
     def next_event(self) -> Any:  # noqa: ANN401  # h11's events and sentinels
         """Return the next event; raise `_NoRequest` where h11 raises, and before a body."""
@@ -88,7 +88,7 @@ class HttpGuard(H11Protocol, asyncio.BufferedProtocol):
     """Gets the refusals; set on the class."""
 
     operations_port: int | None = None
-    """The port of operators, where a silent connection is no fault; set on the class."""
+    """The operations port, on which a silent connection is not an error; set on the class."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401  # uvicorn's own
         super().__init__(*arguments, **named)
@@ -123,11 +123,11 @@ class HttpGuard(H11Protocol, asyncio.BufferedProtocol):
         super().resume_writing()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # a hint
-        """Return what is read into: little, so that a body is noticed before much of it is read."""
+        """Return a small buffer, so that a body is noticed before much of it is read."""
         return shared_reads.view[:EARLY_BYTES]
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Parse, and wait no more once a request is complete."""
+        """Parse, and stop the timer once a request is complete."""
         if self._to_forget is not None:
             self._to_forget -= nbytes
             if self._to_forget < 0:
@@ -142,29 +142,29 @@ class HttpGuard(H11Protocol, asyncio.BufferedProtocol):
         self._note_request(before)
 
     def on_response_complete(self) -> None:
-        """Continue with a request that came behind the one that is answered."""
+        """Continue with the request that followed the answered one."""
         before = self.scope
         super().on_response_complete()
         self._note_request(before)
 
     def _note_request(self, before: Any) -> None:  # noqa: ANN401  # uvicorn's scope
-        """Wait no more if a request is complete since `before`."""
+        """Stop the timer if a request has become complete since `before`."""
         if self.scope is not before:
             self._stop_expecting()
 
     def handle_events(self) -> None:
-        """Handle what was read; what is no request, or has a body, is refused."""
+        """Handle the input; refuse it if it is not a valid request or has a body."""
         try:
             super().handle_events()
         except _NoRequest as error:
             self._refuse(*error.args)
 
     def _get_upgrade(self) -> bytes | None:
-        """Return `websocket` if that is asked for."""
+        """Return `websocket` if that is requested."""
         return b"websocket" if asks_for_websocket(self.headers) else None
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        """Hand over to the WebSocket protocol what it can take, also what came behind it."""
+        """Hand a valid handshake, and the bytes after it, over to the WebSocket protocol."""
         refusal = refusal_of_handshake(event.method, event.target, event.http_version, self.headers)
         if refusal is not None:
             self._refuse(refusal, self.headers)
@@ -191,7 +191,7 @@ class HttpGuard(H11Protocol, asyncio.BufferedProtocol):
             websocket.keep_early(early)
 
     def _refuse(self, refusal: Refusal, headers: Headers) -> None:
-        """Answer, and say nothing more; the peer is to close, or it is closed in a while."""
+        """Send a final answer; the peer should close, or the connection is closed after a while."""
         if self._to_forget is not None or self.transport.is_closing():
             return
         self._to_forget = FORGET_BYTES

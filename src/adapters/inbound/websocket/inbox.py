@@ -1,4 +1,4 @@
-"""What waits for the application: the peer's messages, and what ASGI says of the connection."""
+"""The queue to the application: the peer's messages, and ASGI's events of the connection."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,23 +8,23 @@ from adapters.inbound.websocket.frame_reader import Message
 from adapters.inbound.websocket.socket_reads import READ_BYTES
 
 MAX_WAITING_BYTES = READ_BYTES + 8 * 1024
-"""What messages may take that the application has not taken, before no more frames are read. A
-listener takes in what was read before it is counted."""
+"""The limit of waiting messages, in bytes, above which no more frames are read. A listener handles
+messages before they are counted."""
 
 MESSAGE_BYTES = 256
-"""What a message takes beside its payload."""
+"""The size of a message in addition to its payload."""
 
 TakeIn = Callable[[], bool]
-"""Takes the messages that have come; returns whether it is to be called when more have."""
+"""Handles the arrived messages; returns whether to call it again for more."""
 
 
 def take_nothing() -> bool:
-    """Take no message: a listener with this returns when there is one."""
+    """Handle no message, so that the listener returns at the first one."""
     return False
 
 
 class Inbox:
-    """Messages, which come before all events but the first, events, and at most one listener.
+    """Messages, events and at most one listener. Messages precede all events but the first.
 
     `messages` are a reader's, which adds to them and takes them out. `put_nowait` is what uvicorn
     uses of `asyncio.Queue`.
@@ -41,7 +41,7 @@ class Inbox:
         self._failure: Exception | None = None
 
     def put_nowait(self, event: dict[str, Any]) -> None:
-        """Put in an event, and wake the listener."""
+        """Add an event, and wake the listener."""
         self.events.append(event)
         self._wake()
 
@@ -66,7 +66,7 @@ class Inbox:
         return self.waiting_bytes > MAX_WAITING_BYTES
 
     def hand_over(self) -> None:
-        """Have the listener take in the messages."""
+        """Let the listener handle the messages."""
         if self._take_in is None or not self.messages:
             return
         wants_more = True
@@ -79,7 +79,7 @@ class Inbox:
             self._wake()
 
     async def wait(self, take_in: TakeIn) -> None:
-        """Have `take_in` called with what comes until it is False, raises, or an event comes.
+        """Call `take_in` for messages until it returns False or raises, or an event arrives.
 
         Raises what it raised.
         """

@@ -1,4 +1,4 @@
-"""What a connection needs of the WebSocket class beneath it."""
+"""The interface of the WebSocket class for a connection."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
@@ -10,20 +10,20 @@ SendMessage = Callable[[Any], Awaitable[None]]
 
 
 class Peer(Protocol):
-    """The other side of the connection, by the direct ways of our WebSocket class."""
+    """The peer, through the direct methods of our WebSocket class."""
 
     last_reply: Callable[[], str | None] | None
-    """Asked for a last reply before the connection is closed for a broken frame."""
+    """Returns a last reply before the connection is closed for a broken frame."""
 
     on_closed: Callable[[Closing], None] | None
-    """Told when the connection is closed for a broken frame, or because the server stops."""
+    """Called when the connection is closed for a broken frame, or because the server stops."""
 
     def take(self) -> tuple[bool, bytes] | None:
-        """Return a message that has come: whether it is text, then in UTF-8, and its bytes."""
+        """Return the next arrived message: whether it is text (UTF-8), and its bytes."""
         ...
 
     async def listen(self, take_in: Callable[[], bool]) -> bool:
-        """Call `take_in` whenever messages have come, until that returns False.
+        """Call `take_in` whenever messages have arrived, until it returns False.
 
         Return False when none will come any more.
         """

@@ -1,4 +1,4 @@
-"""The way of replies to a sender, who may be slow to read them or never read at all."""
+"""Sends replies to a sender that may read slowly or never."""
 
 import asyncio
 import logging
@@ -10,7 +10,7 @@ SEND_SECONDS = 5.0
 """How long one reply may wait for a sender that does not read."""
 
 MAX_QUEUED = 64
-"""Replies that wait at most before the sender is no longer read; acks coalesce to one."""
+"""The maximum of waiting replies before the sender is no longer read; acks are merged."""
 
 PEER_GONE = (OSError, RuntimeError, WebSocketDisconnect)
 """What a send raises when the sender is gone or the transport has closed by itself: uvicorn's
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 class Replies:
-    """Sends replies in order: at once where that is possible, else one at a time in a task.
+    """Sends replies in order: at once if possible, else one at a time in a task.
 
     `say` sends now, or returns False; `send` waits until it can. `on_unread` is called when the
     sender does not read.
@@ -41,11 +41,11 @@ class Replies:
 
     @property
     def is_full(self) -> bool:
-        """Whether the sender must not be read before it has read."""
+        """Whether the sender must read replies before it is read again."""
         return len(self._queue) >= MAX_QUEUED and not self._is_broken
 
     def put(self, reply: str | None) -> None:
-        """Send or queue a reply; None, from a dialect without replies, is none."""
+        """Send or queue a reply; ignore None, from a dialect without replies."""
         if reply is None or self._is_broken or (self._sending is None and self._say(reply)):
             return
         if self._ack is not None:
@@ -55,7 +55,7 @@ class Replies:
         self._send_on()
 
     def put_ack(self, ack: str | None) -> None:
-        """Send an ack, or queue it in place of one that waits: it includes that one."""
+        """Send an ack, or let it replace a waiting one, which it includes."""
         if ack is None or self._is_broken or (self._sending is None and self._say(ack)):
             return
         self._ack = ack

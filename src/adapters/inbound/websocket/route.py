@@ -1,9 +1,9 @@
 """The Litestar WebSocket at `/v1/ingest`.
 
-The socket is read and written by the direct ways of our protocol, and with raw ASGI messages:
-Litestar's own readers lose binary frames on a text read, and its error handling would put exception
-texts on the wire. Refusals are sent as HTTP answers by hand too, since Litestar can refuse a
-WebSocket with a bare 403 only.
+The socket is read and written through the direct methods of our protocol, and with raw ASGI
+messages: Litestar's own readers lose binary frames on a text read, and its error handling would
+send exception texts to the peer. Refusals are written as HTTP answers here, since Litestar can
+refuse a WebSocket only with a bare 403.
 """
 
 from collections.abc import Sequence
@@ -75,5 +75,5 @@ def ingest_route(
 
 
 def _chosen(offered: Sequence[str], spoken: frozenset[str]) -> str | None:
-    """Return the first subprotocol offered that a dialect names."""
+    """Return the first offered subprotocol that a dialect defines."""
     return next((name for name in offered if name in spoken), None)

@@ -1,27 +1,27 @@
-"""What the connections of one event loop share to read their sockets, and how they end them."""
+"""The shared buffer and frame budget of an event loop's connections, and their abort."""
 
 import asyncio
 import threading
 
 READ_BYTES = 128 * 1024
-"""Most that is read from a socket at once; an event loop has one buffer of it."""
+"""The maximum that is read from a socket at once; an event loop has one such buffer."""
 
 EARLY_BYTES = 4 * 1024
-"""Most that is read at once of a request. What comes behind a handshake is kept until that is
-answered, and no more is read."""
+"""The maximum that is read of a request at once. Data after a handshake is kept until the answer,
+and no more is read."""
 
 MAX_FRAMES_AT_ONCE = 64
-"""Frames that one connection takes in one turn of the loop; then others get their turn."""
+"""The maximum of frames that one connection handles in one turn of the loop."""
 
 FRAMES_A_TURN = 256
 MIN_FRAMES_AT_ONCE = 16
-"""All connections together take so many frames in a turn, some milliseconds; but each a few."""
+"""The maximum of frames of all connections in a turn, some milliseconds; each may have a few."""
 
 
 class SharedReads(threading.local):
     """The buffer that all sockets of a loop are read into, and the frames of one turn of the loop.
 
-    A loop has its thread, so each has its own of both.
+    Each loop has its own thread, and its own instance of both.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ shared_reads = SharedReads()
 
 
 def accepted_from(transport: asyncio.BaseTransport) -> tuple[str, int] | None:
-    """Return the peer's address as the kernel told it when the connection was accepted.
+    """Return the peer's address that the kernel reported when the connection was accepted.
 
     uvicorn asks the socket, which no longer knows the address of a peer that has reset it.
     """
@@ -56,10 +56,10 @@ def accepted_from(transport: asyncio.BaseTransport) -> tuple[str, int] | None:
 
 
 def cut_off(transport: asyncio.Transport) -> None:
-    """Abort, unless the connection is lost: asyncio fails at that if its last bytes went out late.
+    """Abort, unless the connection is lost, in which case asyncio may fail.
 
-    What waits to be called holds the transport alone, so that the memory of a connection that is
-    lost is free at once.
+    The scheduled callback references only the transport, so that the memory of a lost connection is
+    freed at once.
     """
     if transport.get_protocol() is not None:  # None once it is lost
         transport.abort()

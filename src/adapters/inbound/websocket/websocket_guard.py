@@ -1,7 +1,7 @@
 """uvicorn's WebSocket, reading frames itself, and with the holes closed that no setting closes.
 
-Written against the internals of the uvicorn that `http_guard` names. What a hostile peer could do
-to the stock class, and what becomes of it here:
+It uses internals of the uvicorn that `http_guard` names. Attacks on the stock class, and how they
+are handled here:
 
     ping without reading the pongs                      aborted when 256 KiB of them wait
     send a message in endless empty fragments           1008 after 1024 (`frame_reader`)
@@ -11,8 +11,8 @@ to the stock class, and what becomes of it here:
     send faster than its messages are taken             no more is read when 136 KiB wait
     be told to close and never read it                  aborted 10 s later
 
-Frames are read by a `FrameReader`. The library `websockets`, which uvicorn uses, is asked about the
-handshake and sends; of frames it is given the peer's close alone, which it answers.
+A `FrameReader` reads the frames. The library `websockets`, which uvicorn uses, handles the
+handshake and sends; of the peer's frames it gets only the close, which it answers.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ from adapters.inbound.websocket.socket_reads import (
 from application.call.closing import CloseCode, CloseReason, Closing
 
 MAX_UNREAD_BYTES = 256 * 1024
-"""What may wait to be written to a peer that does not read, beyond our replies."""
+"""The limit of unread data to a peer, in addition to our replies."""
 
 LINGER_SECONDS = 10.0
 
@@ -55,7 +55,7 @@ _REASONS = {
     CloseCode.TOO_BIG: CloseReason.TOO_BIG,
     CloseCode.BUG: CloseReason.BUG,
 }
-"""Why a connection is closed for what the peer sent."""
+"""The reason of a close that the peer's frames caused."""
 
 _PONGS_UNREAD = Closing(
     CloseCode.POLICY,
@@ -65,25 +65,25 @@ _PONGS_UNREAD = Closing(
 
 
 class WebSocketGuard(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
-    """WebSocket whose peer can make it hold little and work little at a time."""
+    """A WebSocket whose peer can cause only little memory and little work at a time."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401  # uvicorn's own
         super().__init__(*arguments, **named)
         self._reader = FrameReader(self.config.ws_max_size)
         self.queue: Any = Inbox(self._reader.messages, self.loop)
         self.take: Callable[[], Message | None] = self._reader.take
-        """Return a message that has come: whether it is text, then in UTF-8, and its bytes."""
+        """Return the next arrived message: whether it is text (UTF-8), and its bytes."""
         self._view = shared_reads.view
         self._is_reading_on = self._is_lost = self._is_over = False
         self._lost: tuple[Exception | None] | None = None
         self.last_reply: Callable[[], str | None] | None = None
         """Returns a last reply to a peer whose messages cannot be read any more."""
         self.on_closed: Callable[[Closing], None] | None = None
-        """Told when the connection is closed here, and not by the application."""
+        """Called when the connection is closed here, and not by the application."""
 
     @property
     def is_handshake_taken(self) -> bool:
-        """Whether the application is asked about the handshake; else it is refused already."""
+        """Whether the application decides the handshake; else it is refused already."""
         return self.conn.parser_exc is None and self.response.status_code == _SWITCHING_PROTOCOLS
 
     # The socket
@@ -94,11 +94,11 @@ class WebSocketGuard(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
         self.client = self.client or accepted_from(transport)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # a hint
-        """Return what is read into: little before the handshake is answered."""
+        """Return the buffer for the next read: a small one before the handshake is answered."""
         return self._view if self.handshake_complete else self._view[:EARLY_BYTES]
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Take what was read."""
+        """Handle the data that was read."""
         data = self._view[:nbytes]
         if self._reader.rest:  # only once we have closed: else nothing is read meanwhile
             self._reader.keep(data)
@@ -109,7 +109,7 @@ class WebSocketGuard(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
             self.keep_early(data)
 
     def keep_early(self, data: bytes | memoryview) -> None:
-        """Keep what came before the handshake was answered, and read no more until then."""
+        """Keep data from before the answer to the handshake, and read no more until then."""
         if self.transport.is_closing():  # it was refused
             return
         self._reader.keep(data)
@@ -117,7 +117,7 @@ class WebSocketGuard(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
         self.transport.pause_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Have what was read before the connection was lost taken, then say that it is."""
+        """Handle all data from before the connection was lost, then report the loss."""
         self._is_lost = self._reader.drops_pings = True
         self.writable.set()
         is_taken = self.handshake_complete and not (self.close_sent or self._is_over)
@@ -133,7 +133,7 @@ class WebSocketGuard(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
     # From frames to the application
 
     def _read_frames(self, data: memoryview) -> None:
-        """Read as many frames of what waits and of `data` as may be in this turn."""
+        """Read as many frames of waiting data and `data` as this turn allows."""
         reader = self._reader
         reader.drops_messages = self.conn.state is not State.OPEN
         shared_reads.note_taken(reader.read(shared_reads.may_take(self.loop), data))
@@ -144,7 +144,7 @@ class WebSocketGuard(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
         self._hand_over()
 
     def _read_rest_soon(self) -> None:
-        """Read the rest in a turn of its own, and nothing from the socket before."""
+        """Read the rest in a later turn, and nothing from the socket before."""
         self.transport.pause_reading()
         if not self._is_reading_on:
             self._is_reading_on = True
@@ -157,15 +157,15 @@ class WebSocketGuard(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
             self._resume_reading()
 
     def _resume_reading(self) -> None:
-        """Read the socket again, unless something else is to be done before."""
+        """Read the socket again, unless other work comes first."""
         if not (self._reader.rest or self.read_paused or self.transport.is_closing()):
             self.transport.resume_reading()
 
     def _hand_over(self) -> None:
-        """Have the listener take in what was read.
+        """Let the listener handle the messages.
 
-        Then nothing more is read from the socket while frames are left, and no more frames are read
-        while too much waits.
+        The socket is not read as long as frames are left, and no frames are read as long as too
+        many messages wait.
         """
         inbox: Inbox = self.queue
         inbox.hand_over()
@@ -189,10 +189,10 @@ class WebSocketGuard(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
                 self._lost = None
 
     async def listen(self, take_in: TakeIn) -> bool:
-        """Call `take_in` now if there are messages, and whenever some have come, until it is False.
+        """Call `take_in` now if there are messages, and whenever some arrive, until it is False.
 
-        It is called when the socket is read: no task is woken for a message. Returns False when
-        what is next is no message, but something that `receive` has. Raises what `take_in` raises.
+        It is called when the socket is read, so no task is woken for a message. Returns False if
+        the next item is an event for `receive`. Raises what `take_in` raises.
         """
         inbox: Inbox = self.queue
         wants_more = True
@@ -223,7 +223,7 @@ class WebSocketGuard(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
     # To the peer
 
     def say(self, text: str) -> bool:
-        """Send text now; False if that has to wait, or will not be any more: `send` knows."""
+        """Send text now; return False if it has to wait or fails, which `send` handles."""
         is_possible = self.writable.is_set() and self.handshake_complete and not self.close_sent
         if not is_possible or self.conn.state is not State.OPEN or self.transport.is_closing():
             return False
@@ -232,7 +232,7 @@ class WebSocketGuard(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
         return True
 
     async def send(self, message: Any) -> None:  # noqa: ANN401  # as uvicorn's
-        """Send a message of ASGI's; a lost connection raises, even before uvicorn knows of it."""
+        """Send an ASGI message; raise if the connection is lost, also before uvicorn notices."""
         if self._is_lost:
             raise ClientDisconnected
         await super().send(message)
@@ -257,14 +257,14 @@ class WebSocketGuard(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
         self.transport.write(b"".join(self.conn.data_to_send()))
 
     def _close_for_violation(self) -> None:
-        """Close if the peer sent what it must not."""
+        """Close after a violation by the peer."""
         violation, self._reader.violation = self._reader.violation, None
         if violation is not None:
             self.conn.fail(violation.code, violation.explanation)
             self.handle_parser_exception()
 
     def handle_parser_exception(self) -> None:
-        """Close, and forget what else was read."""
+        """Close, and drop all other data."""
         self._reader.forget()
         if self.conn.close_sent is None:  # the handshake is not answered yet: no close was sent
             self.transport.abort()
@@ -278,7 +278,7 @@ class WebSocketGuard(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
         super().handle_parser_exception()
 
     def shutdown(self) -> None:
-        """Close, unless the peer has: then only our echo has still to be read."""
+        """Close, unless the peer has, and only our echo is unread."""
         if self.conn.state >= State.CLOSING and not self.close_sent:
             self.transport.close()
             return
@@ -291,7 +291,7 @@ class WebSocketGuard(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
             self.on_closed(closing)
 
     async def run_asgi(self) -> None:
-        """Run the application; a peer that does not read the end of it is cut off."""
+        """Run the application; cut off a peer that does not read its last output."""
         self.scope["extensions"][DIRECT] = {"peer": self}
         await super().run_asgi()
         self._is_over = True

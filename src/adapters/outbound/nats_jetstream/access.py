@@ -1,24 +1,31 @@
-"""The way to the two streams over one connection: they are ensured before anything else is asked.
+"""Access to the two streams over one connection; they are ensured before other requests.
 
 Another server, a stream that was created again or another leader makes a new epoch: entries may be
-lost.
+lost. A server that knows no leader for long may be cut off from the others, which have one by then:
+another server is connected to.
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
 from adapters.brokers.shared_attempt import SharedAttempt
 from adapters.outbound.nats_jetstream.address import Address
-from adapters.outbound.nats_jetstream.connection import ANSWER_SECONDS, Connection
-from adapters.outbound.nats_jetstream.failures import STREAM_NOT_FOUND
+from adapters.outbound.nats_jetstream.asking import ANSWER_SECONDS
+from adapters.outbound.nats_jetstream.connection import Connection
+from adapters.outbound.nats_jetstream.failures import STREAM_NOT_FOUND, Leaderless
 from adapters.outbound.nats_jetstream.layout import Layout
 from adapters.outbound.nats_jetstream.protocol import NatsProtocol, Reply, Request
 from adapters.outbound.nats_jetstream.streams import Streams
 from application.ports.destination import DestinationOptions
-from application.ports.errors import BrokerUnavailable, PublisherError
+from application.ports.errors import BrokerRefused, BrokerUnavailable, PublisherError
 
 _MILLISECONDS = 1_000
+
+LEADERLESS_SECONDS = 10.0
+"""How long a server may know no leader: an election takes 4 to 9 s."""
 
 
 class Access:
@@ -31,17 +38,18 @@ class Access:
         self._protocol: NatsProtocol | None = None
         self._places: dict[str, tuple[str, str]] = {}
         self._ensuring = SharedAttempt(self._make_again)
+        self._leaderless_since: float | None = None
         self.is_lacking = False
-        """Whether a stream was not there when it was last asked for."""
+        """Whether a stream was missing at the last request."""
 
     @property
     def epoch(self) -> int:
-        """Grows when the server may have lost something."""
+        """Grows when the server may have lost data."""
         return self._connection.epoch
 
     @property
     def connection(self) -> Connection:
-        """What it goes over."""
+        """The connection."""
         return self._connection
 
     async def run(
@@ -62,8 +70,33 @@ class Access:
         """Send a request that many messages answer. See `Connection.run_many`."""
         return await self._connection.run_many(request)
 
+    @contextmanager
+    def asking_leader(self) -> Iterator[None]:
+        """Note whether what is asked inside reaches a leader; if none does for long, move on."""
+        try:
+            yield
+        except Leaderless as error:
+            self._note_leaderless(str(error))
+            raise
+        except PublisherError:  # a leader refuses, or the connection is lost
+            self._leaderless_since = None
+            raise
+        self.note_led()
+
+    def note_led(self) -> None:
+        """Take note of an answer of a leader."""
+        self._leaderless_since = None
+
+    def _note_leaderless(self, error: str) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._leaderless_since is None:
+            self._leaderless_since = now
+        elif now - self._leaderless_since >= LEADERLESS_SECONDS:
+            self._leaderless_since = None
+            self._connection.move_on(error)
+
     def note_place(self, told: dict[str, Any]) -> None:
-        """Take note of an answer about a stream: a new one, or a new leader, may lack entries."""
+        """Examine an answer about a stream: a new stream or leader may lack entries."""
         name = str(told["config"]["name"])
         leader = str((told.get("cluster") or {}).get("leader", ""))
         place = (str(told["created"]), leader)
@@ -72,8 +105,21 @@ class Access:
         if before is not None and before != place:
             self._connection.doubt()
 
+    def check(self, told: dict[str, Any]) -> None:
+        """Let no more be confirmed by a stream that an operator has made unusable.
+
+        Raises:
+            BrokerRefused: it is, and so is the next connection until it is mended.
+
+        """
+        try:
+            self._streams.check(told)
+        except BrokerRefused as error:
+            self._connection.give_up(str(error))
+            raise
+
     def note_lacking(self, found: dict[str, Any] | None = None) -> None:
-        """Have the streams made before the next request, if that is what an error tells."""
+        """Ensure the streams before the next request, if an error says that one is missing."""
         if found is None or found.get("error", {}).get("err_code") == STREAM_NOT_FOUND:
             self.is_lacking = True
 
@@ -86,10 +132,11 @@ class Access:
         await self._streams.ensure(protocol)
         self._protocol = protocol
         self._places.clear()
+        self._leaderless_since = None
         self.is_lacking = False
 
     async def _make_again(self) -> None:
-        """Make the streams once more: they may have been there before."""
+        """Ensure the streams again after a loss."""
         if self._protocol is None:
             raise BrokerUnavailable("not connected yet")
         await self._streams.ensure(self._protocol)

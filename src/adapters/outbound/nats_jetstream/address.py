@@ -1,4 +1,4 @@
-"""Where the servers are: what `NATS_URL` and the credentials say, and what is wrong with them."""
+"""The addresses of the servers and the login, from `NATS_URL` and the credentials."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ _SCHEMES = ("nats", "tls")
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """What is shown to a server; a user without a password is a token."""
+    """The login at a server; a user without a password is a token."""
 
     user: str | None = None
     password: str | None = field(default=None, repr=False)
@@ -40,7 +40,7 @@ class Login:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is shown."""
+        """Whether there is no login."""
         return self == Login()
 
 
@@ -53,13 +53,13 @@ class Server:
 
     @property
     def name(self) -> str:
-        """How it is told."""
+        """Its name in messages."""
         return told(self.host, self.port)
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where the servers are and how to come in; `must_have_tls` where the URL says so."""
+    """The addresses of the servers and the login; `must_have_tls` if the URL says so."""
 
     servers: Sequence[Server]
     login: Login
@@ -68,7 +68,7 @@ class Address:
 
     @classmethod
     def of(cls, url: str, credentials: str | None = None) -> "Address":
-        """Read a URL with which nothing is wrong.
+        """Read a valid URL.
 
         Raises:
             UnusableCredentials: the credentials are none.
@@ -92,7 +92,7 @@ class Address:
 
 
 def complaint(url: str) -> str | None:
-    """Say what is wrong with a URL, repeating nothing of it; None if nothing is."""
+    """Return the error of a URL without repeating any part of it; None if it is valid."""
     return complaint_of(lambda: _complaint(url))
 
 
@@ -115,7 +115,7 @@ def _complaint(url: str) -> str | None:
 
 
 def complaint_of_credentials(text: str) -> str | None:
-    """Say what is wrong with credentials, repeating nothing of them; None if nothing is."""
+    """Return the error of credentials without repeating them; None if they are valid."""
     try:
         Credentials.read(text)
     except UnusableCredentials as error:
@@ -124,7 +124,7 @@ def complaint_of_credentials(text: str) -> str | None:
 
 
 def shown(url: str) -> str:
-    """Return a URL without what is secret in it."""
+    """Return a URL without its secrets."""
     listed, mark, query = url.partition("?")
     items = []
     for item in listed.split(","):
@@ -135,7 +135,7 @@ def shown(url: str) -> str:
 
 
 def _parted(url: str) -> tuple[Sequence[SplitResult], str]:
-    """Part the servers, of which only the first needs a scheme, and the options behind them."""
+    """Split the servers, of which only the first needs a scheme, and the options."""
     listed, _, query = url.partition("?")
     items = [item.strip() for item in listed.split(",")]
     scheme = items[0].partition("://")[0]

@@ -1,4 +1,4 @@
-"""What an operator should know of the servers that are behind `NATS_URL`."""
+"""Advice for the operator about the servers behind `NATS_URL`."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from adapters.outbound.nats_jetstream import requests
 from adapters.outbound.nats_jetstream.access import Access
 
 MIN_PAYLOAD = 1024 * 1024
-"""The largest append has less than that: 512 KiB of audio and one frame, and what is told of it."""
+"""The largest append is smaller: 512 KiB of audio and one frame, and their header line."""
 
 SYNC = (
     "an ack of NATS means that {}; unless the server's jetstream block has sync_interval: always, "

@@ -1,12 +1,12 @@
-"""A connection to one of the servers: made again when it is lost. A process writes over one.
+"""A connection to one of the servers, which reconnects. A process writes over one.
 
-All requests share it, and nothing is sent twice behind our back, so it is exactly known when the
-server may have become another: each new connection is a new `epoch`. Every address of every server
-is tried in turn, within limits of its own. Reading back has a second connection of its kind, so
-that long pages keep no write waiting.
+All requests share it, and nothing is sent again implicitly, so a change of the server is always
+noticed: each new connection is a new `epoch`. Every address of every server is tried in turn, with
+its own time-outs. Reading back uses a second connection, so that long pages do not delay writes.
 """
 
 import asyncio
+import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
@@ -14,13 +14,13 @@ from typing import Any, cast
 from adapters.brokers.dialling import Place, connect_socket, limit, look_up, told_together
 from adapters.brokers.shared_attempt import CLOSED, SharedAttempt
 from adapters.outbound.nats_jetstream.address import Address, Server
+from adapters.outbound.nats_jetstream.asking import ANSWER_SECONDS, ask, ask_many
 from adapters.outbound.nats_jetstream.failures import (
     MIN_VERSION,
     NO_GREETING,
     NO_HANDSHAKE,
     NO_LOGIN,
     too_old,
-    unanswered,
     unreached,
 )
 from adapters.outbound.nats_jetstream.protocol import NatsProtocol, Reply, Request
@@ -32,17 +32,13 @@ HANDSHAKE_SECONDS = 3.0
 
 LOGIN_SECONDS = 4.0
 
-PING_SECONDS = 1.0
-"""How long requests wait before the server is asked whether it is there at all."""
-
-ANSWER_SECONDS = 4.0
-"""How long requests may take. A stream without a leader is silent; callers give up after 5 s."""
+_log = logging.getLogger(__name__)
 
 _VERSION = re.compile(r"(\d+)\.(\d+)")
 
 
 class Connection:
-    """Connects when it is used, and again when it is used after having been lost.
+    """Connects on its first use, and reconnects on the next use after a loss.
 
     `prepare` is awaited over each new connection before anything else is sent.
     """
@@ -55,6 +51,8 @@ class Connection:
         self._protocol: NatsProtocol | None = None
         self._connecting = SharedAttempt(self._connect)
         self._first = 0
+        self._place: Place | None = None
+        self._avoided: Place | None = None
         self._is_closed = False
         self.epoch = 0
         """Grows with each connection, and where `doubt` was called."""
@@ -74,7 +72,7 @@ class Connection:
         return await ask(await self._connected(), requests, seconds)
 
     async def run_many(self, request: Request) -> Sequence[Reply]:
-        """Send a request that is answered by many messages; the last has a status.
+        """Send a request with several answers; the last one has a status.
 
         Raises:
             PublisherError: it was not answered.
@@ -83,17 +81,17 @@ class Connection:
         return await ask_many(await self._connected(), request)
 
     async def connect(self) -> None:
-        """Be connected, however many addresses must be tried for it.
+        """Connect, trying as many addresses as necessary.
 
         Raises:
-            PublisherError: no server lets us in.
+            PublisherError: no server accepts the log-in.
 
         """
         await self._connected()
 
     @property
     def max_payload(self) -> int:
-        """How large a message may be, as the server says."""
+        """The server's limit for a message."""
         return 0 if self._protocol is None else self._protocol.max_payload
 
     @property
@@ -102,16 +100,25 @@ class Connection:
         return self._protocol is not None and bool(self._protocol.greeting.result().get("cluster"))
 
     def doubt(self) -> None:
-        """Note that the server may have lost something."""
+        """Note that the server may have lost data."""
         self.epoch += 1
 
     def give_up(self, why: str) -> None:
-        """Lose the connection, so that the next one is another epoch; requests that wait fail."""
+        """Drop the connection, so that the next one is a new epoch; pending requests fail."""
         if self._protocol is not None:
             self._protocol.abort(ConnectionError(why))
 
+    def move_on(self, why: str) -> None:
+        """Lose the connection; the next one is to another address, if one of them lets us in."""
+        if self._protocol is not None and not self._protocol.is_lost and self._place is not None:
+            place = self._avoided = self._place
+            _log.warning(
+                "connection to the broker given up", extra={"reason": why, "broker": place.name}
+            )
+            self._protocol.abort(ConnectionError(why))
+
     async def close(self) -> None:
-        """Disconnect for good. Requests that wait fail; calling it again does nothing."""
+        """Disconnect for good; pending requests fail. Idempotent."""
         self._is_closed = True
         await self._connecting.close()
         self.give_up(CLOSED)
@@ -125,9 +132,10 @@ class Connection:
         return await self._connecting.result()
 
     async def _connect(self) -> NatsProtocol:
-        """Try each address of each server until one lets us in; tell of each why it does not."""
+        """Try each address of each server until a log-in succeeds; else raise all errors."""
         servers = self._address.servers
         failures: list[tuple[str, PublisherError]] = []
+        avoided: list[tuple[int, Place]] = []
         for offset in range(len(servers)):
             number = (self._first + offset) % len(servers)
             server = servers[number]
@@ -137,17 +145,32 @@ class Connection:
                 failures.append((server.name, error))
                 continue
             for place in places:
-                try:
-                    protocol = await self._try(server, place)
-                except PublisherError as error:
-                    failures.append((place.name, error))
-                else:
-                    self._first = number
-                    self.epoch += 1
-                    self._protocol = protocol
+                if place == self._avoided:
+                    avoided.append((number, place))
+                    continue
+                protocol = await self._attempt(number, place, failures)
+                if protocol is not None:
                     return protocol
+        for number, place in avoided:
+            protocol = await self._attempt(number, place, failures)
+            if protocol is not None:
+                return protocol
         self._first += 1
         raise told_together(failures)
+
+    async def _attempt(
+        self, number: int, place: Place, failures: list[tuple[str, PublisherError]]
+    ) -> NatsProtocol | None:
+        """Try an address of a server; None if it does not let us in, and why is noted."""
+        try:
+            protocol = await self._try(self._address.servers[number], place)
+        except PublisherError as error:
+            failures.append((place.name, error))
+            return None
+        self._first, self._place = number, place
+        self.epoch += 1
+        self._protocol = protocol
+        return protocol
 
     async def _try(self, server: Server, place: Place) -> NatsProtocol:
         protocol = NatsProtocol()
@@ -191,7 +214,8 @@ class Connection:
 
     def _options(self, greeting: dict[str, Any]) -> dict[str, Any]:
         login = self._address.login
-        if login.is_empty and greeting.get("auth_required"):
+        shows_nothing = login.is_empty and self._address.tls.certfile is None
+        if shows_nothing and greeting.get("auth_required"):
             raise BrokerRefused(
                 "the server asks for credentials and NATS_URL has none: "
                 "nats://USER:PASSWORD@HOST, nats://TOKEN@HOST, or NATS_CREDENTIALS_FILE"
@@ -221,58 +245,3 @@ class Connection:
         elif login.user is not None:
             options["user"], options["pass"] = login.user, login.password or ""
         return options
-
-
-async def ask(
-    protocol: NatsProtocol, requests: Sequence[Request], seconds: float = ANSWER_SECONDS
-) -> Sequence[Reply | PublisherError]:
-    """Send requests over a connected socket; see `Connection.run`.
-
-    Raises:
-        PublisherError: the connection was lost.
-
-    """
-    of = protocol.send(requests)
-    try:
-        if not await _done_within(of.done, min(seconds, PING_SECONDS)):
-            protocol.ping()
-            await _done_within(of.done, seconds - PING_SECONDS)
-        if of.done.done():
-            of.done.result()
-    finally:
-        protocol.forget(of)
-        if not of.done.done():
-            protocol.abort_if_silent()
-    if protocol.is_lost and not of.done.done():
-        raise unanswered(seconds)
-    late = None if of.done.done() else unanswered(seconds)
-    return [it if it is not None else late or unanswered(seconds) for it in of.replies]
-
-
-async def ask_many(protocol: NatsProtocol, request: Request) -> Sequence[Reply]:
-    """Send a request that is answered by many messages; see `Connection.run_many`.
-
-    Raises:
-        PublisherError: it was not answered, or the connection was lost.
-
-    """
-    of = protocol.send([request], is_many=True)
-    try:
-        if not await _done_within(of.done, ANSWER_SECONDS):
-            raise unanswered(ANSWER_SECONDS)
-        of.done.result()
-    finally:
-        protocol.forget(of)
-        if not of.done.done():
-            protocol.abort_if_silent()
-    for reply in of.replies:
-        if isinstance(reply, PublisherError):
-            raise reply
-    return cast("Sequence[Reply]", of.replies)
-
-
-async def _done_within(future: asyncio.Future[None], seconds: float) -> bool:
-    """Wait for a future, which is not cancelled when the time is over."""
-    if seconds > 0 and not future.done():
-        await asyncio.wait([future], timeout=seconds)
-    return future.done()

@@ -20,7 +20,7 @@ _SEED_BYTES = 32
 
 
 class UnusableCredentials(ValueError):
-    """A text holds no credentials; the message is safe to show."""
+    """The text has no valid credentials; the message is safe to show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Credentials:
         """Read the text of a credentials file.
 
         Raises:
-            UnusableCredentials: it is none.
+            UnusableCredentials: it is not valid.
 
         """
         text = text.replace("\r\n", "\n")

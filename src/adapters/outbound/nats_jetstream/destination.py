@@ -1,4 +1,4 @@
-"""NATS JetStream as a destination: its settings, its connections, what an operator should know."""
+"""NATS JetStream as a destination: its settings, its connections, advice for the operator."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -45,14 +45,14 @@ HELP = {
 }
 
 IMPOSSIBLE = b"Nats-Expected-Last-Subject-Sequence: 1\r\n"
-"""No message with it is stored where there is none: to who may write the server says just that."""
+"""An expected sequence that never matches: nothing is stored, but missing rights are reported."""
 
 PROBE_SECONDS = 1.8
 """How long the probe may take; a stream without a leader does not answer."""
 
 
 class JetStreamDestination(Destination):
-    """A connection for what is written, and another one for what is read."""
+    """One connection for writes, and another one for reads."""
 
     def __init__(self, options: DestinationOptions, address: Address) -> None:
         layout = self._layout = Layout(options.prefix)
@@ -68,10 +68,14 @@ class JetStreamDestination(Destination):
         await self._reading.close()
 
     async def verify_writable(self) -> None:
-        """Do all that publishing does, with subjects that belong to no call.
+        """Try everything that publishing does, with subjects that belong to no call.
 
-        The answers tell, too, whether another server leads the streams by now.
+        The answers also show whether another server leads the streams now.
         """
+        with self._access.asking_leader():
+            await self._verify()
+
+    async def _verify(self) -> None:
         layout = self._layout
         names = (layout.audio, layout.open)
         replies = await self._access.run(
@@ -93,20 +97,22 @@ class JetStreamDestination(Destination):
                     self._access.note_lacking()
                 else:
                     self._access.note_lacking(requests.answer(reply))
-        for reply in replies[:4]:
+        for reply in replies[:2]:
             told = requests.checked(reply)
-            if "config" in told:
-                self._access.note_place(told)
+            self._access.check(told)
+            self._access.note_place(told)
+        for reply, name in zip(replies[2:4], names, strict=True):
+            requests.stored(reply, name)
         for reply in replies[4:]:  # nothing is found, stored or removed, but each is allowed
             requests.answer(reply)
 
     async def advise(self, expected_bytes: int) -> Sequence[str]:
-        """Warn of what the server may lose, or cannot hold. See `Destination.advise`."""
+        """Warn of possible losses and of too little space. See `Destination.advise`."""
         return await advice(self._reading, expected_bytes)
 
 
 class NatsJetStream(StoreAdapter):
-    """What the container registers; `PUBSUB_ADAPTER=nats_jetstream`."""
+    """The adapter for `PUBSUB_ADAPTER=nats_jetstream`."""
 
     name = "nats_jetstream"
     is_shared = True
@@ -114,7 +120,7 @@ class NatsJetStream(StoreAdapter):
     variable_help = HELP
 
     def problems(self, environment: Mapping[str, str]) -> Sequence[Problem]:
-        """Check the variables, repeating nothing of them that may be secret."""
+        """Check the variables, without repeating secrets."""
         url, credentials = environment.get(URL, ""), environment.get(CREDENTIALS)
         found = complaint(url) if url else "nothing"
         problems = [] if found is None else [Problem(URL, found, ACCEPTED)]
@@ -150,7 +156,7 @@ class NatsJetStream(StoreAdapter):
 
     @contextmanager
     def embedded(self) -> Iterator[Mapping[str, str]]:
-        """Start a server of one's own. See `StoreAdapter.embedded`."""
+        """Start an embedded server. See `StoreAdapter.embedded`."""
         from adapters.outbound.nats_jetstream.embedded import EmbeddedNats  # noqa: PLC0415
 
         with EmbeddedNats() as server:

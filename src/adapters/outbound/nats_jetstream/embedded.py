@@ -1,4 +1,4 @@
-"""A server of one's own, for trying things out and for tests: nats-server from a wheel."""
+"""An embedded server for trials and tests: nats-server from a wheel."""
 
 import shutil
 import signal
@@ -43,7 +43,7 @@ class EmbeddedNats(EmbeddedServer):
 
     @property
     def directory(self) -> Path:
-        """Where it keeps what it stores."""
+        """The directory of its data."""
         return self.home / "store"
 
     @property

@@ -1,4 +1,4 @@
-"""Entries as consumers find them in a message: a row of facts, and data behind the line of JSON."""
+"""Entries in a message: a row of facts each, and their data after the line of JSON."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,7 +27,7 @@ def written(published: PublishedEntry) -> tuple[bytes, bytes]:
 def read_rows(
     rows: list[Mapping[str, Any]], data: memoryview, media: MediaFormat | None
 ) -> list[PublishedEntry]:
-    """Read the entries of a message; `media` is that of audio without a `started` in front of it.
+    """Read the entries of a message; `media` is the format of audio before the first `started`.
 
     Raises:
         UNREADABLE: they are not ours.

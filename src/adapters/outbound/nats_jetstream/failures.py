@@ -1,6 +1,6 @@
-"""What went wrong with NATS, in the words of the port: what happened, what is likely, what to do.
+"""Translates failures of NATS to the port's errors: what happened, likely cause, remedy.
 
-Every text here reaches the log, `check` and readiness: it repeats no user name and no token.
+Every text appears in the log, `check` and readiness: none has a user name or a token.
 """
 
 import re
@@ -12,7 +12,8 @@ from adapters.brokers.telling import tell_of_socket, with_hint
 from application.ports.errors import BrokerRefused, BrokerUnavailable, PublisherError
 
 MIN_VERSION = (2, 11)
-"""Older servers ignore for which subject an expected sequence is, so that a stale writer passes."""
+"""Older servers ignore the subject of an expected sequence, so they would let a fenced writer
+pass."""
 
 WRONG_LAST_SEQUENCE = 10071
 WRITE_IN_PROCESS = 10164
@@ -21,16 +22,24 @@ WRITE_IN_PROCESS = 10164
 NO_MESSAGE = frozenset({10037, 10057, 10043})
 STREAM_NOT_FOUND = 10059
 STREAM_NAME_IN_USE = 10058
+UNAVAILABLE = 10008
+"""JetStream's code of a server that has no leader for what it is asked."""
 
 _REFUSED_CODES = frozenset({
     10039,  # JetStream is not enabled for the account
-    10026,  # maximum number of streams reached
+    10027,  # maximum number of streams reached
     10052,  # stream configuration
     10054,  # message size exceeds maximum allowed
     10065,  # subjects overlap with an existing stream
     10109,  # stream is sealed
+    10113,  # account requires a stream config to have max bytes set
 })  # fmt: skip
-"""All others may pass by themselves: a full disk, a leader that is not elected, a limit."""
+"""All others are transient: a full disk, a missing leader, a limit."""
+
+
+class Leaderless(BrokerUnavailable):
+    """The server that was asked knows no leader of a stream, or does not reach it."""
+
 
 _HINTS = {
     10023: "its disk or memory is full, or the account's limits are reached",
@@ -41,6 +50,7 @@ _HINTS = {
     10065: "another stream has these subjects: another STREAM_PREFIX, or delete that stream",
     10077: "the stream's max_bytes is reached: raise it, or lower RETENTION_SECONDS",
     10109: "the stream is sealed",
+    10113: "make the streams by hand, each with a max_bytes",
     10122: "the stream's max_bytes is reached: raise it, or lower RETENTION_SECONDS",
 }
 
@@ -54,7 +64,7 @@ NO_GREETING = (
 )
 NO_HANDSHAKE = "no answer to the TLS handshake"
 NO_LOGIN = "connected, but no answer in time: the server is frozen or overloaded"
-"""What each silence of a server means; the texts of the `TimeoutError`s that are raised for it."""
+"""The meaning of each time-out, as the texts of the `TimeoutError`s."""
 
 _OUR_CERTIFICATE = "as in tls://HOST?ssl_certfile=/PATH&ssl_keyfile=/PATH"
 
@@ -103,6 +113,8 @@ def told(error: Mapping[str, Any]) -> PublisherError:
     """Return the port's error for an error that JetStream has answered."""
     code, text = error.get("err_code", 0), str(error.get("description", ""))[:MAX_SHOWN]
     kind = BrokerRefused if code in _REFUSED_CODES else BrokerUnavailable
+    if code == UNAVAILABLE:
+        kind = Leaderless
     failure = kind(with_hint(f"JetStream: {text} ({code})", _HINTS.get(code)))
     failure.__cause__ = RuntimeError(f"{code} {text}")
     return failure
@@ -118,24 +130,40 @@ def told_by_server(text: str) -> PublisherError:
     return failure
 
 
-def unanswered(seconds: float) -> BrokerUnavailable:
+def unanswered(seconds: float) -> Leaderless:
     """Return the port's error for a stream whose server does not answer."""
-    failure = BrokerUnavailable(
+    failure = Leaderless(
         f"no answer within {seconds:g} s: the stream has no leader now, or its server is overloaded"
     )
     failure.__cause__ = TimeoutError("no answer")
     return failure
 
 
-def no_responders() -> BrokerUnavailable:
+def no_responders() -> Leaderless:
     """Return the port's error for a request that no server takes."""
-    failure = BrokerUnavailable(NO_RESPONDERS)
+    failure = Leaderless(NO_RESPONDERS)
     failure.__cause__ = RuntimeError("503 no responders")
     return failure
 
 
+def not_jetstream() -> BrokerUnavailable:
+    """Return the port's error for an answer that another client has given."""
+    failure = BrokerUnavailable(
+        "what has answered is not JetStream: a subscriber of these subjects replies"
+    )
+    failure.__cause__ = ValueError("another's answer")
+    return failure
+
+
+def leaderless(stream: str) -> Leaderless:
+    """Return the port's error for a stream of which a server knows no leader."""
+    failure = Leaderless(f"the stream {stream} has no leader that this server knows")
+    failure.__cause__ = RuntimeError("no leader")
+    return failure
+
+
 def too_old(version: str) -> BrokerRefused:
-    """Return the port's error for a server that does not compare as it must."""
+    """Return the port's error for a server that cannot compare sequences over several subjects."""
     wanted = ".".join(map(str, MIN_VERSION))
     failure = BrokerRefused(
         f"NATS server {version} is too old: {wanted} or newer is needed, which compares sequences "
@@ -146,7 +174,7 @@ def too_old(version: str) -> BrokerRefused:
 
 
 def unreached(cause: BaseException) -> BrokerUnavailable:
-    """Return the port's error for a connection that was not made, or is lost; `cause` its cause."""
+    """Return the port's error for a failed or lost connection, caused by `cause`."""
     failure = BrokerUnavailable(_tell_of_connection(cause))
     failure.__cause__ = cause
     return failure

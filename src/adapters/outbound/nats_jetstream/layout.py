@@ -1,4 +1,4 @@
-"""Names at the broker: JetStream streams, subjects, and the tokens that ids are written as."""
+"""Names at the broker: JetStream streams, subjects, and the encoding of ids as tokens."""
 
 from domain.identifiers import StreamId, StreamKey, TenantId
 
@@ -50,7 +50,7 @@ def stream_of(subject: str) -> StreamKey:
     """Return the stream whose subject this is.
 
     Raises:
-        DomainError: the tokens are no ids.
+        DomainError: the tokens are not ids.
 
     """
     tokens = subject.split(".")

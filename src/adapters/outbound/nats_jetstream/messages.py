@@ -1,11 +1,11 @@
-r"""An append as one message: a line of JSON, and behind it the data of its entries as they are.
+r"""An append as one message: a line of JSON, followed by the raw data of its entries.
 
     {"v":1,"interaction_id":…,"run":…,"sample_rate":…,"encoding":…,"channels":…,
      "entries":[{"id":"<generation>-<position>","type":…,"bytes":…}, …],"head":{…}}\n<data>
 
-What stands in front of `entries` is true of them up to a `started` among them. `head` is where the
-stream stands behind the message, so that the last message of a stream is all that has to be known
-of it, and what has entries has their head.
+The fields before `entries` apply to them up to the first `started`. `head` is the head of the
+stream after the message. So the last message of a stream describes its state, and entries never
+lack their head.
 """
 
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def write(append: Append) -> tuple[bool, bytes]:
-    """Return whether a start or an end is in an append, and its message."""
+    """Return whether an append has a start or an end, and its message."""
     published = entries_of(append)
     rows, data, is_announced = [], [], False
     for it in published:
@@ -69,7 +69,7 @@ def _of_run(run: Run | None) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message that was read; `entries` and `head` read what it holds of either.
+    """A parsed message; `entries` and `head` decode its contents.
 
     Raises:
         BrokerRefused: it is not one of ours.
@@ -101,7 +101,7 @@ class Message:
         return cls(sequence, line, memoryview(payload)[end + 1 :])
 
     def head(self) -> Head:
-        """Return where the stream stands behind the message."""
+        """Return the head of the stream after the message."""
         return read_head(self.line.get("head") or {})
 
     def entries(self) -> list[PublishedEntry]:
@@ -117,7 +117,7 @@ class Message:
             raise _unreadable(self.sequence) from error
 
     def announcements(self, stream: StreamKey) -> list[Announcement]:
-        """Return what the message announces; cursors tell the message and the place in it."""
+        """Return the announcements of the message; a cursor is the sequence and the place in it."""
         found: list[Announcement] = []
         try:
             name, interaction_id = self.line["run"], InteractionId(self.line["interaction_id"])

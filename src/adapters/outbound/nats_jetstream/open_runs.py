@@ -1,7 +1,7 @@
 """`OpenRuns` over JetStream: a stream that keeps one message for each subject, the last.
 
-A heartbeat is the sequence of its message, which no other message has; it is removed with
-just that message.
+A heartbeat is the sequence of its message, which is unique; removing this message removes the
+heartbeat.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,19 +32,21 @@ class JetStreamOpenRuns(OpenRuns):
     async def heartbeat(self, streams: Sequence[StreamKey]) -> None:
         """Give these streams a new heartbeat. See `OpenRuns.heartbeat`.
 
-        A message that replaces another is taken where the stream of audio is full, so that one is
-        tried as well.
+        A full stream still accepts a message that replaces another, so a write to the audio stream
+        is tested as well.
         """
         sent = [
             Request(self._layout.audio_probe, b"", PROBE_TTL),
             Request(self._layout.open_probe, b"", PROBE_TTL),
             *(Request(self._layout.heartbeat(stream)) for stream in streams),
         ]
+        names = [self._layout.audio, *([self._layout.open] * (1 + len(streams)))]
         for first in range(0, len(sent), PAGE):
-            for reply in await self._access.run(sent[first : first + PAGE]):
+            replies = await self._access.run(sent[first : first + PAGE])
+            for reply, name in zip(replies, names[first:], strict=False):
                 if isinstance(reply, Reply) and reply.status:
                     self._access.note_lacking()
-                requests.checked(reply)
+                requests.stored(reply, name)
 
     async def heartbeats(self) -> Mapping[StreamKey, float]:
         """Return the last heartbeats. See `OpenRuns.heartbeats`."""

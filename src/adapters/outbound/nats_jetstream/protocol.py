@@ -11,13 +11,13 @@ from adapters.outbound.nats_jetstream.failures import NO_LOGIN, told_by_server, 
 from application.ports.errors import BrokerRefused, BrokerUnavailable, PublisherError
 
 MAX_LINE = 64 * 1024
-"""A control line that is longer is no control line: INFO of a large cluster has some kilobytes."""
+"""A longer line is an error: INFO of a large cluster has some kilobytes."""
 
 WRITTEN_AT_ONCE_BYTES = 128 * 1024
 """What is joined for one write: what the socket does not take is copied once more."""
 
 SILENT_SECONDS = 3.0
-"""How long a server may say nothing at all to what was sent, a PING among it."""
+"""How long a server may be silent after requests and a PING."""
 
 _CRLF = b"\r\n"
 _SPACES = b" \t"
@@ -32,7 +32,7 @@ class Request(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """A reply; `status` is 0 but where a server answers without a payload. `headers` are lines."""
+    """A reply; `status` is not 0 if a server answers without a payload. `headers` are lines."""
 
     status: int
     headers: bytes
@@ -43,7 +43,7 @@ class Reply(NamedTuple):
 class Round:
     """Requests that were sent together; `done` when all are answered, or the connection is lost.
 
-    With `is_many` one request is answered by messages up to one with a status.
+    With `is_many` one request has several answers, up to one with a status.
     """
 
     replies: list[Reply | PublisherError | None]
@@ -53,7 +53,7 @@ class Round:
     tokens: list[bytes] = field(default_factory=list)
 
     def take(self, index: int, reply: Reply | PublisherError) -> bool:
-        """Take a reply; False if more may come to the same request."""
+        """Handle a reply; return False if the same request may get more."""
         if self.is_many:
             self.replies.append(reply)
             if isinstance(reply, Reply) and not reply.status:
@@ -67,7 +67,7 @@ class Round:
 
 
 class NatsProtocol(asyncio.Protocol):
-    """Requests with an inbox of the connection's own, and the replies."""
+    """Sends requests with the connection's own inbox, and matches the replies."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -103,11 +103,11 @@ class NatsProtocol(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Fail every request that waits. See `asyncio.Protocol`."""
+        """Fail every pending request. See `asyncio.Protocol`."""
         self.abort(exc or ConnectionError("the server closed the connection"))
 
     def data_received(self, data: bytes) -> None:
-        """Take in what the server says. See `asyncio.Protocol`."""
+        """Parse the server's data. See `asyncio.Protocol`."""
         self._silent_since = None
         if self._rest:
             data = self._rest + data
@@ -119,7 +119,7 @@ class NatsProtocol(asyncio.Protocol):
         self._rest = data[at:]
 
     def abort(self, cause: BaseException) -> None:
-        """Close without a word; requests that wait have an unknown effect."""
+        """Close at once; the effect of pending requests is unknown."""
         if self._lost is None:
             self._lost = cause if isinstance(cause, PublisherError) else unreached(cause)
             if self._transport is not None:
@@ -135,15 +135,15 @@ class NatsProtocol(asyncio.Protocol):
                 of.done.exception()
 
     def log_in(self, options: dict[str, Any]) -> None:
-        """Say who we are; `admitted` is done when the server has taken it."""
+        """Send the log-in; `admitted` is done when the server has accepted it."""
         self._write(b"CONNECT %b\r\nPING\r\n" % json.dumps(options).encode())
 
     def subscribe(self) -> None:
-        """Have replies sent here."""
+        """Subscribe to the inbox."""
         self._write(b"SUB %b.* 1\r\n" % self._inbox)
 
     def ping(self) -> None:
-        """Have the server say something."""
+        """Send a PING."""
         self._write(b"PING\r\n")
 
     def send(self, requests: Sequence[Request], *, is_many: bool = False) -> Round:
@@ -187,7 +187,7 @@ class NatsProtocol(asyncio.Protocol):
         return of
 
     def forget(self, of: Round) -> None:
-        """Take no more replies to these requests."""
+        """Ignore further replies to these requests."""
         for token in of.tokens:
             self._pending.pop(token, None)
 
@@ -201,7 +201,7 @@ class NatsProtocol(asyncio.Protocol):
         )
 
     def abort_if_silent(self) -> None:
-        """Give up a connection on which the server has sent nothing for long, asked or not."""
+        """Drop a connection on which the server has been silent for too long, despite a PING."""
         since = self._silent_since
         if since is not None and self._loop.time() - since > SILENT_SECONDS:
             self.abort(TimeoutError(NO_LOGIN))
@@ -212,7 +212,7 @@ class NatsProtocol(asyncio.Protocol):
         self.transport.write(data)
 
     def _take_all(self, data: bytes) -> int:
-        """Take whole lines and messages; return where the rest begins."""
+        """Parse complete lines and messages; return where the rest begins."""
         at = 0
         while True:
             end = data.find(_CRLF, at)
@@ -264,7 +264,7 @@ class NatsProtocol(asyncio.Protocol):
             raise ValueError("an unknown line")
 
     def _take_error(self, text: str) -> None:
-        """Take an error: of a right that is missing for some subject, or of the connection."""
+        """Handle an error: a missing right for a subject, or a failure of the connection."""
         failure = told_by_server(text)
         if "Permissions Violation for Publish" not in text:
             self.abort(failure)

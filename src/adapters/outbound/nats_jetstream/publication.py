@@ -1,4 +1,4 @@
-"""What a consumer of JetStream finds, for the AsyncAPI document. The subjects are of `layout`."""
+"""The published data at JetStream, for the AsyncAPI document. `layout` has the subjects."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any

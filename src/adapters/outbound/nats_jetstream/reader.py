@@ -18,7 +18,7 @@ from domain.identifiers import StreamKey
 
 PAGE = 500
 MAX_PLACES = 10_000
-"""Streams of which is remembered in which message the last entry was that was read."""
+"""The number of streams whose last read message is remembered."""
 
 
 class JetStreamReader(StreamReader):
@@ -61,8 +61,8 @@ class JetStreamReader(StreamReader):
     async def announcements(self, after: str | None = None) -> Sequence[Announcement]:
         """Return a page of the index. See `StreamReader.announcements`.
 
-        A cursor above the newest message is of before a roll-back: all is read again. Once the
-        server has numbered up to it again, what it numbered meanwhile is not found.
+        A cursor above the newest message is from before a roll-back, so everything is read again.
+        If the server has reached the cursor's number again, the messages up to it are not found.
         """
         sequence, place = _read_cursor(after)
         subjects, name = self._layout.index_subjects, self._layout.audio
@@ -97,7 +97,7 @@ class JetStreamReader(StreamReader):
         return kept
 
     def _first(self, stream: StreamKey, after: PublishedEntry | None, last: int) -> int:
-        """Return the sequence to read from: behind that of the entry, if it was read here last."""
+        """Return the sequence to read from: that after the entry, if it was the last one read."""
         if self._epoch != self._access.epoch:
             self._places.clear()
             self._epoch = self._access.epoch
@@ -116,7 +116,7 @@ def _announced(stored: Stored) -> list[Announcement]:
 
 
 def _read_cursor(after: str | None) -> tuple[int, int | None]:
-    """Return the sequence to begin with, and which place of it was the last; None: none of it."""
+    """Return the sequence to start with, and the last place read in it; None for none."""
     if after is None:
         return 1, None
     sequence, dot, place = after.partition(".")

@@ -1,14 +1,14 @@
 """Messages of some subjects in order, page by page, up to the last that the leader has.
 
-A page comes from any server that has the stream, which may lag behind; what it lacks up to the
-last message is asked of the leader, one by one.
+A page comes from any server that has the stream, which may lag; messages that it lacks are
+requested from the leader, one by one.
 """
 
 from collections.abc import AsyncIterator
 
 from adapters.outbound.nats_jetstream import requests
 from adapters.outbound.nats_jetstream.access import Access
-from adapters.outbound.nats_jetstream.connection import ANSWER_SECONDS
+from adapters.outbound.nats_jetstream.asking import ANSWER_SECONDS
 from adapters.outbound.nats_jetstream.protocol import Reply, Request, header
 from adapters.outbound.nats_jetstream.requests import Stored
 from application.ports.errors import BrokerUnavailable
@@ -26,12 +26,13 @@ async def ask_message(access: Access, request: Request) -> Stored | None:
         PublisherError: it was not answered.
 
     """
-    (reply,) = await access.run([request], ANSWER_SECONDS)
-    if isinstance(reply, Reply) and not reply.status:
-        access.note_lacking(requests.answer(reply))
-        if access.is_lacking:
-            (reply,) = await access.run([request], ANSWER_SECONDS)
-    return requests.message(reply)
+    with access.asking_leader():
+        (reply,) = await access.run([request], ANSWER_SECONDS)
+        if isinstance(reply, Reply) and not reply.status:
+            access.note_lacking(requests.answer(reply))
+            if access.is_lacking:
+                (reply,) = await access.run([request], ANSWER_SECONDS)
+        return requests.message(reply)
 
 
 async def messages(

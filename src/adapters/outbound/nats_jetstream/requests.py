@@ -5,12 +5,19 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from adapters.outbound.nats_jetstream.failures import NO_MESSAGE, no_responders, told
+from adapters.outbound.nats_jetstream.failures import (
+    NO_MESSAGE,
+    no_responders,
+    not_jetstream,
+    told,
+)
 from adapters.outbound.nats_jetstream.protocol import Reply, Request
 from application.ports.errors import BrokerUnavailable, PublisherError
 
 API = "$JS.API"
 NO_RESPONDERS = 503
+
+_OF_JETSTREAM = "io.nats.jetstream.api."
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -57,7 +64,7 @@ def delete(stream: str, sequence: int) -> Request:
 
 
 def answer(reply: Reply | PublisherError) -> dict[str, Any]:
-    """Return an answer of JetStream, which may be an `error`.
+    """Return an answer of JetStream, which may be an `error`: to a request, or to a message.
 
     Raises:
         PublisherError: there is none.
@@ -68,13 +75,23 @@ def answer(reply: Reply | PublisherError) -> dict[str, Any]:
     if reply.status == NO_RESPONDERS:
         raise no_responders()
     try:
-        return _decode(reply.payload)
+        found = _decode(reply.payload)
     except (msgspec.MsgspecError, ValueError) as error:
         raise BrokerUnavailable("JetStream's answer cannot be read") from error
+    if not _is_of_jetstream(found):
+        raise not_jetstream()
+    return found
+
+
+def _is_of_jetstream(found: dict[str, Any]) -> bool:
+    """Tell JetStream's answer, an ack or an error of either from what another client answers."""
+    if "error" in found:
+        return isinstance(found["error"], dict)
+    return "stream" in found or str(found.get("type")).startswith(_OF_JETSTREAM)
 
 
 def checked(reply: Reply | PublisherError) -> dict[str, Any]:
-    """Return an answer that is no error.
+    """Return an answer; raise if it is an error.
 
     Raises:
         PublisherError: it is one, or there is none.
@@ -84,6 +101,17 @@ def checked(reply: Reply | PublisherError) -> dict[str, Any]:
     if "error" in found:
         raise told(found["error"])
     return found
+
+
+def stored(reply: Reply | PublisherError, stream: str) -> None:
+    """Be sure that a message is stored in a stream.
+
+    Raises:
+        PublisherError: it is not, or may not be.
+
+    """
+    if checked(reply).get("stream") != stream:
+        raise not_jetstream()
 
 
 def message(reply: Reply | PublisherError) -> Stored | None:

@@ -1,4 +1,4 @@
-"""What the service's user must be allowed at the server, and nothing more."""
+"""The exact rights of the service's user at the server."""
 
 from collections.abc import Sequence
 
@@ -23,7 +23,7 @@ def subjects(layout: Layout) -> Sequence[str]:
 
 
 def user_rule(layout: Layout) -> str:
-    """Write the user of a server's configuration that may do what the service does."""
+    """Write the user entry of a server's configuration with these rights."""
     allowed = ", ".join(f'"{it}"' for it in subjects(layout))
     return (
         f"{{ user: USER, password: PASSWORD, permissions: {{ publish: [{allowed}], "

@@ -1,4 +1,4 @@
-"""`StreamStore` over JetStream: an append is one message, which is stored if no other came before.
+"""`StreamStore` over JetStream: an append is one message with an expected last sequence.
 
 The server compares the sequence of the last message of a stream's subjects with the one that the
 writer expects. The writer knows it from its last ack, so an append asks for nothing.
@@ -17,6 +17,7 @@ from adapters.outbound.nats_jetstream.failures import (
     WRITE_IN_PROCESS,
     WRONG_LAST_SEQUENCE,
     no_responders,
+    not_jetstream,
     told,
 )
 from adapters.outbound.nats_jetstream.protocol import Reply, Request
@@ -35,7 +36,7 @@ from domain.head import Head, Revision
 from domain.identifiers import StreamKey
 
 MAX_KNOWN = 16_384
-"""Streams whose last sequence is remembered."""
+"""The number of streams whose last sequence is remembered."""
 
 PAGE = 16
 """Heads that are read in one round trip. Each comes with its message, of up to 700 kB: a server
@@ -43,8 +44,8 @@ closes a connection for which it holds 64 MB."""
 
 ATTEMPTS = 4
 FIRST_AGAIN_SECONDS, MAX_AGAIN_SECONDS = 0.02, 0.08
-"""How often an append is sent whose revision is the right one and whose sequence was not, which is
-so while another write of the stream is in process."""
+"""How often an append is sent if its revision is right but its sequence is not, which happens while
+another write of the stream is being processed."""
 
 TOTAL_SECONDS = 4.5
 HEADS_SECONDS = 4.0
@@ -59,9 +60,10 @@ class _Error(msgspec.Struct):
 
 
 class _Ack(msgspec.Struct):
-    """What JetStream answers to a message."""
+    """JetStream's ack of a message."""
 
     seq: int = 0
+    stream: str = ""
     error: _Error | None = None
 
 
@@ -77,14 +79,14 @@ class _Known(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """What was known when appends were sent: an ack must be above `highest`."""
+    """The state when appends were sent: an ack must be above `highest`."""
 
     epoch: int
     highest: int
 
 
 class JetStreamStore(StreamStore):
-    """Stores through one connection, which sends nothing twice."""
+    """Stores through one connection, which never repeats a request."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
@@ -146,6 +148,8 @@ class JetStreamStore(StreamStore):
         seconds = until - asyncio.get_running_loop().time()
         for place, reply in zip(sent, await self._access.run(messages_, seconds), strict=True):
             outcomes[place] = self._outcome(appends[place], reply, before)
+        if APPENDED in outcomes:
+            self._access.note_led()
 
     def _expected(self, append: Append) -> int | None:
         """Return the sequence that the last message of the stream must have, if it is known."""
@@ -171,28 +175,43 @@ class JetStreamStore(StreamStore):
         self, append: Append, reply: Reply | PublisherError, before: _Sent
     ) -> Outcome | None:
         """Read an ack; None where the sequence was another than the last that is known."""
+        try:
+            sequence = self._acked(reply)
+        except PublisherError as error:
+            return Failed(error)
+        if sequence is None:
+            self._known[append.stream] = _Known("", 0)  # there is another message
+            return None
+        if sequence <= before.highest and before.epoch == self._access.epoch:
+            self._access.connection.doubt()  # sequences are used again: something was lost
+            self._highest = 0
+        self._highest = max(self._highest, sequence)
+        self._note(append.stream, append.head.revision, sequence)
+        return APPENDED
+
+    def _acked(self, reply: Reply | PublisherError) -> int | None:
+        """Return the sequence under which a message is stored; None for a conflict.
+
+        Raises:
+            PublisherError: it was not stored, or may be.
+
+        """
         if isinstance(reply, PublisherError):
-            return Failed(reply)
+            raise reply
         if reply.status:
             self._access.note_lacking()
-            return Failed(no_responders())
+            raise no_responders()
         try:
             ack = _read_ack(reply.payload)
         except msgspec.MsgspecError as error:
-            failure = BrokerUnavailable("JetStream's ack cannot be read")
-            failure.__cause__ = error
-            return Failed(failure)
+            raise BrokerUnavailable("JetStream's ack cannot be read") from error
         if ack.error is not None:
             if ack.error.err_code in _CONFLICTS:
-                self._known[append.stream] = _Known("", 0)  # there is another message
                 return None
-            return Failed(told(msgspec.to_builtins(ack.error)))
-        if ack.seq <= before.highest and before.epoch == self._access.epoch:
-            self._access.connection.doubt()  # sequences are used again: something was lost
-            self._highest = 0
-        self._highest = max(self._highest, ack.seq)
-        self._note(append.stream, append.head.revision, ack.seq)
-        return APPENDED
+            raise told(msgspec.to_builtins(ack.error))
+        if ack.stream != self._layout.audio:
+            raise not_jetstream()
+        return ack.seq
 
     async def _look_up(
         self,
@@ -201,7 +220,7 @@ class JetStreamStore(StreamStore):
         places: Sequence[int],
         until: float,
     ) -> None:
-        """Ask the leader where streams stand, and answer those that stand elsewhere."""
+        """Ask the leader for the heads of streams, and answer conflicts."""
         heads = await self._read_heads([appends[place].stream for place in places], until)
         for place, head in zip(places, heads, strict=True):
             if isinstance(head, Failed):
@@ -225,7 +244,7 @@ class JetStreamStore(StreamStore):
     async def _read_page(
         self, streams: Sequence[StreamKey], again_seconds: float
     ) -> list[Head | Failed | None]:
-        """Ask the leader for the last message of streams; once more where it is silent."""
+        """Ask the leader for the last message of streams; retry those without an answer."""
         asked = [requests.last(self._layout.audio, self._layout.all_of(it)) for it in streams]
         replies = list(await self._access.run(asked, READ_SECONDS))
         silent = [i for i, it in enumerate(replies) if isinstance(it, PublisherError) or it.status]

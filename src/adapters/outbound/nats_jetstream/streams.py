@@ -1,14 +1,15 @@
-"""The two JetStream streams of an installation: made where they are missing, else checked."""
+"""The two JetStream streams of an installation: creates missing ones, checks existing ones."""
 
 import time
 from collections.abc import Mapping
 from typing import Any
 
 from adapters.outbound.nats_jetstream import requests
-from adapters.outbound.nats_jetstream.connection import ask
+from adapters.outbound.nats_jetstream.asking import ask
 from adapters.outbound.nats_jetstream.failures import (
     STREAM_NAME_IN_USE,
     STREAM_NOT_FOUND,
+    leaderless,
     told,
 )
 from adapters.outbound.nats_jetstream.layout import Layout
@@ -17,37 +18,38 @@ from application.ports.destination import DestinationOptions
 from application.ports.errors import BrokerRefused, BrokerUnavailable
 
 ENSURE_SECONDS = 1.5
-"""How long one question about a stream may take: without a leader it is not answered at all."""
+"""The time-out of a request about a stream: without a leader there is no answer."""
 
 ENOUGH_PEERS = 3
 REPLICAS = 3
 
 SLACK_SECONDS = 10.0
-"""How much longer messages are kept than must be: retention is told in steps."""
+"""How much longer messages are kept than necessary, since retention works in steps."""
 
 NANOSECONDS = 1_000_000_000
 DUPLICATE_SECONDS = 120.0
 SEQUENCES_PER_MS = 1_000
-"""A stream begins with a sequence that grows with the time at which it is made, faster than it is
-filled: one that is created again never has a sequence that an earlier one had."""
+"""The first sequence of a stream grows with the time of its creation, faster than a stream can be
+filled. So a recreated stream never reuses a sequence of an earlier one."""
 
 _UNLIMITED = -1
 _NO = (False,)
 
 
 class Streams:
-    """Knows how both streams must be."""
+    """Has the required configuration of both streams."""
 
     def __init__(self, layout: Layout, options: DestinationOptions) -> None:
         self.layout = layout
         self.max_age_seconds = options.retention_seconds + options.expire_seconds + SLACK_SECONDS
 
     async def ensure(self, protocol: NatsProtocol) -> None:
-        """Make what is missing, and check what is there.
+        """Create missing streams, and check existing ones.
 
         Raises:
-            BrokerRefused: a stream is not as it must be.
-            BrokerUnavailable: there was no answer.
+            BrokerRefused: the configuration of a stream is wrong.
+            BrokerUnavailable: there was no answer, or the server knows no leader of a stream. It
+                answers this question even while it is cut off from the others.
 
         """
         for name, config in self._wanted().items():
@@ -55,6 +57,19 @@ class Streams:
             if found is None:
                 found = await self._make(protocol, name, config)
             check(found["config"], config)
+            cluster = found.get("cluster")
+            if cluster is not None and not cluster.get("leader"):
+                raise leaderless(name)
+
+    def check(self, told: Mapping[str, Any]) -> None:
+        """Check a stream by what was told of it.
+
+        Raises:
+            BrokerRefused: it is not as it must be.
+
+        """
+        found = told["config"]
+        check(found, self._wanted()[found["name"]])
 
     async def _find(self, protocol: NatsProtocol, name: str) -> dict[str, Any] | None:
         (reply,) = await ask(protocol, [requests.info(name)], ENSURE_SECONDS)
@@ -130,7 +145,7 @@ def requests_seconds(replicas: int) -> float:
 
 
 def check(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Refuse a stream that would break a promise; it belongs to an operator who must mend it.
+    """Refuse a stream that would break a promise; its operator must correct it.
 
     Raises:
         BrokerRefused: what is wrong with it.
@@ -150,9 +165,12 @@ def check(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     must("discard", "new")
     must("max_msgs_per_subject", wanted["max_msgs_per_subject"], default=_UNLIMITED)
     must("allow_msg_ttl", wanted["allow_msg_ttl"])
-    for name in ("no_ack", "sealed", *(("deny_delete",) if is_of_heartbeats else ())):
+    of_heartbeats = ("deny_delete", "discard_new_per_subject")
+    for name in ("no_ack", "sealed", *(of_heartbeats if is_of_heartbeats else ())):
         must(name, None, *_NO)
-    must("mirror", None)
+    for name in ("mirror", "sources", "subject_transform"):
+        must(name, None)
+    must("subject_delete_marker_ttl", None, 0)  # a marker would stand for the head of a stream
     must("persist_mode", None, "", "default")
     age = found.get("max_age") or 0
     if 0 < age < wanted["max_age"]:

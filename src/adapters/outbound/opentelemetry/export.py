@@ -1,7 +1,7 @@
-"""Spans on their way to the collector: a bounded queue, and a thread that exports them in batches.
+"""The export of spans: a bounded queue, and a thread that exports them in batches.
 
-The queue and the thread are the SDK's. Here is counted what does not arrive. The SDK would log each
-attempt of each batch; one line a minute tells as much.
+The queue and the thread are the SDK's. This module counts dropped spans. The SDK would log each
+attempt of each batch; here one line a minute is enough.
 """
 
 import logging
@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 TELL_SECONDS = 60.0
-"""How often at most it is told that spans are dropped."""
+"""The interval of log lines about dropped spans."""
 
 _SDK_LOG = "opentelemetry.exporter"
 
@@ -62,7 +62,7 @@ class SpanQueue(SpanProcessor):
 
 
 class _CountedExport(SpanExporter):
-    """Exports by another exporter, in the SDK's thread; counts, and tells when spans are dropped.
+    """Wraps an exporter, in the SDK's thread; counts and logs dropped spans.
 
     Each count has one thread that writes it.
     """
@@ -111,7 +111,7 @@ class _CountedExport(SpanExporter):
 
 
 class _LastLine(logging.Handler):
-    """Keeps what the SDK's exporter has logged last, instead of its lines."""
+    """Keeps the last log message of the SDK's exporter, and suppresses its lines."""
 
     def __init__(self) -> None:
         super().__init__()

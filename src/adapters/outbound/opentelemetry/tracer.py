@@ -1,8 +1,8 @@
 """`OpenTelemetryTracer`: one span for each call.
 
-Where, how and how many of them are exported the SDK reads itself from the variables `OTEL_…`.
-Attributes have the names of the semantic conventions where those have one, and else begin with
-`rtaa.`. No span holds a phone number, a credential or audio.
+The SDK reads the settings of export and sampling itself from the variables `OTEL_…`. Attributes
+have the names of the semantic conventions if these define one, and otherwise begin with `rtaa.`. No
+span has a phone number, a credential or audio.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 class OpenTelemetryTracer(Tracer):
     """Makes spans of the calls at `path`, and exports them. Each process has one of its own.
 
-    `max_spans` wait to be exported, and `max_batch` are at once.
+    At most `max_spans` wait for the export, and `max_batch` are exported at once.
     """
 
     def __init__(self, version: str, path: str, *, max_spans: int, max_batch: int) -> None:
@@ -74,7 +74,7 @@ class OpenTelemetryTracer(Tracer):
     async def close(self, seconds: float) -> None:
         """Export what waits, for a limited time. See `Tracer`.
 
-        The thread that does so is not waited for any longer: the SDK has no limit of its own.
+        After that the thread is abandoned, since the SDK has no time limit.
         """
         loop, done = asyncio.get_running_loop(), asyncio.Event()
 

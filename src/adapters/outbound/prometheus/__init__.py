@@ -1,5 +1,5 @@
 """`Telemetry` in the Prometheus text format.
 
-`tally` is what one process counts, `lately` what it remembers of the last minutes. `families` turns
-tallies into metrics, `telemetry` is the port.
+`tally` has the counts of one process, `lately` its memory of the last minutes. `families` converts
+tallies to metrics, `telemetry` implements the port.
 """

@@ -1,4 +1,4 @@
-"""Tallies as metrics. A name, a kind, its words and its labels stand here and nowhere else."""
+"""Tallies as metrics. Names, types, help texts and labels are defined only here."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _Label = TypeVar("_Label", str, tuple[str, str], tuple[int, str])
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """The label values that are known from the start: what is not there yet is shown as 0."""
+    """The label values that are known from the start, whose series begin at 0."""
 
     dialects: Iterable[str] = ()
     handshakes: Iterable[str] = ()
@@ -43,7 +43,7 @@ class Build:
 
 
 def families(tally: Tally, known: Series) -> Iterator[Metric]:
-    """Yield what was counted, with a 0 for each series that is `known`."""
+    """Yield the metrics of a tally, with 0 for each `known` series without a count."""
     frames = {
         ("received", ""): tally.received,
         ("published", ""): sum(tally.confirm_counts),
@@ -142,10 +142,11 @@ def families(tally: Tally, known: Series) -> Iterator[Metric]:
         tally.spans_dropped,
     )
     yield from _audio_families(tally, known)
-    yield _gauge("ingest_broker_up", "Whether the broker takes writes", int(tally.broker_up))
+    yield _gauge("ingest_broker_up", "Whether the broker takes writes", int(bool(tally.broker_up)))
     yield _gauges(
         "ingest_broker_part_up", "Whether a part of the broker takes writes", ("part",), parts
     )
+    yield _gauge("ingest_ready", "Whether new calls are taken", int(tally.ready))
     yield _gauge("ingest_draining", "Whether calls are brought to an end", int(tally.draining))
 
 
@@ -207,7 +208,7 @@ _PROCESS: tuple[tuple[str, type[GaugeMetricFamily | CounterMetricFamily], str], 
 
 
 def process_families(living: Iterable[Tally]) -> Iterator[Metric]:
-    """Yield what each process takes: a sum would hide the one that grows."""
+    """Yield the resources of each process: a sum would hide one that grows."""
     for name, kind, documentation in _PROCESS:
         family = kind(name, documentation, labels=["worker"])
         for tally in living:

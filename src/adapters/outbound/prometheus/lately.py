@@ -1,4 +1,4 @@
-"""What one process remembers of the last minutes, for an operator who begins to look later."""
+"""A process's memory of the last minutes, for operators who open a view later."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ MIN_OUTAGE_MS = 1_000
 
 
 class Lately(msgspec.Struct):
-    """What is remembered, as it is shared with the siblings."""
+    """The memory in the form that siblings share."""
 
     since_ms: int = 0
     outages: list[BrokerOutage] = []
@@ -26,7 +26,7 @@ class Lately(msgspec.Struct):
     refused_at_ms: dict[str, int] = {}
 
     def without_lasting(self) -> "Lately":
-        """Return what outlives the process: not an outage whose end it did not see."""
+        """Return the part that outlives the process: without an outage that has not ended."""
         over = [it for it in self.outages if it.until_ms is not None]
         return Lately(self.since_ms, over, self.handshakes, self.refused_at_ms)
 
@@ -42,7 +42,7 @@ class Lately(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What has cost calls until now: frames lost, handshakes refused for want of a broker."""
+    """The losses so far: lost frames, and handshakes refused without a broker."""
 
     lost: int
     turned_away: int
@@ -50,7 +50,7 @@ class Costs:
 
 @dataclass(slots=True)
 class _Away:
-    """The outage that lasts; `before` is what had cost calls when it was noted."""
+    """The current outage; `before` has the losses from before it."""
 
     since_ms: int
     before: Costs

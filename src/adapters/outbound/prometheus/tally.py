@@ -1,4 +1,4 @@
-"""What one process counts, and what its siblings are told of it."""
+"""The counts of one process, shared with its siblings."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -21,12 +21,15 @@ ALL_RUNS = ""
 
 MAX_TENANTS = 30
 OTHER_TENANTS = "other"
-"""A tenant is a sender's word, and series must not be: the first of a process have their own, all
-further ones share one. So many fit into what workers tell each other."""
+"""Senders choose tenant names, so the series are bounded: the first tenants of a process have their
+own, all further ones share one. This many fit into the snapshots that workers share."""
 
 
 class Tally(msgspec.Struct):
-    """What one process has counted; the gauges are as of now."""
+    """What one process has counted; the gauges are as of now.
+
+    `broker_up` is None until the process has tried the broker: it begins, and says nothing of it.
+    """
 
     worker: int = 0
     handshakes: dict[str, int] = {}
@@ -56,7 +59,8 @@ class Tally(msgspec.Struct):
     kept_bytes: int = 0
     max_buffered_bytes: int = 0
     oldest_unconfirmed_seconds: float = 0.0
-    broker_up: bool = False
+    ready: bool = False
+    broker_up: bool | None = None
     broker_parts: dict[str, bool] = {}
     draining: bool = False
     process: dict[str, float] = {}
@@ -72,7 +76,7 @@ class Tally(msgspec.Struct):
         return Tally(**{name: getattr(self, name) for name in _COUNTED})
 
     def add(self, other: "Tally") -> None:
-        """Make this the tally of both: the broker is up for all or it is not."""
+        """Add another tally: the broker is up only if it is for both."""
         self.add_counts(other)
         add_to(self.streams, other.streams)
         self.buffered_bytes += other.buffered_bytes
@@ -81,10 +85,12 @@ class Tally(msgspec.Struct):
         self.oldest_unconfirmed_seconds = max(
             self.oldest_unconfirmed_seconds, other.oldest_unconfirmed_seconds
         )
-        self.broker_up = self.broker_up and other.broker_up
+        tried = [it for it in (self.broker_up, other.broker_up) if it is not None]
+        self.broker_up = all(tried) if tried else None
         for part, is_up in other.broker_parts.items():
             self.broker_parts[part] = self.broker_parts.get(part, True) and is_up
         self.draining = self.draining or other.draining
+        self.ready = self.ready and other.ready
         self.lately.add(other.lately)
 
     def add_counts(self, other: "Tally") -> None:
@@ -95,7 +101,8 @@ class Tally(msgspec.Struct):
 
 _GAUGES = frozenset({
     "worker", "streams", "buffered_bytes", "kept_bytes", "max_buffered_bytes",
-    "oldest_unconfirmed_seconds", "broker_up", "broker_parts", "draining", "process", "lately",
+    "oldest_unconfirmed_seconds", "ready", "broker_up", "broker_parts", "draining", "process",
+    "lately",
 })  # fmt: skip
 _COUNTED = tuple(name for name in Tally.__struct_fields__ if name not in _GAUGES)
 """All other fields are counts, which outlive their process."""

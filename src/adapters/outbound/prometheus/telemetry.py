@@ -1,8 +1,8 @@
 """`PrometheusTelemetry`: counts here, shows the sums over all processes of the service.
 
-The hot path only adds to plain integers; they become metrics at a scrape. Where a service is
-several processes each says its counts to the others now and then, and whichever is scraped shows
-the sums. Counts outlive a process that dies: its successor begins with them.
+The hot path only adds to plain integers; a scrape converts them to metrics. The processes of a
+service share their counts regularly, and each shows the sums when scraped. Counts outlive a
+process: its successor continues with them.
 """
 
 from bisect import bisect_left
@@ -41,8 +41,8 @@ from application.ports.siblings import Siblings
 from application.ports.telemetry import NO_BROKER, HeldBytes, Losses, Telemetry
 
 PROCESS_SECONDS = 5.0
-"""How old what the other processes show of their memory and descriptors may be: it takes a while to
-find out where many are open."""
+"""The maximum age of other processes' memory and descriptor figures, which are slow to determine if
+many descriptors are open."""
 
 
 class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
@@ -70,6 +70,7 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         self._tally.max_buffered_bytes = buffer_bytes
         self._held_bytes: Callable[[], HeldBytes] = lambda: HeldBytes(0, 0)
         self._oldest_seconds: Callable[[], float] = lambda: 0.0
+        self._is_ready: Callable[[], bool] = lambda: False
         self._log_lines_dropped: Callable[[], int] = lambda: 0
         self._dropped_before = self._tally.log_lines_dropped
         self._spans_dropped: Callable[[], int] = lambda: 0
@@ -136,6 +137,10 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         """Set the source of the age of the oldest unconfirmed frame."""
         self._oldest_seconds = seconds
 
+    def watch_ready(self, is_ready: Callable[[], bool]) -> None:
+        """Ask `is_ready` whether this process takes new calls."""
+        self._is_ready = is_ready
+
     def watch_log(self, lines_dropped: Callable[[], int]) -> None:
         """Ask `lines_dropped` how many log lines this process has dropped."""
         self._log_lines_dropped = lines_dropped
@@ -195,7 +200,7 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         """Return how all processes stand. See `MetricsExposition.service_state`."""
         tally = self._sum(self._living())
         return ServiceState(
-            tally.broker_up,
+            bool(tally.broker_up),
             sum(tally.streams.values()),
             tally.buffered_bytes,
             tally.oldest_unconfirmed_seconds,
@@ -213,7 +218,7 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
     def render(self) -> bytes:
         """Return all metrics in the text format; what is shown is shared first.
 
-        So no later scrape shows less, whichever process answers it, and whichever dies.
+        So no later scrape shows lower values, whichever process answers it or dies.
         """
         self._read_process()
         self.share()
@@ -233,6 +238,7 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         self._tally.spans_dropped = self._spans_before + self._spans_dropped()
         self._tally.buffered_bytes, self._tally.kept_bytes = self._held_bytes()
         self._tally.oldest_unconfirmed_seconds = self._oldest_seconds()
+        self._tally.ready = self._is_ready()
         self._tally.lately = self._memory.lately(self._costs())
         return encode(self._tally)
 

@@ -1,5 +1,6 @@
-"""Redis Streams (Redis 7, Valkey 8 and newer): one stream and one hash for each media stream.
+"""Redis Streams (Redis 6.2 and later, Valkey): one stream and one hash for each media stream.
 
-`layout` is what others read, `begin.lua` and `append.lua` are the two writes, `publisher` and
-`reader` the ports, `failures` the translation of what Redis says, `embedded` a broker of one's own.
+`layout` has the keys and the index that consumers read. `append.lua` is the one write of a stream.
+`store`, `reader` and `open_runs` implement the ports, `link` reaches the servers, `failures`
+translates errors, `embedded` starts a Valkey.
 """

@@ -1,4 +1,4 @@
-"""Where the broker is: what `REDIS_URL` says, and what may be wrong with it."""
+"""The address of the broker in `REDIS_URL`, and its possible errors."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,12 +25,12 @@ UNESCAPED = (
 
 _SCHEMES = ("redis", "rediss", "unix")
 _OPTIONS = {"db", *TLS_OPTIONS}
-"""Named as redis-py names them: those that say where the broker is and whom to trust."""
+"""The options with redis-py's names: those for the address and for TLS."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where the broker is and how to come in."""
+    """The address of the broker and the login."""
 
     host: str
     port: int
@@ -42,7 +42,7 @@ class Address:
 
     @classmethod
     def of(cls, url: str) -> "Address":
-        """Read a URL with which nothing is wrong."""
+        """Read a valid URL."""
         parts = urlsplit(url)
         options = dict(parse_qsl(parts.query))
         return cls(
@@ -57,7 +57,7 @@ class Address:
 
 
 def complaint(url: str) -> str | None:
-    """Say what is wrong with a URL, repeating nothing of it; None if nothing is."""
+    """Return the error of a URL without repeating any part of it; None if it is valid."""
     return complaint_of(lambda: _complaint(url))
 
 

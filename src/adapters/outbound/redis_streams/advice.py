@@ -1,4 +1,4 @@
-"""What an operator should know of the broker that is behind `REDIS_URL`."""
+"""Advice for the operator about the broker behind `REDIS_URL`."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from application.ports.errors import BrokerUnavailable
 ANSWER_SECONDS = 4.0
 
 _SECTIONS = ("memory", "persistence", "replication", "cluster")
-_SETTINGS = ("appendfsync", "save", "cluster-node-timeout")
+_SETTINGS = ("appendfsync", "no-appendfsync-on-rewrite", "save", "cluster-node-timeout")
 _QUESTIONS: tuple[Command, ...] = (
     *(("INFO", section) for section in _SECTIONS),
     *(("CONFIG", "GET", setting) for setting in _SETTINGS),
@@ -24,7 +24,7 @@ _QUESTIONS: tuple[Command, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is expected of the broker: `expected_bytes` is how much it may have to hold."""
+    """The expected load: `expected_bytes` is the maximum that the broker may have to store."""
 
     kind: Kind
     confirm: Confirm
@@ -33,7 +33,7 @@ class Asked:
 
 
 async def advice(link: Link, asked: Asked) -> Sequence[str]:
-    """Return warnings; what a managed broker keeps to itself is passed over, with a warning.
+    """Return warnings; settings that a managed broker hides are skipped, with a warning.
 
     Raises:
         PublisherError: a server was not reached.
@@ -50,7 +50,7 @@ async def advice(link: Link, asked: Asked) -> Sequence[str]:
 
 
 async def _ask(link: Link, part: str) -> Sequence[Reply]:
-    """Ask a server; being connected first is not part of the time that it may take."""
+    """Ask a server; the time limit does not include the connection."""
     await link.run_at(part, [("PING",)])
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
@@ -67,6 +67,7 @@ def _of_part(replies: Sequence[Reply], asked: Asked, parts: int) -> Sequence[str
         facts |= _setting(reply)
     warnings = [
         *_untold(replies[0]),
+        *_of_role(facts),
         *_of_memory(facts, asked.expected_bytes // parts),
         *_of_disk(facts),
     ]
@@ -82,7 +83,7 @@ def _of_part(replies: Sequence[Reply], asked: Asked, parts: int) -> Sequence[str
 
 
 def _of_time_outs(seconds: float | None, setting: str, asked: Asked) -> Sequence[str]:
-    """Warn of a failover that takes longer than what is confirmed meanwhile is kept."""
+    """Warn if a failover may take longer than confirmed entries are retained."""
     if seconds is None or seconds < asked.rewind_seconds or asked.confirm is Confirm.REPLICA:
         return []
     return [
@@ -153,13 +154,33 @@ def _of_disk(facts: Mapping[str, str]) -> Sequence[str]:
                 "more than REWIND_SECONDS covers; everysec or always"
             )
         ]
+    if facts.get("no-appendfsync-on-rewrite") == "yes":
+        return [
+            (
+                "the broker's no-appendfsync-on-rewrite is yes: a crash of its machine while it "
+                "saves or rewrites its file may lose half a minute, more than REWIND_SECONDS "
+                "covers; set it to no"
+            )
+        ]
+    return []
+
+
+def _of_role(facts: Mapping[str, str]) -> Sequence[str]:
+    """Warn of a replica that takes writes: one that takes none is refused anyway."""
+    if facts.get("role") == "slave":
+        return [
+            (
+                "the broker is a replica, which takes writes if its replica-read-only is no: they "
+                "are lost when its primary sends it everything; REDIS_URL must name the primary"
+            )
+        ]
     return []
 
 
 def _of_replicas(facts: Mapping[str, str]) -> Sequence[str]:
     """Warn of a failover that loses; INFO has `min_slaves_good_slaves` only where a minimum is set.
 
-    An old primary that is back for a moment takes, and confirms, what the new one never gets.
+    An old primary that is back for a moment confirms entries that the new one never gets.
     """
     if int(facts.get("connected_slaves", 0)) > 0 and "min_slaves_good_slaves" not in facts:
         return [

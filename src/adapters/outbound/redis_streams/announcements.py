@@ -1,8 +1,8 @@
-"""The index that workers follow: one entry for each start and end, restored when it was lost.
+"""The index that consumers follow: one entry for each start and end; lost ones are repeated.
 
-An entry of the index is written after the stream's own, so a broker that comes back younger may
-know the one and not the other. What was announced lately is therefore remembered with the id that
-the index gave it, and looked up when the broker is back.
+An entry of the index is written after the stream's own, so a broker that was rolled back may have
+only one of them. Therefore recent announcements are remembered with their index ids, and looked up
+when the broker is back.
 """
 
 import asyncio
@@ -72,12 +72,12 @@ class Notice:
 
     @property
     def mark(self) -> str:
-        """The field of the stream's head that says that it is not announced yet."""
+        """The field of the stream's head that marks it as not yet announced."""
         return f"announce:{self.entry_id}"
 
     @property
     def mark_value(self) -> str:
-        """What is to be announced, as the mark keeps it."""
+        """The announcement, as the mark stores it."""
         kind = "ended" if self.has_ended else "started"
         return f"{kind} {self.interaction_id} {int(self.resumed)} {self.run}"
 
@@ -89,7 +89,7 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class _Remembered:
-    """When it was announced (monotonic seconds), and where it stands in the index."""
+    """When it was announced (monotonic seconds), and its id in the index."""
 
     made_at: float
     entry_id: bytes
@@ -110,7 +110,7 @@ class Announcements:
         self._repairing = asyncio.Lock()
 
     async def make(self, *groups: Sequence[Notice]) -> list[PublisherError | None]:
-        """Announce groups in one round trip; for each, what went wrong.
+        """Announce groups in one round trip; return the error of each, if any.
 
         Raises:
             PublisherError: the broker was not reached; which were announced is unknown.
@@ -134,14 +134,14 @@ class Announcements:
         return failures
 
     def note_empty(self) -> bool:
-        """Note that the index has nothing; whether it had something of ours until now."""
+        """Note that the index is empty; return whether it had entries of ours before."""
         was_known_of, self._is_known_of = self._is_known_of, False
         if was_known_of:
             self._restored_epoch = 0
         return was_known_of
 
     async def repair(self) -> None:
-        """Restore the index if the broker may have lost something of it since the last time.
+        """Restore the index if the broker may have lost entries of it since the last time.
 
         Raises:
             PublisherError: the broker was not reached, or refuses.
@@ -174,7 +174,7 @@ class Announcements:
         return await self._standing(missing)
 
     async def _standing(self, missing: Sequence[Notice]) -> list[Notice]:
-        """Leave out what was lost with its stream, which is announced once more when rebased."""
+        """Leave out announcements whose stream was lost: the rebase announces them once more."""
         found = await self._link.run(
             [
                 (
@@ -219,7 +219,7 @@ class Announcements:
         return None
 
     def _forget_old(self) -> None:
-        """Forget what is old; but nothing while the index may still have to be restored."""
+        """Drop old announcements, unless the index may still have to be restored."""
         oldest = monotonic() - self._seconds
         may_lack = self._restored_epoch == self._link.epoch_of(self.index_key)
         for event_id, it in list(islice(self._remembered.items(), PAGE)):

@@ -1,6 +1,6 @@
-"""An append as a call of `append.lua`, written with little where little changes.
+"""An append as a call of `append.lua`, which is short if little changes.
 
-What the script takes and answers:
+Arguments and reply of the script:
 
     KEYS  1 stream · 2 head
     ARGV  none: only answer where the stream stands. Else
@@ -52,11 +52,11 @@ _ARGUMENTS = 15
 _ENTRY_ARGUMENTS = 4
 
 MAX_SENT = 16_384
-"""Streams of which is remembered what was sent, some 800 bytes each."""
+"""The number of streams whose last sent state is remembered, some 800 bytes each."""
 
 
 class _Begun(NamedTuple):
-    """What a `Started` says of its generation."""
+    """The facts of a `Started` about its generation."""
 
     generation: int
     run: str
@@ -65,7 +65,7 @@ class _Begun(NamedTuple):
 
 @dataclass(slots=True)
 class _Sent:
-    """The state of a stream that was sent last: its revision, and of its head what seldom changes.
+    """The last sent state of a stream: its revision, and the rarely changing part of its head.
 
     A revision names one state: a stream that has this revision has these fields. A head does not
     tell whether its generation resumed, so that is remembered of the `Started` sent last.
@@ -79,7 +79,7 @@ class _Sent:
 
 @dataclass(slots=True)
 class _Noted:
-    """What entries that are no audio mean for the head and for the index."""
+    """The effects of entries other than audio on the head and on the index."""
 
     notices: list[Notice] = field(default_factory=list)
     started: Command = ()
@@ -87,7 +87,7 @@ class _Noted:
 
 
 class AppendCalls:
-    """Writes calls, and remembers for each stream what the last one has told."""
+    """Writes calls, and remembers the last sent state of each stream."""
 
     def __init__(self, prefix: str, ttl_ms: int) -> None:
         self._prefix = prefix
@@ -95,11 +95,11 @@ class AppendCalls:
         self._sent: dict[StreamKey, _Sent] = {}
 
     def read(self, stream: StreamKey) -> Command:
-        """Write a call that only asks where a stream stands."""
+        """Write a call that only reads the head of a stream."""
         return _SCRIPT.call(self._keys(stream), ())
 
     def write(self, append: Append) -> tuple[Parts, Sequence[Notice]]:
-        """Write the call of an append; and what is to be announced once it is stored."""
+        """Write the call of an append; return it with its announcements, due once it is stored."""
         head = append.head
         account = head.account
         sent = self._sent.get(append.stream) or self._remember(append.stream)
@@ -155,7 +155,7 @@ class AppendCalls:
 
 
 def _add_entries(parts: Parts, append: Append, position: int) -> _Noted | None:
-    """Write the entries; what is to be noted of them, None if all are audio.
+    """Write the entries; return their effects, None if all are audio.
 
     Raises:
         ValueError: a generation is below the one before it, or begins with audio.
@@ -180,7 +180,7 @@ def _add_entries(parts: Parts, append: Append, position: int) -> _Noted | None:
 
 
 def _add_other(parts: Parts, noted: _Noted, segment: Segment, mark: Mark, entry: Entry) -> None:
-    """Write an entry that is no audio."""
+    """Write an entry other than audio."""
     kind, data = data_of(entry)
     announced = ""
     if isinstance(entry, Started | Ended):
@@ -208,8 +208,8 @@ def _notice_of(segment: Segment, mark: Mark, entry: Started | Ended) -> Notice:
 def _start_of(append: Append, noted: _Noted | None, begun: _Begun | None) -> Command:
     """Return the fields of the latest `Started`; none if they are there and stay.
 
-    `begun` is of the one sent last. Without it the lease tells: a start that begins a run
-    names the run by its own token.
+    `begun` is that of the last one sent. Without it the lease decides: a start that begins a run
+    uses its own token as the name of the run.
     """
     if noted is not None and noted.started:
         return noted.started

@@ -1,8 +1,8 @@
-"""The primaries of a cluster: one connection each, and each command to the one that has its slot.
+"""The primaries of a cluster, with a connection each; a command goes to the owner of its slot.
 
-A node that is slow or away costs its own slots only: calls for different nodes are made side by
-side, and each node has connection, epoch and limits of its own. Which node has which slot is asked
-again every second, when a node says that a slot is not its own, and when one does not answer.
+A node that is slow or away affects only its own slots: calls for different nodes are concurrent,
+and each node has its own connection, epoch and limits. The map of slots is read again every second,
+when a node refuses a slot, and when a node does not answer.
 """
 
 import asyncio
@@ -32,16 +32,16 @@ ASK_PAUSE_SECONDS = 0.1
 """How long to wait at least before nodes are asked again."""
 
 FIRST_ASK_SECONDS = 4.0
-"""How long a node may take that has to be connected to first."""
+"""How long a node may take if it has to be connected to first."""
 
 MAX_REDIRECTS = 4
 """How often a command follows its slot in one call."""
 
 MARKS_TRIED = 3
-"""How many words are tried until one is in a slot that is not on its way to another node."""
+"""How many words are tried until one is in a slot that is not being moved."""
 
 MAX_SLOTS_KNOWN = 16_384
-"""Streams of which the slot is remembered."""
+"""The number of streams whose slot is remembered."""
 
 _ASKING: Command = ("ASKING",)
 
@@ -89,8 +89,8 @@ class ClusterLink(Link):
     ) -> list[Reply]:
         """Run commands. See `Link.run_marked`.
 
-        The slot of one mark may be on its way to another node, or there already, while the node
-        has all others; of two that is hardly so.
+        The slot of one mark may be moving to another node, or have moved, while the node has all
+        its other slots; it is unlikely for two marks.
         """
         await self._be_ready()
         node = self._slots.node_of_part(part)
@@ -104,7 +104,7 @@ class ClusterLink(Link):
         raise BrokerUnavailable(f"{node}: its slots are another's now")
 
     async def learn(self) -> None:
-        """Know the map. See `Link.learn`."""
+        """Read the map. See `Link.learn`."""
         await self._be_ready()
 
     async def connect(self, key: Key) -> None:
@@ -152,7 +152,7 @@ class ClusterLink(Link):
     # Sending
 
     async def _run_at(self, node: Node, commands: Sequence[_Sent]) -> list[Reply]:
-        """Run commands at a node; where it fails, or takes too long, the map may be old."""
+        """Run commands at a node; if it fails, or takes too long, the map may be old."""
         try:
             return await node.run(commands)
         except (PublisherError, asyncio.CancelledError):
@@ -162,7 +162,7 @@ class ClusterLink(Link):
     async def _run_apart(
         self, commands: Sequence[_Sent], owners: Sequence[Node | None]
     ) -> list[Reply]:
-        """Run commands at several nodes at once; a node that fails is told in the places of its."""
+        """Run commands at several nodes concurrently; the error of a node replaces its replies."""
         shares: dict[Node, list[int]] = {}
         replies: list[Reply] = [None] * len(commands)
         for index, node in enumerate(owners):
@@ -187,7 +187,7 @@ class ClusterLink(Link):
     async def _follow(
         self, commands: Sequence[_Sent], keys: Sequence[Key], replies: list[Reply]
     ) -> None:
-        """Send again what a node has not done since the slot is another's: it says whose."""
+        """Send commands again to the node that a redirection names as the owner of the slot."""
         for _ in range(MAX_REDIRECTS):
             redirected = [index for index, reply in enumerate(replies) if is_redirect(reply)]
             if not redirected:
@@ -216,7 +216,7 @@ class ClusterLink(Link):
                 replies[index] = BrokerUnavailable("the slot goes from node to node")
 
     def _read_place(self, place: str, slot: int) -> NodeName:
-        """Read HOST:PORT of a redirection; without a host it is that of the node that tells."""
+        """Read HOST:PORT of a redirection; without a host it is that of the answering node."""
         host, _, port = place.rpartition(":")
         owner = self._slots.owner(slot)
         if host in ("", "?"):
@@ -226,7 +226,7 @@ class ClusterLink(Link):
     # The map
 
     async def _be_ready(self) -> None:
-        """Know the map, and keep it."""
+        """Read the map, and keep it up to date."""
         self._raise_if_closed()
         if not self._slots.map.ranges:
             await self._learning.result()
@@ -254,7 +254,7 @@ class ClusterLink(Link):
             raise told_together(failures)
 
     async def _refresh(self) -> None:
-        """Ask some nodes again and again; at once if a call has shown that the map may be old."""
+        """Ask some nodes regularly, and at once if a call has shown that the map may be old."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(ASK_EVERY_SECONDS):
@@ -270,7 +270,7 @@ class ClusterLink(Link):
     async def _ask(
         self, nodes: Sequence[Node], seconds: float
     ) -> dict[Node, SlotMap | PublisherError]:
-        """Ask nodes for the map, and go by what most of them tell."""
+        """Ask nodes for the map, and use the majority's."""
         found = await asyncio.gather(*(node.tell_slots(seconds) for node in nodes))
         told = dict(zip(nodes, found, strict=True))
         self._slots.take(told, asyncio.get_running_loop().time())

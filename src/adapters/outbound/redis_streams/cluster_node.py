@@ -1,4 +1,4 @@
-"""One primary of a cluster, and which node has which slot as far as is known."""
+"""One primary of a cluster, and the known owners of the slots."""
 
 import asyncio
 import logging
@@ -17,13 +17,13 @@ from adapters.outbound.redis_streams.target import Target
 from application.ports.errors import BrokerRefused, BrokerUnavailable, PublisherError
 
 GUESS_SECONDS = 3.0
-"""How long a redirection is believed although most nodes still tell the map of before."""
+"""How long a redirection overrides the map of the majority."""
 
 UNUSED_SECONDS = 10.0
-"""After how long a node that owns no slot, and that no redirection has named, is let go."""
+"""After how long a node without slots and without redirections to it is dropped."""
 
 PART = "shard-"
-"""How the names of parts begin: the rank of their first slots follows, from 1 on."""
+"""The beginning of the names of parts; the rank of their first slots follows, from 1 on."""
 
 Make = Callable[[Address, Marks], Pipeline]
 """Makes the pipeline to a node; the second are words in its slots."""
@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 class Node:
-    """A primary, or what was one."""
+    """A current or former primary."""
 
     def __init__(self, pipeline: Pipeline, name: NodeName) -> None:
         self.pipeline = pipeline
@@ -59,7 +59,7 @@ class Node:
             raise type(error)(f"{self}: {error}") from error
 
     async def tell_slots(self, seconds: float) -> SlotMap | PublisherError:
-        """Return which node has which slot as this one knows it, or why it does not tell."""
+        """Return this node's map of slots, or the cause of its failure."""
         try:
             async with asyncio.timeout(seconds):
                 (reply,) = await self.connection.run([("CLUSTER", "SLOTS")])
@@ -101,7 +101,7 @@ class Slots:
         return Node(self._make(self._target.at(*name), self.marks(name)), name)
 
     def owner(self, slot: int) -> Node | None:
-        """Return the node that has a slot; None if none serves it."""
+        """Return the node that has a slot; None if no node serves it."""
         return self._owners[slot]
 
     def epoch(self, slot: int) -> int:
@@ -155,7 +155,7 @@ class Slots:
         return mark
 
     def skip_mark(self, name: NodeName) -> None:
-        """Have a word in another slot of a node; when none is left, begin with the first again."""
+        """Use a word in another slot of a node; when none is left, start over with the first."""
         mark = self._marks.pop(name, None)
         if mark is not None:
             skipped = self._skipped.setdefault(name, set())
@@ -164,19 +164,19 @@ class Slots:
                 skipped.clear()
 
     def _slots_at(self, name: NodeName) -> set[int]:
-        """Return the slots of a node, also those that a redirection told."""
+        """Return the slots of a node, including those from redirections."""
         owners = enumerate(self._owners)
         return {slot for slot, owner in owners if owner is not None and owner.name == name}
 
     # Changes
 
     def guess(self, slot: int, node: Node, now: float) -> None:
-        """Believe a node that says whose a slot is."""
+        """Follow a redirection, which names the owner of a slot."""
         self._guessed_until = now + GUESS_SECONDS
         self._assign(slot, node)
 
     def take(self, told: Mapping[Node, SlotMap | PublisherError], now: float) -> None:
-        """Go by the map that most nodes tell."""
+        """Use the map of the majority."""
         maps = {node.name: it for node, it in told.items() if isinstance(it, SlotMap)}
         found = agreed(maps, self.map)
         if found is None or (found == self.map and not 0 < self._guessed_until <= now):

@@ -1,6 +1,6 @@
-"""What an answer of the broker means: `REDIS_CONFIRM`.
+"""The meaning of an answer of the broker: `REDIS_CONFIRM`.
 
-memory    the server has it; what its appendfsync makes of that is the operator's choice
+memory the server has it; whether it syncs it depends on its appendfsync
 disk      the server has synced it: it is refused unless appendfsync is always
 replica   a replica has it, too: each round waits for one
 """
@@ -17,7 +17,11 @@ from adapters.outbound.redis_streams.protocol import Reply, RespProtocol
 from adapters.outbound.redis_streams.resp import Command
 from application.ports.errors import BrokerRefused
 
-DISK_QUESTIONS: tuple[Command, ...] = (("INFO", "persistence"), ("CONFIG", "GET", "appendfsync"))
+DISK_QUESTIONS: tuple[Command, ...] = (
+    ("INFO", "persistence"),
+    ("CONFIG", "GET", "appendfsync"),
+    ("CONFIG", "GET", "no-appendfsync-on-rewrite"),
+)
 
 
 class Confirm(Enum):
@@ -37,7 +41,7 @@ def pipeline_to(
     find: Find | None = None,
     admit: tuple[Admit, ...] = (),
 ) -> Pipeline:
-    """Make the pipeline to a server whose answers mean what was chosen."""
+    """Make the pipeline to a server whose answers have the chosen meaning."""
     if confirm is Confirm.DISK:
         admit = (*admit, _admit_synced)
     connection = Connection(address, find=find, admit=admit)
@@ -56,16 +60,18 @@ async def _admit_synced(protocol: RespProtocol) -> None:
     raise_unless_synced(*await protocol.run(DISK_QUESTIONS))
 
 
-def raise_unless_synced(persistence: Reply, appendfsync: Reply) -> None:
+def raise_unless_synced(persistence: Reply, appendfsync: Reply, on_rewrite: Reply) -> None:
     """Raise unless the answers to `DISK_QUESTIONS` say that each write is synced.
 
-    WAITAOF is no proof: with appendfsync everysec it was seen to answer without a sync.
+    WAITAOF is no proof: with appendfsync everysec it was seen to answer without a sync. With
+    no-appendfsync-on-rewrite nothing is synced while the server saves or rewrites its file, also
+    for a replica that it sends everything.
 
     Raises:
         PublisherError: writes are not synced, or the server does not tell.
 
     """
-    for reply in (persistence, appendfsync):
+    for reply in (persistence, appendfsync, on_rewrite):
         failure = failure_of(reply)
         if failure is not None:
             raise type(failure)(f"REDIS_CONFIRM=disk cannot be verified: {failure}") from failure
@@ -76,3 +82,5 @@ def raise_unless_synced(persistence: Reply, appendfsync: Reply) -> None:
         raise BrokerRefused(
             f"REDIS_CONFIRM=disk needs appendfsync always at the broker, where it is {setting}"
         )
+    if on_rewrite and on_rewrite[1] != b"no":
+        raise BrokerRefused("REDIS_CONFIRM=disk needs no-appendfsync-on-rewrite no at the broker")

@@ -1,9 +1,9 @@
 """A connection to a server: pipelined, and made again when it is lost. A process writes over one.
 
-All calls share it and are answered in their order, so nothing waits for a place in a pool, and it
-is exactly known when the broker may have become another: each new connection is a new `epoch`.
-Every address that the broker's name has is tried in turn, within limits of its own.
-What is read back goes over a second one of its kind, so that long pages keep no write waiting.
+All calls share it and are answered in order, so nothing waits for a connection of a pool, and a
+change of the broker is always noticed: each new connection is a new `epoch`. Every address of the
+broker's name is tried in turn, with its own time-outs. Reading back uses a second connection, so
+that long pages do not delay writes.
 """
 
 import asyncio
@@ -26,21 +26,23 @@ from application.ports.errors import BrokerUnavailable, PublisherError
 
 CONNECT_SECONDS = 1.5
 HANDSHAKE_SECONDS = 3.0
-"""How long an address may take to accept a connection, in which a lost packet is sent once more,
-and then for the TLS handshake."""
+"""How long an address may take to accept a connection, enough for one retransmission, and then for
+the TLS handshake."""
 
 LOGIN_SECONDS = 4.0
-"""How long a server that is connected may take to let us in."""
+"""How long a connected server may take for the log-in."""
+
+_OF_A_REPLICA = ("READONLY", "MASTERDOWN")
 
 Find = Callable[[], Awaitable[Address]]
 Admit = Callable[[RespProtocol], Awaitable[None]]
 
 
 class Connection:
-    """Connects when it is used, and again when it is used after having been lost.
+    """Connects on its first use, and reconnects on the next use after a loss.
 
-    `find` tells where the server is, each time that it is connected to; without it, it is at
-    `address`. `admit` looks at a server that lets us in, and raises if it is not to be used.
+    `find` returns the address of the server before each connection; without it `address` is used.
+    `admit` checks a server after the log-in, and raises if it must not be used.
     """
 
     def __init__(
@@ -86,14 +88,14 @@ class Connection:
             protocol = await self._connecting.result()
         replies = await protocol.run(commands)
         for reply in replies:
-            if isinstance(reply, ErrorReply) and str(reply).startswith("READONLY"):
-                # A master that was demoted keeps its connections: look for the new one.
+            if isinstance(reply, ErrorReply) and str(reply).startswith(_OF_A_REPLICA):
+                # A demoted primary keeps its connections: look for the new one.
                 protocol.abort(reply)
                 break
         return replies
 
     async def connect(self) -> None:
-        """Be connected, however many addresses must be tried for it.
+        """Connect, trying as many addresses as necessary.
 
         Raises:
             PublisherError: no address of the broker lets us in.
@@ -103,19 +105,19 @@ class Connection:
             await self._connecting.result()
 
     def give_up(self, why: str) -> None:
-        """Lose the connection, so that the next one is another epoch; calls that wait fail."""
+        """Drop the connection, so that the next one is a new epoch; pending calls fail."""
         if self._protocol is not None:
             self._protocol.abort(ConnectionError(why))
 
     async def close(self) -> None:
-        """Disconnect for good. Calls that wait fail; calling it again does nothing."""
+        """Disconnect for good; pending calls fail. Idempotent."""
         self._is_closed = True
         await self._connecting.close()
         if self._protocol is not None:
             self._protocol.abort(ConnectionError(CLOSED))
 
     async def _connect(self) -> RespProtocol:
-        """Try each address until one lets us in; tell of each why it does not."""
+        """Try each address until a log-in succeeds; else raise the error of each."""
         if self._find is not None:
             self._address = await self._find()
         failures: list[tuple[str, PublisherError]] = []

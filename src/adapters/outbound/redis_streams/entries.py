@@ -1,4 +1,4 @@
-"""Entries of a stream as consumers find them: ids, and fields turned back into values."""
+"""Published entries of a stream: ids, and fields converted back to values."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ from domain.media import AudioFrame
 
 
 def entry_id(mark: Mark) -> str:
-    """Return the id under which the broker keeps an entry."""
+    """Return the id of an entry at the broker."""
     return f"{mark.generation}-{mark.position}"
 
 
@@ -28,15 +28,15 @@ def read_entry_id(found: bytes) -> Mark:
 class EntryReader:
     """Turns the entries of one stream, in order, back into values.
 
-    Audio takes its format from the `Started` before it; `started` is `data` of the latest one, for
-    a stream whose first entries retention has left.
+    Audio has the format of the `Started` before it; `started` is the `data` of the latest one, for
+    a stream whose `Started` retention has removed.
     """
 
     def __init__(self, started: bytes | None) -> None:
         self._media = None if started is None else read_started(started).opening.media
 
     def read(self, found_id: bytes, fields: Mapping[bytes, bytes]) -> tuple[Mark, Entry]:
-        """Return an entry and its place.
+        """Return an entry with its generation and position.
 
         Raises:
             BrokerRefused: the entry is not one of ours.

@@ -1,6 +1,6 @@
-"""What went wrong with Redis, in the words of the port: what happened, what is likely, what to do.
+"""Translates failures of Redis to the port's errors: what happened, likely cause, remedy.
 
-Every text here reaches the log, `check` and readiness: it repeats no argument and no user name.
+Every text appears in the log, `check` and readiness: none has an argument or a user name.
 """
 
 import re
@@ -14,12 +14,13 @@ from application.ports.errors import BrokerRefused, BrokerUnavailable, Publisher
 
 PASSING_CODES = frozenset({
     "OOM", "READONLY", "LOADING", "MISCONF", "NOREPLICAS", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN",
-    "BUSY", "UNKILLABLE", "WRONGPASS",
+    "BUSY", "UNKILLABLE", "UNBLOCKED", "WRONGPASS",
 })  # fmt: skip
-"""First words of error replies that may pass by themselves; all others are for good. A wrong
-password may be in rotation, none at all is a setting."""
+"""First words of transient error replies; all others are permanent. A wrong password may be due to
+a rotation, a missing one is a wrong setting. UNBLOCKED ends a WAIT when the primary is demoted."""
 
-TOO_MANY_CLIENTS = "ERR max number of clients reached"
+TOO_MANY_CLIENTS = "ERR max number of clients"
+"""How servers begin, those of a cluster with `+ cluster connections`, before `reached`."""
 
 CLUSTER = (
     "this is a node of a cluster, and REDIS_URL names a single server: "
@@ -117,7 +118,7 @@ _TLS_HINTS = {
     "WRONG_VERSION_NUMBER": "this port does not speak TLS: use redis://",
     "RECORD_LAYER_FAILURE": "this port does not speak TLS: use redis://",
 }
-"""By OpenSSL's reason, without what tells that it was an alert of the other side."""
+"""By OpenSSL's reason, without the part that marks an alert of the peer."""
 
 _ALERT = re.compile(r"^(SSLV3|TLSV1|TLSV13)_(ALERT_)?")
 
@@ -127,11 +128,11 @@ MAX_SHOWN = 300
 
 NO_HANDSHAKE = "no answer to the TLS handshake: if this port does not speak TLS, use redis://"
 NO_LOGIN = "connected, but no answer in time: the broker is frozen or overloaded"
-"""What each silence of a broker means; the texts of the `TimeoutError`s that are raised for it."""
+"""The meaning of each time-out, as the texts of the `TimeoutError`s."""
 
 
 def translate(error: ErrorReply) -> PublisherError:
-    """Return the port's error for an error reply, which is its cause."""
+    """Return the port's error for an error reply, with the reply as its cause."""
     text = str(error)
     code = text.partition(" ")[0]
     passing = code in PASSING_CODES or text.startswith(TOO_MANY_CLIENTS)
@@ -142,13 +143,13 @@ def translate(error: ErrorReply) -> PublisherError:
 
 
 def _shown(text: str) -> str:
-    """Leave out the arguments of a command that is not known, a password perhaps, and the user."""
+    """Remove the user, and the arguments of an unknown command, which may be a password."""
     text = re.sub(r",? with args beginning with.*", "", text, flags=re.DOTALL)
     return re.sub(r"\bUser \S+ has", "the user has", text)[:MAX_SHOWN]
 
 
 def unreached(cause: BaseException, *, has_tls: bool) -> BrokerUnavailable:
-    """Return the port's error for a connection that was not made, or is lost; `cause` its cause."""
+    """Return the port's error for a failed or lost connection, caused by `cause`."""
     failure = BrokerUnavailable(_tell_of_connection(cause, has_tls=has_tls))
     failure.__cause__ = cause
     return failure
@@ -180,7 +181,7 @@ def _other_protocol(text: str, *, has_tls: bool) -> str | None:
 
 
 def closed_before_an_answer(lost: BrokerUnavailable, *, has_tls: bool) -> BrokerUnavailable:
-    """Say what is likely when a connection is closed before the log-in is answered."""
+    """Return the likely cause if a connection is closed before the log-in is answered."""
     hint = (
         f"the broker may ask for a client certificate, {_OUR_CERTIFICATE}"
         if has_tls

@@ -21,14 +21,14 @@ from domain.ledger import Ledger
 
 ENTRIES_LOST = "lost!"
 ACCOUNT_LOST = "last!"
-"""How revisions begin that the store makes itself; `append.lua` makes the same."""
+"""The prefix of revisions that the store makes itself; `append.lua` uses the same."""
 
 _encode_ledger = msgspec.json.Encoder().encode
 _decode_ledger = msgspec.json.Decoder(dict[str, int]).decode
 
 
 def ledger_json(ledger: Ledger) -> bytes:
-    """Write the ledger as it stands in the hash."""
+    """Write the ledger in the format of the hash."""
     return _encode_ledger(ledger)
 
 
@@ -64,7 +64,7 @@ def fields_of_start(started: bytes, continuation: Continuation) -> Command:
 
 
 def read_head(exists: int, fields: Mapping[bytes, bytes], info: Sequence[Any]) -> Head | None:
-    """Read a head from what `append.lua` tells of a stream; None if there is none.
+    """Read a head from the reply of `append.lua`; None if there is none.
 
     Raises:
         BrokerRefused: it is not one of ours.
@@ -123,7 +123,7 @@ def _read_continuation(told: str) -> Continuation:
 
 
 def _of_entries(info: Sequence[Any]) -> Head:
-    """Make the head of a stream of which only entries are left."""
+    """Derive the head of a stream that has only entries."""
     told = dict(zip(info[::2], info[1::2], strict=True))
     last_id, first = told[b"last-generated-id"], told[b"first-entry"]
     last = read_entry_id(last_id)

@@ -1,4 +1,4 @@
-"""Keys, and the index of starts and ends as its followers find it, in both directions."""
+"""Keys, and the format of the index of starts and ends, in both directions."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ from application.ports.store import Mark
 from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
 
 INDEX_ENTRIES = 100_000
-"""Starts and ends that the index keeps at least, some 20 MB: a day at a call every two seconds."""
+"""How many starts and ends the index keeps at least, some 20 MB: a day at a call every 2 s."""
 
 
 def stream_key(prefix: str, stream: StreamKey) -> str:
@@ -34,7 +34,7 @@ def open_key(prefix: str) -> str:
 
 
 def heartbeat_of_none(heartbeats: str) -> tuple[str, str, str, int, str]:
-    """Write into the sorted set of `open_key` as a heartbeat does, and change nothing."""
+    """Test a heartbeat's write to the sorted set of `open_key` without any change."""
     return "ZADD", heartbeats, "XX", 1, "none"
 
 
@@ -53,7 +53,7 @@ def confirm_key(prefix: str, mark: str) -> str:
 
 
 def event_id(stream: StreamKey, generation: int, position: int) -> str:
-    """Name a start or end; the same when it is announced again."""
+    """Return the event id of a start or end, which is the same if it is repeated."""
     return f"{stream}/{generation}-{position}"
 
 

@@ -1,4 +1,4 @@
-"""The way to the servers: each command goes to the one that has its key.
+"""Links to the servers: each command goes to the server that has its key.
 
 ServerLink     one server: all commands go to it
 SentinelLink   the primary that the Sentinels name, and no other (`sentinel.py`)
@@ -16,11 +16,11 @@ from adapters.outbound.redis_streams.resp import Command, Parts
 from adapters.outbound.redis_streams.slots import Key
 
 WHOLE = ""
-"""The part that is all there is."""
+"""The only part."""
 
 
 class Link(Protocol):
-    """Connects when it is used. Nothing is sent twice but what is known not to be done."""
+    """Connects on its first use. Only commands that were certainly not executed are sent again."""
 
     down_after_seconds: float | None = None
     """After how long Sentinels call a primary down, where there are any."""
@@ -60,7 +60,7 @@ class Link(Protocol):
     async def run_marked(
         self, part: str, commands: Callable[[str], Sequence[Command]]
     ) -> list[Reply]:
-        """Run commands at the server of a part, whose keys have in their braces what is given.
+        """Run commands at the server of a part, with keys for the marks of the part.
 
         Raises:
             PublisherError: the server was not reached, or has the slots of the part no more.
@@ -69,25 +69,25 @@ class Link(Protocol):
         ...
 
     async def learn(self) -> None:
-        """Know the parts.
+        """Read the parts.
 
         Raises:
-            PublisherError: they could not be asked for.
+            PublisherError: they could not be read.
 
         """
         return
 
     async def connect(self, key: Key) -> None:
-        """Be connected to the server that has a key.
+        """Connect to the server that has a key.
 
         Raises:
-            PublisherError: it does not let us in.
+            PublisherError: it does not accept the log-in.
 
         """
         ...
 
     def epoch_of(self, key: Key) -> int:
-        """Return a number that grows when another server, or connection, has the key."""
+        """Return a number that grows when the key's server or its connection changes."""
         ...
 
     def part_of(self, key: Key) -> str:
@@ -95,11 +95,11 @@ class Link(Protocol):
         ...
 
     def parts(self) -> Sequence[str]:
-        """Return the parts that are known; all keys are in one of them."""
+        """Return the known parts; every key is in one of them."""
         ...
 
     def give_up(self, key: Key, why: str) -> None:
-        """Lose the connection to the server that has a key."""
+        """Drop the connection to the server that has a key."""
         ...
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What stands in the braces of keys that belong to no stream, so that a given server has them."""
+"""Hash tags of keys that belong to no stream, chosen so that a given server has them."""
 
 from typing import Protocol
 
@@ -18,12 +18,12 @@ class Marks(Protocol):
         ...
 
     def skip(self) -> None:
-        """Use another from now on: the slot of this one is on its way to another server."""
+        """Use another word, since the slot of this one is being moved to another server."""
         ...
 
 
 class OneMark(Marks):
-    """The word where there are no slots."""
+    """The word for a server without slots."""
 
     def now(self) -> str:
         """Return the word. See `Marks.now`."""

@@ -13,14 +13,14 @@ from adapters.outbound.redis_streams.resp import Command, ErrorReply, Parts
 from application.ports.errors import BrokerUnavailable, PublisherError
 
 REPLICA_MS = 1_000
-"""How long a replica may take to have what its primary has."""
+"""How long a replica may take to receive the writes of its primary."""
 
 
 _REDIRECT = re.compile(r"(MOVED|ASK) \d+ \S*:\d+")
 
 
 class Script:
-    """A script by the digest under which the broker keeps it."""
+    """A script, called by its digest."""
 
     def __init__(self, name: str) -> None:
         self.text = files(__package__).joinpath(name).read_text(encoding="utf-8")
@@ -43,7 +43,7 @@ class Pipeline:
     async def run(self, commands: Sequence[Command | Parts]) -> list[Reply]:
         """Run commands in one round trip; an error reply stands in its place.
 
-        Scripts the broker does not know were not run: they are loaded and called once more.
+        Scripts that the broker does not know were not run: they are loaded and called again.
 
         Raises:
             PublisherError: the broker was not reached, so no command has a known reply.
@@ -66,10 +66,10 @@ class Pipeline:
 
 
 class ReplicatedPipeline(Pipeline):
-    """Answers once a replica has what the commands, and those before them, have written.
+    """Answers once a replica has all writes of these and earlier commands.
 
-    WAIT counts what its own connection has written, of which a new connection has nothing. So each
-    round writes a key that the server has.
+    WAIT covers only writes of its own connection, and a new connection has none. So each round
+    writes a key of the server.
     """
 
     def __init__(self, connection: Connection, marks: Marks, key_of: Callable[[str], str]) -> None:
@@ -79,10 +79,10 @@ class ReplicatedPipeline(Pipeline):
         self._key_of = key_of
 
     async def _send(self, commands: Sequence[Command | Parts]) -> list[Reply]:
-        """Send commands, and wait for a replica: also for those that are sent again.
+        """Send commands, and wait for a replica, also for repeated commands.
 
         Raises:
-            PublisherError: also if no replica has what was written; the commands may be done.
+            PublisherError: also if no replica has the writes; the commands may have been executed.
 
         """
         if not commands:
@@ -110,12 +110,12 @@ class ReplicatedPipeline(Pipeline):
 
 
 def is_elsewhere(reply: Reply) -> bool:
-    """Tell whether a node of a cluster has not the slot of a key, or no more all of its keys."""
+    """Return whether a node lacks the slot of a key, or some keys of the slot."""
     return type(reply) is ErrorReply and str(reply).startswith(("MOVED ", "ASK ", "TRYAGAIN"))
 
 
 def is_redirect(reply: Reply) -> bool:
-    """Tell whether a node of a cluster says that another has the slot, or will have it."""
+    """Return whether a node redirects to another one for the slot."""
     return type(reply) is ErrorReply and _REDIRECT.fullmatch(str(reply)) is not None
 
 

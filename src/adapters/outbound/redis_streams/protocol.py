@@ -19,11 +19,11 @@ Reply = Any
 """What hiredis makes of a RESP2 reply: bytes, int, None, a list of them, or an `ErrorReply`."""
 
 STALLED_SECONDS = 4.0
-"""How long the oldest call may have waited when one is given up: after more the connection counts
-as dead, whether the other side has closed it or not."""
+"""If a call is given up when the oldest one has waited for longer than this, the connection counts
+as dead, even if the peer has not closed it."""
 
 WRITTEN_AT_ONCE_BYTES = 128 * 1024
-"""What is joined for one write: what the socket does not take is copied once more."""
+"""The size of one write: data that the socket does not accept is copied once more."""
 
 
 @dataclass(slots=True)
@@ -57,7 +57,7 @@ class RespProtocol(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Fail every call that waits. See `asyncio.Protocol`."""
+        """Fail every pending call. See `asyncio.Protocol`."""
         self.abort(exc or ConnectionError("the broker closed the connection"))
 
     def data_received(self, data: bytes) -> None:
@@ -70,7 +70,7 @@ class RespProtocol(asyncio.Protocol):
             self.abort(error)
 
     def abort(self, cause: BaseException) -> None:
-        """Close without a word; calls that wait have an unknown effect."""
+        """Close at once; the effect of pending calls is unknown."""
         if self._lost is None:
             self._lost = unreached(cause, has_tls=self._has_tls)
             if self._transport is not None:

@@ -1,4 +1,4 @@
-"""What a consumer of Redis finds, for the AsyncAPI document. The keys are those of `layout`."""
+"""The published data at Redis, for the AsyncAPI document. The keys are those of `layout`."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal

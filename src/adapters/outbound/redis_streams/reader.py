@@ -18,7 +18,7 @@ from domain.head import Head
 from domain.identifiers import StreamKey
 
 PAGE_ENTRIES = 500
-"""Entries of one XRANGE: at most some 50 MB where frames are as long as they may be."""
+"""The number of entries of one XRANGE: some 50 MB with frames of maximum length."""
 
 ANSWER_SECONDS = 5.0
 
@@ -50,7 +50,7 @@ class RedisStreamReader(StreamReader):
             start = b"(" + page[-1][0]
 
     async def head(self, stream: StreamKey) -> Head | None:
-        """Return the hash, or what the entries tell without it. See `StreamReader.head`."""
+        """Return the head from the hash, or else from the entries. See `StreamReader.head`."""
         newest = await self._facts(stream)
         return None if newest is None else newest[0]
 
@@ -70,9 +70,10 @@ class RedisStreamReader(StreamReader):
     ) -> tuple[Head, bytes | None, tuple[bytes, Mapping[bytes, bytes]] | None] | None:
         key = layout.stream_key(self._prefix, stream)
         facts_key = layout.facts_key(self._prefix, stream)
-        told, first, last = await self._ask_all(
+        told, exists, first, last = await self._ask_all(
             [
                 ("HGETALL", facts_key),
+                ("EXISTS", key),
                 ("XRANGE", key, "-", "+", "COUNT", 1),
                 ("XREVRANGE", key, "+", "-", "COUNT", 1),
             ],
@@ -80,10 +81,14 @@ class RedisStreamReader(StreamReader):
         )
         fields = _pairs(told)
         info = (b"last-generated-id", last[0][0], b"first-entry", first[0]) if last else ()
-        head = read_head(len(first), fields, info)
+        head = read_head(exists if fields else len(first), fields, info)
         if head is None:
             return None
         return head, fields.get(b"started"), (last[0][0], _pairs(last[0][1])) if last else None
+
+    def part_of(self, stream: StreamKey) -> str:
+        """Return the shard of a cluster; the only part before it is known. See `StreamReader`."""
+        return self._link.part_of(stream)
 
     async def announcements(self, after: str | None = None) -> Sequence[Announcement]:
         """Return a page of the index. See `StreamReader.announcements`."""
@@ -101,7 +106,7 @@ class RedisStreamReader(StreamReader):
         return reply
 
     async def _ask_all(self, commands: Sequence[Command], key: Key) -> list[Reply]:
-        """Ask for replies; being connected first is not part of the time that they may take."""
+        """Run commands; the time limit does not include the connection."""
         await self._link.connect(key)
         try:
             async with asyncio.timeout(ANSWER_SECONDS):

@@ -1,8 +1,8 @@
 """Commands as the broker's protocol has them (RESP2), written for one copy of the audio.
 
-hiredis writes any command, and copies its arguments to do so. The one command that carries audio
-is written in parts here: what stands between the frames, and the frames as they are; the parts of
-many commands are joined when they are sent, and never before.
+hiredis packs any command, but copies its arguments. The one command that carries audio is written
+here in parts: the bytes between the frames, and the frames themselves. The parts of many commands
+are joined only when they are sent.
 """
 
 import re
@@ -13,17 +13,17 @@ import hiredis
 Command = tuple[bytes | str | int, ...]
 
 Parts = list[bytes]
-"""A command that is written already; joined they are what is sent."""
+"""A packed command, in parts."""
 
 
 _OF_A_SCRIPT = re.compile(r"^(ERR Error running script \([^)]*\): )?(@user_script: ?\d+: )+-?")
 
 
 class ErrorReply(Exception):
-    """The broker answers with an error, and this is its text.
+    """An error reply of the broker, with its text.
 
-    Brokers before Redis 7 write where in a script a command was refused before what it was refused
-    for; that is left out. It is not that of redis-py, which takes a third of the start to import.
+    Brokers before Redis 7 put the position in the script before the cause; it is left out. The
+    class is not redis-py's, whose import takes a third of the start.
     """
 
     def __init__(self, text: str) -> None:

@@ -1,6 +1,6 @@
-"""What the broker's user must be allowed: the commands that this package sends, and on which keys.
+"""The rights of the broker's user: the commands that this package sends, and their keys.
 
-A command that is sent anywhere here is in this list, and nothing else; a test takes each away.
+The list has exactly the commands that are sent; a test removes each of them.
 """
 
 COMMANDS = (
@@ -10,20 +10,20 @@ COMMANDS = (
     "zadd", "zscore", "zscan", "zrem",
     "set", "del", "exists", "pexpire",
 )  # fmt: skip
-"""Without one of them there is no call, no recovery or no reading back."""
+"""Calls, recovery and reading back need these."""
 
 ADVICE = ("info", "config|get")
-"""What `advise` asks, and REDIS_CONFIRM=disk; without that only the advice is missing."""
+"""For `advise` and REDIS_CONFIRM=disk; otherwise only the advice depends on them."""
 
 SEVERAL = ("wait", "role", "cluster|slots", "asking")
-"""What is sent where there are several servers: REDIS_CONFIRM=replica, Sentinels, a cluster."""
+"""For several servers: REDIS_CONFIRM=replica, Sentinels, a cluster."""
 
 AT_SENTINELS = ("ping", "sentinel|get-master-addr-by-name", "sentinel|master")
-"""What Sentinels are asked; without the last only down-after-milliseconds is not known."""
+"""At Sentinels; without the last one only down-after-milliseconds is unknown."""
 
 
 def sentinel_acl_rule() -> str:
-    """Write the ACL of a user at the Sentinels: an account of its own there."""
+    """Write the ACL of the separate user at the Sentinels."""
     allowed = " ".join(f"+{command}" for command in AT_SENTINELS)
     return f"ACL SETUSER USER on >PASSWORD resetkeys resetchannels -@all {allowed}"
 

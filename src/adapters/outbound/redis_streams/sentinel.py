@@ -1,10 +1,11 @@
 """The primary that a majority of Sentinels names, and no other.
 
-A primary that was replaced may be back for some seconds before it is told, and would confirm what
-the new one never gets. So the Sentinels are asked all the time, not only after a failure: when a
-majority names another server the connection is given up, which is a new epoch, and what the old one
-confirmed meanwhile is appended again where it is missing. Without a majority for longer than a
-Sentinel takes to call a primary down we may be on the wrong side of a split: the broker is away.
+A replaced primary may be back for some seconds before it is demoted, and would confirm entries that
+the new one never gets. So the Sentinels are asked regularly, not only after a failure. When a
+majority names another server, the connection is dropped, which begins a new epoch, and entries that
+the old one confirmed meanwhile are replayed. Without a majority for longer than
+`down-after-milliseconds` the broker counts as away: we may be on the wrong side of a network
+partition.
 """
 
 import asyncio
@@ -30,10 +31,10 @@ ASK_SECONDS = 0.5
 """How often the Sentinels are asked, and how long each may take."""
 
 FIRST_ASK_SECONDS = 4.0
-"""How long a Sentinel may take that has to be connected to first."""
+"""How long a Sentinel may take if it has to be connected to first."""
 
 DOWN_AFTER_SECONDS = 5.0
-"""What is taken for down-after-milliseconds where no Sentinel tells it."""
+"""The assumed down-after-milliseconds if no Sentinel returns it."""
 
 LOGIN = (
     "the Sentinels' user and password are their own: ?sentinel_username=USER&sentinel_password="
@@ -77,7 +78,7 @@ class Sentinels:
         raise self._why_none(told)
 
     async def named(self) -> Address | None:
-        """Return the server that a majority names now; None if none is."""
+        """Return the server that a majority names now; None if there is none."""
         place = self._majority(await self._ask(ASK_SECONDS))
         return None if place is None else self._target.at(*place)
 
@@ -102,7 +103,7 @@ class Sentinels:
         return (BrokerRefused if is_for_good else BrokerUnavailable)(text)
 
     async def _ask(self, seconds: float) -> list[Told | PublisherError]:
-        """Ask all at once, and wait for no more of them than it takes to make a majority."""
+        """Ask all concurrently, and wait only until there is a majority."""
         told: list[Told | PublisherError] = []
         asked = {asyncio.create_task(self._ask_one(it, seconds)) for it in self._sentinels}
         try:
@@ -149,7 +150,7 @@ class Sentinels:
 
 
 def _of_sentinel(at: str, error: PublisherError) -> PublisherError:
-    """Name the Sentinel; if it does not let us in, say how to log in at Sentinels."""
+    """Name the Sentinel; if it refuses the log-in, say how to log in at Sentinels."""
     cause = error.__cause__
     text = str(error)
     if isinstance(cause, ErrorReply) and _NO_LOGIN.search(str(cause)):
@@ -163,7 +164,7 @@ async def admit_primary(protocol: RespProtocol) -> None:
     """Refuse a server that is not a primary by its own account.
 
     Raises:
-        BrokerUnavailable: it is a replica: the Sentinels are about to tell another, or it is.
+        BrokerUnavailable: it is a replica; a failover may be in progress.
 
     """
     (role,) = await protocol.run([("ROLE",)])
@@ -175,7 +176,7 @@ async def admit_primary(protocol: RespProtocol) -> None:
 
 
 class SentinelLink(ServerLink):
-    """A connection to the primary, given up when it is the primary no more."""
+    """A connection to the primary, dropped when another server becomes the primary."""
 
     def __init__(self, pipeline: Pipeline, sentinels: Sentinels) -> None:
         super().__init__(pipeline)
@@ -201,7 +202,7 @@ class SentinelLink(ServerLink):
         await self._sentinels.close()
 
     async def _watch(self) -> None:
-        """Give the connection up when the primary is another, or can no more be told."""
+        """Drop the connection when the primary has changed or is no longer known."""
         clock = asyncio.get_running_loop().time
         named_at = clock()
         while True:

@@ -1,4 +1,4 @@
-"""Which node has which slots: what the nodes of a cluster tell, and what most of them agree on."""
+"""The map of a cluster's slots: the answers of the nodes, and their majority."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,17 +15,17 @@ Range = tuple[int, int, NodeName]
 
 @dataclass(frozen=True, slots=True)
 class SlotMap:
-    """The ranges of slots and their primaries, in order; a slot in none of them is served by none.
+    """The ranges of slots and their primaries, in order; other slots are not served.
 
-    A part is what one primary has. Its name is its rank among all by their first slots, which stays
-    the same in a failover.
+    A part is the slots of one primary. Its name is its rank by first slot, which does not change in
+    a failover.
     """
 
     ranges: tuple[Range, ...] = ()
 
     @classmethod
     def told(cls, reply: Reply, host: str) -> "SlotMap":
-        """Read the reply to CLUSTER SLOTS; `host` is that of the node that tells.
+        """Read the reply to CLUSTER SLOTS; `host` is that of the answering node.
 
         Raises:
             ValueError: it is no such reply.
@@ -60,9 +60,9 @@ class SlotMap:
 
 
 def agreed(told: Mapping[NodeName, SlotMap], known: SlotMap) -> SlotMap | None:
-    """Return the map that most nodes tell; where two are told as often, the one that is known.
+    """Return the map of most nodes; of two equally frequent ones, the known one.
 
-    A primary that was replaced tells an old map until it hears of it. None if none is told.
+    A replaced primary returns an old map until it is informed. None without any map.
     """
     votes = Counter(slot_map for slot_map in told.values() if slot_map.ranges)
     if not votes:
@@ -73,6 +73,6 @@ def agreed(told: Mapping[NodeName, SlotMap], known: SlotMap) -> SlotMap | None:
 
 
 def _host(told: bytes | None, host: str) -> str:
-    """Return the host of a node; one that does not know its own has that by which it was asked."""
+    """Return the host of a node; one that does not know its own has the host it was asked by."""
     name = b"" if told is None else told
     return host if name in (b"", b"?") else name.decode()

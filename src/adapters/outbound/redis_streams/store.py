@@ -33,15 +33,15 @@ PAGE = 200
 """Heads that are read in one round trip."""
 
 MAX_DUE = 4_096
-"""Streams whose announcements may be outstanding; of others only the broker has the marks."""
+"""The number of streams whose due announcements are remembered; for others the broker has marks."""
 
 _Chain = tuple[tuple[Revision, tuple[Notice, ...]], ...]
-"""Appends of a stream that were sent one after the other: their revisions, and what is to be
-announced of each. A stream that has one of these revisions has all up to it."""
+"""Consecutive appends of a stream: their revisions and announcements. A stream that has one of
+these revisions has all appends up to it."""
 
 
 class RedisStreamStore(StreamStore):
-    """Stores through a link, which repeats nothing that may be done."""
+    """Stores through a link, which never repeats a command that may have been executed."""
 
     def __init__(
         self, link: Link, announcements: Announcements, options: DestinationOptions
@@ -113,7 +113,7 @@ class RedisStreamStore(StreamStore):
         chains: Sequence[_Chain | None],
         due: dict[int, Sequence[Notice]],
     ) -> None:
-        """Announce what was stored and the marks that were found; where that fails, so it did."""
+        """Announce stored appends and found marks; if that fails, the append counts as failed."""
         for index, chain in enumerate(chains):
             if chain is not None and outcomes[index] is APPENDED:
                 due[index] = [one for _, notice in chain for one in notice]
@@ -122,7 +122,7 @@ class RedisStreamStore(StreamStore):
         self._forget_due([append.stream for append in appends], chains, outcomes)
 
     async def _announce(self, due: Mapping[int, Sequence[Notice]]) -> dict[int, Failed]:
-        """Announce what is due of streams; what went wrong, for those where something did."""
+        """Make the due announcements of streams; return the errors by stream."""
         if not due:
             return {}
         try:
@@ -138,7 +138,7 @@ class RedisStreamStore(StreamStore):
         chains: Sequence[_Chain | None],
         answers: Sequence[Outcome | Head | None],
     ) -> None:
-        """Forget what was due of streams that have answered: it is announced, or not stored."""
+        """Drop the due announcements of answered streams: they are made, or were not stored."""
         for stream, chain, answer in zip(streams, chains, answers, strict=False):
             if chain is None or isinstance(answer, Failed):
                 continue
@@ -148,7 +148,7 @@ class RedisStreamStore(StreamStore):
                 self._due[stream] = rest
 
     def _note_due(self, append: Append, notice: Sequence[Notice]) -> None:
-        """Remember what is to be announced once an append is stored, behind what is stored then."""
+        """Remember the announcements of an append, after those of earlier ones."""
         sent = self._due.pop(append.stream, ())
         revisions = [revision for revision, _ in sent]
         stored = revisions.index(append.expected) + 1 if append.expected in revisions else 0
@@ -159,7 +159,7 @@ class RedisStreamStore(StreamStore):
 
 
 def _read(stream: StreamKey, reply: Reply) -> tuple[Head | Failed | None, Sequence[Notice]]:
-    """Read where a stream stands, and what of it is not announced yet."""
+    """Read the head of a stream, and its missing announcements."""
     failure = failure_of(reply)
     if failure is not None:
         return Failed(failure), ()

@@ -1,6 +1,6 @@
-"""What `REDIS_URL` names: one server, the primary that Sentinels name, or a cluster.
+"""The target of `REDIS_URL`: one server, the primary that Sentinels name, or a cluster.
 
-Each host of a URL with several is read, and complained of, as if it stood in a URL of its own.
+In a URL with several hosts each one is read and checked like a URL of one host.
 """
 
 import re
@@ -40,10 +40,10 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where the broker is.
+    """The address of the broker.
 
-    `seeds` are the server, the Sentinels or some nodes of the cluster. `server` says how to come in
-    at a server of which host and port are told later. `name` is the primary's, for Sentinels.
+    `seeds` are the server, the Sentinels or some nodes of the cluster. `server` has the login and
+    TLS options of servers that become known later. `name` is the primary's, for Sentinels.
     """
 
     kind: Kind
@@ -53,7 +53,7 @@ class Target:
 
     @classmethod
     def of(cls, url: str) -> "Target":
-        """Read a URL with which nothing is wrong."""
+        """Read a valid URL."""
         several = _Several.of(url)
         if several is None:
             address = Address.of(url)
@@ -62,12 +62,12 @@ class Target:
         return cls(several.kind, seeds, Address.of(several.server_url("localhost")), several.name)
 
     def at(self, host: str, port: int) -> Address:
-        """Return a server that was told, with the way to come in of all."""
+        """Return the address of a server with the common login."""
         return replace(self.server, host=host, port=port)
 
 
 def target_complaint(url: str) -> str | None:
-    """Say what is wrong with a URL, repeating nothing of it; None if nothing is."""
+    """Return the error of a URL without repeating any part of it; None if it is valid."""
     login = url.partition("://")[2].rpartition("@")[0]
     if ENDS_A_HOST.intersection(login):  # before it is taken apart: see `complaint`
         return UNESCAPED
@@ -85,7 +85,7 @@ def target_complaint(url: str) -> str | None:
 
 
 def shown(url: str) -> str:
-    """Show a URL without what is secret in it."""
+    """Show a URL without its secrets."""
     scheme, _, rest = url.partition("://")
     before, question, query = rest.partition("?")
     login, _, hosts = before.rpartition("@")
@@ -153,7 +153,7 @@ class _Several:
         )
 
     def complaint(self) -> str | None:
-        """Say what is wrong with the whole, beside what is wrong with one server of it."""
+        """Return the error of the whole URL, apart from errors of one server."""
         names = [name for name, _ in self.options]
         options = dict(self.options)
         of_sentinels = options.keys() & set(_SENTINEL_OPTIONS)

@@ -1,6 +1,6 @@
-"""Proves that a part takes writes: does there all that publishing does, every command of it.
+"""Proves that a part takes writes, by trying every command of publishing there.
 
-With short-lived keys of its own; with those that all streams share, what changes nothing.
+It uses its own short-lived keys, and commands without effect on the shared keys.
 """
 
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from adapters.outbound.redis_streams.resp import Command, ErrorReply
 from application.ports.errors import PublisherError
 
 PROBE_MS = 10_000
-"""How long what is written to find out whether that is possible lives."""
+"""The lifetime of the test keys."""
 
 IMPOSSIBLE_ID = "0-0"
-"""No entry can have it: to who may write the broker says just that, and to who may not that."""
+"""An impossible id: the broker refuses it, or reports the missing right."""
 
 _PROBE = SCRIPTS["probe"]
 
@@ -33,7 +33,7 @@ class Writable:
         self._questions = DISK_QUESTIONS if confirm is Confirm.DISK else ()
 
     async def verify(self, part: str) -> int | None:
-        """Try a part; return how many entries the index has, None if it is of another part.
+        """Try a part; return the length of the index, None if another part has it.
 
         Raises:
             PublisherError: the part does not take writes, and why.
@@ -60,7 +60,7 @@ class Writable:
         return int(replies[-1]) if has_index else None
 
     def _raise_unless_synced(self, mark: str, replies: Sequence[Reply]) -> None:
-        """Let no more be confirmed where it is not synced any more: the next connection is refused.
+        """Stop confirming if the server no longer syncs: the next connection is refused.
 
         Raises:
             PublisherError: it is not.
