@@ -62,6 +62,24 @@ def test_a_sender_that_has_ended_need_not_be_heard(is_started: bool) -> None:
     assert deadlines.due_at == CALL
 
 
+def test_a_sender_that_may_wait_for_the_answer_to_its_start_is_not_silent_until_it_has_it() -> None:
+    deadlines = Deadlines(LIMITS, 0.0)
+    deadlines.note_requested(is_answered=True)
+    assert deadlines.due_at == CALL
+    granted_at = SILENT + 5.0
+    assert deadlines.overdue(granted_at) is None
+    deadlines.note_live(granted_at, granted_at)
+    assert deadlines.due_at == granted_at + SILENT
+
+
+def test_the_silence_of_a_sender_that_gets_no_answer_counts_before_its_start_is_granted() -> None:
+    deadlines = Deadlines(LIMITS, 0.0)
+    deadlines.note_requested(is_answered=False)
+    assert deadlines.due_at == SILENT
+    deadlines.note_live(5.0, 5.0)
+    assert deadlines.due_at == SILENT
+
+
 def test_time_in_which_this_process_stood_still_is_no_silence_of_the_sender() -> None:
     deadlines = Deadlines(LIMITS, 0.0)
     deadlines.is_requested, deadlines.live_since = True, 0.0

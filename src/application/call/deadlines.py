@@ -28,6 +28,7 @@ class Deadlines:
 
     `heard_at` is the time of the last message. While `is_unread` the sender is not read, so it does
     not count as silent. `is_requested`: a start is requested. `live_since` is when the run began.
+    Between the two, a sender that `is_awaiting` the answer to its start does not count as silent.
     """
 
     def __init__(self, limits: TimeLimits, opened_at: float) -> None:
@@ -35,10 +36,20 @@ class Deadlines:
         self._opened_at = opened_at
         self.heard_at = opened_at
         self.is_unread = False
-        self.is_requested = False
+        self.is_requested = self.is_awaiting = False
         self.live_since: float | None = None
         self.has_ended = False
         """Whether the sender has sent its end: no further message is expected."""
+
+    def note_requested(self, *, is_answered: bool) -> None:
+        """Note that a start is requested; if it `is_answered`, its sender may wait for that."""
+        self.is_requested, self.is_awaiting = True, is_answered
+
+    def note_live(self, run_started_at: float, now: float) -> None:
+        """Note that the start is granted; a sender that waited for this was not silent."""
+        self.live_since = run_started_at
+        if self.is_awaiting:
+            self.is_awaiting, self.heard_at = False, now
 
     @property
     def due_at(self) -> float:
@@ -47,7 +58,7 @@ class Deadlines:
         if self.live_since is None and not self.is_requested:
             return self._opened_at + limits.start_seconds
         too_long_at = self._began_at + limits.call_seconds
-        if self.has_ended or self.is_unread:  # it waits for us
+        if self.has_ended or self.is_unread or self.is_awaiting:  # it waits for us
             return too_long_at
         return min(self.heard_at + limits.idle_seconds, too_long_at)
 

@@ -157,7 +157,7 @@ class Session(SessionClose):
             case Audio() | SignalMessage():
                 self._on_early(main, message)
             case Start():
-                self._deadlines.is_requested = True
+                self._deadlines.note_requested(is_answered=not self.wire.waits_for_broker)
                 self._tracks.start(main, message)
             case BadStart(explanation, names):
                 self._refuse_start(main, bad_start(explanation, names))
@@ -208,7 +208,7 @@ class Session(SessionClose):
 
     def on_live(self, live: LiveStream, start: Start | None) -> None:
         """Note that the main stream is granted, and report the oddities of its start."""
-        self._deadlines.live_since = live.run_started_at
+        self._deadlines.note_live(live.run_started_at, self.services.clock.monotonic())
         if start is not None and start.odd:
             self.actions.report_odd_start(start.odd, self.context)
         for remark in self._remarks:
