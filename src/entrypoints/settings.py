@@ -112,7 +112,7 @@ class Settings(Discreet, frozen=True, kw_only=True):
         for name, variable in VARIABLES.items():
             text = self.texts.get(name, variable.default)
             if text is not None and name not in off:
-                shown[name] = REDACTED if variable.is_secret else text
+                shown[name] = REDACTED if variable.is_secret else variable.kind.shown(text)
         return shown
 
     def warnings(self) -> list[str]:

@@ -35,10 +35,14 @@ class InvalidValue(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Kind(Generic[T_co]):
-    """Reads a value from a text, or raises `InvalidValue`. `accepted` is what an operator reads."""
+    """Reads a value from a text, or raises `InvalidValue`. `accepted` is what an operator reads.
+
+    `shown` is a text that is taken as it may be shown.
+    """
 
     read: Callable[[str], T_co]
     accepted: str
+    shown: Callable[[str], str] = str
 
 
 def show(text: str) -> str:
@@ -181,8 +185,14 @@ def _collector(text: str) -> str:
     if "@" in text:
         raise InvalidValue("a URL with a user in it")
     if not is_usable:
-        raise InvalidValue(show(text))
+        raise InvalidValue(show(_without_query(text)))
     return text
+
+
+def _without_query(url: str) -> str:
+    """Return a URL as it may be shown: some collectors take a key in the query."""
+    path, mark, _ = url.partition("?")
+    return f"{path}?***" if mark else path
 
 
 def _http_headers(text: str) -> str:
@@ -211,6 +221,8 @@ HOST = Kind(
     ":: both families",
 )
 RATIO = Kind(_ratio, "a number from 0 to 1")
-COLLECTOR = Kind(_collector, "an http or https URL without a user; a key goes into the headers")
+COLLECTOR = Kind(
+    _collector, "an http or https URL without a user; a key goes into the headers", _without_query
+)
 HTTP_HEADERS = Kind(_http_headers, "comma-separated name=value, each value percent-encoded")
 HTTP_PROTOBUF = Kind(_http_protobuf, "http/protobuf")

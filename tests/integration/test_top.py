@@ -1,6 +1,8 @@
 """`rtaa-ingest top` on a terminal."""
 
 import asyncio
+import os
+import pty
 import re
 import signal
 from collections.abc import Iterator
@@ -19,7 +21,7 @@ from adapters.outbound.redis_streams.destination import RedisDestination
 from adapters.outbound.system_clock import SystemClock
 from application.overview.call_overview import CallOverview
 from application.ports.destination import DestinationOptions
-from entrypoints.cli.keyboard import keys_in
+from entrypoints.cli.keyboard import keyboard, keys_in
 from entrypoints.cli.top_view import TopView, meter, printable
 
 
@@ -149,3 +151,12 @@ def test_the_table_is_dim_while_it_is_what_was_seen_last() -> None:
     assert styles() == {"dim"}
     bench.overview.heard(bench.instant)
     assert "green" in styles()
+
+
+async def test_a_terminal_that_is_gone_is_as_if_q_were_pressed() -> None:
+    ours, theirs = pty.openpty()
+    pressed: list[str] = []
+    with keyboard(theirs, pressed.append):
+        os.close(ours)
+        await until(lambda: pressed == ["q"])
+    os.close(theirs)

@@ -190,3 +190,27 @@ def test_a_listed_stream_that_cannot_be_read_is_told_once_it_can(told: Told) -> 
         "demo/bad-1 unread", "demo/good-2 live", "demo/good-2 ended", "demo/bad-1 started",
         "demo/bad-1 ended",
     ]  # fmt: skip
+
+
+def test_a_part_that_is_away_is_asked_once_for_a_list(told: Told) -> None:
+    asked: list[str] = []
+    calls_of = [PublishedCall(name) for name in ("a-1", "b-1", "c-1", "d-2")]
+
+    async def before(calls: PublishedCalls, store: Store) -> None:
+        await calls.put(*(call.start() for call in calls_of))
+        for call in calls_of[:3]:
+            store.failures[call.key.stream_id] = BrokerUnavailable("away")
+        newest = store.newest
+
+        async def counted(stream: StreamKey) -> Newest | None:
+            asked.append(stream.stream_id)
+            return await newest(stream)
+
+        store.newest = counted  # type: ignore[method-assign]
+
+    async def story(_calls: PublishedCalls, _store: Store) -> None:
+        pass
+
+    kinds = sorted(told(story, Filters(), before))
+    assert kinds == ["demo/a-1 unread", "demo/b-1 unread", "demo/c-1 unread", "demo/d-2 live"]
+    assert asked == ["a-1", "d-2"]

@@ -79,6 +79,10 @@ def test_a_key_of_the_collector_is_not_shown(tmp_path: Path) -> None:
     variables, message = mistakes(wrong)
     assert variables == [ENDPOINT, "OTEL_EXPORTER_OTLP_HEADERS"]
     assert "hunter2" not in message
+    in_query = "//collector/v1/traces?api-key=hunter2"
+    shown = read(**MINIMAL, **{OF_TRACES: f"https:{in_query}"}).describe()[OF_TRACES]
+    assert shown == "https://collector/v1/traces?***"
+    assert "hunter2" not in mistakes({**MINIMAL, OF_TRACES: f"ftp:{in_query}"})[1]
 
 
 @pytest.mark.parametrize(

@@ -173,7 +173,7 @@ class ExostreamkitWire(Wire):
         """Read `started`, `ack`, `error` or `ended`."""
         try:
             return _read_exostreamkit(json.loads(message))
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return Unreadable(repr(message[:100]))
 
 

@@ -6,7 +6,7 @@ import re
 import termios
 import tty
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 READ_BYTES = 1_024
 
@@ -35,7 +35,10 @@ def keyboard(descriptor: int, on_key: Callable[[str], None]) -> Iterator[None]:
     loop = asyncio.get_running_loop()
 
     def read() -> None:
-        data = os.read(descriptor, READ_BYTES)
+        try:
+            data = os.read(descriptor, READ_BYTES)
+        except OSError:
+            data = b""
         if not data:  # the terminal is gone
             loop.remove_reader(descriptor)
             on_key("q")
@@ -48,4 +51,5 @@ def keyboard(descriptor: int, on_key: Callable[[str], None]) -> Iterator[None]:
         yield
     finally:
         loop.remove_reader(descriptor)
-        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+        with suppress(termios.error):  # it is gone
+            termios.tcsetattr(descriptor, termios.TCSADRAIN, before)

@@ -1,6 +1,7 @@
 """Follows announcements, and each stream that they name, for `rtaa-ingest tail`."""
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from application.backoff import Backoff
@@ -180,10 +181,8 @@ class Tail:
                 elif before is not None and before.run == announced.run:
                     del open_streams[announced.stream]
             cursor = page[-1].cursor
-        found = [
-            (announced, await self._ask_newest(announced)) for announced in open_streams.values()
-        ]
-        for announced, newest in found:
+        listed = 0
+        for announced, newest in await self._ask_newest(open_streams.values()):
             key = announced.stream
             if isinstance(newest, PublisherError):
                 self._live[key] = followed = self._from(announced)
@@ -192,23 +191,35 @@ class Tail:
                 run = newest.head.run
                 if run is None or self._filters.take_opening(run.opening):
                     self._live[key] = self._list(key, newest, announced.run)
+                    listed += 1
         self._cursor = cursor
-        self._lines.list_is_over(len(self._live))
+        self._lines.list_is_over(listed)
 
-    async def _ask_newest(self, announced: Announcement) -> Newest | PublisherError | None:
-        """Return what is newest of a stream; why that is not known, if others can be read.
+    async def _ask_newest(
+        self, streams: Iterable[Announcement]
+    ) -> list[tuple[Announcement, Newest | PublisherError | None]]:
+        """Return what is newest of streams, or why it is not known; a part that is away is left.
 
         Raises:
             PublisherError: the store has one part, and is away.
 
         """
-        try:
-            return await self._reader.newest(announced.stream)
-        except PublisherError as error:
-            is_whole = self._reader.part_of(announced.stream) == WHOLE.name
-            if is_whole and isinstance(error, BrokerUnavailable):
-                raise
-            return error
+        found: list[tuple[Announcement, Newest | PublisherError | None]] = []
+        away: dict[str, PublisherError] = {}
+        for announced in streams:
+            part = self._reader.part_of(announced.stream)
+            if part in away:
+                found.append((announced, away[part]))
+                continue
+            try:
+                found.append((announced, await self._reader.newest(announced.stream)))
+            except PublisherError as error:
+                if isinstance(error, BrokerUnavailable):
+                    if part == WHOLE.name:
+                        raise
+                    away[part] = error
+                found.append((announced, error))
+        return found
 
     def _from(self, announced: Announcement) -> _Followed:
         before = _before(announced.generation, announced.position)
