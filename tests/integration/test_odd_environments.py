@@ -25,7 +25,9 @@ def files(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "arguments", [(), ("--stream-prefix", "mine"), ("--redis-url", NO_BROKER)], ids=repr
+    "arguments",
+    [(), ("--stream-prefix", "mine"), ("--redis-url", NO_BROKER)],
+    ids=["no option", "a prefix", "an address"],
 )
 def test_simulate_reads_where_to_look_from_files_too(
     files: dict[str, str], arguments: tuple[str, ...]
