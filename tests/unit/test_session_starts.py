@@ -1,6 +1,7 @@
 """A session whose start is under way: what no socket shows of what its sender sends meanwhile."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -228,6 +229,22 @@ async def test_a_bug_while_the_close_is_being_sent_leaves_no_stream_open(
     starting.leave()
     assert starting.session.is_done
     assert site.telemetry.open_streams["exostreamkit"] == 0
+
+
+async def test_what_is_confirmed_is_acked_before_a_close_for_a_bug(site: StartingSite) -> None:
+    starting = site.starting(Exostreamkit())
+    say(starting, START)
+    await site.plug()
+    live = await site.outcome(starting)
+    assert isinstance(live, LiveStream)
+    starting.put_early()
+    say(starting, *(Audio(seq, b"ab") for seq in range(3)))
+    await site.until(lambda: live.published.last_seq == 2)
+    assert not starting.acks
+    starting.session.fail(LookupError("a bug"))
+    assert [json.loads(ack)["seq"] for ack in starting.acks] == [2]
+    assert starting.closing is not None
+    assert starting.closing.code is CloseCode.BUG
 
 
 async def undecided(site: StartingSite) -> RecordingConnection:

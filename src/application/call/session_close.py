@@ -140,7 +140,7 @@ class SessionClose:
             self.close(closing)
 
     def fail(self, bug: Exception) -> None:
-        """Close at once because of a bug; if it is closing, only cancel the remaining work."""
+        """Ack and close at once because of a bug; if it is closing, only cancel remaining work."""
         if self.is_gone or self._is_closed:
             _log.error("a call failed behind its close", exc_info=bug, extra=self.context)
             self.abandon()
@@ -149,8 +149,7 @@ class SessionClose:
             self.actions.wake()
             return
         self._closing = closing_of(bug, keeps_on=False)
-        self._is_closed = True
-        self.actions.close(self._closing)
+        self._finish(self._closing)
 
     def note_end(self, *, is_left: bool) -> None:
         """Undo the end while it is left to a newer connection, which may fail."""
