@@ -50,6 +50,11 @@ async def calls_on_both(service: ServiceProcess, name: str) -> list[Caller]:
     return callers
 
 
+def workers_told(service: ServiceProcess) -> int:
+    """Return how many workers have shown that they live: each in the board that a scrape sums."""
+    return sum(line.startswith("process_cpu_seconds_total{") for line in scrape(service))
+
+
 async def until_told(service: ServiceProcess, *, received: int, open_streams: int) -> None:
     """Wait until either worker, as the kernel chooses, tells these sums."""
 
@@ -144,6 +149,7 @@ async def test_connections_that_wait_for_a_worker_that_dies_get_the_next_one(
     workers: Any,
 ) -> None:
     service = workers()
+    await until(lambda: workers_told(service) == 2)
     dying = children(service)[0]
     os.kill(dying, signal.SIGSTOP)
     waiting = [asyncio.create_task(shake_hands(service.port)) for _ in range(20)]

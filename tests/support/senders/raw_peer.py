@@ -43,16 +43,18 @@ async def dial(port: int) -> socket.socket:
 
 async def shake_hands(port: int) -> socket.socket:
     """A WebSocket of which nothing but the handshake is read."""
-    sock = await dial(port)
     loop = asyncio.get_running_loop()
-    async with asyncio.timeout(LIMIT_SECONDS):
-        await loop.sock_sendall(sock, HANDSHAKE)
-        head = b""
-        while not head.endswith(b"\r\n\r\n"):
-            byte = await loop.sock_recv(sock, 1)
-            assert byte, head
-            head += byte
-    assert head.startswith(b"HTTP/1.1 101")
+    with ExitStack() as opened:
+        sock = opened.enter_context(await dial(port))
+        async with asyncio.timeout(LIMIT_SECONDS):
+            await loop.sock_sendall(sock, HANDSHAKE)
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):
+                byte = await loop.sock_recv(sock, 1)
+                assert byte, head
+                head += byte
+        assert head.startswith(b"HTTP/1.1 101")
+        opened.pop_all()
     return sock
 
 
