@@ -43,6 +43,11 @@ class Broker:
         self.next_heartbeat = count()
         self.has_lost = False
         self.has_unanswered_start = False
+        self.seconds = 0.0
+        """How long each of its answers takes."""
+
+    def of(self, stream: StreamKey) -> "Broker":  # noqa: ARG002  # for `Brokers`
+        return self
 
     def store(self, stored: Stored) -> None:
         self.now = stored
@@ -104,6 +109,17 @@ class Broker:
             self.mistakes.append(what)
 
 
+class Brokers(Broker):
+    """One broker of many streams: each has a past of its own, all share what else there is."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self.streams: dict[StreamKey, Broker] = {}
+
+    def of(self, stream: StreamKey) -> Broker:
+        return self.streams.setdefault(stream, Broker(self.clock))
+
+
 class Connection(StreamStore, OpenRuns, Destination):
     """One process's way to the broker. `faults` are met by its next appends, one each."""
 
@@ -142,9 +158,10 @@ class Connection(StreamStore, OpenRuns, Destination):
             del self.broker.heartbeats_of[stream]
 
     async def heads(self, streams: Sequence[StreamKey]) -> Heads:
-        await asyncio.sleep(0)
+        await asyncio.sleep(self.broker.seconds)
         self._reach()
-        return Heads(self.broker.clock.epoch_ms(), [self.broker.now.head for _ in streams])
+        heads = [self.broker.of(stream).now.head for stream in streams]
+        return Heads(self.broker.clock.epoch_ms(), heads)
 
     async def append(self, appends: Sequence[Append]) -> Sequence[Outcome]:
         sent = [
@@ -157,11 +174,11 @@ class Connection(StreamStore, OpenRuns, Destination):
         if self.before_append is not None:
             act, self.before_append = self.before_append, None
             act()
-        return await self._call(lambda: [self.broker.append(append) for append in sent])
+        return await self._call(lambda: [self.broker.of(it.stream).append(it) for it in sent])
 
     async def _call(self, write: Callable[[], T]) -> T:
         fault = self.faults.pop(0) if self.faults and not self.broker.is_down else ""
-        await asyncio.sleep(0)
+        await asyncio.sleep(self.broker.seconds)
         self._reach()
         if fault == "lost":
             self._lose_connection()
