@@ -98,8 +98,8 @@ class Lives:
                 self._lose(stream, broker)
 
     def _lose(self, stream: StreamKey, broker: Broker) -> None:
-        beat = float(next(self.brokers.next_heartbeat))
-        self.brokers.heartbeats_of.setdefault(stream, beat)
+        heartbeat = float(next(self.brokers.next_heartbeat))
+        self.brokers.heartbeats_of.setdefault(stream, heartbeat)
         luck = self.choice.random()
         if luck < 0.3:
             broker.come_back_as(self.choice.choice(broker.covered()))
@@ -127,6 +127,7 @@ class Lives:
         rules.no_append_makes_no_sense(self.brokers)
         for process, senders in self.senders.items():
             rules.everything_is_over(process, senders)
+            rules.no_bug_is_met(process)
             rules.each_message_is_counted(process)
             for sender in senders:
                 rules.closes_are_of_the_dialect(sender)

@@ -6,6 +6,7 @@ from lossy_broker import Broker, Brokers
 from scripted_sender import CALLER, AgentSender, ExoSender, Sender
 from whole_process import WholeProcess
 
+from application.call.closing import CloseCode
 from domain.entries import Ended, Entry, Gap, Started
 from domain.identifiers import StreamId, StreamKey, TenantId
 from domain.media import AudioFrame
@@ -17,7 +18,7 @@ CLOSE_CODES = {
 
 
 def runs_of(broker: Broker) -> list[list[Entry]]:
-    """Part a stream into its runs; a run that goes on has a `Started` of the same name."""
+    """Part a stream into its runs; a run that is continued has a `Started` of the same name."""
     runs: list[list[Entry]] = []
     name = None
     for _, entry in broker.now.entries:
@@ -97,7 +98,7 @@ def acks_are_of_what_is_stored(sender: Sender, brokers: Brokers) -> None:
         return  # a frame without a number is not acknowledged by one
     stored: set[int] = set()
     granted: int | None = None
-    for told, message in enumerate(sender.peer.said):
+    for told, message in enumerate(sender.peer.replies):
         if message["event"] == "started":
             key = StreamKey(TenantId(CALLER), StreamId(message["interaction_id"]))
             stored = _seqs_of_generation(brokers.of(key), message["generation"])
@@ -131,6 +132,11 @@ def everything_is_over(process: WholeProcess, senders: Iterable[Sender]) -> None
     assert not any(process.telemetry.open_streams.values())
 
 
+def no_bug_is_met(process: WholeProcess) -> None:
+    """No connection is closed because the service itself failed."""
+    assert not any(code == CloseCode.BUG for code, _ in process.telemetry.closes)
+
+
 def each_message_is_counted(process: WholeProcess) -> None:
     """Each message with audio, and each that is refused, is received once."""
     assert process.telemetry.counted["received", ""] == process.heard
@@ -147,6 +153,6 @@ def each_message_has_one_outcome(process: WholeProcess) -> None:
 def closes_are_of_the_dialect(sender: Sender) -> None:
     """A connection is closed with a code of its dialect; AgentStream is told nothing else."""
     assert sender.peer.close_code in {None, *CLOSE_CODES[type(sender)]}
-    events = {message["event"] for message in sender.peer.said}
+    events = {message["event"] for message in sender.peer.replies}
     is_agent = isinstance(sender, AgentSender)
     assert events <= (set() if is_agent else {"started", "ack", "error", "ended"})

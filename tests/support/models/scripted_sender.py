@@ -114,7 +114,7 @@ class ExoSender(Sender):
         if self.is_binary and self.choice.random() < 0.5:
             self.peer.put((False, audio))
         else:
-            self.sent.append(Sent(len(self.peer.said), self.seq, luck >= 0.02))
+            self.sent.append(Sent(len(self.peer.replies), self.seq, luck >= 0.02))
             data = base64.b64encode(audio).decode()
             self.tell({"event": "audio", "data": data, "seq": self.seq})
         self.seq += 1

@@ -31,14 +31,14 @@ HANDSHAKE = Handshake("/v1/ingest", MappingProxyType({}), MappingProxyType({}), 
 
 
 class MemoryPeer:
-    """The service's end of a socket. The sender puts frames in, and reads what was `said`."""
+    """The service's end of a socket. The sender puts frames in, and reads what was `replies`."""
 
     def __init__(self) -> None:
         self.messages: list[Frame] = []
         self.inbox = Inbox(self.messages, asyncio.get_running_loop())
         self.last_reply: Callable[[], str | None] | None = None
         self.on_closed: Callable[[Closing], None] | None = None
-        self.said: list[dict[str, Any]] = []
+        self.replies: list[dict[str, Any]] = []
         self.reads = asyncio.Event()
         self.reads.set()
         self.is_gone = False
@@ -60,7 +60,7 @@ class MemoryPeer:
     def say(self, text: str) -> bool:
         if self.is_gone or not self.reads.is_set():
             return False
-        self.said.append(json.loads(text))
+        self.replies.append(json.loads(text))
         return True
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
@@ -72,7 +72,7 @@ class MemoryPeer:
             self.close_code = message["code"]
             self.leave()
         else:
-            self.said.append(json.loads(message["text"]))
+            self.replies.append(json.loads(message["text"]))
 
     # The sender's side
 
