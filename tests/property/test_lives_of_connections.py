@@ -131,10 +131,10 @@ class Lives:
             rules.each_message_is_counted(process)
             for sender in senders:
                 rules.closes_are_of_the_dialect(sender)
-        for broker in self.brokers.streams.values():
-            rules.no_run_ends_twice(rules.runs_of(broker))
         if not self.loses:
             self._check_that_nothing_is_lost()
+        for broker in self.brokers.streams.values():
+            rules.no_run_ends_twice(rules.runs_of(broker))
 
     def _check_that_nothing_is_lost(self) -> None:
         for broker in self.brokers.streams.values():
