@@ -141,7 +141,6 @@ class Lives:
             for run in rules.runs_of(broker):
                 rules.each_run_has_one_end(run)
                 rules.seqs_are_stored_or_declared(run)
-                rules.ledger_adds_up(run)
         rules.each_frame_is_stored_once(self.brokers, self.owners)
         for process, senders in self.senders.items():
             rules.each_message_has_one_outcome(process)

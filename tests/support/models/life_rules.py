@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from lossy_broker import Broker, Brokers
-from scripted_sender import CALLER, AgentSender, ExoSender, Sender
+from scripted_sender import TENANT, AgentSender, ExoSender, Sender
 from whole_process import WholeProcess
 
 from application.call.closing import CloseCode
@@ -69,14 +69,6 @@ def seqs_are_stored_or_declared(run: list[Entry]) -> None:
     assert (ended.ledger.published, ended.ledger.missing) == (published, missing)
 
 
-def ledger_adds_up(run: list[Entry]) -> None:
-    """Received is published, duplicate, rejected and lost together."""
-    ended = run[-1]
-    assert isinstance(ended, Ended)
-    of = ended.ledger
-    assert of.received == of.published + of.duplicate + of.rejected + of.lost
-
-
 def each_frame_is_stored_once(brokers: Brokers, owners: Mapping[int, int]) -> None:
     """No frame is stored twice, and those of one sender keep their order."""
     seen: set[int] = set()
@@ -100,7 +92,7 @@ def acks_are_of_what_is_stored(sender: Sender, brokers: Brokers) -> None:
     granted: int | None = None
     for told, message in enumerate(sender.peer.replies):
         if message["event"] == "started":
-            key = StreamKey(TenantId(CALLER), StreamId(message["interaction_id"]))
+            key = StreamKey(TenantId(TENANT), StreamId(message["interaction_id"]))
             stored = _seqs_of_generation(brokers.of(key), message["generation"])
             granted = message["last_seq"]
         if message["event"] == "ack":

@@ -12,7 +12,7 @@ from domain.access import Principal
 from domain.identifiers import TenantId
 
 FRAME_BYTES = 80
-CALLER = "t"
+TENANT = "t"
 BURSTS = (1, 1, 1, 5, 30, 49, 50, 99, 100, 101)
 
 
@@ -97,7 +97,7 @@ class ExoSender(Sender):
             {
                 "event": "start",
                 "interaction_id": choice.choice(["s1", "s1", "s2"]),
-                "tenant_id": CALLER,
+                "tenant_id": TENANT,
                 "sample_rate": choice.choice([8000, 8000, 8000, 16000]),
                 "encoding": "pcm16",
                 "resume": choice.random() < 0.7,
@@ -146,7 +146,7 @@ class AgentSender(Sender):
 
     def _start(self) -> None:
         self.has_started = True
-        start = {"call_sid": "c", "account_sid": CALLER, "media_format": {"sample_rate": "8000"}}
+        start = {"call_sid": "c", "account_sid": TENANT, "media_format": {"sample_rate": "8000"}}
         stream = self.choice.choice(["a1", "a1", "a2"])
         self.tell({"event": "start", "stream_sid": stream, "start": start})
 
