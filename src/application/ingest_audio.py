@@ -68,7 +68,9 @@ class IngestAudio:
     def drop_frame(self, stream: LiveStream, seq: int | None, audio: bytes) -> bool:
         """Accept one frame that the full buffer drops: it is lost. False for a duplicate.
 
-        Raises as a frame that is published does.
+        Raises:
+            InvalidAudio, InvalidSequenceNumber: the frame is refused, as a published one would be.
+
         """
         interaction = stream.interaction
         number = interaction.unnumbered_seq if seq is None else seq

@@ -203,6 +203,16 @@ def test_simulate_judges_carriers_by_the_ledgers_of_an_address_or_of_the_environ
         assert service.stop() == 0
 
 
+def simulating(service: ServiceProcess, *words: str) -> subprocess.Popen[str]:
+    """Start `simulate` against a service; what it prints is in its standard output."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "entrypoints.program", "simulate", "--url", service.url, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
 @pytest.mark.parametrize("form", [(), ("--binary",)])
 def test_simulate_resumes_its_calls_when_the_service_restarts(
     valkey: EmbeddedValkey, tmp_path: Path, form: tuple[str, ...]
@@ -211,12 +221,7 @@ def test_simulate_resumes_its_calls_when_the_service_restarts(
     words = ["--calls", "3", "--interaction-prefix", f"restart{len(form)}", *form]
     with (
         service_process(environment, tmp_path / "log") as service,
-        subprocess.Popen(
-            [sys.executable, "-m", "entrypoints.program", "simulate", "--url", service.url, *words],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        ) as simulate,
+        simulating(service, *words) as simulate,
     ):
         with redis.Redis.from_url(valkey.url) as broker:
             keys = f"rtaa:audio:{{demo/restart{len(form)}-*"
@@ -234,12 +239,7 @@ def test_simulate_fails_when_the_service_is_stopped_and_does_not_come_back(
     words = ["--interaction-prefix", "stopped", "--time-limit", "8"]
     with (
         service_process(environment, tmp_path / "log") as service,
-        subprocess.Popen(
-            [sys.executable, "-m", "entrypoints.program", "simulate", "--url", service.url, *words],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        ) as simulate,
+        simulating(service, *words) as simulate,
     ):
         with redis.Redis.from_url(valkey.url) as broker:
             wait_until(lambda: broker.keys("rtaa:audio:{demo/stopped-*"))

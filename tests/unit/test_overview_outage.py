@@ -23,12 +23,7 @@ CALM = ServiceState(
 def speaking() -> OverviewBench:
     bench = OverviewBench()
     bench.overview.opened(bench.instant)
-    bench.start()
-    bench.hear(SPEECH)
-    bench.look()
-    bench.hear(SPEECH)
-    bench.look()
-    return bench
+    return bench.flow()
 
 
 @pytest.mark.parametrize("fails", [True, False])

@@ -1,6 +1,6 @@
 """What the views say of calls that cannot be read, while others can."""
 
-from overview_bench import SPEECH, OverviewBench
+from overview_bench import OverviewBench
 
 from application.overview.answers import Answers, answer
 from application.overview.call_overview import CallOverview
@@ -11,13 +11,7 @@ from domain.identifiers import StreamId, StreamKey, TenantId
 
 
 def flowing(name: str, overview: CallOverview) -> OverviewBench:
-    bench = OverviewBench(StreamKey(TenantId("t"), StreamId(name)), overview)
-    bench.start()
-    bench.hear(SPEECH)
-    bench.look()
-    bench.hear(SPEECH)
-    bench.look()
-    return bench
+    return OverviewBench(StreamKey(TenantId("t"), StreamId(name)), overview).flow()
 
 
 def told(bench: OverviewBench) -> Answers:

@@ -87,7 +87,7 @@ class EarlyMessages:
         self._held_bytes = 0
         self._dropped = Dropped()
         self.first_audio: FirstAudio | None = None
-        """The first frame of the track that came behind its start, or is held from before."""
+        """The first frame of the track: held from before the start, or received after it."""
         self.has_ended = False
         """Whether the sender has sent its end."""
 
@@ -208,7 +208,7 @@ class EarlyMessages:
             self._count_refused(refusal.value, messages)
 
     def _refusal_of(self, frame: Audio) -> Refusal | None:
-        """Tell whether a frame behind the start is refused, and why."""
+        """Return why a frame after the start is refused; None if it is not."""
         if self._media is not None:
             try:
                 AudioFrame(self._media, frame.seq or 0, 0, frame.audio)

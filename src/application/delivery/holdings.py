@@ -99,16 +99,16 @@ class Holdings:
         return self.tail is not None and self.place(head) == At(self.window.next_position)
 
     def stored_before(self, head: Head) -> list[Batch]:
-        """Return, and queue no more, what the next lease of the run seems to continue.
+        """Remove and return the queued batches that the next lease of the run seems to follow.
 
-        It was probably stored, although its answer was lost: the next lease begins at its end.
+        They were probably stored, although the answer was lost: the next lease begins after them.
         """
         is_there = any(self._is_continued(batch, head) for batch in self.window.queued)
         return self.window.confirm_below(head.begun_at) if is_there and self.is_of_run(head) else []
 
     @staticmethod
     def _is_continued(batch: Batch, head: Head) -> bool:
-        """Return whether a lease begins at the end of a batch, and with nothing before that."""
+        """Return whether the head's lease is the next one and begins directly after a batch."""
         is_next = head.lease.generation == batch.lease.generation + 1
         is_kept = head.first_kept < batch.first_position  # else entries were declared lost
         return batch.count > 0 and batch.end == head.begun_at and is_next and is_kept

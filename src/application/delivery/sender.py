@@ -118,7 +118,7 @@ class Sender(LogRegistry):
         return True
 
     def _may_be_another(self, lane: Lane, log: StreamLog) -> bool:
-        """Tell whether the server of a part, or of one log, is not the one that was looked at."""
+        """Return whether the server of a part, or of one log, may have changed."""
         witness, epoch_of = lane.witness, self._store.epoch_of
         if witness is None:
             lane.witness = next(iter(lane.logs), None)

@@ -1,11 +1,11 @@
 """Reads a store and feeds the overview, at a limited rate for any number of calls.
 
-the index     a few pages a round, until its end, then what is new
-looks         at calls that are shown, up to once a second each; at the others in turn
-time lines    of the calls that are watched: entry by entry, so many a round
+the index     a few pages a round, until its end, then new pages
+looks         at visible calls, up to once a second each; at the others in turn
+time lines    of watched calls: entry by entry, a limited number a round
 
-Calls in different parts of a store are looked at side by side: a part that is away, or answers
-late, holds up its own calls alone.
+Calls in different parts of a store are read concurrently: a part that is away, or answers late,
+delays only its own calls.
 """
 
 import asyncio
@@ -175,7 +175,7 @@ class Follower:
         return list(due)
 
     def _look_later(self, streams: Sequence[StreamKey]) -> None:
-        """Remember calls that are over: no other turn comes for them."""
+        """Queue ended calls again, since only live calls get further turns."""
         for stream in streams:
             call = self._overview.call(stream)
             if call is not None and call.condition.is_over:
@@ -211,7 +211,7 @@ class Follower:
         return True
 
     async def _choose_watched(self) -> Sequence[StreamKey]:
-        """Return the calls that are watched, and let go of those that are no more."""
+        """Return the watched calls, and stop reading the others."""
         wanted = list(dict.fromkeys(self.watched.values()))[:MAX_WATCHED]
         for stream in self._watched.keys() - set(wanted):
             if not self._watched[stream].is_busy:

@@ -1,4 +1,4 @@
-"""A call whose entries are read for its time line, and where that reading stands."""
+"""Reads the entries of a watched call for its time line."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import suppress
@@ -12,11 +12,11 @@ ENTRIES = 2_000
 """How many entries of a watched call are read in a round."""
 
 ENTRIES_HEARD = 100
-"""After so many the store is noted to have answered."""
+"""After this many entries the store counts as having answered."""
 
 
 class Watched:
-    """Reads the entries of one call, so many at a time."""
+    """Reads the entries of one call, a limited number at a time."""
 
     def __init__(self) -> None:
         self.line = TimeLine()
@@ -44,7 +44,7 @@ class Watched:
             self.is_busy = False
 
     async def stop(self) -> None:
-        """Give up the reading, if there is one."""
+        """Cancel the reading, if there is one."""
         reading, self._reading = self._reading, None
         if isinstance(reading, AsyncGenerator):
             with suppress(PublisherError):

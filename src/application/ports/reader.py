@@ -103,7 +103,7 @@ class StreamReader(Protocol):
     def part_of(self, stream: StreamKey) -> str:  # noqa: ARG002  # for overriders
         """Return the part of the store that a stream is in, as far as this reader knows.
 
-        Who reads many streams does so side by side for different parts. Default: there is one part.
+        Views read different parts concurrently. Default: there is one part.
         """
         return ""
 

@@ -29,7 +29,7 @@ RESTART = 1012
 """The service restarts, and asks to reconnect (RFC 6455, IANA's registry of close codes)."""
 
 RESUME_SECONDS = 25.0
-"""How long it is tried to reach the service again: it waits for 30 s unless told."""
+"""How long to try to reach the service again: it keeps a cut run for 30 s by default."""
 
 AGAIN_SECONDS = 0.5
 
@@ -200,7 +200,7 @@ class _Call:
 
     @property
     def tries_until(self) -> float:
-        """Until when, by the loop's clock, it is tried to resume a call that was closed now."""
+        """Until when, by the loop's clock, to try to resume a call that was closed now."""
         return min(self._loop.time() + RESUME_SECONDS, self._limit_at)
 
     async def hold(self, socket: ClientConnection) -> None:

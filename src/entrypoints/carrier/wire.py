@@ -106,7 +106,7 @@ class Wire(Protocol):
         ...
 
     def resuming(self) -> list[Message]:
-        """Write what comes first over another connection; frames follow `Started.last_seq`."""
+        """Write the first messages over another connection; frames follow `Started.last_seq`."""
         ...
 
     def frame(self, seq: int, audio: bytes) -> Message:
@@ -235,7 +235,7 @@ class AgentstreamWire(Wire):
         return [_compact({"event": "connected"}), self._event("start", 1, start)]
 
     def resuming(self) -> list[Message]:
-        """Begin as ever: the platform resumes no call."""
+        """Begin as usual: the platform cannot resume a call."""
         return self.opening()
 
     def frame(self, seq: int, audio: bytes) -> Message:

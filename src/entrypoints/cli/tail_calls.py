@@ -78,7 +78,7 @@ class _Followed:
 
     @property
     def has_ended(self) -> bool:
-        """Whether an end was read last, and no new run behind it."""
+        """Whether the last entry read is an end."""
         return self.last is not None and isinstance(self.last.entry, Ended)
 
 
@@ -140,7 +140,7 @@ class Tail:
                     parts_away.add(self._reader.part_of(key))
 
     def _note_unread(self, key: StreamKey, followed: _Followed, error: PublisherError) -> None:
-        """Tell once that a stream cannot be read, while others can.
+        """Print once that a stream cannot be read, while others can.
 
         Raises:
             PublisherError: the store has one part, and is away.
@@ -198,7 +198,7 @@ class Tail:
     async def _ask_newest(
         self, streams: Iterable[Announcement]
     ) -> list[tuple[Announcement, Newest | PublisherError | None]]:
-        """Return what is newest of streams, or why it is not known; a part that is away is left.
+        """Return the newest state of streams, or the error; ask a part that is away only once.
 
         Raises:
             PublisherError: the store has one part, and is away.
@@ -274,14 +274,14 @@ class Tail:
             await self._note_standstill(key, followed)
 
     def _begin(self, followed: _Followed, started: Started) -> None:
-        """Follow a run, also one that begins behind the end of another in the same stream."""
+        """Follow a run, which may be a new one after the end of another."""
         followed.run = started.run
         if not started.resumed:
             followed.moved_at, followed.is_told_still = self._clock.monotonic(), False
             followed.tell_still_after = TELL_FIRST_SECONDS
 
     def _leave(self, key: StreamKey, followed: _Followed) -> None:
-        """Follow a stream no more, until another run of it is announced."""
+        """Stop following a stream until another run of it is announced."""
         self._live.pop(key, None)
         self._note_over(key, followed.run)
 

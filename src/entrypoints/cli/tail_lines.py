@@ -101,7 +101,7 @@ class TailLines:
         self._say(key, "gone", "its keys have expired")
 
     def unread(self, key: StreamKey, why: str) -> None:
-        """Tell that a stream cannot be read, while the broker answers."""
+        """Print that a stream cannot be read, while the broker answers."""
         self._say(key, "unread", why, why=why)
 
     def away(self, seconds: float, why: str) -> None:

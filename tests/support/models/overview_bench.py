@@ -79,6 +79,14 @@ class OverviewBench:
             self.seq += 1
             self.put(following(self.head, frame))
 
+    def flow(self) -> "OverviewBench":
+        """Start a call of which two looks find audio."""
+        self.start()
+        for _ in range(2):
+            self.hear(SPEECH)
+            self.look()
+        return self
+
     def end(self) -> None:
         assert self.head is not None
         self.put(following(self.head, end=True))

@@ -1,8 +1,8 @@
 """Access to the two streams over one connection; they are ensured before other requests.
 
 Another server, a stream that was created again or another leader makes a new epoch: entries may be
-lost. A server that knows no leader for long may be cut off from the others, which have one by then:
-another server is connected to.
+lost. A server that knows no leader for long may be cut off from the others, which have a leader by
+then: the next connection is to another server.
 """
 
 import asyncio
@@ -72,7 +72,7 @@ class Access:
 
     @contextmanager
     def asking_leader(self) -> Iterator[None]:
-        """Note whether what is asked inside reaches a leader; if none does for long, move on."""
+        """Note whether requests in this context reach a leader; leave a server without one."""
         try:
             yield
         except Leaderless as error:
@@ -84,7 +84,7 @@ class Access:
         self.note_led()
 
     def note_led(self) -> None:
-        """Take note of an answer of a leader."""
+        """Note that a leader has answered."""
         self._leaderless_since = None
 
     def _note_leaderless(self, error: str) -> None:
@@ -106,10 +106,11 @@ class Access:
             self._connection.doubt()
 
     def check(self, told: dict[str, Any]) -> None:
-        """Let no more be confirmed by a stream that an operator has made unusable.
+        """Check a stream, which an operator may have changed, by an answer about it.
 
         Raises:
-            BrokerRefused: it is, and so is the next connection until it is mended.
+            BrokerRefused: it is unusable: the connection is dropped, and so is each next one until
+                the stream is corrected.
 
         """
         try:

@@ -9,7 +9,7 @@ from adapters.outbound.nats_jetstream.protocol import NatsProtocol, Reply, Reque
 from application.ports.errors import PublisherError
 
 PING_SECONDS = 1.0
-"""How long requests wait before the server is asked whether it is there at all."""
+"""How long requests wait before a PING tests the server."""
 
 ANSWER_SECONDS = 4.0
 """How long requests may take. A stream without a leader is silent; callers give up after 5 s."""
@@ -42,7 +42,7 @@ async def ask(
 
 
 async def ask_many(protocol: NatsProtocol, request: Request) -> Sequence[Reply]:
-    """Send a request that is answered by many messages; see `Connection.run_many`.
+    """Send a request with several answers; see `Connection.run_many`.
 
     Raises:
         PublisherError: it was not answered, or the connection was lost.
@@ -64,7 +64,7 @@ async def ask_many(protocol: NatsProtocol, request: Request) -> Sequence[Reply]:
 
 
 async def _done_within(future: asyncio.Future[None], seconds: float) -> bool:
-    """Wait for a future, which is not cancelled when the time is over."""
+    """Wait for a future, without cancelling it at the time-out."""
     if seconds > 0 and not future.done():
         await asyncio.wait([future], timeout=seconds)
     return future.done()

@@ -109,7 +109,7 @@ class Connection:
             self._protocol.abort(ConnectionError(why))
 
     def move_on(self, why: str) -> None:
-        """Lose the connection; the next one is to another address, if one of them lets us in."""
+        """Drop the connection; the next one is to another address, if one accepts the log-in."""
         if self._protocol is not None and not self._protocol.is_lost and self._place is not None:
             place = self._avoided = self._place
             _log.warning(
@@ -161,7 +161,7 @@ class Connection:
     async def _attempt(
         self, number: int, place: Place, failures: list[tuple[str, PublisherError]]
     ) -> NatsProtocol | None:
-        """Try an address of a server; None if it does not let us in, and why is noted."""
+        """Try an address of a server; None if it fails, with the error in `failures`."""
         try:
             protocol = await self._try(self._address.servers[number], place)
         except PublisherError as error:

@@ -38,7 +38,7 @@ _REFUSED_CODES = frozenset({
 
 
 class Leaderless(BrokerUnavailable):
-    """The server that was asked knows no leader of a stream, or does not reach it."""
+    """The server knows no leader of a stream, or does not reach the leader."""
 
 
 _HINTS = {
@@ -147,7 +147,7 @@ def no_responders() -> Leaderless:
 
 
 def not_jetstream() -> BrokerUnavailable:
-    """Return the port's error for an answer that another client has given."""
+    """Return the port's error for an answer of another client."""
     failure = BrokerUnavailable(
         "what has answered is not JetStream: a subscriber of these subjects replies"
     )
@@ -156,7 +156,7 @@ def not_jetstream() -> BrokerUnavailable:
 
 
 def leaderless(stream: str) -> Leaderless:
-    """Return the port's error for a stream of which a server knows no leader."""
+    """Return the port's error for a stream whose leader a server does not know."""
     failure = Leaderless(f"the stream {stream} has no leader that this server knows")
     failure.__cause__ = RuntimeError("no leader")
     return failure

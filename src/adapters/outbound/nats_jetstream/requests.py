@@ -84,7 +84,7 @@ def answer(reply: Reply | PublisherError) -> dict[str, Any]:
 
 
 def _is_of_jetstream(found: dict[str, Any]) -> bool:
-    """Tell JetStream's answer, an ack or an error of either from what another client answers."""
+    """Return whether an answer is JetStream's: a response, an ack, or an error of either."""
     if "error" in found:
         return isinstance(found["error"], dict)
     return "stream" in found or str(found.get("type")).startswith(_OF_JETSTREAM)
@@ -104,7 +104,7 @@ def checked(reply: Reply | PublisherError) -> dict[str, Any]:
 
 
 def stored(reply: Reply | PublisherError, stream: str) -> None:
-    """Be sure that a message is stored in a stream.
+    """Check the ack of a message for a stream.
 
     Raises:
         PublisherError: it is not, or may not be.

@@ -62,10 +62,10 @@ class Streams:
                 raise leaderless(name)
 
     def check(self, told: Mapping[str, Any]) -> None:
-        """Check a stream by what was told of it.
+        """Check a stream by the server's answer about it.
 
         Raises:
-            BrokerRefused: it is not as it must be.
+            BrokerRefused: its configuration is wrong.
 
         """
         found = told["config"]

@@ -28,7 +28,7 @@ own, all further ones share one. This many fit into the snapshots that workers s
 class Tally(msgspec.Struct):
     """What one process has counted; the gauges are as of now.
 
-    `broker_up` is None until the process has tried the broker: it begins, and says nothing of it.
+    `broker_up` is None until the process has tried the broker: then it does not count.
     """
 
     worker: int = 0
