@@ -2,11 +2,11 @@
 
 Each worker has its own listening sockets on each port, which the parent holds open: the kernel
 distributes connections over them, and those that wait for a dead worker wait for its successor. If
-no successor starts at once, its sockets are closed, and the others get all connections. A worker
-that dies is replaced; its calls are resumed or ended as after the death of a machine, and the calls
-of others are not affected. One that hangs for long is killed and replaced, since connections would
-wait for it. The parent serves no requests and holds no calls. A stop signal to a worker stops all:
-the worker informs the parent.
+that cannot start, or dies soon, too, its sockets are closed, and the others get all connections. A
+worker that dies is replaced; its calls are resumed or ended as after the death of a machine, and
+the calls of others are not affected. One that hangs for long is killed and replaced, since
+connections would wait for it. The parent serves no requests and holds no calls. A stop signal to a
+worker stops all: the worker informs the parent.
 """
 
 import logging
