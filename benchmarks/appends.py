@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from adapters.outbound.redis_streams.address import Address
-from adapters.outbound.redis_streams.connection import Connection
+from adapters.outbound.redis_streams.connecting import connection_to
 from adapters.outbound.redis_streams.destination import RedisDestination
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
 from adapters.outbound.redis_streams.resp import Command
@@ -50,7 +50,7 @@ def _xadd(key: str, at: int, audio: bytes) -> Command:
 
 
 async def _plain(url: str, frames: int, audio: bytes, rounds: int) -> None:
-    connection = Connection(Address.of(url))
+    connection = connection_to(Address.of(url))
     for turn in range(rounds):
         commands: list[Command] = [
             _xadd(f"plain:{number}", at, audio)

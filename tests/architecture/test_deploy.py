@@ -23,7 +23,7 @@ from platforms import (
 
 from adapters.inbound.websocket.inbox import MAX_WAITING_BYTES
 from adapters.inbound.websocket.socket_reads import READ_BYTES
-from adapters.inbound.websocket.websocket_guard import MAX_UNREAD_BYTES
+from adapters.inbound.websocket.websocket_output import MAX_UNREAD_BYTES
 from entrypoints.configuration import known_names, read_settings
 from entrypoints.registry import destination_adapters
 from entrypoints.server import MAX_MESSAGE_BYTES, SHUTDOWN_SECONDS

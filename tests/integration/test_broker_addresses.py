@@ -10,7 +10,7 @@ from broker_lab import BrokerLab
 from broker_refusals import password
 
 from adapters.brokers import dialling
-from adapters.outbound.redis_streams import connection as subject
+from adapters.outbound.redis_streams import connecting
 from adapters.outbound.redis_streams.destination import RedisDestination
 from application.ports.destination import DestinationOptions
 from application.ports.errors import BrokerRefused, BrokerUnavailable
@@ -85,8 +85,8 @@ def resolve(monkeypatch: pytest.MonkeyPatch) -> Resolve:
 
 @pytest.fixture(autouse=True)
 def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subject, "CONNECT_SECONDS", 0.5)
-    monkeypatch.setattr(subject, "LOGIN_SECONDS", 1.5)
+    monkeypatch.setattr(connecting, "CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr(connecting, "LOGIN_SECONDS", 1.5)
 
 
 @pytest.mark.parametrize("dead", [swallowing, closed, silent])
@@ -143,7 +143,7 @@ async def test_a_slow_look_up_takes_nothing_of_the_time_for_the_connection(
 ) -> None:
     over = threading.Event()
     resolve(("127.0.0.1", lab.port), after=over)
-    threading.Timer(3 * subject.CONNECT_SECONDS, over.set).start()
+    threading.Timer(3 * connecting.CONNECT_SECONDS, over.set).start()
     destination = RedisDestination(DestinationOptions(), f"redis://{NAME}")
     await destination.verify_writable()
     await destination.close()

@@ -198,7 +198,7 @@ def _cluster_info(client: Redis) -> str:
 async def test_a_port_that_closes_without_a_word_or_says_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("adapters.outbound.redis_streams.connection.LOGIN_SECONDS", 0.2)
+    monkeypatch.setattr("adapters.outbound.redis_streams.connecting.LOGIN_SECONDS", 0.2)
 
     async def close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()

@@ -22,8 +22,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from adapters.brokers import tls
-from adapters.outbound.redis_streams import protocol
+from adapters.outbound.redis_streams import connection as connection_module
 from adapters.outbound.redis_streams.address import Address
+from adapters.outbound.redis_streams.connecting import connection_to
 from adapters.outbound.redis_streams.connection import Connection
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
 from adapters.outbound.redis_streams.resp import Command, ErrorReply
@@ -51,7 +52,7 @@ async def connect() -> AsyncIterator[Connect]:
     before = asyncio.all_tasks()
 
     def make(url: str) -> Connection:
-        made.append(Connection(Address.of(url)))
+        made.append(connection_to(Address.of(url)))
         return made[-1]
 
     yield make
@@ -274,7 +275,7 @@ async def tls_port(lab: BrokerLab, authority: Authority) -> AsyncIterator[int]:
 async def test_a_certificate_of_a_known_authority_is_taken(
     tls_port: int, authority: Authority
 ) -> None:
-    connection = Connection(
+    connection = connection_to(
         Address.of(f"rediss://127.0.0.1:{tls_port}/2?ssl_ca_certs={authority.path}")
     )
     assert b" db=2 " in await ask(connection, "CLIENT", "INFO")
@@ -288,7 +289,7 @@ async def test_a_certificate_that_is_not_trusted_or_for_another_host_is_refused(
     tls_port: int, authority: Authority, host: str
 ) -> None:
     trusted = f"?ssl_ca_certs={authority.path}" if host == "localhost" else ""
-    connection = Connection(Address.of(f"rediss://{host}:{tls_port}{trusted}"))
+    connection = connection_to(Address.of(f"rediss://{host}:{tls_port}{trusted}"))
     for _ in range(2):
         with pytest.raises(BrokerUnavailable) as raised:
             await ask(connection, "PING")
@@ -298,7 +299,7 @@ async def test_a_certificate_that_is_not_trusted_or_for_another_host_is_refused(
 
 
 async def test_without_verification_any_certificate_will_do(tls_port: int) -> None:
-    connection = Connection(Address.of(f"rediss://localhost:{tls_port}?ssl_cert_reqs=none"))
+    connection = connection_to(Address.of(f"rediss://localhost:{tls_port}?ssl_cert_reqs=none"))
     assert await ask(connection, "PING") == b"PONG"
     await connection.close()
 
@@ -312,10 +313,10 @@ async def test_a_broker_that_asks_who_we_are_is_shown_our_certificate(
     certificate, key = authority.issue("client")
     async with tls_end(lab, context) as port:
         url = f"rediss://127.0.0.1:{port}?ssl_ca_certs={authority.path}"
-        shown = Connection(Address.of(f"{url}&ssl_certfile={certificate}&ssl_keyfile={key}"))
+        shown = connection_to(Address.of(f"{url}&ssl_certfile={certificate}&ssl_keyfile={key}"))
         assert await ask(shown, "PING") == b"PONG"
         await shown.close()
-        hidden = Connection(Address.of(url))
+        hidden = connection_to(Address.of(url))
         with pytest.raises(BrokerUnavailable):
             await ask(hidden, "PING")
         await hidden.close()
@@ -338,7 +339,7 @@ async def test_certificates_that_are_renewed_are_those_of_the_next_connection(
     put((trusted, authority.path), (certificate, replaced[0]), (key, replaced[1]))
     options = f"ssl_ca_certs={trusted}&ssl_certfile={certificate}&ssl_keyfile={key}"
     async with tls_end(lab, context) as port:
-        connection = Connection(Address.of(f"rediss://127.0.0.1:{port}?{options}"))
+        connection = connection_to(Address.of(f"rediss://127.0.0.1:{port}?{options}"))
         with pytest.raises(BrokerUnavailable):
             await ask(connection, "PING")
         key.unlink()
@@ -569,7 +570,7 @@ async def test_a_black_hole_is_given_up_and_the_connection_made_again(
 ) -> None:
     connection = connect(through(proxy))
     await ask(connection, "SET", "count", 0)
-    monkeypatch.setattr(protocol, "STALLED_SECONDS", 0.1)
+    monkeypatch.setattr(connection_module, "STALLED_SECONDS", 0.1)
     proxy.black_hole(new=False)
     waits = asyncio.create_task(connection.run([("INCR", "count")]))
     with pytest.raises(TimeoutError):

@@ -10,7 +10,7 @@ from wrong_text import pattern
 from adapters.inbound.websocket import inbox
 from adapters.inbound.websocket.inbox import MESSAGE_BYTES
 from adapters.inbound.websocket.socket_reads import MAX_FRAMES_AT_ONCE, READ_BYTES
-from adapters.inbound.websocket.websocket_guard import MAX_UNREAD_BYTES
+from adapters.inbound.websocket.websocket_output import MAX_UNREAD_BYTES
 
 pytestmark = pytest.mark.timeout(30)
 

@@ -11,8 +11,9 @@ from adapters.outbound.redis_streams import cluster as subject
 from adapters.outbound.redis_streams.cluster import MAX_REDIRECTS, ClusterLink
 from adapters.outbound.redis_streams.confirm import Confirm, pipeline_to
 from adapters.outbound.redis_streams.link import WHOLE
-from adapters.outbound.redis_streams.pipeline import SCRIPTS, failure_of
+from adapters.outbound.redis_streams.replies import failure_of
 from adapters.outbound.redis_streams.resp import Command, ErrorReply
+from adapters.outbound.redis_streams.scripts import SCRIPTS
 from adapters.outbound.redis_streams.slots import SLOTS, slot_of
 from adapters.outbound.redis_streams.target import Target
 from application.ports.errors import BrokerRefused, BrokerUnavailable, PublisherError

@@ -11,8 +11,9 @@ from scripted_node import OK, Asked, ScriptedNode, array, bulk, error, number
 from adapters.outbound.redis_streams.address import Address
 from adapters.outbound.redis_streams.confirm import Confirm, pipeline_to, raise_unless_synced
 from adapters.outbound.redis_streams.marks import OneMark
-from adapters.outbound.redis_streams.pipeline import SCRIPTS, Pipeline
 from adapters.outbound.redis_streams.resp import ErrorReply
+from adapters.outbound.redis_streams.scripts import SCRIPTS
+from adapters.outbound.redis_streams.server import Pipeline
 from application.ports.errors import BrokerRefused, BrokerUnavailable
 
 SCRIPT = SCRIPTS["append"]

@@ -6,9 +6,10 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from adapters.outbound.redis_streams import connection as subject
-from adapters.outbound.redis_streams import protocol
+from adapters.outbound.redis_streams import connecting
+from adapters.outbound.redis_streams import connection as connection_module
 from adapters.outbound.redis_streams.address import Address
+from adapters.outbound.redis_streams.connecting import connection_to
 from adapters.outbound.redis_streams.connection import Connection
 from adapters.outbound.redis_streams.resp import ErrorReply
 from application.ports.errors import BrokerRefused, BrokerUnavailable, PublisherError
@@ -66,7 +67,7 @@ async def server(answer: Answer) -> AsyncIterator[tuple[Server, Connection]]:
     it = Server(answer)
     listening = await asyncio.start_server(it.serve, "127.0.0.1", 0)
     it.port = listening.sockets[0].getsockname()[1]
-    connection = Connection(Address.of(it.url))
+    connection = connection_to(Address.of(it.url))
     try:
         async with asyncio.timeout(20):
             yield it, connection
@@ -254,7 +255,7 @@ async def test_a_broker_that_has_too_many_clients_is_away_for_now() -> None:
 async def test_a_broker_that_does_not_answer_the_login_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(subject, "LOGIN_SECONDS", 0.05)
+    monkeypatch.setattr(connecting, "LOGIN_SECONDS", 0.05)
     async with server(echo_nothing) as (it, connection):
         it.pong = b""
         with pytest.raises(BrokerUnavailable, match="no answer in time"):
@@ -267,7 +268,7 @@ async def test_a_broker_that_is_not_there_is_told() -> None:
     async with server(echo_nothing) as (it, connection):
         pass
     for url in (it.url, "unix:///nowhere/at/all.sock", "redis://broker.invalid"):
-        connection = Connection(Address.of(url))
+        connection = connection_to(Address.of(url))
         with pytest.raises(BrokerUnavailable) as raised:
             await connection.run([("PING",)])
         assert isinstance(raised.value.__cause__, OSError)
@@ -277,7 +278,7 @@ async def test_a_broker_that_is_not_there_is_told() -> None:
 
 async def test_a_name_that_no_host_can_have_is_told_like_one_that_no_host_has() -> None:
     with pytest.raises(PublisherError):
-        await Connection(Address.of("redis://broker..internal")).run([("PING",)])
+        await connection_to(Address.of("redis://broker..internal")).run([("PING",)])
 
 
 async def test_close_fails_the_calls_that_wait_and_may_be_repeated() -> None:
@@ -334,7 +335,7 @@ async def test_a_stalled_connection_is_given_up_by_who_gives_up_waiting(
         calls[0].cancel()
         await asyncio.wait([calls[0]])
         assert not any(call.done() for call in calls[1:])  # so soon nothing is stalled
-        monkeypatch.setattr(protocol, "STALLED_SECONDS", 0.0)
+        monkeypatch.setattr(connection_module, "STALLED_SECONDS", 0.0)
         await asyncio.sleep(0.001)
         calls[1].cancel()
         outcomes = await asyncio.gather(*calls, return_exceptions=True)

@@ -15,7 +15,7 @@ from adapters.outbound.redis_streams.confirm import Confirm, pipeline_to
 from adapters.outbound.redis_streams.layout import facts_key, stream_key
 from adapters.outbound.redis_streams.link import WHOLE
 from adapters.outbound.redis_streams.marks import MARK
-from adapters.outbound.redis_streams.pipeline import Pipeline
+from adapters.outbound.redis_streams.server import Pipeline
 from adapters.outbound.redis_streams.slot_map import NodeName, Range, SlotMap, agreed
 from adapters.outbound.redis_streams.slots import SLOTS, slot_of
 from adapters.outbound.redis_streams.target import Target

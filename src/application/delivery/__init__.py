@@ -6,8 +6,8 @@
                                  └───────────────┘              │
                                  └──── replay, rebase ──────────┘
 
-`stream_log` chooses the next append and handles its answer; `send_window` and `retained` hold the
-batches; `sender` collects the appends of all logs and calls the store. `byte_budget` limits the
-memory of all logs, `packing` reduces it, `trimming` knows which entries are older than the
-retention.
+`log_queue` takes entries in and gives them out as appends; `send_window` and `retained` hold the
+batches; `sender` collects the appends of all logs and calls the store; `stream_log` handles the
+outcome, by `log_table`. `byte_budget` limits the memory of all logs, `packing` reduces it,
+`trimming` knows which entries are older than the retention.
 """

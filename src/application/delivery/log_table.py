@@ -34,7 +34,7 @@ from application.delivery.byte_budget import ByteBudget
 from application.delivery.holdings import Holdings
 from application.delivery.linger import Linger
 from application.delivery.live_stream import LiveStream
-from application.delivery.log_inbox import LogInbox
+from application.delivery.log_queue import LogQueue
 from application.delivery.log_reports import LogReports
 from application.delivery.log_state import LogState
 from application.delivery.starts import Opened
@@ -48,7 +48,7 @@ from domain.interaction import Interaction
 from domain.placement import At, Newer
 
 
-class LogTable(LogInbox):
+class LogTable(LogQueue):
     """The part of a log that handles answers of the store; `StreamLog` is the complete class."""
 
     def __init__(
@@ -62,9 +62,7 @@ class LogTable(LogInbox):
         retention_seconds: float,
     ) -> None:
         holdings = Holdings(stream, budget, telemetry, retention_seconds=retention_seconds)
-        super().__init__(clock, budget, holdings, linger)
-        self.stream = stream
-        self.state = LogState.CLOSED
+        super().__init__(stream, clock, budget, holdings, linger)
         self.has_lost = False
         """Whether the last answer showed that the store has lost the stream."""
         self._reports = LogReports(stream, holdings, telemetry)

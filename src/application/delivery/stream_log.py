@@ -2,14 +2,14 @@
 
 One log per stream and process, whatever the number of connections, generations and runs. It
 appends in order, one append at a time, each under the revision that it expects. Sessions put
-entries (`log_inbox`) and request starts; the `Sender` takes appends and settles their
-outcome; `log_table` defines what each answer means.
+entries, and the `Sender` takes appends (`log_queue`). This module decides starts and settles
+outcomes; `log_table` defines what each answer means.
 """
 
 from application.delivery.byte_budget import ByteBudget
 from application.delivery.linger import Linger
 from application.delivery.log_reports import LossTally
-from application.delivery.log_state import OUT_OF_SYNC, LogState, Probe, Work
+from application.delivery.log_state import OUT_OF_SYNC, LogState
 from application.delivery.log_table import LogTable
 from application.delivery.pending_start import PendingStart
 from application.delivery.retained import Retained
@@ -38,7 +38,6 @@ class StreamLog(LogTable):
             stream, clock, telemetry, budget, linger, retention_seconds=retention_seconds
         )
         self.epoch = 0
-        self._sent: Work | None = None
 
     @property
     def part(self) -> str:
@@ -123,23 +122,6 @@ class StreamLog(LogTable):
         self._close("not_stored")
         self._note_change()
 
-    # What is taken, and what became of it
-
-    def take(self) -> Work | None:
-        """Return the next append or probe; None if there is none, or one is in flight."""
-        if self._sent is not None:
-            return None
-        self._doubts.note_sent()
-        window, now = self._window, self._clock.monotonic()
-        if not window.queued:
-            if not (window.open_entries or self._account_due):
-                return self._take_probe()
-            self._close_open(now)
-        if self._starts.begun:
-            self._starts.note_attempt()
-        append = self._sent = self._holdings.append(now)
-        return append
-
     def settle_append(self, outcome: Outcome) -> None:
         """Handle the outcome of the append that was taken last."""
         sent, self._sent = self._sent, None
@@ -168,20 +150,6 @@ class StreamLog(LogTable):
             if self._may_decide_start and self._window.is_empty and not self._account_due:
                 self._decide_start(head, now_ms)
         self._note_change()
-
-    def _take_probe(self) -> Probe | None:
-        if not (self._may_decide_start or self.is_in_doubt):
-            return None
-        if self.state is LogState.IN_SYNC:
-            self.state = LogState.PROBING
-        probe = self._sent = Probe(self.stream)
-        return probe
-
-    @property
-    def _may_decide_start(self) -> bool:
-        """Whether a start is pending, and nothing precedes it."""
-        live = self._live
-        return self._starts.is_ready and (live is None or not live.is_catching_up)
 
     def _decide_start(self, head: Head | None, now_ms: int) -> None:
         opened = self._starts.decide(head, self._clock.monotonic(), now_ms)

@@ -12,20 +12,17 @@ are handled here:
     be told to close and never read it                  aborted 10 s later
 
 A `FrameReader` reads the frames. The library `websockets`, which uvicorn uses, handles the
-handshake and sends; of the peer's frames it gets only the close, which it answers.
+handshake and sends (`websocket_output`); of the peer's frames it gets only the close, which it
+answers.
 """
 
 import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from uvicorn.protocols.utils import ClientDisconnected
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 
-from adapters.inbound.websocket.frame_reader import FrameReader, Message
-from adapters.inbound.websocket.frame_rules import CLOSE, PONG
+from adapters.inbound.websocket.frame_reader import Message
 from adapters.inbound.websocket.inbox import Inbox, TakeIn, take_nothing
 from adapters.inbound.websocket.socket_reads import (
     EARLY_BYTES,
@@ -33,10 +30,7 @@ from adapters.inbound.websocket.socket_reads import (
     cut_off,
     shared_reads,
 )
-from application.call.closing import CloseCode, CloseReason, Closing
-
-MAX_UNREAD_BYTES = 256 * 1024
-"""The limit of unread data to a peer, in addition to our replies."""
+from adapters.inbound.websocket.websocket_output import WebSocketOutput
 
 LINGER_SECONDS = 10.0
 
@@ -48,38 +42,18 @@ UTF-8, and says something without awaiting: `scope["extensions"][DIRECT]["peer"]
 _NOTHING = memoryview(b"")
 _SWITCHING_PROTOCOLS = 101
 
-_REASONS = {
-    CloseCode.PROTOCOL_ERROR: CloseReason.PROTOCOL_ERROR,
-    CloseCode.INVALID_DATA: CloseReason.NOT_UTF8,
-    CloseCode.POLICY: CloseReason.TOO_MANY_FRAGMENTS,
-    CloseCode.TOO_BIG: CloseReason.TOO_BIG,
-    CloseCode.BUG: CloseReason.BUG,
-}
-"""The reason of a close that the peer's frames caused."""
 
-_PONGS_UNREAD = Closing(
-    CloseCode.POLICY,
-    CloseReason.PONGS_UNREAD,
-    f"over {MAX_UNREAD_BYTES} bytes of answers to its pings are not read: reset",
-)
-
-
-class WebSocketGuard(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
+class WebSocketGuard(WebSocketOutput, asyncio.BufferedProtocol):
     """A WebSocket whose peer can cause only little memory and little work at a time."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401  # uvicorn's own
         super().__init__(*arguments, **named)
-        self._reader = FrameReader(self.config.ws_max_size)
         self.queue: Any = Inbox(self._reader.messages, self.loop)
         self.take: Callable[[], Message | None] = self._reader.take
         """Return the next arrived message: whether it is text (UTF-8), and its bytes."""
         self._view = shared_reads.view
-        self._is_reading_on = self._is_lost = self._is_over = False
+        self._is_reading_on = self._is_over = False
         self._lost: tuple[Exception | None] | None = None
-        self.last_reply: Callable[[], str | None] | None = None
-        """Returns a last reply to a peer whose messages cannot be read any more."""
-        self.on_closed: Callable[[Closing], None] | None = None
-        """Called when the connection is closed here, and not by the application."""
 
     @property
     def is_handshake_taken(self) -> bool:
@@ -219,76 +193,6 @@ class WebSocketGuard(WebSocketsSansIOProtocol, asyncio.BufferedProtocol):
                 kind, content = ("text", payload.decode()) if is_text else ("bytes", payload)
                 return {"type": "websocket.receive", kind: content}
         return inbox.events.pop(0)
-
-    # To the peer
-
-    def say(self, text: str) -> bool:
-        """Send text now; return False if it has to wait or fails, which `send` handles."""
-        is_possible = self.writable.is_set() and self.handshake_complete and not self.close_sent
-        if not is_possible or self.conn.state is not State.OPEN or self.transport.is_closing():
-            return False
-        self.conn.send_text(text.encode())
-        self.transport.write(b"".join(self.conn.data_to_send()))
-        return True
-
-    async def send(self, message: Any) -> None:  # noqa: ANN401  # as uvicorn's
-        """Send an ASGI message; raise if the connection is lost, also before uvicorn notices."""
-        if self._is_lost:
-            raise ClientDisconnected
-        await super().send(message)
-        self._reader.drops_messages = self.conn.state is not State.OPEN
-
-    def _answer_controls(self) -> None:
-        """Answer pings, unless the peer does not read the answers, and a close."""
-        controls, self._reader.controls = self._reader.controls, []
-        if self.transport.is_closing():  # asyncio logs what is written to what was aborted
-            return
-        for opcode, payload in controls:
-            if opcode == CLOSE:
-                super().data_received(Frame(Opcode.CLOSE, payload).serialize(mask=True))
-            elif opcode == PONG:
-                self.handle_pong(Frame(Opcode.PONG, payload))
-            elif self.transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
-                self._report(_PONGS_UNREAD)
-                self.transport.abort()
-                return
-            else:
-                self.conn.send_pong(payload)
-        self.transport.write(b"".join(self.conn.data_to_send()))
-
-    def _close_for_violation(self) -> None:
-        """Close after a violation by the peer."""
-        violation, self._reader.violation = self._reader.violation, None
-        if violation is not None:
-            self.conn.fail(violation.code, violation.explanation)
-            self.handle_parser_exception()
-
-    def handle_parser_exception(self) -> None:
-        """Close, and drop all other data."""
-        self._reader.forget()
-        if self.conn.close_sent is None:  # the handshake is not answered yet: no close was sent
-            self.transport.abort()
-            return
-        words = None if self.last_reply is None or self.close_sent else self.last_reply()
-        if words is not None and not self.transport.is_closing():  # before the close is written
-            self.transport.write(Frame(Opcode.TEXT, words.encode()).serialize(mask=False))
-        code, explanation = self.conn.close_sent.code, self.conn.close_sent.reason
-        if not self.close_sent and code in _REASONS:  # not an echo of the peer's own
-            self._report(Closing(CloseCode(code), _REASONS[CloseCode(code)], explanation))
-        super().handle_parser_exception()
-
-    def shutdown(self) -> None:
-        """Close, unless the peer has, and only our echo is unread."""
-        if self.conn.state >= State.CLOSING and not self.close_sent:
-            self.transport.close()
-            return
-        if self.handshake_complete and not self.close_sent:
-            self._report(Closing(CloseCode.RESTART, CloseReason.SHUTDOWN, "the service stops"))
-        super().shutdown()
-
-    def _report(self, closing: Closing) -> None:
-        if self.on_closed is not None:
-            self.on_closed(closing)
 
     async def run_asgi(self) -> None:
         """Run the application; cut off a peer that does not read its last output."""

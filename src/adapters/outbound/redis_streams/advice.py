@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from adapters.outbound.redis_streams.confirm import Confirm
 from adapters.outbound.redis_streams.failures import CLUSTER, translate
 from adapters.outbound.redis_streams.link import Link
-from adapters.outbound.redis_streams.protocol import Reply
-from adapters.outbound.redis_streams.resp import Command, ErrorReply
+from adapters.outbound.redis_streams.resp import Command, ErrorReply, Reply
 from adapters.outbound.redis_streams.target import Kind
 from application.ports.errors import BrokerUnavailable
 

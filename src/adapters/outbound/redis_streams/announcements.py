@@ -14,9 +14,8 @@ from time import monotonic
 from adapters.outbound.redis_streams import layout
 from adapters.outbound.redis_streams.entries import read_entry_id
 from adapters.outbound.redis_streams.link import Link
-from adapters.outbound.redis_streams.pipeline import failure_of, raise_if_error
-from adapters.outbound.redis_streams.protocol import Reply
-from adapters.outbound.redis_streams.resp import Command, ErrorReply
+from adapters.outbound.redis_streams.replies import failure_of, raise_if_error
+from adapters.outbound.redis_streams.resp import Command, ErrorReply, Reply
 from application.ports.destination import DestinationOptions
 from application.ports.errors import PublisherError
 from application.ports.store import Mark

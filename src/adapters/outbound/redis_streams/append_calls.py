@@ -28,14 +28,8 @@ from adapters.outbound.redis_streams.heads import (
     ledger_json,
     other_fields,
 )
-from adapters.outbound.redis_streams.pipeline import SCRIPTS
-from adapters.outbound.redis_streams.resp import (
-    Command,
-    Parts,
-    add_audio,
-    begin_parts,
-    pack_arguments,
-)
+from adapters.outbound.redis_streams.resp import Command, Parts, pack
+from adapters.outbound.redis_streams.scripts import SCRIPTS
 from application.ports.store import BEGINNING, Append, Mark
 from domain.account import State
 from domain.entries import Ended, Entry, Started
@@ -103,8 +97,7 @@ class AppendCalls:
         head = append.head
         account = head.account
         sent = self._sent.get(append.stream) or self._remember(append.stream)
-        parts = begin_parts(0, sent.prefix)
-        parts.append(b"")  # the arguments of the head, which depend on the entries
+        parts = [b"", sent.prefix, b""]  # the first and the third depend on the entries
         count = 0
         for segment in append.segments:
             count += len(segment.entries)
@@ -127,7 +120,7 @@ class AppendCalls:
         if account.state is State.ENDED:
             del self._sent[append.stream]
         parts[0] = b"*%d\r\n" % (_ARGUMENTS + len(other) + _ENTRY_ARGUMENTS * count)
-        parts[2] = pack_arguments(
+        parts[2] = _pack_arguments(
             (
                 append.expected or "",
                 head.revision,
@@ -149,7 +142,7 @@ class AppendCalls:
     def _remember(self, stream: StreamKey) -> _Sent:
         if len(self._sent) >= MAX_SENT:
             self._sent.clear()
-        prefix = pack_arguments(_SCRIPT.call(self._keys(stream), (self._ttl_ms,)))
+        prefix = _pack_arguments(_SCRIPT.call(self._keys(stream), (self._ttl_ms,)))
         sent = self._sent[stream] = _Sent(prefix)
         return sent
 
@@ -190,7 +183,7 @@ def _add_other(parts: Parts, noted: _Noted, segment: Segment, mark: Mark, entry:
     if isinstance(entry, Started):
         noted.started = fields_of_start(data, entry.opening.continuation)
         noted.begun = _Begun(mark.generation, entry.run, entry.resumed)
-    parts.append(pack_arguments((kind, mark.generation, announced, data)))
+    parts.append(_pack_arguments((kind, mark.generation, announced, data)))
 
 
 def _notice_of(segment: Segment, mark: Mark, entry: Started | Ended) -> Notice:
@@ -223,3 +216,20 @@ def _start_of(append: Append, noted: _Noted | None, begun: _Begun | None) -> Com
         resumed = begun.resumed
     started = Started(generation, run.name, resumed, run.opening)
     return fields_of_start(data_of(started)[1], run.opening.continuation)
+
+
+def add_audio(parts: Parts, seq: int, received_at_ms: int, audio: bytes) -> None:
+    """Write the four arguments of a frame."""
+    number, at = b"%d" % seq, b"%d" % received_at_ms
+    parts += (
+        b"$5\r\naudio\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n"
+        % (len(number), number, len(at), at, len(audio)),
+        audio,
+        b"\r\n",
+    )
+
+
+def _pack_arguments(arguments: Command) -> bytes:
+    """Write arguments of a command, without saying how many it has."""
+    packed = pack(arguments)
+    return packed[packed.index(b"\n") + 1 :]

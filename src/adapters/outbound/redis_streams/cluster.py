@@ -15,9 +15,8 @@ from adapters.brokers.shared_attempt import CLOSED, SharedAttempt
 from adapters.brokers.standing_task import StandingTask
 from adapters.outbound.redis_streams.cluster_node import Make, Node, Slots
 from adapters.outbound.redis_streams.link import Link
-from adapters.outbound.redis_streams.pipeline import is_elsewhere, is_redirect
-from adapters.outbound.redis_streams.protocol import Reply
-from adapters.outbound.redis_streams.resp import Command, Parts
+from adapters.outbound.redis_streams.replies import is_elsewhere, is_redirect
+from adapters.outbound.redis_streams.resp import Command, Parts, Reply
 from adapters.outbound.redis_streams.slot_map import NodeName, SlotMap
 from adapters.outbound.redis_streams.slots import Key, slot_of
 from adapters.outbound.redis_streams.target import Target

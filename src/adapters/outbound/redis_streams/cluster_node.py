@@ -8,9 +8,9 @@ from itertools import count
 from adapters.outbound.redis_streams.address import Address
 from adapters.outbound.redis_streams.link import WHOLE
 from adapters.outbound.redis_streams.marks import MARK, Marks
-from adapters.outbound.redis_streams.pipeline import Pipeline, raise_if_error
-from adapters.outbound.redis_streams.protocol import Reply
-from adapters.outbound.redis_streams.resp import Command, Parts
+from adapters.outbound.redis_streams.replies import raise_if_error
+from adapters.outbound.redis_streams.resp import Command, Parts, Reply
+from adapters.outbound.redis_streams.server import Pipeline
 from adapters.outbound.redis_streams.slot_map import NodeName, SlotMap, agreed
 from adapters.outbound.redis_streams.slots import SLOTS, slot_of
 from adapters.outbound.redis_streams.target import Target

@@ -10,11 +10,12 @@ from functools import partial
 
 from adapters.outbound.redis_streams import layout
 from adapters.outbound.redis_streams.address import Address
-from adapters.outbound.redis_streams.connection import Admit, Connection, Find
+from adapters.outbound.redis_streams.connecting import Admit, Find, connection_to
+from adapters.outbound.redis_streams.connection import RespProtocol
 from adapters.outbound.redis_streams.marks import Marks
-from adapters.outbound.redis_streams.pipeline import Pipeline, ReplicatedPipeline, failure_of
-from adapters.outbound.redis_streams.protocol import Reply, RespProtocol
-from adapters.outbound.redis_streams.resp import Command
+from adapters.outbound.redis_streams.replies import failure_of
+from adapters.outbound.redis_streams.resp import Command, Reply
+from adapters.outbound.redis_streams.server import Pipeline, ReplicatedPipeline
 from application.ports.errors import BrokerRefused
 
 DISK_QUESTIONS: tuple[Command, ...] = (
@@ -44,7 +45,7 @@ def pipeline_to(
     """Make the pipeline to a server whose answers have the chosen meaning."""
     if confirm is Confirm.DISK:
         admit = (*admit, _admit_synced)
-    connection = Connection(address, find=find, admit=admit)
+    connection = connection_to(address, find=find, admit=admit)
     if confirm is Confirm.REPLICA:
         return ReplicatedPipeline(connection, marks, partial(layout.confirm_key, prefix))
     return Pipeline(connection)

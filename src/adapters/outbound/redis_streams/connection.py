@@ -1,56 +1,56 @@
 """A connection to a server: pipelined, and made again when it is lost. A process writes over one.
 
 All calls share it and are answered in order, so nothing waits for a connection of a pool, and a
-change of the broker is always noticed: each new connection is a new `epoch`. Every address of the
-broker's name is tried in turn, with its own time-outs. Reading back uses a second connection, so
-that long pages do not delay writes.
+change of the broker is always noticed: each new connection is a new `epoch`. hiredis packs the
+commands and reads the replies. Reading back uses a second connection, so that long pages do not
+delay writes.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, cast
 
-from adapters.brokers.dialling import Place, connect_socket, limit, look_up, told, told_together
+import hiredis
+
 from adapters.brokers.shared_attempt import CLOSED, SharedAttempt
-from adapters.brokers.telling import NO_CONNECTION
 from adapters.outbound.redis_streams.address import Address
-from adapters.outbound.redis_streams.failures import (
-    NO_HANDSHAKE,
-    NO_LOGIN,
-    closed_before_an_answer,
-    translate,
-    unreached,
-)
-from adapters.outbound.redis_streams.protocol import Reply, RespProtocol
-from adapters.outbound.redis_streams.resp import Command, ErrorReply, Parts
-from application.ports.errors import BrokerUnavailable, PublisherError
+from adapters.outbound.redis_streams.failures import unreached
+from adapters.outbound.redis_streams.resp import Command, ErrorReply, Parts, Reply, pack
+from application.ports.errors import BrokerUnavailable
 
-CONNECT_SECONDS = 1.5
-HANDSHAKE_SECONDS = 3.0
-"""How long an address may take to accept a connection, enough for one retransmission, and then for
-the TLS handshake."""
+STALLED_SECONDS = 4.0
+"""If a call is given up when the oldest one has waited for longer than this, the connection counts
+as dead, even if the peer has not closed it."""
 
-LOGIN_SECONDS = 4.0
-"""How long a connected server may take for the log-in."""
+WRITTEN_AT_ONCE_BYTES = 128 * 1024
+"""The size of one write: data that the socket does not accept is copied once more."""
 
 _OF_A_REPLICA = ("READONLY", "MASTERDOWN")
 
-Find = Callable[[], Awaitable[Address]]
-Admit = Callable[[RespProtocol], Awaitable[None]]
+
+class Dial(Protocol):
+    """Connects to a server and logs in."""
+
+    address: Address
+    """Where the server was found last."""
+
+    async def __call__(self) -> "RespProtocol":
+        """Connect, trying as many addresses as necessary.
+
+        Raises:
+            PublisherError: no address of the broker lets us in.
+
+        """
+        ...
 
 
 class Connection:
-    """Connects on its first use, and reconnects on the next use after a loss.
+    """Connects on its first use, and reconnects on the next use after a loss."""
 
-    `find` returns the address of the server before each connection; without it `address` is used.
-    `admit` checks a server after the log-in, and raises if it must not be used.
-    """
-
-    def __init__(
-        self, address: Address, *, find: Find | None = None, admit: Sequence[Admit] = ()
-    ) -> None:
-        self._address = address
-        self._find = find
-        self._admit = admit
+    def __init__(self, dial: Dial) -> None:
+        self._dial = dial
         self._protocol: RespProtocol | None = None
         self._connecting = SharedAttempt(self._connect)
         self._epoch = 0
@@ -64,7 +64,7 @@ class Connection:
     @property
     def address(self) -> Address:
         """Where the server was found last."""
-        return self._address
+        return self._dial.address
 
     @property
     def is_connected(self) -> bool:
@@ -95,7 +95,7 @@ class Connection:
         return replies
 
     async def connect(self) -> None:
-        """Connect, trying as many addresses as necessary.
+        """Connect, unless it is connected. See `Dial`.
 
         Raises:
             PublisherError: no address of the broker lets us in.
@@ -116,89 +116,111 @@ class Connection:
         if self._protocol is not None:
             self._protocol.abort(ConnectionError(CLOSED))
 
-    async def _connect(self) -> RespProtocol:
-        """Try each address until a log-in succeeds; else raise the error of each."""
-        if self._find is not None:
-            self._address = await self._find()
-        failures: list[tuple[str, PublisherError]] = []
-        for name, place in await self._places():
-            try:
-                protocol = await self._try(place)
-            except PublisherError as error:
-                failures.append((name, error))
-            else:
-                self._epoch += 1
-                self._protocol = protocol
-                return protocol
-        raise told_together(failures)
-
-    async def _places(self) -> Sequence[tuple[str, Place | None]]:
-        """Look up where the server is, by the names to tell; None is the path of a socket."""
-        address = self._address
-        if address.path is not None:
-            return [(address.path, None)]
-        try:
-            return [(it.name, it) for it in await look_up(address.host, address.port)]
-        except BrokerUnavailable as error:
-            raise told_together([(told(address.host, address.port), error)]) from error.__cause__
-
-    async def _try(self, place: Place | None) -> RespProtocol:
-        has_tls = self._address.tls is not None
-        protocol = RespProtocol(has_tls=has_tls)
-        try:
-            await self._open(protocol, place)
-            async with limit(LOGIN_SECONDS, NO_LOGIN):
-                await self._log_in(protocol)
-                for admit in self._admit:
-                    await admit(protocol)
-        except (OSError, UnicodeError) as error:  # with TimeoutError
-            protocol.abort(error)
-            raise unreached(error, has_tls=has_tls) from error
-        except BaseException as error:
-            protocol.abort(error)
-            raise
+    async def _connect(self) -> "RespProtocol":
+        protocol = await self._dial()
+        self._epoch += 1
+        self._protocol = protocol
         return protocol
 
-    async def _open(self, protocol: RespProtocol, place: Place | None) -> None:
-        loop, address = asyncio.get_running_loop(), self._address
-        if place is None:
-            async with limit(CONNECT_SECONDS, NO_CONNECTION):
-                await loop.create_unix_connection(lambda: protocol, address.path)
-            return
-        socket_ = await connect_socket(place, CONNECT_SECONDS)
-        try:
-            tls = None if address.tls is None else await address.tls.context()
-        except BaseException:
-            socket_.close()
-            raise
-        try:
-            async with limit(HANDSHAKE_SECONDS, NO_HANDSHAKE):
-                await loop.create_connection(
-                    lambda: protocol,
-                    sock=socket_,
-                    ssl=tls,
-                    server_hostname=None if tls is None else address.host,
-                )
-        except ConnectionError as error:
-            lost = unreached(error, has_tls=address.tls is not None)
-            raise closed_before_an_answer(lost, has_tls=address.tls is not None) from error
 
-    async def _log_in(self, protocol: RespProtocol) -> None:
-        address = self._address
-        commands: list[Command] = []
-        if address.username is not None:
-            commands.append(("AUTH", address.username, address.password or ""))
-        elif address.password is not None:
-            commands.append(("AUTH", address.password))
-        if address.database:
-            commands.append(("SELECT", address.database))
-        commands.append(("PING",))
+@dataclass(slots=True)
+class _Call:
+    """Commands that were sent together; `answer` is done when the last reply has come."""
+
+    answer: asyncio.Future[list[Reply]]
+    missing: int
+    sent_at: float
+    replies: list[Reply] = field(default_factory=list)
+
+
+class RespProtocol(asyncio.Protocol):
+    """One connected socket: matches replies to calls, in order."""
+
+    def __init__(self, *, has_tls: bool) -> None:
+        self._has_tls = has_tls
+        self._loop = asyncio.get_running_loop()
+        self._reader = hiredis.Reader(replyError=ErrorReply)
+        self._calls: deque[_Call] = deque()
+        self._transport: asyncio.Transport | None = None
+        self._lost: BrokerUnavailable | None = None
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self._lost is not None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin. See `asyncio.Protocol`."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Fail every pending call. See `asyncio.Protocol`."""
+        self.abort(exc or ConnectionError("the broker closed the connection"))
+
+    def data_received(self, data: bytes) -> None:
+        """Take in replies. See `asyncio.Protocol`."""
         try:
-            replies = await protocol.run(commands)
-        except BrokerUnavailable as lost:
-            if isinstance(lost.__cause__, ConnectionError):
-                raise closed_before_an_answer(lost, has_tls=address.tls is not None) from lost
+            self._reader.feed(data)
+            while (reply := self._reader.gets()) is not False:
+                self._take(reply)
+        except (hiredis.ProtocolError, IndexError) as error:
+            self.abort(error)
+
+    def abort(self, cause: BaseException) -> None:
+        """Close at once; the effect of pending calls is unknown."""
+        if self._lost is None:
+            self._lost = unreached(cause, has_tls=self._has_tls)
+            if self._transport is not None:
+                self._transport.abort()
+        while self._calls:
+            answer = self._calls.popleft().answer
+            if not answer.done():
+                answer.set_exception(self._lost)
+
+    async def run(self, commands: Sequence[Command | Parts]) -> list[Reply]:
+        """Send commands and return their replies; error replies stand in their places.
+
+        Raises:
+            BrokerUnavailable: the connection is lost.
+
+        """
+        if self._lost is not None:
+            raise BrokerUnavailable(str(self._lost)) from self._lost.__cause__
+        if self._transport is None:
+            raise BrokerUnavailable("not connected yet")
+        written = [
+            command if isinstance(command, list) else [pack(command)] for command in commands
+        ]  # or nothing is sent: a command that cannot be packed is not
+        call = _Call(self._loop.create_future(), len(commands), self._loop.time())
+        self._calls.append(call)
+        for piece in _joined(written):
+            self._transport.write(piece)
+        try:
+            return await call.answer
+        except asyncio.CancelledError:
+            # The replies still come and are dropped; unless nothing comes any more.
+            if self._calls and self._loop.time() - self._calls[0].sent_at > STALLED_SECONDS:
+                self.abort(TimeoutError("the broker does not answer"))
             raise
-        for reply in replies:
-            if isinstance(reply, ErrorReply):
-                raise translate(reply)
+
+    def _take(self, reply: Reply) -> None:
+        call = self._calls[0]
+        call.replies.append(reply)
+        call.missing -= 1
+        if call.missing == 0:
+            self._calls.popleft()
+            if not call.answer.done():
+                call.answer.set_result(call.replies)
+
+
+def _joined(commands: Sequence[Parts]) -> Iterator[bytes]:
+    """Join what is written of commands into pieces of some size."""
+    pieces: Parts = []
+    size = 0
+    for parts in commands:
+        pieces += parts
+        size += sum(map(len, parts))
+        if size >= WRITTEN_AT_ONCE_BYTES:
+            yield b"".join(pieces)
+            pieces, size = [], 0
+    yield b"".join(pieces)

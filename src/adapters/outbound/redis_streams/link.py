@@ -1,6 +1,6 @@
 """Links to the servers: each command goes to the server that has its key.
 
-ServerLink     one server: all commands go to it
+ServerLink     one server: all commands go to it (`server.py`)
 SentinelLink   the primary that the Sentinels name, and no other (`sentinel.py`)
 ClusterLink    the primaries of a cluster, by slots (`cluster.py`)
 """
@@ -8,11 +8,8 @@ ClusterLink    the primaries of a cluster, by slots (`cluster.py`)
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from adapters.outbound.redis_streams.connection import Connection
-from adapters.outbound.redis_streams.marks import MARK
-from adapters.outbound.redis_streams.pipeline import Pipeline, raise_if_error
-from adapters.outbound.redis_streams.protocol import Reply
-from adapters.outbound.redis_streams.resp import Command, Parts
+from adapters.outbound.redis_streams.replies import raise_if_error
+from adapters.outbound.redis_streams.resp import Command, Parts, Reply
 from adapters.outbound.redis_streams.slots import Key
 
 WHOLE = ""
@@ -105,53 +102,3 @@ class Link(Protocol):
     async def close(self) -> None:
         """Disconnect for good."""
         ...
-
-
-class ServerLink(Link):
-    """One server."""
-
-    def __init__(self, pipeline: Pipeline) -> None:
-        self._pipeline = pipeline
-        self._connection: Connection = pipeline.connection
-
-    async def run(
-        self,
-        commands: Sequence[Command | Parts],
-        keys: Sequence[Key],  # noqa: ARG002  # one server has them all
-    ) -> list[Reply]:
-        """Run commands. See `Link.run`."""
-        return await self._pipeline.run(commands)
-
-    async def run_at(self, part: str, commands: Sequence[Command]) -> list[Reply]:  # noqa: ARG002
-        """Run commands. See `Link.run_at`."""
-        return await self._pipeline.run(commands)
-
-    async def run_marked(
-        self, part: str, commands: Callable[[str], Sequence[Command]]
-    ) -> list[Reply]:
-        """Run commands. See `Link.run_marked`."""
-        return await self.run_at(part, commands(MARK))
-
-    async def connect(self, key: Key) -> None:  # noqa: ARG002
-        """Be connected. See `Link.connect`."""
-        await self._connection.connect()
-
-    def epoch_of(self, key: Key) -> int:  # noqa: ARG002
-        """Count the connections. See `Link.epoch_of`."""
-        return self._connection.epoch
-
-    def part_of(self, key: Key) -> str:  # noqa: ARG002
-        """Return the only part. See `Link.part_of`."""
-        return WHOLE
-
-    def parts(self) -> Sequence[str]:
-        """Return the only part. See `Link.parts`."""
-        return (WHOLE,)
-
-    def give_up(self, key: Key, why: str) -> None:  # noqa: ARG002
-        """Lose the connection. See `Link.give_up`."""
-        self._connection.give_up(why)
-
-    async def close(self) -> None:
-        """Disconnect. See `Link.close`."""
-        await self._connection.close()

@@ -2,9 +2,10 @@
 
 from adapters.outbound.redis_streams.cluster import ClusterLink
 from adapters.outbound.redis_streams.confirm import Confirm, pipeline_to
-from adapters.outbound.redis_streams.link import Link, ServerLink
+from adapters.outbound.redis_streams.link import Link
 from adapters.outbound.redis_streams.marks import OneMark
 from adapters.outbound.redis_streams.sentinel import SentinelLink, Sentinels, admit_primary
+from adapters.outbound.redis_streams.server import ServerLink
 from adapters.outbound.redis_streams.target import Kind, Target
 
 

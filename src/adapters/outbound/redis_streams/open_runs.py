@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from adapters.outbound.redis_streams import layout
 from adapters.outbound.redis_streams.link import Link
-from adapters.outbound.redis_streams.pipeline import SCRIPTS
+from adapters.outbound.redis_streams.scripts import SCRIPTS
 from application.ports.destination import DestinationOptions
 from application.ports.open_runs import OpenRuns
 from domain.errors import DomainError

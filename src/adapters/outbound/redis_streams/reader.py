@@ -7,9 +7,8 @@ from adapters.outbound.redis_streams import layout
 from adapters.outbound.redis_streams.entries import EntryReader
 from adapters.outbound.redis_streams.heads import read_head
 from adapters.outbound.redis_streams.link import Link
-from adapters.outbound.redis_streams.pipeline import raise_if_error
-from adapters.outbound.redis_streams.protocol import Reply
-from adapters.outbound.redis_streams.resp import Command
+from adapters.outbound.redis_streams.replies import raise_if_error
+from adapters.outbound.redis_streams.resp import Command, Reply
 from adapters.outbound.redis_streams.slots import Key
 from application.ports.destination import DestinationOptions
 from application.ports.errors import BrokerUnavailable

@@ -17,11 +17,11 @@ from collections.abc import Sequence
 from adapters.brokers.standing_task import StandingTask
 from adapters.brokers.telling import with_hint
 from adapters.outbound.redis_streams.address import Address
-from adapters.outbound.redis_streams.connection import Connection
-from adapters.outbound.redis_streams.link import ServerLink
-from adapters.outbound.redis_streams.pipeline import Pipeline, failure_of
-from adapters.outbound.redis_streams.protocol import Reply, RespProtocol
-from adapters.outbound.redis_streams.resp import Command, ErrorReply, Parts
+from adapters.outbound.redis_streams.connecting import connection_to
+from adapters.outbound.redis_streams.connection import Connection, RespProtocol
+from adapters.outbound.redis_streams.replies import failure_of
+from adapters.outbound.redis_streams.resp import Command, ErrorReply, Parts, Reply
+from adapters.outbound.redis_streams.server import Pipeline, ServerLink
 from adapters.outbound.redis_streams.slots import Key
 from adapters.outbound.redis_streams.target import Target
 from application.ports.errors import BrokerRefused, BrokerUnavailable, PublisherError
@@ -53,7 +53,7 @@ class Sentinels:
 
     def __init__(self, target: Target) -> None:
         self._target = target
-        self._sentinels = [Connection(seed) for seed in target.seeds]
+        self._sentinels = [connection_to(seed) for seed in target.seeds]
         self._named: Told | None = None
         self.down_after_seconds: float | None = None
 

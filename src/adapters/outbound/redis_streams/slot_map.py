@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from adapters.outbound.redis_streams.protocol import Reply
+from adapters.outbound.redis_streams.resp import Reply
 from adapters.outbound.redis_streams.slots import SLOTS
 
 NodeName = tuple[str, int]

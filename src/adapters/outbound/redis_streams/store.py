@@ -11,9 +11,8 @@ from adapters.outbound.redis_streams.announcements import Announcements, Notice
 from adapters.outbound.redis_streams.append_calls import AppendCalls
 from adapters.outbound.redis_streams.heads import read_head
 from adapters.outbound.redis_streams.link import Link
-from adapters.outbound.redis_streams.pipeline import failure_of, raise_if_error
-from adapters.outbound.redis_streams.protocol import Reply
-from adapters.outbound.redis_streams.resp import Command, Parts
+from adapters.outbound.redis_streams.replies import failure_of, raise_if_error
+from adapters.outbound.redis_streams.resp import Command, Parts, Reply
 from adapters.outbound.redis_streams.slots import Key
 from application.ports.destination import DestinationOptions
 from application.ports.errors import BrokerRefused, PublisherError

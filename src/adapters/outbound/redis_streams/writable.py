@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from adapters.outbound.redis_streams import layout
 from adapters.outbound.redis_streams.confirm import DISK_QUESTIONS, Confirm, raise_unless_synced
 from adapters.outbound.redis_streams.link import Link
-from adapters.outbound.redis_streams.pipeline import SCRIPTS, raise_if_error
-from adapters.outbound.redis_streams.protocol import Reply
-from adapters.outbound.redis_streams.resp import Command, ErrorReply
+from adapters.outbound.redis_streams.replies import raise_if_error
+from adapters.outbound.redis_streams.resp import Command, ErrorReply, Reply
+from adapters.outbound.redis_streams.scripts import SCRIPTS
 from application.ports.errors import PublisherError
 
 PROBE_MS = 10_000

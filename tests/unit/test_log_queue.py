@@ -9,7 +9,7 @@ from stream_model import LOST
 from stream_parts import frame, now
 
 from application.delivery.byte_budget import BufferLimits
-from application.delivery.log_inbox import MAX_UNPACKED, PACK_AFTER_SECONDS
+from application.delivery.log_queue import MAX_UNPACKED, PACK_AFTER_SECONDS
 from application.delivery.retained import BATCH_ENTRIES
 from application.ports.store import Conflict
 from domain.account import Account, State

@@ -1,4 +1,4 @@
-"""The session's side of a log: appends entries, and waits until they are confirmed."""
+"""How far a log is: its unconfirmed entries, its room for more, and the waits for both."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,35 +6,23 @@ from collections.abc import Callable
 from application.delivery.byte_budget import ByteBudget
 from application.delivery.doubts import Doubts
 from application.delivery.holdings import Holdings
-from application.delivery.linger import Linger
 from application.delivery.live_stream import LiveStream, Log
 from application.delivery.starts import Starts
 from application.ports.clock import Clock
 from application.time_limit import store_backoff
-from domain.entries import Ended, Entry, SignalNoted
-from domain.media import AudioFrame
-
-PACK_AFTER_SECONDS = 0.5
-MAX_UNPACKED = 4
-"""When nothing was confirmed for this long, or this many batches are queued, later batches are
-packed, since they may have to wait for long."""
 
 
-class LogInbox(Log):
-    """The part of a log that sessions write to; `StreamLog` is the complete class."""
+class LogProgress(Log):
+    """The part of a log that sessions wait for; `StreamLog` is the complete class."""
 
     note_work: Callable[[], None]
     """Notifies the `Lane` that serves the log that there is something to send."""
 
-    def __init__(
-        self, clock: Clock, budget: ByteBudget, holdings: Holdings, linger: Linger
-    ) -> None:
+    def __init__(self, clock: Clock, budget: ByteBudget, holdings: Holdings) -> None:
         self.backoff = store_backoff()
         self._clock = clock
         self._budget = budget
         self._holdings = holdings
-        self._linger = linger
-        self._due_at: float | None = None
         self._window = holdings.window
         self._starts = Starts(holdings)
         self._live: LiveStream | None = None
@@ -89,15 +77,6 @@ class LogInbox(Log):
         return self.is_empty and not self.is_starting
 
     @property
-    def is_lingering(self) -> bool:
-        """Whether the only work is an open batch that waits for more frames."""
-        return (
-            self._due_at is not None
-            and not self._window.queued
-            and not (self._account_due or self.is_starting or self.is_in_doubt)
-        )
-
-    @property
     def oldest_received_at(self) -> float | None:
         """When the first unconfirmed frame was received; None without one."""
         received_at = self._window.oldest_received_at
@@ -106,58 +85,6 @@ class LogInbox(Log):
     def stalled_seconds(self, now: float) -> float:
         """For how long entries have been queued without any confirmation."""
         return 0.0 if self._unconfirmed_since is None else now - self._unconfirmed_since
-
-    def put(self, live: LiveStream, entries: tuple[Entry, ...], received_at: float) -> None:
-        """Append entries of a generation, received at monotonic `received_at`."""
-        if live.is_fenced:
-            return
-        if self._unconfirmed_since is None:  # early entries were received long ago
-            early = live.is_catching_up
-            self._unconfirmed_since = self._clock.monotonic() if early else received_at
-        if self._starts.begun:
-            self._starts.hold_back(entries, received_at)
-            return
-        size = 0
-        for entry in entries:
-            if type(entry) is AudioFrame:
-                size += len(entry.audio)
-            elif type(entry) is SignalNoted:
-                size += len(entry.details)
-        window = self._window
-        is_first = not window.open_entries
-        is_full = window.put(entries, received_at, size)
-        if is_full:
-            self._close_open(received_at)
-        if self._linger.seconds:
-            is_due = is_full or type(entries[-1]) is Ended or live.is_ack_due(window.count)
-            self._send_or_wait(received_at, is_first=is_first, is_due=is_due)
-        elif is_first:
-            self.note_work()
-
-    def _send_or_wait(self, received_at: float, *, is_first: bool, is_due: bool) -> None:
-        """Send the open batch, now or after its linger."""
-        if is_due:
-            self._due_at = None
-            self.note_work()
-        elif is_first:
-            self._due_at = self._linger.add(self, received_at)
-
-    def hurry(self) -> None:
-        """Send the open batch without waiting for more frames."""
-        if self._due_at is not None:
-            self._due_at = None
-            self.note_work()
-
-    def note_due(self, due_at: float) -> None:
-        """Send the batch that is due at this time, if it is still open."""
-        if self._due_at == due_at:
-            self.hurry()
-
-    def put_account(self, live: LiveStream) -> None:
-        """Append the run's account without an entry."""
-        if self._live is live:
-            self._account_due = True
-            self.note_work()
 
     def note_caught_up(self) -> None:
         """Allow the decision of further starts: all messages held for the last are in the log."""
@@ -172,16 +99,6 @@ class LogInbox(Log):
         """Undo one `hold`."""
         self._holds -= 1
         self._note_change()
-
-    def leave(self, live: LiveStream) -> None:
-        """Detach a generation that writes no more; its retained entries age."""
-        live.note_caught_up()
-        if self._live is live:
-            if self._window.open_entries:  # they need the account that only it has
-                self._close_open(self._clock.monotonic())
-                self.note_work()
-            self._live = None
-            self._account_due = False
 
     async def wait_for_room(self, live: LiveStream) -> None:
         """Wait until the sender may be read again, or the generation is fenced."""
@@ -200,19 +117,6 @@ class LogInbox(Log):
         """Wait until a newer generation holds the stream."""
         while not live.is_fenced:
             await self._wait_for_change()
-
-    def _close_open(self, now: float) -> None:
-        """Queue the open batch, with the current account of the run."""
-        live, window = self._live, self._window
-        if live is None:
-            raise AssertionError("nothing is put without a generation")
-        account = live.interaction.account(window.next_position + len(window.open_entries))
-        batch = self._holdings.close_open(account)
-        waits_long = self.backoff.failures or len(window.queued) > MAX_UNPACKED
-        if waits_long or self.stalled_seconds(now) > PACK_AFTER_SECONDS:
-            batch.pack()
-        self._account_due = False
-        self._due_at = None
 
     def _tell_if_empty(self, live: LiveStream | None) -> None:
         """Tell a session that all is confirmed: a doubt may end after its last entries."""

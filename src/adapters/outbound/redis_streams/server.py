@@ -1,37 +1,18 @@
-"""Commands and scripts over one connection: all in one round trip, each with its own reply."""
+"""One server: commands and scripts over one connection, all in one round trip."""
 
-import re
 from collections.abc import Callable, Sequence
-from hashlib import sha1
-from importlib.resources import files
 
 from adapters.outbound.redis_streams.connection import Connection
-from adapters.outbound.redis_streams.failures import translate
-from adapters.outbound.redis_streams.marks import Marks
-from adapters.outbound.redis_streams.protocol import Reply
-from adapters.outbound.redis_streams.resp import Command, ErrorReply, Parts
-from application.ports.errors import BrokerUnavailable, PublisherError
+from adapters.outbound.redis_streams.link import WHOLE, Link
+from adapters.outbound.redis_streams.marks import MARK, Marks
+from adapters.outbound.redis_streams.replies import is_elsewhere, is_unknown_script, raise_if_error
+from adapters.outbound.redis_streams.resp import Command, Parts, Reply
+from adapters.outbound.redis_streams.scripts import SCRIPTS
+from adapters.outbound.redis_streams.slots import Key
+from application.ports.errors import BrokerUnavailable
 
 REPLICA_MS = 1_000
 """How long a replica may take to receive the writes of its primary."""
-
-
-_REDIRECT = re.compile(r"(MOVED|ASK) \d+ \S*:\d+")
-
-
-class Script:
-    """A script, called by its digest."""
-
-    def __init__(self, name: str) -> None:
-        self.text = files(__package__).joinpath(name).read_text(encoding="utf-8")
-        self.digest = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
-
-    def call(self, keys: Sequence[str], arguments: Sequence[bytes | str | int]) -> Command:
-        """Write a call of it."""
-        return ("EVALSHA", self.digest, len(keys), *keys, *arguments)
-
-
-SCRIPTS = {name: Script(f"{name}.lua") for name in ("append", "forget_heartbeat", "probe")}
 
 
 class Pipeline:
@@ -50,7 +31,7 @@ class Pipeline:
 
         """
         replies = await self._send(commands)
-        unknown = [i for i, reply in enumerate(replies) if _is_unknown_script(reply)]
+        unknown = [i for i, reply in enumerate(replies) if is_unknown_script(reply)]
         if unknown:
             loads: list[Command | Parts] = [
                 ("SCRIPT", "LOAD", script.text) for script in SCRIPTS.values()
@@ -109,29 +90,51 @@ class ReplicatedPipeline(Pipeline):
         return [("SET", mark, 1, "PX", 10_000), ("WAIT", 1, REPLICA_MS)]
 
 
-def is_elsewhere(reply: Reply) -> bool:
-    """Return whether a node lacks the slot of a key, or some keys of the slot."""
-    return type(reply) is ErrorReply and str(reply).startswith(("MOVED ", "ASK ", "TRYAGAIN"))
+class ServerLink(Link):
+    """One server."""
 
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._connection: Connection = pipeline.connection
 
-def is_redirect(reply: Reply) -> bool:
-    """Return whether a node redirects to another one for the slot."""
-    return type(reply) is ErrorReply and _REDIRECT.fullmatch(str(reply)) is not None
+    async def run(
+        self,
+        commands: Sequence[Command | Parts],
+        keys: Sequence[Key],  # noqa: ARG002  # one server has them all
+    ) -> list[Reply]:
+        """Run commands. See `Link.run`."""
+        return await self._pipeline.run(commands)
 
+    async def run_at(self, part: str, commands: Sequence[Command]) -> list[Reply]:  # noqa: ARG002
+        """Run commands. See `Link.run_at`."""
+        return await self._pipeline.run(commands)
 
-def _is_unknown_script(reply: Reply) -> bool:
-    return isinstance(reply, ErrorReply) and str(reply).startswith("NOSCRIPT")
+    async def run_marked(
+        self, part: str, commands: Callable[[str], Sequence[Command]]
+    ) -> list[Reply]:
+        """Run commands. See `Link.run_marked`."""
+        return await self.run_at(part, commands(MARK))
 
+    async def connect(self, key: Key) -> None:  # noqa: ARG002
+        """Be connected. See `Link.connect`."""
+        await self._connection.connect()
 
-def failure_of(reply: Reply) -> PublisherError | None:
-    """Return the port's error for an error reply, or for a server that was not reached."""
-    if isinstance(reply, ErrorReply):
-        return translate(reply)
-    return reply if isinstance(reply, PublisherError) else None
+    def epoch_of(self, key: Key) -> int:  # noqa: ARG002
+        """Count the connections. See `Link.epoch_of`."""
+        return self._connection.epoch
 
+    def part_of(self, key: Key) -> str:  # noqa: ARG002
+        """Return the only part. See `Link.part_of`."""
+        return WHOLE
 
-def raise_if_error(reply: Reply) -> None:
-    """Raise an error reply as the port's error."""
-    failure = failure_of(reply)
-    if failure is not None:
-        raise failure
+    def parts(self) -> Sequence[str]:
+        """Return the only part. See `Link.parts`."""
+        return (WHOLE,)
+
+    def give_up(self, key: Key, why: str) -> None:  # noqa: ARG002
+        """Lose the connection. See `Link.give_up`."""
+        self._connection.give_up(why)
+
+    async def close(self) -> None:
+        """Disconnect. See `Link.close`."""
+        await self._connection.close()
