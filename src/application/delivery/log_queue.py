@@ -130,6 +130,11 @@ class LogQueue(LogProgress):
         append = self._sent = self._holdings.append(now)
         return append
 
+    @property
+    def in_flight_bytes(self) -> int:
+        """The audio in the append that was taken last, in bytes."""
+        return self._window.in_flight_bytes
+
     def _take_probe(self) -> Probe | None:
         if not (self._may_decide_start or self.is_in_doubt):
             return None

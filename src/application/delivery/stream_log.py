@@ -74,11 +74,6 @@ class StreamLog(LogTable):
         """The audio that was never confirmed, in bytes."""
         return self._window.audio_bytes - self._window.replayed_bytes
 
-    @property
-    def in_flight_bytes(self) -> int:
-        """The audio in the append that was taken last, in bytes."""
-        return self._window.in_flight_bytes
-
     def quiet_seconds(self, now: float) -> float:
         """For how long no request for this log was sent."""
         is_closed_or_asked = self.state is LogState.CLOSED or not self.is_empty
