@@ -15,16 +15,15 @@ from adapters.outbound.prometheus.families import Build, Series
 from adapters.outbound.prometheus.telemetry import PrometheusTelemetry
 from adapters.outbound.system_clock import SystemClock
 from adapters.outbound.worker_board import Slot
-from application.admit_sender import AdmitSender
+from application.access.admit_sender import AdmitSender
+from application.access.capacity import Capacity
 from application.audio_health import AudioHealth
 from application.background import Background
-from application.broker_watch import BrokerWatch
 from application.call.closing import CLOSES, REFUSED_WITH, Leaving
 from application.call.deadlines import TimeLimits
 from application.call.messages import Oddity, Refusal
 from application.call.roster import Roster
 from application.call.services import Services
-from application.capacity import Capacity
 from application.cut_interaction import CutInteraction
 from application.delivery.sender import Sender
 from application.end_interaction import EndInteraction
@@ -34,6 +33,7 @@ from application.ports.places import Places
 from application.ports.telemetry import FRAMES, IGNORED, RUN_ENDS, SAMPLES
 from application.recover_runs import RecoverRuns
 from application.start_interaction import StartInteraction
+from application.watch.broker_watch import BrokerWatch
 from domain.audio_health import Finding
 from entrypoints.settings import Settings
 from entrypoints.traces import connect_tracer

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from application.admit_sender import Network
+from application.access.admit_sender import Network
 from application.delivery.byte_budget import REWIND_SHARE
 from application.delivery.retained import RETAINED_FRAMES_PER_SECOND
 from domain.identifiers import TenantId

@@ -6,7 +6,7 @@
 from collections.abc import Callable, Mapping
 
 from adapters.outbound.jwt_rs256 import JwtRs256Verifier
-from application.admit_sender import AccessPolicy
+from application.access.admit_sender import AccessPolicy
 from application.delivery.byte_budget import BufferLimits
 from application.ports.destination import Destination, DestinationOptions, StoreAdapter
 from entrypoints.setting_groups import (

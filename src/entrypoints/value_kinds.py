@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from adapters.outbound.jwt_rs256 import InvalidPublicKey, load_public_keys
-from application.admit_sender import Network
+from application.access.admit_sender import Network
 from domain.errors import InvalidIdentifier
 from domain.identifiers import TenantId
 

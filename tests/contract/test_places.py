@@ -6,7 +6,7 @@ from itertools import cycle, islice
 import pytest
 
 from adapters.outbound.worker_board import Slot, WorkerBoard
-from application.capacity import Capacity
+from application.access.capacity import Capacity
 from application.ports.places import Places
 
 Make = Callable[[int], list[Places]]

@@ -15,7 +15,7 @@ from application.overview.words import Tone
 from application.ports.clock import Instant
 from application.ports.reader import Announcement, Newest, PublishedEntry
 from application.ports.store import Append
-from application.storing import announcements_of, entries_of
+from application.store_kit.storing import announcements_of, entries_of
 from application.testing.appends import begin, cut, following
 from domain.identifiers import StreamId, StreamKey, TenantId
 from domain.media import AudioFrame, MediaFormat

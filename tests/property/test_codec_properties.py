@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from application.codec import (
+from application.ports.errors import Unreadable
+from application.ports.reader import Announcement
+from application.store_kit.codec import (
     plain_announcement,
     plain_entry,
     plain_head,
@@ -16,10 +18,8 @@ from application.codec import (
     read_entry,
     read_head,
 )
-from application.codec_values import plain_account, plain_opening, plain_run
-from application.packing import pack, pack_all, unpack, unpack_all
-from application.ports.errors import Unreadable
-from application.ports.reader import Announcement
+from application.store_kit.codec_values import plain_account, plain_opening, plain_run
+from application.store_kit.packing import pack, pack_all, unpack, unpack_all
 from application.testing import strategies
 from application.testing.appends import begin, frame, opening, stream
 from domain.entries import Entry, Gap

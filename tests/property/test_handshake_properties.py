@@ -14,7 +14,7 @@ from adapters.inbound.access.authorization import read_credential
 from adapters.inbound.reporting.origin import Address, Origin
 from adapters.inbound.reporting.refusals import Headers
 from adapters.inbound.websocket.handshake_rules import refusal_of_handshake, with_plain_upgrade
-from application.admit_sender import (
+from application.access.admit_sender import (
     NoCredential,
     PairCredential,
     TokenCredential,

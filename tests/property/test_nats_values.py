@@ -12,7 +12,7 @@ from adapters.outbound.nats_jetstream import entries, messages
 from adapters.outbound.nats_jetstream.layout import Layout, stream_of
 from adapters.outbound.nats_jetstream.protocol import NatsProtocol, Reply, Request
 from application.ports.reader import PublishedEntry
-from application.storing import entries_of
+from application.store_kit.storing import entries_of
 from application.testing import strategies
 from application.testing.appends import as_published, as_stored, stream
 from domain.entries import Entry

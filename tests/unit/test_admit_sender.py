@@ -2,7 +2,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from application.admit_sender import (
+from application.access.admit_sender import (
     AccessPolicy,
     AddressRefused,
     AdmitSender,

@@ -3,7 +3,7 @@ from base64 import b64encode
 import pytest
 
 from adapters.inbound.access.authorization import read_credential
-from application.admit_sender import (
+from application.access.admit_sender import (
     NoCredential,
     PairCredential,
     TokenCredential,

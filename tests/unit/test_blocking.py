@@ -5,8 +5,8 @@ from itertools import count
 
 import pytest
 
-from application.blocking import BlockingPlace
 from application.ports.errors import BrokerUnavailable
+from application.store_kit.blocking import BlockingPlace
 
 
 class Site:
@@ -75,7 +75,7 @@ async def test_what_is_locked_is_tried_again_and_grows_no_epoch() -> None:
 
 
 async def test_what_stays_locked_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("application.blocking.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("application.store_kit.blocking.BUSY_SECONDS", 0.05)
 
     def locked() -> None:
         raise BlockingIOError

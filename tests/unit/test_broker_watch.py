@@ -8,15 +8,15 @@ from bench import CountingTelemetry, HandDrivenClock, clock_of, timeless_runner
 from sender_bench import SenderBench, stream_key, timeless, until
 
 from adapters.outbound.in_memory import InMemory, InMemoryStore
-from application import part_watch
-from application.broker_watch import BrokerWatch
 from application.delivery.byte_budget import BufferLimits
 from application.delivery.live_stream import LiveStream
 from application.delivery.sender import Sender
-from application.part_watch import MAX_CAUSES
 from application.ports.clock import Clock
 from application.ports.destination import WHOLE, DestinationOptions, Part
 from application.ports.errors import BrokerRefused, BrokerUnavailable, PublisherError
+from application.watch import part_watch
+from application.watch.broker_watch import BrokerWatch
+from application.watch.part_watch import MAX_CAUSES
 from domain.events import Opening
 from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId
 from domain.media import MediaFormat

@@ -15,15 +15,15 @@ from adapters.inbound.reporting.reports import Reports
 from adapters.outbound.in_memory import InMemory
 from adapters.outbound.prometheus.telemetry import PrometheusTelemetry
 from adapters.outbound.system_clock import SystemClock
-from application.admit_sender import AccessPolicy, AdmitSender
-from application.broker_watch import BrokerWatch
+from application.access.admit_sender import AccessPolicy, AdmitSender
+from application.access.capacity import Capacity
 from application.call.roster import Roster
-from application.capacity import Capacity
 from application.delivery.byte_budget import BufferLimits
 from application.delivery.sender import Sender
 from application.ports.destination import DestinationOptions
 from application.ports.errors import InvalidToken
 from application.ports.tokens import TokenClaims, TokenVerifier
+from application.watch.broker_watch import BrokerWatch
 from domain.access import Principal
 from domain.events import Opening
 from domain.identifiers import InteractionId, StreamId, StreamKey, TenantId

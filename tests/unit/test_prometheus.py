@@ -5,7 +5,7 @@ from adapters.outbound.prometheus.families import Series
 from adapters.outbound.prometheus.tally import CONFIRM_BUCKETS, MAX_TENANTS, OTHER_TENANTS
 from adapters.outbound.prometheus.telemetry import PrometheusTelemetry
 from adapters.outbound.worker_board import Slot, WorkerBoard
-from application.capacity import Capacity
+from application.access.capacity import Capacity
 from application.ports.telemetry import HeldBytes
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]

@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.outbound.in_memory import InMemoryStore, Memory
-from application import storing
 from application.ports.destination import DestinationOptions
 from application.ports.reader import Announcement, PublishedEntry
 from application.ports.store import APPENDED, Append, Conflict, Outcome
+from application.store_kit import storing
 from application.testing.appends import begin, following, frame, stream
 from domain.head import Head
 from domain.identifiers import StreamKey

@@ -4,7 +4,7 @@ import pytest
 
 from application.ports.errors import BrokerRefused
 from application.ports.store import Failed
-from application.storing import in_turn, number_above, separately
+from application.store_kit.storing import in_turn, number_above, separately
 
 NOW = 1_767_225_600.123
 

@@ -14,7 +14,7 @@ from application.overview.time_line import MAX_LEVELS, MAX_MOMENTS, TimeLine
 from application.ports.clock import Instant
 from application.ports.reader import PublishedEntry
 from application.ports.store import Append
-from application.storing import entries_of
+from application.store_kit.storing import entries_of
 from application.testing.appends import begin, following
 from domain.audio_level import level_of
 from domain.entries import Ended, Gap, SignalNoted, Started

@@ -12,7 +12,12 @@ from application.ports.errors import BrokerUnavailable
 from application.ports.open_runs import OpenRuns
 from application.ports.reader import Announcement, PublishedEntry, StreamReader
 from application.ports.store import APPENDED, Append, Conflict, Heads, Mark, Outcome, StreamStore
-from application.storing import announcements_of, entries_of, without_account, without_entries
+from application.store_kit.storing import (
+    announcements_of,
+    entries_of,
+    without_account,
+    without_entries,
+)
 from domain.head import Head
 from domain.identifiers import StreamKey
 

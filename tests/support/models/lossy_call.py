@@ -8,7 +8,6 @@ from bench import CountingTelemetry
 from lossy_broker import Broker, Connection
 
 from application.background import Background
-from application.broker_watch import BrokerWatch
 from application.cut_interaction import CutInteraction
 from application.delivery.byte_budget import BufferLimits
 from application.delivery.listener import DeliveryListener
@@ -19,6 +18,7 @@ from application.ingest_audio import IngestAudio
 from application.ports.clock import Clock
 from application.recover_runs import RecoverRuns
 from application.start_interaction import StartInteraction
+from application.watch.broker_watch import BrokerWatch
 from domain.account import State
 from domain.events import EndReason, Signal
 

@@ -9,7 +9,7 @@ from application.overview.time_line import TimeLine
 from application.ports.clock import Instant
 from application.ports.reader import Announcement, Newest, PublishedEntry
 from application.ports.store import Append
-from application.storing import announcements_of, entries_of
+from application.store_kit.storing import announcements_of, entries_of
 from application.testing.appends import begin, following, replace_append
 from domain.head import Head
 from domain.identifiers import StreamId, StreamKey, TenantId

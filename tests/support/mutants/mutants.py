@@ -22,7 +22,7 @@ from application.ports.store import (
     Heads,
     Outcome,
 )
-from application.storing import is_kept
+from application.store_kit.storing import is_kept
 from domain.entries import Entry
 from domain.head import Head
 from domain.identifiers import StreamKey

@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar
 
-from application.blocking import BlockingPlace
+from application.store_kit.blocking import BlockingPlace
 from application.ports.destination import DestinationOptions, StoreAdapter
 from application.ports.errors import BrokerRefused, Unreadable
 from application.ports.reader import PublishedEntry

@@ -9,12 +9,12 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from application import codec, packing, storing
-from application.blocking import BlockingPlace
 from application.ports.destination import Destination, DestinationOptions, StoreAdapter
 from application.ports.open_runs import OpenRuns
 from application.ports.reader import Announcement, PublishedEntry, StreamReader
 from application.ports.store import APPENDED, Append, Conflict, Heads, Outcome, StreamStore
+from application.store_kit import codec, packing, storing
+from application.store_kit.blocking import BlockingPlace
 from domain.head import Head
 from domain.identifiers import StreamKey
 from file_store.files import content, identity, load, locked, make, save, write

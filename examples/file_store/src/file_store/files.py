@@ -9,7 +9,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from application import packing
+from application.store_kit import packing
 
 
 def make(directory: Path, levels: int = 1) -> None:

@@ -3,7 +3,7 @@
 import binascii
 from collections.abc import Sequence
 
-from application.admit_sender import (
+from application.access.admit_sender import (
     Credential,
     NoCredential,
     PairCredential,

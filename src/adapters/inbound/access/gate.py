@@ -8,10 +8,10 @@ from adapters.inbound.access.handshake import Handshake
 from adapters.inbound.reporting.origin import Origin
 from adapters.inbound.reporting.refusals import Headers, Outcome, Refusal
 from adapters.inbound.reporting.reports import Reports
-from application.admit_sender import AddressRefused, AdmitSender, Unauthenticated
-from application.broker_watch import BrokerWatch
+from application.access.admit_sender import AddressRefused, AdmitSender, Unauthenticated
 from application.call.roster import Roster
 from application.ports.places import Places
+from application.watch.broker_watch import BrokerWatch
 from domain.access import Principal
 
 BROKER_WAIT_SECONDS = 5.0

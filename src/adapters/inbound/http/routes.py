@@ -8,11 +8,11 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 from msgspec import UNSET, Struct, UnsetType
 
-from application.broker_watch import BrokerWatch
 from application.call.roster import Roster
 from application.ports.clock import Clock
 from application.ports.exposition import MetricsExposition
 from application.ports.places import Places
+from application.watch.broker_watch import BrokerWatch
 
 
 class Health(Struct):

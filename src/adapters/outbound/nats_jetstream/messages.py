@@ -16,11 +16,11 @@ import msgspec
 
 from adapters.brokers.data import UNREADABLE
 from adapters.outbound.nats_jetstream.entries import read_rows, written
-from application.codec import plain_head, read_head
 from application.ports.errors import BrokerRefused
 from application.ports.reader import Announcement, PublishedEntry
 from application.ports.store import Append
-from application.storing import entries_of
+from application.store_kit.codec import plain_head, read_head
+from application.store_kit.storing import entries_of
 from domain.entries import Ended, Started
 from domain.head import Head, Run
 from domain.identifiers import InteractionId, StreamKey

@@ -12,7 +12,7 @@ from adapters.outbound.nats_jetstream.reading import ask_message, messages
 from adapters.outbound.nats_jetstream.requests import Stored
 from application.ports.errors import BrokerRefused
 from application.ports.reader import Announcement, Newest, PublishedEntry, StreamReader
-from application.storing import is_kept
+from application.store_kit.storing import is_kept
 from domain.head import Head
 from domain.identifiers import StreamKey
 

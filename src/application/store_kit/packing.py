@@ -7,8 +7,8 @@ each is preceded by its length.
 import json
 from collections.abc import Iterable, Iterator
 
-from application.codec_values import Plain
 from application.ports.errors import Unreadable
+from application.store_kit.codec_values import Plain
 
 _LENGTH = 4
 """The size of the length before a value, in bytes."""

@@ -5,10 +5,10 @@ import logging
 from collections.abc import Collection
 
 from application.delivery.sender import Sender
-from application.part_watch import PartWatch
 from application.ports.clock import Clock
 from application.ports.destination import WHOLE, Destination, Part
 from application.ports.telemetry import Telemetry
+from application.watch.part_watch import PartWatch
 
 FIND_PARTS_SECONDS = 0.2
 """How often the destination is asked for its parts."""

@@ -7,7 +7,9 @@ frame is bytes. Every value has a version, `v`; another version is refused.
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from application.codec_values import (
+from application.ports.errors import Unreadable
+from application.ports.reader import Announcement, PublishedEntry
+from application.store_kit.codec_values import (
     Plain,
     plain_account,
     plain_media,
@@ -20,8 +22,6 @@ from application.codec_values import (
     read_run,
     read_stream,
 )
-from application.ports.errors import Unreadable
-from application.ports.reader import Announcement, PublishedEntry
 from domain.entries import Ended, Entry, Gap, SignalNoted, Started
 from domain.errors import DomainError
 from domain.events import (

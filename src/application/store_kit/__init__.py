@@ -1,0 +1,1 @@
+"""What adapters of a store may use: plain data and bytes for entries and heads, common steps."""
