@@ -14,6 +14,9 @@ but its calls need the broker until they have ended, so the server blocks these 
 END_SECONDS = 10.0
 """How long the kernel may take to end a process that was killed."""
 
+START_SECONDS = 60.0
+"""How long the server may take until it answers: it loads its data first."""
+
 
 class EmbeddedValkey(EmbeddedServer):
     """A Valkey server. `config` is added to valkey.conf.
@@ -59,7 +62,7 @@ class EmbeddedValkey(EmbeddedServer):
         )
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # the server inherits it
         try:
-            server.start()
+            server.start(timeout=START_SECONDS)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         self._server = server
