@@ -5,9 +5,7 @@ frame needs a timer.
 """
 
 import asyncio
-import logging
 from collections.abc import Iterable
-from contextlib import suppress
 
 from adapters.inbound.access.handshake import Handshake
 from adapters.inbound.dialects import (
@@ -20,20 +18,19 @@ from adapters.inbound.dialects import (
 from adapters.inbound.reporting.origin import Origin
 from adapters.inbound.reporting.reports import Reports
 from adapters.inbound.websocket.connection_actions import ConnectionActions
+from adapters.inbound.websocket.connection_end import ConnectionEnd
 from adapters.inbound.websocket.peer import Peer, SendMessage
-from adapters.inbound.websocket.replies import PEER_GONE, Replies
+from adapters.inbound.websocket.replies import Replies
 from application.call.call_trace import CallTrace
 from application.call.closing import (
     REPLIES_UNREAD,
     CloseCode,
     CloseReason,
     Closing,
-    Leaving,
     bad_start,
 )
 from application.call.services import Services
 from application.call.session import Session
-from application.call.session_close import CLOSE_SECONDS
 from domain.access import Principal
 
 UNREAD_SECONDS = 5.0
@@ -42,8 +39,6 @@ dropped, since a carrier that cannot send ends the call."""
 
 MAX_MESSAGES_AT_ONCE = 32
 """How many messages are handled in one turn of the loop."""
-
-_log = logging.getLogger(__name__)
 
 
 class Connection:
@@ -61,22 +56,20 @@ class Connection:
         send: SendMessage,
     ) -> None:
         self._services = services
-        self._reports = reports
         self._dialects = dialects
-        self._origin = origin
         self._query = handshake.query
         self._peer = peer
         self._send = send
         self._decoder: Decoder | None = None
         self._replies = Replies(peer.say, self._send_text, self._on_replies_unread)
-        self._trace = CallTrace(services.tracer, handshake.traceparent, services.clock)
+        trace = CallTrace(services.tracer, handshake.traceparent, services.clock)
         self._actions = ConnectionActions(
-            services, reports, principal, origin, self._replies, self._trace
+            services, reports, principal, origin, self._replies, trace
         )
         self.session = Session(services, self._actions, principal.token_names)
+        self._end = ConnectionEnd(self.session, self._actions, reports, origin, trace, send)
         peer.last_reply = self.session.last_ack
-        peer.on_closed = self._on_closed_by_protocol
-        self._closed_by_protocol: Closing | None = None
+        peer.on_closed = self._end.note_closed
 
     async def run(self) -> None:
         """Serve the connection until it is closed, by either side."""
@@ -90,15 +83,8 @@ class Connection:
             if not session.is_done:
                 self._services.background.own(self._finish_alone())
         try:
-            if self._actions.closing is not None and self._closed_by_protocol is None:
-                await self._close(self._actions.closing)
-            elif self._closed_by_protocol is None and not session.is_started:
-                self._reports.left(Leaving.BEFORE_START, self._origin, session.context)
+            await self._end.finish(self._replies)
         finally:
-            if self._closed_by_protocol is not None:
-                self._report(self._closed_by_protocol)
-            if session.is_done:
-                self._end_trace()
             await self._replies.close()
 
     async def _serve(self) -> None:
@@ -140,7 +126,7 @@ class Connection:
             session.fail(error)
         finally:
             session.abandon()
-            self._end_trace()
+            self._end.end_trace()
 
     def _take_in(self) -> bool:
         """Handle the arrived messages; return False if no more may be handled.
@@ -195,37 +181,8 @@ class Connection:
         finally:
             session.note_read()
 
-    # The close
-
     def _on_replies_unread(self) -> None:
         self.session.close(REPLIES_UNREAD)
-
-    def _on_closed_by_protocol(self, closing: Closing) -> None:
-        """Note that the protocol has closed; report it once all earlier messages are handled."""
-        self._closed_by_protocol = self._closed_by_protocol or closing
-
-    def _end_trace(self) -> None:
-        self._trace.end(self._closed_by_protocol or self._actions.closing)
-
-    def _report(self, closing: Closing) -> None:
-        context = {**self.session.context, **closing.names}
-        self._reports.closed(closing, self._origin, context, error=closing.error)
-
-    async def _close(self, closing: Closing) -> None:
-        self._report(closing)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await self._replies.flush()
-        message = {
-            "type": "websocket.close",
-            "code": closing.code.value,
-            "reason": closing.short_explanation,
-        }
-        try:
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await self._send(message)
-        except (TimeoutError, *PEER_GONE):
-            _log.debug("the sender was gone before it could be told why")
 
     async def _send_text(self, reply: str) -> None:
         await self._send({"type": "websocket.send", "text": reply})
