@@ -177,6 +177,12 @@ class LogBench(Process):
         return self.telemetry.total("published")
 
 
+def decide(bench: LogBench) -> None:
+    """Have the first request decided on the store's head, and its append queued."""
+    bench.probe()
+    bench.answer_probe()
+
+
 def frames_of(append: Append) -> Sequence[int]:
     entries = [entry for segment in append.segments for entry in segment.entries]
     return [entry.seq for entry in entries if isinstance(entry, AudioFrame)]
