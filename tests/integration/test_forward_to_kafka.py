@@ -10,10 +10,8 @@ import json
 import re
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,21 @@ from unittest.mock import Mock
 import pytest
 from agentstream_sender import AgentstreamSender
 from broker_lab import BrokerLab
-from chaos_proxy import ChaosProxy
+from kafka_forwarder import (
+    DOCS,
+    REPOSITORY,
+    Start,
+    call,
+    ends,
+    forwarders,
+    frames,
+    key_of,
+    of,
+    plain,
+    service_to_forward,
+    stream,
+    without_repeats,
+)
 from mock_kafka import TOPIC, MockKafka, Record
 from published import index
 from running import Caller, Service, pcm
@@ -31,42 +43,8 @@ from waiting import until
 
 pytestmark = pytest.mark.long
 
-REPOSITORY = Path(__file__).parents[2]
-
-DOCS = REPOSITORY / "docs" / "kafka.md"
-
 MAX_LINES = 180
 """The example is to be read in one sitting: it stays below."""
-
-
-class Forwarder:
-    """The example, as a user runs it."""
-
-    def __init__(self, errors: Path, *arguments: str) -> None:
-        self._errors = errors
-        with errors.open("ab") as out:
-            self.process = subprocess.Popen(
-                [sys.executable, "examples/forward_to_kafka.py", *arguments],
-                cwd=REPOSITORY,
-                stderr=out,
-            )
-
-    @property
-    def told(self) -> str:
-        return self._errors.read_text()
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait(20)
-
-
-Start = Callable[..., Forwarder]
-
-
-@pytest.fixture
-def lab() -> Iterator[BrokerLab]:
-    with BrokerLab(appendfsync="everysec") as lab:
-        yield lab
 
 
 @pytest.fixture
@@ -76,72 +54,14 @@ def kafka() -> Iterator[MockKafka]:
 
 
 @pytest.fixture
-def its_service(lab: BrokerLab, start_service: Any) -> Service:
-    service: Service = start_service(
-        REDIS_URL=lab.url, RESUME_SECONDS="3", ACK_INTERVAL="1", DRAIN_SECONDS="1"
-    )
-    return service
+def its_service(lab: BrokerLab, start_service: Callable[..., Service]) -> Service:
+    return service_to_forward(lab, start_service)
 
 
 @pytest.fixture
 def start(lab: BrokerLab, kafka: MockKafka, tmp_path: Path) -> Iterator[Start]:
-    with ExitStack() as stack:
-
-        def start(worker: str = "one", url: str = lab.url, **properties: Any) -> Forwarder:
-            """Dots in the names of properties are written as underscores."""
-            named = {name.replace("_", "."): value for name, value in properties.items()}
-            file = tmp_path / f"{worker}.json"
-            file.write_text(json.dumps({"bootstrap.servers": kafka.servers, **named}))
-            forwarder = Forwarder(tmp_path / worker, url, "kafka", worker, str(file), TOPIC)
-            stack.callback(forwarder.kill)
-            return forwarder
-
+    with forwarders(lab, kafka, tmp_path) as start:
         yield start
-
-
-def key_of(name: str) -> str:
-    return f"rtaa:audio:{{tenant-abc/{name}}}"
-
-
-def stream(lab: BrokerLab, name: str) -> list[tuple[str, str, bytes]]:
-    """What the broker has of a stream: id, type and value of each entry."""
-    with lab.client() as broker:
-        found: Any = broker.xrange(key_of(name))
-    return [
-        (entry.decode(), fields[b"type"].decode(), fields.get(b"audio", fields.get(b"data")))
-        for entry, fields in found
-    ]
-
-
-def of(kafka: MockKafka, name: str) -> list[Record]:
-    return [record for record in kafka.records() if record.key == key_of(name)]
-
-
-def plain(records: list[Record]) -> list[tuple[str, str, bytes]]:
-    return [(record.entry, record.headers["type"], record.value) for record in records]
-
-
-def frames(records: list[Record]) -> list[tuple[int, bytes]]:
-    return [
-        (int(record.headers["seq"]), record.value)
-        for record in records
-        if record.headers["type"] == "audio"
-    ]
-
-
-def ends(kafka: MockKafka, name: str) -> int:
-    return len({it.entry for it in of(kafka, name) if it.headers["type"] == "ended"})
-
-
-SNIPPETS = re.findall(r"```(\w+)\n(.*?)```", DOCS.read_text(), re.DOTALL)
-
-
-def without_repeats(records: list[Record]) -> list[Record]:
-    """Judge by the snippet that the docs give to consumers."""
-    (snippet,) = [text for language, text in SNIPPETS if language == "python"]
-    scope: dict[str, Any] = {}
-    exec(snippet, scope)  # noqa: S102  # it is our own
-    return [it for it in records if scope["is_new"](it.key, it.headers)]
 
 
 def has_repeats(records: list[Record]) -> bool:
@@ -153,13 +73,6 @@ async def until_saved(lab: BrokerLab) -> None:
     """Wait until the group has nothing left to do."""
     with lab.client() as broker:
         await until(lambda: broker.xpending("rtaa:interactions", "kafka")["pending"] == 0)
-
-
-async def call(its_service: Service, name: str, *seqs: int, **fields: Any) -> None:
-    caller = await Caller.dial(its_service.url)
-    await caller.start(name, **fields)
-    await caller.speak(*seqs)
-    await caller.end()
 
 
 async def test_each_entry_of_each_call_is_one_record_in_order_in_one_partition(
@@ -516,97 +429,6 @@ async def test_a_hole_is_told_with_its_cause(
         f"{key_of(f'{name}-lost')}: positions 3 to 4 of the stream are missing",
         f"{key_of(f'{name}-trimmed')}: positions 0 to 5 of the stream are trimmed: too slow",
     ]
-
-
-async def test_a_frozen_kafka_is_waited_for_told_and_given_everything(
-    lab: BrokerLab, its_service: Service, kafka: MockKafka, start: Start, name: str
-) -> None:
-    forwarder = start(socket_timeout_ms=1000)
-    caller = await Caller.dial(its_service.url)
-    await caller.start(name)
-    async with speaking(caller) as sent:
-        await until(lambda: len(of(kafka, name)) > 50)
-        kafka.freeze()
-        await until(lambda: "kafka: " in forwarder.told)
-        before = len(sent)
-        await until(lambda: len(sent) > before + 50)
-        kafka.thaw()
-        await until(lambda: len(of(kafka, name)) > before + 50)
-    await caller.end()
-    await until(lambda: ends(kafka, name))
-    assert plain(without_repeats(of(kafka, name))) == stream(lab, name)
-    assert forwarder.process.poll() is None
-
-
-async def test_what_kafka_has_not_confirmed_is_not_taken_for_forwarded(
-    lab: BrokerLab, its_service: Service, kafka: MockKafka, start: Start, name: str
-) -> None:
-    forwarder = start()
-    caller = await Caller.dial(its_service.url)
-    await caller.start(name)
-    async with speaking(caller) as sent:
-        await until(lambda: len(of(kafka, name)) > 50)
-        kafka.freeze()
-        before = len(sent)
-        await until(lambda: len(sent) > before + 200)  # positions are saved once a second
-        forwarder.kill()
-        kafka.thaw()
-        start()
-    await caller.end()
-    await until(lambda: ends(kafka, name))
-    assert plain(without_repeats(of(kafka, name))) == stream(lab, name)
-
-
-async def test_a_kafka_that_holds_less_than_a_call_costs_no_record_and_no_memory(
-    lab: BrokerLab, its_service: Service, kafka: MockKafka, start: Start, name: str
-) -> None:
-    await call(its_service, name, *range(2000))
-    forwarder = start(queue_buffering_max_messages=10, linger_ms=0)
-    await until(lambda: ends(kafka, name))
-    assert plain(of(kafka, name)) == stream(lab, name)
-    assert forwarder.told == ""
-
-
-async def test_a_kafka_that_is_away_at_the_start_is_waited_for(
-    lab: BrokerLab, its_service: Service, kafka: MockKafka, start: Start, name: str
-) -> None:
-    host, port = kafka.servers.split(",")[0].split(":")
-    with ChaosProxy(int(port), host) as proxy:
-        proxy.refuse()
-        forwarder = start(bootstrap_servers=f"127.0.0.1:{proxy.port}")
-        await call(its_service, name, *range(10))
-        await until(lambda: "Connection refused" in forwarder.told)
-        proxy.heal()
-        await until(lambda: ends(kafka, name))
-    assert plain(of(kafka, name)) == stream(lab, name)
-
-
-async def test_a_record_that_is_refused_stops_the_forwarder_which_skips_nothing(
-    lab: BrokerLab, its_service: Service, kafka: MockKafka, start: Start, name: str
-) -> None:
-    caller = await Caller.dial(its_service.url)
-    await caller.start(name)
-    await caller.speak(0)
-    await caller.speak(1, size=40_000)
-    await caller.speak(2)
-    await caller.end()
-    forwarder = start(message_max_bytes=20_000)
-    assert await asyncio.to_thread(forwarder.process.wait, 30) == 1
-    assert "nothing is skipped" in forwarder.told
-    assert [seq for seq, _ in frames(of(kafka, name))] in ([], [0])
-    start()
-    await until(lambda: ends(kafka, name))
-    assert plain(without_repeats(of(kafka, name))) == stream(lab, name)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_a_forwarder_without_either_broker_ends_on_a_signal(
-    lab: BrokerLab, kafka: MockKafka, start: Start, number: signal.Signals
-) -> None:
-    forwarder = start(url="redis://127.0.0.1:9/0", bootstrap_servers="127.0.0.1:9")
-    await until(lambda: "redis: " in forwarder.told and "kafka: " in forwarder.told)
-    forwarder.process.send_signal(number)
-    assert await asyncio.to_thread(forwarder.process.wait, 30) == 0
 
 
 def test_the_forwarder_is_short_and_needs_two_clients_alone() -> None:

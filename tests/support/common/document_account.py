@@ -184,7 +184,7 @@ ACCOUNT: dict[str, dict[str, Ran | NotHere]] = {
             "::test_each_entry_of_each_call_is_one_record_in_order_in_one_partition",
             "forward_to_kafka.py",
         ),
-        "highest = {}": ran("integration/test_forward_to_kafka.py::without_repeats", "kafka.md"),
+        "highest = {}": ran("support/readers/kafka_forwarder.py::without_repeats", "kafka.md"),
     },
     "docs/nats.md": {
         "pip install": REGISTRY,
