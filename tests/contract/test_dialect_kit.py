@@ -8,6 +8,7 @@ from wire_carrier import VOCABULARY, WireCarrier
 
 from adapters.inbound.dialects import DIALECTS, Dialect
 from adapters.inbound.dialects.exostreamkit import EndMessage, Exostreamkit, StartMessage
+from adapters.inbound.handshake import Handshake
 from adapters.inbound.testing import Carrier, DialectContract
 from application.call.messages import Audio, Message, Refusal, Refused
 from examples import examples
@@ -33,7 +34,7 @@ class TestDialects(DialectContract):
 class Greedy(Exostreamkit):
     """Recognises what is another's."""
 
-    def recognises(self, first: Mapping[str, object]) -> bool:
+    def recognises(self, first: Mapping[str, object], _: Handshake) -> bool:
         return "event" in first
 
 

@@ -19,6 +19,7 @@ from adapters.inbound.dialects import (
     UnknownDialect,
     recognise,
 )
+from adapters.inbound.handshake import Handshake
 from adapters.inbound.testing.carrier import written
 from adapters.inbound.testing.decoding import KINDS, decode_on
 from adapters.inbound.testing.drawing import texts
@@ -64,7 +65,7 @@ def test_there_is_a_carrier_that_writes_it(dialect: Dialect) -> None:
 def test_a_written_call_is_recognised_and_read(dialect: Dialect, sample_rate: int) -> None:
     wire = wire_of(dialect, sample_rate)
     opening = wire.opening()
-    assert recognise(opening[0], DIALECTS) is dialect
+    assert recognise(opening[0], Handshake(), DIALECTS) is dialect
     decoded = read(dialect, [*opening, *wire.closing(0)], dict(parse_qsl(wire.query)))
     starts = [message for message in decoded if isinstance(message, Start)]
     assert len(starts) == 1
@@ -99,7 +100,7 @@ def test_json_is_the_same_message_in_binary_and_with_blanks_a_mark_or_a_nul_arou
     assert read(dialect, wrapped) == decoded
     assert read(dialect, list(map(in_binary, wrapped))) == decoded
     for first in (wrapped[0], in_binary(wrapped[0])):
-        assert recognise(first, DIALECTS) is dialect
+        assert recognise(first, Handshake(), DIALECTS) is dialect
 
 
 @every_dialect
@@ -141,7 +142,7 @@ def test_a_large_and_a_late_frame_are_read(dialect: Dialect) -> None:
 @given(texts(VOCABULARY) | st.binary(max_size=400))
 def test_a_first_message_is_recognised_or_refused_and_then_decoded(first: str | bytes) -> None:
     try:
-        dialect = recognise(first, DIALECTS)
+        dialect = recognise(first, Handshake(), DIALECTS)
     except (UnknownDialect, FirstMessageNotJson):
         return
     assert isinstance(decode_on(dialect, [first])[0], KINDS)

@@ -30,10 +30,10 @@ RIGHT, WRONG = basic("key", "word"), basic("key", "wrong")
 WITH_A_BUG = """
 import adapters.inbound.websocket.connection as connection
 right = connection.recognise
-def recognise(first, dialects):
+def recognise(first, handshake, dialects):
     if "meet the bug" in first:
         raise LookupError
-    return right(first, dialects)
+    return right(first, handshake, dialects)
 connection.recognise = recognise
 from entrypoints.cli import main; main()
 """

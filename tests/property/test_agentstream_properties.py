@@ -15,6 +15,7 @@ from adapters.inbound.dialects.agentstream import (
     Agentstream,
     AgentstreamDecoder,
 )
+from adapters.inbound.handshake import Handshake
 from application.call.messages import (
     Audio,
     BadStart,
@@ -430,7 +431,7 @@ def test_a_start_means_the_same_in_every_spelling(data: st.DataObject) -> None:
 def test_any_start_is_a_start_or_a_bad_one_with_fitting_names(
     fields: dict[str, Any], query: dict[str, str]
 ) -> None:
-    reader = DIALECT.decoder(query, list[str]().append)
+    reader = DIALECT.decoder(Handshake(query=query), list[str]().append)
     message = reader.decode_text(json.dumps({**fields, "event": "start"}).encode())
     assert isinstance(message, Start | BadStart)
     if isinstance(message, Start):

@@ -5,7 +5,7 @@ import string
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from adapters.inbound.access.handshake import Handshake
+from adapters.inbound.handshake import Handshake
 from application.testing.strategies import traceparents
 from domain.errors import InvalidTraceParent
 from domain.trace_parent import TraceParent

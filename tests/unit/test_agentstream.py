@@ -22,6 +22,7 @@ from carrier_calls import (
 
 from adapters.inbound.dialects import DIALECTS, recognise
 from adapters.inbound.dialects.agentstream import MAX_SIGNAL_BRACKETS, MAX_SIGNAL_BYTES
+from adapters.inbound.handshake import Handshake
 from application.call.closing import CloseCode
 from application.call.messages import (
     Audio,
@@ -55,7 +56,7 @@ def test_every_row_of_the_table_has_its_file() -> None:
 def test_the_first_message_of_a_call_tells_the_dialect(name: str) -> None:
     first = lines(name)[0]
     for form in (first, first.decode()):
-        assert recognise(form, DIALECTS).name == "agentstream"
+        assert recognise(form, Handshake(), DIALECTS).name == "agentstream"
 
 
 @pytest.mark.parametrize(
@@ -63,14 +64,17 @@ def test_the_first_message_of_a_call_tells_the_dialect(name: str) -> None:
     ["start", "stream_sid", "streamSid", "call_sid", "callSid", "account_sid", "accountSid"],
 )
 def test_a_start_that_comes_first_is_recognised_by_each_of_the_carriers_keys(key: str) -> None:
-    assert recognise(json.dumps({"event": "start", key: "x"}), DIALECTS).name == "agentstream"
+    assert (
+        recognise(json.dumps({"event": "start", key: "x"}), Handshake(), DIALECTS).name
+        == "agentstream"
+    )
 
 
 @pytest.mark.parametrize("name", CALLS)
 def test_a_start_is_read(name: str) -> None:
     expected = CALLS[name]
     remarks: list[str] = []
-    reader = DIALECT.decoder(dict(parse_qsl(expected.query)), remarks.append)
+    reader = DIALECT.decoder(Handshake(query=dict(parse_qsl(expected.query))), remarks.append)
     decoded = [reader.decode_text(line) for line in lines(name)]
     found = next(message for message in decoded if isinstance(message, Start))
     assert found == Start(
@@ -294,7 +298,7 @@ def test_without_a_known_sample_rate_it_is_that_of_the_query_or_8000(written: An
         ({"sample-rate": "loud"}, 8_000),
         ({}, 8_000),
     ):
-        message = DIALECT.decoder(query, lambda _: None).decode_text(text.encode())
+        message = DIALECT.decoder(Handshake(query=query), lambda _: None).decode_text(text.encode())
         assert isinstance(message, Start)
         assert message.media.sample_rate == rate
         (odd,) = message.odd
@@ -312,7 +316,7 @@ def test_without_a_known_sample_rate_it_is_that_of_the_query_or_8000(written: An
 def test_a_query_that_asks_for_another_rate_or_for_none_that_is_usable_is_odd(
     asked: str, shown: int | None
 ) -> None:
-    reader = DIALECT.decoder({"sample-rate": asked}, lambda _: None)
+    reader = DIALECT.decoder(Handshake(query={"sample-rate": asked}), lambda _: None)
     message = reader.decode_text(json.dumps(start(media_format={"sample_rate": "8000"})).encode())
     assert isinstance(message, Start)
     assert message.media.sample_rate == 8_000

@@ -9,7 +9,7 @@ from adapters.inbound.access import brake
 from adapters.inbound.access import gate as gate_module
 from adapters.inbound.access.brake import FREE_FAILURES, Brake
 from adapters.inbound.access.gate import Gate
-from adapters.inbound.access.handshake import Handshake
+from adapters.inbound.handshake import Handshake
 from adapters.inbound.reporting.refusals import Headers, Refusal
 from adapters.inbound.reporting.reports import Reports
 from adapters.outbound.in_memory import InMemory

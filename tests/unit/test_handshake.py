@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from adapters.inbound.access.handshake import Handshake
+from adapters.inbound.handshake import Handshake
 
 SECRET = b"Bearer abc.def.ghi"
 

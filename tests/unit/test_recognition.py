@@ -1,4 +1,5 @@
 import json
+from collections.abc import Mapping
 
 import pytest
 
@@ -8,6 +9,18 @@ from adapters.inbound.dialects import (
     UnknownDialect,
     recognise,
 )
+from adapters.inbound.dialects.exostreamkit import Exostreamkit
+from adapters.inbound.handshake import Handshake
+
+
+class OfTheSubprotocol(Exostreamkit):
+    """Recognises its senders by what they offer, whatever they say first."""
+
+    name = "offered"
+
+    def recognises(self, _: Mapping[str, object], handshake: Handshake) -> bool:
+        return "calls.example" in handshake.subprotocols
+
 
 DEEP = "[" * 100_000 + "]" * 100_000
 
@@ -29,8 +42,8 @@ DEEP = "[" * 100_000 + "]" * 100_000
     ids=range(10),
 )
 def test_each_event_of_exostreamkit_tells_the_dialect(first: str) -> None:
-    assert recognise(first, DIALECTS).name == "exostreamkit"
-    assert recognise(first.encode(), DIALECTS).name == "exostreamkit"
+    assert recognise(first, Handshake(), DIALECTS).name == "exostreamkit"
+    assert recognise(first.encode(), Handshake(), DIALECTS).name == "exostreamkit"
 
 
 @pytest.mark.parametrize(
@@ -44,13 +57,13 @@ def test_each_event_of_exostreamkit_tells_the_dialect(first: str) -> None:
 )  # fmt: skip
 def test_a_text_that_is_no_json_is_told_apart(first: str) -> None:
     with pytest.raises(FirstMessageNotJson):
-        recognise(first, DIALECTS)
+        recognise(first, Handshake(), DIALECTS)
 
 
 @pytest.mark.parametrize("first", ["[1,", "[x]", '"start', "nul", "1 2", "tru", "[]]", "-"])
 def test_a_text_that_only_begins_like_json_is_no_json(first: str) -> None:
     with pytest.raises(FirstMessageNotJson):
-        recognise(first, DIALECTS)
+        recognise(first, Handshake(), DIALECTS)
 
 
 @pytest.mark.parametrize(
@@ -61,13 +74,13 @@ def test_a_text_that_only_begins_like_json_is_no_json(first: str) -> None:
 )  # fmt: skip
 def test_json_that_is_no_message_of_a_dialect_is_unknown(first: str) -> None:
     with pytest.raises(UnknownDialect):
-        recognise(first, DIALECTS)
+        recognise(first, Handshake(), DIALECTS)
 
 
 @pytest.mark.parametrize("event", ["[]", "{}", '["start"]', '{"start":1}', "1e999", "9" * 5_000])
 def test_an_event_that_is_no_name_is_unknown(event: str) -> None:
     with pytest.raises(UnknownDialect):
-        recognise('{"event":' + event + "}", DIALECTS)
+        recognise('{"event":' + event + "}", Handshake(), DIALECTS)
 
 
 @pytest.mark.parametrize(
@@ -75,4 +88,12 @@ def test_an_event_that_is_no_name_is_unknown(event: str) -> None:
 )
 def test_a_first_message_that_is_binary_is_unknown(first: bytes) -> None:
     with pytest.raises(UnknownDialect):
-        recognise(first, DIALECTS)
+        recognise(first, Handshake(), DIALECTS)
+
+
+def test_a_dialect_may_look_at_the_handshake() -> None:
+    dialects = (OfTheSubprotocol(), *DIALECTS)
+    first = '{"event":"start","tenant_id":"t"}'
+    offered = Handshake(subprotocols=("other", "calls.example"))
+    assert recognise(first, offered, dialects).name == "offered"
+    assert recognise(first, Handshake(), dialects).name == "exostreamkit"

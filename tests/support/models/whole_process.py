@@ -9,8 +9,8 @@ from typing import Any
 from lossy_broker import Broker
 from lossy_call import Process
 
-from adapters.inbound.access.handshake import Handshake
 from adapters.inbound.dialects import DIALECTS
+from adapters.inbound.handshake import Handshake
 from adapters.inbound.reporting.reports import Reports
 from adapters.inbound.websocket.connection import Connection
 from adapters.inbound.websocket.frame_reader import Message as Frame

@@ -6,6 +6,7 @@ from typing import Any
 
 from adapters.inbound.dialects.agentstream import Agentstream
 from adapters.inbound.dialects.dialect import Decoder
+from adapters.inbound.handshake import Handshake
 from application.call.messages import Message, Refusal, Refused
 
 DIALECT = Agentstream()
@@ -13,7 +14,7 @@ FORMAT = {"encoding": "base64", "sample_rate": "8000", "bit_rate": "128kbps"}
 
 
 def decoder(remarks: list[str] | None = None) -> Decoder:
-    return DIALECT.decoder({}, ([] if remarks is None else remarks).append)
+    return DIALECT.decoder(Handshake(), ([] if remarks is None else remarks).append)
 
 
 def decode(message: Mapping[str, Any] | str, remarks: list[str] | None = None) -> Message:

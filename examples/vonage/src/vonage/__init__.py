@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from adapters.inbound.dialects import Decoder, Dialect, Remark
+from adapters.inbound.dialects import Decoder, Dialect, Handshake, Remark
 from application.call.closing import CloseCode
 from application.call.messages import (
     Audio,
@@ -86,11 +86,11 @@ class Vonage(Dialect, Decoder):
     comes_back = False
     messages = (Connected, Dtmf, Cleared, Notified, Frame)
 
-    def recognises(self, first: Mapping[str, object]) -> bool:
+    def recognises(self, first: Mapping[str, object], handshake: Handshake) -> bool:
         event = first.get("event")
         return isinstance(event, str) and event.startswith("websocket:")
 
-    def decoder(self, query: Mapping[str, str], remark: Remark) -> Decoder:
+    def decoder(self, handshake: Handshake, remark: Remark) -> Decoder:
         return self
 
     def decode_text(self, text: bytes) -> Message:

@@ -4,7 +4,7 @@ import asyncio
 
 from adapters.inbound.access.authorization import read_credential
 from adapters.inbound.access.brake import Brake
-from adapters.inbound.access.handshake import Handshake
+from adapters.inbound.handshake import Handshake
 from adapters.inbound.reporting.origin import Origin
 from adapters.inbound.reporting.refusals import Headers, Outcome, Refusal
 from adapters.inbound.reporting.reports import Reports

@@ -9,6 +9,7 @@ from importlib.metadata import EntryPoint
 
 from adapters.inbound.dialects.dialect import Decoder, Dialect, Remark
 from adapters.inbound.dialects.recognition import FirstMessageNotJson, UnknownDialect, recognise
+from adapters.inbound.handshake import Handshake
 
 ENTRY_POINT_GROUP = "rtaa_ingest.dialects"
 
@@ -30,6 +31,7 @@ __all__ = [
     "Decoder",
     "Dialect",
     "FirstMessageNotJson",
+    "Handshake",
     "Remark",
     "UnknownDialect",
     "recognise",

@@ -34,6 +34,7 @@ from adapters.inbound.dialects.json_fields import (
     whole_number,
 )
 from adapters.inbound.dialects.json_text import UNREADABLE, is_json, is_utf8, unwrapped
+from adapters.inbound.handshake import Handshake
 from application.call.closing import CloseCode
 from application.call.messages import (
     Audio,
@@ -200,16 +201,20 @@ class Agentstream(Dialect):
         StopMessage,
     )
 
-    def recognises(self, first: Mapping[str, object]) -> bool:
+    def recognises(
+        self,
+        first: Mapping[str, object],
+        handshake: Handshake,  # noqa: ARG002  # the message tells
+    ) -> bool:
         """Recognise every event of the carrier's, and a `start` by what stands beside it."""
         event = first.get("event")
         if event == "start":
             return bool(_CALL_KEYS & first.keys()) and not _OTHER_DIALECTS_KEYS & first.keys()
         return isinstance(event, str) and event in _STARTS_A_CALL
 
-    def decoder(self, query: Mapping[str, str], remark: Remark) -> Decoder:
+    def decoder(self, handshake: Handshake, remark: Remark) -> Decoder:
         """Return a decoder that knows the sample rate in the query and the stream's name."""
-        return AgentstreamDecoder(query, remark)
+        return AgentstreamDecoder(handshake.query, remark)
 
 
 class AgentstreamDecoder(Decoder):

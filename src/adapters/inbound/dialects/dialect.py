@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from adapters.inbound.handshake import Handshake
 from application.call.messages import Message
 from application.call.wire import Wire
 
@@ -52,10 +53,10 @@ class Dialect(Wire, Protocol):
         """The messages that `started`, `ack`, `error` and `ended` return, as such types."""
         return ()
 
-    def recognises(self, first: Mapping[str, object]) -> bool:
+    def recognises(self, first: Mapping[str, object], handshake: Handshake) -> bool:
         """Return whether a connection with this first JSON object uses the dialect."""
         ...
 
-    def decoder(self, query: Mapping[str, str], remark: Remark) -> Decoder:
-        """Return the decoder of a connection that was opened with this query string."""
+    def decoder(self, handshake: Handshake, remark: Remark) -> Decoder:
+        """Return the decoder of a connection that was opened with this handshake."""
         ...

@@ -22,6 +22,7 @@ from adapters.inbound.dialects.json_text import (
     is_message,
     unwrapped,
 )
+from adapters.inbound.handshake import Handshake
 from application.call.closing import CloseCode
 from application.call.messages import (
     Audio,
@@ -169,7 +170,11 @@ class Exostreamkit(Dialect, Decoder):
     messages = (StartMessage, AudioMessage, EndMessage, PcmMessage)
     replies = (StartedReply, AckReply, ErrorReply, EndedReply)
 
-    def recognises(self, first: Mapping[str, object]) -> bool:
+    def recognises(
+        self,
+        first: Mapping[str, object],
+        handshake: Handshake,  # noqa: ARG002  # the message tells
+    ) -> bool:
         """Recognise `audio`, `end`, and a `start` with one of its identifiers at the top."""
         event = first.get("event")
         if event == "start":
@@ -178,7 +183,7 @@ class Exostreamkit(Dialect, Decoder):
 
     def decoder(
         self,
-        query: Mapping[str, str],  # noqa: ARG002  # says nothing here
+        handshake: Handshake,  # noqa: ARG002  # says nothing here
         remark: Remark,  # noqa: ARG002  # nothing odd is tolerated
     ) -> Decoder:
         """Return itself."""

@@ -6,6 +6,7 @@ import msgspec
 
 from adapters.inbound.dialects.dialect import Dialect
 from adapters.inbound.dialects.json_text import UNREADABLE, is_json, unwrapped
+from adapters.inbound.handshake import Handshake
 
 _decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -18,7 +19,7 @@ class UnknownDialect(Exception):
     """The first message belongs to no dialect."""
 
 
-def recognise(first: str | bytes, dialects: Iterable[Dialect]) -> Dialect:
+def recognise(first: str | bytes, handshake: Handshake, dialects: Iterable[Dialect]) -> Dialect:
     """Return the dialect of a connection by its first message, text or binary.
 
     Raises:
@@ -28,7 +29,7 @@ def recognise(first: str | bytes, dialects: Iterable[Dialect]) -> Dialect:
     """
     message = _read_object(first)
     for dialect in dialects:
-        if dialect.recognises(message):
+        if dialect.recognises(message, handshake):
             return dialect
     raise UnknownDialect(f"the first message belongs to no dialect: {_lacking(message)}")
 

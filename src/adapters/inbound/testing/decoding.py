@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from adapters.inbound.dialects import Decoder, Dialect, Remark
+from adapters.inbound.handshake import Handshake
 from application.call.messages import (
     Asked,
     Audio,
@@ -25,7 +26,7 @@ KINDS = (Start, BadStart, Audio, SignalMessage, End, Asked, Known, Unknown, Refu
 
 def decoder_of(dialect: Dialect, query: Mapping[str, str] | None = None) -> Decoder:
     """Return the decoder of a new connection."""
-    return dialect.decoder(query or {}, _take_remark)
+    return dialect.decoder(Handshake(query=query or {}), _take_remark)
 
 
 def _take_remark(remark: str) -> None:
@@ -40,7 +41,7 @@ def decode_on(
     remark: Remark = _take_remark,
 ) -> list[Message]:
     """Decode the messages of one connection; `remark` is told what is odd about it."""
-    reader = dialect.decoder(query or {}, remark)
+    reader = dialect.decoder(Handshake(query=query or {}), remark)
     return [
         reader.decode_text(it.encode()) if isinstance(it, str) else reader.decode_binary(it)
         for it in messages

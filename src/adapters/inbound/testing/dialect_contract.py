@@ -18,6 +18,7 @@ from adapters.inbound.dialects import (
     recognise,
 )
 from adapters.inbound.dialects.description import DialectMessages
+from adapters.inbound.handshake import Handshake
 from adapters.inbound.testing.carrier import Carrier, written
 from adapters.inbound.testing.decoding import check_message, decode_on, decoder_of
 from adapters.inbound.testing.drawing import no_utf8, objects, texts
@@ -87,9 +88,9 @@ class DialectContract:
         self, dialect: Dialect, carrier: Carrier
     ) -> None:
         others = [it for it in DIALECTS if it.name != dialect.name]
-        first = carrier.opening()[0]
-        assert recognise(first, [dialect, *others]) is dialect
-        assert recognise(first, [*others, dialect]) is dialect
+        first, handshake = carrier.opening()[0], Handshake(query=carrier.query)
+        assert recognise(first, handshake, [dialect, *others]) is dialect
+        assert recognise(first, handshake, [*others, dialect]) is dialect
 
     def test_read_a_written_call_has_one_start_its_frames_and_an_end(
         self, dialect: Dialect, carrier: Carrier
@@ -169,20 +170,21 @@ class DialectContract:
         self, dialect: Dialect, carrier: Carrier
     ) -> None:
         dialects = [dialect, *(it for it in DIALECTS if it.name != dialect.name)]
+        handshake = Handshake(query=carrier.query)
 
         @self._each
         @given(objects(self.vocabulary(carrier)))
         def check(first: dict[str, Any]) -> None:
-            recognisers = [it for it in dialects if it.recognises(first)]
+            recognisers = [it for it in dialects if it.recognises(first, handshake)]
             assert len(recognisers) <= 1
             text = json.dumps(first)
             for order in (dialects, dialects[::-1]):
                 for form in (text, text.encode()):
                     if recognisers:
-                        assert recognise(form, order) is recognisers[0]
+                        assert recognise(form, handshake, order) is recognisers[0]
                     else:
                         with pytest.raises(UnknownDialect):
-                            recognise(form, order)
+                            recognise(form, handshake, order)
 
         check()
 
@@ -190,9 +192,10 @@ class DialectContract:
         self, dialect: Dialect, carrier: Carrier
     ) -> None:
         others = [it for it in DIALECTS if it.name != dialect.name]
+        handshake = Handshake(query=carrier.query)
         for message in written(carrier):
             try:
-                assert recognise(message, [*others, dialect]) is dialect
+                assert recognise(message, handshake, [*others, dialect]) is dialect
             except (UnknownDialect, FirstMessageNotJson):
                 continue
 

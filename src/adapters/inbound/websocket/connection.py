@@ -7,7 +7,6 @@ frame needs a timer.
 import asyncio
 from collections.abc import Iterable
 
-from adapters.inbound.access.handshake import Handshake
 from adapters.inbound.dialects import (
     Decoder,
     Dialect,
@@ -15,6 +14,7 @@ from adapters.inbound.dialects import (
     UnknownDialect,
     recognise,
 )
+from adapters.inbound.handshake import Handshake
 from adapters.inbound.reporting.origin import Origin
 from adapters.inbound.reporting.reports import Reports
 from adapters.inbound.websocket.connection_actions import ConnectionActions
@@ -57,7 +57,7 @@ class Connection:
     ) -> None:
         self._services = services
         self._dialects = dialects
-        self._query = handshake.query
+        self._handshake = handshake
         self._peer = peer
         self._send = send
         self._decoder: Decoder | None = None
@@ -154,7 +154,7 @@ class Connection:
         """Choose the dialect by the first message; None if the connection is closed instead."""
         session = self.session
         try:
-            dialect = recognise(first, self._dialects)
+            dialect = recognise(first, self._handshake, self._dialects)
         except FirstMessageNotJson as why:
             session.close(Closing(CloseCode.INVALID_DATA, CloseReason.NOT_JSON, str(why)))
             return None
@@ -164,7 +164,7 @@ class Connection:
         session.on_wire(dialect)
         if not session.is_reading:
             return None
-        self._decoder = dialect.decoder(self._query, session.remark)
+        self._decoder = dialect.decoder(self._handshake, session.remark)
         return self._decoder
 
     async def _wait_for_room(self) -> None:

@@ -13,8 +13,8 @@ from litestar import WebSocket, websocket
 from litestar.handlers import WebsocketRouteHandler
 
 from adapters.inbound.access.gate import Gate
-from adapters.inbound.access.handshake import Handshake
 from adapters.inbound.dialects import Dialect
+from adapters.inbound.handshake import Handshake
 from adapters.inbound.http.path_guard import send_refusal
 from adapters.inbound.reporting.origin import Origin
 from adapters.inbound.reporting.refusals import Outcome, Refusal

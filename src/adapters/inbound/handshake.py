@@ -19,11 +19,11 @@ class Handshake:
     is the address at the other end of the socket, None if there is none.
     """
 
-    path: str
-    query: Mapping[str, str] = field(repr=False)
-    headers: Mapping[str, tuple[bytes, ...]] = field(repr=False)
-    subprotocols: tuple[str, ...]
-    peer: str | None
+    path: str = "/v1/ingest"
+    query: Mapping[str, str] = field(default_factory=dict, repr=False)
+    headers: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict, repr=False)
+    subprotocols: tuple[str, ...] = ()
+    peer: str | None = None
 
     @classmethod
     def of(cls, scope: Mapping[str, Any]) -> Self:
