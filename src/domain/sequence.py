@@ -2,7 +2,8 @@
 
 `Interaction.hear` judges a seq against the highest that was accepted: the next one is in order, one
 at or below it is a duplicate, and one above leaves a gap. It needs one integer: time and memory are
-constant for any jump. The first seq of a run is its baseline.
+constant for any jump. The first seq of a run is its baseline. Only messages that are dropped before
+a start is granted are counted elsewhere, in `application.call.early_messages`.
 """
 
 from domain.errors import InvalidSequenceNumber
