@@ -26,7 +26,9 @@ test: $(VENV)/installed-dev  ## Run all tests, seven files at a time: most of th
 	$(BIN)/pytest -n 7 --dist loadfile --no-loadscope-reorder
 
 cover: $(VENV)/installed-dev  ## Measure which branches of the rules the fast tests take
-	$(BIN)/coverage run -m pytest -q tests/unit tests/property tests/contract/test_in_memory_store.py
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -q -n 2 tests/unit tests/property tests/contract/test_in_memory_store.py
+	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
 mutate: $(VENV)/installed-mutate  ## Break the rules and see the tests fail (MUTATE="src/domain/rebase.py")
