@@ -22,6 +22,26 @@ async def test_a_log_that_is_removed_has_no_more_work_in_the_lane() -> None:
     assert not lane.with_work
 
 
+async def test_a_log_that_is_removed_is_neither_refused_nor_out_of_sync_in_the_lane() -> None:
+    lane, bench = lane_with_work()
+    lane.refused.add(bench.log)
+    lane.out_of_sync.add(bench.log)
+    lane.remove(bench.log)
+    assert not lane.refused
+    assert lane.is_in_sync
+
+
+async def test_a_lane_keeps_its_witness_until_that_is_removed() -> None:
+    lane, bench = lane_with_work()
+    other = LogBench()
+    lane.add(other.log)
+    lane.witness = bench.log
+    lane.remove(other.log)
+    assert lane.witness is bench.log
+    lane.remove(bench.log)
+    assert lane.witness is None
+
+
 async def test_a_log_that_is_paused_has_no_work_until_it_is_continued() -> None:
     lane, bench = lane_with_work()
     lane.pause(bench.log)

@@ -324,6 +324,21 @@ async def test_what_was_dropped_before_is_not_taken_for_what_another_process_has
     assert bench.lost() == 2
 
 
+async def test_what_another_run_has_declared_is_not_taken_for_a_loss_of_this_one() -> None:
+    bench = LogBench(limits=ROOMY)
+    bench.start()
+    bench.confirm(*range(4))
+    bench.store.roll_back(2)
+    other = LogBench("b", beside=bench)
+    other.start()
+    other.here.interaction.drop(0)
+    other.confirm(1)
+    assert other.account.ledger.lost == 1
+    bench.doubt()
+    bench.settle()
+    assert bench.lost() == 2
+
+
 @pytest.mark.parametrize(("continuation", "lost"), [(NEW_RUN, 3), (Resume(), 0)])
 async def test_what_is_gone_with_its_stream_is_counted_unless_another_process_continues_the_run(
     continuation: Continuation, lost: int

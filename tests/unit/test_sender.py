@@ -261,9 +261,11 @@ async def test_flush_waits_until_there_is_nothing_to_append(bench: SenderBench) 
     bench.store.seconds = 1.0
     bench.hear(live, 0)
     assert bench.sender.unpublished() == 1
+    assert bench.sender.unpublished_streams() == [live.key]
     began = bench.clock.now
     await bench.sender.flush(30)
     assert bench.sender.unpublished() == 0
+    assert bench.sender.unpublished_streams() == []
     assert bench.clock.now - began < 1.1
     assert bench.store.seqs() == [0]
 

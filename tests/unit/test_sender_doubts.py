@@ -356,3 +356,7 @@ async def test_what_others_retain_gets_old_beside_a_refused_stream(bench: Sender
     assert two.retained.is_empty
     assert not one.retained.is_empty
     assert bench.sender.is_in_sync()
+    bench.store.failing.clear()
+    await until(lambda: one.is_in_sync, 10)
+    await asyncio.sleep(REWIND + JOINED_SECONDS + 3 * TICK_SECONDS)
+    assert one.retained.is_empty
