@@ -364,3 +364,16 @@ async def test_a_store_that_is_one_part_is_asked_about_without_its_name(
     bench.store.is_away = False
     await until(lambda: live.log.is_empty)
     assert bench.sender.alive_at() > answered_at + 0.9
+
+
+@timeless()
+async def test_audio_that_is_replayed_is_not_unconfirmed(bench: SenderBench) -> None:
+    live = await bench.begin()
+    bench.hear(live, 0)
+    await until(lambda: live.log.is_empty)
+    bench.store.of().wipe()
+    bench.store.takes_no_appends = True
+    live.log.doubt()
+    await until(lambda: live.log.replayed_bytes == 320)
+    bench.hear(live, 1, size=100)
+    assert bench.sender.unconfirmed_bytes() == live.log.unconfirmed_bytes == 100

@@ -72,6 +72,16 @@ async def test_another_epoch_of_the_server_of_some_streams_is_found_by_the_next_
 
 
 @timeless()
+async def test_another_epoch_of_one_stream_is_found_by_its_next_append(bench: SenderBench) -> None:
+    for log in await two_quiet(bench):
+        bench.store.epochs[log.stream] = 1
+        assert log.live is not None
+        bench.hear(log.live, 1)
+        await asyncio.sleep(0.01)
+        assert log.epoch == 1
+
+
+@timeless()
 async def test_an_epoch_of_one_stream_is_a_doubt_about_that_alone(bench: SenderBench) -> None:
     one, two = await two_quiet(bench)
     bench.store.epochs[one.stream] = 1

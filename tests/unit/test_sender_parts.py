@@ -136,6 +136,21 @@ async def test_an_append_in_flight_when_its_stream_moves_is_made_again_at_the_ot
 
 
 @timeless()
+async def test_a_part_that_answers_when_it_has_no_stream_any_more_is_served_on(
+    bench: SenderBench,
+) -> None:
+    one, _ = await one_in_each(bench)
+    bench.store.seconds = 2 * TICK_SECONDS
+    bench.hear(one, 1)
+    await asyncio.sleep(SOON)
+    bench.store.parts[one.key] = "b"
+    await until(lambda: is_acked(one, 1))
+    bench.store.parts[one.key] = "a"
+    bench.hear(one, 2)
+    await until(lambda: is_acked(one, 2))
+
+
+@timeless()
 async def test_a_doubt_goes_where_its_stream_goes(bench: SenderBench) -> None:
     one, two = await one_in_each(bench)
     bench.sender.note_failure("a")
