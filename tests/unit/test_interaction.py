@@ -329,10 +329,11 @@ def test_what_was_dropped_is_declared_by_one_gap_before_the_next_frame() -> None
     for seq in (2, 3, 7):
         assert interaction.drop(seq)
     assert not interaction.drop(7)
+    assert not interaction.drop(7, frames=2)
     assert interaction.hear(frame(7)) == ()
     assert interaction.hear(frame(9)) == (Gap(2, 7), frame(9))
     assert interaction.ledger == Ledger(
-        received=8, published=3, duplicate=2, lost=3, missing=7, bytes=960, audio_ms=60
+        received=10, published=3, duplicate=4, lost=3, missing=7, bytes=960, audio_ms=60
     )
 
 
