@@ -3,6 +3,7 @@
     make mutate                                   all of src/domain and src/application/delivery
     make mutate MUTATE=src/domain/rebase.py       one file, or a folder, or several
     make mutate MUTATE="--jobs 1 src/domain"
+    make mutate MUTATE=--resume                   what a run that was stopped has not tried
 
 mutmut does the work; pyproject.toml configures it. This starts it, and prints the mutants that
 survive and the score of each file. Exits 1 below 90 %. docs/design/mutation.md has the figures.
@@ -37,10 +38,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make mutate", description=__doc__)
     parser.add_argument("paths", nargs="*", default=RULES, help="files or folders below src/")
     parser.add_argument("--jobs", default=str(os.cpu_count() or 1), help="mutants at a time")
+    parser.add_argument("--resume", action="store_true", help="keep results, and try the rest")
     arguments = parser.parse_args()
     patterns = [_pattern(path) for path in arguments.paths]
 
-    shutil.rmtree(RESULTS, ignore_errors=True)
+    if arguments.resume:
+        patterns = []  # mutmut tries what is named again, and else only what it has not tried
+    else:
+        shutil.rmtree(RESULTS, ignore_errors=True)
     search = [str(MUTMUT.parents[1]), str(ROOT / "tools"), os.environ.get("PYTHONPATH", "")]
     environment = {
         **os.environ,

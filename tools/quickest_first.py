@@ -1,8 +1,8 @@
-"""A plugin of pytest for `make mutate`: the tests of a mutant in the order in which they cost least.
+"""A plugin of pytest for `make mutate`: the tests of a mutant in the order of what they cost.
 
-mutmut measures each test once, and stops at the first that fails: mostly a quick one does, and
-mostly one that noticed another mutant of the same function. A mutant that does not end is stopped
-at the first test that takes far longer than it was measured.
+mutmut measures each test once, and stops at the first that fails: mostly a quick one, one that has
+noticed another mutant of the same function, or one whose file has the name of the mutated file. A
+mutant that does not end is stopped at the first test that takes far longer than it was measured.
 """
 
 import json
@@ -14,45 +14,50 @@ import pytest
 
 MEASURED = Path("mutmut-stats.json")
 NOTICED = Path("noticed.txt")
-"""A line for each mutant that a test noticed: its function and the test."""
+"""A line for each mutant that a test noticed: the function, and the test."""
 
-OVERHEAD = 0.005
+OVERHEAD = 0.01
 """About what pytest needs for any test, in seconds."""
 GRACE, FACTOR = 15, 15
 """A test is stopped after so many seconds, and so many times as long as it was measured."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Sort by the time that a test took, less if it noticed much; not measured ones come first."""
-    mutant = _function()
-    if mutant is None or not MEASURED.exists():
+    """Sort by the time that a test took, over how likely it is to notice the mutant."""
+    function = _mutated_function()
+    if function is None or not MEASURED.exists():
         return
-    seconds = json.loads(MEASURED.read_text(encoding="utf-8"))["duration_by_test"]
-    lines = NOTICED.read_text(encoding="utf-8").splitlines() if NOTICED.exists() else []
-    noticed = [line.split(" ", 1) for line in lines]
-    of_function = Counter(test for function, test in noticed if function == mutant)
-    module = mutant.rpartition(".")[0]
-    of_module = Counter(test for function, test in noticed if function.startswith(f"{module}."))
+    seconds: dict[str, float] = json.loads(MEASURED.read_text(encoding="utf-8"))["duration_by_test"]
+    module = _module(function)
+    of_function, of_module = Counter[str](), Counter[str]()
+    for line in NOTICED.read_text(encoding="utf-8").splitlines() if NOTICED.exists() else ():
+        noticed, test = line.split(" ", 1)
+        of_function[test] += noticed == function
+        of_module[test] += _module(noticed) == module
 
     def cost(item: pytest.Item) -> float:
-        found = 1 + 10 * of_function[item.nodeid] + of_module[item.nodeid]
-        return (OVERHEAD + float(seconds.get(item.nodeid, 0))) / found
+        has_its_name = module.rpartition(".")[2] in item.path.stem
+        likely = 1 + 10 * of_function[item.nodeid] + of_module[item.nodeid] + 2 * has_its_name
+        return (OVERHEAD + seconds.get(item.nodeid, 0)) / likely
 
     items.sort(key=cost)
     for item in items:
-        allowed = GRACE + FACTOR * seconds.get(item.nodeid, 0)
-        item.add_marker(pytest.mark.timeout(allowed))
+        item.add_marker(pytest.mark.timeout(GRACE + FACTOR * seconds.get(item.nodeid, 0)))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Note which test noticed the mutant."""
-    mutant = _function()
-    if report.failed and mutant is not None:
+    function = _mutated_function()
+    if report.failed and function is not None:
         with NOTICED.open("a", encoding="utf-8") as file:
-            file.write(f"{mutant} {report.nodeid}\n")
+            file.write(f"{function} {report.nodeid}\n")
 
 
-def _function() -> str | None:
-    """Return the mutated function, or None if no mutant is tried."""
+def _mutated_function() -> str | None:
+    """Return the function of the mutant that is tried, or None if none is."""
     function, mark, _ = os.environ.get("MUTANT_UNDER_TEST", "").rpartition("__mutmut_")
     return function if mark else None
+
+
+def _module(function: str) -> str:
+    return function.rpartition(".")[0]

@@ -237,22 +237,45 @@ async def test_what_is_lost_behind_another_process_is_counted_once_by_one_of_bot
     await other.close()
 
 
-async def test_what_another_process_continues_is_not_lost_although_its_answer_is() -> None:
+@pytest.mark.parametrize("stored", [1, 50])
+async def test_what_another_process_continues_is_not_lost_although_its_answer_is(
+    stored: int,
+) -> None:
     bench = LogBench(limits=ROOMY)
     bench.start()
     bench.confirm(0)
-    bench.hear(*range(1, 51))
+    bench.hear(*range(1, stored + 1))
     bench.store.append(bench.append())
     bench.log.settle_append(Failed(BrokerUnavailable("the answer was lost")))
-    bench.hear(51)  # which is never stored
+    bench.hear(stored + 1)  # which is never stored
     other = LogBench("b", beside=bench)
     other.start(Resume())
-    other.confirm(51, 52)
+    other.confirm(stored + 1, stored + 2)
     bench.settle()
     assert bench.heard_by.is_fenced
     assert bench.heard_by.acked == 0, "it is not proved"
     assert (bench.lost(), other.lost()) == (1, 0)
-    assert bench.stored_seqs() == list(range(53))
+    assert bench.stored_seqs() == list(range(stored + 3))
+
+
+async def test_an_account_that_was_not_stored_is_not_taken_for_stored_behind_another_start() -> None:
+    """It tells of a drop, which would be taken for a loss that the other process has declared."""
+    bench = LogBench(limits=ROOMY)
+    bench.start()
+    bench.confirm(*range(4))
+    bench.here.interaction.drop(4)
+    bench.log.put_account(bench.here)
+    bench.append()
+    bench.log.settle_append(Failed(BrokerUnavailable("away")))
+    other = LogBench("b", beside=bench)
+    other.start(Resume())
+    bench.settle()
+    assert bench.heard_by.is_fenced
+    bench.store.roll_back(2)  # the start, and the last frame
+    for process in (other, bench):
+        process.doubt()
+        process.settle()
+    assert (bench.lost(), other.lost()) == (0, 1)
 
 
 @pytest.mark.parametrize("starts", [2, 3])
