@@ -180,3 +180,17 @@ def test_every_batch_leaves_in_its_time_and_all_frames_in_order(
                         assert waited <= linger + 1e-6
 
     live_through()
+
+
+@timeless(limits=LINGERING)
+async def test_a_close_ends_only_the_waits_of_before(bench: SenderBench) -> None:
+    one, two = [await bench.begin(stream=stream_key(name)) for name in ("one", "two")]
+    linger = bench.sender._linger
+    linger.close()  # nothing waits
+    bench.hear(one, 0)
+    linger.close()
+    await asyncio.sleep(2 * LINGER)
+    assert bench.store.seqs(one.key) == []
+    bench.hear(two, 0)
+    await asyncio.sleep(2 * LINGER)
+    assert [bench.store.seqs(live.key) for live in (one, two)] == [[], [0]]

@@ -258,7 +258,9 @@ async def test_what_another_process_continues_is_not_lost_although_its_answer_is
     assert bench.stored_seqs() == list(range(stored + 3))
 
 
-async def test_an_account_that_was_not_stored_is_not_taken_for_stored_behind_another_start() -> None:
+async def test_an_account_that_was_not_stored_is_not_taken_for_stored_behind_another_start() -> (
+    None
+):
     """It tells of a drop, which would be taken for a loss that the other process has declared."""
     bench = LogBench(limits=ROOMY)
     bench.start()

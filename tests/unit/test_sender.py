@@ -307,8 +307,11 @@ async def test_a_log_that_is_done_is_held_no_more(bench: SenderBench) -> None:
     assert head.account.state is State.ENDED
     assert bench.sender.streams() == []
     assert bench.logs == 1, "it is retained"
+    (lane,) = bench.sender._lanes.values()
+    assert len(lane.logs) == 1
     await asyncio.sleep(5 + 0.25 + 3 * TICK_SECONDS)
     assert bench.logs == 0
+    assert not lane.logs
     assert bench.sender.budget.held_bytes == (0, 0)
     again = await bench.begin()
     assert again.lease.generation == 2

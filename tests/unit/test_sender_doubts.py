@@ -73,12 +73,14 @@ async def test_another_epoch_of_the_server_of_some_streams_is_found_by_the_next_
 
 @timeless()
 async def test_another_epoch_of_one_stream_is_found_by_its_next_append(bench: SenderBench) -> None:
+    bench.store.epochs = {stream_key("one"): 1, stream_key("two"): 2}
+    assert [bench.log(key).epoch for key in bench.store.epochs] == [1, 2]
     for log in await two_quiet(bench):
-        bench.store.epochs[log.stream] = 1
+        bench.store.epochs[log.stream] += 1
         assert log.live is not None
         bench.hear(log.live, 1)
         await asyncio.sleep(0.01)
-        assert log.epoch == 1
+        assert log.epoch == bench.store.epochs[log.stream]
 
 
 @timeless()
