@@ -345,6 +345,20 @@ async def test_a_head_that_was_evicted_alone_is_written_again() -> None:
     assert bench.account == bench.here.published
 
 
+async def test_behind_a_head_that_was_evicted_an_older_generation_is_continued_in_place() -> None:
+    bench = await live(0)
+    bench.start(Resume())
+    bench.confirm(1)
+    stored = bench.stored()
+    bench.store.roll_back(2)  # the second start, and its frame
+    bench.store.evict_head()
+    bench.doubt()
+    bench.settle()
+    assert bench.stored() == stored
+    assert bench.head.lease.generation == 2
+    assert bench.telemetry.rebased_streams == 0
+
+
 async def test_a_start_behind_evicted_entries_declares_them() -> None:
     bench = await live(0, 1)
     bench.store.evict_entries()

@@ -328,6 +328,7 @@ async def test_a_start_that_was_withdrawn_and_arrives_late_is_found_to_be_held()
     live = bench.adopt(pending)
     assert len(bench.stored()) == 1
     assert live.lease.owner == bench.head.lease.owner
+    assert bench.log.quiet_seconds(bench.clock.now + 1.0) == pytest.approx(1.0)
     bench.hear(0)
     bench.answer(bench.append())
     assert bench.stored_seqs() == [0], "it is appended behind the head that was found"
