@@ -194,3 +194,18 @@ async def test_a_close_ends_only_the_waits_of_before(bench: SenderBench) -> None
     bench.hear(two, 0)
     await asyncio.sleep(2 * LINGER)
     assert [bench.store.seqs(live.key) for live in (one, two)] == [[], [0]]
+
+
+@pytest.mark.parametrize("is_acked", [True, False])
+@timeless(limits=LINGERING)
+async def test_a_batch_that_becomes_due_behind_an_append_in_flight_follows_its_answer(
+    bench: SenderBench, *, is_acked: bool
+) -> None:
+    live = await bench.begin()
+    bench.store.seconds = 5 * LINGER
+    bench.hear(live, 0)
+    await asyncio.sleep(1.5 * LINGER)
+    if is_acked:
+        live.frames_to_ack = 1  # it is due at once
+    bench.hear(live, 1)
+    assert await until(lambda: live.log.is_empty) < 10 * LINGER

@@ -203,6 +203,22 @@ async def test_a_stream_that_fails_by_itself_holds_up_no_other(
 
 
 @timeless()
+async def test_streams_that_are_refused_hold_up_no_other_however_many_they_are(
+    bench: SenderBench,
+) -> None:
+    names = ["well", *(f"broken{number}" for number in range(5))]
+    well, *broken = [await bench.begin(stream=stream_key(name)) for name in names]
+    bench.store.failing = {live.key: BrokerRefused("WRONGTYPE") for live in broken}
+    for live in broken:
+        bench.hear(live, 0)
+        await asyncio.sleep(MAX_RETRY_SECONDS / len(broken))
+    for seq in range(10):
+        await asyncio.sleep((10 + seq / 10) * MAX_RETRY_SECONDS)
+        bench.hear(well, seq)
+        await until(lambda: well.log.is_empty, 0.02)
+
+
+@timeless()
 async def test_a_call_that_the_store_refuses_is_told_of_with_its_error(
     bench: SenderBench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

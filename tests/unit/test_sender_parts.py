@@ -269,6 +269,18 @@ async def test_a_part_that_comes_while_the_sender_runs_is_served(bench: SenderBe
 
 
 @timeless()
+async def test_a_part_that_comes_when_the_sender_has_ended_is_served_no_more(
+    bench: SenderBench,
+) -> None:
+    other, key = SenderBench(bench.clock, beside=bench), stream_key("late")
+    await asyncio.sleep(0)
+    await other.close()
+    bench.store.parts[key] = "late"
+    assert other.log(key).part == "late"
+    assert other.sender.unpublished("late") == 0
+
+
+@timeless()
 async def test_a_stream_that_moves_is_counted_by_the_part_that_has_it(bench: SenderBench) -> None:
     one, two = await one_in_each(bench)
     bench.store.parted = {"a", "b"}
