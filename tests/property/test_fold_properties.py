@@ -200,6 +200,17 @@ def test_frames_that_were_dropped_lower_than_any_before_begin_the_run() -> None:
     assert fold.account.first_seq == 3
 
 
+def test_drops_that_are_counted_lower_than_any_before_begin_the_run() -> None:
+    all_dropped = Account(1, 5, None, Ledger(1, lost=1, missing=1))
+    interaction = Interaction(OPENING, all_dropped)
+    interaction.drop(4, frames=2)
+    fold = Fold(RUN, all_dropped)
+    fold.count(all_dropped, interaction.account(1))
+    assert fold.account == interaction.account(1)
+    fold.take(frame(8))
+    assert fold.entries == [Gap(3, 5), frame(8)]
+
+
 def test_what_is_counted_of_a_run_that_continues_under_another_name_begins_behind_the_older() -> (
     None
 ):

@@ -432,6 +432,7 @@ async def test_what_retention_has_left_grows_with_time() -> None:
         append = bench.append()
         bench.answer(append)
         assert append.head.first_kept == append.keep_from.position
+        assert append.keep_from.generation == (1 if append.keep_from.position else 0)
         kept.append(append.head.first_kept)
         bench.clock.now += 1
     assert kept == sorted(kept)

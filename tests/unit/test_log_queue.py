@@ -11,7 +11,8 @@ from stream_parts import frame, now
 from application.delivery.byte_budget import BufferLimits
 from application.delivery.log_queue import MAX_UNPACKED, PACK_AFTER_SECONDS
 from application.delivery.retained import BATCH_ENTRIES
-from application.ports.store import Conflict
+from application.ports.errors import BrokerUnavailable
+from application.ports.store import Conflict, Failed
 from domain.account import Account, State
 from domain.entries import SignalNoted
 from domain.events import Resume, Signal
@@ -141,6 +142,14 @@ async def test_what_is_confirmed_is_told_to_the_listener_and_to_the_telemetry() 
     bench.settle()
     assert told == [(3, 9)]
     assert bench.telemetry.confirm_seconds == [1.0, 1.0, 0.0]
+    bench.hear(10, 11)
+    bench.append()
+    bench.log.settle_append(Failed(BrokerUnavailable("away")))
+    bench.hear(12)
+    bench.store.wipe()
+    bench.settle()  # the batches of a rebase are confirmed at once
+    assert sum(frames for frames, _ in told) == 6
+    assert told[-1][1] == 12
 
 
 async def test_a_generation_without_a_listener_is_confirmed_and_fenced_all_the_same() -> None:
@@ -243,7 +252,19 @@ async def test_how_long_nothing_is_confirmed_counts_from_each_confirmation() -> 
     bench.clock.now += 3
     assert log.stalled_seconds(bench.clock.now) == 3
     bench.settle()
+    bench.clock.now += 3
     assert log.stalled_seconds(bench.clock.now) == 0
+
+
+@pytest.mark.parametrize(("is_catching_up", "stalled"), [(False, 3), (True, 0)])
+async def test_nothing_is_confirmed_since_a_frame_was_received_or_its_run_began(
+    *, is_catching_up: bool, stalled: int
+) -> None:
+    """A frame that was held for a start was received long before."""
+    bench = await live()
+    bench.here.is_catching_up = is_catching_up
+    bench.log.put(bench.here, bench.here.interaction.hear(frame(0)), bench.clock.now - 3)
+    assert bench.log.stalled_seconds(bench.clock.now) == stalled
 
 
 async def test_a_log_that_is_full_of_entries_is_not_quiet() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from log_bench import LogBench, decide, entries_of, frames_of
 from stream_model import LOST
-from stream_parts import frame
+from stream_parts import frame, opening
 
 from application.delivery.byte_budget import BufferLimits
 from application.delivery.live_stream import LiveStream
@@ -19,7 +19,8 @@ from domain.entries import Ended, Started
 from domain.errors import NotAllowed, Superseded
 from domain.events import NEW_RUN, EndReason, Resume, ResumeAbove
 from domain.head import Access
-from domain.starting import AwaitFirstFrame
+from domain.media import AudioFrame
+from domain.starting import AwaitFirstFrame, StartRequest
 
 
 def failure(pending: PendingStart) -> BaseException | None:
@@ -40,6 +41,17 @@ async def test_a_start_is_decided_on_the_head_of_the_store_and_is_the_next_appen
     assert live.run.name == "a1"
     assert bench.log.live is live
     assert bench.here.published == bench.account
+
+
+async def test_a_start_that_is_not_ready_is_not_decided() -> None:
+    bench = LogBench()
+    asked = StartRequest(opening(NEW_RUN), "a1", Access.OPEN)
+    pending = PendingStart(asked, bench.clock.now, bench.late.append, bench.log.on_start_given_up)
+    bench.log.request_start(pending)
+    assert bench.log.take() is None
+    bench.log.note_start_ready(pending)
+    bench.settle()
+    assert bench.adopt(pending).lease.generation == 1
 
 
 async def test_a_start_waits_for_what_the_older_sender_sent() -> None:
@@ -386,6 +398,23 @@ async def test_a_start_ends_the_run_of_another_process_and_does_not_confirm_it_a
     bench.confirm(0)
     assert bench.stored_seqs() == [0]
     assert {type(entry) for entry in bench.stored()} == {Started, type(frame(0))}
+
+
+async def test_the_end_of_a_run_that_another_process_has_resumed_is_not_held_as_its_own() -> None:
+    bench = LogBench()
+    bench.start()
+    bench.confirm(0)
+    other = LogBench("b", beside=bench)
+    other.clock.now += 1
+    other.start(Resume())
+    other.confirm(1)
+    bench.start()
+    bench.confirm(0)
+    bench.store.wipe()
+    bench.doubt()
+    bench.settle()
+    assert [type(entry) for entry in bench.stored()] == [Started, AudioFrame]
+    assert bench.lost() == 0
 
 
 async def test_a_run_that_a_newer_one_followed_here_is_ended_by_its_start_alone() -> None:

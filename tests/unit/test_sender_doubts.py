@@ -217,6 +217,30 @@ async def test_where_one_stream_is_lost_all_are_looked_at_at_most_once_a_second(
 
 
 @timeless()
+async def test_while_nothing_is_lost_no_other_stream_is_looked_at(bench: SenderBench) -> None:
+    one, two = await two_quiet(bench)
+    before = len(bench.store.calls)
+    assert one.live is not None
+    for seq in range(1, 10):
+        bench.hear(one.live, seq)
+        await asyncio.sleep(QUIET_SECONDS / 10)
+    assert len(bench.store.calls) - before == 9
+    assert not [call for call in bench.store.calls[before:] if two.stream in call.streams]
+
+
+@timeless()
+async def test_a_frame_that_comes_while_a_doubt_is_asked_about_follows_the_answer(
+    bench: SenderBench,
+) -> None:
+    live = await bench.begin()
+    bench.store.seconds = 0.5
+    live.log.doubt()
+    await asyncio.sleep(0.1)
+    bench.hear(live, 0)
+    assert await until(lambda: live.log.is_empty) < 1
+
+
+@timeless()
 async def test_what_is_retained_is_let_go_when_it_is_old_and_the_log_is_in_sync(
     bench: SenderBench,
 ) -> None:

@@ -330,6 +330,18 @@ async def test_what_a_refused_stream_retains_stays_when_its_stream_moves(
 
 
 @timeless()
+async def test_what_is_given_up_is_lost_in_the_part_of_its_stream(bench: SenderBench) -> None:
+    one, two = await one_in_each(bench)
+    bench.store.parted = {"a"}
+    bench.hear(one, 1, 2)
+    one.log.abandon()
+    one.log.leave(one)
+    assert bench.sender.losses("a") == Losses(2, 0, 0)
+    assert bench.sender.losses("b") == Losses(0, 0, 0)
+    assert is_acked(two, 0)
+
+
+@timeless()
 async def test_what_each_part_lost_and_replayed_adds_up(bench: SenderBench) -> None:
     one, _ = await one_in_each(bench)
     for _ in range(2):
