@@ -79,7 +79,14 @@ async def test_the_end_of_another_processes_run_acks_nothing_to_ones_own_sender(
     append = bench.append()
     assert [type(entry) for entry in entries_of(append)] == [Ended]
     assert append.head.begun_at == 0
+    told: list[tuple[int, int | None]] = []
+    on_confirmed, bench.heard_by.on_confirmed = (  # type: ignore[method-assign]
+        bench.heard_by.on_confirmed,
+        lambda *it: told.append(it),
+    )
     bench.answer(append)
+    assert told == []
+    bench.heard_by.on_confirmed = on_confirmed  # type: ignore[method-assign]
     assert bench.heard_by.acked == 126
     assert bench.here.published == confirmed
     bench.settle()

@@ -85,6 +85,33 @@ async def test_a_start_waits_for_the_account_of_a_run_that_is_cut() -> None:
     assert isinstance(bench.log.take(), Probe)
 
 
+async def test_a_start_waits_for_an_account_of_which_the_log_was_not_told() -> None:
+    bench = LogBench()
+    bench.start()
+    bench.confirm(0)
+    bench.here.interaction.refuse()
+    bench.request(Resume())
+    append = bench.append()
+    assert append.head.account.ledger.rejected == 1
+    bench.answer(append)
+    bench.probe()
+
+
+async def test_a_start_waits_for_an_account_that_the_store_has_lost() -> None:
+    bench = LogBench()
+    bench.start()
+    bench.confirm(0)
+    bench.here.interaction.refuse()
+    bench.log.put_account(bench.here)
+    bench.settle()
+    bench.store.roll_back(1)
+    bench.doubt()
+    bench.probe()
+    bench.answer_probe()
+    bench.request(Resume())
+    assert bench.append().head.account.ledger.rejected == 1
+
+
 async def test_two_starts_are_decided_in_the_order_in_which_they_were_requested() -> None:
     bench = LogBench()
     first, second = bench.request(), bench.request(Resume())
