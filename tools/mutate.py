@@ -38,7 +38,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make mutate", description=__doc__)
     parser.add_argument("paths", nargs="*", default=RULES, help="files or folders below src/")
     parser.add_argument("--jobs", default=str(os.cpu_count() or 1), help="mutants at a time")
-    parser.add_argument("--resume", action="store_true", help="keep results, and try the rest")
+    parser.add_argument(
+        "--resume", action="store_true", help="keep results, and try the rest of all"
+    )
     arguments = parser.parse_args()
     patterns = [_pattern(path) for path in arguments.paths]
 

@@ -392,7 +392,8 @@ async def test_audio_that_is_replayed_is_not_unconfirmed(bench: SenderBench) -> 
     await until(lambda: live.log.is_empty)
     bench.store.of().wipe()
     bench.store.takes_no_appends = True
-    live.log.doubt()
-    await until(lambda: live.log.replayed_bytes == 320)
+    log = bench.log(live.key)
+    log.doubt()
+    await until(lambda: log.replayed_bytes == 320)
     bench.hear(live, 1, size=100)
-    assert bench.sender.unconfirmed_bytes() == live.log.unconfirmed_bytes == 100
+    assert bench.sender.unconfirmed_bytes() == log.unconfirmed_bytes == 100
