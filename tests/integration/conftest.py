@@ -54,14 +54,14 @@ def workers(valkey: EmbeddedValkey, tmp_path: Path) -> Iterator[StartWorkers]:
     """Start a service of two workers; whatever is left of it is killed."""
     started: list[WorkersProcess] = []
 
-    def start(**variables: str) -> WorkersProcess:
+    def start(*, warm: bool = True, **variables: str) -> WorkersProcess:
         environment = {
             "PUBSUB_ADAPTER": "redis_streams",
             "REDIS_URL": valkey.url,
             "SUPPORT_EXOTEL": "true",
             **variables,
         }
-        started.append(WorkersProcess(environment, tmp_path / "log"))
+        started.append(WorkersProcess(environment, tmp_path / "log", warm=warm))
         return started[-1]
 
     yield start

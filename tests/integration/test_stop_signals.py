@@ -191,7 +191,7 @@ async def test_a_repetition_ends_all_workers_at_once(
 async def test_workers_that_are_still_starting_take_sigterm_for_what_it_is(
     workers: Any,
 ) -> None:
-    service = workers()
+    service = workers(warm=False)
     os.kill(children(service)[0], signal.SIGKILL)  # its successor takes a second to listen
     await until(lambda: '"worker has died and is replaced"' in service.log.read_text())
     wait_until(lambda: len(children(service)) == 2)

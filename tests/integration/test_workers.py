@@ -65,8 +65,9 @@ async def until_told(service: ServiceProcess, *, received: int, open_streams: in
     await until(is_told)
 
 
-async def test_any_scrape_shows_the_sums(workers: Any, name: str) -> None:
-    service = workers()
+@pytest.mark.parametrize("warm", [False, True], ids=["a new Python", "forked"])
+async def test_any_scrape_shows_the_sums(workers: Any, name: str, warm: bool) -> None:
+    service = workers(warm=warm)
     callers = await calls_on_both(service, name)
     for caller in callers:
         await caller.speak(*range(20))
@@ -256,7 +257,7 @@ def first_free_descriptor(pid: int) -> int:
 async def test_no_request_waits_for_a_worker_that_the_machine_cannot_start(
     workers: Any, fails: str
 ) -> None:
-    service = workers()
+    service = workers(warm=False)
     pid = service.process.pid
     old, other = children(service)
     soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)

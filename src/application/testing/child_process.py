@@ -142,9 +142,9 @@ def _be_fork(
 
 async def _append(destination: Destination, append: Append, line: int) -> list[int]:
     lines = _Lines(destination, line)
-    threading.settrace(lines.trace)
-    sys.settrace(lines.trace)
+    threading.settrace(lines.trace)  # of threads that begin with the first connection
     await destination.store.heads([append.stream])
+    sys.settrace(lines.trace)  # not sooner: traced, a client takes long to get to know a cluster
     lines.is_counting = True
     outcomes = await destination.store.append([append])
     lines.is_counting = False

@@ -15,12 +15,22 @@ LIMIT_SECONDS = 30.0
 Found = TypeVar("Found")
 
 
+PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.01, 0.1
+"""Between two checks of a condition."""
+
+PAUSE_PER_CHECK = 4
+"""How much longer than a check the pause behind it is: what is waited for needs the cores more."""
+
+
 def wait_until(condition: Callable[[], object], seconds: float = LIMIT_SECONDS) -> None:
     """Wait for a condition, which is checked often; fail when it does not come true."""
     until = time.monotonic() + seconds
+    begun = time.monotonic()
     while not condition():
-        assert time.monotonic() < until, "the condition did not come true in time"
-        time.sleep(0.01)
+        now = time.monotonic()
+        assert now < until, "the condition did not come true in time"
+        time.sleep(min(LONGEST_PAUSE_SECONDS, max(PAUSE_SECONDS, PAUSE_PER_CHECK * (now - begun))))
+        begun = time.monotonic()
 
 
 def wait_for(find: Callable[[], Found | None], seconds: float = LIMIT_SECONDS) -> Found:

@@ -143,9 +143,7 @@ class ServiceProcess(Served):
         self.log = log
         self._command = [str(python), *program, "serve", *arguments]
         self._arguments = arguments
-        self._is_warm = (
-            warm and stderr is None and (python, tuple(program)) == (sys.executable, CLI)
-        )
+        self._is_warm = warm and (python, tuple(program)) == (sys.executable, CLI)
         self.url = f"ws://127.0.0.1:{self.port}/v1/ingest"
         self._environment = {"HOST": "127.0.0.1", "PORT": str(self.port), **environment}
         self._stderr = stderr
@@ -155,14 +153,11 @@ class ServiceProcess(Served):
     def _spawn(self) -> Process:
         environment = {**os.environ, **self._environment}
         with self.log.open("ab") as lines:
+            errors = lines.fileno() if self._stderr is None else self._stderr
             if self._is_warm and can_be_warm(environment):
-                return WarmProcess(["serve", *self._arguments], environment, lines, lines)
-            return subprocess.Popen(
-                self._command,
-                env=environment,
-                stdout=lines,
-                stderr=lines if self._stderr is None else self._stderr,
-            )
+                arguments = ["serve", *self._arguments]
+                return WarmProcess(arguments, environment, lines.fileno(), errors)
+            return subprocess.Popen(self._command, env=environment, stdout=lines, stderr=errors)
 
     def kill_and_restart(self) -> None:
         """Kill it, and start another on the same port; return when that one is ready."""

@@ -3,7 +3,8 @@
 A start costs half a second of a core, nearly all of it imports, and the tests have hundreds. One
 process for each process of tests imports everything and then waits; it forks for each start. What
 it forks is a process like any other, with arguments, environment, directory and standard streams
-of its own. How a process starts is tested with a Python of its own.
+of its own. So are the workers of `serve --workers N`, which the process that was forked forks again
+(`warm_workers`). How a process starts is tested with a Python of its own.
 """
 
 import atexit
@@ -22,7 +23,9 @@ from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryFile
 from threading import Lock
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
+
+from warm_workers import use_warm_workers
 
 from entrypoints.cli import main
 from entrypoints.registry import destination_adapters
@@ -77,8 +80,8 @@ class WarmProcess:
         self,
         arguments: Sequence[str],
         env: Mapping[str, str],
-        stdout: IO[bytes],
-        stderr: IO[bytes],
+        stdout: int,
+        stderr: int,
         cwd: Path | None = None,
     ) -> None:
         self.args = arguments
@@ -88,7 +91,7 @@ class WarmProcess:
         self._told = os.fdopen(told, "rb", buffering=0)
         try:
             request = json.dumps([*arguments, dict(env), str(cwd or Path.cwd())]).encode()
-            _the_starter().send(request, [stdout.fileno(), stderr.fileno(), tell])
+            _the_starter().send(request, [stdout, stderr, tell])
         finally:
             os.close(tell)
         self.pid: int = NUMBER.unpack(self._told.read(NUMBER.size))[0]
@@ -148,7 +151,7 @@ def run_warm(
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     with TemporaryFile() as out, TemporaryFile() as errors:
-        process = WarmProcess(arguments, env, out, errors, cwd)
+        process = WarmProcess(arguments, env, out.fileno(), errors.fileno(), cwd)
         try:
             code = process.wait(timeout)
         finally:
@@ -215,6 +218,7 @@ if __name__ == "__main__":
     for module in ("check", "serve"):
         import_module(f"entrypoints.cli.{module}")
     import_module("entrypoints.server")
+    use_warm_workers()
     destination_adapters()
     chosen = _serve_starts(socket.socket(fileno=int(sys.argv[1])))
     if chosen is not None:

@@ -17,9 +17,14 @@ class WorkersProcess(ServiceProcess):
     """A service of two workers, started and waited for."""
 
     def __init__(
-        self, environment: Mapping[str, str], log: Path, python: str | Path = sys.executable
+        self,
+        environment: Mapping[str, str],
+        log: Path,
+        python: str | Path = sys.executable,
+        *,
+        warm: bool = True,
     ) -> None:
-        super().__init__(environment, log, ["--workers", "2"], python=python)
+        super().__init__(environment, log, ["--workers", "2"], python=python, warm=warm)
         wait_until(lambda: len(children(self)) == 2)
         for pid in children(self):
             wait_until(lambda pid=pid: listens(pid))  # type: ignore[misc]
