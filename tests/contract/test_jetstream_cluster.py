@@ -20,7 +20,7 @@ from application.testing.appends import as_stored, begin, following, frame, fram
 from application.testing.observed import attempt, expected, plain, read, settle, store
 from domain.identifiers import StreamKey
 
-pytestmark = needs_nats_server
+pytestmark = [pytest.mark.long(20), needs_nats_server]
 
 OPTIONS = DestinationOptions()
 AUDIO = Layout(OPTIONS.prefix).audio

@@ -13,7 +13,7 @@ from adapters.outbound.nats_jetstream.embedded import EmbeddedNats
 from adapters.outbound.nats_jetstream.layout import Layout
 from application.testing import OpenRunsContract, ReaderContract, StreamStoreContract, Trial
 
-pytestmark = needs_nats_server
+pytestmark = [pytest.mark.long(60), needs_nats_server]
 
 
 class JetStreamTrial(Trial):

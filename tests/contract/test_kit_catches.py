@@ -16,6 +16,8 @@ from application.ports.reader import StreamReader
 from application.ports.store import StreamStore
 from application.testing import OpenRunsContract, ReaderContract, StreamStoreContract
 
+pytestmark = pytest.mark.long(50)
+
 HERE = Path(__file__).parent
 EXAMPLE = HERE.parents[1] / "examples" / "file_store"
 

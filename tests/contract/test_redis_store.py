@@ -15,6 +15,8 @@ from adapters.outbound.redis_streams.layout import facts_key, stream_key
 from application.testing import OpenRunsContract, ReaderContract, StreamStoreContract, Trial
 from domain.identifiers import StreamKey
 
+pytestmark = pytest.mark.long(50)
+
 
 class ValkeyTrial(Trial):
     """A server that can be stopped, frozen, filled up, and started with an older file."""

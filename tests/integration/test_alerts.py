@@ -20,7 +20,7 @@ from running import Caller, ServiceProcess, audio_message, basic, pcm
 from waiting import until
 from websockets.exceptions import InvalidStatus
 
-pytestmark = needs_prometheus
+pytestmark = [pytest.mark.long(20), needs_prometheus]
 
 MAX_STREAMS = 12
 BUFFER_BYTES = 1024 * 1024

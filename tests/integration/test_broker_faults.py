@@ -26,7 +26,7 @@ from published import audio, entries, facts, index
 from running import Caller, Service, pcm
 from waiting import LIMIT_SECONDS, until, until_state
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.long(50)
 
 
 class Site:

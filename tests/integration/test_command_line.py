@@ -30,6 +30,8 @@ from adapters.inbound.dialects import OWN
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
 from entrypoints.cli.scenes import scenes_of
 
+pytestmark = pytest.mark.long(60)
+
 
 def test_the_demo_proves_every_byte_and_says_where_the_recordings_are(tmp_path: Path) -> None:
     done = run("demo", cwd=tmp_path)

@@ -5,11 +5,14 @@ import os
 import signal
 from typing import Any
 
+import pytest
 from broker_lab import BrokerLab
 from chaos_proxy import ChaosProxy
 from published import Broker, audio, entries, facts
 from running import Caller, pcm
 from waiting import until, until_state
+
+pytestmark = pytest.mark.long(30)
 
 RECOVERY_SECONDS = 40.0
 

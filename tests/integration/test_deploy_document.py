@@ -8,6 +8,7 @@ import venv
 from pathlib import Path
 
 import pytest
+from locked_wheels import pip_variables
 from platforms import DEPLOY
 
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
@@ -17,7 +18,7 @@ ROOT = DEPLOY.parent
 DOCUMENT = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
 SECONDS = 280
 
-pytestmark = pytest.mark.timeout(2 * SECONDS)
+pytestmark = [pytest.mark.long(30), pytest.mark.timeout(2 * SECONDS)]
 
 
 def commands(section: str) -> list[str]:
@@ -57,6 +58,7 @@ def test_systemd(tmp_path: Path, valkey: EmbeddedValkey) -> None:
     here = copy_of(tmp_path, "requirements", "deploy")
     python = tmp_path / "python"
     venv.create(python, with_pip=False)  # it makes the one of the service
+    pip = pip_variables("runtime")
     skipped, checked = [], []
     for command in commands("systemd"):
         if command == "make dist":
@@ -69,7 +71,7 @@ def test_systemd(tmp_path: Path, valkey: EmbeddedValkey) -> None:
             mine = mine.replace("redis://127.0.0.1:6379/0", valkey.url)
             (here / "etc/systemd/system").mkdir(parents=True, exist_ok=True)
             (here / "opt").mkdir(exist_ok=True)
-            told = run(mine, here, python / "bin", PIP_COMPILE="0")
+            told = run(mine, here, python / "bin", PIP_COMPILE="0", **pip)
             checked += [told] if "rtaa-ingest check" in command else []
     assert len(skipped) == 2
     (told,) = checked

@@ -8,6 +8,8 @@ from example_venv import ExampleVenv, count_code
 from folders import folder_in_memory
 from ports import quiet_port
 
+pytestmark = pytest.mark.long(40)
+
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "file_store"
 MAX_LINES = 150

@@ -17,7 +17,7 @@ from valkey_node import ValkeyNode
 from valkey_sentinel import SentinelGroup
 from waiting import wait_until
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.long(40)
 
 BROKER = {"PUBSUB_ADAPTER": "redis_streams", "SUPPORT_EXOTEL": "true", "ACK_INTERVAL": "1"}
 

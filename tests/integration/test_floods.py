@@ -38,7 +38,10 @@ SLOWEST_HANDSHAKE_SECONDS = 1.0
 RECONNECTS = 2_000
 DRIPPING = 400
 
-pytestmark = pytest.mark.skipif(not CAN_BE_MEASURED, reason="memory is read from /proc")
+pytestmark = [
+    pytest.mark.long(20),
+    pytest.mark.skipif(not CAN_BE_MEASURED, reason="memory is read from /proc"),
+]
 
 
 @pytest.fixture(scope="module")

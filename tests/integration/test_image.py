@@ -13,7 +13,7 @@ from running import ServiceProcess
 from entrypoints.version import VERSION
 
 pytestmark = [
-    pytest.mark.long,
+    pytest.mark.long(50),
     pytest.mark.timeout(600),  # it installs what is locked, from the registry
 ]
 

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from broker_lab import BrokerLab
 from example_reader import REPOSITORY, ExampleReader
 from group_workers import pending
@@ -16,6 +17,8 @@ from waiting import until
 from rtaa_reader import AsyncReader, Audio, Ended, Options
 from rtaa_reader.async_reader import PAGE_NOTICES
 from rtaa_reader.position import MAX_RUNS
+
+pytestmark = pytest.mark.long(20)
 
 Start = Callable[..., ExampleReader]
 

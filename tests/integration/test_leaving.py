@@ -18,6 +18,8 @@ from waiting import freeze_process, until
 
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
 
+pytestmark = pytest.mark.long(30)
+
 LIMIT_SECONDS = 20.0
 FREE_FAILURES = 19
 """Failed authentications of one address that are answered without delay."""

@@ -19,6 +19,8 @@ from worker_processes import children, descriptors
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
 from entrypoints.listening import bind, find_endpoints, problems_of, too_late
 
+pytestmark = pytest.mark.long(20)
+
 EVERY_WAY = pytest.mark.parametrize(
     "command",
     [["serve"], ["serve", "--workers", "2"], ["check"], ["check", "--config-only"]],

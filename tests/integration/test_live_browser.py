@@ -18,6 +18,8 @@ from adapters.outbound.redis_streams.destination import RedisDestination
 from application.ports.destination import DestinationOptions
 from domain.events import CallDetails
 
+pytestmark = pytest.mark.long(20)
+
 HOSTILE = "<img src=x onerror=document.title='taken'>"
 MANY = 2_000
 SHOWN = 200

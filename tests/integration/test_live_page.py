@@ -29,6 +29,8 @@ from adapters.outbound.system_clock import SystemClock
 from application.overview.audience import MAX_VIEWERS, Audience, TooManyViewers
 from application.ports.destination import DestinationOptions
 
+pytestmark = pytest.mark.long(20)
+
 
 @pytest.fixture
 def lab() -> Iterator[BrokerLab]:

@@ -18,7 +18,7 @@ from worker_processes import children
 
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.long(20)
 
 StartWith = Callable[..., ServiceProcess]
 

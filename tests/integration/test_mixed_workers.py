@@ -19,6 +19,8 @@ from valkey_node import ValkeyNode
 from valkey_sentinel import SentinelGroup
 from waiting import until
 
+pytestmark = pytest.mark.long(20)
+
 INTERVAL_SECONDS = 0.04
 """From frame to frame of a call."""
 

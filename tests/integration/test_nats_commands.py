@@ -20,7 +20,7 @@ from adapters.outbound.nats_jetstream.embedded import EmbeddedNats
 from application.ports.destination import NoEmbeddedServer
 from entrypoints.registry import destination_adapters
 
-pytestmark = needs_nats_server
+pytestmark = [pytest.mark.long(30), needs_nats_server]
 
 NATS = {"PUBSUB_ADAPTER": "nats_jetstream"}
 INSTALL = "install rtaa-ingest with the extra nats"

@@ -33,7 +33,7 @@ from application.testing.observed import (
     until_answered,
 )
 
-pytestmark = needs_nats_server
+pytestmark = [pytest.mark.long(20), needs_nats_server]
 
 OPTIONS = DestinationOptions()
 LAYOUT = Layout(OPTIONS.prefix)

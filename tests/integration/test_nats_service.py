@@ -20,7 +20,7 @@ from waiting import until
 
 from adapters.outbound.nats_jetstream.embedded import EmbeddedNats
 
-pytestmark = needs_nats_server
+pytestmark = [pytest.mark.long(20), needs_nats_server]
 
 StartService = Callable[..., Service]
 

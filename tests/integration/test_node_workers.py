@@ -22,7 +22,7 @@ INTERVAL_SECONDS = 0.04
 
 Start = Callable[..., ExampleReader]
 
-pytestmark = pytest.mark.usefixtures("node_packages")
+pytestmark = [pytest.mark.long(30), pytest.mark.usefixtures("node_packages")]
 
 
 async def break_everything(

@@ -7,6 +7,8 @@ import pytest
 from commands import run
 from distributions import is_imported
 
+pytestmark = pytest.mark.long(40)
+
 WORKING = """
     from adapters.outbound.in_memory import InMemory
 

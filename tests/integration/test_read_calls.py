@@ -20,7 +20,7 @@ from running import Caller, Service, pcm
 from speaking import speaking
 from waiting import until
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.long(40)
 
 DOCS = Path(__file__).parents[2] / "docs" / "published.md"
 

@@ -14,6 +14,8 @@ from waiting import until
 
 from rtaa_reader import Audio, Ended, Started
 
+pytestmark = pytest.mark.long(20)
+
 
 async def test_with_a_worker_killed_and_a_broker_killed_twice_and_emptied_each_frame_has_one_owner(
     tmp_path: Path,

@@ -22,7 +22,7 @@ from waiting import freeze_process, until
 from rtaa_reader import AsyncReader, Ended, Event, Options
 from rtaa_reader.async_reader import PAGE_ENTRIES
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.long(40)
 
 
 @pytest.fixture

@@ -19,6 +19,8 @@ from waiting import until
 
 from rtaa_reader import AsyncReader, Audio, Ended, Options, Reader
 
+pytestmark = pytest.mark.long(20)
+
 ROOT = Path(__file__).parents[2]
 MAX_LINES, MAX_EXAMPLE_LINES = 400, 10
 

@@ -18,6 +18,8 @@ from websockets.exceptions import InvalidStatus
 
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
 
+pytestmark = pytest.mark.long(30)
+
 Start = Callable[..., ServiceProcess]
 READ_AGAIN = "SIGHUP: the files were read again"
 

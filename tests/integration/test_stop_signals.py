@@ -19,7 +19,7 @@ from worker_processes import children, is_alive, listens, worker_of
 
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.long(30)
 
 CALLS = 20
 FAILED, INTERRUPTED = 70, 130

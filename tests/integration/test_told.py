@@ -27,6 +27,8 @@ from waiting import until
 
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
 
+pytestmark = pytest.mark.long(20)
+
 ACCT = (("tenant_id", "acct"), ("interaction_id", "call-1"), ("stream_id", "stream-1"))
 MISTAKES = {
     "wrong tenant": Mistake(

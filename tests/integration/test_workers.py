@@ -23,7 +23,7 @@ from worker_processes import children, is_alive, listens, worker_of
 from adapters.outbound.redis_streams.embedded import EmbeddedValkey
 from entrypoints.cli.serve import FAILED
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.long(40)
 
 
 def scrape(service: ServiceProcess) -> dict[str, float]:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from bare_python import python_with_pip
+from locked_wheels import pip_variables
 
 ROOT = Path(__file__).parents[3]
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
@@ -20,7 +21,8 @@ STEP_SECONDS = 280
 class ImageSteps:
     """The stage `build`, carried out with the Python of the tests below `folder`.
 
-    `/build` and `/opt/rtaa-ingest` are folders there; everything else is as the file has it.
+    `/build` and `/opt/rtaa-ingest` are folders there, and pip finds what is locked in a folder;
+    everything else is as the file has it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -33,6 +35,7 @@ class ImageSteps:
         text = re.sub(r"^#.*\n", "", text, flags=re.MULTILINE).replace("\\\n", "")
         _, build, self._final = text.split("\nFROM ")
         self._arguments: dict[str, str] = {}
+        self._pip = pip_variables("runtime", "build", "sbom")
         python_with_pip(folder / "python")
         for line in build.splitlines()[1:]:
             self._carry_out(*line.split(maxsplit=1))
@@ -69,6 +72,7 @@ class ImageSteps:
             env={
                 **os.environ,
                 **self._arguments,
+                **self._pip,
                 "PATH": f"{self._folder}/python/bin{os.pathsep}{os.defpath}",
                 "PIP_COMPILE": "0",  # a quarter of the time; pip takes PIP_NO_COMPILE for the same
             },

@@ -1,24 +1,15 @@
-"""The contracts of the ports, held against Redis behind Sentinels, and against a cluster of three.
+"""The trial of a group of Redis servers: one group serves all tests, each trial has a prefix."""
 
-One group of servers serves all tests: each trial has a prefix of its own.
-"""
-
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-import pytest
 from valkey_cluster import ValkeyCluster
-from valkey_node import NEVER_MS, ValkeyNode
-from valkey_sentinel import SentinelGroup
+from valkey_node import ValkeyNode
 
 from adapters.outbound.redis_streams.destination import RedisStreams
 from adapters.outbound.redis_streams.layout import facts_key, stream_key
-from application.testing import OpenRunsContract, ReaderContract, StreamStoreContract, Trial
+from application.testing import Trial
 from domain.identifiers import StreamKey
-
-pytestmark = pytest.mark.long
-
-"""Longer than a test: a server that is away here is back later, and is not replaced."""
 
 
 class Group(Protocol):
@@ -79,28 +70,3 @@ class GroupTrial(Trial):
         group = self._group
         node = group.master_of(key) if isinstance(group, ValkeyCluster) else group.masters[0]
         node.ask("DEL", key)
-
-
-@pytest.fixture(scope="module")
-def sentinels() -> Iterator[SentinelGroup]:
-    with SentinelGroup(replicas=1, down_after_ms=NEVER_MS) as group:
-        yield group
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[ValkeyCluster]:
-    with ValkeyCluster() as group:
-        yield group
-
-
-class TestRedisSentinelStore(StreamStoreContract, ReaderContract, OpenRunsContract):
-    @pytest.fixture
-    def trial(self, sentinels: SentinelGroup) -> Trial:
-        """With REDIS_CONFIRM=replica: what holds with a replica to wait for holds without."""
-        return GroupTrial(sentinels, confirm="replica")
-
-
-class TestRedisClusterStore(StreamStoreContract, ReaderContract, OpenRunsContract):
-    @pytest.fixture
-    def trial(self, cluster: ValkeyCluster) -> Trial:
-        return GroupTrial(cluster)
