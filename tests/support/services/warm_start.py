@@ -8,6 +8,7 @@ of its own. So are the workers of `serve --workers N`, which the process that wa
 """
 
 import atexit
+import gc
 import json
 import os
 import select
@@ -220,6 +221,8 @@ if __name__ == "__main__":
     import_module("entrypoints.server")
     use_warm_workers()
     destination_adapters()
+    gc.collect()
+    gc.freeze()  # what is imported stays: no process that is forked looks through it, or copies it
     chosen = _serve_starts(socket.socket(fileno=int(sys.argv[1])))
     if chosen is not None:
         main(chosen, prog_name="rtaa-ingest")
