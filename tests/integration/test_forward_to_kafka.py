@@ -41,7 +41,7 @@ from running import Caller, Service, pcm
 from speaking import speaking
 from waiting import until
 
-pytestmark = pytest.mark.long(70)
+pytestmark = pytest.mark.long(50)
 
 MAX_LINES = 180
 """The example is to be read in one sitting: it stays below."""

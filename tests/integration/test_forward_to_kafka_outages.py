@@ -28,6 +28,8 @@ from running import Caller, Service
 from speaking import speaking
 from waiting import until
 
+pytestmark = pytest.mark.long(30)
+
 
 @pytest.fixture
 def kafka() -> Iterator[MockKafka]:
