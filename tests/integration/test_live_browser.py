@@ -146,6 +146,7 @@ def test_a_lost_connection_is_told_and_made_again(
         lab.kill()
         page.until("document.getElementById('broker').textContent.startsWith('broker away for')")
         assert page.evaluate("document.body.classList.contains('dated')")
+        page.until("parseFloat(at('broker').textContent.split(' for ')[1]) > 1")  # less is not told
         lab.start()
         page.until("document.getElementById('broker').textContent === 'broker answers'")
         page.until("/back since \\d\\d:\\d\\d:\\d\\d$/.test(at('wrong').textContent)")
