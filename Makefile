@@ -22,8 +22,8 @@ install: $(VENV)/installed  ## Make .venv with the rtaa-ingest command
 serve: $(VENV)/installed  ## Run the service for development, on a throw-away broker
 	SUPPORT_EXOTEL=$${SUPPORT_EXOTEL:-true} HOST=$${HOST:-127.0.0.1} LOG_FORMAT=$${LOG_FORMAT:-console} $(BIN)/rtaa-ingest serve --embedded
 
-test: $(VENV)/installed-dev  ## Run all tests, seven files at a time: most of them wait
-	$(BIN)/pytest -n 7 --dist loadfile --no-loadscope-reorder
+test: $(VENV)/installed-dev  ## Run all tests, nine files at a time: most of them wait
+	$(BIN)/pytest -n 9 --dist loadfile --no-loadscope-reorder
 
 cover: $(VENV)/installed-dev  ## Measure which branches of the rules the fast tests take
 	$(BIN)/coverage erase

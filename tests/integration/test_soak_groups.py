@@ -26,7 +26,6 @@ def test_nothing_acknowledged_is_lost_twice_or_out_of_order_whichever_server_tak
     plan = Plan(
         seed=SEED,
         frames=5_000,
-        senders=4,
         failovers=failovers,
         moves=moves,
         confirm=confirm,
@@ -44,7 +43,7 @@ def test_nothing_acknowledged_is_lost_twice_or_out_of_order_whichever_server_lea
     tmp_path: Path, failovers: int
 ) -> None:
     plan = Plan(
-        seed=SEED, frames=4_000, failovers=failovers, fsync="", senders=3, pace=FRAME_SECONDS
+        seed=SEED, frames=4_000, failovers=failovers, fsync="", senders=4, pace=FRAME_SECONDS
     )
     outcome = soak(plan, JetStreamSoak, tmp_path / "service.log")
     for fault in (JetStreamFault.KILLED, JetStreamFault.STEPPED_DOWN):

@@ -25,6 +25,8 @@ from valkey_node import ValkeyNode
 from valkey_sentinel import How, SentinelGroup
 from waiting import wait_until
 
+pytestmark = pytest.mark.long(20)
+
 
 def is_alive(pid: int) -> bool:
     stat = Path(f"/proc/{pid}/stat")
