@@ -4,10 +4,12 @@ import asyncio
 import errno
 import json
 import os
+import re
 import resource
 import signal
 import socket
 import urllib.request
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +67,32 @@ async def until_told(service: ServiceProcess, *, received: int, open_streams: in
     await until(is_told)
 
 
-@pytest.mark.parametrize("warm", [False, True], ids=["a new Python", "forked"])
-async def test_any_scrape_shows_the_sums(workers: Any, name: str, warm: bool) -> None:
-    service = workers(warm=warm)
+def seen_from_outside(pid: int) -> object:
+    """What the kernel tells of a process: signals, session, directory, descriptors.
+
+    Sockets are only looked at for being there: connections come and go.
+    """
+    status = Path(f"/proc/{pid}/status").read_text()
+    found = re.findall(r"^(Sig(?:Blk|Ign|Cgt)):\s*(\S+)$", status, re.MULTILINE)
+    opened = [it.readlink() for it in Path(f"/proc/{pid}/fd").iterdir()]
+    kinds = Counter(re.sub(r"\d+", "N", str(link)) for link in opened)
+    kinds["socket:[N]"] = min(kinds["socket:[N]"], 1)
+    return found, kinds, os.getsid(pid) == pid, Path(f"/proc/{pid}/cwd").readlink()
+
+
+async def test_a_worker_that_the_tests_fork_is_as_one_that_is_started(workers: Any) -> None:
+    found = []
+    for warm in (False, True):
+        service = workers(warm=warm)
+        await until(lambda service=service: workers_told(service) == 2)  # type: ignore[misc]
+        found.append([seen_from_outside(pid) for pid in children(service)])
+        assert await asyncio.to_thread(service.stop) == 0
+    started, forked = found
+    assert forked == started
+
+
+async def test_any_scrape_shows_the_sums(workers: Any, name: str) -> None:
+    service = workers(warm=False)
     callers = await calls_on_both(service, name)
     for caller in callers:
         await caller.speak(*range(20))
