@@ -16,7 +16,9 @@ from application.ports.reader import StreamReader
 from application.ports.store import StreamStore
 from application.testing import OpenRunsContract, ReaderContract, StreamStoreContract
 
-pytestmark = pytest.mark.long(50)
+RUN_SECONDS = 240
+
+pytestmark = [pytest.mark.long(50), pytest.mark.timeout(RUN_SECONDS + 30)]
 
 HERE = Path(__file__).parent
 EXAMPLE = HERE.parents[1] / "examples" / "file_store"
@@ -229,7 +231,7 @@ def run_tests(path: Path, right: str) -> list[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=240,
+        timeout=RUN_SECONDS,
     )  # fmt: skip
     return (run.stdout + run.stderr).splitlines()
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 from document_blocks import block, replaced
-from example_venv import ExampleVenv, count_code
+from example_venv import RUN_SECONDS, ExampleVenv, count_code
 from folders import folder_in_memory
 from ports import quiet_port
 
-pytestmark = pytest.mark.long(40)
+pytestmark = [pytest.mark.long(40), pytest.mark.timeout(RUN_SECONDS + 30)]
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "file_store"

@@ -12,6 +12,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 
+RUN_SECONDS = 240
+
 
 class ExampleVenv:
     """A Python with the wheel and the example, and for the rest with what is installed here."""
@@ -70,7 +72,7 @@ class ExampleVenv:
             capture_output=True,
             text=True,
             check=False,
-            timeout=110,
+            timeout=RUN_SECONDS,
         )
         assert found.returncode == 0, found.stdout + found.stderr
         return found.stdout
