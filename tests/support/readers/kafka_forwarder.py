@@ -60,8 +60,14 @@ def forwarders(lab: BrokerLab, kafka: MockKafka, tmp_path: Path) -> Iterator[Sta
 
 
 def service_to_forward(lab: BrokerLab, start_service: Callable[..., Service]) -> Service:
-    """Start a service on that broker."""
-    return start_service(REDIS_URL=lab.url, RESUME_SECONDS="3", ACK_INTERVAL="1", DRAIN_SECONDS="1")
+    """Start a service on that broker, which replays whole calls, however busy the machine is."""
+    return start_service(
+        REDIS_URL=lab.url,
+        RESUME_SECONDS="3",
+        REWIND_SECONDS="60",
+        ACK_INTERVAL="1",
+        DRAIN_SECONDS="1",
+    )
 
 
 def key_of(name: str) -> str:
