@@ -45,7 +45,7 @@ class Line:
         self.socket.settimeout(0)
 
     def _shake_hands(self, port: int) -> bytearray:
-        """Return what came behind the answer."""
+        """Return what came after the answer."""
         key = base64.b64encode(os.urandom(16)).decode()
         request = (
             f"GET {_PATH} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
@@ -64,7 +64,7 @@ class Line:
         return rest
 
     @property
-    def is_behind(self) -> bool:
+    def has_waiting(self) -> bool:
         """Whether something is written and not yet taken by TCP."""
         return bool(self._waiting)
 

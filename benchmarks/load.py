@@ -123,7 +123,7 @@ class _Loader:
                     self._hear(line)
                 if events & selectors.EVENT_WRITE:
                     line.flush()
-                    if not line.is_behind:
+                    if not line.has_waiting:
                         chunk = next(chunks[key.data], None)
                         if chunk is not None:
                             line.write(chunk)
@@ -151,7 +151,7 @@ class _Loader:
                 raise TimeoutError("the loader cannot keep the pace")
             line = lines[call]
             line.write(speech.frame(streams[call], call, index))
-            if line.is_behind:
+            if line.has_waiting:
                 held_up += 1
                 self._watch(call)
             late_ns.append(now - due)
@@ -164,7 +164,7 @@ class _Loader:
         """Say of every call that it is over."""
         for call, line in enumerate(self._lines):
             line.write(self._speech.closing(call, self._load.frames))
-            if line.is_behind:
+            if line.has_waiting:
                 self._watch(call)
 
     def await_closed(self) -> Closed:
@@ -209,7 +209,7 @@ class _Loader:
             line = self._lines[key.data]
             if events & selectors.EVENT_WRITE:
                 line.flush()
-                if not line.is_behind:
+                if not line.has_waiting:
                     self._behind.discard(key.data)
                     self._selector.modify(line.socket, selectors.EVENT_READ, key.data)
             if events & selectors.EVENT_READ:

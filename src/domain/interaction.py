@@ -85,7 +85,7 @@ class Interaction:
         self._opening = opening
         self._state = State.LIVE
         self._adopt(account)
-        # A sender that resumes continues behind what is published: it may resend dropped frames.
+        # A sender that resumes continues after what is published: it may resend dropped frames.
         # Those that it does not resend are missing.
         self._duplicates_upto = account.last_seq
         self._unnumbered_seq = 0 if account.last_seq is None else account.last_seq + 1

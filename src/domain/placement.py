@@ -5,7 +5,7 @@ the head                                      is           the writer
 of a lease of the writer's, inside its log    At(p)        replays from position p
 of a lease that was granted later             Newer        is fenced
 none, below the log, of an older lease, of
-entries that are lost                         Elsewhere    rebases behind it
+entries that are lost                         Elsewhere    rebases after it
 """
 
 from collections.abc import Sequence

@@ -104,7 +104,7 @@ class _Rebase:
             self._add(fold.segment(head.lease.generation), None)
         for index, held in enumerate(self._held):
             if known is not None and index < known:
-                self._stand(held.segments)
+                self._note_standing(held.segments)
             elif index == known and head is not None:
                 self._continue(held, head.account)
             else:
@@ -148,7 +148,7 @@ class _Rebase:
             self._write(run, Account(self._position), after, rest, resumed=False)
         else:  # the store has its end, and all there is of it
             del self._standing[standing:]
-            self._stand(held.segments)
+            self._note_standing(held.segments)
 
     def _write_whole(self, held: HeldRun) -> None:
         """Write a run that the store does not have."""
@@ -173,7 +173,7 @@ class _Rebase:
         at = held.base
         for segment in segments[:end]:
             at = segment.account
-        self._stand(segments[:end])
+        self._note_standing(segments[:end])
         rest = list(_whole(segments[end:]))
         if not cut:
             return at, rest
@@ -242,7 +242,7 @@ class _Rebase:
         self._written.append(Written(segment, self._begun_at, source))
         self._position = segment.account.next_position
 
-    def _stand(self, segments: Sequence[Segment]) -> None:
+    def _note_standing(self, segments: Sequence[Segment]) -> None:
         self._standing += [Written(segment, 0, segment) for segment in segments]
 
 

@@ -216,7 +216,7 @@ class Connection:
         pending.settle(settled)
 
     def put_early(self) -> None:
-        while self.session.is_behind:
+        while self.session.is_catching_up:
             self.session.put_early()
 
     def confirm(self) -> None:

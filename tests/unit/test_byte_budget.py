@@ -72,7 +72,7 @@ def test_what_is_confirmed_beyond_the_bound_is_let_go_at_once() -> None:
     holder = Recorder(budget)
     holder.retain(frames_at(1, 0), 0.0)
     holder.retain(frames_at(2, 1), 0.0)
-    assert budget.held_bytes.kept == 320
+    assert budget.held_bytes.retained == 320
 
 
 def test_a_batch_that_is_queued_again_frees_nothing_and_is_passed_over() -> None:

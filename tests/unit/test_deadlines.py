@@ -50,7 +50,7 @@ def test_a_sender_that_is_not_read_is_not_silent(is_started: bool) -> None:
     deadlines = Deadlines(LIMITS, 0.0)
     deadlines.is_requested = True
     deadlines.live_since = 0.0 if is_started else None
-    deadlines.is_unread = True
+    deadlines.is_paused = True
     assert deadlines.due_at == CALL
 
 

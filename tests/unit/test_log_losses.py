@@ -118,7 +118,7 @@ async def test_what_is_known_no_more_is_written_with_what_is_held_and_the_rest_i
 
 async def test_without_a_rewind_everything_confirmed_is_declared() -> None:
     bench = await live(0, 1, limits=NOTHING_KEPT)
-    assert bench.kept == 0
+    assert bench.retained == 0
     bench.store.wipe()
     bench.doubt()
     bench.settle()
@@ -555,9 +555,9 @@ async def test_a_cut_run_that_an_older_holder_has_ended_is_not_waited_for() -> N
 async def test_what_is_old_is_let_go_only_when_it_is_as_old_as_the_rewind() -> None:
     bench = await live(0, limits=FIVE_SECONDS)
     bench.budget.let_go_of_old(bench.clock.now + 4)
-    assert bench.kept == 320
+    assert bench.retained == 320
     bench.budget.let_go_of_old(bench.clock.now + 5 + JOINED_SECONDS)
-    assert bench.kept == 0
+    assert bench.retained == 0
 
 
 async def test_an_append_that_failed_has_the_same_entries_and_another_revision() -> None:

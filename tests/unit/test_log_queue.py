@@ -373,7 +373,7 @@ async def test_a_generation_that_is_left_is_written_no_more_and_what_is_retained
     bench.log.leave(bench.here)
     assert bench.log.live is None
     assert not bench.log.is_done
-    assert bench.kept == 320
+    assert bench.retained == 320
     bench.budget.let_go_of_old(bench.clock.now + 2e6)
     assert bench.log.is_done
 

@@ -480,7 +480,7 @@ async def test_what_this_process_retains_does_not_survive_another_writer_in_betw
     bench.doubt()
     bench.settle()
     bench.start(Resume())
-    assert bench.kept == 0
+    assert bench.retained == 0
     bench.confirm(2)
     bench.store.wipe()
     bench.doubt()

@@ -74,7 +74,7 @@ async def test_in_sync_what_is_appended_is_confirmed() -> None:
     bench.answer(bench.append())
     in_state(bench, LogState.IN_SYNC)
     assert bench.heard_by.acked == 4
-    assert (bench.unconfirmed, bench.kept) == (0, 640)
+    assert (bench.unconfirmed, bench.retained) == (0, 640)
     assert bench.here.published == bench.account
 
 
@@ -181,7 +181,7 @@ async def test_probing_a_store_that_lacks_a_part_is_replayed_and_frames_are_coun
     assert bench.head.lease.generation == generation
     assert bench.published() == 3
     assert bench.telemetry.replayed_frames == 2
-    assert (bench.unconfirmed, bench.kept) == (0, 960)
+    assert (bench.unconfirmed, bench.retained) == (0, 960)
 
 
 async def test_probing_a_store_that_stands_elsewhere_causes_a_rebase() -> None:
@@ -281,7 +281,7 @@ async def test_replaying_a_store_that_stands_elsewhere_causes_a_rebase() -> None
     in_state(bench, LogState.REBASING)
     bench.settle()
     assert bench.stored_seqs() == [0, 1, 2]
-    assert bench.kept == 960
+    assert bench.retained == 960
 
 
 async def test_replaying_a_newer_lease_fences_and_what_is_retained_stays_so() -> None:
@@ -290,7 +290,7 @@ async def test_replaying_a_newer_lease_fences_and_what_is_retained_stays_so() ->
     taken_over(bench)
     bench.answer(append)
     in_state(bench, LogState.FENCED)
-    assert (bench.unconfirmed, bench.kept) == (0, 960)
+    assert (bench.unconfirmed, bench.retained) == (0, 960)
 
 
 async def test_replaying_what_failed_is_sent_again() -> None:
@@ -367,7 +367,7 @@ async def test_rebasing_a_newer_lease_fences_and_keeps_what_was_confirmed() -> N
     bench.answer(append)
     in_state(bench, LogState.FENCED)
     assert bench.heard_by.is_fenced
-    assert bench.kept == 960
+    assert bench.retained == 960
 
 
 async def test_rebasing_what_failed_is_sent_again_the_same() -> None:
@@ -424,7 +424,7 @@ async def test_fenced_a_store_that_stands_elsewhere_closes() -> None:
     bench.doubt()
     bench.settle()
     in_state(bench, LogState.CLOSED)
-    assert bench.kept == 0
+    assert bench.retained == 0
     bench.log.leave(bench.here)
     assert now(bench.log.is_done)
 
@@ -435,7 +435,7 @@ async def test_fenced_by_a_newer_lease_still_it_stays_so() -> None:
     bench.settle()
     in_state(bench, LogState.FENCED)
     assert now(bench.log.is_in_sync)
-    assert bench.kept == 960
+    assert bench.retained == 960
 
 
 async def test_fenced_a_probe_that_failed_is_tried_again() -> None:

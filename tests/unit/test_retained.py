@@ -59,7 +59,7 @@ class Shelf(Retained):
 
     @property
     def bytes(self) -> int:
-        return self.budget.held_bytes.kept
+        return self.budget.held_bytes.retained
 
     @property
     def short(self) -> int:

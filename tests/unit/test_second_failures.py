@@ -99,7 +99,7 @@ async def test_the_backlog_of_a_call_that_began_in_an_outage_has_its_own_times(
         connection.send(Audio(seq, bytes(320)))
         await asyncio.sleep(FRAME_SECONDS)
     bench.store.is_away = False
-    await until(lambda: connection.session.is_behind)
+    await until(lambda: connection.session.is_catching_up)
     before = len(bench.store.of().past)
     connection.put_early()
     log = bench.log()

@@ -247,13 +247,13 @@ async def test_what_is_retained_is_let_go_when_it_is_old_and_the_log_is_in_sync(
     live = await bench.begin()
     bench.hear(live, 0)
     await until(lambda: live.log.is_empty)
-    assert bench.sender.budget.held_bytes.kept == 320
+    assert bench.sender.budget.held_bytes.retained == 320
     for seq in range(1, 100):
         bench.hear(live, seq)
         await asyncio.sleep(0.2)
-    assert bench.sender.budget.held_bytes.kept <= 320 * 5 * (REWIND + JOINED_SECONDS + 1)
+    assert bench.sender.budget.held_bytes.retained <= 320 * 5 * (REWIND + JOINED_SECONDS + 1)
     await asyncio.sleep(REWIND + JOINED_SECONDS + 2 * QUIET_SECONDS + TICK_SECONDS)
-    assert bench.sender.budget.held_bytes.kept == 0
+    assert bench.sender.budget.held_bytes.retained == 0
     assert bench.telemetry.short_frames == 0
 
 
@@ -265,7 +265,7 @@ async def test_while_the_store_is_away_nothing_retained_gets_old(bench: SenderBe
     bench.store.is_away = True
     bench.hear(live, 2)
     await asyncio.sleep(300)
-    assert bench.sender.budget.held_bytes.kept == 640
+    assert bench.sender.budget.held_bytes.retained == 640
     bench.store.of().wipe()
     bench.store.is_away = False
     await until(lambda: live.log.is_empty and bench.sender.is_in_sync())
@@ -283,11 +283,11 @@ async def test_a_store_that_does_not_answer_lets_nothing_retained_get_old(
     await until(lambda: live.log.is_empty)
     bench.store.may_answer.clear()
     await asyncio.sleep(100)
-    assert bench.sender.budget.held_bytes.kept == 320
+    assert bench.sender.budget.held_bytes.retained == 320
     bench.store.may_answer.set()
     await until(lambda: bench.sender.is_in_sync() and live.log.is_empty)
     await asyncio.sleep(2 * QUIET_SECONDS + TICK_SECONDS)
-    assert bench.sender.budget.held_bytes.kept == 0
+    assert bench.sender.budget.held_bytes.retained == 0
 
 
 @timeless()

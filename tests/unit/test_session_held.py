@@ -38,10 +38,10 @@ async def test_an_end_that_is_confirmed_before_all_is_put_closes_as_any_other(
     await site.plug()
     await site.outcome(starting)
     starting.session.put_early()
-    assert starting.session.is_behind
+    assert starting.session.is_catching_up
     await site.until(lambda: starting.live is None or starting.live.log.is_empty)
     starting.session.put_early()
-    assert not starting.session.is_behind
+    assert not starting.session.is_catching_up
     assert starting.closing == CLOSED
 
 

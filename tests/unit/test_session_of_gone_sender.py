@@ -71,7 +71,7 @@ async def test_a_start_that_succeeds_as_its_sender_leaves_is_published_and_ended
     starting = site.starting(dialect)
     say(starting, START, Audio(0, b"ab"))
     await site.outcome(starting)
-    assert starting.session.is_behind  # it is granted, and nothing is put yet
+    assert starting.session.is_catching_up  # it is granted, and nothing is put yet
     starting.leave()
     await site.until(lambda: site.container.background().is_idle)
     kinds = [type(event) for event in await site.published()]

@@ -209,7 +209,7 @@ async def test_a_bug_in_what_is_made_of_a_start_ends_this_call_and_leaves_nothin
         starting.session.is_gone = False  # the reply is tried all the same
         starting.session._is_closed = True
     await site.plug()
-    await site.until(lambda: starting.closing or "a call failed behind its close" in caplog.text)
+    await site.until(lambda: starting.closing or "a call failed after its close" in caplog.text)
     if not is_gone:
         assert starting.closing is not None
         assert starting.closing.code is CloseCode.BUG
@@ -225,7 +225,7 @@ async def test_a_bug_while_the_close_is_being_sent_leaves_no_stream_open(
     say(starting, START, Audio(0, b"ab"))
     starting.session._is_closed = True
     await site.plug()
-    await site.until(lambda: "a call failed behind its close" in caplog.text)
+    await site.until(lambda: "a call failed after its close" in caplog.text)
     starting.leave()
     assert starting.session.is_done
     assert site.telemetry.open_streams["exostreamkit"] == 0

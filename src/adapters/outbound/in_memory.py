@@ -67,7 +67,7 @@ class InMemoryStore(StreamStore, StreamReader, OpenRuns, Destination):
         self._expire_seconds = options.expire_seconds
 
     async def heads(self, streams: Sequence[StreamKey]) -> Heads:
-        """Return where streams stand. See `StreamStore.heads`."""
+        """Return the heads of streams. See `StreamStore.heads`."""
         self._contents()
         return Heads(round(time() * 1_000), [self._head(stream) for stream in streams])
 
@@ -90,7 +90,7 @@ class InMemoryStore(StreamStore, StreamReader, OpenRuns, Destination):
                 yield placed
 
     async def head(self, stream: StreamKey) -> Head | None:
-        """Return where a stream stands. See `StreamReader.head`."""
+        """Return the head of a stream. See `StreamReader.head`."""
         self._contents()
         return self._head(stream)
 

@@ -28,7 +28,7 @@ class InvalidPublicKey(ValueError):
 def load_public_keys(text: str) -> tuple[RSAPublicKey, ...]:
     r"""Read PEM public keys; surrounding quotes and literal ``\n`` are tolerated.
 
-    Text before, between and behind the blocks is a comment (RFC 7468).
+    Text before, between and after the blocks is a comment (RFC 7468).
 
     Raises:
         InvalidPublicKey: one is not such a key; the message names it, without its contents.

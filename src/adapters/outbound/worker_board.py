@@ -8,7 +8,7 @@ Each worker has a slot, and writes only there, so no worker waits for another:
 
     of a copy:
     0    which writing it is, 8 bytes
-    8    length of the words, 4 bytes    12   CRC-32 of what stands around it, 4 bytes
+    8    length of the words, 4 bytes    12   CRC-32 of what is around it, 4 bytes
     16   the words
 
 A worker takes a place by increasing its own count and then checking the sum: two workers that try
@@ -117,7 +117,7 @@ class WorkerBoard:
         return None
 
     def _written(self, slot: int) -> list[tuple[int, bytes]]:
-        """Return what stands whole in the copies, and which writing each is."""
+        """Return what is whole in the copies, and which writing each is."""
         written = []
         for parity in range(2):
             at = self._copy(slot, parity)

@@ -31,7 +31,7 @@ class Actions(Protocol):
     """None of the actions blocks."""
 
     def reply(self, text: str) -> None:
-        """Send text to the sender, behind all replies before it."""
+        """Send text to the sender, after all replies before it."""
         ...
 
     def ack(self, text: str) -> None:

@@ -1,9 +1,10 @@
 """One stream of a call, from its first message to its end.
 
-    HOLDING ──start granted──▶ BEHIND ──early messages put──▶ LIVE ──end, cut──▶ over
+    HOLDING ──start granted──▶ CATCHING_UP ──early messages put──▶ LIVE ──end, cut──▶ over
 
 HOLDING: messages wait for the start, which is requested with the first message that it needs.
-BEHIND: the start is granted; held messages go to the log step by step, and no new ones are read.
+CATCHING_UP: the start is granted; held messages go to the log step by step, and no new ones are
+read.
 LIVE: frames go to the log as they come.
 """
 
@@ -27,9 +28,9 @@ class CallStream(StreamMessages):
     def __init__(self, host: Host, track: str | None = None) -> None:
         super().__init__(host, StreamStart(host, track, self._on_settled), track)
         self._telemetry = host.services.telemetry
-        self.is_behind = False
+        self.is_catching_up = False
         """Whether the start is granted, but early messages are not yet in the log."""
-        self._left_end: EndReason | None = None  # left to a newer connection
+        self._deferred_end: EndReason | None = None  # a newer connection sends it too
 
     @property
     def is_started(self) -> bool:
@@ -39,7 +40,7 @@ class CallStream(StreamMessages):
     @property
     def is_starting(self) -> bool:
         """Whether its start has come, but held messages are not yet in the log."""
-        return self.is_started and (self.live is None or self.is_behind)
+        return self.is_started and (self.live is None or self.is_catching_up)
 
     @property
     def is_full(self) -> bool:
@@ -48,7 +49,7 @@ class CallStream(StreamMessages):
         While a start waits for its first frame the sender is read: only the frame decides the
         start. While its end is left to a newer connection, the sender is not read.
         """
-        if self._left_end is not None:
+        if self._deferred_end is not None:
             return True
         if self.is_dropping:
             return False
@@ -72,7 +73,7 @@ class CallStream(StreamMessages):
 
     def drop(self) -> None:
         """Drop audio as long as the buffer is full; held messages are not dropped."""
-        if self.is_full and not self.is_behind:
+        if self.is_full and not self.is_catching_up:
             self.is_dropping = True
             self._tell_dropping()
 
@@ -105,9 +106,9 @@ class CallStream(StreamMessages):
     def _go_live(self, live: LiveStream) -> None:
         """Write to a granted stream; held messages go first."""
         host = self._host
-        self.live, self.is_behind = live, True
+        self.live, self.is_catching_up = live, True
         self.is_dropping = False  # what is held has its room already
-        host.behind += 1
+        host.catching_up += 1
         if host.is_gone:
             return
         opening = live.interaction.opening
@@ -141,8 +142,8 @@ class CallStream(StreamMessages):
             case Refused():
                 self.refuse(message)
             case End(reason) if self._is_requested_elsewhere:
-                self._left_end = reason
-                self._host.note_end(is_left=True)
+                self._deferred_end = reason
+                self._host.note_end(is_deferred=True)
             case End(reason):
                 self._declare_dropped()
                 self._end(reason)
@@ -156,9 +157,9 @@ class CallStream(StreamMessages):
 
     def _end_after_all(self, live: LiveStream) -> None:
         """End the run if its end was left to a newer connection, and that has failed."""
-        reason, self._left_end = self._left_end, None
+        reason, self._deferred_end = self._deferred_end, None
         if reason is not None and not live.is_fenced:
-            self._host.note_end(is_left=False)
+            self._host.note_end(is_deferred=False)
             self._end(reason)
 
     def _declare_dropped(self) -> None:
@@ -183,12 +184,12 @@ class CallStream(StreamMessages):
 
     def stop_putting(self) -> None:
         """Stop putting held messages into the log: the sender is refused."""
-        if self.is_behind:
+        if self.is_catching_up:
             self._note_caught_up()
 
     def end(self, reason: EndReason) -> None:
         """End the run; before it is live, the end is held as the last message."""
-        if self.live is not None and not self.is_behind:
+        if self.live is not None and not self.is_catching_up:
             self._end(reason)
         else:
             self.start.end(reason)
@@ -219,7 +220,7 @@ class CallStream(StreamMessages):
             return
         self._telemetry.stream_closed(live.interaction.opening.dialect)
         live.listener = None
-        if self.is_behind:
+        if self.is_catching_up:
             return  # what is held is still put
         self.cut(reason)
 
@@ -243,8 +244,8 @@ class CallStream(StreamMessages):
     def _let_go(self) -> None:
         """Release the hold; the next start of the stream may be decided."""
         self._discard()
-        if self.is_behind:
-            self.is_behind = False
-            self._host.behind -= 1
+        if self.is_catching_up:
+            self.is_catching_up = False
+            self._host.catching_up -= 1
         if self.live is not None:
             self.live.note_caught_up()

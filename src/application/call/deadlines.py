@@ -12,8 +12,8 @@ STANDSTILL_SECONDS = 0.5
 class TimeLimits:
     """Seconds from the handshake to `start`, between messages, and from `start` to the end.
 
-    `confirm_seconds` limits how long a sender that can resume is kept while nothing is confirmed,
-    `drain_seconds` how long a call may continue when the service stops.
+    `confirm_seconds` limits how long a sender that can resume stays connected while
+    nothing is confirmed, `drain_seconds` how long a call may continue when the service stops.
     """
 
     start_seconds: float
@@ -26,16 +26,17 @@ class TimeLimits:
 class Deadlines:
     """The next deadline of a session, and how the connection is closed when it passes.
 
-    `heard_at` is the time of the last message. While `is_unread` the sender is not read, so it does
+    `heard_at` is the time of the last message. While `is_paused` the sender is not read, so it does
     not count as silent. `is_requested`: a start is requested. `live_since` is when the run began.
-    Between the two, a sender that `is_awaiting` the answer to its start does not count as silent.
+    From the request to the grant, a sender that `is_awaiting` the answer to its start does not
+    count as silent.
     """
 
     def __init__(self, limits: TimeLimits, opened_at: float) -> None:
         self._limits = limits
         self._opened_at = opened_at
         self.heard_at = opened_at
-        self.is_unread = False
+        self.is_paused = False
         self.is_requested = self.is_awaiting = False
         self.live_since: float | None = None
         self.has_ended = False
@@ -58,7 +59,7 @@ class Deadlines:
         if self.live_since is None and not self.is_requested:
             return self._opened_at + limits.start_seconds
         too_long_at = self._began_at + limits.call_seconds
-        if self.has_ended or self.is_unread or self.is_awaiting:  # it waits for us
+        if self.has_ended or self.is_paused or self.is_awaiting:  # it waits for us
             return too_long_at
         return min(self.heard_at + limits.idle_seconds, too_long_at)
 

@@ -1,4 +1,4 @@
-"""The interface of a session that the streams of its call use."""
+"""What the stream of a track needs of the session that owns it: names, replies, the close."""
 
 from typing import Protocol
 
@@ -12,18 +12,18 @@ from application.ports.clock import Instant
 
 
 class Host(Protocol):
-    """A session, as its streams see it.
+    """The session of a call, as `CallStream` uses it.
 
     `heard` is the arrival time of the messages that are handled now. `is_gone`: the connection is
-    closed, so there are no replies. `behind` counts granted streams with early messages that are
-    not yet in the log.
+    closed, so there are no replies. `catching_up` counts granted streams with early messages that
+    are not yet in the log.
     """
 
     services: Services
     actions: Actions
     heard: Instant
     is_gone: bool
-    behind: int
+    catching_up: int
 
     @property
     def wire(self) -> Wire:
@@ -38,8 +38,8 @@ class Host(Protocol):
         """Log what is odd about the call, each once."""
         ...
 
-    def note_end(self, *, is_left: bool) -> None:
-        """Note that an end is left to the sender's newer connection, or handled here after all."""
+    def note_end(self, *, is_deferred: bool) -> None:
+        """Note that an end is deferred to a newer connection, or handled here after all."""
         ...
 
     def close(self, closing: Closing) -> None:

@@ -82,7 +82,7 @@ class Session(SessionClose):
 
     @property
     def state(self) -> State:
-        """Where it stands."""
+        """The row of the table that applies now."""
         main = self._tracks.main
         if main is None:
             return State.SILENT
@@ -95,7 +95,7 @@ class Session(SessionClose):
     @property
     def is_reading(self) -> bool:
         """Whether messages may be handled now."""
-        return self._closing is None and not self.behind
+        return self._closing is None and not self.catching_up
 
     @property
     def is_full(self) -> bool:
@@ -218,12 +218,12 @@ class Session(SessionClose):
     def put_early(self) -> None:
         """Put some messages that were held for a granted start into the log."""
         for stream in self._tracks:
-            if stream.is_behind:
+            if stream.is_catching_up:
                 stream.put_early(MAX_EARLY_AT_ONCE)
             reason = None if self._closing is None else self._closing.reason
             if reason is CloseReason.TOO_MANY_REFUSED and not self.is_gone:
                 stream.stop_putting()
-        if self.is_behind or self.is_gone:
+        if self.is_catching_up or self.is_gone:
             return
         if self._is_draining and self._continues_elsewhere:
             self.close(RESTART)
@@ -237,13 +237,13 @@ class Session(SessionClose):
         """Wait until there is room in a full stream."""
         await self._tracks.wait_for_room()
 
-    def note_unread(self) -> None:
-        """Note that the sender is not read: it cannot be heard."""
-        self._deadlines.is_unread = True
+    def note_paused(self) -> None:
+        """Note that the sender is not read (back-pressure): it cannot be heard."""
+        self._deadlines.is_paused = True
 
-    def note_read(self) -> None:
+    def note_unpaused(self) -> None:
         """Note that the sender is read again: it was not silent."""
-        self._deadlines.is_unread = False
+        self._deadlines.is_paused = False
         self.note_heard()
 
     def drop(self) -> None:

@@ -34,7 +34,7 @@ class SessionClose:
         self.actions = actions
         self.heard = services.clock.instant()
         self.is_gone = False
-        self.behind = 0
+        self.catching_up = 0
         self._token_names = token_names
         self._wire: Wire | None = None
         self._deadlines = Deadlines(services.limits, self.heard.monotonic)
@@ -83,14 +83,14 @@ class SessionClose:
         return self._tracks.main is not None and self._tracks.main.is_started
 
     @property
-    def is_behind(self) -> bool:
+    def is_catching_up(self) -> bool:
         """Whether early messages remain: `put_early` is called until none does."""
-        return self.behind > 0
+        return self.catching_up > 0
 
     @property
     def is_done(self) -> bool:
         """Whether the session is over: the connection is gone, and no start is pending."""
-        return self.is_gone and not self.is_behind and not self._tracks.is_pending
+        return self.is_gone and not self.is_catching_up and not self._tracks.is_pending
 
     @property
     def due_at(self) -> float:
@@ -101,7 +101,7 @@ class SessionClose:
 
     def on_progress(self) -> None:
         """Close once everything that must be confirmed first is confirmed. See `CallStream`."""
-        if self._is_closed or self.is_gone or self.is_behind:
+        if self._is_closed or self.is_gone or self.is_catching_up:
             return
         if self._closing is not None:
             if self._tracks.is_flushed:
@@ -132,7 +132,7 @@ class SessionClose:
         """Close if it is time."""
         now = self.services.clock.monotonic()
         if self._closing is not None:
-            if now >= self._leave_at and not self.is_behind:
+            if now >= self._leave_at and not self.is_catching_up:
                 self._finish(self._closing)
             return
         closing = self._deadlines.overdue(now)
@@ -142,7 +142,7 @@ class SessionClose:
     def fail(self, bug: Exception) -> None:
         """Ack and close at once because of a bug; if it is closing, only cancel remaining work."""
         if self.is_gone or self._is_closed:
-            _log.error("a call failed behind its close", exc_info=bug, extra=self.context)
+            _log.error("a call failed after its close", exc_info=bug, extra=self.context)
             self.abandon()
             for stream in self._tracks:
                 stream.cut()
@@ -151,9 +151,9 @@ class SessionClose:
         self._closing = closing_of(bug, keeps_on=False)
         self._finish(self._closing)
 
-    def note_end(self, *, is_left: bool) -> None:
-        """Undo the end while it is left to a newer connection, which may fail."""
-        self._has_ended = self._deadlines.has_ended = not is_left
+    def note_end(self, *, is_deferred: bool) -> None:
+        """Undo the end while it is deferred to a newer connection, which may fail."""
+        self._has_ended = self._deadlines.has_ended = not is_deferred
 
     def on_gone(self) -> None:
         """Continue muted: the connection is closed, by either side."""
@@ -200,7 +200,7 @@ class SessionClose:
         if self._wire is not None and closing.code in self._wire.never_closed_with:
             return
         self._closing = closing
-        if not self.is_behind:
+        if not self.is_catching_up:
             self._leave(closing)
 
     @property

@@ -73,7 +73,7 @@ class Batch:
             entries = entries[self.stored :]
         return Segment(self.run, self.lease.generation, entries, self.account)
 
-    def frames_behind(self, entries: int) -> int:
+    def frames_after(self, entries: int) -> int:
         """Count the frames after the first `entries`."""
         if not entries:
             return self.frames

@@ -53,7 +53,7 @@ class BufferLimits:
 
     @property
     def stalled_seconds(self) -> float:
-        """How long a sender that can resume is kept while nothing is confirmed."""
+        """How long a sender that can resume stays connected while nothing is confirmed."""
         return 2 * self.buffer_seconds
 
 

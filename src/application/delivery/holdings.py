@@ -78,7 +78,7 @@ class Holdings:
         """Note that the store has everything up to the end of a batch."""
         self._trimming.note_stored(Mark(last.lease.generation, last.end), now)
 
-    # Where the store stands
+    # How far the store is
 
     def place(self, head: Head | None) -> Placement:
         """Compare a head with the held entries."""

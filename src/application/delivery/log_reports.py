@@ -46,7 +46,7 @@ class LogReports:
         frames = 0
         for batch in batches:
             if batch.was_confirmed:
-                replayed = batch.frames_behind(batch.stored)
+                replayed = batch.frames_after(batch.stored)
                 self._telemetry.replayed(replayed)
                 self.losses.replayed += replayed
             elif batch.received_at:

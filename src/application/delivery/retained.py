@@ -100,7 +100,7 @@ class Retained(Holder):
     def frames_from(self, position: int) -> int:
         """Return how many frames are retained from this position on."""
         return sum(
-            batch.frames_behind(max(0, position - batch.first_position))
+            batch.frames_after(max(0, position - batch.first_position))
             for batch in self.numbered
             if batch.end > position
         )

@@ -36,7 +36,7 @@ def rewrite(
     rebased = rebase(head, held, lease)
     leases: dict[int, Lease] = {rebased.lease.generation: rebased.lease}
     rewritten = Rewritten(rebased, [], [], [])
-    behind: set[int] = set()
+    sources_written: set[int] = set()
     own = {held_run.run.name for held_run in held} | {lease.owner}
     for written in rebased.written:
         source = None if written.source is None else sources[id(written.source)]
@@ -44,24 +44,24 @@ def rewrite(
         of_generation = leases.setdefault(generation, replace(rebased.lease, generation=generation))
         is_foreign = written.segment.run.name not in own
         _add(rewritten, written, source, of_generation, is_foreign=is_foreign)
-        behind.add(id(written.source))
-    for stands in rebased.standing:
-        source = sources[id(stands.source)]
+        sources_written.add(id(written.source))
+    for found in rebased.standing:
+        source = sources[id(found.source)]
         rewritten.standing.append(
             replace(
                 source,
-                entries=list(stands.segment.entries),
-                account=stands.segment.account,
-                count=len(stands.segment.entries),
-                audio_bytes=_audio_bytes(stands.segment),
-                frames=_frames(stands.segment),
+                entries=list(found.segment.entries),
+                account=found.segment.account,
+                count=len(found.segment.entries),
+                audio_bytes=_audio_bytes(found.segment),
+                frames=_frames(found.segment),
                 received_at=None,
                 packed=None,
                 stored=0,
                 is_numbered=False,
             )
         )
-        if id(stands.source) not in behind and source.received_at is not None:
+        if id(found.source) not in sources_written and source.received_at is not None:
             rewritten.found_at.extend(source.received_at)
     return rewritten
 

@@ -149,8 +149,8 @@ class Call:
 
     def still_seconds(self, now: Instant) -> float | None:
         """Return for how long a live or cut call has had no audio; None if it flows."""
-        stands = self.condition in (Condition.STILL, Condition.CUT)
-        return self.frame_age(now) if stands else None
+        has_none = self.condition in (Condition.STILL, Condition.CUT)
+        return self.frame_age(now) if has_none else None
 
     @property
     def is_mute(self) -> bool:
@@ -162,7 +162,7 @@ class Call:
         return None if self._waits_since is None else now.monotonic - self._waits_since
 
     @property
-    def behind_bytes(self) -> int | None:
+    def waiting_bytes(self) -> int | None:
         """An estimate of its received but unpublished audio: latency times rate."""
         if self.latency_ms is None or not self.is_flowing:
             return None

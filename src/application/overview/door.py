@@ -55,13 +55,13 @@ def _is_wrong_now(state: ServiceState, now: Instant, minute: int) -> bool:
 
 def _refused(handshakes: Mapping[str, Mapping[int, int]], after: int) -> Counter[str]:
     """Count the refusals since a minute, by outcome."""
-    counted = Counter({it: _behind(handshakes.get(it, {}), after) for it in REFUSED})
+    counted = Counter({it: _after(handshakes.get(it, {}), after) for it in REFUSED})
     return +counted
 
 
 def _accepted(handshakes: Mapping[str, Mapping[int, int]], after: int) -> int:
-    return _behind(handshakes.get(ACCEPTED, {}), after)
+    return _after(handshakes.get(ACCEPTED, {}), after)
 
 
-def _behind(by_minute: Mapping[int, int], after: int) -> int:
+def _after(by_minute: Mapping[int, int], after: int) -> int:
     return sum(count for minute, count in by_minute.items() if minute > after)

@@ -88,7 +88,7 @@ def outage_of(outage: Outage, now: Instant) -> Moment:
     return Moment(Kind.OUTAGE, outage.since_ms, text_of(outage, now), until_ms=outage.until_ms)
 
 
-def standing(seen: Seen, last_ms: int | None) -> Moment | None:
+def waiting(seen: Seen, last_ms: int | None) -> Moment | None:
     """Return what a live call has waited for since its last frame."""
     if seen.is_cut:
         for_long = "" if seen.still_seconds is None else f", no audio for {age(seen.still_seconds)}"
@@ -119,5 +119,5 @@ def _overlaps(gap: Moment, outage: Moment) -> bool:
     if gap.at_ms is None or outage.at_ms is None:
         return False
     is_before = outage.until_ms is not None and outage.until_ms < gap.at_ms
-    is_behind = gap.until_ms is not None and outage.at_ms > gap.until_ms
-    return not is_before and not is_behind
+    is_after = gap.until_ms is not None and outage.at_ms > gap.until_ms
+    return not is_before and not is_after

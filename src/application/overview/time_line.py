@@ -2,9 +2,9 @@
 
 The cause of a gap, as far as the published entries show it:
 
-    behind a `started` at position 0 of a later generation       the store had lost the stream
-    behind a `started` that repeats the opening before it        the store had lost its newest part
-    behind a `started` with an opening of its own                the sender resumed above its last
+    after a `started` at position 0 of a later generation        the store had lost the stream
+    after a `started` that repeats the opening before it         the store had lost its newest part
+    after a `started` with an opening of its own                 the sender resumed above its last
     else                                                         not sent, or dropped if the ledger
                                                                  counts lost frames
 """
@@ -23,7 +23,7 @@ from application.overview.moments import (
     Seen,
     outage_of,
     sorted_by_time,
-    standing,
+    waiting,
     with_cause,
 )
 from application.overview.words import age, frames
@@ -58,7 +58,7 @@ class TimeLine:
         self.ended: Ended | None = None
         self._started: Started | None = None
         self._gap: Moment | None = None
-        self._behind_start = ""
+        self._after_start = ""
         self._last_ms: int | None = None
         self._frame_ms = 0
         self._meter: AudioMeter | None = None
@@ -77,7 +77,7 @@ class TimeLine:
                 return
             case Gap(first_missing, missing):
                 text = f"{frames(missing)} missing from seq {first_missing}"
-                gap = Moment(Kind.GAP, self._last_ms, text, self._behind_start)
+                gap = Moment(Kind.GAP, self._last_ms, text, self._after_start)
                 self._settle_gap(None)
                 self._gap = gap
             case SignalNoted(signal):  # which key was pressed is private
@@ -88,7 +88,7 @@ class TimeLine:
                     self._note_findings(self._meter.end())
                 self._end(reason, is_recovered=recovered)
                 self.ended = entry
-        self._behind_start = ""
+        self._after_start = ""
 
     def moments(self, seen: Seen) -> list[Moment]:
         """Return all moments in order of time, including those that only the view saw.
@@ -107,7 +107,7 @@ class TimeLine:
             and (self.ended is None or self._last_ms is None or it.since_ms <= self._last_ms)
         ]
         told = sorted_by_time(with_cause(it, seen, away) for it in found)
-        last = None if self.ended is not None else standing(seen, self._last_ms)
+        last = None if self.ended is not None else waiting(seen, self._last_ms)
         if last is not None:
             told.append(last)
         if self.ended is not None and told and told[-1].at_ms is None:
@@ -121,7 +121,7 @@ class TimeLine:
             seconds = (at_ms - self._last_ms - self._frame_ms) / 1_000
             text = f"no audio for {age(seconds)}"
             self._note(Moment(Kind.SILENCE, self._last_ms, text, until_ms=at_ms))
-        self._last_ms, self._frame_ms, self._behind_start = at_ms, frame.audio_ms, ""
+        self._last_ms, self._frame_ms, self._after_start = at_ms, frame.audio_ms, ""
         second, level = at_ms // 1_000, level_of(frame.audio, frame.media.encoding).share
         self._run_bytes += len(frame.audio)
         if second not in self.levels:
@@ -135,20 +135,20 @@ class TimeLine:
         before, opening = self._started, started.opening
         at_ms: int | None = opening.started_at_ms
         number = f"generation {started.generation}"
-        self._behind_start = ""
+        self._after_start = ""
         if not started.resumed:
             text = f"{number}, {opening.dialect}, {opening.media.sample_rate} Hz"
             moment = Moment(Kind.STARTED, at_ms, text)
             self.ended, self._meter, self._run_bytes, self._is_whole = None, None, 0, True
             self._last_ms, self._frame_ms = None, 0  # between two runs no audio is missed
         elif position == 0 and started.generation > 1:
-            self._behind_start = "the broker had lost the stream"
-            moment = Moment(Kind.REWRITTEN, self._last_ms, number, self._behind_start)
+            self._after_start = "the broker had lost the stream"
+            moment = Moment(Kind.REWRITTEN, self._last_ms, number, self._after_start)
         elif before is not None and opening.started_at_ms == before.opening.started_at_ms:
-            self._behind_start = "the broker had lost what was newest"
-            moment = Moment(Kind.REWRITTEN, self._last_ms, number, self._behind_start)
+            self._after_start = "the broker had lost what was newest"
+            moment = Moment(Kind.REWRITTEN, self._last_ms, number, self._after_start)
         else:
-            self._behind_start = "the sender was cut off and did not send them when it resumed"
+            self._after_start = "the sender was cut off and did not send them when it resumed"
             moment = Moment(Kind.RESUMED, at_ms, number)
             self._note(self._cut_before(opening.started_at_ms))
         self._started = started

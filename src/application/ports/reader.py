@@ -94,9 +94,9 @@ class StreamReader(Protocol):
         head = await self.head(stream)
         if head is None:
             return None
-        behind = PublishedEntry(head.lease.generation, head.next_position - 2, Gap(0, 1))
+        before_last = PublishedEntry(head.lease.generation, head.next_position - 2, Gap(0, 1))
         last = None
-        async for last in self.read(stream, behind):  # noqa: B007  # the last one is wanted
+        async for last in self.read(stream, before_last):  # noqa: B007  # the last one is wanted
             pass
         return Newest(head, last)
 

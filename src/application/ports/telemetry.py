@@ -10,7 +10,7 @@ class HeldBytes(NamedTuple):
     """The held audio: unconfirmed, and retained for replay."""
 
     unconfirmed: int
-    kept: int
+    retained: int
 
 
 class Losses(NamedTuple):

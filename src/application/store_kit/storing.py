@@ -56,8 +56,8 @@ def entries_of(append: Append) -> list[PublishedEntry]:
 def is_kept(published: PublishedEntry, head: Head, after: PublishedEntry | None) -> bool:
     """Return whether a reader after `after` should see an entry of a stream."""
     place = (published.generation, published.position)
-    is_behind = after is None or place > (after.generation, after.position)
-    return is_behind and published.position >= head.first_kept
+    is_after = after is None or place > (after.generation, after.position)
+    return is_after and published.position >= head.first_kept
 
 
 def announcements_of(append: Append) -> list[Announcement]:

@@ -95,7 +95,7 @@ def complaint_of_url(url: str) -> str | None:
 
 
 def with_query(url: str, query: str) -> str:
-    """Return a URL with this query too, behind its own if it has one."""
+    """Return a URL with this query too, after its own if it has one."""
     return url + ("&" if "?" in url else "?") + query if query else url
 
 

@@ -85,7 +85,7 @@ def _fit(left: WavFile, right: WavFile, lead_ms: int) -> bool:
 
 
 class _Side:
-    """One channel, behind some silence."""
+    """One channel, after some silence."""
 
     def __init__(self, wav: WavFile, silent_samples: int) -> None:
         self._pieces = wav.samples()

@@ -135,11 +135,11 @@ class Tail:
                 followed.is_told_unread = False
                 self._heard_at = self._clock.monotonic()
             except PublisherError as error:
-                self._note_unread(key, followed, error)
+                self._tell_unread(key, followed, error)
                 if isinstance(error, BrokerUnavailable):
                     parts_away.add(self._reader.part_of(key))
 
-    def _note_unread(self, key: StreamKey, followed: _Followed, error: PublisherError) -> None:
+    def _tell_unread(self, key: StreamKey, followed: _Followed, error: PublisherError) -> None:
         """Print once that a stream cannot be read, while others can.
 
         Raises:
@@ -186,7 +186,7 @@ class Tail:
             key = announced.stream
             if isinstance(newest, PublisherError):
                 self._live[key] = followed = self._from(announced)
-                self._note_unread(key, followed, newest)
+                self._tell_unread(key, followed, newest)
             elif newest is not None and newest.head.account.state is not State.ENDED:
                 run = newest.head.run
                 if run is None or self._filters.take_opening(run.opening):

@@ -196,7 +196,7 @@ def _row(call: Call, now: Instant) -> list[Text]:
     if call.ledger.lost:
         missing += f" ({call.ledger.lost} lost)"
     name = str(call.interaction_id) + (f" {call.track}" if call.track else "")
-    behind = call.behind_bytes
+    waiting = call.waiting_bytes
     return [
         Text(state, style),
         Text(str(call.stream.tenant_id)),
@@ -212,7 +212,7 @@ def _row(call: Call, now: Instant) -> list[Text]:
         ),
         Text(missing, "bold red" if call.is_incomplete else ""),
         Text("-" if call.latency_ms is None else f"{call.latency_ms} ms"),
-        Text("-" if behind is None else size(behind)),
+        Text("-" if waiting is None else size(waiting)),
     ]
 
 

@@ -167,8 +167,8 @@ class LogBench(Process):
         return self.budget.held_bytes.unconfirmed
 
     @property
-    def kept(self) -> int:
-        return self.budget.held_bytes.kept
+    def retained(self) -> int:
+        return self.budget.held_bytes.retained
 
     def lost(self) -> int:
         return self.telemetry.total("lost")

@@ -54,7 +54,7 @@ class RecordingConnection:
 
     def put_early(self) -> None:
         """Put all early messages of streams that are granted."""
-        while self.session.is_behind:
+        while self.session.is_catching_up:
             self.session.put_early()
 
     @property

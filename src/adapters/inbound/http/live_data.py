@@ -44,7 +44,7 @@ def plain_overview(
 
 def plain_call(call: Call, now: Instant) -> dict[str, Any]:
     """Return a row: ages, lengths and sizes as texts, other values as numbers; None is unknown."""
-    last_frame, rate, behind = call.frame_age(now), call.frames_per_second, call.behind_bytes
+    last_frame, rate, behind = call.frame_age(now), call.frames_per_second, call.waiting_bytes
     return {
         "key": str(call.stream),
         "tenant": str(call.stream.tenant_id),

@@ -91,7 +91,7 @@ class Connection:
         """Read until the connection is to be closed, or the peer has left."""
         session, clock = self.session, self._services.clock
         while self._actions.closing is None:
-            if session.is_behind:
+            if session.is_catching_up:
                 session.put_early()
                 await asyncio.sleep(0)
                 continue
@@ -117,7 +117,7 @@ class Connection:
         try:
             while not session.is_done:
                 self._actions.woken.clear()
-                if session.is_behind:
+                if session.is_catching_up:
                     session.put_early()
                     await asyncio.sleep(0)
                 else:
@@ -170,7 +170,7 @@ class Connection:
     async def _wait_for_room(self) -> None:
         """Stop reading; if the wire must not be closed, read again after a while and drop audio."""
         session = self.session
-        session.note_unread()
+        session.note_paused()
         try:
             async with asyncio.timeout(UNREAD_SECONDS if session.wire.waits_for_broker else None):
                 await session.wait_for_room()
@@ -179,7 +179,7 @@ class Connection:
         except TimeoutError:
             session.drop()
         finally:
-            session.note_read()
+            session.note_unpaused()
 
     def _on_replies_unread(self) -> None:
         self.session.close(REPLIES_UNREAD)

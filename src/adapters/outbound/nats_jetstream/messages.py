@@ -141,7 +141,7 @@ class Message:
                     )
         except UNREADABLE as error:
             raise _unreadable(self.sequence) from error
-        if found:  # behind the last place of a message comes the next message
+        if found:  # after the last place of a message comes the next message
             found[-1] = replace(found[-1], cursor=str(self.sequence))
         return found
 

@@ -224,13 +224,13 @@ class NatsProtocol(asyncio.Protocol):
             if verb in (b"MSG ", b"HMSG"):
                 words = data[at:end].split()
                 size = int(words[-1])
-                behind = end + 2 + size
-                if len(data) < behind + 2:
+                after = end + 2 + size
+                if len(data) < after + 2:
                     return at
                 head = int(words[-2]) if verb == b"HMSG" else 0
                 token = words[1].rpartition(b".")[2]
-                self._take_message(token, data[end + 2 : behind], head)
-                at = behind + 2
+                self._take_message(token, data[end + 2 : after], head)
+                at = after + 2
             else:
                 self._take_line(verb, data[at:end])
                 at = end + 2
@@ -242,7 +242,7 @@ class NatsProtocol(asyncio.Protocol):
         if waiting is None:
             return
         of, index, _ = waiting
-        # The headers begin with "NATS/1.0", and a status behind it if there is no more to them.
+        # The headers begin with "NATS/1.0", and a status follows if there is no more to them.
         status = int(content[9:12]) if head and content[8:9] == b" " else 0
         if of.take(index, Reply(status, content[:head], content[head:])):
             del self._pending[token]

@@ -20,9 +20,7 @@ class AudioRow(msgspec.Struct, tag_field="type", tag="audio"):
     id: Annotated[str, _ID]
     seq: Count
     received_at_ms: Annotated[int, msgspec.Meta(ge=0, description="milliseconds since 1970")]
-    bytes: Annotated[
-        int, msgspec.Meta(ge=0, description="of audio behind the line, as it was sent")
-    ]
+    bytes: Annotated[int, msgspec.Meta(ge=0, description="of audio after the line, as it was sent")]
 
 
 class Line(msgspec.Struct):
@@ -30,7 +28,7 @@ class Line(msgspec.Struct):
 
     v: Annotated[int, msgspec.Meta(extra_json_schema={"const": VERSION})]
     entries: list[Any]
-    head: Annotated[dict[str, Any], msgspec.Meta(description="of the stream, behind the message")]
+    head: Annotated[dict[str, Any], msgspec.Meta(description="of the stream, after the message")]
     interaction_id: Identifier | msgspec.UnsetType = msgspec.UNSET
     run: str | msgspec.UnsetType = msgspec.UNSET
     sample_rate: int | msgspec.UnsetType = msgspec.UNSET
@@ -39,7 +37,7 @@ class Line(msgspec.Struct):
 
 
 _DESCRIPTION = (
-    "A line of JSON, which the schema describes, a newline, and the data of the entries one behind "
+    "A line of JSON, which the schema describes, a newline, and the data of the entries one after "
     "the other: of audio as it was sent, else JSON by the schema `x-data` of the entry."
 )
 
@@ -86,7 +84,7 @@ def _row(kind: str, data: Mapping[str, Any]) -> Mapping[str, Any]:
             "type": {"const": kind},
             "bytes": {
                 "type": "integer",
-                "description": "of JSON behind the line",
+                "description": "of JSON after the line",
                 "x-data": data,
             },
         },

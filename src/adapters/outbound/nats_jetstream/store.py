@@ -100,7 +100,7 @@ class JetStreamStore(StreamStore):
         return self._access.epoch
 
     async def heads(self, streams: Sequence[StreamKey]) -> Heads:
-        """Return where streams stand. See `StreamStore.heads`."""
+        """Return the heads of streams. See `StreamStore.heads`."""
         until = asyncio.get_running_loop().time() + HEADS_SECONDS
         found = await self._read_heads(streams, until)
         (reply,) = await self._access.run([requests.info(self._layout.audio)], READ_SECONDS)

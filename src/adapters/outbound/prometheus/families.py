@@ -114,7 +114,7 @@ def families(tally: Tally, known: Series) -> Iterator[Metric]:
     yield _gauge(
         "ingest_kept_bytes",
         "Confirmed audio retained for replay",
-        tally.kept_bytes,
+        tally.retained_bytes,
     )
     yield _count(
         "ingest_rewind_short",

@@ -14,7 +14,7 @@ CONFIRM_BUCKETS = (
 )  # fmt: skip
 """Upper bounds in seconds. Below 20 ms a confirmation is faster than the next frame of most
 carriers. 40, 60, 100 and 200 ms are the other usual lengths of a frame. 150 and 400 ms are the
-delays that ITU-T G.114 names for a conversation: good up to the first, unusable behind the other.
+delays that ITU-T G.114 names for a conversation: good up to the first, unusable above the other.
 45 s is the default of `BUFFER_SECONDS`, and 90 s is when a sender is closed 1013."""
 
 ALL_RUNS = ""
@@ -56,7 +56,7 @@ class Tally(msgspec.Struct):
     """Runs by tenant, and by finding; `ALL_RUNS` has all of a tenant."""
     streams: dict[str, int] = {}
     buffered_bytes: int = 0
-    kept_bytes: int = 0
+    retained_bytes: int = 0
     max_buffered_bytes: int = 0
     oldest_unconfirmed_seconds: float = 0.0
     ready: bool = False
@@ -80,7 +80,7 @@ class Tally(msgspec.Struct):
         self.add_counts(other)
         add_to(self.streams, other.streams)
         self.buffered_bytes += other.buffered_bytes
-        self.kept_bytes += other.kept_bytes
+        self.retained_bytes += other.retained_bytes
         self.max_buffered_bytes += other.max_buffered_bytes
         self.oldest_unconfirmed_seconds = max(
             self.oldest_unconfirmed_seconds, other.oldest_unconfirmed_seconds
@@ -100,7 +100,7 @@ class Tally(msgspec.Struct):
 
 
 _GAUGES = frozenset({
-    "worker", "streams", "buffered_bytes", "kept_bytes", "max_buffered_bytes",
+    "worker", "streams", "buffered_bytes", "retained_bytes", "max_buffered_bytes",
     "oldest_unconfirmed_seconds", "ready", "broker_up", "broker_parts", "draining", "process",
     "lately",
 })  # fmt: skip

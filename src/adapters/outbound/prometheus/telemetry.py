@@ -197,7 +197,7 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
             self._siblings.say(self._words())
 
     def service_state(self) -> ServiceState:
-        """Return how all processes stand. See `MetricsExposition.service_state`."""
+        """Return the state of all processes. See `MetricsExposition.service_state`."""
         tally = self._sum(self._living())
         return ServiceState(
             bool(tally.broker_up),
@@ -236,7 +236,7 @@ class PrometheusTelemetry(Telemetry, MetricsExposition, Collector):
         """Write our tally, with what is asked for as of now."""
         self._tally.log_lines_dropped = self._dropped_before + self._log_lines_dropped()
         self._tally.spans_dropped = self._spans_before + self._spans_dropped()
-        self._tally.buffered_bytes, self._tally.kept_bytes = self._held_bytes()
+        self._tally.buffered_bytes, self._tally.retained_bytes = self._held_bytes()
         self._tally.oldest_unconfirmed_seconds = self._oldest_seconds()
         self._tally.ready = self._is_ready()
         self._tally.lately = self._memory.lately(self._costs())

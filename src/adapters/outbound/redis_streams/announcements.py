@@ -170,9 +170,9 @@ class Announcements:
             raise_if_error(entries)
             if not (entries and it.notice.event_id.encode() in entries[0][1]):
                 missing.append(it.notice)
-        return await self._standing(missing)
+        return await self._still_there(missing)
 
-    async def _standing(self, missing: Sequence[Notice]) -> list[Notice]:
+    async def _still_there(self, missing: Sequence[Notice]) -> list[Notice]:
         """Leave out announcements whose stream was lost: the rebase announces them once more."""
         found = await self._link.run(
             [
@@ -186,14 +186,14 @@ class Announcements:
             ],
             [notice.stream for notice in missing],
         )
-        standing = []
+        still_there = []
         for notice, entries in zip(missing, found, strict=True):
             if isinstance(entries, ErrorReply) and str(entries).startswith(_WRONG_TYPE):
                 continue  # the key is another program's now
             raise_if_error(entries)
             if entries:
-                standing.append(notice)
-        return standing
+                still_there.append(notice)
+        return still_there
 
     def _command(self, notice: Notice) -> Command:
         return layout.announcement(

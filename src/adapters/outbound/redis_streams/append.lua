@@ -1,4 +1,4 @@
--- Append entries to a stream and put a head behind them, if its revision is the one expected.
+-- Append entries to a stream and put a head after them, if its revision is the one expected.
 -- `append_calls.py` has what KEYS and ARGV are.
 -- What a script has written stays when a command is refused. So all that can be is tried before the
 -- second entry, and until then nothing is changed but the revision; first what needs memory, since
@@ -14,7 +14,7 @@ local function revision() -- of what is there; of a stream that has lost a key i
   end
   return ''
 end
-local function stands()
+local function state() -- its keys, as the reply that `append_calls.py` describes
   redis.call('XTRIM', stream, 'MINID', '0-1') -- nothing; refused where no writes are taken
   local exists = redis.call('EXISTS', stream)
   local info = exists == 1 and not held and redis.call('XINFO', 'STREAM', stream) or {}
@@ -25,7 +25,7 @@ local function try(...)
   if type(reply) == 'table' and reply.err then refusal = reply end
   return reply
 end
-if #ARGV == 0 or held ~= expected and revision() ~= expected then return stands() end
+if #ARGV == 0 or held ~= expected and revision() ~= expected then return state() end
 local begins = held ~= expected and string.sub(expected, 1, 5) ~= 'last!' -- no entries are there
 local fields = tonumber(ARGV[10])
 redis.call('HSET', facts, 'revision', ARGV[3])
@@ -35,7 +35,7 @@ if fields > 0 then try('HDEL', facts, '') end
 if ARGV[7] ~= '' or #ARGV == 10 + fields then try('XTRIM', stream, 'MINID', '0-1') end
 local is_gone = exists == 0 and not begins
 local generation, position, add, marks = ARGV[8], tonumber(ARGV[9]), try, {}
-if begins and #ARGV == 10 + fields then -- a head alone stands behind entries that are removed
+if begins and #ARGV == 10 + fields then -- a head alone: all entries before it are removed
   local last = position > 0 and generation .. '-' .. string.format('%.0f', position - 1) or '0-1'
   try('XADD', stream, 'MAXLEN', 0, last, 'type', '')
 end
@@ -56,7 +56,7 @@ end
 if refusal or is_gone then
   if held then redis.call('HSET', facts, 'revision', held)
   elseif redis.pcall('HDEL', facts, 'revision') ~= 1 then redis.call('PEXPIRE', facts, 0) end
-  return refusal or stands()
+  return refusal or state()
 end
 if begins then redis.call('PEXPIRE', stream, ARGV[1]) end
 if fields > 0 then

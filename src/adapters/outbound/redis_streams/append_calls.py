@@ -3,14 +3,14 @@
 Arguments and reply of the script:
 
     KEYS  1 stream · 2 head
-    ARGV  none: only answer where the stream stands. Else
+    ARGV  none: only answer with the state of the stream. Else
           1 milliseconds to live · 2 revision expected, '' for no stream · 3 revision · 4 next
           5 ledger · 6 last_seq or '' · 7 id below which entries are removed, or ''
           8 generation and 9 position of the first entry
           10 how many arguments name other fields, 0 if the head has them: field · value · ...
           then for each entry: 'audio' · seq · received_at_ms · audio
                             or type · generation · what is to be announced of it or '' · data
-    Reply 1, or an error and nothing is changed, or where the stream stands:
+    Reply 1, or an error and nothing is changed, or the state of the stream:
        {whether its entries are there (1/0), the head, XINFO STREAM if there is no head}
 """
 

@@ -201,7 +201,7 @@ class ClusterLink(Link):
                 if kind == "MOVED":
                     self._slots.guess(slot, node, asyncio.get_running_loop().time())
                     self._stale.set()
-                else:  # for this time only, and only right behind the word that allows it
+                else:  # for this time only, and only directly after the word that allows it
                     sent.append(_ASKING)
                     nodes.append(node)
                 sent.append(commands[index])

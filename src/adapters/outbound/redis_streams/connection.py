@@ -72,7 +72,7 @@ class Connection:
         return self._protocol is not None and not self._protocol.is_lost
 
     async def run(self, commands: Sequence[Command | Parts]) -> list[Reply]:
-        """Run commands in one round trip; an error reply stands in its place.
+        """Run commands in one round trip; an error reply is in its place.
 
         Raises:
             BrokerUnavailable: the broker was not reached, so no command has a known reply.
@@ -178,7 +178,7 @@ class RespProtocol(asyncio.Protocol):
                 answer.set_exception(self._lost)
 
     async def run(self, commands: Sequence[Command | Parts]) -> list[Reply]:
-        """Send commands and return their replies; error replies stand in their places.
+        """Send commands and return their replies; error replies are in their places.
 
         Raises:
             BrokerUnavailable: the connection is lost.

@@ -25,7 +25,7 @@ class Link(Protocol):
     async def run(self, commands: Sequence[Command | Parts], keys: Sequence[Key]) -> list[Reply]:
         """Run commands, each at the server that has its key; one round trip for each server.
 
-        An error reply stands in its place, and so does a `PublisherError` for a server that was not
+        An error reply is in its place, and so is a `PublisherError` for a server that was not
         reached while another was.
 
         Raises:

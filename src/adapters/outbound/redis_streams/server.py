@@ -22,7 +22,7 @@ class Pipeline:
         self.connection = connection
 
     async def run(self, commands: Sequence[Command | Parts]) -> list[Reply]:
-        """Run commands in one round trip; an error reply stands in its place.
+        """Run commands in one round trip; an error reply is in its place.
 
         Scripts that the broker does not know were not run: they are loaded and called again.
 

@@ -11,7 +11,7 @@ Key = str | StreamKey
 
 
 def slot_of(key: Key) -> int:
-    """Return the slot of a key: of what stands between its first braces, or of all of it."""
+    """Return the slot of a key: of what is between its first braces, or of all of it."""
     name = str(key)
     start = name.find("{")
     end = name.find("}", start + 1)

@@ -59,7 +59,7 @@ class RedisStreamStore(StreamStore):
         return self._link.part_of(stream)
 
     async def heads(self, streams: Sequence[StreamKey]) -> Heads:
-        """Return where streams stand. See `StreamStore.heads`."""
+        """Return the heads of streams. See `StreamStore.heads`."""
         found: list[Head | Failed | None] = []
         now_ms = 0
         clock: Key = self._announcements.index_key
@@ -72,10 +72,10 @@ class RedisStreamStore(StreamStore):
             *replies, time = await self._link.run([*calls, ("TIME",)], [*page, clock])
             raise_if_error(time)
             now_ms = max(now_ms, int(time[0]) * 1_000 + int(time[1]) // 1_000)
-            stands = [_read(stream, reply) for stream, reply in zip(page, replies, strict=True)]
-            due = {index: notice for index, (_, notice) in enumerate(stands) if notice}
+            states = [_read(stream, reply) for stream, reply in zip(page, replies, strict=True)]
+            due = {index: notice for index, (_, notice) in enumerate(states) if notice}
             failed = await self._announce(due)
-            heads = [failed.get(index, head) for index, (head, _) in enumerate(stands)]
+            heads = [failed.get(index, head) for index, (head, _) in enumerate(states)]
             self._forget_due(page, chains, heads)
             found += heads
         return Heads(now_ms, found)
