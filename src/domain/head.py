@@ -75,7 +75,7 @@ class Run:
 class Head:
     """The state of a stream in the store.
 
-    `account` is the run at `account.next_position`, the first position without an entry (the
+    `account` is the run's at `account.next_position`, the first position without an entry (the
     high-water mark); `begun_at` the position of the lease's `Started`; `first_kept` the first
     position that retention has kept. The store sets two flags: `entries_lost` if the entries are
     gone and the head is not, `account_lost` if the head was derived from the last entry, which has

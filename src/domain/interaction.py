@@ -54,7 +54,7 @@ TRANSITIONS: dict[tuple[State, Verb], State] = {
 
 
 class Interaction:
-    """One generation of a media stream; `account` is the run after its `Started`."""
+    """One generation of a media stream; `account` is that of the run after its `Started`."""
 
     __slots__ = (
         "_bytes",

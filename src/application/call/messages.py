@@ -56,7 +56,7 @@ class OddStart:
 class Start:
     """Start a stream; `odd` are its tolerated oddities, which are reported to the operator.
 
-    It `refuses_early` messages if the earlier ones are of another stream.
+    `refuses_early`: the messages that came before it are of another stream, and are refused.
     """
 
     tenant_id: TenantId
@@ -135,14 +135,14 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request of the carrier, answered at once and independently of the broker."""
+    """A request of the carrier; `answer` is sent at once, whatever the state of the broker."""
 
     answer: str
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A known event that needs no action."""
+    """An event that the dialect defines, and that the service does not need; nothing is counted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from domain.media import AudioFrame
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """Entries of one run under one lease; `account` is the run after them.
+    """Entries of one run under one lease; `account` is that of the run after the last entry.
 
     `begun_at` is the position of the lease's `Started`. `audio_bytes` counts audio and the details
     of signals. `received_at` has a monotonic time for each frame. After the confirmation it is

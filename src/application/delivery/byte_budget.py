@@ -29,8 +29,8 @@ sender may be faster than real time."""
 
 
 EARLY_SHARE = 4
-"""Calls that have not started may use one part in so many of the bytes, so that they cannot leave
-started calls without a buffer."""
+"""Calls that have not started may hold at most 1/`EARLY_SHARE` of `BUFFER_BYTES`, so that started
+calls always have a buffer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,17 +7,17 @@ class Doubts:
     A request records the newest doubt; its answer settles that one and all earlier ones.
     """
 
-    __slots__ = ("_newest", "_newest_when_sent", "are_proved")
+    __slots__ = ("_newest", "_newest_when_sent", "are_settled")
 
     def __init__(self) -> None:
         self._newest = self._newest_when_sent = 0
-        self.are_proved = True
-        """Whether no doubt is open."""
+        self.are_settled = True
+        """Whether the store has answered since the newest doubt."""
 
     def add(self) -> None:
         """Open a doubt: only an answer to a later request settles it."""
         self._newest += 1
-        self.are_proved = False
+        self.are_settled = False
 
     def note_sent(self) -> None:
         """Note that a request is sent now."""
@@ -25,8 +25,8 @@ class Doubts:
 
     def note_answer(self) -> None:
         """Note that the store has answered the last request."""
-        self.are_proved = self.are_proved or self._newest == self._newest_when_sent
+        self.are_settled = self.are_settled or self._newest == self._newest_when_sent
 
     def drop(self) -> None:
         """Drop all doubts: the log holds nothing that could be lost."""
-        self.are_proved = True
+        self.are_settled = True

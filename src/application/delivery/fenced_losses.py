@@ -14,11 +14,14 @@ class FencedLosses:
         self._is_run_continued = False
 
     def to(self, head: Head) -> int:
-        """Return how many more frames are missing by the head of a newer lease.
+        """Return how many frames the store lacks by the head of a newer lease, not counted yet.
 
-        If another process has only ended the run, the two accounts give the difference. Otherwise
-        our entries from the position of its `Started` on were lost: for another run also those that
-        its end of our run replaced, for the same run except those that its account declares.
+        the newer lease       frames of ours that are lost
+        ─────────────────────────────────────────────────────────────────────────────────
+        only ended our run    the difference between the two counts of published frames
+        continues our run     those from its `Started` on, less those that it declares lost
+        began another run     those from the end that it wrote for our run on; if our own
+                              end of the run is there, those from its `Started` on
         """
         holdings, ledger = self._holdings, head.account.ledger
         last, retained = holdings.last, holdings.retained

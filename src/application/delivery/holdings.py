@@ -23,10 +23,12 @@ from domain.starting import Begin
 
 
 @dataclass(frozen=True, slots=True)
-class Tail:
-    """The lease under which the log appends.
+class WriterLease:
+    """The newest lease of the log, and its run: later entries are appended under it.
 
-    `owners` are the tokens under which the positions from `numbered_from` on were assigned.
+    `begun_at` is the position of the lease's `Started`, `first_kept` the first position that
+    retention has kept. `owners` are the tokens under which the positions from `numbered_from` on
+    were assigned.
     """
 
     run: Run
@@ -51,57 +53,58 @@ class Holdings:
         self._stream = stream
         self.window = SendWindow(0, budget)
         self.retained = Retained(budget, telemetry)
-        self.tail: Tail | None = None
+        self.writer: WriterLease | None = None
         self.revision: Revision | None = None
         self._revisions = 0
         self._trimming = Trimming(retention_seconds)
 
     def close_open(self, account: Account) -> Batch:
-        """Queue the open batch; `account` is the run after it."""
-        tail = self.last
-        return self.window.close(tail.run, tail.lease, tail.begun_at, account)
+        """Queue the open batch; `account` is that of the run after its last entry."""
+        writer = self.last
+        return self.window.close(writer.run, writer.lease, writer.begun_at, account)
 
     def append(self, now: float) -> Append:
         """Return the append of the next queued batches, and move them into flight."""
         batches = self.window.take()
-        last, tail = batches[-1], self.last
+        last, writer = batches[-1], self.last
         keep_from = self._trimming.first_to_keep(now)
-        if keep_from.position > tail.first_kept:
-            self.tail = tail = replace(tail, first_kept=keep_from.position)
+        if keep_from.position > writer.first_kept:
+            self.writer = writer = replace(writer, first_kept=keep_from.position)
         self._revisions += 1
         revision = f"{last.lease.owner}:{self._revisions}"
         segments = [batch.rest() for batch in batches if batch.count > batch.stored]
-        head = last.head(revision, tail.first_kept)
+        head = last.head(revision, writer.first_kept)
         return Append(self._stream, self.revision, segments, head, keep_from)
 
     def note_stored(self, last: Batch, now: float) -> None:
         """Note that the store has everything up to the end of a batch."""
         self._trimming.note_stored(Mark(last.lease.generation, last.end), now)
 
-    # How far the store is
+    # What the store has
 
     def place(self, head: Head | None) -> Placement:
         """Compare a head with the held entries."""
-        tail, window = self.last, self.window
+        writer, window = self.last, self.window
         numbered = [*self.retained.numbered, *window.queued]
         first = numbered[0].first_position if numbered else window.next_position
         reach = Reach(
-            tail.owners,
-            max(first, tail.numbered_from),
+            writer.owners,
+            max(first, writer.numbered_from),
             window.next_position,
-            tail.lease,
+            writer.lease,
             [(batch.first_position, batch.lease.generation) for batch in numbered],
         )
         return place(head, reach)
 
     def is_at_end(self, head: Head | None) -> bool:
         """Whether the store has exactly the held entries."""
-        return self.tail is not None and self.place(head) == At(self.window.next_position)
+        return self.writer is not None and self.place(head) == At(self.window.next_position)
 
     def stored_before(self, head: Head) -> list[Batch]:
-        """Remove and return the queued batches that the next lease of the run seems to follow.
+        """Remove and return the queued batches up to the begin of the run's next lease.
 
-        They were probably stored, although the answer was lost: the next lease begins after them.
+        None, unless a batch ends exactly there: then they were probably stored, and the answer was
+        lost.
         """
         is_there = any(self._is_continued(batch, head) for batch in self.window.queued)
         return self.window.confirm_below(head.begun_at) if is_there and self.is_of_run(head) else []
@@ -124,18 +127,18 @@ class Holdings:
         replays = self.retained.take_from(position)
         if replays:  # they are young again, whatever was trimmed in what is lost
             self._trimming.reset_to(position)
-            self.tail = replace(self.last, first_kept=head.first_kept)
+            self.writer = replace(self.last, first_kept=head.first_kept)
         self.window.replay(replays, position)
         return confirmed
 
     def rewrite(self, head: Head | None, now: float) -> Rewritten | None:
         """Rebase all held entries after another head; None if nothing is held."""
-        tail = self.last
-        run, base = self.retained.run or tail.run, self.retained.base
+        writer = self.last
+        run, base = self.retained.run or writer.run, self.retained.base
         batches = [*self.retained.take_all(), *self.window.drop()]
         if not batches:
             return None
-        lease = tail.lease.rebased(secrets.token_hex(8))
+        lease = writer.lease.rebased(secrets.token_hex(8))
         rewritten = rewrite(head, run, base, batches, lease)
         if rewritten.batches and not rewritten.standing:
             run, base = rewritten.batches[0].run, rewritten.rebased.base
@@ -147,7 +150,9 @@ class Holdings:
             self._adopt(rewritten.batches, rewritten.rebased.first_kept)
         else:
             # Nothing is numbered any more: the store has the end of the last run that is held.
-            self.tail = replace(tail, owners=frozenset(), numbered_from=self.window.next_position)
+            self.writer = replace(
+                writer, owners=frozenset(), numbered_from=self.window.next_position
+            )
         return rewritten
 
     def _adopt(self, batches: Sequence[Batch], first_kept: int) -> None:
@@ -155,7 +160,7 @@ class Holdings:
         for batch in batches:
             self.window.queue(batch)
         owners = frozenset({last.lease.owner})
-        self.tail = Tail(
+        self.writer = WriterLease(
             last.run, last.lease, last.begun_at, owners, first.first_position, first_kept
         )
         self._trimming.reset_to(first.first_position)
@@ -164,16 +169,16 @@ class Holdings:
 
     def begin(self, head: Head | None, begin: Begin, *, continues: bool) -> None:
         """Queue a start. With `continues` the numbering of positions continues."""
-        tail = self.tail if continues else None
+        writer = self.writer if continues else None
         self.revision = None if head is None else head.revision
         self.window.next_position = 0 if head is None else head.next_position
         if not continues:
             self._trimming.reset_to(self.window.next_position)
         owners, numbered_from = frozenset[str](), self.window.next_position
-        if tail is not None:
-            owners, numbered_from = tail.owners, tail.numbered_from
-        own_runs = {begin.run.name} if tail is None else {begin.run.name, tail.run.name}
-        self.tail = Tail(
+        if writer is not None:
+            owners, numbered_from = writer.owners, writer.numbered_from
+        own_runs = {begin.run.name} if writer is None else {begin.run.name, writer.run.name}
+        self.writer = WriterLease(
             begin.run,
             begin.lease,
             begin.begun_at,
@@ -197,11 +202,11 @@ class Holdings:
             )
             self.window.queue(batch)
 
-    def withdraw(self, tail: Tail | None, next_position: int) -> None:
+    def withdraw(self, writer: WriterLease | None, next_position: int) -> None:
         """Remove a start from the queue, which has nothing else."""
         self.window.drop()
         self.window.next_position = next_position
-        self.tail = tail
+        self.writer = writer
 
     def adopt_head(self, head: Head, run: Run) -> None:
         """Continue after a head of our own whose entries are not held."""
@@ -209,13 +214,13 @@ class Holdings:
         self.window.next_position = head.next_position
         self.revision = head.revision
         owners = frozenset({head.lease.owner})
-        self.tail = Tail(
+        self.writer = WriterLease(
             run, head.lease, head.begun_at, owners, head.next_position, head.first_kept
         )
 
     @property
-    def last(self) -> Tail:
-        """The tail; there must have been a start."""
-        if self.tail is None:
+    def last(self) -> WriterLease:
+        """The newest lease; there must have been a start."""
+        if self.writer is None:
             raise AssertionError("nothing is held before the first start")
-        return self.tail
+        return self.writer

@@ -1,4 +1,4 @@
-"""The send queue of one part of the store: its logs with queued entries, and its doubts."""
+"""The logs of one part of the store: those with entries to send, in doubt, refused or paused."""
 
 import asyncio
 from functools import partial
@@ -8,7 +8,9 @@ from application.delivery.stream_log import StreamLog
 
 
 class Lane:
-    """The logs of one part: a slow or unreachable part does not delay the others.
+    """The logs of one part, and the tasks that wait to send for them.
+
+    Each part has its own, so a slow or unreachable part does not delay the others.
 
     A part `is_in_doubt` if the store may have lost some of it. A log is `out_of_sync` until the
     store has proved that it has the confirmed entries. `alive_at` is the monotonic time at which

@@ -75,11 +75,11 @@ class Log(Protocol):
 
 
 class LiveStream:
-    """The stream that a session writes.
+    """One generation of a stream, as the session that writes it and the log share it.
 
     `is_fenced`: a newer generation, of this process or another, holds the stream, so no more is
     appended. `is_catching_up`: messages that were held for its start are not yet in the log.
-    `published` is the run as of the last confirmation while this generation was written.
+    `published` is the run's account as of the last confirmation while this generation was written.
     `run_started_at` is the monotonic time of the run's first generation in this process. An ack is
     due when `frames_to_ack` more frames are confirmed; None if acks are off. `until_sample` counts
     frames down to the next measured one; `audio_meter` is that of the run in this process, None

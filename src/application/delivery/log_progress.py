@@ -53,7 +53,7 @@ class LogProgress(Log):
     @property
     def is_in_doubt(self) -> bool:
         """Whether the store may have lost entries of the log."""
-        return not self._doubts.are_proved
+        return not self._doubts.are_settled
 
     @property
     def is_empty(self) -> bool:

@@ -109,7 +109,7 @@ class LogReports:
 
     def _context(self) -> dict[str, object]:
         """Return the names of the call, for a log line."""
-        tail = self._holdings.tail
-        if tail is None:
+        writer = self._holdings.writer
+        if writer is None:
             return {"tenant_id": self._stream.tenant_id, "stream_id": self._stream.stream_id}
-        return call_context(tail.run.opening)
+        return call_context(writer.run.opening)

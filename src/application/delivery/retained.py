@@ -25,7 +25,10 @@ OTHER_ENTRY_FRAMES = 16
 
 
 class Retained(Holder):
-    """The confirmed batches of one stream, in order; `run` and `base` precede the first."""
+    """The confirmed batches of one stream, in order.
+
+    `run` and `base` are the run and the account before the first batch.
+    """
 
     def __init__(self, budget: ByteBudget, telemetry: Telemetry) -> None:
         self.run: Run | None = None
@@ -48,7 +51,7 @@ class Retained(Holder):
 
     @property
     def account(self) -> Account:
-        """The run after all retained entries."""
+        """The account of the run after the last retained entry."""
         return self._batches[-1].account if self._batches else self.base
 
     def has_end_at(self, position: int) -> bool:
@@ -93,7 +96,7 @@ class Retained(Holder):
             self.let_go(batches[0])
 
     def reset(self, run: Run, base: Account) -> None:
-        """Retain nothing; the next batch follows `base` of `run`."""
+        """Retain nothing; the next batch follows the account `base` of `run`."""
         self.take_all()
         self.run, self.base = run, base
 

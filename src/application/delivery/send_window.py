@@ -75,7 +75,7 @@ class SendWindow:
         return len(held) >= BATCH_ENTRIES or self.open_bytes >= BATCH_BYTES
 
     def close(self, run: Run, lease: Lease, begun_at: int, account: Account) -> Batch:
-        """Queue the open batch, which may be empty; `account` is the run after it."""
+        """Queue the open batch, which may be empty; `account` is that of the run after it."""
         received_at = self.open_received_at
         batch = Batch(
             run,

@@ -8,7 +8,7 @@ is withdrawn, and are dropped if it is granted.
 import secrets
 from dataclasses import dataclass, replace
 
-from application.delivery.holdings import Holdings, Tail
+from application.delivery.holdings import Holdings, WriterLease
 from application.delivery.pending_start import PendingStart
 from application.ports.errors import BrokerUnavailable
 from domain.account import Account
@@ -28,7 +28,7 @@ class Begun:
 
     begin: Begin
     continues: bool
-    tail: Tail | None
+    writer: WriterLease | None
     next_position: int
 
 
@@ -97,8 +97,8 @@ class Starts:
 
         Returns the generation if the request was granted before; otherwise a start may be queued.
         """
-        pending, tail = self.requested[0], self._holdings.tail
-        held_ms = 0 if tail is None else tail.lease.granted_at_ms
+        pending, writer = self.requested[0], self._holdings.writer
+        held_ms = 0 if writer is None else writer.lease.granted_at_ms
         match start(head, pending.request(now), now_ms, later_than_ms=held_ms):
             case Begin() as begin if not pending.is_given_up:
                 self._queue(head, begin)
@@ -150,7 +150,7 @@ class Starts:
         begun = self.begun
         if begun is not None:
             self.requested[0].retry(secrets.token_hex(8))
-            self._holdings.withdraw(begun.tail, begun.next_position)
+            self._holdings.withdraw(begun.writer, begun.next_position)
             self.begun = None
         held_back, self._held_back = self._held_back, []
         return held_back
@@ -171,7 +171,7 @@ class Starts:
     def _queue(self, head: Head | None, begin: Begin) -> None:
         holdings = self._holdings
         continues = holdings.is_at_end(head)
-        self.begun = Begun(begin, continues, holdings.tail, holdings.window.next_position)
+        self.begun = Begun(begin, continues, holdings.writer, holdings.window.next_position)
         holdings.begin(head, begin, continues=continues)
 
     def _open(self, run: Run, lease: Lease, account: Account) -> Opened:
