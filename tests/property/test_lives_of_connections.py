@@ -10,12 +10,12 @@ from random import Random
 
 import life_rules as rules
 import pytest
-from bench import clock_of, timeless_runner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lossy_broker import REWIND_SECONDS, Broker, Brokers
 from scripted_sender import AgentSender, ExoSender, Sender
 from tokens import reproducible_tokens
+from virtual_time import clock_of, timeless_runner
 from whole_process import WholeProcess
 
 from application.delivery.byte_budget import BufferLimits

@@ -14,7 +14,6 @@ from itertools import count
 from typing import Any
 
 import pytest
-from bench import clock_of, timeless_runner
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -28,6 +27,7 @@ from hypothesis.stateful import (
 from lossy_broker import REWIND_SECONDS, Broker
 from lossy_call import FRAME_BYTES, Line, Process, Run
 from tokens import reproducible_tokens
+from virtual_time import clock_of, timeless_runner
 
 from application.delivery.byte_budget import BufferLimits
 from application.delivery.live_stream import LiveStream

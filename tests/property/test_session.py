@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench import CountingTelemetry, HandDrivenClock
+from counting_telemetry import CountingTelemetry
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from virtual_time import HandDrivenClock
 
 from adapters.inbound.dialects.agentstream import Agentstream
 from adapters.inbound.dialects.exostreamkit import Exostreamkit

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
-from bench import HandDrivenClock
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from stream_model import ModelStore, Process, Session, frame
+from virtual_time import HandDrivenClock
 
 from application.delivery.byte_budget import BufferLimits
 from application.delivery.live_stream import LiveStream

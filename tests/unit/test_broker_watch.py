@@ -4,8 +4,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 from begun import hold_a_stream
-from bench import CountingTelemetry, HandDrivenClock, clock_of, timeless_runner
+from counting_telemetry import CountingTelemetry
 from sender_bench import SenderBench, stream_key, timeless, until
+from virtual_time import HandDrivenClock, clock_of, timeless_runner
 
 from adapters.outbound.in_memory import InMemory, InMemoryStore
 from application.delivery.byte_budget import BufferLimits
@@ -63,7 +64,7 @@ class Told(Sender):
         super().note_failure(part)
 
 
-class Bench:
+class WatchBench:
     def __init__(self, clock: HandDrivenClock | None = None) -> None:
         self.clock = clock or HandDrivenClock()
         self.destination = SwitchableDestination(self.clock)
@@ -105,7 +106,7 @@ class Bench:
 
 
 def test_an_untried_broker_is_not_up() -> None:
-    bench = Bench()
+    bench = WatchBench()
     assert not bench.is_up()
     assert bench.reported == []
 
@@ -114,7 +115,7 @@ def test_an_untried_broker_is_not_up() -> None:
 async def test_each_change_is_reported_once(
     error: PublisherError, caplog: pytest.LogCaptureFixture
 ) -> None:
-    bench = Bench()
+    bench = WatchBench()
     with caplog.at_level("INFO", "application"):
         for failure in (None, None, error, error, error):
             await bench.check(failure)
@@ -140,7 +141,7 @@ async def test_a_broker_that_is_back_is_told_with_what_the_outage_came_to(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     clock = HandDrivenClock()
-    bench = Bench(clock)
+    bench = WatchBench(clock)
     await bench.check()
     bench.telemetry.frames("lost", 3)  # before, and not of it
     bench.telemetry.replayed(5)
@@ -171,7 +172,7 @@ async def test_a_broker_that_is_back_is_told_with_what_the_outage_came_to(
 
 
 async def test_each_cause_of_an_outage_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
-    bench = Bench()
+    bench = WatchBench()
     causes = ["OOM", "OOM", "NOPERM", "OOM", *(f"cause {n}" for n in range(50))]
     with caplog.at_level("ERROR", "application"):
         for cause in causes:
@@ -189,7 +190,7 @@ async def test_each_cause_of_an_outage_is_reported_once(caplog: pytest.LogCaptur
 
 
 async def test_a_broker_that_is_down_from_the_start_is_told_to_be_down() -> None:
-    bench = Bench()
+    bench = WatchBench()
     await bench.check(BrokerUnavailable("gone"))
     await bench.check(BrokerUnavailable("gone"))
     assert bench.reported == [False]
@@ -197,7 +198,7 @@ async def test_a_broker_that_is_down_from_the_start_is_told_to_be_down() -> None
 
 
 async def test_a_broker_in_a_new_epoch_is_up_only_when_it_has_shown_what_it_knows() -> None:
-    bench = Bench()
+    bench = WatchBench()
     await bench.check()
     bench.destination.memory.plug()  # no call saw it fail
     await bench.check()
@@ -210,7 +211,7 @@ async def test_a_broker_in_a_new_epoch_is_up_only_when_it_has_shown_what_it_know
 
 
 async def test_a_failure_that_only_the_publication_saw_takes_the_broker_down_too() -> None:
-    bench = Bench()
+    bench = WatchBench()
     await bench.check()
     bench.sender.note_failure()
     await bench.check()
@@ -220,7 +221,7 @@ async def test_a_failure_that_only_the_publication_saw_takes_the_broker_down_too
 
 async def test_a_broker_that_does_not_answer_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(part_watch, "CHECK_SECONDS", 0.01)
-    bench = Bench()
+    bench = WatchBench()
     await bench.check()
     bench.destination.answers = False
     await bench.check()
@@ -233,7 +234,7 @@ async def test_a_broker_that_does_not_answer_is_down(monkeypatch: pytest.MonkeyP
 
 
 async def test_the_publication_is_told_of_each_failure_and_since_when_the_broker_is_alive() -> None:
-    bench = Bench()
+    bench = WatchBench()
     before = bench.clock.now
     verify_writable = bench.destination.verify_writable
 
@@ -252,14 +253,14 @@ async def test_the_publication_is_told_of_each_failure_and_since_when_the_broker
 
 
 async def test_waiting_for_a_broker_that_is_up_does_not_wait() -> None:
-    bench = Bench()
+    bench = WatchBench()
     await bench.check()
     async with asyncio.timeout(1):
         assert await bench.watch.wait_until_up(60)
 
 
 async def test_waiting_for_a_broker_ends_when_it_has_shown_what_it_knows() -> None:
-    bench = Bench()
+    bench = WatchBench()
     await bench.check(BrokerUnavailable("gone"))
     waiting = asyncio.create_task(bench.watch.wait_until_up(60))
     await bench.check()
@@ -271,7 +272,7 @@ async def test_waiting_for_a_broker_ends_when_it_has_shown_what_it_knows() -> No
 
 
 async def test_waiting_for_a_broker_that_does_not_come_ends_after_its_time() -> None:
-    bench = Bench()
+    bench = WatchBench()
     assert not await bench.watch.wait_until_up(0.01)
     await bench.check()
     await bench.check(BrokerUnavailable("gone"))
@@ -280,7 +281,7 @@ async def test_waiting_for_a_broker_that_does_not_come_ends_after_its_time() -> 
 
 def test_the_watch_tries_each_second_while_it_is_up_and_more_often_while_it_is_not() -> None:
     with timeless_runner() as runner:
-        bench = Bench(clock_of(runner))
+        bench = WatchBench(clock_of(runner))
 
         async def watch() -> None:
             await bench.hold_a_stream()
@@ -331,7 +332,7 @@ class PartedDestination(SwitchableDestination):
 A, B, C = Part("a", is_shared=True), Part("b", is_shared=False), Part("c", is_shared=False)
 
 
-class PartedBench:
+class PartedWatchBench:
     def __init__(self, *parts: Part, clock: HandDrivenClock | None = None) -> None:
         self.clock = clock or HandDrivenClock()
         self.destination = PartedDestination(self.clock, list(parts))
@@ -351,7 +352,7 @@ def told(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
 
 
 async def test_a_broker_of_parts_is_up_while_those_that_all_need_are() -> None:
-    bench = PartedBench(A, B, C)
+    bench = PartedWatchBench(A, B, C)
     assert (bench.watch.is_up, bench.watch.away) == (False, ["a", "b", "c"])
     await bench.check()
     assert (bench.watch.is_up, bench.watch.away) == (True, [])
@@ -370,7 +371,7 @@ async def test_a_broker_of_parts_is_up_while_those_that_all_need_are() -> None:
 
 
 async def test_a_store_of_one_part_names_none() -> None:
-    bench = Bench()
+    bench = WatchBench()
     await bench.check()
     assert not bench.watch.has_parts
     assert bench.telemetry.broker_parts == [{}]
@@ -379,7 +380,7 @@ async def test_a_store_of_one_part_names_none() -> None:
 async def test_each_change_of_a_part_is_logged_once_with_its_name(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    bench = PartedBench(A, B)
+    bench = PartedWatchBench(A, B)
     with caplog.at_level("INFO", "application"):
         for away in ((), (), "b", "b", "ab", "ab", "b", (), ()):
             await bench.check(*away)
@@ -396,7 +397,7 @@ async def test_each_change_of_a_part_is_logged_once_with_its_name(
 async def test_parts_that_are_known_only_now_do_not_take_the_broker_down(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    bench = PartedBench(WHOLE)
+    bench = PartedWatchBench(WHOLE)
     await bench.check()
     assert (bench.watch.is_up, bench.watch.has_parts) == (True, False)
     bench.destination.now = [A, B]
@@ -411,7 +412,7 @@ async def test_parts_that_are_known_only_now_do_not_take_the_broker_down(
 
 
 async def test_a_part_that_is_no_more_keeps_nothing_down(caplog: pytest.LogCaptureFixture) -> None:
-    bench = PartedBench(A, B)
+    bench = PartedWatchBench(A, B)
     await bench.check("b")
     bench.destination.now = [A]
     caplog.clear()
@@ -424,7 +425,7 @@ async def test_a_part_that_is_no_more_keeps_nothing_down(caplog: pytest.LogCaptu
 
 
 async def test_a_part_that_all_need_from_now_on_is_the_same_part() -> None:
-    bench = PartedBench(A, B)
+    bench = PartedWatchBench(A, B)
     await bench.check("b")
     assert bench.watch.is_up
     bench.destination.now = [Part("a", is_shared=False), Part("b", is_shared=True)]
@@ -435,7 +436,7 @@ async def test_a_part_that_all_need_from_now_on_is_the_same_part() -> None:
 
 
 async def test_a_doubt_of_a_part_is_one_of_that_part_alone() -> None:
-    bench = PartedBench(A, B)
+    bench = PartedWatchBench(A, B)
     await bench.check()
     bench.sender.note_failure("b")
     assert (bench.watch.is_up, bench.watch.away) == (True, ["b"])
@@ -506,7 +507,7 @@ async def test_a_stream_that_a_part_lost_is_of_its_figures_alone(
 
 def test_a_part_that_is_stuck_keeps_no_other_from_being_tried() -> None:
     with timeless_runner() as runner:
-        bench = PartedBench(A, B, clock=clock_of(runner))
+        bench = PartedWatchBench(A, B, clock=clock_of(runner))
 
         async def watch() -> None:
             running = asyncio.create_task(bench.watch.run())

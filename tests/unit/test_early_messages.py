@@ -1,7 +1,7 @@
 """What is held of a stream before its start is granted, and how what is not held is counted."""
 
 import pytest
-from bench import CountingTelemetry
+from counting_telemetry import CountingTelemetry
 
 from application.call.early_messages import MAX_BYTES_BEFORE_START, Dropped, EarlyMessages
 from application.call.messages import (

@@ -55,7 +55,7 @@ def handshake_of(peer: str | None, *headers: tuple[bytes, bytes]) -> Handshake:
     )
 
 
-class Bench:
+class GateBench:
     """A gate on which every configured check can fail."""
 
     def __init__(
@@ -103,7 +103,7 @@ def values(headers: Headers, name: bytes) -> list[bytes]:
 
 
 async def test_a_sender_that_passes_every_check_enters_and_holds_a_place() -> None:
-    bench = Bench()
+    bench = GateBench()
     assert await bench.enter(INSIDE, RIGHT) == Principal()
     assert bench.is_full()
     bench.gate.leave()
@@ -116,7 +116,7 @@ async def test_refusals_come_in_the_order_of_the_contract(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(gate_module, "BROKER_WAIT_SECONDS", 0.01)
-    bench = Bench(places=0)
+    bench = GateBench(places=0)
     bench.destination.memory.is_plugged = False
     assert await bench.status(OUTSIDE, WRONG) == 401
     assert await bench.status(OUTSIDE, RIGHT) == 403
@@ -124,7 +124,7 @@ async def test_refusals_come_in_the_order_of_the_contract(
 
 
 async def test_a_401_names_each_method_on_offer_and_not_what_was_wrong() -> None:
-    bench = Bench()
+    bench = GateBench()
     answers = [
         await bench.enter(INSIDE, *headers)
         for headers in ([], [WRONG], [RIGHT, RIGHT], [(b"authorization", b"Bearer x")])
@@ -150,7 +150,7 @@ async def test_guesses_from_one_network_of_ipv6_are_those_of_one_host(
     address: str, other: str, hops: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(brake, "MAX_WAITING", 0)  # who is to be delayed is refused at once
-    bench = Bench(hops=hops)
+    bench = GateBench(hops=hops)
     told = [await bench.status(address.format(n), WRONG) for n in range(1, FREE_FAILURES + 1)]
     assert told == [401] * (FREE_FAILURES - 1) + [429]
     assert await bench.status(other, WRONG) == 401
@@ -160,7 +160,7 @@ async def test_guesses_from_addresses_that_are_not_known_are_their_peers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(brake, "MAX_WAITING", 0)
-    bench = Bench(hops=1)
+    bench = GateBench(hops=1)
     unknown = (b"x-forwarded-for", b"unknown")
     told = [
         await bench.status(f"2001:db8::{n}", WRONG, unknown) for n in range(1, FREE_FAILURES + 1)
@@ -175,7 +175,7 @@ async def test_a_503_says_when_to_come_again_and_holds_no_place(
     is_down: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gate_module, "BROKER_WAIT_SECONDS", 0.01)
-    bench = Bench(places=int(is_down))
+    bench = GateBench(places=int(is_down))
     if is_down:
         bench.destination.memory.is_plugged = False
     answer = await bench.enter(INSIDE, RIGHT)
@@ -186,7 +186,7 @@ async def test_a_503_says_when_to_come_again_and_holds_no_place(
 
 
 async def test_a_handshake_that_meets_no_broker_waits_for_it() -> None:
-    bench = Bench()
+    bench = GateBench()
     waiting = asyncio.create_task(bench.ask(INSIDE, RIGHT))
     await asyncio.sleep(0)
     assert not waiting.done()
@@ -195,7 +195,7 @@ async def test_a_handshake_that_meets_no_broker_waits_for_it() -> None:
 
 
 async def test_a_handshake_waits_for_a_broker_that_has_not_proved_yet_what_it_has() -> None:
-    bench = Bench()
+    bench = GateBench()
     stream = StreamKey(TenantId("tenant"), StreamId("call"))
     opening = Opening(stream, InteractionId("call"), "d", MediaFormat(8_000), 0)
     await hold_a_stream(bench.sender, bench.destination, opening)
@@ -218,7 +218,7 @@ async def test_a_handshake_waits_for_a_broker_that_has_not_proved_yet_what_it_ha
 
 
 async def test_a_handshake_that_waits_for_the_broker_while_the_drain_begins_is_refused() -> None:
-    bench = Bench()
+    bench = GateBench()
     waiting = asyncio.create_task(bench.ask(INSIDE, RIGHT))
     await asyncio.sleep(0)
     await bench.roster.drain(0, lambda: True)
@@ -230,7 +230,7 @@ async def test_a_handshake_that_waits_for_the_broker_while_the_drain_begins_is_r
 
 
 async def test_a_handshake_that_gives_up_waiting_gives_its_place_back() -> None:
-    bench = Bench()
+    bench = GateBench()
     waiting = asyncio.create_task(bench.ask(INSIDE, RIGHT))
     await asyncio.sleep(0)
     assert bench.is_full()
@@ -256,9 +256,9 @@ async def test_behind_a_proxy_the_forwarded_address_counts(
     forwarded_for: list[str], status: int
 ) -> None:
     headers = [(b"X-Forwarded-For", header.encode()) for header in forwarded_for]
-    assert await Bench(hops=1).status(INSIDE, RIGHT, *headers) == status
+    assert await GateBench(hops=1).status(INSIDE, RIGHT, *headers) == status
 
 
 @pytest.mark.parametrize("peer", [None, "", OUTSIDE])
 async def test_without_a_proxy_a_forwarded_address_does_not_count(peer: str | None) -> None:
-    assert await Bench().status(peer, RIGHT, (b"x-forwarded-for", INSIDE.encode())) == 403
+    assert await GateBench().status(peer, RIGHT, (b"x-forwarded-for", INSIDE.encode())) == 403

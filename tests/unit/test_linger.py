@@ -3,10 +3,10 @@
 import asyncio
 
 import pytest
-from bench import HandDrivenClock
 from hypothesis import given
 from hypothesis import strategies as st
 from sender_bench import SenderBench, ears, stream_key, timeless, until
+from virtual_time import HandDrivenClock
 
 from application.delivery.byte_budget import BufferLimits
 from application.delivery.linger import TOGETHER

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from bench import TimelessLoop, timeless_runner
+from virtual_time import TimelessLoop, timeless_runner
 
 from adapters.inbound.reporting.log_limiter import MAX_ADDRESSES, MAX_KINDS, LogLimiter
 

@@ -2,7 +2,7 @@ import re
 from pathlib import Path
 
 import pytest
-from bench import CountingTelemetry
+from counting_telemetry import CountingTelemetry
 
 from adapters.inbound.reporting.log_limiter import MAX_KINDS
 from adapters.inbound.reporting.refusals import Outcome, Refusal

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 
 import pytest
-from bench import clock_of, timeless_runner
 from published_calls import PublishedCall, PublishedCalls
+from virtual_time import clock_of, timeless_runner
 
 from adapters.outbound.in_memory import InMemory, InMemoryStore
 from application.ports.destination import DestinationOptions

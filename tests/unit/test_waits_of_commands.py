@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
 import pytest
-from bench import HandDrivenClock, clock_of, timeless_runner
+from virtual_time import HandDrivenClock, clock_of, timeless_runner
 
 from adapters.outbound.in_memory import InMemory, InMemoryStore, Memory
 from application.ports.destination import DestinationOptions

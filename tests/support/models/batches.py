@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from bench import CountingTelemetry
+from counting_telemetry import CountingTelemetry
 from stream_parts import Walk, frame, run_of
 
 from application.delivery.batch import Batch

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from batches import CheckedBudget
-from bench import HandDrivenClock
 from stream_model import ModelStore, Process, Session, replace_entries
 from stream_parts import STREAM, frame, opening, seqs_of
+from virtual_time import HandDrivenClock
 
 from application.delivery.byte_budget import BufferLimits
 from application.delivery.linger import Linger

@@ -4,7 +4,7 @@ import asyncio
 import math
 from dataclasses import dataclass, field
 
-from bench import CountingTelemetry
+from counting_telemetry import CountingTelemetry
 from lossy_broker import Broker, Connection
 
 from application.background import Background

@@ -6,9 +6,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench import CountingTelemetry, HandDrivenClock, clock_of, timeless_runner
+from counting_telemetry import CountingTelemetry
 from stream_model import ModelStore, replace_entries
 from stream_parts import OPENING, STREAM, opening, seqs_of
+from virtual_time import HandDrivenClock, clock_of, timeless_runner
 
 from application.audio_health import AudioHealth
 from application.background import Background

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from bench import CountingTelemetry
+from counting_telemetry import CountingTelemetry
 from session_bench import RecordingConnection
 
 from adapters.inbound.dialects import Dialect

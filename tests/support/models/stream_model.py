@@ -7,7 +7,8 @@ are delivered, lost or late as the test says.
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from bench import CountingTelemetry, HandDrivenClock
+from counting_telemetry import CountingTelemetry
+from virtual_time import HandDrivenClock
 
 from application.delivery.byte_budget import BufferLimits, ByteBudget
 from application.delivery.linger import Linger
