@@ -2,6 +2,7 @@
 
 import ast
 import importlib.metadata
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -146,3 +147,12 @@ def test_no_lock_file_records_the_registry() -> None:
         assert "://" not in text, path
         assert "--hash=sha256:" in text, path
     assert "uv.lock" in (ROOT / ".gitignore").read_text(encoding="utf-8").split()
+
+
+@pytest.mark.parametrize("package", ["application/call", "application/delivery"])
+def test_the_table_of_a_package_has_each_module_once(package: str) -> None:
+    folder = SOURCE / package
+    table = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8")))
+    assert table is not None
+    rows = re.findall(r"^ {4}(\w+) {2,}\w", table, re.MULTILINE)
+    assert sorted(rows) == sorted(path.stem for path in folder.glob("[!_]*.py"))

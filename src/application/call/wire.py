@@ -1,4 +1,4 @@
-"""The carrier's protocol, as a session sees it."""
+"""How a session speaks to its sender."""
 
 from typing import Protocol
 
