@@ -36,7 +36,7 @@ class Dialect:
     """How calls of one dialect are written.
 
     `around` takes the stream's name, the frame's index from 0 and the ms of audio up to its end,
-    and returns what stands before and behind the audio.
+    and returns what is before and after the audio.
     """
 
     name: str
@@ -80,7 +80,7 @@ def call_name(call: int) -> str:
 
 
 def masked(payload: bytes, phase: int = 0) -> bytes:
-    """Mask bytes that stand `phase` bytes behind a multiple of the mask's length."""
+    """Mask bytes that are `phase` bytes after a multiple of the mask's length."""
     size = len(payload)
     rotated = MASK[phase:] + MASK[:phase]
     pattern = (rotated * (size // _PHASES + 1))[:size]
@@ -88,7 +88,7 @@ def masked(payload: bytes, phase: int = 0) -> bytes:
 
 
 def frame_header(opcode: int, size: int) -> bytes:
-    """Return what stands before the masked payload of `size` bytes, the mask included."""
+    """Return what is before the masked payload of `size` bytes, the mask included."""
     first = _FINAL | opcode
     if size <= _SHORT:
         return bytes((first, _MASKED | size)) + MASK

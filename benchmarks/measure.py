@@ -11,10 +11,10 @@ from pathlib import Path
 _PROC = Path("/proc")
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 _PARENT, _CPU = 1, slice(11, 15)
-"""Fields of /proc/PID/stat, counted from the one behind the name in parentheses."""
+"""Fields of /proc/PID/stat, counted from the one after the name in parentheses."""
 
 _IDLE = slice(3, 5)
-"""Of a line of /proc/stat, behind its name: the time a core did nothing, or waited for a disk."""
+"""Of a line of /proc/stat, after its name: the time a core did nothing, or waited for a disk."""
 
 _GUEST = 8
 """From here on what is counted before is counted again."""
@@ -122,7 +122,7 @@ def _tree(pid: int) -> list[int]:
 
 
 def _stat(pid: int) -> list[str] | None:
-    """Return the fields behind the process's name; None if it is gone."""
+    """Return the fields after the process's name; None if it is gone."""
     try:
         text = (_PROC / str(pid) / "stat").read_text()
     except OSError:

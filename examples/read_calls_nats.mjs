@@ -52,7 +52,7 @@ async function follow(socket, { username: user, password: pass }) {
   const answer = async (...asked) => (ask(...asked), JSON.parse((await next()).data));
   const options = { headers: true, no_responders: true, verbose: false, user, pass };
   socket.write(`CONNECT ${JSON.stringify(options)}\r\nSUB ${inbox} 1\r\n`);
-  const { ack_floor } = await answer("INFO", {}); // continue behind what was acknowledged, in order
+  const { ack_floor } = await answer("INFO", {}); // continue after what was acknowledged, in order
   if (ack_floor) await answer("DELETE", {});
   const opt_start_seq = (ack_floor?.stream_seq ?? 0) + 1;
   const from = { deliver_policy: "by_start_sequence", opt_start_seq };

@@ -16,7 +16,7 @@ async def events(url, name, subject="rtaa.audio.*.*.*", stream="rtaa-audio"):
     reader, highest, first = None, {}, 1
     while True:
         try:
-            if reader is None:  # continue behind what was acknowledged, in order
+            if reader is None:  # continue after what was acknowledged, in order
                 with suppress(nats.js.errors.NotFoundError):
                     first = (await broker.consumer_info(stream, name)).ack_floor.stream_seq + 1
                     await broker.delete_consumer(stream, name)

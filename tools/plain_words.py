@@ -40,13 +40,18 @@ WORDS = {
     r"seats?|last words": "slot, snapshot",
     r"prelude|put up with": "early message, tolerate",
     r"(?-i:(MOST|LEAST) [A-Z]+)": "MAX_, MIN_",
+    r"stands?(?! (still|for|in|flat|beside)\b)": "is, has; the head, the position, the state",
+    r"is behind|behind (\w+ )?(account|append|batch|close|cursor|entry|entries|frames?|gaps?|head"
+    r"|position|rebase|runs?)": "after, catching up",
+    r"note (un)?read": "note paused, note unpaused",
+    r"under way": "in flight, pending",
 }
 """A pattern, and what to write instead."""
 _PATTERNS = {re.compile(rf"\b({words})\b", re.IGNORECASE): it for words, it in WORDS.items()}
 _QUOTES = re.compile(r"```.*?```|``.*?``|`[^`]*`", re.DOTALL)
 _TEXT = {
-    "", ".cfg", ".conf", ".js", ".json", ".lua", ".md", ".mjs", ".py", ".service", ".toml", ".yaml",
-    ".yml",
+    "", ".cfg", ".conf", ".html", ".js", ".json", ".lua", ".md", ".mjs", ".py", ".service", ".toml",
+    ".yaml", ".yml",
 }  # fmt: skip
 
 

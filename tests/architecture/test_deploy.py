@@ -119,7 +119,7 @@ def test_the_kustomization_has_every_file_and_renders() -> None:
     assert kinds["ConfigMap"]["data"] == variables_of("kubernetes/environment")
 
 
-def test_a_pod_is_restarted_only_when_the_process_stands_and_gets_calls_only_when_ready() -> None:
+def test_a_pod_is_restarted_only_when_the_process_hangs_and_gets_calls_only_when_ready() -> None:
     pod = read("kubernetes/deployment.yaml")["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     asked = {it: container[f"{it}Probe"]["httpGet"]["path"] for it in ("startup", "liveness")}

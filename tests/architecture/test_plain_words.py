@@ -18,6 +18,11 @@ TOOL = runpy.run_path(str(ROOT / "tools" / "plain_words.py"))
         "MOST_BYTES = 3",
         "self._beats = 0",
         "The run begins anew.",
+        "# Where the store stands",
+        "async def test_a_gap_behind_a_head() -> None:",
+        "self.is_behind = True",
+        "session.note_unread()",
+        "a start that is under way",
     ],
 )
 def test_a_replaced_word_is_found(line: str) -> None:
@@ -26,7 +31,7 @@ def test_a_replaced_word_is_found(line: str) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["A head stands behind it.", "class Anew:", "at least MAX bytes", "a heartbeat", "unread"],
+    ["a call that stands still", "standing", "behind a proxy", "class Anew:", "unread"],
 )
 def test_ordinary_words_pass(line: str) -> None:
     assert list(TOOL["findings"](line)) == []
@@ -45,5 +50,6 @@ def test_every_path_exists() -> None:
 def test_all_is_searched_but_what_quotes_the_words() -> None:
     found = {str(path.relative_to(ROOT)) for path in TOOL["files"](TOOL["CLEAN"])}
     assert {"Makefile", ".github/workflows/ci.yml", "tests/conftest.py"} <= found
+    assert {Path(it).suffix for it in found} >= {".html", ".lua", ".mjs", ".toml"}
     assert "tests/architecture/test_boundaries.py" in found
     assert [it for it in found for quoting in TOOL["QUOTING"] if it.startswith(quoting)] == []

@@ -52,7 +52,7 @@ class Curt(Exostreamkit):
 
 
 class Unbounded(Exostreamkit):
-    """Takes whatever stands there for a seq."""
+    """Takes whatever is there for a seq."""
 
     def decode_text(self, text: bytes) -> Message:
         found = super().decode_text(text)

@@ -58,18 +58,18 @@ IN_MEMORY = {
     ),
     "FirstFrameOfAnother": "test_bytes_are_bytes_the_first_frames_of_streams_are_their_own",
     "LinesChanged": "test_bytes_are_bytes_a_frame_may_be_of_one_byte_value_or_the_largest",
-    "LossNotTold": "test_entries_lost_is_told_and_the_next_append_continues_behind_them",
+    "LossNotTold": "test_entries_lost_is_told_and_the_next_append_continues_after_them",
     "SecondPageEmpty": "test_complete_announcements_are_found_page_by_page",
     "PagesFilledByAnotherInstallation": "test_complete_announcements_are_found_page_by_page",
     "PagesByTheMillisecond": (
-        "test_complete_announcements_of_one_moment_are_found_behind_one_another"
+        "test_complete_announcements_of_one_moment_are_found_after_one_another"
     ),
     "CountsCursorsAnewAfterALoss": (
-        "test_complete_behind_a_cursor_of_before_a_wipe_come_the_announcements_after_it"
+        "test_complete_after_a_cursor_of_before_a_wipe_come_the_announcements_after_it"
     ),
     "EmptyWhereUnreachable": "test_honest_an_unknown_stream_is_empty_and_an_unreachable_one_raises",
     "PagesByOffset": ("test_ordered_reading_while_entries_are_stored_and_removed_finds_no_hole"),
-    "AfterIgnored": "test_resumable_behind_an_entry_comes_the_rest",
+    "AfterIgnored": "test_resumable_after_an_entry_comes_the_rest",
     "HeartbeatStays": ("test_new_each_heartbeat_differs_from_all_before_and_leaves_the_others"),
     "HeartbeatsOfOneByte": (
         "test_new_hundreds_of_heartbeats_of_processes_that_come_and_go_all_differ"

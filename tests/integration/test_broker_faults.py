@@ -335,7 +335,7 @@ async def test_a_lost_stream_that_says_nothing_more_is_there_again_before_the_se
     assert (await caller.end())["published"] == 10
 
 
-async def test_a_start_behind_a_lost_one_is_newer_than_it(
+async def test_a_start_after_a_lost_one_is_newer_than_it(
     site: Callable[..., Site], name: str
 ) -> None:
     at = site()

@@ -104,7 +104,7 @@ def test_it_comes_back_younger_by_what_was_written_last(
 def test_it_comes_back_younger_though_its_file_is_rewritten_meanwhile(
     lab: BrokerLab, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first mark is in a file that is gone; what is written behind the next one is lost."""
+    """The first mark is in a file that is gone; what is written after the next one is lost."""
     freeze, marked, tries = lab.freeze, threading.Event(), 0
 
     def rewrite_and_freeze() -> None:
@@ -118,12 +118,12 @@ def test_it_comes_back_younger_though_its_file_is_rewritten_meanwhile(
             wait_until(lambda: lab._last_increment()[0] != before)
         freeze()
 
-    def write_behind_the_second_mark() -> None:
+    def write_after_the_second_mark() -> None:
         wait_until(lambda: tries == 1 and marked.is_set())
         client.set("late", "1")
 
     monkeypatch.setattr(lab, "freeze", rewrite_and_freeze)
-    writing = threading.Thread(target=write_behind_the_second_mark)
+    writing = threading.Thread(target=write_after_the_second_mark)
     writing.start()
     assert lab.come_back_younger(marked=marked) > 0
     writing.join()

@@ -37,9 +37,9 @@ async def destination(
 
 @pytest.fixture
 def moves(cluster: ValkeyCluster) -> Iterator[list[SlotMove]]:
-    under_way: list[SlotMove] = []
-    yield under_way
-    for move in under_way:
+    moves: list[SlotMove] = []
+    yield moves
+    for move in moves:
         move.give_up()
 
 

@@ -37,7 +37,7 @@ def replica(still_group: SentinelGroup) -> Iterator[ValkeyNode]:
 
 
 async def is_unconfirmed(destination: RedisDestination, append: Append) -> bool:
-    """Whether neither the append nor a look at the head behind it is answered."""
+    """Whether neither the append nor a look at the head after it is answered."""
     (outcome,) = await attempt(destination, [append])
     assert isinstance(outcome, Failed)
     assert "no replica" in str(outcome.error)

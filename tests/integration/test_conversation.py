@@ -190,7 +190,7 @@ async def test_an_interval_of_zero_means_no_acks(start_service: Any, name: str) 
     assert {r["event"] for r in caller.replies} == {"started", "ended"}
 
 
-async def test_a_gap_stands_before_the_frame_that_revealed_it(
+async def test_a_gap_comes_before_the_frame_that_revealed_it(
     service: Service, broker: Broker, name: str
 ) -> None:
     caller = await Caller.dial(service.url)

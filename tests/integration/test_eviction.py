@@ -66,7 +66,7 @@ async def test_a_stream_that_was_evicted_before_it_had_audio_lost_none(
     assert [entry["type"] for _, entry in entries(broker, name)] == ["started", "audio", "ended"]
 
 
-async def test_a_stream_whose_facts_were_evicted_is_begun_behind_what_is_left(
+async def test_a_stream_whose_facts_were_evicted_is_begun_after_what_is_left(
     process: Any, broker: Broker, name: str
 ) -> None:
     await leave_behind(process, name, frames=30)

@@ -116,7 +116,7 @@ async def frames_of_one_byte(port: int, name: str) -> int:
     return 410 * sum(await asyncio.gather(*floods))
 
 
-async def frames_behind_a_close(port: int, name: str) -> int:
+async def frames_after_a_close(port: int, name: str) -> int:
     """The first is no JSON: it is closed 1007, and they send on."""
     samples = b"".join(frame(BINARY, pcm(n, 2)) for n in range(500))
     floods = (flood(port, b"", samples, is_closed=True) for _ in range(5))
@@ -206,7 +206,7 @@ Flood = Callable[[int, str], Awaitable[int]]
 
 FLOODS: dict[Flood, tuple[int, int]] = {
     frames_of_one_sample: (20 * MIB, 5_000),
-    frames_behind_a_close: (20 * MIB, 5_000),
+    frames_after_a_close: (20 * MIB, 5_000),
     frames_of_one_byte: (20 * MIB, 2_000),
     handshakes_a_byte_at_a_time: (20 * MIB, 1_000),
     reconnects: (24 * MIB, RECONNECTS),

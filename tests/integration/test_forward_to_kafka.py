@@ -161,7 +161,7 @@ async def test_a_forwarder_that_is_killed_and_starts_again_skips_nothing_and_onl
     assert frames(without_repeats(records)) == [(seq, pcm(seq)) for seq in sent]
 
 
-async def test_a_forwarder_that_stops_on_sigterm_continues_behind_what_it_has_forwarded(
+async def test_a_forwarder_that_stops_on_sigterm_continues_after_what_it_has_forwarded(
     lab: BrokerLab, its_service: Service, kafka: MockKafka, start: Start, name: str
 ) -> None:
     forwarder = start()

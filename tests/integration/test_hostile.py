@@ -28,7 +28,7 @@ async def shaken(service: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWrit
 
 
 async def close_code(reader: asyncio.StreamReader) -> int | None:
-    """Read the answer to a handshake and what is behind it, up to a close; return its code."""
+    """Read the answer to a handshake and what is after it, up to a close; return its code."""
     received = bytearray()
     async with asyncio.timeout(LIMIT_SECONDS):
         await reader.readuntil(b"HTTP/1.1 101 ")

@@ -133,7 +133,7 @@ async def test_of_a_refused_request_no_more_is_read_than_a_while(service: Servic
     sock.close()
 
 
-async def test_a_body_behind_another_request_is_answered_413(service: Service) -> None:
+async def test_a_body_after_another_request_is_answered_413(service: Service) -> None:
     reader, writer = await connect(service)
     post = b"POST /health HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
     writer.write(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n" + post)

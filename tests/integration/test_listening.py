@@ -138,7 +138,7 @@ def test_a_port_that_is_taken_between_bind_and_listen_is_told_by_its_name(variab
 
 @pytest.mark.parametrize("is_inherited", [False, True], ids=["one", "workers"])
 async def test_small_replies_do_not_wait_for_acknowledgements(is_inherited: bool) -> None:
-    """Of an ack and a close behind it, the close would come 40 ms later, or never."""
+    """Of an ack and a close after it, the close would come 40 ms later, or never."""
     (bound,) = bind(find_endpoints("127.0.0.1", {"PORT": 0}))
     if is_inherited:
         bound = socket.socket(fileno=bound.detach())

@@ -570,7 +570,7 @@ async def test_a_dead_peer_is_given_up_although_every_probe_is_cancelled(
         assert destination.store.epoch_of(CALL) > before
 
 
-async def test_heads_behind_large_messages_are_read_within_what_a_server_holds_for_a_connection(
+async def test_heads_after_large_messages_are_read_within_what_a_server_holds_for_a_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """After an outage each call has one; a server that holds more closes the connection."""

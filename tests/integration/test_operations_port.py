@@ -148,7 +148,7 @@ def test_head_is_answered_wherever_get_is(start_service: Any, operations: str) -
             answers[method] = answer.status, answer.getheader("content-type")
             body = answer.read()
             assert (body == b"") is (method == "HEAD")
-            connection.request("GET", "/health/live")  # the connection is in order behind it
+            connection.request("GET", "/health/live")  # the connection is in order after it
             assert connection.getresponse().read() == b'{"status":"alive"}'
             connection.close()
         assert answers["HEAD"] == answers["GET"]

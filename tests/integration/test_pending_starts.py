@@ -123,7 +123,7 @@ async def test_a_start_that_was_on_its_way_for_long_takes_no_call_from_who_came_
     assert kinds(lab, name).count("ended") == 1
 
 
-async def drain_behind_a_start(
+async def drain_after_a_start(
     service: ServiceProcess, lab: BrokerLab, name: str, *, frames: int
 ) -> AgentstreamSender:
     """Begin a call before a broker that does not answer, then have the service drain."""
@@ -136,11 +136,11 @@ async def drain_behind_a_start(
     return carrier
 
 
-async def test_a_drain_waits_for_what_is_behind_a_start(
+async def test_a_drain_waits_for_what_is_after_a_start(
     process: Any, lab: BrokerLab, name: str
 ) -> None:
     service = process(REDIS_URL=lab.url)
-    carrier = await drain_behind_a_start(service, lab, name, frames=10)
+    carrier = await drain_after_a_start(service, lab, name, frames=10)
     carrier.reset()
     await until(service.is_draining)
     lab.thaw()
@@ -153,7 +153,7 @@ async def test_a_drain_that_leaves_a_start_unpublished_says_so_and_fails(
     process: Any, lab: BrokerLab, name: str
 ) -> None:
     service = process(REDIS_URL=lab.url, DRAIN_SECONDS="0.2")
-    await drain_behind_a_start(service, lab, name, frames=1)
+    await drain_after_a_start(service, lab, name, frames=1)
     assert await asyncio.to_thread(service.process.wait, 15) == 70
     assert '"streams": 1' in service.log.read_text()
 
@@ -162,7 +162,7 @@ async def test_a_call_that_starts_as_the_drain_ends_is_ended_as_shutdown(
     process: Any, lab: BrokerLab, name: str
 ) -> None:
     service = process(REDIS_URL=lab.url, DRAIN_SECONDS="0.2")
-    carrier = await drain_behind_a_start(service, lab, name, frames=1)
+    carrier = await drain_after_a_start(service, lab, name, frames=1)
     assert await carrier.closed() == 1012
     lab.thaw()
     assert await asyncio.to_thread(service.process.wait, 15) == 0

@@ -1,4 +1,4 @@
-"""docs/quickstart.md, typed as it stands: by both ways a call is read by a consumer."""
+"""docs/quickstart.md, typed as it is: by both ways a call is read by a consumer."""
 
 import json
 import re

@@ -131,7 +131,7 @@ async def test_heads_of_any_number_of_streams_come_in_the_order_asked_for(two: T
     assert found == [appends[name].head if name in appends else None for name in names]
 
 
-async def test_an_append_that_expects_another_revision_is_told_where_the_stream_stands(
+async def test_an_append_that_expects_another_revision_is_told_the_head(
     two: Two,
 ) -> None:
     begun = two.writer.start("call")

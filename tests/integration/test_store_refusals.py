@@ -29,9 +29,9 @@ STREAM, HEAD = "rtaa:audio:{tenant/call}", "rtaa:interaction:{tenant/call}"
 ALWAYS = {"evalsha", "hget", "hset", "pexpire", "xadd"}
 FIELDS = {"hdel"}
 """Where the head changes in more than what moves with every append."""
-STANDS = {"exists"}
+EXISTS = {"exists"}
 """Where the revision is another than the one expected, or seems so."""
-COMMANDS = {*ALWAYS, *FIELDS, *STANDS, "xtrim", "xinfo", "hgetall", "xrange", "del"}
+COMMANDS = {*ALWAYS, *FIELDS, *EXISTS, "xtrim", "xinfo", "hgetall", "xrange", "del"}
 
 
 @pytest.fixture(scope="module")
@@ -146,15 +146,15 @@ async def _without_head(stream: Stream) -> Append:
 
 
 CASES: dict[str, tuple[Make, set[str]]] = {
-    "a start of a stream": (_start, {*ALWAYS, *FIELDS, *STANDS}),
+    "a start of a stream": (_start, {*ALWAYS, *FIELDS, *EXISTS}),
     "a frame": (_frame, {*ALWAYS, *FIELDS}),
     "frames that trim": (_frames_that_trim, {*ALWAYS, *FIELDS, "xtrim"}),
     "a cut": (_cut, {*ALWAYS, *FIELDS, "xtrim"} - {"xadd"}),
     "an end": (_end, {*ALWAYS, *FIELDS}),
     "a start of a stream that is there": (_next_generation, {*ALWAYS, *FIELDS}),
     "several generations": (_two_generations, {*ALWAYS, *FIELDS}),
-    "a start after the entries were evicted": (_without_entries, {*ALWAYS, *FIELDS, *STANDS}),
-    "a start after the head was evicted": (_without_head, {*ALWAYS, *FIELDS, *STANDS, "xinfo"}),
+    "a start after the entries were evicted": (_without_entries, {*ALWAYS, *FIELDS, *EXISTS}),
+    "a start after the head was evicted": (_without_head, {*ALWAYS, *FIELDS, *EXISTS, "xinfo"}),
 }
 
 

@@ -218,7 +218,7 @@ def test_a_server_that_shuts_down_closes_1012() -> None:
 def test_a_server_shuts_down_though_a_peer_has_closed_and_not_read_its_echo(
     observed: ObservedServer,
 ) -> None:
-    """The echo waits behind what the peer has not read: closed, but not lost."""
+    """The echo waits until the peer has read what came before: closed, but not lost."""
     with observed.dial(receive_buffer=4_096) as peer:
         peer.session.say(bytes(UNREAD_BYTES))
         assert peer.session.protocol.transport.get_write_buffer_size()

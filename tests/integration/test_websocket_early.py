@@ -27,7 +27,7 @@ def test_what_comes_in_one_segment_with_the_handshake_is_kept(
         assert closed(peer, *sent) == []
 
 
-def test_a_handshake_may_be_cut_from_what_comes_behind_it_anywhere(
+def test_a_handshake_may_be_cut_from_what_comes_after_it_anywhere(
     observed: ObservedServer,
 ) -> None:
     early = frame(TEXT, b"early")

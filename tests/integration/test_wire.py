@@ -105,7 +105,7 @@ async def test_pcm_that_begins_like_json_is_published(
     assert audio(broker, name) == list(enumerate(frames))
 
 
-# What stands around a message
+# What is around a message
 
 
 @pytest.mark.parametrize("is_binary", [True, False])

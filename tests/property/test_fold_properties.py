@@ -127,7 +127,7 @@ def test_positions_are_those_of_the_point_from_which_it_is_folded(
 
 
 @given(STEPS)
-def test_an_end_is_behind_the_gap_of_what_was_dropped_last_and_has_the_ledger_so_far(
+def test_an_end_is_after_the_gap_of_what_was_dropped_last_and_has_the_ledger_so_far(
     steps: list[Step],
 ) -> None:
     heard = Heard(steps)
@@ -211,7 +211,7 @@ def test_drops_that_are_counted_lower_than_any_before_begin_the_run() -> None:
     assert fold.entries == [Gap(3, 5), frame(8)]
 
 
-def test_what_is_counted_of_a_run_that_continues_under_another_name_begins_behind_the_older() -> (
+def test_what_is_counted_of_a_run_that_continues_under_another_name_begins_after_the_older() -> (
     None
 ):
     """Its frames before are those of the older run: they are not missing in the new one."""

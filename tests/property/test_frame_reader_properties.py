@@ -174,7 +174,7 @@ valid = st.lists(st.one_of(whole, messages(), controls), max_size=8).map(b"".joi
 
 @settings(max_examples=examples(100))
 @given(segments(valid), st.integers(0, 8), st.binary(max_size=10))
-def test_behind_a_close_of_ours_control_frames_alone_are_told(
+def test_after_a_close_of_ours_control_frames_alone_are_told(
     sent: list[bytes], before: int, reason: bytes
 ) -> None:
     """What has come before it is told whole, and the peer's close is found wherever it is."""

@@ -127,7 +127,7 @@ class InteractionAgainstLists(RuleBasedStateMachine):
     @precondition(lambda self: self.state != "ended")
     @rule()
     def resume(self) -> None:
-        """What was dropped behind the last that is declared may come again, or is missing."""
+        """What was dropped after the last that is declared may come again, or is missing."""
         account = self.run.account(self.length, self.state)
         self.interaction, self.state = Interaction(OPENING, account), "live"
         last_seq = self.run.highest = self.run.last_seq
@@ -210,7 +210,7 @@ class InteractionAgainstLists(RuleBasedStateMachine):
 
     @rule(evicted=st.integers(0, 5))
     def rebase(self, evicted: int) -> None:
-        """The store lost the first frames: they are lost, and stand declared in front."""
+        """The store lost the first frames: they are lost, and declared in front."""
         run = self.run
         lost, held = run.seqs[:evicted], run.published[evicted:]
         run.evicted += lost

@@ -39,7 +39,7 @@ class Told:
     bench: LogBench
     entries: list[Entry] = field(default_factory=list)
     seq: int = -1
-    under_way: Append | None = None
+    in_flight: Append | None = None
 
     def hear(self, ahead: int, size: int) -> None:
         if ahead > 1 and self.seq >= 0:
@@ -49,18 +49,18 @@ class Told:
         self.bench.hear(self.seq, size=size)
 
     def take(self) -> None:
-        if self.under_way is not None:
+        if self.in_flight is not None:
             assert self.bench.log.take() is None
             return
         work = self.bench.log.take()
         if isinstance(work, Append):
             self.check(work)
-            self.under_way = work
+            self.in_flight = work
         elif work is not None:
             self.bench.answer_probe()
 
     def check(self, append: Append) -> None:
-        """It has the next entries, the account behind exactly those, and no more than it may."""
+        """It has the next entries, the account after exactly those, and no more than it may."""
         entries, account = entries_of(append), append.head.account
         stored = len(self.bench.stored())
         first = account.next_position - len(entries)
@@ -77,7 +77,7 @@ class Told:
         assert (account.first_seq, account.last_seq) == (walk.first_seq, walk.last_seq)
 
     def answer(self, fate: str) -> None:
-        append, self.under_way = self.under_way, None
+        append, self.in_flight = self.in_flight, None
         if append is None:
             return
         if fate == "confirm":
@@ -136,7 +136,7 @@ async def play(steps: Sequence[Step]) -> None:
 
 @settings(max_examples=examples(150))
 @given(STEPS)
-async def test_each_append_has_the_account_behind_exactly_its_own_entries(
+async def test_each_append_has_the_account_after_exactly_its_own_entries(
     steps: list[Step],
 ) -> None:
     await play(steps)
@@ -195,7 +195,7 @@ class Hearing:
 def told_of(stored: Stored, runs: set[str]) -> set[int]:
     """Return the seqs of these runs that are published or declared in the store.
 
-    Where the entries were evicted a gap may stand before the first start that is left.
+    Where the entries were evicted a gap may come before the first start that is left.
     """
     seqs: set[int] = set()
     is_theirs = True

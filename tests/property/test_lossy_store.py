@@ -2,7 +2,7 @@
 
 The whole inside of the service speaks to a store made of a list of past values. It loses calls and
 answers, goes away, comes back as it was some time ago, empty or without one of its keys, and may be
-shared with another process. At the end everything is let settle, and what stands in the stream is
+shared with another process. At the end everything is let settle, and what is in the stream is
 compared with what the senders sent.
 """
 
@@ -317,23 +317,23 @@ class LossyStore(RuleBasedStateMachine):
         assert ended.ledger.audio_ms == published * 3
 
     def _check_that_nothing_is_lost(self, runs: list[tuple[str, list[Entry]]]) -> None:
-        standing = dict(runs)
-        assert len(runs) == len(standing)
+        there = dict(runs)
+        assert len(runs) == len(there)
         for name, run in self.runs.items():
-            if not run.sent and name not in standing:
+            if not run.sent and name not in there:
                 continue  # of a run that was given up before anything was sent nothing is kept
-            stands: list[int | str] = []
-            for entry in standing[name]:
+            found: list[int | str] = []
+            for entry in there[name]:
                 if isinstance(entry, AudioFrame):
-                    stands.append(entry.seq)
+                    found.append(entry.seq)
                 if isinstance(entry, SignalNoted):
-                    stands.append(entry.details)
-            assert stands == run.sent
-            ended = standing[name][-1]
+                    found.append(entry.details)
+            assert found == run.sent
+            ended = there[name][-1]
             assert isinstance(ended, Ended)
             if not self.broker.has_lost:  # counters that came with no entry are not retained
                 assert ended.ledger.received == run.received
-            assert run.acknowledged <= max([-1, *(s for s in stands if isinstance(s, int))])
+            assert run.acknowledged <= max([-1, *(s for s in found if isinstance(s, int))])
         assert sum(p.telemetry.counted["lost", "rolled_back"] for p in self.processes) == 0
         assert sum(p.telemetry.counted["lost", "superseded"] for p in self.processes) == 0
 
@@ -346,7 +346,7 @@ class LossyStoreBeyondRewind(LossyStore):
 
 
 class Strict(LossyStoreBeyondRewind):
-    """Every run that stands has its end, whatever was lost."""
+    """Every run that is there has its end, whatever was lost."""
 
     may_lack_an_end = False
 

@@ -12,7 +12,7 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ_"
 
 @st.composite
 def slips(draw: st.DrawFn) -> tuple[str, str]:
-    """One of our names, and the same with one or two slips, apart, behind the first letter."""
+    """One of our names, and the same with one or two slips, apart, after the first letter."""
     meant = name = draw(st.sampled_from(LONG))
     half = len(name) // 2
     places = [draw(st.integers(half + 1, len(name) - 2)), draw(st.integers(1, half - 2))]

@@ -75,7 +75,7 @@ def test_the_time_line_measures_a_frame_of_each_second(parts: list[tuple[str, in
     assert bench.moments == [it.value for it in oracle.findings]
 
 
-def test_a_call_with_a_finding_comes_before_those_without_and_behind_those_with_holes() -> None:
+def test_a_call_with_a_finding_comes_before_those_without_and_after_those_with_holes() -> None:
     overview = CallOverview()
     benches = {
         name: OverviewBench(StreamKey(TenantId("t"), StreamId(name)), overview)

@@ -1,4 +1,4 @@
-"""A rebase against plain lists: what a consumer finds behind another head is what it should.
+"""A rebase against plain lists: what a consumer finds after another head is what it should.
 
 A writer writes a stream; its store comes back as it was at some time, empty, without its entries,
 or with what an older holder wrote meanwhile; and that happens to it again and again.
@@ -91,7 +91,7 @@ def log_of(writer: Writer, let_go: int, marks: Sequence[bool]) -> Log:
     return Log(segments[let_go:], run, boundaries(segments)[let_go], lease)
 
 
-def rebased_behind(stored: Stored, log: Log, number: int = 1) -> Rebased:
+def rebased_after(stored: Stored, log: Log, number: int = 1) -> Rebased:
     """Rebase, and check what is true of every rebase."""
     held, lease = log.runs, log.lease.rebased(f"rebase{number}")
     rebased = rebase(stored.head, held, lease)
@@ -123,18 +123,18 @@ def rebased_behind(stored: Stored, log: Log, number: int = 1) -> Rebased:
 
 
 def check_nothing_is_twice(before: Stored, now: Stored, rebased: Rebased) -> None:
-    """A frame stands twice only behind the run of another writer, under the name of its own run."""
+    """A frame is there twice only after the run of another writer, in its own run."""
     seen = Counter(
         (stretch.run, seq) for stretch in stretches(now.entries) for seq in stretch.walk.seqs
     )
-    is_behind_another = any(it.source is None for it in rebased.written)
+    is_after_another = any(it.source is None for it in rebased.written)
     earlier = {stretch.run for stretch in stretches(before.entries)[:-1]}
     for (run, _), count in seen.items():
-        assert count == 1 or is_behind_another or run in earlier
+        assert count == 1 or is_after_another or run in earlier
 
 
 def check_held_is_there(before: Stored, now: Stored, log: Log, rebased: Rebased) -> None:
-    """Every frame held stands in its run, or in the new run that continues it, or is declared."""
+    """Every frame held is in its run, or in the new run that continues it, or is declared."""
     read = stretches(now.entries)
     seqs: dict[str, set[int]] = {}
     declared: dict[str, set[int]] = {}
@@ -174,13 +174,13 @@ def lost_frames(stored: Stored, log: Log) -> int:
 
 
 @given(SENT, STEPS, ANY, ANY, MARKS)
-def test_behind_its_own_past_a_writer_writes_what_is_not_there_any_more(
+def test_after_its_own_past_a_writer_writes_what_is_not_there_any_more(
     sent: list[int], steps: list[Step], let_go: int, came_back_to: int, marks: list[bool]
 ) -> None:
     writer = writer_of(sent, steps)
     stored = writer.past[came_back_to % len(writer.past)]
     log = log_of(writer, let_go, marks)
-    rebased = rebased_behind(stored, log)
+    rebased = rebased_after(stored, log)
     assert rebased.lost == lost_frames(stored, log)
     assert rebased.found == 0
     states, names = list(after(stored, rebased)), [held.run.name for held in log.runs]
@@ -193,13 +193,13 @@ def test_behind_its_own_past_a_writer_writes_what_is_not_there_any_more(
 
 
 @given(SENT, STEPS, ANY, ANY, MARKS)
-def test_what_is_in_no_store_and_not_held_is_declared_by_one_gap_behind_the_start(
+def test_what_is_in_no_store_and_not_held_is_declared_by_one_gap_after_the_start(
     sent: list[int], steps: list[Step], let_go: int, came_back_to: int, marks: list[bool]
 ) -> None:
     writer = writer_of(sent, steps)
     stored = writer.past[came_back_to % len(writer.past)]
     log = log_of(writer, let_go, marks)
-    rebased = rebased_behind(stored, log)
+    rebased = rebased_after(stored, log)
     if not rebased.lost:
         return
     name = log.runs[0].run.name
@@ -227,7 +227,7 @@ def test_what_was_counted_without_an_entry_stays_counted(
     for held in log.runs:
         written = [
             it.segment.account
-            for it in rebased_behind(stored, log).written
+            for it in rebased_after(stored, log).written
             if it.segment.run.name == held.run.name
         ]
         if written:
@@ -246,7 +246,7 @@ def test_a_store_that_has_the_facts_without_the_entries_gets_everything_once_mor
     assert head is not None
     stored = Stored(replace(head, entries_lost=True), ())
     log = log_of(writer, let_go, marks)
-    rebased = rebased_behind(stored, log)
+    rebased = rebased_after(stored, log)
     assert rebased.standing == ()
     assert rebased.lost == lost_frames(stored, log)
     assert rebased.written[0].segment.first_position == 0
@@ -264,7 +264,7 @@ class Takeover:
 
 @st.composite
 def takeovers(draw: st.DrawFn) -> Takeover:
-    """Draw a stream whose writer began behind another one, by a start or by resuming its run."""
+    """Draw a stream whose writer began after another one, by a start or by resuming its run."""
     older = Writer(draw(SENT), name="them")
     older.play([("new run", 1), *draw(STEPS)])
     writer = Writer(older.sent, older.past[-1])
@@ -293,10 +293,10 @@ def continued(taken: Takeover, came_back_to: int, steps: Sequence[Step]) -> Writ
 
 @settings(max_examples=examples(200))
 @given(takeovers(), ANY, OLDER_STEPS)
-def test_behind_what_an_older_holder_wrote_meanwhile_a_writer_continues(
+def test_after_what_an_older_holder_wrote_meanwhile_a_writer_continues(
     taken: Takeover, came_back_to: int, steps: list[Step]
 ) -> None:
-    rebased_behind(continued(taken, came_back_to, steps).past[-1], taken.log)
+    rebased_after(continued(taken, came_back_to, steps).past[-1], taken.log)
 
 
 @settings(max_examples=examples(200))
@@ -312,7 +312,7 @@ def test_what_was_rebased_is_rebased_again_onto_any_other_head(
             stored = past[-1]
         else:
             stored = past[came_back_to % len(past)]
-        rebased = rebased_behind(stored, log, number)
+        rebased = rebased_after(stored, log, number)
         past += after(stored, rebased)
         log = log.adopt(rebased, marks)
 
@@ -323,8 +323,8 @@ def test_a_rebase_onto_where_the_last_one_began_writes_the_same_again(
 ) -> None:
     writer = writer_of(sent, steps)
     log = log_of(writer, let_go, marks)
-    once = rebased_behind(Stored(), log)
-    twice = rebased_behind(Stored(), log.adopt(once, [False]), 2)
+    once = rebased_after(Stored(), log)
+    twice = rebased_after(Stored(), log.adopt(once, [False]), 2)
     assert [entries_without_generation(it.segment) for it in twice.written] == [
         entries_without_generation(it.segment) for it in once.written
     ]

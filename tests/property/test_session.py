@@ -86,7 +86,7 @@ class RecordingLog:
 
 @dataclass
 class Pending:
-    """A start that is under way."""
+    """A start that is pending."""
 
     opening: Opening
     settle: Callable[[Settled], None]
@@ -159,8 +159,8 @@ class Connection:
     ) -> Attempt:
         assert requested_at <= self.clock.now
         del budget
-        under_way = [it for it in self.pending if it.opening.stream == opening.stream]
-        assert not under_way, "two attempts at one stream"
+        pending = [it for it in self.pending if it.opening.stream == opening.stream]
+        assert not pending, "two attempts at one stream"
         self.pending.append(Pending(opening, on_settled))
         return self.pending[-1]
 
@@ -276,7 +276,7 @@ class Connection:
             live.log.is_full = event == "full"
 
     def finish(self) -> None:
-        """Have the peer leave, and everything that is under way be settled."""
+        """Have the peer leave, and everything that is pending be settled."""
         self.session.on_gone()
         for _ in range(8):
             self.settle("granted")

@@ -118,7 +118,7 @@ def test_what_a_start_writes_is_dense_and_ends_what_it_does_not_continue(
 
 
 @given(heads(), REQUESTS, TIMES)
-def test_nothing_that_a_run_has_lost_is_silent_behind_a_start(
+def test_nothing_that_a_run_has_lost_is_silent_after_a_start(
     head: Head, asked: StartRequest, now_ms: int
 ) -> None:
     decided = start(head, asked, now_ms)

@@ -2,7 +2,7 @@
 
 Every rule is tried on whole lives of a stream, drawn at random: senders speak, start, resume and
 end in one or two processes; calls and answers are lost or late; the store comes back as it was some
-time ago, empty, or without one of its keys. At the end everything is delivered, and what stands in
+time ago, empty, or without one of its keys. At the end everything is delivered, and what is in
 the store is compared with what was sent.
 """
 
@@ -302,13 +302,13 @@ def test_positions_are_dense_and_no_hole_is_silent_whatever_happens(life: list[S
     lived, _ = play(life, processes=2)
     head = lived.store.head
     if head is not None and not head.entries_lost:
-        stands = len(lived.store.now.entries)
-        assert head.next_position in {stands, head.first_kept + stands}
+        count = len(lived.store.now.entries)
+        assert head.next_position in {count, head.first_kept + count}
 
 
 @lives
 @given(steps("roll back"))
-def test_the_ledger_at_the_end_is_what_stands_in_the_stream(life: list[Step]) -> None:
+def test_the_ledger_at_the_end_is_what_is_in_the_stream(life: list[Step]) -> None:
     lived, reading = play(life)
     for entry in (entry for _, entry in lived.store.now.entries):
         if isinstance(entry, Started):

@@ -106,7 +106,7 @@ def test_what_is_wrong_with_a_url_is_told(url: str) -> None:
     "url", ["redis://:{}@broker:6379/0", "redis://me:{}@broker", "redis://{}:p@broker",
             "rediss://:{}@broker/0?ssl_cert_reqs=none", "unix://:{}@/run/v.sock"],
 )  # fmt: skip
-def test_a_special_character_of_a_login_is_told_wherever_it_stands(
+def test_a_special_character_of_a_login_is_told_wherever_it_is(
     url: str, where: str, character: str
 ) -> None:
     login = where.format(character)

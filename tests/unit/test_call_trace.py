@@ -82,7 +82,7 @@ async def test_a_call_that_is_sampled_out_tells_consumers_so_unless_its_sender_h
     assert tracer.dropped == 0
 
 
-async def test_a_start_behind_the_end_begins_no_further_span(collector: TraceCollector) -> None:
+async def test_a_start_after_the_end_begins_no_further_span(collector: TraceCollector) -> None:
     tracer = tracer_of()
     trace = CallTrace(tracer, None, CLOCK)
     trace.end(None)

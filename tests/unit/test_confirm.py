@@ -33,7 +33,7 @@ async def replicated() -> AsyncIterator[tuple[ScriptedNode, Pipeline]]:
             await pipeline.connection.close()
 
 
-async def test_each_round_writes_and_waits_for_a_replica_behind_all_its_commands() -> None:
+async def test_each_round_writes_and_waits_for_a_replica_after_all_its_commands() -> None:
     async with replicated() as (node, pipeline):
         for _ in range(2):
             assert await pipeline.run([CALL, ("GET", "x")]) == [1, b"found"]

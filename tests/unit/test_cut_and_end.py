@@ -43,7 +43,7 @@ async def cut(bench: SenderBench, *seqs: int) -> LiveStream:
 
 
 @timeless()
-async def test_an_end_is_stored_behind_everything_before_it(
+async def test_an_end_is_stored_after_everything_before_it(
     bench: SenderBench, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "application.end_interaction")

@@ -272,7 +272,7 @@ def test_dropped_frames_without_numbers_have_none() -> None:
     assert dropped == Dropped(frames=2)
 
 
-def test_a_flood_of_starts_and_stops_behind_a_start_takes_no_memory() -> None:
+def test_a_flood_of_starts_and_stops_after_a_start_takes_no_memory() -> None:
     subject = early()
     take(subject, START)
     for _ in range(20_000):

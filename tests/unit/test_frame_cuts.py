@@ -91,7 +91,7 @@ def test_nothing_is_held_of_the_buffer_that_was_read() -> None:
     assert [payload for _, payload in reader.messages] == [b"abcd"] * 5 + [b"efgh"]
 
 
-def test_what_is_read_while_some_is_left_comes_behind_it() -> None:
+def test_what_is_read_while_some_is_left_comes_after_it() -> None:
     reader = FrameReader(MAX_BYTES)
     for number in range(3):
         reader.read(1, memoryview(frame(BINARY, b"%d" % number) * 2))

@@ -207,7 +207,7 @@ BEHIND = [
 @pytest.mark.parametrize("max_frames", [1, 64])
 @pytest.mark.parametrize("end", [close(1000), frame(0x3), frame(TEXT, b"\xff")], ids=bytes.hex)
 @pytest.mark.parametrize("before", [1, 62, 63, 64, 65, 127, 600])
-def test_nothing_behind_the_end_is_told(before: int, end: bytes, max_frames: int) -> None:
+def test_nothing_after_the_end_is_told(before: int, end: bytes, max_frames: int) -> None:
     sent: list[Message] = [b"%d" % n for n in range(before)]
     frames = b"".join(frame(BINARY, b"%d" % n) for n in range(before))
     told = read([frames + end + b"".join(BEHIND), *BEHIND], max_frames=max_frames)
@@ -215,7 +215,7 @@ def test_nothing_behind_the_end_is_told(before: int, end: bytes, max_frames: int
     assert told.controls == ([(CLOSE, b"\x03\xe8")] if told.violation is None else [])
 
 
-def test_behind_a_close_of_ours_messages_are_dropped_and_control_frames_told() -> None:
+def test_after_a_close_of_ours_messages_are_dropped_and_control_frames_told() -> None:
     reader = FrameReader(MAX_BYTES)
     begun = [frame(TEXT, b"before"), frame(TEXT, b"half", fin=False)]
     assert read(begun, reader=reader).messages == ["before"]

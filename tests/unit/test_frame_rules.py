@@ -153,7 +153,7 @@ def test_text_that_is_not_utf8_is_closed_1007(payload: bytes) -> None:
     [[], [close(4000)], [frame(PING, b"x")], [frame(0x3)], [unmasked(TEXT, b"x")]],
     ids=["", "close", "ping", "opcode", "mask"],
 )
-def test_nothing_behind_text_that_is_not_utf8_is_told(behind: list[bytes], is_late: bool) -> None:
+def test_nothing_after_text_that_is_not_utf8_is_told(behind: list[bytes], is_late: bool) -> None:
     more = [frame(TEXT, b"after"), frame(BINARY, b"after")]
     sent = [BEFORE, frame(TEXT, b"\xff"), *more, *behind, *more]
     told = read([b"".join(sent)], is_late=is_late)

@@ -95,7 +95,7 @@ def test_a_verb_leads_where_the_table_says_or_is_refused_and_changes_nothing(
     assert interaction.state is state
 
 
-def test_a_generation_begins_live_at_the_account_behind_its_start() -> None:
+def test_a_generation_begins_live_at_the_account_after_its_start() -> None:
     interaction = live()
     assert interaction.state is State.LIVE
     assert interaction.opening is OPENING
@@ -114,7 +114,7 @@ def test_the_first_seq_of_a_run_is_its_baseline() -> None:
     assert interaction.last_seq == 5_000
 
 
-def test_a_gap_stands_before_the_frame_that_reveals_it() -> None:
+def test_a_gap_comes_before_the_frame_that_reveals_it() -> None:
     interaction = live()
     hear(interaction, 10)
     assert hear(interaction, 14) == [Gap(11, 3), frame(14)]
@@ -159,7 +159,7 @@ def test_the_ledger_in_the_end_is_the_account_of_the_run() -> None:
     assert interaction.end(EndReason.CALLENDED) == (Ended(EndReason.CALLENDED, expected),)
 
 
-def test_the_account_is_of_a_stream_in_which_every_entry_so_far_stands() -> None:
+def test_the_account_is_of_a_stream_in_which_every_entry_so_far_is_stored() -> None:
     interaction = live()
     hear(interaction, 4, 6)
     interaction.cut()
@@ -372,7 +372,7 @@ def test_a_rebase_takes_back_no_number_that_was_given() -> None:
     assert interaction.unnumbered_seq == 4
 
 
-def test_a_rebase_before_the_first_frame_continues_behind_what_another_writer_published() -> None:
+def test_a_rebase_before_the_first_frame_continues_after_what_another_writer_published() -> None:
     interaction = live()
     interaction.rebase(Account(2, 0, 0, Ledger(1, 1, bytes=320, audio_ms=20)))
     assert interaction.hear(frame(0)) == ()

@@ -50,7 +50,7 @@ async def test_a_batch_waits_from_its_first_frame_and_not_from_its_last(
 
 
 @timeless(limits=LINGERING)
-async def test_frames_behind_an_append_in_flight_wait_as_long(bench: SenderBench) -> None:
+async def test_frames_after_an_append_in_flight_wait_as_long(bench: SenderBench) -> None:
     live = await bench.begin()
     began = len(bench.store.calls)
     bench.store.seconds = 0.03
@@ -198,7 +198,7 @@ async def test_a_close_ends_only_the_waits_of_before(bench: SenderBench) -> None
 
 @pytest.mark.parametrize("is_acked", [True, False])
 @timeless(limits=LINGERING)
-async def test_a_batch_that_becomes_due_behind_an_append_in_flight_follows_its_answer(
+async def test_a_batch_that_becomes_due_after_an_append_in_flight_follows_its_answer(
     bench: SenderBench, *, is_acked: bool
 ) -> None:
     live = await bench.begin()

@@ -248,7 +248,7 @@ async def test_a_rebase_is_logged_with_its_stream_and_what_is_lost(
 
 
 async def test_a_cut_is_published_although_the_store_is_where_its_last_frame_is() -> None:
-    """The answer of the frame was lost: the store has it, and not the account behind it."""
+    """The answer of the frame was lost: the store has it, and not the account after it."""
     bench = await live()
     bench.hear(0)
     bench.step("answer lost")
@@ -290,7 +290,7 @@ async def test_an_account_that_is_due_goes_with_what_is_open() -> None:
     assert bench.log.is_empty
 
 
-async def test_an_account_that_became_due_behind_a_full_batch_is_not_left_out() -> None:
+async def test_an_account_that_became_due_after_a_full_batch_is_not_left_out() -> None:
     bench = await live()
     bench.hear(*range(128))
     bench.here.interaction.refuse()
@@ -303,7 +303,7 @@ async def test_an_account_that_became_due_behind_a_full_batch_is_not_left_out() 
     assert bench.account.ledger.rejected == 1
 
 
-async def test_a_signal_behind_the_last_frame_is_written_again() -> None:
+async def test_a_signal_after_the_last_frame_is_written_again() -> None:
     bench = await live(0)
     bench.note()
     bench.settle()
@@ -317,7 +317,7 @@ async def test_a_signal_behind_the_last_frame_is_written_again() -> None:
 # One key is gone
 
 
-async def test_entries_that_were_evicted_alone_are_written_again_behind_a_new_start() -> None:
+async def test_entries_that_were_evicted_alone_are_written_again_after_a_new_start() -> None:
     bench = await live(0, 1)
     bench.store.evict_entries()
     bench.doubt()
@@ -352,7 +352,7 @@ async def test_a_head_that_was_evicted_alone_is_written_again() -> None:
     assert bench.account == bench.here.published
 
 
-async def test_behind_a_head_that_was_evicted_an_older_generation_is_continued_in_place() -> None:
+async def test_after_a_head_that_was_evicted_an_older_generation_is_continued_in_place() -> None:
     bench = await live(0)
     bench.start(Resume())
     bench.confirm(1)
@@ -366,7 +366,7 @@ async def test_behind_a_head_that_was_evicted_an_older_generation_is_continued_i
     assert bench.telemetry.rebased_streams == 0
 
 
-async def test_a_start_behind_evicted_entries_declares_them() -> None:
+async def test_a_start_after_evicted_entries_declares_them() -> None:
     bench = await live(0, 1)
     bench.store.evict_entries()
     other = LogBench("b", beside=bench)
@@ -449,7 +449,7 @@ async def test_what_retention_has_left_grows_with_time() -> None:
 # Ends
 
 
-async def test_an_end_that_waits_is_written_once_behind_a_rebase() -> None:
+async def test_an_end_that_waits_is_written_once_after_a_rebase() -> None:
     bench = await live(0)
     bench.hear(1)
     bench.end()
@@ -540,7 +540,7 @@ async def test_an_end_that_an_older_holder_has_written_already_is_confirmed_by_i
     newer.store.roll_back(1)
     newer.doubt()
     newer.settle()
-    assert newer.account.state is State.ENDED, "what stands is written once it is gone again"
+    assert newer.account.state is State.ENDED, "what is held is written once it is gone again"
 
 
 async def test_a_cut_run_that_an_older_holder_has_ended_is_not_waited_for() -> None:

@@ -90,7 +90,7 @@ async def test_an_append_is_closed_when_it_has_many_entries() -> None:
     assert sizes == [BATCH_ENTRIES] * 3 + [1]
 
 
-async def test_an_append_carries_the_account_behind_exactly_its_own_entries() -> None:
+async def test_an_append_carries_the_account_after_exactly_its_own_entries() -> None:
     bench = await live()
     bench.hear(*range(BATCH_ENTRIES))
     bench.hear(BATCH_ENTRIES, BATCH_ENTRIES)

@@ -117,7 +117,7 @@ async def test_two_starts_are_decided_in_the_order_in_which_they_were_requested(
     first, second = bench.request(), bench.request(Resume())
     bench.settle()
     older = bench.adopt(first)
-    assert not second.outcome.done(), "what was held behind the first is put before"
+    assert not second.outcome.done(), "what was held after the first is put before"
     bench.hear(0)
     bench.settle()
     newer = bench.adopt(second)
@@ -144,7 +144,7 @@ async def test_while_a_run_catches_up_no_further_start_is_decided() -> None:
 
 
 @pytest.mark.parametrize("continuation", [NEW_RUN, Resume()])
-async def test_entries_of_the_older_generation_are_held_back_while_a_start_is_under_way(
+async def test_entries_of_the_older_generation_are_held_back_while_a_start_is_pending(
     continuation: Resume, caplog: pytest.LogCaptureFixture
 ) -> None:
     """They belong to neither run: a start that is granted drops them, and they are counted."""
@@ -230,7 +230,7 @@ async def test_a_start_that_was_requested_long_before_that_of_the_holder_is_supe
     assert bench.log.is_done
 
 
-async def test_a_start_behind_a_loss_is_granted_later_than_the_lease_that_was_lost() -> None:
+async def test_a_start_after_a_loss_is_granted_later_than_the_lease_that_was_lost() -> None:
     bench = LogBench(limits=BufferLimits(rewind_seconds=0.0))
     lost = bench.start()
     bench.end()
@@ -370,7 +370,7 @@ async def test_a_start_that_was_withdrawn_and_arrives_late_is_found_to_be_held()
     assert bench.log.quiet_seconds(bench.clock.now + 1.0) == pytest.approx(1.0)
     bench.hear(0)
     bench.answer(bench.append())
-    assert bench.stored_seqs() == [0], "it is appended behind the head that was found"
+    assert bench.stored_seqs() == [0], "it is appended after the head that was found"
     assert bench.head.begun_at == 0
     bench.clock.now += 1.0
     bench.hear(1)

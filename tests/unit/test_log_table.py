@@ -1,4 +1,4 @@
-"""The table of `stream_log`, cell by cell: what a log does when its store stands elsewhere."""
+"""The table of `stream_log`, cell by cell: what a log does with a head that is elsewhere."""
 
 import pytest
 from log_bench import LogBench, entries_of, frames_of
@@ -37,7 +37,7 @@ async def replaying() -> LogBench:
 
 
 async def rebasing() -> LogBench:
-    """All is queued again, behind nothing."""
+    """All is queued again, after nothing."""
     bench = await probing()
     bench.store.wipe()
     bench.answer_probe()
@@ -59,7 +59,7 @@ def in_state(bench: LogBench, state: LogState) -> LogBench:
 
 
 def taken_over(bench: LogBench) -> LogBench:
-    """Have another process begin behind what the store has."""
+    """Have another process begin after what the store has."""
     other = LogBench("b", beside=bench)
     other.start(Resume())
     return other
@@ -78,7 +78,7 @@ async def test_in_sync_what_is_appended_is_confirmed() -> None:
     assert bench.here.published == bench.account
 
 
-async def test_in_sync_a_store_that_came_back_younger_is_replayed_from_where_it_stands() -> None:
+async def test_in_sync_a_store_that_came_back_younger_is_replayed_from_its_head() -> None:
     bench = await in_sync(0, 1, 2)
     bench.store.roll_back(2)
     bench.hear(3)
@@ -184,7 +184,7 @@ async def test_probing_a_store_that_lacks_a_part_is_replayed_and_frames_are_coun
     assert (bench.unconfirmed, bench.retained) == (0, 960)
 
 
-async def test_probing_a_store_that_stands_elsewhere_causes_a_rebase() -> None:
+async def test_probing_a_store_whose_head_is_elsewhere_causes_a_rebase() -> None:
     bench = await probing()
     bench.store.wipe()
     bench.answer_probe()
@@ -273,7 +273,7 @@ async def test_replaying_a_store_that_came_back_once_more_is_replayed_from_there
     assert bench.stored_seqs() == [0, 1, 2]
 
 
-async def test_replaying_a_store_that_stands_elsewhere_causes_a_rebase() -> None:
+async def test_replaying_a_store_whose_head_is_elsewhere_causes_a_rebase() -> None:
     bench = await replaying()
     append = bench.append()
     bench.store.wipe()
@@ -334,7 +334,7 @@ async def test_rebasing_the_rest_is_replayed() -> None:
     assert bench.stored_seqs() == list(range(200))
 
 
-async def test_rebasing_whose_answer_was_lost_continues_from_where_the_store_stands() -> None:
+async def test_rebasing_whose_answer_was_lost_continues_from_the_head_of_the_store() -> None:
     bench = await rebasing()
     bench.step("answer lost")
     in_state(bench, LogState.REBASING)
@@ -344,7 +344,7 @@ async def test_rebasing_whose_answer_was_lost_continues_from_where_the_store_sta
     assert [type(entry) for entry in bench.stored()].count(Started) == 1
 
 
-async def test_rebasing_a_store_that_stands_elsewhere_again_causes_another_rebase() -> None:
+async def test_rebasing_a_store_whose_head_is_elsewhere_again_causes_another_rebase() -> None:
     bench = await rebasing()
     append = bench.append()
     older = LogBench("0", beside=bench)
@@ -378,7 +378,7 @@ async def test_rebasing_what_failed_is_sent_again_the_same() -> None:
     assert entries_of(bench.append()) == entries_of(first)
 
 
-async def test_frames_that_were_heard_before_a_rebase_follow_behind_it() -> None:
+async def test_frames_that_were_heard_before_a_rebase_follow_after_it() -> None:
     bench = await in_sync(0)
     bench.hear(1)
     append = bench.append()
@@ -418,7 +418,7 @@ async def test_fenced_a_store_of_its_own_past_is_replayed_under_its_own_lease() 
     assert bench.head.lease.generation == generation
 
 
-async def test_fenced_a_store_that_stands_elsewhere_closes() -> None:
+async def test_fenced_a_store_whose_head_is_elsewhere_closes() -> None:
     bench = await fenced()
     bench.store.wipe()
     bench.doubt()

@@ -61,7 +61,7 @@ def read_until(descriptor: int, lines: int) -> list[str]:
 def fill(writer: LogWriter, size: int = 1_000) -> int:
     """Log to a full pipe until a line is dropped; return how many were taken."""
     writer.handle(record(f"{0:06}{'x' * size}"))
-    wait_until(lambda: writer._is_writing)  # the queue is filled behind a write that stands
+    wait_until(lambda: writer._is_writing)  # the queue is filled after a write that waits
     taken = 1
     while not writer.dropped:
         writer.handle(record(f"{taken:06}{'x' * size}"))

@@ -1,4 +1,4 @@
-"""What the views say while the store is away, right behind that, and of trouble that is over."""
+"""What the views say while the store is away, right after that, and of trouble that is over."""
 
 import pytest
 from overview_bench import SPEECH, OverviewBench

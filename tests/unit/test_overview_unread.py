@@ -38,7 +38,7 @@ def test_while_the_store_is_away_a_call_is_as_it_was_seen_last() -> None:
     assert told(bench).arriving.text.endswith("last seen: 1 of 1 call with audio, 1 frames/s")
 
 
-def test_a_call_that_cannot_be_read_stands_before_those_that_flow_and_is_found() -> None:
+def test_a_call_that_cannot_be_read_comes_before_those_that_flow_and_is_found() -> None:
     overview = CallOverview()
     first, second = (flowing(name, overview) for name in ("first", "second"))
     overview.unread(second.key, second.instant)

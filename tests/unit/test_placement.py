@@ -1,4 +1,4 @@
-"""The table of `domain.placement`: where a store stands, seen from a writer."""
+"""The table of `domain.placement`: where the head of a store is, seen from a writer."""
 
 from dataclasses import replace
 
@@ -94,7 +94,7 @@ def made_of_the_last_entry(generation: int, position: int) -> Head:
         (3, 14, Elsewhere()),  # that position is held, and was written by a later generation
         (4, 13, Elsewhere()),
         (5, 15, Elsewhere()),
-        (3, 9, At(10)),  # it is held no more, and what is held behind it is of its generation
+        (3, 9, At(10)),  # it is held no more, and what is held after it is of its generation
         (2, 9, Elsewhere()),
         (4, 9, Elsewhere()),
         (3, 8, Elsewhere()),

@@ -127,7 +127,7 @@ def test_a_run_that_has_ended_is_not_read_once_more() -> None:
     assert read(one, again) == []
 
 
-def test_the_next_owner_continues_behind_the_position() -> None:
+def test_the_next_owner_continues_after_the_position() -> None:
     first = read(tape(), FIRST)[3]
     position = Position.loads(first.position.dumps())
     assert brief(read(tape(position), FIRST)) == [("audio", 3), ("audio", 4)]

@@ -57,7 +57,7 @@ def frames(*seqs: int) -> list[Entry]:
     return [frame(seq) for seq in seqs]
 
 
-def test_of_the_run_that_the_store_has_what_is_behind_its_last_seq_is_written() -> None:
+def test_of_the_run_that_the_store_has_what_is_after_its_last_seq_is_written() -> None:
     writer = writer_of("hear", "hear", "note", "hear")
     rebased = rebase(writer.past[3].head, all_of(writer), LEASE)
     assert entries(rebased) == [resumed(9), NOTED, frame(2)]
@@ -90,7 +90,7 @@ def test_of_every_later_run_all_is_written_and_earlier_ones_are_standing() -> No
     assert rebased.lease == replace(LEASE, generation=10)
 
 
-def test_behind_none_of_the_runs_all_of_them_are_written() -> None:
+def test_after_none_of_the_runs_all_of_them_are_written() -> None:
     writer = writer_of("hear", "end", "new run", "hear")
     rebased = rebase(None, all_of(writer), LEASE)
     ended = Ended(EndReason.ENDED, Ledger(1, 1, bytes=320, audio_ms=20))
@@ -113,13 +113,13 @@ def test_an_open_run_of_another_process_is_ended_first_under_its_own_generation(
     assert rebased.written[1].begun_at == head.next_position + 1
 
 
-def test_behind_the_end_of_another_processes_run_there_is_nothing_to_end() -> None:
+def test_after_the_end_of_another_processes_run_there_is_nothing_to_end() -> None:
     theirs = writer_of("hear", "end", name="them")
     rebased = rebase(theirs.past[-1].head, all_of(writer_of("hear")), LEASE)
     assert entries(rebased) == [new(9), frame(0)]
 
 
-def test_frames_that_no_one_holds_are_one_gap_behind_the_start_and_lost_in_the_ledger() -> None:
+def test_frames_that_no_one_holds_are_one_gap_after_the_start_and_lost_in_the_ledger() -> None:
     writer = writer_of(*["hear"] * 6)
     base, rest = writer.appends[4].account, writer.appends[5:]
     held = [HeldRun(rest[0].run, base, rest)]
@@ -130,7 +130,7 @@ def test_frames_that_no_one_holds_are_one_gap_behind_the_start_and_lost_in_the_l
     assert account.ledger == Ledger(6, 4, lost=2, missing=2, bytes=1280, audio_ms=80)
 
 
-def test_what_was_dropped_behind_frames_that_no_one_holds_is_counted_beside_them() -> None:
+def test_what_was_dropped_after_frames_that_no_one_holds_is_counted_beside_them() -> None:
     writer = writer_of(*["hear"] * 6, "drop", "hear")
     held = [HeldRun(writer.appends[0].run, writer.appends[4].account, writer.appends[5:])]
     rebased = rebase(writer.past[3].head, held, LEASE)
@@ -161,7 +161,7 @@ def ended_by_an_older_holder(writer: Writer, at: int) -> Stored:
     return writer_of("end", stored=writer.past[at], name="older").past[-1]
 
 
-def test_what_continues_behind_an_end_of_its_run_becomes_a_new_run() -> None:
+def test_what_continues_after_an_end_of_its_run_becomes_a_new_run() -> None:
     writer = writer_of("hear", "hear", "drop", "hear", "resume", "hear")
     head = ended_by_an_older_holder(writer, 3).head
     rebased = rebase(head, all_of(writer), LEASE)
@@ -270,7 +270,7 @@ def test_drops_before_the_first_frame_are_all_missing_however_often_they_were_to
     assert (account.first_seq, account.ledger.missing) == (0, 2)
 
 
-def test_a_gap_stays_behind_what_was_noted_before_it() -> None:
+def test_a_gap_stays_after_what_was_noted_before_it() -> None:
     writer = writer_of("hear")
     for verb in ("drop", "note", "hear"):
         writer.take(verb, 1)
@@ -305,7 +305,7 @@ def test_what_was_lost_once_is_not_lost_again() -> None:
 
 
 @pytest.mark.parametrize("verb", ["refuse", "drop"])
-def test_what_the_store_has_counted_behind_its_last_frame_is_counted_once(verb: str) -> None:
+def test_what_the_store_has_counted_after_its_last_frame_is_counted_once(verb: str) -> None:
     writer = writer_of("hear", verb, "note", "note")
     rebased = rebase(writer.past[3].head, all_of(writer), LEASE)
     account = rebased.written[-1].segment.account
@@ -320,7 +320,7 @@ def test_a_cut_run_stays_cut_where_it_is_written() -> None:
     assert rebased.written[-1].segment.account.state is State.CUT
 
 
-def test_an_account_without_entries_is_written_behind_the_rest() -> None:
+def test_an_account_without_entries_is_written_after_the_rest() -> None:
     writer = writer_of("hear")
     start, last = writer.appends
     due = replace(last, entries=(), account=replace(last.account, state=State.CUT))

@@ -50,7 +50,7 @@ def test_a_file_whose_length_its_writer_did_not_know_is_read_to_its_end(path: Pa
 
 def test_a_chunk_that_is_cut_is_told_as_that(path: Path) -> None:
     whole = bytearray(path.read_bytes())
-    struct.pack_into("<I", whole, 16, 17)  # `fmt `, with a pad byte behind the end of the file
+    struct.pack_into("<I", whole, 16, 17)  # `fmt `, with a pad byte after the end of the file
     struct.pack_into("<I", whole, 4, 29)
     path.write_bytes(whole[:37])
     with pytest.raises(UnusableRecording, match=r"\(it is cut\)"):

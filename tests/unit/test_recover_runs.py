@@ -209,7 +209,7 @@ async def test_a_run_whose_entries_are_lost_is_left_to_its_next_start(bench: Sen
 
 @timeless()
 async def test_a_writer_that_was_only_frozen_is_fenced(bench: SenderBench) -> None:
-    """Its sender is told, and opens a new run behind the end."""
+    """Its sender is told, and opens a new run after the end."""
     frozen = SenderBench(bench.clock, beside=bench)
     live = await frozen.begin(stream=DEAD)
     bench.heartbeats.latest[DEAD] = -1.0

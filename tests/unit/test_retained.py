@@ -206,7 +206,7 @@ def test_one_batch_is_retained_however_large_it_is() -> None:
     assert shelf.bytes == 100 * SIZE
 
 
-def test_what_is_let_go_moves_the_base_behind_it() -> None:
+def test_what_is_let_go_moves_the_base_after_it() -> None:
     shelf = Shelf(BRIEF)
     shelf.keep_frames(21)
     first = frames_at(0, 0)
@@ -235,7 +235,7 @@ def test_without_a_rewind_nothing_is_retained_and_the_base_goes_along() -> None:
     assert shelf.base.next_position == 3
 
 
-def test_an_account_without_entries_is_the_account_behind_the_last_batch() -> None:
+def test_an_account_without_entries_is_the_account_after_the_last_batch() -> None:
     shelf = Shelf()
     shelf.keep_frames(2)
     cut = replace(frames_at(1, 1).account, state=State.CUT)
@@ -271,7 +271,7 @@ def test_a_batch_that_a_position_divides_is_taken_whole() -> None:
     assert shelf.is_empty
 
 
-def test_what_stands_at_positions_that_are_not_known_is_not_taken_by_position() -> None:
+def test_what_is_at_positions_that_are_not_known_is_not_taken_by_position() -> None:
     shelf = Shelf()
     shelf.keep(replace(frames_at(0, 0, 1), is_numbered=False), frames_at(9, 2))
     assert positions(shelf.numbered) == [(9, 10)]

@@ -110,7 +110,7 @@ def test_what_the_store_is_found_to_have_is_confirmed_by_its_times() -> None:
     assert [seqs_of(batch.unpacked()) for batch in result.standing] == [[], [0, 1], [2, 3]]
 
 
-def test_what_stands_has_no_known_position_and_is_not_new() -> None:
+def test_what_is_standing_has_no_known_position_and_is_not_new() -> None:
     writer = writer_of("hear x2", "hear")
     result = rewritten(writer.past[2].head, batches_of(writer, 3))
     assert [batch.is_numbered for batch in result.standing] == [False, False]

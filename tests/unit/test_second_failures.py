@@ -182,7 +182,7 @@ async def test_frames_that_another_process_has_begun_without_are_counted_exactly
 
 @pytest.mark.parametrize("spoken", [0, 3, 5])
 @timeless(limits=LIMITS)
-async def test_frames_are_counted_also_behind_a_generation_of_the_same_number(
+async def test_frames_are_counted_also_after_a_generation_of_the_same_number(
     bench: SenderBench, spoken: int
 ) -> None:
     """A resumed generation is rolled back, and the sender resumes at another process."""
@@ -207,7 +207,7 @@ async def test_frames_are_counted_also_behind_a_generation_of_the_same_number(
 @pytest.mark.parametrize("continuation", [NEW_RUN, Resume()])
 @pytest.mark.parametrize("lost", [5, 7])
 @timeless(limits=LIMITS)
-async def test_what_is_lost_behind_another_process_is_counted_once_by_one_of_both(
+async def test_what_is_lost_after_another_process_is_counted_once_by_one_of_both(
     bench: SenderBench, lost: int, continuation: Continuation, *, is_fenced: bool
 ) -> None:
     """Also where the older process is fenced already; the newer one finds the loss first."""
@@ -258,9 +258,7 @@ async def test_what_another_process_continues_is_not_lost_although_its_answer_is
     assert bench.stored_seqs() == list(range(stored + 3))
 
 
-async def test_an_account_that_was_not_stored_is_not_taken_for_stored_behind_another_start() -> (
-    None
-):
+async def test_an_account_that_was_not_stored_is_not_taken_for_stored_after_another_start() -> None:
     """It tells of a drop, which would be taken for a loss that the other process has declared."""
     bench = LogBench(limits=ROOMY)
     bench.start()
@@ -382,7 +380,7 @@ async def test_what_is_gone_with_its_stream_is_counted_unless_another_process_co
     assert bench.lost() == lost
 
 
-async def test_what_is_lost_behind_each_of_two_other_leases_is_counted() -> None:
+async def test_what_is_lost_after_each_of_two_other_leases_is_counted() -> None:
     bench = LogBench(limits=ROOMY)
     other = LogBench("b", beside=bench)
     seqs = count()
@@ -399,7 +397,7 @@ async def test_what_is_lost_behind_each_of_two_other_leases_is_counted() -> None
     assert bench.lost() == 2 + 1
 
 
-async def test_each_frame_that_is_lost_behind_newer_leases_is_counted_once() -> None:
+async def test_each_frame_that_is_lost_after_newer_leases_is_counted_once() -> None:
     bench = LogBench(limits=ROOMY)
     bench.start()
     bench.confirm(*range(5))

@@ -211,7 +211,7 @@ def test_a_window_that_is_dropped_is_empty_and_holds_no_bytes() -> None:
     assert (window.count, window.audio_bytes, window.unconfirmed) == (0, 0, 0)
 
 
-def test_a_closed_batch_is_queued_behind_all_others() -> None:
+def test_a_closed_batch_is_queued_after_all_others() -> None:
     window = Window()
     batches = window.queue_frames(1)
     queued = frames_at(40, 9)

@@ -57,7 +57,7 @@ async def test_many_streams_are_sent_in_one_call(bench: SenderBench) -> None:
 
 
 @timeless()
-async def test_only_so_many_rounds_are_under_way_and_a_stream_is_in_one_of_them(
+async def test_only_so_many_rounds_are_in_flight_and_a_stream_is_in_one_of_them(
     bench: SenderBench,
 ) -> None:
     lives = [await bench.begin(stream=stream_key(f"s{number}")) for number in range(5)]
@@ -66,12 +66,12 @@ async def test_only_so_many_rounds_are_under_way_and_a_stream_is_in_one_of_them(
         for live in lives:
             bench.hear(live, seq)
             await asyncio.sleep(0.01)
-    assert bench.store.under_way == ROUNDS_AT_ONCE
+    assert bench.store.in_flight == ROUNDS_AT_ONCE
     in_flight = [it for call in bench.store.calls[-ROUNDS_AT_ONCE:] for it in call.streams]
     assert len(in_flight) == len(set(in_flight))
     bench.store.may_answer.set()
     await until(lambda: bench.sender.unpublished() == 0)
-    assert bench.store.most_under_way == ROUNDS_AT_ONCE
+    assert bench.store.most_in_flight == ROUNDS_AT_ONCE
     assert all(bench.store.seqs(live.key) == list(range(10)) for live in lives)
 
 

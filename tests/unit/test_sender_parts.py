@@ -14,7 +14,7 @@ from application.time_limit import ANSWER_SECONDS, MAX_RETRY_SECONDS
 
 REWIND = 5.0
 SOON = 0.3
-"""Longer than a call and the pause behind one that failed, shorter than a tick."""
+"""Longer than a call and the pause after one that failed, shorter than a tick."""
 
 
 async def one_in_each(bench: SenderBench) -> tuple[LiveStream, LiveStream]:

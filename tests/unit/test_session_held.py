@@ -71,7 +71,7 @@ async def test_nothing_that_is_held_is_dropped_although_the_buffers_are_full(
     assert starting.told_drops == [("call", "agentstream", None), ("call", "agentstream", 1)]
 
 
-async def test_audio_that_is_dropped_behind_what_was_held_is_told_by_lines_of_its_own(
+async def test_audio_that_is_dropped_after_what_was_held_is_told_by_lines_of_its_own(
     site: StartingSite,
 ) -> None:
     budget = site.container.services().budget

@@ -167,7 +167,7 @@ async def test_messages_of_a_sender_that_left_before_its_start_are_published_in_
     assert site.telemetry.held_bytes().unconfirmed == 0
 
 
-async def test_what_is_dropped_behind_a_start_is_counted_by_the_rules_of_the_run(
+async def test_what_is_dropped_after_a_start_is_counted_by_the_rules_of_the_run(
     site: StartingSite,
 ) -> None:
     starting = site.starting(Agentstream())
@@ -192,7 +192,7 @@ async def test_what_is_dropped_behind_a_start_is_counted_by_the_rules_of_the_run
     assert site.telemetry.counted["rejected", Refusal.MALFORMED_JSON] == 1
 
 
-async def test_one_that_is_gone_without_an_end_is_cut_behind_what_was_dropped(
+async def test_one_that_is_gone_without_an_end_is_cut_after_what_was_dropped(
     site: StartingSite,
 ) -> None:
     starting = site.starting(Agentstream())

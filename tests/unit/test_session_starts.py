@@ -1,4 +1,4 @@
-"""A session whose start is under way: what no socket shows of what its sender sends meanwhile."""
+"""A session whose start is pending: what no socket shows of what its sender sends meanwhile."""
 
 import asyncio
 import json
@@ -115,7 +115,7 @@ async def test_a_start_that_cannot_be_decided_is_tried_again_with_the_first_fram
     assert stream.interaction.last_seq == 7
 
 
-async def test_a_frame_sent_while_the_first_attempt_is_under_way_decides_the_second(
+async def test_a_frame_sent_while_the_first_attempt_is_pending_decides_the_second(
     site: StartingSite,
 ) -> None:
     await site.plug()
@@ -266,7 +266,7 @@ async def test_a_start_that_waits_for_its_first_frame_is_read_though_buffers_are
     budget.add(budget.limits.buffer_bytes)
     assert not starting.session.is_full
     say(starting, Audio(7, b"ab"))
-    assert starting.session.is_full  # it is under way now, which is waited for
+    assert starting.session.is_full  # it is pending now, which is waited for
     budget.add(-budget.limits.buffer_bytes)
     assert isinstance(await site.outcome(starting), LiveStream)
 

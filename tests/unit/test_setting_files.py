@@ -89,7 +89,7 @@ def test_a_file_that_no_variable_could_hold_is_a_wrong_value(
 
 
 def test_a_file_is_not_repeated_in_a_complaint_and_may_have_no_end() -> None:
-    """A secret may stand where its file should be named."""
+    """A secret may be where its file should be named."""
     assert "hunter2" not in mistakes({**MINIMAL, "JWT_ISSUER_FILE": "hunter2"})[1]
     assert "hunter2" not in mistakes({**MINIMAL, "JWT_ISSUER_FILE": "hunter2\0"})[1]
     assert "65536" in mistakes({**MINIMAL, "JWT_ISSUER_FILE": "/dev/zero"})[1]

@@ -130,7 +130,7 @@ def test_a_stream_that_is_not_known_begins_with_a_new_run(continuation: Continua
 
 
 @pytest.mark.parametrize("continuation", [NEW_RUN, Resume(), ResumeAbove(), ResumeAbove(3)])
-def test_behind_an_end_a_new_run_begins(continuation: Continuation) -> None:
+def test_after_an_end_a_new_run_begins(continuation: Continuation) -> None:
     asked = request("x", continuation)
     begun = begin(ENDED, asked)
     assert written(begun) == [started(4, "x", of=asked.opening)]
@@ -165,7 +165,7 @@ def test_a_request_that_does_not_resume_ends_the_open_run_and_begins_a_new_one(
     assert not begun.resumed
 
 
-def test_the_end_of_an_open_run_stands_behind_a_gap_for_what_was_dropped_last() -> None:
+def test_the_end_of_an_open_run_comes_after_a_gap_for_what_was_dropped_last() -> None:
     dropped = Ledger(5, 3, lost=2, missing=4, bytes=960, audio_ms=60)
     head = replace(LIVE, account=replace(LIVE.account, ledger=dropped))
     gap, ended, _ = written(begin(head, request("x")))
@@ -256,7 +256,7 @@ def test_a_run_without_a_frame_whose_entries_are_lost_has_nothing_to_declare() -
     assert begun.first_kept == 1
 
 
-def test_behind_a_head_that_is_made_of_the_last_entry_a_new_run_begins() -> None:
+def test_after_a_head_that_is_made_of_the_last_entry_a_new_run_begins() -> None:
     begun = begin(MADE_OF_THE_LAST_ENTRY, request("x", Resume()))
     assert written(begun) == [started(4, "x", of=opening(Resume()))]
     assert begun.begun_at == 5

@@ -112,7 +112,7 @@ async def test_a_start_waits_for_what_the_older_sender_sent(bench: SenderBench) 
 
 
 @timeless()
-async def test_the_older_sender_is_not_read_while_a_start_is_under_way(bench: SenderBench) -> None:
+async def test_the_older_sender_is_not_read_while_a_start_is_pending(bench: SenderBench) -> None:
     older = await bench.begin()
     bench.store.may_answer.clear()
     asking = bench.asking(opening(Resume()))
@@ -313,7 +313,7 @@ async def test_a_start_whose_caller_is_cancelled_before_it_is_sent_changes_nothi
 
 
 async def sent(bench: SenderBench) -> None:
-    """Wait until an append is under way."""
+    """Wait until an append is in flight."""
     before = len(bench.store.calls)
     await until(lambda: any(it.kind == "append" for it in bench.store.calls[before:]))
 

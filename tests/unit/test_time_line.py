@@ -101,7 +101,7 @@ def test_a_gap_is_not_sent_unless_the_ledger_counts_lost_frames() -> None:
     assert "buffers were full" in made.moments(seen(LOSING, [elsewhere]))[1].cause
 
 
-def test_a_gap_behind_a_resumption_is_what_the_sender_left_out() -> None:
+def test_a_gap_after_a_resumption_is_what_the_sender_left_out() -> None:
     started = begin(KEY, None)
     spoken = following(started.head, frame(0, 0))
     resumed = begin(KEY, spoken.head, resumes=True)
@@ -129,7 +129,7 @@ def test_a_gap_behind_a_resumption_is_what_the_sender_left_out() -> None:
     assert found[Kind.GAP].cause.startswith("the sender was cut off")
 
 
-def test_a_gap_behind_a_stream_that_was_written_over_is_what_the_broker_lost() -> None:
+def test_a_gap_after_a_stream_that_was_written_over_is_what_the_broker_lost() -> None:
     started = begin(KEY, None)
     spoken = following(started.head, frame(0, 0))
     again = begin(KEY, spoken.head, resumes=True)
@@ -147,7 +147,7 @@ def test_a_gap_behind_a_stream_that_was_written_over_is_what_the_broker_lost() -
     assert causes[Kind.GAP] == "the broker had lost what was newest"
 
 
-def test_an_outage_stands_where_it_was() -> None:
+def test_an_outage_is_where_it_was() -> None:
     started = begin(KEY, None)
     made = line(started, following(started.head, frame(0, 0), frame(1, 20), frame(9, 9_000)))
     outage = Outage(T0 + 30, T0 + 9_010)

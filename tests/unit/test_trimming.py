@@ -55,7 +55,7 @@ def test_the_ages_that_are_remembered_are_bounded() -> None:
 
 
 def test_positions_that_are_written_again_are_young_again() -> None:
-    """The rule of a rebase: what is behind its first position is taken back."""
+    """The rule of a rebase: what is after its first position is taken back."""
     trimming = Trimming(10.0)
     for second in range(5):
         trimming.note_stored(Mark(1, 10 * second), float(second))

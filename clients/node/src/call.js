@@ -14,7 +14,7 @@ import { behind, hasRead, numbers, progressOf } from "./position.js";
  * @typedef {import("./tape.js").Entry} Entry
  * @typedef {import("./tape.js").News} News
  *
- * @typedef {{ count: number, position: Position }} Mark so many events, and the position behind them
+ * @typedef {{ count: number, position: Position }} Mark so many events, and the position after them
  */
 
 /** The maximum of waiting events of a call, above which reading pauses. */

@@ -11,7 +11,7 @@ import { startedBy } from "./tape.js";
  */
 
 const MAX_ENTRIES = 32;
-/** A page that is checked has one entry which was read before, and may be behind many. */
+/** A page that is checked has one entry which was read before, and may be after many. */
 const MAX_CHECKED = 100;
 /** How long a new call waits at most for the first look at it. */
 const BLOCK_MS = 50;
@@ -50,7 +50,7 @@ export async function readOnce(leases, link) {
 }
 
 /**
- * Wait a moment for what is behind `start`; in a cluster ask each server, and do not wait.
+ * Wait a moment for what is after `start`; in a cluster ask each server, and do not wait.
  * @param {Link} link
  * @param {Call[]} calls
  * @returns {Promise<[key: Buffer, page: any][]>}

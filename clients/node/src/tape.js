@@ -68,7 +68,7 @@ export class Tape {
   }
 
   /**
-   * @param {Entry[]} page behind `start`, or from it on if that is not checked
+   * @param {Entry[]} page after `start`, or from it on if that is not checked
    * @returns {News[]}
    */
   read(page) {

@@ -101,7 +101,7 @@ test("a stream whose start was trimmed has the run that its notice names", () =>
   assert.deepEqual([frame?.run, frame?.seq], ["a", 40]);
 });
 
-test("another owner continues behind what is committed", () => {
+test("another owner continues after what is committed", () => {
   const text = dumps(aCall().position);
   assert.match(text, /^\["1-3",\d+,\[\["a",1,1,0,false\]\]\]$/);
   const more = [audio("1-4", 2), started("2-5", "a", true)];

@@ -1,6 +1,6 @@
 // A worker whose output a test judges: node test/worker.js URL GROUP WORKER [LEASE_MS SETTLE_MS]
 // Lines of JSON, [key, run, id, type, seq, data], audio in base64. Each call begins with the line
-// [key, "", id, "open", -1, fence]: what an earlier owner printed behind that id does not count.
+// [key, "", id, "open", -1, fence]: what an earlier owner printed after that id does not count.
 import { writeSync } from "node:fs";
 import { Reader } from "rtaa-reader";
 

@@ -93,7 +93,7 @@ async def all_announced(destination: Destination) -> dict[StreamKey, list[Announ
     found: dict[StreamKey, dict[str, Announcement]] = {}
     cursor = None
     while page := await destination.reader.announcements(cursor):
-        assert page[-1].cursor != cursor, "the page behind a cursor begins with it"
+        assert page[-1].cursor != cursor, "the page after a cursor begins with it"
         cursor = page[-1].cursor
         for it in page:
             found.setdefault(it.stream, {}).setdefault(it.event_id, it)

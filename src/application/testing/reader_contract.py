@@ -70,7 +70,7 @@ class ReaderContract(Contract):
         assert positions == list(range(len(positions)))
         assert len(positions) >= 1_201
 
-    async def test_resumable_behind_an_entry_comes_the_rest(self, trial: Trial) -> None:
+    async def test_resumable_after_an_entry_comes_the_rest(self, trial: Trial) -> None:
         destination = trial.connect()
         written = [begin_with(CALL, *frames(CALL, 0, 5))]
         written.append(begin(CALL, written[-1].head, resumes=True))
@@ -82,7 +82,7 @@ class ReaderContract(Contract):
         assert await read(destination, CALL, place(1, 99)) == everything[-1:]
         assert await read(destination, CALL, place(9, 0)) == []
 
-    async def test_resumable_behind_an_entry_comes_a_stream_that_has_started_over(
+    async def test_resumable_after_an_entry_comes_a_stream_that_has_started_over(
         self, trial: Trial
     ) -> None:
         """After a loss the writer rebases the stream from 0 under a higher generation."""
@@ -161,7 +161,7 @@ class ReaderContract(Contract):
                 found += [it.stream for it in page]
             assert set(found) == set(expected_keys)
 
-    async def test_complete_behind_any_cursor_come_all_later_announcements(
+    async def test_complete_after_any_cursor_come_all_later_announcements(
         self, trial: Trial
     ) -> None:
         destination = trial.connect()
@@ -182,7 +182,7 @@ class ReaderContract(Contract):
         behind = await other.reader.announcements(last)
         assert [it.stream for it in behind] == [newest.stream]
 
-    async def test_complete_announcements_of_one_moment_are_found_behind_one_another(
+    async def test_complete_announcements_of_one_moment_are_found_after_one_another(
         self, trial: Trial
     ) -> None:
         """Several announcements may share a time: with a time as cursor the rest is missed."""
@@ -199,12 +199,12 @@ class ReaderContract(Contract):
             its = found[append.stream]
             assert [it.position for it in its] == list(range(append.head.next_position))
 
-    async def test_complete_behind_a_cursor_of_before_a_wipe_come_the_announcements_after_it(
+    async def test_complete_after_a_cursor_of_before_a_wipe_come_the_announcements_after_it(
         self, trial: Trial
     ) -> None:
         await self._lose_and_read_on(trial, trial.wipe)
 
-    async def test_complete_behind_a_cursor_of_before_a_roll_back_come_the_announcements_after_it(
+    async def test_complete_after_a_cursor_of_before_a_roll_back_come_the_announcements_after_it(
         self, trial: Trial
     ) -> None:
         await self._lose_and_read_on(trial, trial.roll_back)

@@ -152,7 +152,7 @@ class AppendContract(Contract):
         written = [begin_with(CALL, *frames(CALL, 0, 2))]
         written.append(begin(CALL, written[-1].head, resumes=True))
         written.append(cut(written[-1].head))
-        written.append(following(written[-1].head, *frames(CALL, 7, 2)))  # behind a gap
+        written.append(following(written[-1].head, *frames(CALL, 7, 2)))  # after a gap
         written.append(begin(CALL, written[-1].head))  # ends the run before it
         written.append(following(written[-1].head, *frames(CALL, 0, 3), end=True))
         for append in written:

@@ -67,7 +67,7 @@ class LossContract(Contract):
             await read(destination, CALL)
             assert destination.store.epoch_of(CALL) == before
 
-    async def test_entries_lost_is_told_and_the_next_append_continues_behind_them(
+    async def test_entries_lost_is_told_and_the_next_append_continues_after_them(
         self, trial: Trial
     ) -> None:
         destination = trial.connect()

@@ -32,7 +32,7 @@ TRY_SECONDS = 60.0
 """How long a broker is tried to be made younger: on a slow disk it may take some times."""
 
 TAIL_BYTES = 8 * 1024 * 1024
-"""How far from the end of the file a mark is looked for: others may write behind it."""
+"""How far from the end of the file a mark is looked for: others may write after it."""
 
 MAX_ROLLED_BACK_SECONDS = 4.0
 """Below the five for which a process keeps what was confirmed."""
@@ -93,7 +93,7 @@ class BrokerLab(EmbeddedValkey):
     def come_back_younger(self, seconds: float = 1.0, marked: threading.Event | None = None) -> int:
         """Let it work on for `seconds`, kill it, cut those seconds off its file, start it.
 
-        `marked` is set when they begin: what is answered before will stand, what is written
+        `marked` is set when they begin: what is answered before will stay, what is written
         after it will be lost.
 
         A SIGKILL alone loses nothing that was written to the kernel. Returns how many bytes were
@@ -124,7 +124,7 @@ class BrokerLab(EmbeddedValkey):
     def until_written(self) -> None:
         """Wait until all that was answered is in the file: a slow fsync keeps it away for seconds.
 
-        A key of our own is written and deleted, and looked for in the file, where it stands behind
+        A key of our own is written and deleted, and looked for in the file, where it is after
         all that. WAITAOF answers at once on a connection that has written nothing, and sometimes
         too soon on one that has.
         """
@@ -156,7 +156,7 @@ class BrokerLab(EmbeddedValkey):
         return last, last.stat().st_size
 
     def freeze(self) -> None:
-        """Stop it as it stands; the kernel still accepts connections and bytes for it."""
+        """Stop it as it is; the kernel still accepts connections and bytes for it."""
         freeze_process(self.pid)
 
     def thaw(self) -> None:

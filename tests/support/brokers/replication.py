@@ -22,12 +22,12 @@ def kill_lagging(primary: ValkeyNode, replicas: Sequence[ValkeyNode], seconds: f
         wait_until(lambda: holds(lambda: all(map(_is_off, replicas))))
         time.sleep(seconds)
         behind = max(int(it.info("replication")["slave_repl_offset"]) for it in replicas)
-        stands = int(primary.info("replication")["master_repl_offset"])
+        written = int(primary.info("replication")["master_repl_offset"])
         primary.kill()
     finally:
         for replica in replicas:
             replica.ask("CONFIG", "SET", "primaryauth", "")
-    return stands - behind
+    return written - behind
 
 
 def _is_off(replica: ValkeyNode) -> bool:

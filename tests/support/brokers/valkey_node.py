@@ -132,7 +132,7 @@ class ValkeyNode:
         self.start()
 
     def freeze(self) -> None:
-        """Stop it as it stands; the kernel still accepts connections and bytes for it."""
+        """Stop it as it is; the kernel still accepts connections and bytes for it."""
         freeze_process(self.pid)
         self.is_frozen = True
 

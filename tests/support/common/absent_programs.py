@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 ABSENT = "not installed"
-"""What the reason of such a skip has in it, behind the name of the program."""
+"""What the reason of such a skip has in it, after the name of the program."""
 
 REQUIRED = os.environ.get("TEST_PROGRAMS", "").split()
 

@@ -64,7 +64,7 @@ async def until_published(broker: Broker, name: str, count: int) -> None:
 
 
 def freeze_process(pid: int) -> None:
-    """SIGSTOP a process, and wait until it stands: the kernel delivers a signal in its own time."""
+    """SIGSTOP a process, and wait until it has stopped: the kernel takes its time for a signal."""
     os.kill(pid, signal.SIGSTOP)
     stat = Path(f"/proc/{pid}/stat")
     while stat.exists() and stat.read_text().rpartition(")")[2].split()[0] not in "TZ":

@@ -26,7 +26,7 @@ from history_runs import PublishedRun, align, split_into_runs
 
 COMES_BACK = frozenset({1006, 1012, 1013, 4409})
 """Closes after which a sender resumes. 4409 is what it gets for having resumed twice in a hurry:
-of two starts that are under way at once either may be the newer."""
+of two starts that are pending at once either may be the newer."""
 
 
 def judge(stream: SentStream, entries: Sequence[Entry], *, was_lost: bool = False) -> list[Defect]:

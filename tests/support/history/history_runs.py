@@ -89,6 +89,6 @@ def _fits(sent: SentRun, found: PublishedRun) -> bool:
     audio = [entry for _, entry in found.entries if entry["type"] == "audio"]
     if not audio:
         heard = {reply.generation for reply in sent.started}
-        # What was heard of may stand under a higher one: it was lost and rebased.
+        # What was heard of may be under a higher one: it was lost and rebased.
         return not sent.digests and (not heard or max(found.generations) >= min(heard))
     return any(sent.digests.get(int(e["seq"])) == digest(e["audio"]) for e in audio)

@@ -11,7 +11,7 @@ from domain.starting import Begin, StartRequest, start
 
 
 async def begin_elsewhere(store: StreamStore, opening: Opening, owner: str) -> Head:
-    """Store a start as another process does; return the head behind it."""
+    """Store a start as another process does; return the head after it."""
     stream = opening.stream
     heads = await store.heads([stream])
     (head,) = heads.heads

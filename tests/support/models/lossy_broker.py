@@ -98,7 +98,7 @@ class Broker:
                 entries.append((generation, entry))
             position += len(segment.entries)
             self._check(position == segment.account.next_position, "positions are not dense")
-        self._check(position == append.head.next_position, "the head is not behind the entries")
+        self._check(position == append.head.next_position, "the head is not after the entries")
         self._check(first_kept <= append.head.next_position, "trimmed too far")
         self.store(Stored(append.head, tuple(entries)))
         return Appended()

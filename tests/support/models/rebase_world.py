@@ -126,7 +126,7 @@ class Writer:
 
 
 def grown(stored: Stored, segment: Segment, lease: Lease, begun_at: int) -> Stored:
-    """Return the state behind an append."""
+    """Return the state after an append."""
     entries, generation = list(stored.entries), segment.generation
     for entry in segment.entries:
         generation = entry.generation if isinstance(entry, Started) else generation
@@ -184,7 +184,7 @@ def stretches(entries: Sequence[tuple[int, Entry]]) -> list[Stretch]:
 
 
 def check_order(stored: Stored, rebased: Rebased) -> None:
-    """Positions are dense behind the head, generations ascend, every one has its `Started`."""
+    """Positions are dense after the head, generations ascend, every one has its `Started`."""
     head = stored.head
     is_empty = head is None or head.entries_lost
     position = 0 if head is None or is_empty else head.next_position
@@ -217,7 +217,7 @@ def check_stretch(stretch: Stretch) -> None:
 
 
 def check_account(account: Account, stretch: Stretch) -> None:
-    """The account is balanced, and is what stands; what it has beside was dropped last."""
+    """The account is balanced, and is what is there; what it has beside was dropped last."""
     walk = stretch.walk
     ledger = account.ledger
     assert (ledger.published, ledger.bytes) == (len(walk.seqs), walk.size)
@@ -244,7 +244,7 @@ def after(stored: Stored, rebased: Rebased) -> Iterator[Stored]:
 
 
 def boundaries(segments: Sequence[Segment]) -> list[Account]:
-    """Return the account before each segment of a writer, and behind the last."""
+    """Return the account before each segment of a writer, and after the last."""
     accounts = [Account()]
     for before, segment in pairwise([None, *segments]):
         assert segment is not None

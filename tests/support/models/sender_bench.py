@@ -76,7 +76,7 @@ class Stores(StreamStore):
         self.failing: dict[StreamKey, PublisherError] = {}
         self.may_answer = asyncio.Event()
         self.may_answer.set()
-        self.under_way = self.most_under_way = 0
+        self.in_flight = self.most_in_flight = 0
         self.parts: dict[StreamKey, str] = {}
         self.stuck: set[str] = set()
         self.parted: set[str] = set()
@@ -131,15 +131,15 @@ class Stores(StreamStore):
     async def _pass(self, call: Call) -> None:
         self.calls.append(call)
         parts = {self.part_of(stream) for stream in call.streams}
-        self.under_way += 1
-        self.most_under_way = max(self.most_under_way, self.under_way)
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
             await asyncio.sleep(self.seconds)
             await self.may_answer.wait()
             while self.stuck & parts:
                 await asyncio.sleep(0.01)
         finally:
-            self.under_way -= 1
+            self.in_flight -= 1
         if self.is_away or self.parted & parts:
             raise BrokerUnavailable("away")
 

@@ -70,7 +70,7 @@ class RecordingConnection:
 
     @property
     def is_idle(self) -> bool:
-        """Whether no start is under way."""
+        """Whether no start is pending."""
         return not self.session._tracks.is_pending
 
     def drop(self) -> None:

@@ -1,4 +1,4 @@
-"""Sessions over memory that is unplugged: a start is under way until `plug`."""
+"""Sessions over memory that is unplugged: a start is pending until `plug`."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

@@ -3,7 +3,7 @@
     python kit_lines.py URL WORKER LEASE_SECONDS
 
 Lines of JSON, `[key, run, id, type, seq, data]`, audio in base64. A call that it comes to own
-begins with `[key, "", id, "open", -1, fence]`: what an earlier owner printed behind that id does
+begins with `[key, "", id, "open", -1, fence]`: what an earlier owner printed after that id does
 not count.
 """
 
@@ -40,7 +40,7 @@ async def main(url: str, worker: str, lease_seconds: str) -> None:
 
 
 async def lease_of(broker: Broker, stream: str) -> tuple[str, int]:
-    """Return behind which entry it is read, and its fence, as the broker has it."""
+    """Return after which entry it is read, and its fence, as the broker has it."""
     while True:
         try:
             asked = "HMGET", f"rtaa:reader:asr:{{{stream}}}", "position", "fence"

@@ -73,7 +73,7 @@ class PublishedCall:
         return self._then(append)
 
     def speak(self, count: int = 1, *, skip: int = 0, at_ms: int | None = None) -> Append:
-        """Append frames that were received just now, behind `skip` that never came."""
+        """Append frames that were received just now, after `skip` that never came."""
         at_ms = now_ms() if at_ms is None else at_ms
         entries: list[Entry] = []
         self.seq += skip

@@ -11,7 +11,7 @@ API = "$JS.API.STREAM.MSG.GET.rtaa-audio"
 
 
 def messages(port: int, subjects: str) -> Iterator[tuple[dict[str, Any], bytes]]:
-    """Each message of some subjects: its line, and what stands behind it."""
+    """Each message of some subjects: its line, and what is after it."""
     sequence = 1
     with NatsClient(port) as client:
         while True:
@@ -29,7 +29,7 @@ def entries(port: int, name: str, tenant: str = "tenant-abc") -> list[tuple[str,
 
 
 def split(message: bytes) -> tuple[dict[str, Any], bytes]:
-    """A message: its line, and what stands behind it."""
+    """A message: its line, and what is after it."""
     line, _, data = message.partition(b"\n")
     return json.loads(line), data
 

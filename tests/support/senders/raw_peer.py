@@ -18,7 +18,7 @@ RESETS = struct.pack("ii", 1, 0)
 
 
 def frame(opcode: int, payload: bytes, *, rsv1: bool = False, masked: bool = True) -> bytes:
-    """A whole message; the mask is zero, so that the payload stands as it is."""
+    """A whole message; the mask is zero, so that the payload stays as it is."""
     first, mask_bit = FIN | (RSV1 if rsv1 else 0) | opcode, MASKED if masked else 0
     if len(payload) < 126:
         head = struct.pack("!BB", first, mask_bit | len(payload))

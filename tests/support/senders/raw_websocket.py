@@ -112,7 +112,7 @@ def take_frame(data: bytearray) -> Frame | None:
 class Peer:
     """A client over a plain socket, after its handshake; `with` closes it.
 
-    `early` is sent in one piece with the handshake, behind it.
+    `early` is sent in one piece with the handshake, after it.
     """
 
     def __init__(

@@ -17,7 +17,7 @@ from running import ServiceProcess
 LIMIT_SECONDS = 20.0
 FLOOD = 200
 AT_ONCE = 100
-"""How many of a flood are under way at a time."""
+"""How many of a flood are in flight at a time."""
 
 HEAD = b"Host: x\r\n"
 UPGRADE = b"Upgrade: websocket\r\nConnection: Upgrade\r\n"

@@ -260,14 +260,14 @@ class ObservedServer:
     @contextmanager
     def standing_still(self) -> Iterator[None]:
         """Keep the loop from turning: what is sent meanwhile is all there when it turns again."""
-        stands, goes = threading.Event(), threading.Event()
+        is_stopped, goes = threading.Event(), threading.Event()
 
-        def stand() -> None:
-            stands.set()
+        def stop() -> None:
+            is_stopped.set()
             goes.wait(LIMIT_SECONDS)
 
-        self._server.loop.call_soon_threadsafe(stand)
-        assert stands.wait(LIMIT_SECONDS)
+        self._server.loop.call_soon_threadsafe(stop)
+        assert is_stopped.wait(LIMIT_SECONDS)
         try:
             yield
         finally:

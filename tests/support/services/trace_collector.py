@@ -19,7 +19,7 @@ class Found(NamedTuple):
 
     @property
     def traceparent(self) -> str:
-        """What continues the trace behind it."""
+        """What continues the trace after it."""
         return f"00-{self.span.trace_id.hex()}-{self.span.span_id.hex()}-{self.flags:02x}"
 
     @property

@@ -74,7 +74,7 @@ def save(path: Path, value: dict[str, Any]) -> None:
 
 
 def write(path: Path, size: int, behind: bytes) -> int:
-    """Write bytes behind the first `size` of a file, which is cut there; return its new size."""
+    """Write bytes after the first `size` of a file, which is cut there; return its new size."""
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as file:
         file.truncate(size)
         file.write(behind)

@@ -150,7 +150,7 @@ def _of_places(parts: Sequence[SplitResult]) -> str | None:
         "another scheme": any(it.scheme not in _SCHEMES for it in parts),
         "different schemes": len({it.scheme for it in parts}) > 1,
         "no host or port": any(not it.hostname or it.port == 0 for it in parts),
-        "a path behind a host": any(it.path.strip("/") for it in parts),
+        "a path after a host": any(it.path.strip("/") for it in parts),
         UNESCAPED: any(it.fragment for it in parts),
         "different logins: one is used for all servers": len(logins) > 1
         or (logins and not (first.username or first.password)),
