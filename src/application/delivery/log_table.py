@@ -18,7 +18,7 @@
 store does not know the stream. It leads to CLOSED if nothing is held, and to IN_SYNC if the store
 has the end of the last run. REPLAYING appends retained entries once more, from the position in the
 store's head. REBASING writes the held entries after another head, under a new lease. A FENCED log
-keeps its retained entries until they are old: the store may be rolled back to a time when this
+holds its retained entries until they are old: the store may be rolled back to a time when this
 process held the stream.
 
 A log is in doubt after a new connection, or if the stream was quiet (`doubts`). The next answer

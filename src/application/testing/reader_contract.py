@@ -179,8 +179,8 @@ class ReaderContract(Contract):
             last = rest[-1].cursor
         newest = begin(stream("newest"), None)
         await store(destination, newest)
-        behind = await other.reader.announcements(last)
-        assert [it.stream for it in behind] == [newest.stream]
+        later = await other.reader.announcements(last)
+        assert [it.stream for it in later] == [newest.stream]
 
     async def test_complete_announcements_of_one_moment_are_found_after_one_another(
         self, trial: Trial
@@ -221,8 +221,8 @@ class ReaderContract(Contract):
         await lose()
         await until_answered(destination)
         await settle(destination, [newest := begin(stream("newest"), None)])
-        behind = await destination.reader.announcements(cursor)
-        assert newest.stream in {it.stream for it in behind}
+        later = await destination.reader.announcements(cursor)
+        assert newest.stream in {it.stream for it in later}
 
     async def test_complete_those_of_a_stream_are_in_the_order_of_its_entries(
         self, trial: Trial

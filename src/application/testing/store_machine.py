@@ -199,11 +199,11 @@ class StoreMachine(RuleBasedStateMachine):
         found, entries = self.oracle.get(key, (None, []))
         if append.expected != (None if found is None else found.revision):
             return plain(Conflict(found))
-        behind = [
+        added = [
             PublishedEntry(it.generation, it.position + len(entries), it.entry)
             for it in expected(append)
         ]
-        self.oracle[key] = (append.head, entries + behind)
+        self.oracle[key] = (append.head, entries + added)
         return APPENDED
 
 

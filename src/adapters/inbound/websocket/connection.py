@@ -33,7 +33,7 @@ from application.call.services import Services
 from application.call.session import Session
 from domain.access import Principal
 
-UNREAD_SECONDS = 5.0
+PAUSED_SECONDS = 5.0
 """How long back-pressure lasts for a sender whose connection must not be closed. Then its audio is
 dropped, since a carrier that cannot send ends the call."""
 
@@ -172,7 +172,7 @@ class Connection:
         session = self.session
         session.note_paused()
         try:
-            async with asyncio.timeout(UNREAD_SECONDS if session.wire.waits_for_broker else None):
+            async with asyncio.timeout(PAUSED_SECONDS if session.wire.waits_for_broker else None):
                 await session.wait_for_room()
                 await self._replies.flush()
                 await asyncio.sleep(0)  # others have a turn, whatever the two did
