@@ -25,6 +25,9 @@ QUOTING = (
 )  # fmt: skip
 """What is left out: it quotes these words, or another project's text."""
 
+TOOLS = {".venv", "node_modules", "__pycache__"}
+"""Folders that tools write, beside those that end with `_cache`."""
+
 WORDS = {
     r"overtaken": "fenced, superseded",
     r"is past": "is fenced",
@@ -42,7 +45,7 @@ WORDS = {
     r"(?-i:(MOST|LEAST) [A-Z]+)": "MAX_, MIN_",
     r"stands?(?! (still|for|in|flat|beside)\b)": "is, has; the head, the position, the state",
     r"is behind|behind (\w+ )?(account|append|batch|close|cursor|entry|entries|frames?|gaps?|head"
-    r"|position|rebase|runs?)": "after, catching up",
+    r"|position|rebase|runs?|ends?|leases?|starts?)": "after, catching up",
     r"note (un)?read": "note paused, note unpaused",
     r"under way": "in flight, pending",
 }
@@ -74,7 +77,15 @@ def files(paths: tuple[str, ...]) -> Iterator[Path]:
     for path in (found for it in paths for found in sorted(ROOT.glob(it))):
         found = sorted(path.rglob("*")) if path.is_dir() else [path]
         text = (it for it in found if path == it or (it.is_file() and it.suffix in _TEXT))
-        yield from (it for it in text if quoting.isdisjoint({it, *it.parents}))
+        yield from (
+            it for it in text if quoting.isdisjoint({it, *it.parents}) and not _is_cached(it)
+        )
+
+
+def _is_cached(path: Path) -> bool:
+    """Return whether a tool has written the file."""
+    folders = path.relative_to(ROOT).parts[:-1]
+    return any(it.endswith("_cache") or it in TOOLS for it in folders)
 
 
 def main(paths: tuple[str, ...]) -> int:
