@@ -3,8 +3,7 @@
     HOLDING ──start granted──▶ CATCHING_UP ──early messages put──▶ LIVE ──end, cut──▶ over
 
 HOLDING: messages wait for the start, which is requested with the first message that it needs.
-CATCHING_UP: the start is granted; held messages go to the log step by step, and no new ones are
-read.
+CATCHING_UP: the start is granted; held messages go to the log bit by bit, and no new ones are read.
 LIVE: frames go to the log as they come.
 """
 
