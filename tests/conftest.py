@@ -43,7 +43,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 OBJECTS_OF_A_TEST = 10_000
 """So many are made before the cycle collector looks at them; the service takes more."""
 
-gc.set_threshold(1_000_000)  # what is imported and collected stays: to look through it is in vain
+gc.set_threshold(1_000_000)  # what is imported and collected is never garbage
 
 _names = count(1)
 

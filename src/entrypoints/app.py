@@ -13,6 +13,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.routes import HTTPRoute
 from litestar.types import Scope
 
+from adapters.inbound.handshake import INGEST_PATH
 from adapters.inbound.http.asyncapi import asyncapi_document
 from adapters.inbound.http.asyncapi_page import asyncapi_page_route
 from adapters.inbound.http.front import Front
@@ -21,7 +22,7 @@ from adapters.inbound.http.path_guard import PathGuard
 from adapters.inbound.http.routes import health_routes, operations_routes, why_not_ready
 from adapters.inbound.reporting.refusals import Outcome, Refusal
 from adapters.inbound.reporting.reports import Reports, values
-from adapters.inbound.websocket.route import INGEST_PATH, ingest_route
+from adapters.inbound.websocket.route import ingest_route
 from application.ports.exposition import MetricsExposition
 from entrypoints.container import Container
 from entrypoints.dialects import installed_dialects

@@ -2,7 +2,7 @@
 
 import os
 
-from adapters.inbound.websocket.route import INGEST_PATH
+from adapters.inbound.handshake import INGEST_PATH
 from application.ports.tracer import Tracer
 from entrypoints.setting_groups import Traces
 from entrypoints.settings import Settings

@@ -9,6 +9,9 @@ from urllib.parse import parse_qsl
 from domain.errors import InvalidTraceParent
 from domain.trace_parent import TraceParent
 
+INGEST_PATH = "/v1/ingest"
+"""Where carriers connect."""
+
 
 @dataclass(frozen=True, slots=True)
 class Handshake:
@@ -19,7 +22,7 @@ class Handshake:
     is the address at the other end of the socket, None if there is none.
     """
 
-    path: str = "/v1/ingest"
+    path: str = INGEST_PATH
     query: Mapping[str, str] = field(default_factory=dict, repr=False)
     headers: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict, repr=False)
     subprotocols: tuple[str, ...] = ()

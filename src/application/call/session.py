@@ -19,7 +19,7 @@ has an end reason, and waits up to `CLOSE_SECONDS` until all received frames are
 in the wire's `never_closed_with` are ignored. *Drain* closes senders that can resume; others may
 continue until it is over, which closes in every state. A start that is *undecided* is requested
 again once its first frame is known. When the connection is *gone* there are no replies, closes or
-deadlines. A live run is cut; a pending start is not retried, and cut once its messages are put.
+deadlines. A live run is cut. A pending start is not retried; its run is cut after its messages.
 
 A session owns one stream for each track. The main stream, track None, decides the state; others are
 opened with their first frame, and end with the main stream.

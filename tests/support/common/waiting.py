@@ -19,7 +19,7 @@ PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.01, 0.1
 """Between two checks of a condition."""
 
 PAUSE_PER_CHECK = 4
-"""How much longer than a check the pause behind it is: what is waited for needs the cores more."""
+"""How much longer than a check the pause after it is: what is waited for needs the cores more."""
 
 
 def wait_until(condition: Callable[[], object], seconds: float = LIMIT_SECONDS) -> None:

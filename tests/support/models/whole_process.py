@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Callable, MutableMapping
-from types import MappingProxyType
 from typing import Any
 
 from lossy_broker import Broker
@@ -27,7 +26,7 @@ from domain.access import Principal
 
 LIMITS = TimeLimits(10, 20, 200, 10, 5)
 ADDRESS = "10.0.0.1"
-HANDSHAKE = Handshake("/v1/ingest", MappingProxyType({}), MappingProxyType({}), (), ADDRESS)
+HANDSHAKE = Handshake(peer=ADDRESS)
 
 
 class MemoryPeer:

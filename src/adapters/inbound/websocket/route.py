@@ -14,7 +14,7 @@ from litestar.handlers import WebsocketRouteHandler
 
 from adapters.inbound.access.gate import Gate
 from adapters.inbound.dialects import Dialect
-from adapters.inbound.handshake import Handshake
+from adapters.inbound.handshake import INGEST_PATH, Handshake
 from adapters.inbound.http.path_guard import send_refusal
 from adapters.inbound.reporting.origin import Origin
 from adapters.inbound.reporting.refusals import Outcome, Refusal
@@ -25,8 +25,6 @@ from application.call.closing import Leaving
 from application.call.roster import Roster
 from application.call.services import Services
 from domain.access import Principal
-
-INGEST_PATH = "/v1/ingest"
 
 
 def ingest_route(
